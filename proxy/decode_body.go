@@ -40,8 +40,12 @@ func readParams(r *http.Request) (p params, refused *graph.Error) {
 
 // readBody reads the body of a request: URL-encoded as in RFC 6749, multipart as curl -F sends it
 // in Meta's documentation, or a JSON object as some HTTP clients send by default. An empty body may
-// have any type.
+// have any type. A body that is announced as too large is not read, so that a client which waits for
+// 100 Continue does not send it.
 func readBody(r *http.Request) (p params, refused *graph.Error) {
+	if r.ContentLength > maxBody {
+		return p, errForm
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	if err != nil {
 		return p, errForm
