@@ -56,7 +56,7 @@ func TestProxyToMetaIsVisibleAndCanBeForbidden(t *testing.T) {
 		proxyPort, proxied := countingListener(t)
 		metaPort, direct := countingListener(t)
 		target := "https://0.0.0.0:" + metaPort
-		env := append(environ("UPSTREAM_URL="+target, "UPSTREAM_LOGIN_URL="+target, "THREADS_URL="+target, "UPSTREAM_RETRIES=0", "UPSTREAM_PROXY="+setting),
+		env := append(environ("UPSTREAM_URL="+target, "UPSTREAM_LOGIN_URL="+target, "THREADS_URL="+target, "FACEBOOK_URL="+target, "UPSTREAM_RETRIES=0", "UPSTREAM_PROXY="+setting),
 			fmt.Sprintf("HTTPS_PROXY=http://%s:%s@127.0.0.1:%s", user, password, proxyPort))
 		p := start(t, env, "serve")
 		p.Listening(t)

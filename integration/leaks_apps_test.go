@@ -1,8 +1,8 @@
 package integration
 
-// This part of TestNoLeaks runs five apps in one sidecar, two for Instagram, two for Threads and one
-// for Facebook, each with its own secret. Their code exchanges, token exchanges and refreshes succeed, are
-// refused, fail upstream, or get answers that repeat what was sent.
+// This part of TestNoLeaks runs five apps in one sidecar, two for Instagram, two for Threads and
+// one for Facebook, each with its own secret. Their code exchanges, token exchanges and refreshes
+// succeed, are refused, fail upstream, or get answers that repeat what was sent.
 
 import (
 	"context"

@@ -35,7 +35,8 @@ func (l *leaks) facebook(p *process) {
 		l.t.Errorf("the app token, with the secret in the answer: got %d", got)
 	}
 	host.SetFault("")
-	eventually(l.t, "the app token is issued", func() bool { return appToken() == 200 }) // failures are repeated for a moment
+	// Failures are repeated for a moment.
+	eventually(l.t, "the app token is issued", func() bool { return appToken() == 200 })
 	all := prefixes("EAA")
 	twelveAtATime(len(all), func(i int) { l.inspect(p, l.newCredential("a token to inspect", all[i])) })
 	for _, c := range []passedCall{

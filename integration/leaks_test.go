@@ -2,9 +2,10 @@ package integration
 
 // These must not leak: the client secrets of all apps, the cache key, Redis's password, the
 // sidecar's own token, login codes, users' short-lived tokens, all long-lived tokens of Instagram,
-// Threads and Facebook, app tokens, tokens to inspect, and proofs. They must not appear in logs at debug level, metrics, admin pages, answers
-// and their headers, the keys, values and channels of Redis, the output of commands, a dump of all
-// goroutines, or the command line, neither as they are nor in any form in leaks_search_test.go.
+// Threads and Facebook, app tokens, tokens to inspect, and proofs. They must not appear in logs at
+// debug level, metrics, admin pages, answers and their headers, the keys, values and channels of
+// Redis, the output of commands, a dump of all goroutines, or the command line, neither as they are
+// nor in any form in leaks_search_test.go.
 //
 // Two exceptions are removed before the search. The first is the access_token in an answer to the
 // app that sent the token or code for which it was issued. The second is what an app itself sent in

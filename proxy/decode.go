@@ -12,7 +12,7 @@ import (
 // parameters and the bearer token and drops everything else. It drops an inbound client_secret
 // without comparing it, because a comparison would let a caller test guesses.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
-	p, refused := readParams(r)
+	p, refused := readParams(r, e.large)
 	if refused != nil {
 		return call{}, refused
 	}

@@ -15,10 +15,20 @@ import (
 // and a few names.
 const maxBody = 64 << 10
 
+const (
+	// smallBody is the size up to which any number of bodies is read at the same time, in bytes.
+	smallBody = 4 << 10
+	// maxLargeBodies is the number of larger bodies that are held in memory at the same time.
+	// Otherwise clients that send large bodies slowly, on all connections that the server accepts,
+	// would use up the memory of a small container.
+	maxLargeBodies = 32
+)
+
 // readParams reads the parameters of a token call from the query or from the body, but not from
 // both. Meta documents one form for each call; clients also use the others: GET with a query, and
-// POST with a query, a form or a JSON object.
-func readParams(r *http.Request) (p params, refused *graph.Error) {
+// POST with a query, a form or a JSON object. The channel large has an item for each body above
+// smallBody that is held in memory.
+func readParams(r *http.Request, large chan struct{}) (p params, refused *graph.Error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return p, errMethod
 	}
@@ -26,7 +36,7 @@ func readParams(r *http.Request) (p params, refused *graph.Error) {
 	if refused != nil || r.Method == http.MethodGet || !announcesBody(r) {
 		return p, refused
 	}
-	sent, refused := readBody(r)
+	sent, refused := readBody(r, large)
 	switch {
 	case refused != nil:
 		return p, refused
@@ -42,11 +52,22 @@ func readParams(r *http.Request) (p params, refused *graph.Error) {
 // in Meta's documentation, or a JSON object as some HTTP clients send by default. An empty body may
 // have any type. A body that is announced as too large is not read, so that a client which waits for
 // 100 Continue does not send it.
-func readBody(r *http.Request) (p params, refused *graph.Error) {
+func readBody(r *http.Request, large chan struct{}) (p params, refused *graph.Error) {
 	if r.ContentLength > maxBody {
 		return p, errForm
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	body, err := io.ReadAll(io.LimitReader(r.Body, smallBody+1))
+	if len(body) > smallBody {
+		select {
+		case large <- struct{}{}:
+			defer func() { <-large }()
+		default:
+			return p, errLargeBodies()
+		}
+		var rest []byte
+		rest, err = io.ReadAll(http.MaxBytesReader(nil, r.Body, int64(maxBody-len(body))))
+		body = append(body, rest...)
+	}
 	if err != nil {
 		return p, errForm
 	}

@@ -26,8 +26,32 @@ func TestABodyAnnouncedAsTooLargeIsNotRead(t *testing.T) {
 	r := httptest.NewRequest(http.MethodPost, "/oauth/access_token", unread{t})
 	r.ContentLength = maxBody + 1
 	r.Header.Set("Content-Type", "application/json")
-	if _, refused := readParams(r); refused != errForm {
+	if _, refused := readParams(r, nil); refused != errForm {
 		t.Errorf("got %v, want %v", refused, errForm)
+	}
+}
+
+// Any number of small bodies is read while others hold all places for large ones.
+func TestTooManyLargeBodiesGet503(t *testing.T) {
+	const pair = "fb_exchange_token=EAA&pad="
+	full := make(chan struct{}, 1)
+	full <- struct{}{}
+	for size, want := range map[int]string{smallBody: "", smallBody + 1: "too many large bodies at once", maxBody: "too many large bodies at once"} {
+		for _, length := range []int64{int64(size), -1} { // -1: in chunks
+			r := httptest.NewRequest(http.MethodPost, "/oauth/access_token", strings.NewReader(pair+strings.Repeat("x", size-len(pair))))
+			r.ContentLength = length
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			p, refused := readParams(r, full)
+			if want == "" && (refused != nil || p.value[paramExtend] != "EAA") || want != "" && (refused == nil || refused.Status != 503 || refused.Cause != want || refused.RetryAt.IsZero()) {
+				t.Errorf("%d bytes, announced as %d: got %v, want %q", size, length, refused, want)
+			}
+		}
+	}
+	<-full
+	r := httptest.NewRequest(http.MethodPost, "/oauth/access_token", strings.NewReader(pair+strings.Repeat("x", maxBody-len(pair))))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if p, refused := readParams(r, full); refused != nil || p.value[paramExtend] != "EAA" || len(full) != 0 {
+		t.Errorf("with a free place: %v; %d places are still taken", refused, len(full))
 	}
 }
 
@@ -65,7 +89,7 @@ func FuzzBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind string, body []byte) {
 		r := &http.Request{Method: http.MethodPost, URL: &url.URL{}, Header: http.Header{"Content-Type": {kind}},
 			Body: io.NopCloser(strings.NewReader(string(body))), ContentLength: -1}
-		got, refused := readParams(r)
+		got, refused := readParams(r, make(chan struct{}, 1))
 		want, ok := standardParams(kind, body)
 		switch {
 		case refused != nil:

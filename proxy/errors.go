@@ -114,6 +114,10 @@ func errOverloaded() *graph.Error {
 	return errBusy("too many exchanges at once", "Too many exchanges at once.")
 }
 
+func errLargeBodies() *graph.Error {
+	return errBusy("too many large bodies at once", "Too many requests with a body of more than 4 KiB at once.")
+}
+
 // errSlowReader returns an error that is only logged, because a part of the answer has already been
 // sent.
 func errSlowReader() *graph.Error {
