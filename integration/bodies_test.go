@@ -30,11 +30,11 @@ func (p *process) startBody(t *testing.T, size int, part string) (net.Conn, *buf
 	return c, bufio.NewReader(c)
 }
 
-// Clients that send large bodies slowly, on nearly as many connections as igproxy accepts, neither
-// use up the memory nor keep other clients from an answer.
+// Clients that send large bodies slowly, on very many connections, neither use up the memory nor
+// keep other clients from an answer.
 func TestManyLargeBodiesTakeLittleMemory(t *testing.T) {
 	t.Parallel()
-	const limit, slow, size = 64 << 20, 900, 60 << 10
+	const limit, slow, size = 64 << 20, 600, 60 << 10
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := confine(t, container(t, limit), append(facebookApp(upstream), "SERVER_READ_TIMEOUT=1m")...)
 	var conns []net.Conn
