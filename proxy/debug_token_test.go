@@ -94,6 +94,36 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	}
 }
 
+// During a rotation, Meta's refusal of the app's own token may be due to the secret in it.
+func TestDebugTokenTriesBothSecretsOfARotation(t *testing.T) {
+	const previous = "previous-secret-0123456789"
+	for accepted, calls := range map[string][]int{pagesSecret: {1, 1}, previous: {2, 1}, "another-secret-0123456789": {2, 2}} {
+		facebook := newService(t)
+		o := optionsFor(t, facebook.url.String(), nil)
+		o.FacebookURL, o.DebugToken = facebook.url, true
+		o.Apps = []App{{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret), Previous: NewSecret(previous)}}
+		p := newProxy(t, o)
+		facebook.mu.Lock()
+		facebook.says = func(r *http.Request, _ url.Values) (int, string) {
+			if r.URL.Query().Get("access_token") != pagesID+"|"+accepted {
+				return 400, `{"error":{"message":"Invalid OAuth access token signature.","type":"OAuthException","code":190}}`
+			}
+			return 200, debugAnswer
+		}
+		facebook.mu.Unlock()
+		for _, want := range calls {
+			before := len(facebook.asked())
+			got := ask(p, get("/debug_token?input_token=EAA"))
+			if known := accepted == pagesSecret || accepted == previous; (got.Code == 200) != known || len(facebook.asked())-before != want {
+				t.Errorf("%s accepted: got %d %s after %d calls, want %d calls", accepted, got.Code, got.Body, len(facebook.asked())-before, want)
+			}
+		}
+		if state := p.Apps()[0].ClientSecret; state == secretRefused || state == secretAccepted && accepted == "another-secret-0123456789" {
+			t.Errorf("%s accepted: the secret is %s", accepted, state)
+		}
+	}
+}
+
 func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 	w, facebook := debugWorld(t)
 	for target, says := range map[string]string{
