@@ -42,10 +42,10 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 		first.with = c.secret
 	}
 	// The code exchange does not say which parameter it refuses, so the client secret may be the
-	// reason for any refusal. It may also be the reason if Meta refuses the app's own token, because
-	// what Meta says about the token to inspect is in a successful reply. A refused call had no
-	// effect, so asking again with the other secret is not a retry, and the settings for retries do
-	// not apply.
+	// reason for any refusal. It may also be the reason if Meta refuses the app's own token,
+	// because what Meta says about the token to inspect is in a successful reply. A refused call
+	// had no effect, so asking again with the other secret is not a retry, and the settings for
+	// retries do not apply.
 	suspect := first.is(graph.ClassSecret) || c.grant.flat && first.is(graph.ClassRefused) ||
 		c.grant.appToken && first.is(graph.ClassToken)
 	if err != nil || !suspect || !c.mayRetry() {

@@ -48,10 +48,10 @@ func readParams(r *http.Request, large chan struct{}) (p params, refused *graph.
 	return sent, nil
 }
 
-// readBody reads the body of a request: URL-encoded as in RFC 6749, multipart as curl -F sends it
-// in Meta's documentation, or a JSON object as some HTTP clients send by default. An empty body may
-// have any type. A body that is announced as too large is not read, so that a client which waits for
-// 100 Continue does not send it.
+// readBody reads the body of a request: URL-encoded as in RFC 6749, multipart as curl -F sends
+// it in Meta's documentation, or a JSON object as some HTTP clients send by default. An empty
+// body may have any type. A body that is announced as too large is not read, so that a client
+// which waits for 100 Continue does not send it.
 func readBody(r *http.Request, large chan struct{}) (p params, refused *graph.Error) {
 	if r.ContentLength > maxBody {
 		return p, errForm

@@ -74,9 +74,9 @@ func New(o Options) (*Proxy, error) {
 }
 
 // Reload builds a new engine from o and switches to it, or returns an error and changes nothing.
-// The cache, the breakers, the flights, the retry budget, the large bodies, the metrics and what Meta has reported
-// about the apps are carried over. A request finishes with the engine that it began with. Calls to
-// Reload must not overlap.
+// The cache, the breakers, the flights, the retry budget, the large bodies, the metrics and what
+// Meta has reported about the apps are carried over. A request finishes with the engine that it
+// began with. Calls to Reload must not overlap.
 func (p *Proxy) Reload(o Options) error {
 	last := p.current.Load()
 	var before []*app
