@@ -127,7 +127,7 @@ func TestErrorsOfAProxyNameTheProxy(t *testing.T) {
 		"silent":            {silent.Addr().String(), "timeout, through the proxy %s"},
 	} {
 		target, want := "https://0.0.0.0:1", fmt.Sprintf(c.want, c.at)
-		env := append(environ("UPSTREAM_URL="+target, "UPSTREAM_LOGIN_URL="+target, "THREADS_URL="+target, "UPSTREAM_RETRIES=0", "UPSTREAM_TIMEOUT=2s", "PASSTHROUGH_TIMEOUT=2s"),
+		env := append(environ("UPSTREAM_URL="+target, "UPSTREAM_LOGIN_URL="+target, "THREADS_URL="+target, "FACEBOOK_URL="+target, "UPSTREAM_RETRIES=0", "UPSTREAM_TIMEOUT=2s", "PASSTHROUGH_TIMEOUT=2s"),
 			"HTTPS_PROXY=http://user:canary@"+c.at)
 		code, stdout, stderr := command(t, env, "check", "--online")
 		if code != 1 || !strings.Contains(stdout, want) || strings.Contains(stdout+stderr, "canary") {
