@@ -48,7 +48,7 @@ type Options struct {
 	// UIDs are the users, in decimal, who may run operations over a Unix socket besides root and
 	// igproxy's own user. WithPeer reports the user of a connection.
 	UIDs []string
-	// Intercept returns the state of the interception, without its counts. Nil: interception is off.
+	// Intercept returns the state of the interception, without its counts. Nil: it is off.
 	Intercept func() Interception
 	// Tokens returns the SHA-256 digests of the tokens that allow operations on every listener: the
 	// current one and, during a rotation, the previous one. Nil: there is no token.

@@ -50,7 +50,7 @@ func (i Interception) OthersInWords() string {
 	return "refused"
 }
 
-// rows are what the page shows of an interception.
+// rows returns what the page shows of an interception; nil if it is off.
 func (i *Interception) rows() []pair {
 	if i == nil {
 		return nil

@@ -2,6 +2,7 @@ package sidecar_test
 
 import (
 	"bufio"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net"
@@ -120,13 +121,13 @@ func TestInterceptionRequiresTheSidecarsToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := intercepting(t, "refuse", func(c *config.Config) { c.Auth.BearerFile = path })
-	for credentials, want := range map[string]int{
-		"": http.StatusProxyAuthRequired,
-		"\r\nProxy-Authorization: Basic aWdwcm94eTpndWVzcw==":                     http.StatusProxyAuthRequired, // igproxy:guess
-		"\r\nProxy-Authorization: Basic aWdwcm94eTpvd24tdG9rZW4tb2YtaWdwcm94eQ==": http.StatusOK,
-	} {
-		if got := asked(t, s, "CONNECT graph.instagram.com:443 HTTP/1.1\r\nHost: graph.instagram.com:443"+credentials); got != want {
-			t.Errorf("with %q: got %d, want %d", credentials, got, want)
+	for token, want := range map[string]int{"": http.StatusProxyAuthRequired, "guess": http.StatusProxyAuthRequired, "own-token-of-igproxy": http.StatusOK} {
+		head := "CONNECT graph.instagram.com:443 HTTP/1.1\r\nHost: graph.instagram.com:443"
+		if token != "" {
+			head += "\r\nProxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("igproxy:"+token))
+		}
+		if got := asked(t, s, head); got != want {
+			t.Errorf("with the token %q: got %d, want %d", token, got, want)
 		}
 	}
 }
