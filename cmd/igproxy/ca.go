@@ -42,11 +42,8 @@ func caCommand(env environment) *cli.Command {
 		Name:  "ca",
 		Usage: "make and show the authority for clients that cannot change their base URL",
 		Description: "Such clients reach Meta through intercept.listen as their HTTPS_PROXY, and trust\n" +
-			"this authority. docs/intercept.md explains how.\n\n" +
-			"  igproxy ca init --dir FOLDER  make an authority\n" +
-			"  igproxy ca show --dir FOLDER  show an authority, and how clients trust it",
-		CustomHelpTemplate: cli.CommandHelpTemplate, // igproxy help ca would list no subcommands
-		Subcommands:        []*cli.Command{initialise, show},
+			"this authority. docs/intercept.md explains how.",
+		Subcommands: []*cli.Command{initialise, show},
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
 				return usageError("unknown command ca %q; write igproxy ca init or igproxy ca show", name)
