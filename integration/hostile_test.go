@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/igproxy/igproxy/integration/harness"
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
@@ -41,10 +42,10 @@ func TestHostileRequestsWithoutTheFastLane(t *testing.T) {
 // hostileTarget is where the entries of the corpus are sent.
 type hostileTarget struct {
 	*process
-	host   string // for Host
-	dial   func() (halfCloser, error)
+	host   func(e hostileEntry) string // for Host
+	dial   func(host string) (halfCloser, error)
 	client *http.Client
-	url    string
+	url    func(host string) string
 	differ map[string][]string // answers that are not the corpus's, and the names of their entries
 }
 
@@ -57,7 +58,8 @@ type halfCloser interface {
 func plainTarget(t *testing.T, settings ...string) hostileTarget {
 	p := serve(t, settings...)
 	host := strings.TrimPrefix(p.URL, "http://")
-	return hostileTarget{process: p, host: host, client: noKeepAlive, url: p.URL, dial: func() (halfCloser, error) {
+	at, url := func(hostileEntry) string { return host }, func(string) string { return p.URL }
+	return hostileTarget{process: p, host: at, client: noKeepAlive, url: url, dial: func(string) (halfCloser, error) {
 		c, err := net.Dial("tcp", host)
 		if err != nil {
 			return nil, err
@@ -71,37 +73,42 @@ func plainTarget(t *testing.T, settings ...string) hostileTarget {
 func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hostileTarget, settings ...string) {
 	t.Parallel()
 	corpus := readHostile(t)
-	ig, upstream := instagram(t, mock.ServerOptions{})
-	p := target(t, append(settings, "PASSTHROUGH_ENABLED=false", "UPSTREAM_URL="+upstream.URL, "SERVER_READ_HEADER_TIMEOUT=60s", "SERVER_READ_TIMEOUT=60s",
+	ig, upstream := harness.StandIn(t, mock.Options{Secret: appSecret, Facebook: mock.App{AppID: pagesID, Secret: pagesSecret}}, mock.ServerOptions{})
+	p := target(t, append(settings, "PASSTHROUGH_ENABLED=false", "UPSTREAM_URL="+upstream.URL, "FACEBOOK_URL="+upstream.URL, "FACEBOOK_APP_ID="+pagesID,
+		"FACEBOOK_CLIENT_SECRET="+pagesSecret, "FACEBOOK_REDIRECT_URIS="+callback, "REDIRECT_URIS="+callback, "APP_ID="+appID, "SERVER_READ_HEADER_TIMEOUT=60s", "SERVER_READ_TIMEOUT=60s",
 		"LOG_LINES=1000000")...)
-	values := placeholders(p.host)
 	var answered, asked atomic.Int64 // answers of igproxy itself, and calls to Instagram
-	alive := func(t *testing.T) {
-		r, err := fetch(t.Context(), p.client, p.url+values["ok"])
+	request := func(t *testing.T, host, path string) {
+		r, err := fetch(t.Context(), p.client, p.url(host)+path)
 		if err != nil || r.status != http.StatusOK {
 			t.Errorf("an ordinary request afterwards got %d, %v", r.status, err)
 		}
 		answered.Add(1)
 	}
-	alive(t)
-	asked.Add(1)
-	hit := ""
-	if afterHit {
-		hit = "GET " + values["ok"] + " HTTP/1.1\r\nHost: " + p.host + "\r\n\r\n"
-	}
+	first, facebook := p.host(hostileEntry{}), p.host(hostileEntry{name: "oauth/"})
+	values := placeholders(first)
+	request(t, first, values["ok"])
+	request(t, facebook, values["extend"]+"EAA-canary-warm")
+	asked.Add(2)
 
 	t.Run("corpus", func(t *testing.T) {
 		for _, e := range corpus {
 			t.Run(e.name, func(t *testing.T) {
 				t.Parallel()
 				p.adapt(t, &e)
+				host := p.host(e)
+				values := placeholders(host)
+				hit := ""
+				if afterHit {
+					hit = values["second"]
+				}
 				wire, err := expand(e.wire, values)
 				if err != nil {
 					t.Fatal(err)
 				}
 				asked.Add(int64(e.asks))
-				answered.Add(int64(e.check(t, p.dial, hit, wire)))
-				alive(t)
+				answered.Add(int64(e.check(t, func() (halfCloser, error) { return p.dial(host) }, hit, wire)))
+				request(t, first, placeholders(first)["ok"])
 			})
 		}
 	})

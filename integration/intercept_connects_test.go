@@ -203,7 +203,7 @@ func TestOddConnectsAreRefusedOrClosed(t *testing.T) {
 		"two requests at once": {"GET " + exchangePath("IGAA-known") + " HTTP/1.1\r\nHost: graph.instagram.com\r\n\r\nGET " + exchangePath("IGAA-known") +
 			" HTTP/1.1\r\nHost: graph.instagram.com\r\n\r\n", []int{200, 200}},
 	} {
-		inner, err := tunnelled(i, i.Made.Trust(t), "http/1.1")
+		inner, err := tunnelled(i, metaHost, i.Made.Trust(t), "http/1.1")
 		if err != nil {
 			t.Fatal(err)
 		}

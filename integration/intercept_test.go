@@ -17,7 +17,10 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-const metaHost = "graph.instagram.com"
+const (
+	metaHost     = "graph.instagram.com"
+	facebookHost = "graph.facebook.com"
+)
 
 // connect opens a connection to the listener for CONNECT, sends a CONNECT for a host with these
 // further header lines, and returns the connection and the answer.
@@ -41,9 +44,9 @@ type onlyHead struct{ io.Reader }
 
 func (r onlyHead) Read(p []byte) (int, error) { return r.Reader.Read(p[:min(1, len(p))]) }
 
-// tunnelled returns a TLS connection to igproxy inside a CONNECT.
-func tunnelled(i *harness.Interceptor, conf *tls.Config, protocols ...string) (*tls.Conn, error) {
-	c, res, err := connect(i, metaHost+":443", "")
+// tunnelled returns a TLS connection to igproxy inside a CONNECT to one of Meta's hosts.
+func tunnelled(i *harness.Interceptor, host string, conf *tls.Config, protocols ...string) (*tls.Conn, error) {
+	c, res, err := connect(i, host+":443", "")
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +55,7 @@ func tunnelled(i *harness.Interceptor, conf *tls.Config, protocols ...string) (*
 		return nil, fmt.Errorf("CONNECT: %s", res.Status)
 	}
 	conf = conf.Clone()
-	conf.ServerName, conf.NextProtos = metaHost, protocols
+	conf.ServerName, conf.NextProtos = host, protocols
 	inner := tls.Client(c, conf)
 	if err := inner.Handshake(); err != nil {
 		_ = c.Close()
@@ -62,24 +65,37 @@ func tunnelled(i *harness.Interceptor, conf *tls.Config, protocols ...string) (*
 	return inner, nil
 }
 
-// tunnelTarget is an intercepted connection to Instagram.
+// tunnelTarget is an intercepted connection to Facebook for the calls at /oauth/access_token, and to
+// Instagram for all others.
 func tunnelTarget(t *testing.T, settings ...string) hostileTarget {
 	i := harness.Intercept(t, harness.Plain(t), settings...)
 	trust := i.Made.Trust(t)
 	trust.ClientSessionCache = tls.NewLRUClientSessionCache(100)
-	return hostileTarget{process: &process{i.Process}, host: metaHost + ":443", client: i.Client(t, false), url: "https://" + metaHost,
-		dial: func() (halfCloser, error) { return tunnelled(i, trust, "http/1.1") }, differ: differInATunnel}
+	host := func(e hostileEntry) string {
+		if strings.HasPrefix(e.name, "oauth/") {
+			return facebookHost + ":443"
+		}
+		return metaHost + ":443"
+	}
+	return hostileTarget{process: &process{i.Process}, host: host, client: i.Client(t, false), url: func(host string) string { return "https://" + host },
+		dial: func(host string) (halfCloser, error) {
+			return tunnelled(i, strings.TrimSuffix(host, ":443"), trust, "http/1.1")
+		}, differ: differInATunnel}
 }
 
 // differInATunnel has the entries whose Host, or whose target in absolute form, the listener for
-// apps accepts. On an intercepted connection only Meta's host is right, and no absolute form.
+// apps accepts, and those without an app. On an intercepted connection only the host that it was
+// made to is right, which decides the app, and no absolute form.
 var differInATunnel = map[string][]string{
 	"421 990004": {"clients/netcat", "clients/netcat in unix", "clients/typed by hand", "host/without a port", "host/another port", "host/empty port",
 		"host/localhost", "host/localhost in capitals", "host/localhost and port", "host/another loopback address", "host/last loopback address", "host/ipv6",
-		"host/ipv6 and port", "host/ipv6 in full", "host/ipv4 in ipv6", "host/ipv4 in ipv6, in hex", "host/dot after localhost", "host/dot after the address"},
+		"host/ipv6 and port", "host/ipv6 in full", "host/ipv4 in ipv6", "host/ipv4 in ipv6, in hex", "host/dot after localhost", "host/dot after the address",
+		"host/instagram's login"},
 	"400 990003": {"host/absolute form against host", "line/absolute, own host", "line/absolute, localhost", "line/absolute, loopback of ipv6",
 		"line/absolute, scheme in capitals", "line/absolute, another path", "line/absolute, no path", "line/absolute, two tokens", "line/absolute, post",
 		"line/get with an address"}, // the last is no address here
+	"400 990017":       {"oauth/unknown app", "oauth/which app"}, // the host decides
+	"400 990029 + 200": {"signatures/no app"},
 }
 
 func TestHostileRequestsThroughATunnel(t *testing.T) { hostile(t, false, tunnelTarget) }
