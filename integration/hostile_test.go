@@ -54,7 +54,7 @@ type halfCloser interface {
 	CloseWrite() error
 }
 
-// plainTarget is the listener for apps.
+// plainTarget starts a sidecar whose listener for apps gets the entries.
 func plainTarget(t *testing.T, settings ...string) hostileTarget {
 	p := serve(t, settings...)
 	host := strings.TrimPrefix(p.URL, "http://")

@@ -13,8 +13,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Somebody who steals the authority's key can sign a certificate for another site or for an
-// address. Go refuses it because of the name constraints; the tests in integration/clients show that OpenSSL and Node.js do too.
+// A thief of the authority's key can sign a certificate for another site or for an address. Go
+// refuses it because of the name constraints; the tests in integration/clients show that OpenSSL
+// and Node.js do too.
 func TestTheAuthorityIsUselessBeyondMetasNames(t *testing.T) {
 	t.Parallel()
 	made := harness.MakeAuthority(t)

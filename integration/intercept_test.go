@@ -1,7 +1,7 @@
 package integration
 
-// Clients with hard-coded hosts reach igproxy through intercept.listen, their HTTPS_PROXY. What such
-// clients, and others that find the listener, may send.
+// Clients with hard-coded hosts reach igproxy through intercept.listen, their HTTPS_PROXY. These
+// tests send what such clients, and others that find the listener, may send.
 
 import (
 	"bufio"
@@ -65,8 +65,8 @@ func tunnelled(i *harness.Interceptor, host string, conf *tls.Config, protocols 
 	return inner, nil
 }
 
-// tunnelTarget is an intercepted connection to Facebook for the calls at /oauth/access_token, and to
-// Instagram for all others.
+// tunnelTarget starts a sidecar that intercepts. Entries about /oauth/access_token get a connection
+// to Facebook, and all others one to Instagram.
 func tunnelTarget(t *testing.T, settings ...string) hostileTarget {
 	i := harness.Intercept(t, harness.Plain(t), settings...)
 	trust := i.Made.Trust(t)

@@ -10,9 +10,9 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// A certificate that a thief of the authority's key signs for another site is refused by OpenSSL and
-// by Node.js, because of the authority's name constraints. One for Meta's host is accepted, so the
-// refusals have no other reason.
+// A certificate that a thief of the authority's key signs for another site is refused by OpenSSL
+// and by Node.js, because of the authority's name constraints. One for Meta's host is accepted, so
+// the refusals have no other reason.
 func TestOpenSSLAndNodeRefuseOtherNamesOfTheAuthority(t *testing.T) {
 	made := harness.MakeAuthority(t)
 	const node = `require('tls').connect({ host: '127.0.0.1', port: process.argv[1], servername: process.argv[2], ca: require('fs').readFileSync(process.argv[3]) },
