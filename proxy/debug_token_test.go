@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// debugWorld returns what facebookWorld returns, but with DebugToken and two Facebook apps. Meta's
-// answer is debugAnswer.
+// debugWorld is like facebookWorld, but turns DebugToken on and has two Facebook apps. Facebook and
+// Threads answer every call with debugAnswer.
 func debugWorld(t *testing.T) (w *world, facebook *service) {
 	w, facebook = newWorld(t), newService(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
@@ -30,8 +30,8 @@ func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		target, service, want string
 	}{
-		"nothing": {"/apps/pages/v23.0/debug_token?input_token=EAA", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
-		"APP":     {"/apps/pages/debug_token?input_token=EAA&access_token=APP", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
+		"no access_token": {"/apps/pages/v23.0/debug_token?input_token=EAA", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
+		"APP":             {"/apps/pages/debug_token?input_token=EAA&access_token=APP", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
 		"made with an unused secret": {"/debug_token?input_token=EAA&access_token=" + pagesID + "|unused", "facebook",
 			"/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
 		"of the other app": {"/debug_token?input_token=EAA&access_token=1787%7Cunused", "facebook",
@@ -57,7 +57,7 @@ func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 	}
 }
 
-// A bearer token is the user's, so the call is passed through with it. igproxy's own is not Meta's.
+// A bearer token is the user's, so the call is passed through with it.
 func TestDebugTokenWithAUsersBearerIsPassedThrough(t *testing.T) {
 	w, facebook := debugWorld(t)
 	got := ask(w.p, with(get("/apps/pages/debug_token?input_token=EAA"), "Authorization", "Bearer EAAuser"))
@@ -66,7 +66,8 @@ func TestDebugTokenWithAUsersBearerIsPassedThrough(t *testing.T) {
 	}
 }
 
-// Nothing gets the secret unless the operator has turned the setting on, and no answer repeats it.
+// igproxy sends the secret only if the operator has turned the setting on, and no answer repeats
+// it.
 func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, debugAnswer)
@@ -81,7 +82,7 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 		}
 	}
 	w, facebook = debugWorld(t)
-	for input, c := range map[string]struct { // each with its own token, because a failure is repeated
+	for input, c := range map[string]struct { // each with its own token, because igproxy remembers refusals
 		status, want int
 		body         string
 	}{
@@ -120,9 +121,9 @@ func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 	}
 }
 
-// During a rotation Meta refuses the app token that is made with the secret it no longer knows, as
-// it refuses a user's token that has ended. Then the other secret is tried, and is used from then
-// on.
+// During a rotation Meta refuses an app token made with the secret that it does not accept. The
+// refusal looks like that of an expired token of a user. igproxy then tries the other secret, and
+// uses it from then on.
 func TestDebugTokenTriesTheOtherSecretDuringARotation(t *testing.T) {
 	w, facebook := newWorld(t), newService(t)
 	const previous = "previous-secret-0123456789"
@@ -146,7 +147,7 @@ func TestDebugTokenTriesTheOtherSecretDuringARotation(t *testing.T) {
 		t.Errorf("got %d %s after %d calls, want 200 after 2", got.Code, got.Body, len(facebook.asked()))
 	}
 	if got := w.get("/debug_token?input_token=EAA2"); got.Code != 200 || len(facebook.asked()) != 3 {
-		t.Errorf("got %d after %d calls: the secret that worked is used first", got.Code, len(facebook.asked()))
+		t.Errorf("got %d after %d calls, want 200 after 3: the secret that worked is used first", got.Code, len(facebook.asked()))
 	}
 	if got := w.get("/debug_token?input_token=EAAforeign"); got.Code != 400 || !strings.Contains(got.Body.String(), "of another app") {
 		t.Errorf("a refusal that has another reason: %d %s", got.Code, got.Body)

@@ -11,14 +11,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// maxBody is the size of the largest body of a token call, in bytes. It has room for a code, a URI
-// and a few names.
+// maxBody bounds the size of the body of a token call, in bytes. A body has a code or a token, a
+// redirect URI and a few more parameters.
 const maxBody = 64 << 10
 
-// readParams reads the parameters of a token call from the query or from the body, but not from
-// both; with fb_exchange_token in the body, an access_token in the query is ignored. Meta documents
-// one form for each call; clients also use the others: GET with a query, and POST with a query, a
-// form or a JSON object.
+// readParams reads the parameters of a token call: from the query of a GET, or from the query or
+// the body of a POST. Meta documents one of these for each call, but clients use all of them. The
+// parameters must not be spread over query and body. There is one exception: if the body has
+// fb_exchange_token, an access_token in the query is ignored.
 func readParams(r *http.Request) (p params, refused *graph.Error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return p, errMethod
@@ -33,7 +33,7 @@ func readParams(r *http.Request) (p params, refused *graph.Error) {
 		return p, refused
 	case sent == params{}:
 		return p, nil
-	case sent.count[paramExtend] > 0 && p == p.only(paramToken): // as Meta's SDK for Node.js sends it
+	case sent.count[paramExtend] > 0 && p == p.only(paramToken): // Meta's SDK for Node.js sends both
 		return sent, nil
 	case p != params{}:
 		return p, errTwoPlaces
@@ -41,15 +41,15 @@ func readParams(r *http.Request) (p params, refused *graph.Error) {
 	return sent, nil
 }
 
-// only returns the parameters without all but one.
+// only returns a copy of the parameters that has only this one.
 func (p params) only(one param) (left params) {
 	left.count[one], left.value[one] = p.count[one], p.value[one]
 	return left
 }
 
-// readBody reads the body of a request: URL-encoded as in RFC 6749, multipart as curl -F sends it
-// in Meta's documentation, or a JSON object as some HTTP clients send by default. An empty body may
-// have any type.
+// readBody reads the body of a request: a URL-encoded form as in RFC 6749, a multipart form as in
+// Meta's examples with curl -F, or a JSON object, which some HTTP clients send by default. An empty
+// body may have any Content-Type.
 func readBody(r *http.Request) (p params, refused *graph.Error) {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	if err != nil {
@@ -90,9 +90,9 @@ func readForm(r *http.Request) (p params, refused *graph.Error) {
 	return p, nil
 }
 
-// readJSON reads the members of one object. A value is a string or a number, because some apps
-// store an ID as a number; the digits of a number are kept. A member that is null counts as not
-// sent. The value of a name that igproxy does not know may be anything.
+// readJSON reads the members of a JSON object. A value must be a string or a number, because some
+// apps store an ID as a number. A number keeps its digits as they were sent. A member that is null
+// counts as not sent. A member whose name igproxy does not know may have any value.
 func readJSON(body []byte) (p params, refused *graph.Error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -104,7 +104,7 @@ func readJSON(body []byte) (p params, refused *graph.Error) {
 		if err != nil || d.Decode(&value) != nil {
 			return p, errForm
 		}
-		p.addJSON(name.(string), value) // the names of members are strings
+		p.addJSON(name.(string), value) // the decoder accepts only strings as names
 	}
 	if _, err := d.Token(); err != nil {
 		return p, errForm
@@ -121,7 +121,7 @@ func (p *params) addJSON(name string, value json.RawMessage) {
 	case c == 'n':
 	case c == '"':
 		var text string
-		_ = json.Unmarshal(value, &text) // the decoder has checked it
+		_ = json.Unmarshal(value, &text) // cannot fail: the decoder has checked the value
 		p.add(name, text)
 	case c == '-' || '0' <= c && c <= '9':
 		p.add(name, string(value))
