@@ -57,7 +57,7 @@ func (p issuing) wantRevocation(long string, want Revocation) {
 	}
 }
 
-func TestRevokedTokenIsForgottenAndNoOther(t *testing.T) {
+func TestOnlyTheRevokedTokenIsForgotten(t *testing.T) {
 	p := issuingApp(t, newCache(t, Options{}))
 	for i := range 100 {
 		p.exchange(fmt.Sprint("short-", i), fmt.Sprint("long-", i))
@@ -162,7 +162,7 @@ func TestIndexCostsNoRoundTrip(t *testing.T) {
 // Redis may return a value that belongs to another key: because the replies on a connection were
 // mixed up, or because someone with write access put it there. Such a value must not make igproxy
 // forget an entry.
-func TestForeignIndexForgetsNothing(t *testing.T) {
+func TestAnIndexValueOfAnotherKeyForgetsNothing(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	p := issuingApp(t, fleet(t, single(redis), nil))
@@ -271,7 +271,7 @@ func TestIndexInMemoryShrinksWithMemory(t *testing.T) {
 	})
 }
 
-func TestEntryIsFoundUnderEachOfItsNames(t *testing.T) {
+func TestAnEntryIsRevokedUnderEachOfItsNames(t *testing.T) {
 	p := issuingApp(t, newCache(t, Options{}))
 	for round := range 3 { // each revocation gives the next entry of the token another name
 		long := fmt.Sprint("long-", round)

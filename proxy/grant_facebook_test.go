@@ -113,7 +113,7 @@ func TestAnExtendedFacebookTokenIsRememberedAsARefresh(t *testing.T) {
 
 // App tokens and some tokens of pages do not expire. Meta sends them without expires_in, and
 // igproxy does not add one.
-func TestATokenWithoutEndIsServedWithoutExpiresIn(t *testing.T) {
+func TestATokenThatDoesNotExpireIsServedWithoutExpiresIn(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"access_token":"1786|abc","token_type":"bearer"}`:               `{"access_token":"1786|abc","token_type":"bearer"}`,
 		`{"access_token":"1786|abc"}`:                                     `{"access_token":"1786|abc","token_type":"bearer"}`,
@@ -182,7 +182,7 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 
 // Facebook's refusals are passed on unchanged. Unlike Instagram's, its code 100 does not mean that
 // the app may not use the account.
-func TestFacebooksRefusals(t *testing.T) {
+func TestFacebooksRefusalsAreServedUnchanged(t *testing.T) {
 	codeCall := "/oauth/access_token?code=C&redirect_uri=" + url.QueryEscape(callback)
 	const exchange = "/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA"
 	for name, c := range map[string]struct {

@@ -84,7 +84,7 @@ func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 
 // Calls of an app without the setting get no proof, nor do token calls. During a rotation the proof
 // is made with the secret that Meta accepted last.
-func TestTheProofIsOfTheAppAndItsSecretInUse(t *testing.T) {
+func TestTheProofIsMadeWithTheAppsSecretInUse(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	w.get("/v23.0/me?access_token=EAA")
 	if asked := facebook.asked()[0]; strings.Contains(asked, "appsecret_proof") {

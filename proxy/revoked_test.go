@@ -246,7 +246,7 @@ func TestNothingElseMakesATokenForgotten(t *testing.T) {
 	}
 }
 
-func TestFirstTokenIsForgottenAfterARefreshThatReturnsIt(t *testing.T) {
+func TestBothAnswersWithARevokedTokenAreForgotten(t *testing.T) {
 	x := newRevoking(t, nil)
 	long, _ := x.exchange("/access_token?grant_type=ig_exchange_token&access_token=short")
 	x.mu.Lock()

@@ -22,7 +22,7 @@ func signPart(secret, second string) string {
 
 const payload = `{"user_id":17841400000000001,"algorithm":"HMAC-SHA256","issued_at":1764280000,"text":"\u00e4\/ ??>>"}`
 
-func TestASignedRequestGivesItsPayloadAsItCame(t *testing.T) {
+func TestASignedRequestReturnsItsPayloadUnchanged(t *testing.T) {
 	padded := base64.URLEncoding.EncodeToString([]byte(payload))
 	for name, text := range map[string]string{
 		"current":                   signed(current, payload),
