@@ -21,8 +21,9 @@ const indexScope = "igproxy/index"
 // never was a token.
 const codeInvalidToken = 190
 
-// isIndexed reports whether the answers to a grant are in the index. The answer to a code is not:
-// Meta accepts a code only once, so forgetting the answer would not help.
+// isIndexed reports whether the answers to a grant are in the index. Answers that are not
+// remembered are not, nor is the answer to a code: Meta accepts a code only once, so forgetting the
+// answer would not help.
 func (g *grant) isIndexed() bool { return !g.once && g.ttl > 0 }
 
 // indexKey returns the key under which the index has a grant's answer that contains the token.
