@@ -11,14 +11,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// maxBody bounds the size of the body of a token call, in bytes. A body has a code or a token, a
-// redirect URI and a few more parameters.
+// maxBody is the size of the largest body of a token call, in bytes. It has room for a code, a URI
+// and a few names.
 const maxBody = 64 << 10
 
-// readParams reads the parameters of a token call: from the query of a GET, or from the query or
-// the body of a POST. Meta documents one of these for each call, but clients use all of them. The
-// parameters must not be spread over query and body. There is one exception: if the body has
-// fb_exchange_token, an access_token in the query is ignored.
+// readParams reads the parameters of a token call from the query or from the body, but not from
+// both; with fb_exchange_token in the body, an access_token in the query is ignored. Meta documents
+// one form for each call; clients also use the others: GET with a query, and POST with a query, a
+// form or a JSON object.
 func readParams(r *http.Request) (p params, refused *graph.Error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return p, errMethod
@@ -47,9 +47,9 @@ func (p params) only(one param) (left params) {
 	return left
 }
 
-// readBody reads the body of a request: a URL-encoded form as in RFC 6749, a multipart form as in
-// Meta's examples with curl -F, or a JSON object, which some HTTP clients send by default. An empty
-// body may have any Content-Type.
+// readBody reads the body of a request: URL-encoded as in RFC 6749, multipart as curl -F sends it
+// in Meta's documentation, or a JSON object as some HTTP clients send by default. An empty body may
+// have any type.
 func readBody(r *http.Request) (p params, refused *graph.Error) {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	if err != nil {
