@@ -121,9 +121,9 @@ func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 	}
 }
 
-// During a rotation Meta refuses an app token made with the secret that it does not accept. The
-// refusal looks like that of an expired token of a user. igproxy then tries the other secret, and
-// uses it from then on.
+// During a rotation Meta refuses the app token that is made with the secret it no longer knows, as
+// it refuses a user's token that has ended. Then the other secret is tried, and is used from then
+// on.
 func TestDebugTokenTriesTheOtherSecretDuringARotation(t *testing.T) {
 	w, facebook := newWorld(t), newService(t)
 	const previous = "previous-secret-0123456789"
@@ -147,7 +147,7 @@ func TestDebugTokenTriesTheOtherSecretDuringARotation(t *testing.T) {
 		t.Errorf("got %d %s after %d calls, want 200 after 2", got.Code, got.Body, len(facebook.asked()))
 	}
 	if got := w.get("/debug_token?input_token=EAA2"); got.Code != 200 || len(facebook.asked()) != 3 {
-		t.Errorf("got %d after %d calls, want 200 after 3: the secret that worked is used first", got.Code, len(facebook.asked()))
+		t.Errorf("got %d after %d calls: the secret that worked is used first", got.Code, len(facebook.asked()))
 	}
 	if got := w.get("/debug_token?input_token=EAAforeign"); got.Code != 400 || !strings.Contains(got.Body.String(), "of another app") {
 		t.Errorf("a refusal that has another reason: %d %s", got.Code, got.Body)
