@@ -46,7 +46,7 @@ func (k Key) record() []byte {
 
 var errIndexRecord = errors.New("a value of the index has an unknown length")
 
-// readRecord is the inverse of record.
+// readRecord reads a value that record returned.
 func readRecord(e Entry) (indexed, error) {
 	const size = len(ID{})
 	switch b := e.Value; len(b) {

@@ -107,8 +107,8 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 			t.Errorf("%s: got %s, want %d", name, r.body, c.subcode)
 		}
 	}
-	// This client keeps its connections. If the client asked to close this one, net/http could reset
-	// it before the client has read the answer.
+	// This client keeps its connections. If it asked to close this one, net/http could reset it
+	// before the client has read the answer.
 	if r := postBy(t, http.DefaultClient, p.URL+"/apps/shop/_igproxy/webhook", largest+"x", header, signs(appSecret, largest+"x")); r.status != 413 || r.graphError(t).Subcode != 990018 {
 		t.Errorf("larger than the largest: got %d %s", r.status, r.body)
 	}
@@ -123,8 +123,8 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 		t.Errorf("a form without a signed request: got %d %s", r.status, r.body)
 	}
 
-	// During a rotation, new secrets are added before the old ones are removed, so that no webhook is
-	// refused.
+	// During a rotation, new secrets are added before the old ones are removed, so that no webhook
+	// is refused.
 	accepted := func(want ...string) {
 		t.Helper()
 		if code, _, errs := p.operate(t, "reload"); code != 0 {

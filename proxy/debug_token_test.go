@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// debugWorld is like facebookWorld, but turns DebugToken on and has two Facebook apps. Facebook and
+// debugWorld returns a facebookWorld with DebugToken and two Facebook apps. Facebook and
 // Threads answer every call with debugAnswer.
 func debugWorld(t *testing.T) (w *world, facebook *service) {
 	w, facebook = newWorld(t), newService(t)

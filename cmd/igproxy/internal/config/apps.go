@@ -95,7 +95,7 @@ func (l *loader) validateCredentials(section string, needed bool) {
 	case needed && !inText && !inFile:
 		fix := "set " + envName(file) + " (or " + file + ") to the path of a file that holds it, or " + envName(text) + " to the secret itself"
 		l.contradiction(fault{"no client secret", fix}, text, strings.TrimSuffix(section, "."))
-	case !inText && !inFile && (section != "" || len(l.config.Apps) == 0): // if apps are listed, validateApps refuses the key
+	case !inText && !inFile && (section != "" || len(l.config.Apps) == 0): // or validateApps refuses it
 		l.refuse(fault{"set without " + file, "set " + file + " too, or move this to the section of its app"}, section+"webhook_secret_file")
 	}
 	if !l.isSet(section + "app_id") {
