@@ -250,8 +250,7 @@ func TestRevocationsNeverPurgeEverything(t *testing.T) {
 	}
 }
 
-// After a purge, the token has another entry under another name. Revoking the entry from before the
-// purge would only forget the new one.
+// A revocation of an entry whose token was purged since would only forget its successor.
 func TestEntryFromBeforeAPurgeIsNotRevoked(t *testing.T) {
 	p := newTestPurges(t, "secret")
 	p.add(1000, ID{1})
