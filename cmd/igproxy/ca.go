@@ -43,7 +43,9 @@ func caCommand(env environment) *cli.Command {
 		Usage: "make and show the authority for clients that cannot change their base URL",
 		Description: "Such clients reach Meta through intercept.listen as their HTTPS_PROXY, and trust\n" +
 			"this authority. docs/intercept.md explains how.",
-		Subcommands: []*cli.Command{initialise, show},
+		Subcommands:        []*cli.Command{initialise, show},
+		HideHelpCommand:    true,
+		CustomHelpTemplate: caHelp, // urfave/cli's own lists no subcommands after igproxy help ca
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
 				return usageError("unknown command ca %q; write igproxy ca init or igproxy ca show", name)
@@ -52,6 +54,19 @@ func caCommand(env environment) *cli.Command {
 		},
 	}
 }
+
+const caHelp = `NAME:
+   {{.HelpName}} - {{.Usage}}
+
+USAGE:
+   {{.HelpName}} command [--dir FOLDER]
+
+DESCRIPTION:
+   {{indent 3 .Description | trim}}
+
+COMMANDS:{{range .Subcommands}}
+   {{.Name}}  {{.Usage}}{{end}}
+`
 
 // trustLines say what to set for each kind of client. They are a format for the path of the
 // certificate, and for that of a file with the system's authorities and this one.

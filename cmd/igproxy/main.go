@@ -91,7 +91,9 @@ func newApp(env environment) *cli.App {
 		return cli.ShowAppHelp(c)
 	}
 	for _, c := range app.Commands {
-		refuseArguments(c)
+		if len(c.Subcommands) == 0 {
+			refuseArguments(c)
+		}
 	}
 	return app
 }

@@ -77,8 +77,8 @@ func (h *Handler) Listener() net.Listener { return h.queue }
 // challenge is required in a 407 (RFC 9110, section 15.5.8).
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
-// ServeHTTP implements http.Handler. Its errors are plain text, because most clients show their user
-// only the status.
+// ServeHTTP implements http.Handler. Its errors are plain text, because most clients show their
+// user only the status.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if announcesBody(r) {
 		w.Header().Set("Connection", "close") // net/http would wait for the body before it answers

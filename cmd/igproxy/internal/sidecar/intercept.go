@@ -73,7 +73,8 @@ func (s *Sidecar) buildIntercept(server func(http.Handler) *http.Server) error {
 	s.closers = append(s.closers, i.handler.Close)
 
 	outer := listener.Options{Listener: l, HTTP: server(i.handler), Beside: s.apps[0], Logger: s.log, Relieve: s.proxy.EndIdle}
-	outer.HTTP.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} // a stream of HTTP/2 cannot be taken over
+	// A stream of HTTP/2 cannot be taken over.
+	outer.HTTP.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
 	if isUnix(l) {
 		outer.UIDs, outer.PeerRefused = s.conf.Auth.UIDs, s.metrics.PeerRefused
 	} else if c.TLS {

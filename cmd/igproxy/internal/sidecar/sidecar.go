@@ -296,7 +296,8 @@ func (s *Sidecar) apply(conf config.Config) error {
 	if err != nil {
 		return err
 	}
-	conf.Listen, conf.Admin.Listen, conf.Intercept.Listen = s.conf.Listen, s.conf.Admin.Listen, s.conf.Intercept.Listen // the open listeners
+	// The addresses of the open listeners stay.
+	conf.Listen, conf.Admin.Listen, conf.Intercept.Listen = s.conf.Listen, s.conf.Admin.Listen, s.conf.Intercept.Listen
 	ao, err := s.adminOptions(conf)
 	if err != nil {
 		return err
