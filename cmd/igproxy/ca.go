@@ -45,6 +45,7 @@ func caCommand(env environment) *cli.Command {
 			"this authority. docs/intercept.md explains how.",
 		Subcommands:        []*cli.Command{initialise, show},
 		HideHelpCommand:    true,
+		OnUsageError:       onUsageError,
 		CustomHelpTemplate: caHelp, // urfave/cli's own lists no subcommands after igproxy help ca
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
@@ -64,8 +65,8 @@ USAGE:
 DESCRIPTION:
    {{indent 3 .Description | trim}}
 
-COMMANDS:{{range .Subcommands}}
-   {{.Name}}  {{.Usage}}{{end}}
+COMMANDS:{{range .Subcommands}}{{if ne .Name "help"}}
+   {{.Name}}  {{.Usage}}{{end}}{{end}}
 `
 
 // trustLines say what to set for each kind of client. They are a format for the path of the

@@ -12,8 +12,8 @@ var errNotPublic = errors.New("not a public address")
 
 // notPublic are networks that Go does not know as private, but that lead to this machine, to its
 // provider, or nowhere: https://www.iana.org/assignments/iana-ipv4-special-registry and
-// https://www.iana.org/assignments/iana-ipv6-special-registry. Teredo and 6to4 are here because their
-// addresses can contain a private IPv4 address.
+// https://www.iana.org/assignments/iana-ipv6-special-registry. Teredo and 6to4 are here because
+// their addresses can contain a private IPv4 address.
 var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"),    // shared by carriers; some clouds have their metadata here
@@ -31,8 +31,8 @@ var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("3fff::/20"),
 }
 
-// publicIPv6 has all addresses of IPv6 that are assigned for public use (RFC 4291, section 2.4). What
-// lies outside leads to this network, or to an IPv4 address, which may be a private one.
+// publicIPv6 has all addresses of IPv6 that are assigned for public use (RFC 4291, section 2.4).
+// What lies outside leads to this network, or to an IPv4 address, which may be a private one.
 var publicIPv6 = netip.MustParsePrefix("2000::/3")
 
 // isPublic reports whether a tunnel may lead to an address.
@@ -43,8 +43,8 @@ func isPublic(a netip.Addr) bool {
 }
 
 // onlyPublic returns an error for an address that no tunnel may lead to. As the Control of a
-// net.Dialer it sees the very address that is dialled, so a name
-// that resolves to another address a moment later gains nothing.
+// net.Dialer it sees the very address that is dialled, so a name that resolves to another address a
+// moment later gains nothing.
 func (t *tunnels) onlyPublic(_, address string, _ syscall.RawConn) error {
 	if to, err := netip.ParseAddrPort(address); err != nil || !t.allowed(to.Addr()) {
 		return errNotPublic

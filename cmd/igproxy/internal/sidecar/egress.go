@@ -69,8 +69,8 @@ func Egress(c config.Config) (string, error) {
 // errLoop means that igproxy would send its calls to itself.
 const errLoop = ConfigurationError("HTTPS_PROXY is igproxy's own intercept.listen; set it for the app only, and not for igproxy, or set upstream.proxy: none")
 
-// sameListener reports whether a proxy is what listens on an address. Names are not resolved, except
-// localhost: igproxy also refuses its own calls when they come back.
+// sameListener reports whether a proxy is what listens on an address. Names are not resolved,
+// except localhost: igproxy also refuses its own calls when they come back.
 func sameListener(proxy *url.URL, listen string) bool {
 	on, port, err := net.SplitHostPort(listen)
 	if err != nil || port != cmp.Or(proxy.Port(), map[string]string{"http": "80", "https": "443"}[proxy.Scheme]) {
