@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -71,9 +72,15 @@ func (l *loader) openAuthority() {
 	if c.Listen == "" || c.CAFile == "" || c.CAKeyFile == "" {
 		return
 	}
-	a, ok := openSecret(l, "intercept.ca_key_file", c.CAKeyFile, func(path string) (*authority.Authority, error) { return ReadAuthority(c.CAFile, path) })
+	a, err := ReadAuthority(c.CAFile, c.CAKeyFile)
+	var wrong *fileError
+	if errors.As(err, &wrong) && wrong.path == c.CAFile {
+		l.report(l.place("intercept.ca_file"), "intercept.ca_file", fault{wrong.Error(), wrong.fix})
+		return
+	}
+	_, ok := openSecret(l, "intercept.ca_key_file", c.CAKeyFile, func(string) (*authority.Authority, error) { return a, err })
 	if ok && time.Until(a.Ends()) < endsSoon {
-		l.warn(l.place("intercept.ca_file"), "intercept.ca_file", fault{shownPath(c.CAFile) + " ends on " + a.Ends().Format(time.DateOnly),
+		l.warn(l.place("intercept.ca_file"), "intercept.ca_file", fault{shownPath(c.CAFile) + " ends on " + a.Ends().UTC().Format(time.DateOnly),
 			"make another authority with igproxy ca init, and let clients trust both before you change to it"})
 	}
 }
