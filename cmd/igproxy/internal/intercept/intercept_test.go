@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/intercept"
@@ -238,6 +239,23 @@ func TestAConnectionIsReleasedWhenItIsAccepted(t *testing.T) {
 	p.accept(t)
 	if got := released(); got != 1 {
 		t.Errorf("released %d, want 1", got)
+	}
+}
+
+// A drain looks for unread bytes in the socket before it closes a quiet connection.
+func TestAnInterceptedConnectionHasASocket(t *testing.T) {
+	p := serve(t, nil)
+	p.client().connect(t, meta+":443", "", "")
+	socket, ok := p.accept(t).(syscall.Conn)
+	if !ok {
+		t.Fatal("it has none")
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(uintptr) {}); err != nil {
+		t.Error(err)
 	}
 }
 
