@@ -84,9 +84,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close") // net/http would wait for the body before it answers
 	}
 	if r.Method != http.MethodConnect {
+		text := "This listener of igproxy accepts only CONNECT. Use its address as HTTPS_PROXY, and not as HTTP_PROXY or as a base URL."
+		if strings.HasPrefix(r.RequestURI, "https://") {
+			text = "This client sends its calls to https URLs without CONNECT, and thus readable by its proxy. axios does so before version 1.16.1: update it."
+		}
 		w.Header().Set("Allow", http.MethodConnect)
-		h.refuse(w, nameForLog(r.URL.Hostname()), "other", http.StatusMethodNotAllowed, Refused, "This listener of igproxy accepts only CONNECT. "+
-			"Use its address as HTTPS_PROXY, and not as HTTP_PROXY or as a base URL.")
+		h.refuse(w, nameForLog(r.URL.Hostname()), "other", http.StatusMethodNotAllowed, Refused, text)
 		return
 	}
 	name, port, ok := target(r)
@@ -168,10 +171,17 @@ func (h *Handler) authorized(r *http.Request) bool {
 	return equal == 1
 }
 
+// mayBeSecret matches names that are logged as hidden, because a client secret has 32 characters and
+// tokens have more.
+var mayBeSecret = regexp.MustCompile(`[a-z0-9_-]{32}`)
+
 // refuse answers a request with an error. target is the host for the log, label the one in the
 // metric.
 func (h *Handler) refuse(w http.ResponseWriter, target, label string, status int, result, text string) {
 	h.options.Count(label, result)
+	if mayBeSecret.MatchString(target) {
+		target = "hidden"
+	}
 	if result != Unauthorized { // the first CONNECT of many clients has no password; the metric counts them
 		h.options.Logger.Warn("connect refused", "target", target, "status", status, "result", result)
 	}

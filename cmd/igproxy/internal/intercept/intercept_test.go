@@ -193,7 +193,7 @@ func TestEverythingButConnectIsRefusedAtOnce(t *testing.T) {
 func TestTheLogNamesHostsAndNothingElse(t *testing.T) {
 	p := serve(t, nil)
 	for target, want := range map[string]string{"Example.com:443": "target=example.com ", "[2001:db8::1]:443": "target=2001:db8::1 ",
-		"igproxy:canary@example.com:443": "target=invalid ", "[::1%25canary]:443": "target=invalid "} {
+		"igproxy:canary@example.com:443": "target=invalid ", "[::1%25canary]:443": "target=invalid ", "0123456789ABCDEF0123456789abcanary:443": "target=hidden ", "0123456789abcdef0123456789canary.example:443": "target=hidden "} {
 		p.client().connect(t, target, basic("x:canary"), "")
 		if log := p.logged(); !strings.Contains(log, want) || strings.Contains(log, "canary") {
 			t.Errorf("%s: want %s: %s", target, want, log)
