@@ -2,10 +2,12 @@ package intercept_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -273,6 +275,38 @@ func TestATunnelEndsWhenNothingPassesInEitherDirection(t *testing.T) {
 		if p.Tunnels() != 0 {
 			t.Error("a tunnel is open")
 		}
+	})
+}
+
+// A read of TLS that times out must not end the connection: a tunnel looks at its idle time once a
+// second.
+func TestATunnelOverTLSSurvivesWhileItIsIdle(t *testing.T) {
+	server := httptest.NewUnstartedServer(nil)
+	server.StartTLS() // for its certificate
+	server.Close()
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipes()
+		p := start(t, tls.NewListener(l, &tls.Config{Certificates: server.TLS.Certificates}),
+			func() net.Conn { return tls.Client(l.dial(), &tls.Config{InsecureSkipVerify: true}) }, tunnelling(1))
+		accepted := make(chan net.Conn, 1)
+		p.DialWith(func(context.Context, string, string) (net.Conn, error) {
+			here, there := net.Pipe()
+			accepted <- there
+			return here, nil
+		})
+		c := p.client()
+		if res, body := c.connect(t, "example.com:443", "", ""); res.StatusCode != 200 {
+			t.Fatalf("got %d %s", res.StatusCode, body)
+		}
+		host := <-accepted
+		for range 3 {
+			time.Sleep(30 * time.Second)
+			pass(t, c, host)
+			time.Sleep(30 * time.Second)
+			pass(t, host, c)
+		}
+		_ = host.Close()
+		_ = c.Close()
 	})
 }
 
