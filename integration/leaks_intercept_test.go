@@ -29,7 +29,8 @@ func (l *leaks) startAuthority() {
 	must(l.t, err)
 	l.authority, err = os.ReadFile(cert)
 	must(l.t, err)
-	l.hidden = append(l.hidden, hidden{"the authority's key", strings.Split(string(text), "\n")[2], 0}) // the line with the number that is secret
+	// The second line of the encoded key has most of the number that is secret.
+	l.hidden = append(l.hidden, hidden{"the authority's key", strings.Split(string(text), "\n")[2], 0})
 }
 
 // intercepted sends calls through the interception, and puts the sidecar's own token and a user's

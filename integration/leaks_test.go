@@ -3,9 +3,9 @@ package integration
 // These must not leak: the client secrets of all apps, the secrets of their webhooks, the cache
 // key, Redis's password, the sidecar's own token, the key of the authority for interception, login
 // codes, users' short-lived tokens, all long-lived tokens of Instagram, Threads and Facebook, app
-// tokens, tokens to inspect, and proofs. They must not appear in logs at debug level, metrics, admin
-// pages, answers and their headers, the keys, values and channels of Redis, the output of commands,
-// a dump of all goroutines, or the command line, neither as they are nor in any form in
+// tokens, tokens to inspect, and proofs. They must not appear in logs at debug level, metrics,
+// admin pages, answers and their headers, the keys, values and channels of Redis, the output of
+// commands, a dump of all goroutines, or the command line, neither as they are nor in any form in
 // leaks_search_test.go.
 //
 // What webhooks and signed requests say must not leak either.

@@ -24,7 +24,8 @@ const (
 	tlsFiles         = "tls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"
 )
 
-// expectWithAuthority is expect with an authority in the folder ca, and another in the folder other.
+// expectWithAuthority does what expect does, with an authority in the folder ca and another in the
+// folder other.
 func expectWithAuthority(t *testing.T, inputs []input) {
 	t.Helper()
 	for i, in := range inputs {

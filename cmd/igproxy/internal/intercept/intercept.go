@@ -34,8 +34,8 @@ type Options struct {
 	// Tunnels configures the connections to hosts that are not intercepted. MaxTunnels zero: they
 	// are refused.
 	Tunnels TunnelOptions
-	// Release is called with a connection that is no longer one of the listener of CONNECT requests,
-	// because it is a tunnel, or because Listener is about to accept it.
+	// Release is called with a connection that is no longer one of the listener of CONNECT
+	// requests, because it is a tunnel, or because Listener is about to accept it.
 	Release func(net.Conn)
 	// Count counts a CONNECT by its host, one of Hosts or "other", and its result.
 	Count func(host, result string)
@@ -171,8 +171,8 @@ func (h *Handler) authorized(r *http.Request) bool {
 	return equal == 1
 }
 
-// mayBeSecret matches names that are logged as hidden, because a client secret has 32 characters and
-// tokens have more.
+// mayBeSecret matches names that are logged as hidden, because a client secret has 32 characters
+// and tokens have more.
 var mayBeSecret = regexp.MustCompile(`[a-z0-9_-]{32}`)
 
 // refuse answers a request with an error. target is the host for the log, label the one in the

@@ -45,7 +45,7 @@ type intercepting struct {
 	lines *logging.Log
 }
 
-// intercept starts a sidecar with interception for one app of Instagram. Upstream answers each call
+// startIntercepting starts a sidecar with interception for one app of Instagram. Upstream answers each call
 // with its path.
 func startIntercepting(t *testing.T, change func(*config.Config)) *intercepting {
 	t.Helper()
@@ -581,8 +581,8 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 	}
 }
 
-// Connections of all listeners share server.max_connections, so an idle intercepted one is closed to
-// make room for another one.
+// Connections of all listeners share server.max_connections, so an idle intercepted one is closed
+// to make room for another one.
 func TestInterceptedConnectionsCountTowardsTheLimit(t *testing.T) {
 	n := startIntercepting(t, func(c *config.Config) { c.Server.MaxConnections = 3 })
 	var open atomic.Int32
