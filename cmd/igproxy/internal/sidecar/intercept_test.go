@@ -45,8 +45,8 @@ type intercepting struct {
 	lines *logging.Log
 }
 
-// startIntercepting starts a sidecar with interception for one app of Instagram. Upstream answers each call
-// with its path.
+// startIntercepting starts a sidecar with interception for one app of Instagram. Upstream answers
+// each call with its path.
 func startIntercepting(t *testing.T, change func(*config.Config)) *intercepting {
 	t.Helper()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
