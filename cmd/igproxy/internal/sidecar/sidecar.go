@@ -174,7 +174,7 @@ func (s *Sidecar) listen() error {
 			return err
 		}
 		s.conf.Intercept.Listen = addresses(s.interceptNets)[0]
-		return requireInterceptTrust(s.interceptNets[0], s.conf)
+		return requireInterceptTrust(s.interceptNets, s.conf)
 	}
 	return nil
 }
@@ -292,6 +292,9 @@ func (s *Sidecar) apply(conf config.Config) error {
 	if err := requireTrust(s.appNets, conf); err != nil { // the open listeners, whatever conf.Listen says
 		return err
 	}
+	if err := requireInterceptTrust(s.interceptNets, conf); err != nil {
+		return err
+	}
 	signer, err := s.followAuthority(conf)
 	if err != nil {
 		return err
@@ -307,7 +310,7 @@ func (s *Sidecar) apply(conf config.Config) error {
 	}
 	s.tls.Store(&current)
 	s.bearers.Store(&currentBearers{o.Bearers})
-	if s.intercept != nil {
+	if signer != nil {
 		s.intercept.signer.Store(&signer)
 	}
 	s.operator.Reload(ao)
