@@ -49,7 +49,7 @@ func checkCommand(env environment) *cli.Command {
 				traces = "traces on, to " + collector
 			}
 			r.print("ok", "configuration", "listen "+strings.Join(conf.Listen, ", ")+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(), "operations "+conf.Operations(),
-				"apps "+conf.AppNames(), "upstream "+conf.Upstream.URL, "egress "+egress, "cache "+conf.CacheTiers(), traces)
+				"apps "+conf.AppNames(), "upstream "+strings.Join(conf.Upstreams(), ", "), "egress "+egress, "cache "+conf.CacheTiers(), traces)
 			for _, problem := range tracing.Misfits(os.Getenv) {
 				r.print("warning", "environment: "+problem)
 			}
@@ -61,7 +61,7 @@ func checkCommand(env environment) *cli.Command {
 			}
 			proofs, err := sidecar.CheckUpstream(c.Context, conf, readBuild().Version)
 			if err != nil {
-				r.result("upstream "+conf.Upstream.URL, err)
+				r.result("upstream", err)
 			}
 			for _, p := range proofs {
 				r.result(p.Part, p.Err)
