@@ -57,6 +57,9 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, from entrance)
 		// net/http would send it an empty 200. The panic closes the connection instead.
 		panic(http.ErrAbortHandler)
 	}
+	if x.passed == nil {
+		linger(w, r)
+	}
 }
 
 // noApp is the label of requests that are refused before their app is known. No app has this name.
