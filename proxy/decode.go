@@ -8,10 +8,10 @@ import (
 )
 
 // decode reads a token call strictly. If it refuses the request, it returns the error for the app,
-// and a call in which only the grant (the most likely one, see meant) and, if it is known, the app
-// are set. It keeps a few
-// parameters and the bearer token and drops everything else. It drops an inbound client_secret
-// without comparing it, because a comparison would let a caller test guesses.
+// and a call in which only the grant (until it is known, the one that meant returns) and, if it is
+// known, the app are set. It keeps a few parameters and the bearer token and drops everything else.
+// It drops an inbound client_secret without comparing it, because a comparison would let a caller
+// test guesses.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
 	p, refused := readParams(r)
 	if refused != nil {
@@ -46,9 +46,9 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	return c, nil
 }
 
-// meant returns the row whose form of errors a refused request gets: of the rows with its grant_type,
-// and of these with the service of its client_id or Host, a row with flat errors if there is one. A
-// grant_type, client_id or Host that excludes all rows counts as not sent.
+// meant returns the row whose form of errors a refused request gets: of the rows with its
+// grant_type, and of these with the service of its client_id or Host, a row with flat errors if
+// there is one. A grant_type, client_id or Host that excludes all rows counts as not sent.
 func (e *engine) meant(r *http.Request, rows []*grant, p *params) *grant {
 	apps := narrow(e.apps, r, p)
 	for _, fits := range []func(*grant) bool{

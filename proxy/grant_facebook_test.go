@@ -180,8 +180,8 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 	}
 }
 
-// All three services share this path, but errors of Facebook have another form. A call that can only
-// be one of Facebook's gets that form, even if it is refused before its app is known.
+// All three services share this path, but errors of Facebook have another form. A call that can
+// only be one of Facebook's gets that form, even if it is refused before its app is known.
 func TestARefusalAtASharedPathHasTheFormOfItsService(t *testing.T) {
 	const path = "/oauth/access_token"
 	post := func(query, kind, body string) *http.Request {
