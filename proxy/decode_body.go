@@ -15,11 +15,21 @@ import (
 // and a few names.
 const maxBody = 64 << 10
 
+const (
+	// smallBody is the size up to which any number of bodies is read at the same time, in bytes.
+	smallBody = 4 << 10
+	// maxLargeBodies is the number of larger bodies that are held in memory at the same time.
+	// Otherwise clients that send large bodies slowly, on all connections that the server accepts,
+	// would use up the memory of a small container.
+	maxLargeBodies = 32
+)
+
 // readParams reads the parameters of a token call from the query or from the body, but not from
 // both; with fb_exchange_token in the body, an access_token in the query is ignored. Meta documents
 // one form for each call; clients also use the others: GET with a query, and POST with a query, a
-// form or a JSON object.
-func readParams(r *http.Request) (p params, refused *graph.Error) {
+// form or a JSON object. The channel large has an item for each body above smallBody that is held
+// in memory.
+func readParams(r *http.Request, large chan struct{}) (p params, refused *graph.Error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return p, errMethod
 	}
@@ -27,7 +37,7 @@ func readParams(r *http.Request) (p params, refused *graph.Error) {
 	if refused != nil || r.Method == http.MethodGet || !announcesBody(r) {
 		return p, refused
 	}
-	sent, refused := readBody(r)
+	sent, refused := readBody(r, large)
 	switch {
 	case refused != nil:
 		return p, refused
@@ -47,11 +57,26 @@ func (p params) only(one param) (left params) {
 	return left
 }
 
-// readBody reads the body of a request: URL-encoded as in RFC 6749, multipart as curl -F sends it
-// in Meta's documentation, or a JSON object as some HTTP clients send by default. An empty body may
-// have any type.
-func readBody(r *http.Request) (p params, refused *graph.Error) {
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+// readBody reads the body of a request: URL-encoded as in RFC 6749, multipart as curl -F sends
+// it in Meta's documentation, or a JSON object as some HTTP clients send by default. An empty
+// body may have any type. A body that is announced as too large is not read, so that a client
+// which waits for 100 Continue does not send it.
+func readBody(r *http.Request, large chan struct{}) (p params, refused *graph.Error) {
+	if r.ContentLength > maxBody {
+		return p, errForm
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, smallBody+1))
+	if len(body) > smallBody {
+		select {
+		case large <- struct{}{}:
+			defer func() { <-large }()
+		default:
+			return p, errLargeBodies()
+		}
+		var rest []byte
+		rest, err = io.ReadAll(http.MaxBytesReader(nil, r.Body, int64(maxBody-len(body))))
+		body = append(body, rest...)
+	}
 	if err != nil {
 		return p, errForm
 	}

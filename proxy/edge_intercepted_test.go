@@ -17,8 +17,8 @@ func intercepted(method, host, target string) *http.Request {
 	return r
 }
 
-// A client that believes that it is connected to Meta sends its requests as it always does. The host
-// says which service they belong to, even if the client_id is that of another one.
+// A client that believes that it is connected to Meta sends its requests as it always does. The
+// host says which service they belong to, even if the client_id is that of another one.
 func TestTheHostOfAnInterceptedConnectionDecides(t *testing.T) {
 	redirect := url.QueryEscape(callback)
 	for name, c := range map[string]struct{ host, target, want, asks string }{

@@ -66,7 +66,10 @@ func bufferForm(r *http.Request) (form string, ok bool) {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(text), rest), body}
-	return string(text), err == nil && len(text) <= maxProvenForm
+	if err != nil || len(text) > maxProvenForm {
+		return "", false // a part of a form is not searched
+	}
+	return string(text), true
 }
 
 // failed is a reader that always fails.

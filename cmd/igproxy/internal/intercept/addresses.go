@@ -43,7 +43,8 @@ func isPublic(a netip.Addr) bool {
 	return a.IsGlobalUnicast() && !a.IsPrivate() && !slices.ContainsFunc(notPublic, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// onlyPublic is the Control of a net.Dialer. It sees the very address that is dialled, so a name
+// onlyPublic returns an error for an address that no tunnel may lead to. As the Control of a
+// net.Dialer it sees the very address that is dialled, so a name
 // that resolves to another address a moment later gains nothing.
 func (t *tunnels) onlyPublic(_, address string, _ syscall.RawConn) error {
 	if to, err := netip.ParseAddrPort(address); err != nil || !t.allowed(to.Addr()) {

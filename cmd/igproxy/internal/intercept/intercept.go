@@ -30,7 +30,8 @@ type Options struct {
 	// Tunnels configures the connections to hosts that are not intercepted. MaxTunnels zero: they
 	// are refused.
 	Tunnels TunnelOptions
-	// Release is called with a connection that is no longer one of the listener of CONNECT requests.
+	// Release is called with a connection that is no longer one of the listener of CONNECT
+	// requests.
 	Release func(net.Conn)
 	// Count counts a CONNECT by its host, one of Hosts or "other", and its result.
 	Count func(host, result string)
@@ -70,8 +71,8 @@ func (h *Handler) Listener() net.Listener { return h.queue }
 // challenge is required in a 407 (RFC 9110, section 15.5.8).
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
-// ServeHTTP implements http.Handler. Its errors are plain text, because most clients show their user
-// only the status.
+// ServeHTTP implements http.Handler. Its errors are plain text, because most clients show their
+// user only the status.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodConnect {
 		h.refuse(w, "", "other", http.StatusMethodNotAllowed, Refused, "This listener of igproxy accepts only CONNECT. "+

@@ -170,8 +170,8 @@ func (c *conn) SyscallConn() (syscall.RawConn, error) {
 	return socket.SyscallConn()
 }
 
-// Release stops counting a connection that a handler has taken over (hijacked) towards the limit. Its
-// Server closes it neither to make room nor at the end.
+// Release stops counting a connection that a handler has taken over (hijacked) towards the limit.
+// Its Server closes it neither to make room nor at the end.
 func Release(c net.Conn) {
 	own := under(c)
 	own.freed.Store(true)

@@ -16,6 +16,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/intercept"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
+	"github.com/igproxy/igproxy/proxy/admin"
 )
 
 // interception is the HTTP proxy for clients that cannot change their base URL. Its outer server
@@ -72,7 +73,8 @@ func (s *Sidecar) buildIntercept(server func(http.Handler) *http.Server) error {
 	s.closers = append(s.closers, i.handler.Close)
 
 	outer := listener.Options{Listener: l, HTTP: server(i.handler), Beside: s.apps[0], Logger: s.log, Relieve: s.proxy.EndIdle}
-	outer.HTTP.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} // a stream of HTTP/2 cannot be taken over
+	// A stream of HTTP/2 cannot be taken over.
+	outer.HTTP.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
 	if isUnix(l) {
 		outer.UIDs, outer.PeerRefused = s.conf.Auth.UIDs, s.metrics.PeerRefused
 	} else if c.TLS {
@@ -116,6 +118,12 @@ func (i *interception) shutdown(ctx context.Context) error {
 	return errors.Join(i.outer.Shutdown(ctx), i.inner.Shutdown(ctx), <-tunnels)
 }
 
+// interception returns what the admin handler shows of the interception. It must be on.
+func (s *Sidecar) interception() admin.Interception {
+	i := s.intercept
+	return admin.Interception{Listen: i.outer.URL(), Hosts: s.proxy.MetaHosts(), Others: s.conf.Intercept.Others, Ends: (*i.signer.Load())().Ends()}
+}
+
 // InterceptURL returns where clients reach the interception, or "off".
 func (s *Sidecar) InterceptURL() string {
 	if s.intercept == nil {
@@ -124,8 +132,8 @@ func (s *Sidecar) InterceptURL() string {
 	return s.intercept.outer.URL()
 }
 
-// requireInterceptTrust checks the address of the open listener, because a name in the configuration
-// may resolve to any address.
+// requireInterceptTrust checks the address of the open listener, because a name in the
+// configuration may resolve to any address.
 func requireInterceptTrust(l net.Listener, c config.Config) error {
 	byCertificate := c.Intercept.TLS && c.Auth.ClientCA != ""
 	if !isUnix(l) && !listener.OnlyLoopback(l) && c.Auth.BearerFile == "" && !byCertificate && !c.Auth.None {

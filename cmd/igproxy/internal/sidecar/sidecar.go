@@ -254,6 +254,9 @@ func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 	for _, one := range conf.Effective() {
 		o.About.Configuration = append(o.About.Configuration, admin.Setting{Name: one[0], Value: one[1], Origin: one[2]})
 	}
+	if len(s.interceptNets) > 0 {
+		o.Intercept = s.interception
+	}
 	if s.reloads.load != nil {
 		o.Operations["reload"] = func() (bool, any) {
 			reply := s.reloads.reload()
@@ -293,7 +296,8 @@ func (s *Sidecar) apply(conf config.Config) error {
 	if err != nil {
 		return err
 	}
-	conf.Listen, conf.Admin.Listen, conf.Intercept.Listen = s.conf.Listen, s.conf.Admin.Listen, s.conf.Intercept.Listen // the open listeners
+	// The addresses of the open listeners stay.
+	conf.Listen, conf.Admin.Listen, conf.Intercept.Listen = s.conf.Listen, s.conf.Admin.Listen, s.conf.Intercept.Listen
 	ao, err := s.adminOptions(conf)
 	if err != nil {
 		return err
