@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// debugWorld returns what facebookWorld returns, but with DebugToken and two Facebook apps. Meta's
-// answer is debugAnswer.
+// debugWorld returns a facebookWorld with DebugToken and two Facebook apps. Facebook and
+// Threads answer every call with debugAnswer.
 func debugWorld(t *testing.T) (w *world, facebook *service) {
 	w, facebook = newWorld(t), newService(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
@@ -30,8 +30,8 @@ func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		target, service, want string
 	}{
-		"nothing": {"/apps/pages/v23.0/debug_token?input_token=EAA", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
-		"APP":     {"/apps/pages/debug_token?input_token=EAA&access_token=APP", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
+		"no access_token": {"/apps/pages/v23.0/debug_token?input_token=EAA", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
+		"APP":             {"/apps/pages/debug_token?input_token=EAA&access_token=APP", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
 		"made with an unused secret": {"/debug_token?input_token=EAA&access_token=" + pagesID + "|unused", "facebook",
 			"/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
 		"of the other app": {"/debug_token?input_token=EAA&access_token=1787%7Cunused", "facebook",
@@ -57,7 +57,7 @@ func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 	}
 }
 
-// A bearer token is the user's, so the call is passed through with it. igproxy's own is not Meta's.
+// A bearer token is the user's, so the call is passed through with it.
 func TestDebugTokenWithAUsersBearerIsPassedThrough(t *testing.T) {
 	w, facebook := debugWorld(t)
 	got := ask(w.p, with(get("/apps/pages/debug_token?input_token=EAA"), "Authorization", "Bearer EAAuser"))
@@ -66,7 +66,8 @@ func TestDebugTokenWithAUsersBearerIsPassedThrough(t *testing.T) {
 	}
 }
 
-// Nothing gets the secret unless the operator has turned the setting on, and no answer repeats it.
+// igproxy sends the secret only if the operator has turned the setting on, and no answer repeats
+// it.
 func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, debugAnswer)
@@ -81,7 +82,7 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 		}
 	}
 	w, facebook = debugWorld(t)
-	for input, c := range map[string]struct { // each with its own token, because a failure is repeated
+	for input, c := range map[string]struct { // each with its own token, because igproxy remembers refusals
 		status, want int
 		body         string
 	}{

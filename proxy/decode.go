@@ -137,7 +137,7 @@ func narrow(apps []*app, r *http.Request, p *params) []*app {
 
 // likely returns the app that a passed-through call belongs to: the app with its client_id,
 // otherwise the app with its Host name, otherwise the first. With several apps, client_id may be
-// sent only once. If the Host is one of Meta's, only the apps of its service come into question.
+// sent only once. If the Host is one of Meta's, only the apps of its service are considered.
 func (e *engine) likely(r *http.Request, t destination) (*app, *graph.Error) {
 	p, _ := readQuery(r.URL.RawQuery)
 	if p.count[paramClientID] > 1 && len(e.apps) > 1 {

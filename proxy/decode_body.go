@@ -43,7 +43,7 @@ func readParams(r *http.Request, large chan struct{}) (p params, refused *graph.
 		return p, refused
 	case sent == params{}:
 		return p, nil
-	case sent.count[paramExtend] > 0 && p == p.only(paramToken): // as Meta's SDK for Node.js sends it
+	case sent.count[paramExtend] > 0 && p == p.only(paramToken): // Meta's SDK for Node.js sends both
 		return sent, nil
 	case p != params{}:
 		return p, errTwoPlaces
@@ -51,7 +51,7 @@ func readParams(r *http.Request, large chan struct{}) (p params, refused *graph.
 	return sent, nil
 }
 
-// only returns the parameters without all but one.
+// only returns a copy of the parameters that has only this one.
 func (p params) only(one param) (left params) {
 	left.count[one], left.value[one] = p.count[one], p.value[one]
 	return left
@@ -115,9 +115,9 @@ func readForm(r *http.Request) (p params, refused *graph.Error) {
 	return p, nil
 }
 
-// readJSON reads the members of one object. A value is a string or a number, because some apps
-// store an ID as a number; the digits of a number are kept. A member that is null counts as not
-// sent. The value of a name that igproxy does not know may be anything.
+// readJSON reads the members of a JSON object. A value must be a string or a number, because some
+// apps store an ID as a number. A number keeps its digits as they were sent. A member that is null
+// counts as not sent. A member whose name igproxy does not know may have any value.
 func readJSON(body []byte) (p params, refused *graph.Error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -129,7 +129,7 @@ func readJSON(body []byte) (p params, refused *graph.Error) {
 		if err != nil || d.Decode(&value) != nil {
 			return p, errForm
 		}
-		p.addJSON(name.(string), value) // the names of members are strings
+		p.addJSON(name.(string), value) // the decoder accepts only strings as names
 	}
 	if _, err := d.Token(); err != nil {
 		return p, errForm
@@ -146,7 +146,7 @@ func (p *params) addJSON(name string, value json.RawMessage) {
 	case c == 'n':
 	case c == '"':
 		var text string
-		_ = json.Unmarshal(value, &text) // the decoder has checked it
+		_ = json.Unmarshal(value, &text) // cannot fail: the decoder has checked the value
 		p.add(name, text)
 	case c == '-' || '0' <= c && c <= '9':
 		p.add(name, string(value))

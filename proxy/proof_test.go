@@ -17,7 +17,8 @@ func proofOf(secret, token string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// The proof is added where the token is, the app's own is replaced, and every other byte stays.
+// The proof is added where the token is, and replaces a proof that the app sent. Every other byte
+// stays as it is.
 func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 	proof := "appsecret_proof=" + proofOf(pagesSecret, "EAA|1")
 	form := "application/x-www-form-urlencoded"
@@ -83,9 +84,9 @@ func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 	}
 }
 
-// An app without the setting, and a token call, get no proof. During a rotation the proof is made
-// with the secret that Meta accepted last.
-func TestTheProofIsOfTheAppAndItsSecretInUse(t *testing.T) {
+// Calls of an app without the setting get no proof, nor do token calls. During a rotation the proof
+// is made with the secret that Meta accepted last.
+func TestTheProofIsMadeWithTheAppsSecretInUse(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	w.get("/v23.0/me?access_token=EAA")
 	if asked := facebook.asked()[0]; strings.Contains(asked, "appsecret_proof") {
