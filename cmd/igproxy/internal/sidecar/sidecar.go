@@ -333,7 +333,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 		s.closers = append(s.closers, server.Close)
 	}
 	egress, _ := Egress(s.conf) // New has checked it
-	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", s.conf.Upstream.URL, "egress", egress,
+	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", strings.Join(s.conf.Upstreams(), ", "), "egress", egress,
 		"open_to", s.conf.OpenTo(), "intercept", s.InterceptURL(), "operations", s.conf.Operations(), "cache", s.conf.CacheTiers(), "version", s.build.Version, "go", s.build.Go)
 	s.notifyReady()
 	stopReloads := s.reloads.start()
