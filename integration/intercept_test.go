@@ -84,8 +84,8 @@ func tunnelTarget(t *testing.T, settings ...string) hostileTarget {
 }
 
 // differInATunnel has the entries whose Host, or whose target in absolute form, the listener for
-// apps accepts, and those of a code without an app. On an intercepted connection only the host that it was
-// made to is right, which decides the app, and no absolute form.
+// apps accepts, and those of a code without an app. On an intercepted connection only the host
+// that it was made to is right, which decides the app, and no absolute form.
 var differInATunnel = map[string][]string{
 	"421 990004": {"clients/netcat", "clients/netcat in unix", "clients/typed by hand", "host/without a port", "host/another port", "host/empty port",
 		"host/localhost", "host/localhost in capitals", "host/localhost and port", "host/another loopback address", "host/last loopback address", "host/ipv6",
