@@ -56,6 +56,22 @@ func TestTheLanesAnswersEqualThoseOfNetHTTPByteForByte(t *testing.T) {
 	})
 }
 
+// A Host of Meta says whose call it is, also in the lane.
+func TestTheLaneTreatsMetasHostNamesAsNetHTTPDoes(t *testing.T) {
+	for host, want := range map[string]string{"graph.instagram.com": "IGAA-long", "API.Instagram.com.": "IGAA-long",
+		"graph.threads.net": "990002", "graph.facebook.com": "990002", "GRAPH.facebook.com:443": "990002"} {
+		synctest.Test(t, func(t *testing.T) {
+			o := optionsFor(t, "https://graph.instagram.com", nil)
+			o.AnyHost = true
+			p := laneProxy(t, o)
+			plain, lane := bothWays(t, p, []byte(strings.Replace(hitRequest, "127.0.0.1:8080", host, 1)), 0)
+			if plain != lane || !strings.Contains(lane, want) {
+				t.Errorf("%s: net/http:\n%s\nthe lane:\n%s", host, plain, lane)
+			}
+		})
+	}
+}
+
 func TestTheLaneTreatsHalfARequestAsNetHTTPDoes(t *testing.T) {
 	for n := range len(hitRequest) {
 		for _, sent := range []string{hitRequest[:n], hitRequest + hitRequest[:n], hitRequest + strings.Repeat("0", n%6), hitRequest + "\r\n\r\n\r\n"[:n%7]} {
