@@ -59,7 +59,7 @@ func TestTheLanesAnswersEqualThoseOfNetHTTPByteForByte(t *testing.T) {
 // A Host of Meta says whose call it is, also in the lane.
 func TestTheLaneTreatsMetasHostNamesAsNetHTTPDoes(t *testing.T) {
 	for host, want := range map[string]string{"graph.instagram.com": "IGAA-long", "API.Instagram.com.": "IGAA-long",
-		"graph.threads.net": "990002", "graph.facebook.com": "990002", "GRAPH.facebook.com:443": "990002"} {
+		"graph.threads.net": "990004", "graph.facebook.com": "990004", "GRAPH.facebook.com:443": "990004"} {
 		synctest.Test(t, func(t *testing.T) {
 			o := optionsFor(t, "https://graph.instagram.com", nil)
 			o.AnyHost = true

@@ -164,6 +164,7 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 		"token in access_token":  {"/oauth/access_token?grant_type=fb_exchange_token&access_token=EAA", "", "in fb_exchange_token, not in access_token"},
 		"Facebook's host, read":  {"/v23.0/me?access_token=EAA", "graph.facebook.com", "facebook"},
 		"read by path":           {"/apps/pages/v23.0/me?access_token=EAA", "", "facebook"},
+		"path and another host":  {"/apps/club/v1.0/me?access_token=THAA", "api.instagram.com", "threads"},
 	} {
 		w, facebook := facebookWorld(t, otherApps...)
 		services := map[string]*service{"facebook": facebook, "threads": w.threads, "login": w.login, "instagram": w.graph}
