@@ -17,7 +17,8 @@ type shared interface {
 	release(k Key, owner string, failure []byte, ttl time.Duration) error
 }
 
-// sealedIndex is what the index has for an entry. Without a key there is nothing.
+// sealedIndex is the value that the index in Redis gets for an entry. If sealed is nil, it gets
+// none.
 type sealedIndex struct {
 	key    Key
 	sealed []byte

@@ -7,29 +7,34 @@ import (
 	"time"
 )
 
-// The index finds an entry by a token that its value contains: the long-lived token that was issued
-// for the token of the entry. Revoke uses it when that long-lived token turns out to be revoked. An
-// entry is in the index only if its claim got a key from Index.
+// An entry is found by the token that the client sent. The index finds it by another token: the
+// long-lived one that Meta issued for it, which is part of the entry's value. Revoke uses the index
+// when that long-lived token turns out to be revoked. An entry is in the index only if Claim.Index
+// was called for it.
 //
-// In Redis, the index has one sealed value for each such entry. It is named and sealed with a key
-// that is derived from the long-lived token, and expires with the entry. In memory, an entry has
-// the first eight bytes of that key's ID, its tag, and a set has half of each tag. So a token that
-// is in no entry costs one lookup, and only for one that is, all entries are visited.
+// In Redis, the index has one sealed value for each such entry. The value is named and sealed with
+// a key that is derived from the long-lived token, and expires with the entry. In memory, an entry
+// that this process obtained has a tag: the first eight bytes of that key's ID. An entry that came
+// from Redis has none, because the index in Redis has it. A map counts the lower halves of all
+// tags. So a token that is in no entry costs one lookup in the map; all entries are visited only if
+// the map has the token's half.
 
-// indexed is an entry as Revoke needs it.
+// indexed is what Revoke needs to know about an entry.
 type indexed struct {
 	id      ID
 	token   ID    // Key.token
-	number  int64 // of the token's last purge when the key was derived; zero: there was none
+	number  int64 // Key.number
 	expires time.Time
-	key     Key // of the entry in the index
+	key     Key // under which the index has the entry
 }
 
-// number returns the number of the token's last purge when the key was derived.
+// number returns the number that the token's last purge had when the key was derived. It returns
+// zero if there was none.
 func (k Key) number() int64 { return k.marks.tokens[k.token] }
 
-// record returns what the index stores in Redis for the entry of a key. The ID is stored only if it
-// is not the token's.
+// record returns what the index stores in Redis for the entry with this key: Key.token and, if the
+// token was purged before, the number of the purge and the entry's ID. Otherwise the ID is the same
+// as Key.token.
 func (k Key) record() []byte {
 	b := append([]byte(nil), k.token[:]...)
 	if number := k.number(); number > 0 {
@@ -41,7 +46,7 @@ func (k Key) record() []byte {
 
 var errIndexRecord = errors.New("a value of the index has an unknown length")
 
-// readRecord reads what record returned.
+// readRecord reads a value that record returned.
 func readRecord(e Entry) (indexed, error) {
 	const size = len(ID{})
 	switch b := e.Value; len(b) {
@@ -54,7 +59,7 @@ func readRecord(e Entry) (indexed, error) {
 	return indexed{}, errIndexRecord
 }
 
-// tag is the name of an index key in memory. Zero: the entry is not in the index.
+// tag stands for an index key in memory. Zero means that the entry is not in the index.
 type tag uint64
 
 func (k Key) tag() tag { return tag(binary.BigEndian.Uint64(k.id[:])) }

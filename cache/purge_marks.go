@@ -34,14 +34,14 @@ type Purges struct {
 type marks struct {
 	all    int64        // of everything; zero: never
 	tokens map[ID]int64 // of single tokens, by Key.token; each is higher than all
-	until  map[ID]int64 // of those tokens, the ones whose mark is a revocation: mark.until
+	until  map[ID]int64 // mark.until of those tokens whose mark is a revocation
 }
 
 // mark is one purge, or one revocation: a purge that igproxy makes by itself, see Revoke.
 type mark struct {
 	token  ID    // the zero ID stands for everything
 	number int64 // Unix milliseconds of Redis's clock, or more, to exceed the number of an earlier purge
-	until  int64 // of a revocation: the time at which it is forgotten, in Unix milliseconds; zero: a purge
+	until  int64 // when a revocation is forgotten, in Unix milliseconds; zero: the mark is a purge
 }
 
 const (
@@ -62,7 +62,8 @@ const (
 	// several processes have written for the same mark.
 	maxRead = 2 * maxMarks
 
-	// clockMargin is added to the life of a revocation, because the clocks of the fleet differ.
+	// clockMargin is added to the life of a revocation, because the clocks of a fleet's machines
+	// differ.
 	clockMargin = time.Minute
 
 	purgesScope = "igproxy/purges" // no caller uses a scope of this name
@@ -106,8 +107,9 @@ func (p *Purges) add(now int64, tokens ...ID) (added []mark) {
 	return added
 }
 
-// revoke marks the tokens of entries as revoked, and returns the entries that it marked. It skips
-// entries whose tokens have been purged since: their answers are no longer given.
+// revoke marks the tokens of entries as revoked. It returns the entries whose tokens it marked, and
+// the marks. It skips entries whose tokens have been purged since the entries were stored: they are
+// no longer served.
 func (p *Purges) revoke(now int64, entries []indexed) (revoked []indexed, added []mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -207,7 +209,7 @@ func (m *marks) take(one mark) bool {
 	}
 	purged := known.number > 0 && known.until == 0
 	m.tokens[one.token] = one.number
-	if one.until == 0 || purged { // otherwise the end of the revocation would end the purge too
+	if one.until == 0 || purged { // if a purge became a revocation, it would be forgotten too early
 		delete(m.until, one.token)
 	} else {
 		m.until[one.token] = max(one.until, known.until)
@@ -257,8 +259,8 @@ func (m *marks) list() (all []mark) {
 	return all
 }
 
-// seal returns the member of the sorted set that stands for a mark. A revocation has its end after
-// the token. Versions of igproxy that know no revocations ignore such a member.
+// seal returns the member of the sorted set that stands for a mark. In the member of a revocation,
+// until follows the token. Versions of igproxy without revocations ignore such a member.
 func (p *Purges) seal(m mark) (string, error) {
 	value := m.token[:]
 	if m.until > 0 {

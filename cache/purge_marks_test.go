@@ -181,7 +181,8 @@ func TestPurgeRenamesOnlyItsToken(t *testing.T) {
 	}
 }
 
-// revocation returns an entry of a token that expires after this many milliseconds of Unix time.
+// revocation returns what Purges.revoke needs to revoke the only entry of a token. The entry
+// expires at this Unix time, in milliseconds.
 func revocation(token ID, expires int64) []indexed {
 	return []indexed{{id: token, token: token, expires: time.UnixMilli(expires)}}
 }
@@ -202,7 +203,8 @@ func TestRevocationIsForgottenWhenItsEntryHasExpired(t *testing.T) {
 	}
 }
 
-// Otherwise the entries from before the purge would be found again when the revocation ends.
+// A revocation must not shorten the life of a purge: when it ended, the entries from before the
+// purge would be found again.
 func TestRevocationOfAPurgedTokenLastsAsLongAsThePurge(t *testing.T) {
 	p, other := newTestPurges(t, "secret"), newTestPurges(t, "secret")
 	number := p.add(1000, ID{1})[0].number
@@ -218,7 +220,7 @@ func TestRevocationOfAPurgedTokenLastsAsLongAsThePurge(t *testing.T) {
 			t.Errorf("the purge was forgotten: %v", one.current())
 		}
 	}
-	// A process that did not know of the purge has revoked the token later.
+	// Another process, which did not know of the purge, revoked the token later.
 	late := newTestPurges(t, "secret")
 	late.revoke(4000, revocation(ID{1}, 5000))
 	p.merge(4000, sealedMarks(t, late))
@@ -241,7 +243,7 @@ func TestRevocationsNeverPurgeEverything(t *testing.T) {
 		t.Errorf("everything purged at %d; %d revocations and %d tokens", now.all, len(now.until), len(now.tokens))
 	}
 	if now.tokens[ID{1, 9}] != 0 || now.tokens[ID{1, 10}] == 0 {
-		t.Error("not the oldest revocations were forgotten")
+		t.Error("the forgotten revocations are not the oldest")
 	}
 }
 

@@ -73,7 +73,7 @@ func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []b
 
 // publish stores a sealed value and ends the owner's lease. If a value is stored already, publish
 // returns it, because the first value that was stored wins. A stored value that equals over is
-// replaced. In the same round trip, publish stores what the index has for the entry.
+// replaced. In the same round trip, publish stores the entry's value in the index.
 func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte, index sealedIndex) (winner []byte, err error) {
 	err = t.do(context.Background(), "publish", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		if t.scripted() {

@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// indexing is a pipeline that also stores what the index has for an entry. In a cluster, the
-// library sends each command of a pipeline to the node that it belongs to.
+// indexing is a pipeline that stores an entry together with its value in the index. In a Redis
+// cluster, the library sends each command of a pipeline to the node that owns the command's key.
 type indexing struct {
 	redis.Pipeliner
 	tier  *redisTier
@@ -21,8 +21,9 @@ func (t *redisTier) indexing(c *client, index sealedIndex, ttl time.Duration) in
 	return indexing{c.Pipeline(), t, index, ttl}
 }
 
-// exec sends the pipeline, whose other command is store. Each of the two has its own error. If only
-// the index could not be stored, exec counts the fault.
+// exec sends the pipeline, which has the command store, after adding the command that stores the
+// value of the index. The caller handles the error of store. If only the other command failed, exec
+// counts the fault.
 func (p indexing) exec(ctx context.Context, store redis.Cmder) {
 	if p.index.sealed == nil {
 		_, _ = p.Exec(ctx)
@@ -36,8 +37,9 @@ func (p indexing) exec(ctx context.Context, store redis.Cmder) {
 	}
 }
 
-// indexedBy returns the entries that are in the index under these keys. A value that does not open
-// under its key counts as missing: whatever Redis returns, no other entry is found.
+// indexedBy returns the entries that are in the index under these keys. A value that cannot be
+// decrypted with its key counts as missing, so a manipulated Redis cannot make it return another
+// entry.
 func (t *redisTier) indexedBy(ctx context.Context, index []Key) (found []indexed, err error) {
 	err = t.do(ctx, "revoke", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		pipe := c.Pipeline()
@@ -69,14 +71,14 @@ func (t *redisTier) indexedBy(ctx context.Context, index []Key) (found []indexed
 	return found, err
 }
 
-// removeIndexed deletes entries, and what the index has for them.
+// removeIndexed deletes entries and their values in the index.
 func (t *redisTier) removeIndexed(ctx context.Context, entries []indexed) error {
 	return t.do(ctx, "revoke", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		pipe := c.Pipeline()
 		for _, e := range entries {
 			value, _, failure := t.keys(Key{id: e.id})
 			pipe.Del(ctx, value, failure)
-			pipe.Del(ctx, t.indexKey(e.key)) // in a cluster, on another node
+			pipe.Del(ctx, t.indexKey(e.key)) // a separate DEL: in a cluster, it may be on another node
 		}
 		_, err := pipe.Exec(ctx)
 		return err

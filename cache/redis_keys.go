@@ -6,12 +6,10 @@ package cache
 //	PREFIX:{ID}:l   the lease on its token: the owner's random name
 //	PREFIX:{ID}:f   the sealed failure of the last leader
 //	PREFIX:{ID}:p   the sorted set of an app's purges
-//	PREFIX:{ID}:i   the index: the sealed name of the entry that has a long-lived token
+//	PREFIX:{ID}:i   the index: the sealed name of the entry that contains a long-lived token
 //
-// In the names of the index, ID is the first half of the ID.
-//
-// PREFIX is RedisOptions.Prefix, and ID is in hex. The braces are a hash tag: in a cluster, all
-// keys of one entry are in the same slot.
+// PREFIX is RedisOptions.Prefix, and ID is in hex. The names of the index have only the first half
+// of the ID. The braces are a hash tag: in a cluster, all keys of one entry are in the same slot.
 func (t *redisTier) name(id, kind string) string { return t.options.Prefix + ":{" + id + "}:" + kind }
 
 func (t *redisTier) keys(k Key) (value, lease, failure string) {

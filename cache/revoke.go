@@ -11,28 +11,28 @@ type Revocation string
 
 // The results.
 const (
-	Dropped  Revocation = "dropped" // the entry was found, and is no longer answered
-	NotFound Revocation = "unknown" // no entry has the token, as far as this process can find out
+	Dropped  Revocation = "dropped" // the entry was found, and is no longer served
+	NotFound Revocation = "unknown" // no entry with the token is in the index, in memory or in Redis
 	Skipped  Revocation = "skipped" // too many tokens are being looked up
-	NoLookup Revocation = "error"   // the token is not in memory, and Redis failed
+	NoLookup Revocation = "error"   // the token is not in the index in memory, and Redis failed
 )
 
 const (
-	// maxRevoking bounds the calls of Revoke in flight.
+	// maxRevoking bounds how many calls of Revoke may be in flight.
 	maxRevoking = 16
 
-	// maxLookups bounds the tokens that Revoke looks up in Redis in each second. Anyone who can use
-	// the proxy can send tokens that are not valid.
+	// maxLookups bounds how many tokens Revoke looks up in Redis in each second, because anyone who
+	// can use the proxy can send any number of invalid tokens.
 	maxLookups = 50
 )
 
-// revoking bounds what calls of Revoke cost.
+// revoking keeps Revoke within maxRevoking and maxLookups.
 type revoking struct {
 	room chan struct{} // has one element for each call in flight
 
 	mu      sync.Mutex // protects the fields below
-	second  int64
-	lookups int // in that second
+	second  int64      // of the last lookup, in Unix time
+	lookups int        // how many there were in that second
 }
 
 // mayLookUp reports whether another token may be looked up in Redis in this second.
@@ -46,17 +46,17 @@ func (r *revoking) mayLookUp(now time.Time) bool {
 	return r.lookups <= maxLookups
 }
 
-// Index makes Remember put the entry into the index under this key, with which Revoke finds it.
-// Derive the key, in a scope of its own, from a token that the value of the entry contains. Call
-// Index before Remember.
+// Index makes Remember put the entry into the index under this key, so that Revoke can find it.
+// Derive the key from the token that the entry's value contains, in a scope that no entry uses.
+// Call Index before Remember.
 func (cl *Claim) Index(k Key) { cl.index = k }
 
 // Revoke makes the fleet forget the entries that are in the index under one of these keys, because
 // the token that they contain is no longer valid. It is a purge of single entries, except that it
 // is remembered only until the entries would have expired.
 //
-// Revoke returns at once and works in the background, within limits. Then it calls done with the
-// result, from this goroutine or another one.
+// Revoke does not block: it works in the background, within maxRevoking and maxLookups. It calls
+// done once with the result, on the caller's goroutine or on another one.
 func (c *Cache) Revoke(p *Purges, index []Key, done func(Revocation)) {
 	inMemory := c.memory.tags.mayHave(index)
 	switch {
@@ -90,7 +90,7 @@ func (c *Cache) revoke(ctx context.Context, p *Purges, index []Key, inMemory boo
 	}
 	c.forget(p, added)
 	if c.redis != nil && err == nil { // otherwise the others learn it when Redis is back
-		_ = c.redis.writeMarks(ctx, p, added, nil) // faults of both are counted
+		_ = c.redis.writeMarks(ctx, p, added, nil) // both calls count their faults themselves
 		_ = c.redis.removeIndexed(ctx, entries)
 	}
 	if len(entries) == 0 {

@@ -11,7 +11,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// issuing is a process's cache and the keys of one app, with the index of its entries.
+// issuing is the cache of one process, with one app's keys for entries and for the index.
 type issuing struct {
 	purgeable
 	index *Keys
@@ -27,7 +27,7 @@ func issuingApp(t *testing.T, c *Cache) issuing {
 	return issuing{p, index}
 }
 
-// exchange stores what a short token was exchanged for.
+// exchange stores a long-lived token as the answer to the exchange of a short-lived one.
 func (p issuing) exchange(short, long string) {
 	p.t.Helper()
 	cl := p.Claim(p.t.Context(), p.keys.Derive(short))
@@ -36,7 +36,7 @@ func (p issuing) exchange(short, long string) {
 	p.pending.Wait()
 }
 
-// revoke returns the result of Revoke.
+// revoke calls Revoke and returns its result.
 func (p issuing) revoke(long string) Revocation {
 	p.t.Helper()
 	result := make(chan Revocation, 1)
@@ -57,7 +57,7 @@ func (p issuing) wantRevocation(long string, want Revocation) {
 	}
 }
 
-func TestRevokedTokenIsForgottenAndNoOther(t *testing.T) {
+func TestOnlyTheRevokedTokenIsForgotten(t *testing.T) {
 	p := issuingApp(t, newCache(t, Options{}))
 	for i := range 100 {
 		p.exchange(fmt.Sprint("short-", i), fmt.Sprint("long-", i))
@@ -82,7 +82,8 @@ func TestRevokedTokenIsForgottenAndNoOther(t *testing.T) {
 	}
 }
 
-// revokeInAFleet revokes a token in a process that got its entry from Redis.
+// revokeInAFleet revokes a token in a process that got the entry from Redis, and checks that all
+// processes forget the entry.
 func revokeInAFleet(t *testing.T, o RedisOptions) {
 	t.Helper()
 	var all []issuing
@@ -95,7 +96,7 @@ func revokeInAFleet(t *testing.T, o RedisOptions) {
 		all[0].exchange("other", "other-long")
 		for _, p := range all {
 			if p.tier("short") == "" || p.tier("other") == "" {
-				t.Fatal("the entries are not found everywhere")
+				t.Fatal("a process does not find the entries")
 			}
 		}
 		all[1].wantRevocation(long, Dropped)
@@ -128,7 +129,7 @@ func TestRevokedEntryIsDeletedFromRedis(t *testing.T) {
 	p.exchange("short", "long")
 	keys, sealed := redis.Keys(), redis.Dump()
 	if len(keys) != 2 || strings.Contains(fmt.Sprint(sealed), "long") || strings.Contains(fmt.Sprint(sealed), "short") {
-		t.Fatalf("want an entry and its index, sealed, got %q", sealed)
+		t.Fatalf("Redis has %q, want two sealed values: the entry and its value in the index", sealed)
 	}
 	for _, key := range keys {
 		if redis.TTL(key) <= 0 {
@@ -141,14 +142,14 @@ func TestRevokedEntryIsDeletedFromRedis(t *testing.T) {
 	}
 }
 
-// One round trip stores the entry and its index.
+// One round trip stores the entry and its value in the index.
 func TestIndexCostsNoRoundTrip(t *testing.T) {
 	t.Parallel()
 	p := issuingApp(t, fleet(t, single(redistest.Start(t)), nil))
-	p.exchange("first", "so that the script is loaded and a connection is open")
+	p.exchange("first", "long") // loads the script and opens a connection
 	uses := func() uint32 { s := p.redis.client.Load().PoolStats(); return s.Hits + s.Misses }
 	least := uint32(100)
-	for i := range 20 { // the purges are read meanwhile
+	for i := range 20 { // several times, because reading the purges may add a round trip
 		before := uses()
 		p.exchange(fmt.Sprint("short-", i), fmt.Sprint("long-", i))
 		least = min(least, uses()-before)
@@ -158,9 +159,10 @@ func TestIndexCostsNoRoundTrip(t *testing.T) {
 	}
 }
 
-// A connection that is out of step returns values of other users, and anyone with write access to
-// Redis can put any value under any name.
-func TestForeignIndexForgetsNothing(t *testing.T) {
+// Redis may return a value that belongs to another key: because the replies on a connection were
+// mixed up, or because someone with write access put it there. Such a value must not make igproxy
+// forget an entry.
+func TestAnIndexValueOfAnotherKeyForgetsNothing(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	p := issuingApp(t, fleet(t, single(redis), nil))
@@ -195,7 +197,7 @@ func TestForeignIndexForgetsNothing(t *testing.T) {
 	}
 }
 
-// Tokens that igproxy has never seen cost at most a bounded number of commands.
+// Tokens that igproxy has never seen cost a bounded number of Redis commands per second.
 func TestUnknownTokensCostLittle(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -219,11 +221,12 @@ func TestUnknownTokensCostLittle(t *testing.T) {
 		t.Errorf("%d commands, results %v, want at most %d commands", gets, count, most)
 	}
 	if p.Health().State != "ok" {
-		t.Error("Redis is no longer used")
+		t.Error("the flood of unknown tokens made Redis unhealthy")
 	}
 }
 
-// With Redis gone, a process forgets what it exchanged itself, and tells the others later.
+// During a Redis outage a process forgets a revoked token only if it exchanged that token itself.
+// The other processes learn of the revocation when Redis is back.
 func TestRevocationDuringARedisOutageIsSharedLater(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -242,7 +245,7 @@ func TestRevocationDuringARedisOutageIsSharedLater(t *testing.T) {
 	eventually(t, "the other process forgets it", func() bool { return other.tier("short") == "" })
 }
 
-// The set of tags has exactly the entries that memory holds.
+// The tags are removed together with their entries, when these are evicted, replaced or expired.
 func TestIndexInMemoryShrinksWithMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, Options{MaxBytes: 100 << 10})
@@ -263,14 +266,14 @@ func TestIndexInMemoryShrinksWithMemory(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		if n := tags(); n != 0 || c.Len() != 0 {
-			t.Errorf("%d tags for %d entries after their end", n, c.Len())
+			t.Errorf("%d tags for %d entries after all have expired", n, c.Len())
 		}
 	})
 }
 
-func TestEntryIsFoundUnderEachOfItsNames(t *testing.T) {
+func TestAnEntryIsRevokedUnderEachOfItsNames(t *testing.T) {
 	p := issuingApp(t, newCache(t, Options{}))
-	for round := range 3 { // the token is purged alone before the second and the third round
+	for round := range 3 { // each revocation gives the next entry of the token another name
 		long := fmt.Sprint("long-", round)
 		p.exchange("short", long)
 		p.wantRevocation(long, Dropped)

@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// loginsBlock matches a block of YAML or of commands in the page.
+// loginsBlock matches a block of YAML or of shell commands in the page.
 var loginsBlock = regexp.MustCompile("(?ms)^```(yaml|sh)\n(.*?)^```$")
 
 func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
@@ -29,7 +29,7 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 	secrets := strings.NewReplacer("/run/secrets/instagram", file(t, "instagram", appSecret), "/run/secrets/threads", file(t, "threads", threadsSecret),
 		"/run/secrets/facebook", file(t, "facebook", facebookSecret))
 
-	// run runs a command of the page, as the app to which it belongs.
+	// run runs a command of the page. Its IDs or path show whose token or code to put into it.
 	run := func(p *process, line string) {
 		t.Helper()
 		prefix, app := "IG", appID
@@ -45,7 +45,7 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 			t.Errorf("%sgot %d %s", line, r.status, r.body)
 		}
 	}
-	var p, three *process // with the last configuration so far; with all three services
+	var p, three *process // p has the page's last configuration so far; three has all three services
 	var calls []string
 	configurations := 0
 	for _, block := range loginsBlock.FindAllStringSubmatch(read(t, "../docs/logins.md"), -1) {
@@ -75,8 +75,8 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 	}
 }
 
-// curl does what curl would do with one of the command lines of the page: it knows -d, -X and a
-// URL.
+// curl sends the request that curl would send for a command line of the page. It understands -d, -X
+// and a URL.
 func curl(t *testing.T, p *process, line string) reply {
 	t.Helper()
 	var form []string

@@ -61,13 +61,9 @@ func TestDropIn(t *testing.T) {
 		if r := p.ask(t, "expired-1"); !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") || ig.CallsFor("expired-1") != 1 {
 			t.Errorf("a definite refusal was not remembered: %s", r.header.Get("Cache-Status"))
 		}
-		res, err := http.Post(p.URL+exchangePath("IGAA-post"), "", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
-		if res.StatusCode != 400 || ig.CallsFor("IGAA-post") != 0 {
-			t.Errorf("a POST got %d", res.StatusCode)
+		r, err := sendRequest(t.Context(), http.MethodPut, p.URL+exchangePath("IGAA-put"), "")
+		if err != nil || r.status != 400 || r.graphError(t).Code != 100 || ig.CallsFor("IGAA-put") != 0 {
+			t.Errorf("a PUT got %d %s, %v", r.status, r.body, err)
 		}
 	})
 

@@ -97,6 +97,25 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 	}
 }
 
+// With the HTTPS_PROXY of an app that it intercepts, igproxy would call itself.
+func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if code, stdout, stderr := command(t, environ(), "ca", "init", "--dir", dir); code != 0 {
+		t.Fatalf("ca init: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	env := environ("INTERCEPT_LISTEN=127.0.0.1:8082", "INTERCEPT_CA_FILE="+dir+"/igproxy-ca.pem", "INTERCEPT_CA_KEY_FILE="+dir+"/igproxy-ca.key")
+	for via, want := range map[string]int{"http://127.0.0.1:8082": 2, "http://localhost:8082": 2, "http://127.0.0.1:3128": 0} {
+		code, stdout, stderr := command(t, append(env, "HTTPS_PROXY="+via), "check")
+		if said := stdout + stderr; code != want || want == 2 && !strings.Contains(said, "HTTPS_PROXY is igproxy's own intercept.listen") {
+			t.Errorf("%s: exit code %d, want %d\n%s", via, code, want, said)
+		}
+	}
+	if code, stdout, _ := command(t, append(env, "HTTPS_PROXY=http://127.0.0.1:8082", "IGPROXY_UPSTREAM_PROXY=none"), "check"); code != 0 {
+		t.Errorf("with upstream.proxy: none: exit code %d\n%s", code, stdout)
+	}
+}
+
 // If a cause did not name the proxy, an error of the proxy would look like an error of Instagram.
 func TestErrorsOfAProxyNameTheProxy(t *testing.T) {
 	t.Parallel()
@@ -127,7 +146,7 @@ func TestErrorsOfAProxyNameTheProxy(t *testing.T) {
 		"silent":            {silent.Addr().String(), "timeout, through the proxy %s"},
 	} {
 		target, want := "https://0.0.0.0:1", fmt.Sprintf(c.want, c.at)
-		env := append(environ("UPSTREAM_URL="+target, "UPSTREAM_LOGIN_URL="+target, "THREADS_URL="+target, "UPSTREAM_RETRIES=0", "UPSTREAM_TIMEOUT=2s", "PASSTHROUGH_TIMEOUT=2s"),
+		env := append(environ("UPSTREAM_URL="+target, "UPSTREAM_LOGIN_URL="+target, "THREADS_URL="+target, "FACEBOOK_URL="+target, "UPSTREAM_RETRIES=0", "UPSTREAM_TIMEOUT=2s", "PASSTHROUGH_TIMEOUT=2s"),
 			"HTTPS_PROXY=http://user:canary@"+c.at)
 		code, stdout, stderr := command(t, env, "check", "--online")
 		if code != 1 || !strings.Contains(stdout, want) || strings.Contains(stdout+stderr, "canary") {

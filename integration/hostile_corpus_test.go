@@ -12,11 +12,13 @@ package integration
 // are escapes, {text*5000} repeats text, and these are placeholders: {host} and {port} of igproxy,
 // {warm} a token in its cache, {exchange} the path up to the token, {ok} the path with the warm
 // token, and {second} a complete good request. {ok*3} repeats the value of {ok} three times.
+// oauth.txt describes those for Facebook's calls.
 //
 // Answers are joined by " + ". The connection must return exactly the answers listed, each of which
 // is one of:
 //
 //	200          a token
+//	100 plain    the go-ahead for a body
 //	400 990007   igproxy's refusal: the Graph envelope with this error_subcode
 //	400 plain    net/http's own answer to invalid HTTP
 //	200 x10      the same answer ten times
@@ -230,10 +232,16 @@ func parseAnswers(text string) (list []hostileAnswer, err error) {
 // placeholders returns the values of the placeholders.
 func placeholders(host string) map[string]string {
 	const warm, exchange = "IGAA-canary-warm", "/access_token?grant_type=ig_exchange_token"
-	ok := exchange + "&access_token=" + warm
+	const extended, grant = "EAA-canary-warm", "fb_exchange_token"
+	ok, form := exchange+"&access_token="+warm, "grant_type="+grant+"&fb_exchange_token="+extended
 	_, port, _ := strings.Cut(host, ":")
+	part := "--b\r\nContent-Disposition: form-data; name=%q\r\n\r\n%s\r\n"
 	return map[string]string{"host": host, "port": port, "warm": warm, "exchange": exchange, "ok": ok,
-		"second": "GET " + ok + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n"}
+		"second": "GET " + ok + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n",
+		"extend": "/v23.0/oauth/access_token?grant_type=" + grant + "&fb_exchange_token=", "form": form,
+		"json":   fmt.Sprintf(`{"grant_type":%q,"fb_exchange_token":%q`, grant, extended),
+		"parts":  fmt.Sprintf(part, "grant_type", grant) + fmt.Sprintf(part, "fb_exchange_token", extended),
+		"posted": fmt.Sprintf("POST /oauth/access_token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", host, len(form), form)}
 }
 
 var (

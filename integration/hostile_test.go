@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/igproxy/igproxy/integration/harness"
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
@@ -40,21 +41,24 @@ func TestHostileRequestsWithoutTheFastLane(t *testing.T) { hostile(t, false, "SE
 func hostile(t *testing.T, afterHit bool, settings ...string) {
 	t.Parallel()
 	corpus := readHostile(t)
-	ig, upstream := instagram(t, mock.ServerOptions{})
-	p := serve(t, append(settings, "PASSTHROUGH_ENABLED=false", "UPSTREAM_URL="+upstream.URL, "SERVER_READ_HEADER_TIMEOUT=60s", "SERVER_READ_TIMEOUT=60s",
+	ig, upstream := harness.StandIn(t, mock.Options{Secret: appSecret, Facebook: mock.App{AppID: pagesID, Secret: pagesSecret}}, mock.ServerOptions{})
+	p := serve(t, append(settings, "PASSTHROUGH_ENABLED=false", "UPSTREAM_URL="+upstream.URL, "FACEBOOK_URL="+upstream.URL, "FACEBOOK_APP_ID="+pagesID,
+		"FACEBOOK_CLIENT_SECRET="+pagesSecret, "FACEBOOK_REDIRECT_URIS="+callback, "REDIRECT_URIS="+callback, "APP_ID="+appID, "SERVER_READ_HEADER_TIMEOUT=60s", "SERVER_READ_TIMEOUT=60s",
 		"LOG_LINES=1000000")...)
 	host := strings.TrimPrefix(p.URL, "http://")
 	values := placeholders(host)
 	var answered, asked atomic.Int64 // answers of igproxy itself, and calls to Instagram
-	alive := func(t *testing.T) {
-		r, err := fetch(t.Context(), noKeepAlive, p.URL+values["ok"])
+	request := func(t *testing.T, target string) {
+		r, err := fetch(t.Context(), noKeepAlive, p.URL+target)
 		if err != nil || r.status != http.StatusOK {
 			t.Errorf("an ordinary request afterwards got %d, %v", r.status, err)
 		}
 		answered.Add(1)
 	}
-	alive(t)
-	asked.Add(1)
+	for _, warm := range []string{values["ok"], values["extend"] + "EAA-canary-warm"} {
+		request(t, warm)
+		asked.Add(1)
+	}
 	hit := ""
 	if afterHit {
 		hit = "GET " + values["ok"] + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
@@ -70,7 +74,7 @@ func hostile(t *testing.T, afterHit bool, settings ...string) {
 				}
 				asked.Add(int64(e.asks))
 				answered.Add(int64(e.check(t, host, hit, wire)))
-				alive(t)
+				request(t, values["ok"])
 			})
 		}
 	})

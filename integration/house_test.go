@@ -22,14 +22,16 @@ const module = "github.com/igproxy/igproxy/"
 
 // mayImport lists the packages of this module that each package may import, except in tests.
 var mayImport = map[string][]string{
-	"cmd/igproxy": {"proxy", "proxy/admin", "proxy/mock", "cache", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
-		"cmd/igproxy/internal/sidecar", "cmd/igproxy/internal/tracing"},
-	"cmd/igproxy/internal/sidecar": {"proxy", "proxy/admin", "proxy/lane", "cache", "breaker", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
-		"cmd/igproxy/internal/tracing"},
-	"cmd/igproxy/internal/config":   {"proxy"},
-	"cmd/igproxy/internal/listener": {"cmd/igproxy/internal/logging"},
-	"cmd/igproxy/internal/logging":  {"proxy/loglimit"},
-	"cmd/igproxy/internal/tracing":  {},
+	"cmd/igproxy": {"proxy", "proxy/admin", "proxy/mock", "cache", "cmd/igproxy/internal/authority", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener",
+		"cmd/igproxy/internal/logging", "cmd/igproxy/internal/sidecar", "cmd/igproxy/internal/tracing"},
+	"cmd/igproxy/internal/sidecar": {"proxy", "proxy/admin", "proxy/lane", "cache", "breaker", "cmd/igproxy/internal/authority", "cmd/igproxy/internal/config",
+		"cmd/igproxy/internal/intercept", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging", "cmd/igproxy/internal/tracing"},
+	"cmd/igproxy/internal/authority": {},
+	"cmd/igproxy/internal/config":    {"proxy", "cmd/igproxy/internal/authority"},
+	"cmd/igproxy/internal/intercept": {},
+	"cmd/igproxy/internal/listener":  {"cmd/igproxy/internal/logging"},
+	"cmd/igproxy/internal/logging":   {"proxy/loglimit"},
+	"cmd/igproxy/internal/tracing":   {},
 
 	"proxy":               {"proxy/graph", "proxy/lane", "proxy/loglimit", "proxy/passthrough", "proxy/signature", "cache", "breaker"},
 	"proxy/admin":         {"proxy", "proxy/graph"},

@@ -1,8 +1,8 @@
 package integration
 
-// This part of TestNoLeaks runs four apps in one sidecar, two for Instagram and two for Threads,
-// each with its own secret. Their code exchanges, token exchanges and refreshes succeed, are
-// refused, fail upstream, or get answers that repeat what was sent.
+// This part of TestNoLeaks runs five apps in one sidecar, two for Instagram, two for Threads and
+// one for Facebook, each with its own secret. Their code exchanges, token exchanges and refreshes
+// succeed, are refused, fail upstream, or get answers that repeat what was sent.
 
 import (
 	"context"
@@ -37,6 +37,8 @@ var tokenCalls = []tokenCall{
 	{"threads", "a token to exchange for Threads", "THQV", "/apps/threads/access_token", "th_exchange_token", ""},
 	{"shop", "a token to refresh for the shop", "IGAA", "/apps/shop/refresh_access_token", "ig_refresh_token", ""},
 	{"circle", "a token to refresh for the circle", "THAA", "/v1.0/refresh_access_token", "th_refresh_token", "103"},
+	{"pages", "a code for Facebook", "AQ", "/v23.0/oauth/access_token", "", pagesID},
+	{"pages", "a token to extend for Facebook", "EAA", "/oauth/access_token", "fb_exchange_token", ""},
 }
 
 // leastGiven maps each kind of token or code to the number of tokens that Meta must at least have
@@ -46,15 +48,18 @@ var leastGiven = func() map[string]int {
 	for _, w := range tokenCalls {
 		least[w.kind] = 10
 	}
-	least["a token issued for "+tokenCalls[0].kind], least["a token issued for a token issued for "+tokenCalls[0].kind] = 1, 1
+	for _, w := range []tokenCall{tokenCalls[0], tokenCalls[8]} {
+		least["a token issued for "+w.kind], least["a token issued for a token issued for "+w.kind] = 1, 1
+	}
 	return least
 }()
 
-// startMeta starts Meta's three hosts. They accept every secret, so that the calls of every app
+// startMeta starts Meta's four hosts. They accept every secret, so that the calls of every app
 // reach the faults, some of which repeat the secret.
 func (l *leaks) startMeta() {
 	authorities := ""
-	for _, c := range [][2]string{{"UPSTREAM_URL", "graph.instagram.com"}, {"UPSTREAM_LOGIN_URL", "api.instagram.com"}, {"THREADS_URL", "graph.threads.net"}} {
+	for _, c := range [][2]string{{"UPSTREAM_URL", "graph.instagram.com"}, {"UPSTREAM_LOGIN_URL", "api.instagram.com"}, {"THREADS_URL", "graph.threads.net"},
+		{"FACEBOOK_URL", "graph.facebook.com"}} {
 		ig := mock.New(mock.Options{Host: c[1]})
 		s, err := mock.Start(ig, mock.ServerOptions{TLS: true})
 		must(l.t, err)
@@ -64,10 +69,11 @@ func (l *leaks) startMeta() {
 	}
 	config := fmt.Sprintf("apps:\n  - {name: shop, app_id: \"101\", redirect_uris: [%[1]q], client_secret_file: %[2]q, webhook_secret_file: %[5]q}\n"+
 		"  - {name: club, app_id: \"102\", redirect_uris: [%[1]q], client_secret: %[3]s, hosts: [club.example]}\n"+
-		"  - {name: circle, app_id: \"103\", service: threads, redirect_uris: [%[1]q], client_secret_file: %[4]q}\n",
-		callback, file(l.t, "shop", l.shop+"\n"), l.club, file(l.t, "circle", l.circle), file(l.t, "webhooks", l.webhooks))
+		"  - {name: circle, app_id: \"103\", service: threads, redirect_uris: [%[1]q], client_secret_file: %[4]q}\n"+
+		"  - {name: pages, app_id: %[6]q, service: facebook, redirect_uris: [%[1]q], client_secret_file: %[7]q, appsecret_proof: true}\n",
+		callback, file(l.t, "shop", l.shop+"\n"), l.club, file(l.t, "circle", l.circle), file(l.t, "webhooks", l.webhooks), pagesID, file(l.t, "pages", l.pagesNow+"\n"+l.pagesBefore+"\n"))
 	l.hosts = append(l.hosts, "UPSTREAM_CA_FILE="+file(l.t, "ca.pem", authorities), "CLIENT_SECRET=", "APP_ID=", "WEBHOOK_SECRET_FILE=", "CONFIG="+file(l.t, "apps.yaml", config),
-		"THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+l.threads, "THREADS_REDIRECT_URIS="+callback, "PASSTHROUGH_TIMEOUT=2s", "PASSTHROUGH_MAX_BODY_BYTES=1MiB",
+		"DEBUG_TOKEN_ENABLED=true", "THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+l.threads, "THREADS_REDIRECT_URIS="+callback, "PASSTHROUGH_TIMEOUT=2s", "PASSTHROUGH_MAX_BODY_BYTES=1MiB",
 		"AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
 }
 
@@ -79,13 +85,14 @@ func (l *leaks) apps() {
 	l.logins(p)
 	l.signatures(p, "/apps/shop", l.shop, l.webhooks)
 	l.signatures(p, "/apps/threads", l.threads)
+	l.facebook(p)
 	crowd(2, func(i int) { []func(*process){l.everyFault, l.passes}[i](p) })
 	l.misplacedForms(p)
 	l.held(p)
 	l.pages(p)
 
 	nowhere := "=https://127.0.0.1:1"
-	gone := l.sidecar(append(l.hosts, "UPSTREAM_URL"+nowhere, "UPSTREAM_LOGIN_URL"+nowhere, "THREADS_URL"+nowhere, "LOG_FORMAT=text")...)
+	gone := l.sidecar(append(l.hosts, "UPSTREAM_URL"+nowhere, "UPSTREAM_LOGIN_URL"+nowhere, "THREADS_URL"+nowhere, "FACEBOOK_URL"+nowhere, "LOG_FORMAT=text")...)
 	for _, w := range tokenCalls {
 		if r := l.sendTwice(gone, w, w.good); r.status != 503 {
 			l.t.Errorf("%s, with a closed port: got %d", w.kind, r.status)
@@ -108,7 +115,11 @@ func (w tokenCall) send(ctx context.Context, p *process, text, bearer string) (r
 		form := url.Values{"client_id": {w.id}, "grant_type": {"authorization_code"}, "redirect_uri": {callback}, "code": {text}}
 		return sendRequest(ctx, "POST", p.URL+w.path, form.Encode(), "X-Igproxy-Token", bearer, "Content-Type", "application/x-www-form-urlencoded")
 	}
-	query := url.Values{"grant_type": {w.grant}, "access_token": {text}, "client_id": {w.id}}
+	param := "access_token"
+	if w.grant == "fb_exchange_token" {
+		param = w.grant
+	}
+	query := url.Values{"grant_type": {w.grant}, param: {text}, "client_id": {w.id}}
 	return sendRequest(ctx, "GET", p.URL+w.path+"?"+query.Encode(), "", "X-Igproxy-Token", bearer)
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/igproxy/igproxy/cache/redistest"
 	"github.com/igproxy/igproxy/integration/harness"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // monitor records every command that Redis receives until end is called.
@@ -89,6 +90,14 @@ func (l *leaks) gather() (samples []hidden) {
 	}
 	for text, s := range l.shown {
 		add(s.kind, s.kind+" "+text[:s.from]+"...", text, s.from)
+		if s.kind == provenKind {
+			for _, secret := range []string{l.pagesNow, l.pagesBefore} {
+				add("a proof", "a proof", mock.Proof(secret, text), 0)
+			}
+		}
+	}
+	for _, token := range l.issued(pagesID) {
+		add("an app token", "an app token", token, len(pagesID+"|"))
 	}
 	for kind, least := range leastGiven {
 		if given[kind] < least {

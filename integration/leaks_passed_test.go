@@ -26,6 +26,7 @@ var passing = []passedCall{
 	{"a token passed in a Bearer header", "GET", "/me", "bearer"},
 	{"a token passed in a form", "POST", "/me/media", "form"},
 	{"a token passed to Threads", "GET", "/apps/threads/v1.0/me", "query"},
+	{provenKind, "GET", "/apps/pages/v23.0/me", "query"},
 }
 
 // gotInPassing is the place of recorded text where the apps' own tokens may appear, but none of the
@@ -68,8 +69,11 @@ func (l *leaks) pass(p *process, c passedCall, prefix string) reply {
 func (l *leaks) passes(p *process) {
 	for _, c := range passing {
 		good := "IGAA"
-		if strings.HasPrefix(c.path, "/apps/threads") {
+		switch {
+		case strings.HasPrefix(c.path, "/apps/threads"):
 			good = "THAA"
+		case strings.HasPrefix(c.path, "/apps/pages"):
+			good = "EAA"
 		}
 		if r := l.pass(p, c, good); r.status != 200 {
 			l.t.Errorf("%s: got %d %s", c.kind, r.status, r.body)
@@ -132,6 +136,16 @@ func (l *leaks) misplacedForms(p *process) {
 			post(path, "multipart/form-data; boundary=b", fmt.Sprintf(part, escaped, "", raw)),
 			post(path, "multipart/form-data; boundary=b", fmt.Sprintf(part, "code", `; filename="`+escaped+`"`, raw)),
 			post("/apps/"+escaped+path, form, good),
+			post(path, "application/json", fmt.Sprintf(`{"grant_type":"fb_exchange_token","fb_exchange_token":%[1]q,"fb_exchange_token":%[1]q}`, raw)),
+			post(path, "application/json", fmt.Sprintf(`{"grant_type":"fb_exchange_token","fb_exchange_token":[%q]}`, raw)),
+			post(path, "application/json", fmt.Sprintf(`{"grant_type":"fb_exchange_token","access_token":%q}`, raw)),
+			post(path, "application/json", fmt.Sprintf(`{"grant_type":%[1]q,%[1]q:%[1]q`, raw)),
+			post(path, "application/json", fmt.Sprintf(`{"client_id":%[1]q,"grant_type":"client_credentials","x":%[1]q}`, raw)),
+			post(path+"?fb_exchange_token="+escaped, form, "grant_type=fb_exchange_token"),
+			get("/v23.0" + path + "?grant_type=fb_exchange_token&fb_exchange_token=" + escaped + "&fb_exchange_token=" + escaped),
+			get("/debug_token?access_token=" + pagesID + "%7C" + escaped + "&input_token=" + escaped + "%20x"),
+			get("/debug_token?access_token=" + escaped + "&input_token[]=" + escaped),
+			get("/apps/pages/debug_token?access_token=APP&input_token=1&input_token=" + escaped),
 			get("/apps/" + escaped + "/access_token?grant_type=ig_exchange_token&access_token=" + escaped),
 			get("/access_token?grant_type=ig_exchange_token&client_id=" + escaped + "&access_token=" + escaped),
 			// This request does not name an app.

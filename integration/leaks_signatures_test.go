@@ -1,6 +1,7 @@
 package integration
 
-// Webhooks and signed requests in TestNoLeaks: what signs them, and what they say.
+// This is the part of TestNoLeaks with webhooks and signed requests. Neither their secrets nor
+// their contents may appear anywhere.
 
 import (
 	"crypto/sha1"
@@ -8,9 +9,9 @@ import (
 	"strings"
 )
 
-// signatures sends webhooks and signed requests that these secrets signed, and others that the
-// secret of no app signed. prefix names the app in the path. Nothing that they say may appear
-// anywhere, except in the answer to a signed request.
+// signatures sends webhooks and signed requests, signed with each of these secrets and with one
+// that no app has. prefix names the app in the path. Their contents may appear nowhere except in
+// the answer to a signed request.
 func (l *leaks) signatures(p *process, prefix string, secrets ...string) {
 	ask := func(what, path, body string, want int, fields ...string) reply {
 		r, err := sendRequest(l.t.Context(), "POST", p.URL+prefix+path, body, append(fields, "X-Igproxy-Token", l.bearer)...)
@@ -19,9 +20,9 @@ func (l *leaks) signatures(p *process, prefix string, secrets ...string) {
 		}
 		return r
 	}
-	said := l.hide("what a webhook says")
+	said := l.hide("the content of a webhook")
 	body := `{"object":"instagram","entry":[{"id":"` + said + `"}]}`
-	payload := `{"algorithm":"HMAC-SHA256","user_id":"` + l.hide("what a signed request says") + `"}`
+	payload := `{"algorithm":"HMAC-SHA256","user_id":"` + l.hide("the content of a signed request") + `"}`
 	const form = "application/x-www-form-urlencoded"
 	for i, secret := range append(secrets, l.otherSecret) {
 		accepted, answered := 204, 200
@@ -43,7 +44,7 @@ func (l *leaks) signatures(p *process, prefix string, secrets ...string) {
 		}
 		r := ask("a signed request", "/_igproxy/signed_request", signedForm(secret, payload), answered, "Content-Type", form)
 		if r.status == 200 && r.body != payload {
-			l.t.Errorf("a signed request is answered with %s", r.body)
+			l.t.Errorf("a signed request got %s, want its payload", r.body)
 		}
 		l.record("answers", r.status, strings.Replace(r.body, payload, "", 1), r.header)
 	}

@@ -1,11 +1,11 @@
 package integration
 
 // These must not leak: the client secrets of all apps, the secrets of their webhooks, the cache
-// key, Redis's password, the sidecar's own token, login codes, users' short-lived tokens, and all
-// long-lived tokens of Instagram and Threads. They must not appear in logs at debug level, metrics,
-// admin pages, answers and their headers, the keys, values and channels of Redis, the output of
-// commands, a dump of all goroutines, or the command line, neither as they are nor in any form in
-// leaks_search_test.go.
+// key, Redis's password, the sidecar's own token, login codes, users' short-lived tokens, all
+// long-lived tokens of Instagram, Threads and Facebook, app tokens, tokens to inspect, and proofs.
+// They must not appear in logs at debug level, metrics, admin pages, answers and their headers, the
+// keys, values and channels of Redis, the output of commands, a dump of all goroutines, or the
+// command line, neither as they are nor in any form in leaks_search_test.go.
 //
 // What webhooks and signed requests say must not leak either.
 //
@@ -34,7 +34,7 @@ import (
 )
 
 // configured is the number of secrets with which the sidecars are configured.
-const configured = 12
+const configured = 14
 
 // leaks is a run of sidecars with known secrets. It records everything that could reveal them.
 type leaks struct {
@@ -50,7 +50,7 @@ type leaks struct {
 
 	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
 	webhooks                                                                string // a secret that only signs
-	shop, club, circle, threads                                             string // secrets of apps in one sidecar
+	shop, club, circle, threads, pagesNow, pagesBefore                      string // secrets of apps in one sidecar
 }
 
 // evidence is what all parts of a run collect.
@@ -178,6 +178,7 @@ func TestNoLeaks(t *testing.T) {
 	l.bearer = l.hide("the sidecar's own token")
 	l.webhooks = l.hide("the secret of webhooks")
 	l.shop, l.club, l.circle, l.threads = l.hide("the shop's secret"), l.hide("the club's secret"), l.hide("the circle's secret"), l.hide("the Threads secret")
+	l.pagesNow, l.pagesBefore = l.hide("the Facebook app's secret"), l.hide("the Facebook app's previous secret")
 	l.ig = mock.New(mock.Options{Secret: l.secret})
 	server, err := mock.Start(l.ig, mock.ServerOptions{TLS: true})
 	must(t, err)

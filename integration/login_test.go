@@ -25,6 +25,8 @@ const (
 	appID         = "17841400000000002"
 	threadsID     = "17841400000000003"
 	threadsSecret = "7hreads5ecret0123456789abcdef"
+	pagesID       = "17860000000000001"
+	pagesSecret   = "f4cebook5ecret0123456789abcdef"
 	callback      = "https://app.example/callback"
 )
 

@@ -1,6 +1,6 @@
 package integration
 
-// When a user revokes a token, igproxy learns it from the first passed-through call that Meta
+// When a user revokes a token, igproxy learns of it from the first passed-through call that Meta
 // refuses with code 190. From then on, no sidecar of the fleet answers an exchange with that token.
 
 import (
@@ -103,12 +103,12 @@ func TestRevokedTokenIsForgottenByEverySidecar(t *testing.T) {
 			if got := read(all[0], "IGAA-one-long-1"); got != 400 { // another worker still uses it
 				t.Errorf("the second read after the revocation: %d", got)
 			}
-			eventually(t, "that one is looked up too", func() bool {
+			eventually(t, "the second refusal is counted, and no entry is found for its token", func() bool {
 				return all[0].metric(t, `igproxy_revoked_tokens_total{app="default",result="unknown"}`) == 1
 			})
 			for i, p := range all {
 				if !p.hits(t, "IGAA-one") || !p.hits(t, "IGAA-two") {
-					t.Errorf("sidecar %d has forgotten the new token, or that of another user", i)
+					t.Errorf("sidecar %d has forgotten the new token, or another user's", i)
 				}
 			}
 			if one, two := meta.calls("IGAA-one"), meta.calls("IGAA-two"); one != 2 || two != 1 {
@@ -120,7 +120,7 @@ func TestRevokedTokenIsForgottenByEverySidecar(t *testing.T) {
 			for i, p := range all {
 				log := p.settled(t)
 				if n := len(log.Lines("revoked token forgotten")); n != i || strings.Contains(log.String(), "IGAA-") {
-					t.Errorf("sidecar %d has %d lines about it, and may log a token:\n%s", i, n, log)
+					t.Errorf("sidecar %d logged %d forgotten tokens, want %d, and no token in the log:\n%s", i, n, i, log)
 				}
 			}
 		})

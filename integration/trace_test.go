@@ -158,21 +158,27 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 		return text
 	}
 	credential, sent := hide("the collector's credential"), hide("what an app sent")
-	p := tracing(t, upstream.URL, nil, []string{"EXPORTER_OTLP_ENDPOINT=" + c.URL, "EXPORTER_OTLP_HEADERS=api-key=" + credential})
+	all = append(all, hidden{"the Facebook app's secret", pagesSecret, 0})
+	p := tracing(t, upstream.URL, []string{"FACEBOOK_URL=" + upstream.URL, "FACEBOOK_APP_ID=" + pagesID, "FACEBOOK_CLIENT_SECRET=" + pagesSecret,
+		"DEBUG_TOKEN_ENABLED=true", "PASSTHROUGH_APPSECRET_PROOF=true"}, []string{"EXPORTER_OTLP_ENDPOINT=" + c.URL, "EXPORTER_OTLP_HEADERS=api-key=" + credential})
 	var answers []string
-	send := func(method, path string) {
-		req, err := http.NewRequestWithContext(t.Context(), method, p.URL+path, nil)
+	sendBody := func(method, path, kind, body string) {
+		req, err := http.NewRequestWithContext(t.Context(), method, p.URL+path, strings.NewReader(body))
 		must(t, err)
+		if body != "" {
+			req.Header.Set("Content-Type", kind)
+		}
 		for _, name := range []string{"User-Agent", "Authorization", "Tracestate", "Baggage", "Cookie", "X-Forwarded-For", "Referer"} {
 			req.Header.Set(name, "x="+sent)
 		}
-		res, err := http.DefaultClient.Do(req)
+		res, err := http.DefaultTransport.RoundTrip(req) // follows no redirect
 		must(t, err)
-		body, err := io.ReadAll(res.Body)
+		answer, err := io.ReadAll(res.Body)
 		must(t, err)
 		_ = res.Body.Close()
-		answers = append(answers, string(body))
+		answers = append(answers, string(answer))
 	}
+	send := func(method, path string) { sendBody(method, path, "", "") }
 	requests := 0
 	for _, fault := range []string{"IGAA", "expired-", "reflecterr-", "reflect-", "down-", "html-", "reset-", "redirect-", "badjson-", "standing-", "limit17-"} {
 		token := fault + rand.Text()
@@ -181,14 +187,24 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 			send("GET", exchangePath(token)+"&client_secret="+sent)
 			requests++
 		}
+		all = append(all, hidden{"a proof", mock.Proof(pagesSecret, token), 0}, hidden{"a proof", mock.Proof(appSecret, token), 0})
+		sendBody("POST", "/oauth/access_token", "application/json", fmt.Sprintf(`{"grant_type":"fb_exchange_token","fb_exchange_token":%q,"client_secret":%q}`, token, sent))
+		send("GET", "/apps/facebook/debug_token?access_token=APP&input_token="+token)
+		send("GET", "/apps/facebook/me?access_token="+token)
+		sendBody("POST", "/apps/facebook/me/feed", "application/x-www-form-urlencoded", "access_token="+token)
+		requests += 4
 	}
 	for _, path := range []string{"/access_token?" + sent, "/access_token/" + sent, "/apps/" + sent + "/access_token", "/v23.0/" + sent + "?access_token=" + sent, "/?" + sent} {
 		send("GET", path)
 		send(sent, path)
 		requests += 2
 	}
+	send("GET", "/apps/facebook/oauth/access_token?grant_type=client_credentials")
+	requests++
 	for _, body := range answers {
-		if long := (reply{body: body}).token(); long != "" {
+		if long := (reply{body: body}).token(); strings.HasPrefix(long, pagesID) {
+			all = append(all, hidden{"an app token", long, len(pagesID + "|")})
+		} else if long != "" {
 			all = append(all, hidden{"a long-lived token", long, len("IGAA")})
 		}
 	}

@@ -1,7 +1,8 @@
 package integration
 
-// An app with webhooks needs no secret: it passes on what Meta signed, and igproxy says whether one
-// of the app's secrets signed it. Nothing of it is in the log, in metrics or on a page.
+// An app with webhooks does not need the secret: it passes on what Meta signed, and igproxy answers
+// whether one of the app's secrets signed it. The log, the metrics and the pages do not repeat what
+// was sent.
 
 import (
 	"crypto/hmac"
@@ -78,26 +79,26 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 		fields          []string
 		status, subcode int
 	}{
-		"the shop's secret":          {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody)}, 204, 0},
-		"its Facebook app's":         {"/apps/shop", webhookBody, []string{header, signs(facebookSecret, webhookBody)}, 204, 0},
-		"the club's":                 {"/apps/club", webhookBody, []string{header, signs(threadsSecret, webhookBody)}, 204, 0},
-		"the older header":           {"/apps/shop", webhookBody, []string{older, sha1Of(appSecret)}, 204, 0},
-		"both headers":               {"/apps/shop", webhookBody, []string{older, sha1Of(appSecret), header, signs(appSecret, webhookBody)}, 204, 0},
-		"upper case digits":          {"/apps/shop", webhookBody, []string{header, "sha256=" + strings.ToUpper(signs(appSecret, webhookBody)[7:])}, 204, 0},
-		"lower case header":          {"/apps/shop", webhookBody, []string{strings.ToLower(header), signs(appSecret, webhookBody)}, 204, 0},
-		"the largest":                {"/apps/shop", largest, []string{header, signs(appSecret, largest)}, 204, 0},
-		"an awaited go-ahead":        {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody), "Expect", "100-continue"}, 204, 0},
-		"the largest, changed":       {"/apps/shop", largest[1:] + "x", []string{header, signs(appSecret, largest)}, 403, 990031},
-		"another app's secret":       {"/apps/club", webhookBody, []string{header, signs(appSecret, webhookBody)}, 403, 990031},
-		"an unknown secret":          {"/apps/shop", webhookBody, []string{header, signs(anotherSecret, webhookBody)}, 403, 990031},
-		"the unicode is not escaped": {"/apps/shop", strings.Replace(webhookBody, `\u00e4`, "ä", 1), []string{header, signs(appSecret, webhookBody)}, 403, 990031},
-		"only the older is right":    {"/apps/shop", webhookBody, []string{older, sha1Of(appSecret), header, signs(anotherSecret, webhookBody)}, 403, 990031},
-		"no signature":               {"/apps/shop", webhookBody, nil, 400, 990029},
-		"no algorithm":               {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody)[7:]}, 400, 990029},
-		"twice":                      {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody), header, signs(appSecret, webhookBody)}, 400, 990029},
-		"no app":                     {"", webhookBody, []string{header, signs(appSecret, webhookBody)}, 400, 990016},
-		"an unknown app":             {"/apps/canary", webhookBody, []string{header, signs(appSecret, webhookBody)}, 404, 990002},
-		"a web page":                 {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody), "Sec-Fetch-Site", "cross-site"}, 403, 990005},
+		"the shop's secret":              {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody)}, 204, 0},
+		"the Facebook app's secret":      {"/apps/shop", webhookBody, []string{header, signs(facebookSecret, webhookBody)}, 204, 0},
+		"the club's secret":              {"/apps/club", webhookBody, []string{header, signs(threadsSecret, webhookBody)}, 204, 0},
+		"the older header":               {"/apps/shop", webhookBody, []string{older, sha1Of(appSecret)}, 204, 0},
+		"both headers":                   {"/apps/shop", webhookBody, []string{older, sha1Of(appSecret), header, signs(appSecret, webhookBody)}, 204, 0},
+		"upper case digits":              {"/apps/shop", webhookBody, []string{header, "sha256=" + strings.ToUpper(signs(appSecret, webhookBody)[7:])}, 204, 0},
+		"lower case header":              {"/apps/shop", webhookBody, []string{strings.ToLower(header), signs(appSecret, webhookBody)}, 204, 0},
+		"the largest":                    {"/apps/shop", largest, []string{header, signs(appSecret, largest)}, 204, 0},
+		"Expect: 100-continue":           {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody), "Expect", "100-continue"}, 204, 0},
+		"the largest, changed":           {"/apps/shop", largest[1:] + "x", []string{header, signs(appSecret, largest)}, 403, 990031},
+		"another app's secret":           {"/apps/club", webhookBody, []string{header, signs(appSecret, webhookBody)}, 403, 990031},
+		"an unknown secret":              {"/apps/shop", webhookBody, []string{header, signs(anotherSecret, webhookBody)}, 403, 990031},
+		"the unicode is not escaped":     {"/apps/shop", strings.Replace(webhookBody, `\u00e4`, "ä", 1), []string{header, signs(appSecret, webhookBody)}, 403, 990031},
+		"only the older header is right": {"/apps/shop", webhookBody, []string{older, sha1Of(appSecret), header, signs(anotherSecret, webhookBody)}, 403, 990031},
+		"no signature":                   {"/apps/shop", webhookBody, nil, 400, 990029},
+		"no algorithm":                   {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody)[7:]}, 400, 990029},
+		"twice":                          {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody), header, signs(appSecret, webhookBody)}, 400, 990029},
+		"no app":                         {"", webhookBody, []string{header, signs(appSecret, webhookBody)}, 400, 990016},
+		"an unknown app":                 {"/apps/canary", webhookBody, []string{header, signs(appSecret, webhookBody)}, 404, 990002},
+		"a web page":                     {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody), "Sec-Fetch-Site", "cross-site"}, 403, 990005},
 	} {
 		r := p.webhook(t, c.prefix, c.body, c.fields...)
 		if r.status != c.status || c.status == 204 && r.body != "" {
@@ -106,7 +107,8 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 			t.Errorf("%s: got %s, want %d", name, r.body, c.subcode)
 		}
 	}
-	// Over a connection that may be kept, net/http waits before it resets a client that sends.
+	// This client keeps its connections. If it asked to close this one, net/http could reset it
+	// before the client has read the answer.
 	if r := postBy(t, http.DefaultClient, p.URL+"/apps/shop/_igproxy/webhook", largest+"x", header, signs(appSecret, largest+"x")); r.status != 413 || r.graphError(t).Subcode != 990018 {
 		t.Errorf("larger than the largest: got %d %s", r.status, r.body)
 	}
@@ -121,7 +123,8 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 		t.Errorf("a form without a signed request: got %d %s", r.status, r.body)
 	}
 
-	// A rotation: the new secrets are added, and the old ones removed. No webhook is refused.
+	// During a rotation, new secrets are added before the old ones are removed, so that no webhook
+	// is refused.
 	accepted := func(want ...string) {
 		t.Helper()
 		if code, _, errs := p.operate(t, "reload"); code != 0 {
@@ -134,7 +137,7 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 			}
 		}
 		if got != strings.Join(want, " ")+" " {
-			t.Errorf("accepted are %s, want %s", got, want)
+			t.Errorf("these secrets are accepted: %s, want %s", got, want)
 		}
 	}
 	put("shop", nextSecret, appSecret)
@@ -146,7 +149,7 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 	accepted(nextSecret, anotherSecret)
 	put("shop-webhooks", "short")
 	if code, out, errs := p.operate(t, "reload"); code == 0 || !strings.Contains(out+errs, "apps.0.webhook_secret_file") {
-		t.Errorf("a file that is not right was loaded: %s%s", out, errs)
+		t.Errorf("a file with an invalid secret was loaded: %s%s", out, errs)
 	}
 
 	log := p.settled(t).String() + p.page(t, "/metrics").body + p.page(t, "/").body + p.page(t, "/status").body
@@ -211,7 +214,8 @@ func TestSignaturesNeedTheSidecarsToken(t *testing.T) {
 	}
 }
 
-// A body that does not arrive within server.read_timeout ends the request. Others are answered.
+// A body that does not arrive within server.read_timeout gets 408. Meanwhile, other webhooks are
+// answered.
 func TestASlowWebhookEnds(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL=http://127.0.0.1:1", "SERVER_READ_TIMEOUT=500ms", "SERVER_READ_HEADER_TIMEOUT=500ms")
@@ -248,11 +252,11 @@ func TestWrongSignaturesCannotFillTheLog(t *testing.T) {
 		}
 	}
 	for second, n := range seconds {
-		if n > 2*5 { // a second of the limit may begin within a second of the clock
+		if n > 2*5 { // the limit's seconds need not begin with those of the clock
 			t.Errorf("%d lines in %s", n, second)
 		}
 	}
 	if len(seconds) == 0 || p.metric(t, `igproxy_requests_total{app="default",grant="webhook",outcome="unverified",source="none"}`) != 2000 {
-		t.Errorf("%d lines, not every request is counted", len(lines))
+		t.Errorf("no line is logged (of %d), or not every request is counted", len(lines))
 	}
 }

@@ -42,9 +42,12 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 		first.with = c.secret
 	}
 	// The code exchange does not say which parameter it refuses, so the client secret may be the
-	// reason for any refusal. A refused call had no effect, so asking again with the other secret
-	// is not a retry, and the settings for retries do not apply.
-	suspect := first.is(graph.ClassSecret) || c.grant.flat && first.is(graph.ClassRefused) || c.grant.appToken && first.refusal != nil
+	// reason for any refusal. It may also be the reason if Meta refuses the app's own token,
+	// because what Meta says about the token to inspect is in a successful reply. A refused call
+	// had no effect, so asking again with the other secret is not a retry, and the settings for
+	// retries do not apply.
+	suspect := first.is(graph.ClassSecret) || c.grant.flat && first.is(graph.ClassRefused) ||
+		c.grant.appToken && first.is(graph.ClassToken)
 	if err != nil || !suspect || !c.mayRetry() {
 		return first, err
 	}
@@ -52,13 +55,13 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	if !ok {
 		return first, nil
 	}
-	refused := c.secret
+	sent := c.secret
 	c.secret = other
 	second, err := u.repeatedly(ctx, c)
-	if err == nil && second.refusal != nil && (!first.is(graph.ClassSecret) || c.grant.appToken) {
-		return first, nil // the secret was not the reason
+	if err == nil && second.refusal != nil && (c.grant.appToken || !first.is(graph.ClassSecret)) {
+		return first, nil // the secret was not the reason, or nothing shows that it was
 	}
-	second.with, second.without = other, refused
+	second.with, second.without = other, sent
 	return second, err
 }
 

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// debugWorld returns what facebookWorld returns, but with DebugToken and two Facebook apps. Meta's
-// answer is debugAnswer.
+// debugWorld returns a facebookWorld with DebugToken and two Facebook apps. Facebook and
+// Threads answer every call with debugAnswer.
 func debugWorld(t *testing.T) (w *world, facebook *service) {
 	w, facebook = newWorld(t), newService(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
@@ -30,8 +30,8 @@ func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		target, service, want string
 	}{
-		"nothing": {"/apps/pages/v23.0/debug_token?input_token=EAA", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
-		"APP":     {"/apps/pages/debug_token?input_token=EAA&access_token=APP", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
+		"no access_token": {"/apps/pages/v23.0/debug_token?input_token=EAA", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
+		"APP":             {"/apps/pages/debug_token?input_token=EAA&access_token=APP", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
 		"made with an unused secret": {"/debug_token?input_token=EAA&access_token=" + pagesID + "|unused", "facebook",
 			"/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
 		"of the other app": {"/debug_token?input_token=EAA&access_token=1787%7Cunused", "facebook",
@@ -57,7 +57,7 @@ func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 	}
 }
 
-// A bearer token is the user's, so the call is passed through with it. igproxy's own is not Meta's.
+// A bearer token is the user's, so the call is passed through with it.
 func TestDebugTokenWithAUsersBearerIsPassedThrough(t *testing.T) {
 	w, facebook := debugWorld(t)
 	got := ask(w.p, with(get("/apps/pages/debug_token?input_token=EAA"), "Authorization", "Bearer EAAuser"))
@@ -66,7 +66,8 @@ func TestDebugTokenWithAUsersBearerIsPassedThrough(t *testing.T) {
 	}
 }
 
-// Nothing gets the secret unless the operator has turned the setting on, and no answer repeats it.
+// igproxy sends the secret only if the operator has turned the setting on, and no answer repeats
+// it.
 func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, debugAnswer)
@@ -81,7 +82,7 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 		}
 	}
 	w, facebook = debugWorld(t)
-	for input, c := range map[string]struct { // each with its own token, because a failure is repeated
+	for input, c := range map[string]struct { // each with its own token, because igproxy remembers refusals
 		status, want int
 		body         string
 	}{
@@ -97,6 +98,36 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	// A refusal of the app token does not prove the secret, whatever its code.
 	if state := w.p.Apps()[0].ClientSecret; state != "unproven" {
 		t.Errorf("the secret is %s", state)
+	}
+}
+
+// During a rotation, Meta's refusal of the app's own token may be due to the secret in it.
+func TestDebugTokenTriesBothSecretsOfARotation(t *testing.T) {
+	const previous = "previous-secret-0123456789"
+	for accepted, calls := range map[string][]int{pagesSecret: {1, 1}, previous: {2, 1}, "another-secret-0123456789": {2, 2}} {
+		facebook := newService(t)
+		o := optionsFor(t, facebook.url.String(), nil)
+		o.FacebookURL, o.DebugToken = facebook.url, true
+		o.Apps = []App{{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret), Previous: NewSecret(previous)}}
+		p := newProxy(t, o)
+		facebook.mu.Lock()
+		facebook.says = func(r *http.Request, _ url.Values) (int, string) {
+			if r.URL.Query().Get("access_token") != pagesID+"|"+accepted {
+				return 400, `{"error":{"message":"Invalid OAuth access token signature.","type":"OAuthException","code":190}}`
+			}
+			return 200, debugAnswer
+		}
+		facebook.mu.Unlock()
+		for _, want := range calls {
+			before := len(facebook.asked())
+			got := ask(p, get("/debug_token?input_token=EAA"))
+			if known := accepted == pagesSecret || accepted == previous; (got.Code == 200) != known || len(facebook.asked())-before != want {
+				t.Errorf("%s accepted: got %d %s after %d calls, want %d calls", accepted, got.Code, got.Body, len(facebook.asked())-before, want)
+			}
+		}
+		if state := p.Apps()[0].ClientSecret; state == secretRefused || state == secretAccepted && accepted == "another-secret-0123456789" {
+			t.Errorf("%s accepted: the secret is %s", accepted, state)
+		}
 	}
 }
 
@@ -117,41 +148,5 @@ func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 	post := w.post("/apps/pages/debug_token", url.Values{"input_token": {"EAA"}, "access_token": {"APP"}})
 	if asked := facebook.asked(); post.Code != 200 || len(asked) != 1 || !strings.HasPrefix(asked[0], http.MethodPost) || strings.Contains(asked[0], pagesSecret) {
 		t.Errorf("a POST is passed through as it is: %d, %q", post.Code, asked)
-	}
-}
-
-// During a rotation Meta refuses the app token that is made with the secret it no longer knows, as
-// it refuses a user's token that has ended. Then the other secret is tried, and is used from then
-// on.
-func TestDebugTokenTriesTheOtherSecretDuringARotation(t *testing.T) {
-	w, facebook := newWorld(t), newService(t)
-	const previous = "previous-secret-0123456789"
-	o := optionsFor(t, w.graph.url.String(), nil)
-	o.FacebookURL, o.DebugToken = facebook.url, true
-	o.Apps = []App{{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret), Previous: NewSecret(previous)}}
-	w.p = newProxy(t, o)
-	valid := previous
-	facebook.mu.Lock()
-	facebook.says = func(r *http.Request, _ url.Values) (int, string) {
-		switch q := r.URL.Query(); {
-		case q.Get("access_token") != pagesID+"|"+valid:
-			return 400, `{"error":{"message":"Invalid OAuth access token signature.","type":"OAuthException","code":190}}`
-		case q.Get("input_token") == "EAAforeign":
-			return 400, `{"error":{"message":"The input token is of another app.","type":"OAuthException","code":100}}`
-		}
-		return 200, debugAnswer
-	}
-	facebook.mu.Unlock()
-	if got := w.get("/debug_token?input_token=EAA1"); got.Code != 200 || len(facebook.asked()) != 2 {
-		t.Errorf("got %d %s after %d calls, want 200 after 2", got.Code, got.Body, len(facebook.asked()))
-	}
-	if got := w.get("/debug_token?input_token=EAA2"); got.Code != 200 || len(facebook.asked()) != 3 {
-		t.Errorf("got %d after %d calls: the secret that worked is used first", got.Code, len(facebook.asked()))
-	}
-	if got := w.get("/debug_token?input_token=EAAforeign"); got.Code != 400 || !strings.Contains(got.Body.String(), "of another app") {
-		t.Errorf("a refusal that has another reason: %d %s", got.Code, got.Body)
-	}
-	if state := w.p.Apps()[0].ClientSecret; state != "accepted" {
-		t.Errorf("the secret is %s", state)
 	}
 }

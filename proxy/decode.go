@@ -12,7 +12,7 @@ import (
 // parameters and the bearer token and drops everything else. It drops an inbound client_secret
 // without comparing it, because a comparison would let a caller test guesses.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
-	p, refused := readParams(r)
+	p, refused := readParams(r, e.large)
 	if refused != nil {
 		return call{}, refused
 	}
@@ -103,26 +103,29 @@ func (e *engine) isForAnother(a *app, fit []*grant, t destination, p *params) bo
 		slices.ContainsFunc(e.apps, func(other *app) bool { return other.ID == id })
 }
 
-// narrow returns the apps with the client_id of the request, or none if that client_id is unknown.
-// For a request without a client_id it returns the apps with the Host name of the request, or all
-// apps if none has that name.
-func narrow(apps []*app, r *http.Request, p *params) (fit []*app) {
+// narrow returns the apps with the client_id of the request, or all apps if it has no client_id. If
+// some of these apps have the Host name of the request, narrow returns only those.
+func narrow(apps []*app, r *http.Request, p *params) []*app {
 	host, _ := hostName(r.Host)
-	byID := p.count[paramClientID] > 0
+	var byID, byHost []*app
 	for _, a := range apps {
-		if byID && a.ID == p.value[paramClientID] || !byID && a.hasHost(host) {
-			fit = append(fit, a)
+		if p.count[paramClientID] > 0 && a.ID != p.value[paramClientID] {
+			continue
+		}
+		byID = append(byID, a)
+		if a.hasHost(host) {
+			byHost = append(byHost, a)
 		}
 	}
-	if len(fit) == 0 && !byID {
-		return apps
+	if len(byHost) > 0 {
+		return byHost
 	}
-	return fit
+	return byID
 }
 
 // likely returns the app that a passed-through call belongs to: the app with its client_id,
 // otherwise the app with its Host name, otherwise the first. With several apps, client_id may be
-// sent only once. If the Host is one of Meta's, only the apps of its service come into question.
+// sent only once. If the Host is one of Meta's, only the apps of its service are considered.
 func (e *engine) likely(r *http.Request, t destination) (*app, *graph.Error) {
 	p, _ := readQuery(r.URL.RawQuery)
 	if p.count[paramClientID] > 1 && len(e.apps) > 1 {

@@ -15,11 +15,21 @@ import (
 // and a few names.
 const maxBody = 64 << 10
 
+const (
+	// smallBody is the size up to which any number of bodies is read at the same time, in bytes.
+	smallBody = 4 << 10
+	// maxLargeBodies is the number of larger bodies that are held in memory at the same time.
+	// Otherwise clients that send large bodies slowly, on all connections that the server accepts,
+	// would use up the memory of a small container.
+	maxLargeBodies = 32
+)
+
 // readParams reads the parameters of a token call from the query or from the body, but not from
 // both; with fb_exchange_token in the body, an access_token in the query is ignored. Meta documents
 // one form for each call; clients also use the others: GET with a query, and POST with a query, a
-// form or a JSON object.
-func readParams(r *http.Request) (p params, refused *graph.Error) {
+// form or a JSON object. The channel large has an item for each body above smallBody that is held
+// in memory.
+func readParams(r *http.Request, large chan struct{}) (p params, refused *graph.Error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return p, errMethod
 	}
@@ -27,13 +37,13 @@ func readParams(r *http.Request) (p params, refused *graph.Error) {
 	if refused != nil || r.Method == http.MethodGet || !announcesBody(r) {
 		return p, refused
 	}
-	sent, refused := readBody(r)
+	sent, refused := readBody(r, large)
 	switch {
 	case refused != nil:
 		return p, refused
 	case sent == params{}:
 		return p, nil
-	case sent.count[paramExtend] > 0 && p == p.only(paramToken): // as Meta's SDK for Node.js sends it
+	case sent.count[paramExtend] > 0 && p == p.only(paramToken): // Meta's SDK for Node.js sends both
 		return sent, nil
 	case p != params{}:
 		return p, errTwoPlaces
@@ -41,17 +51,32 @@ func readParams(r *http.Request) (p params, refused *graph.Error) {
 	return sent, nil
 }
 
-// only returns the parameters without all but one.
+// only returns a copy of the parameters that has only this one.
 func (p params) only(one param) (left params) {
 	left.count[one], left.value[one] = p.count[one], p.value[one]
 	return left
 }
 
-// readBody reads the body of a request: URL-encoded as in RFC 6749, multipart as curl -F sends it
-// in Meta's documentation, or a JSON object as some HTTP clients send by default. An empty body may
-// have any type.
-func readBody(r *http.Request) (p params, refused *graph.Error) {
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+// readBody reads the body of a request: URL-encoded as in RFC 6749, multipart as curl -F sends
+// it in Meta's documentation, or a JSON object as some HTTP clients send by default. An empty
+// body may have any type. A body that is announced as too large is not read, so that a client
+// which waits for 100 Continue does not send it.
+func readBody(r *http.Request, large chan struct{}) (p params, refused *graph.Error) {
+	if r.ContentLength > maxBody {
+		return p, errForm
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, smallBody+1))
+	if len(body) > smallBody {
+		select {
+		case large <- struct{}{}:
+			defer func() { <-large }()
+		default:
+			return p, errLargeBodies()
+		}
+		var rest []byte
+		rest, err = io.ReadAll(http.MaxBytesReader(nil, r.Body, int64(maxBody-len(body))))
+		body = append(body, rest...)
+	}
 	if err != nil {
 		return p, errForm
 	}
@@ -90,9 +115,9 @@ func readForm(r *http.Request) (p params, refused *graph.Error) {
 	return p, nil
 }
 
-// readJSON reads the members of one object. A value is a string or a number, because some apps
-// store an ID as a number; the digits of a number are kept. A member that is null counts as not
-// sent. The value of a name that igproxy does not know may be anything.
+// readJSON reads the members of a JSON object. A value must be a string or a number, because some
+// apps store an ID as a number. A number keeps its digits as they were sent. A member that is null
+// counts as not sent. A member whose name igproxy does not know may have any value.
 func readJSON(body []byte) (p params, refused *graph.Error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -104,7 +129,7 @@ func readJSON(body []byte) (p params, refused *graph.Error) {
 		if err != nil || d.Decode(&value) != nil {
 			return p, errForm
 		}
-		p.addJSON(name.(string), value) // the names of members are strings
+		p.addJSON(name.(string), value) // the decoder accepts only strings as names
 	}
 	if _, err := d.Token(); err != nil {
 		return p, errForm
@@ -121,7 +146,7 @@ func (p *params) addJSON(name string, value json.RawMessage) {
 	case c == 'n':
 	case c == '"':
 		var text string
-		_ = json.Unmarshal(value, &text) // the decoder has checked it
+		_ = json.Unmarshal(value, &text) // cannot fail: the decoder has checked the value
 		p.add(name, text)
 	case c == '-' || '0' <= c && c <= '9':
 		p.add(name, string(value))

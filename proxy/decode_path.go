@@ -10,14 +10,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// destination is where the path of a request leads: to a token call, to a call that only igproxy
-// has, or to any other call.
+// destination is where the path of a request leads: to a token call, to one of igproxy's own calls,
+// or to any other call.
 type destination struct {
 	app        *app     // named by the prefix /apps/NAME; nil without the prefix
 	unknownApp bool     // no app has that NAME
 	path       string   // escaped as it was sent, without the prefix
-	service    Service  // whose host the request names as its Host; empty for any other Host
-	rows       []*grant // the token calls at this path; empty for any other call
+	service    Service  // the service whose host name is the request's Host; empty for any other Host
+	rows       []*grant // the grants with this path; empty if it is not the path of a token call
 	own        bool     // the path is below ownPrefix
 }
 
@@ -46,10 +46,10 @@ func (e *engine) route(r *http.Request) destination {
 // appTokenWord stands for the app's own token in a call of /debug_token.
 const appTokenWord = "APP"
 
-// takesAppToken reports whether igproxy adds the app's own token to a call of /debug_token: if the
-// call has no token, if it has appTokenWord, or if it has a token that the app made of its ID and
-// what it has for a secret. In the last case it also sets the app, unless the path names one. Any
-// other token is a user's, and the call is passed through.
+// takesAppToken reports whether igproxy adds the app's own token to a call of /debug_token. It does
+// so if the call has no access_token, if that is appTokenWord, or if the client made it from the
+// app's ID and any text in place of the secret. In the last case takesAppToken also sets the app,
+// unless the path names one. Any other token is a user's, and the call is passed through.
 func (e *engine) takesAppToken(r *http.Request, t *destination) bool {
 	p, malformed := readQuery(r.URL.RawQuery)
 	if malformed != nil || r.Method != http.MethodGet {
@@ -75,8 +75,8 @@ func (e *engine) takesAppToken(r *http.Request, t *destination) bool {
 	}
 }
 
-// fixedPath returns the path of a token call, or of a call that only igproxy has, as the tables
-// have it. It returns "" for any other call.
+// fixedPath returns the path of a token call or of one of igproxy's own calls, as it is written in
+// the table of grants or in ownCalls. It returns "" for any other call.
 func (t destination) fixedPath() string {
 	if c, ok := t.ownCall(); ok {
 		return ownPrefix + c.name
@@ -101,7 +101,7 @@ func unversioned(path string) string {
 var errPath = requestError(http.StatusNotFound, 2500, 990002, "Unknown path components. igproxy does not pass "+
 	"this path through. Check the path after the base URL, as in GET /access_token, and NAME in /apps/NAME/.")
 
-// mayPass reports whether a call that is not a token call is passed through.
+// mayPass reports whether a call that is neither a token call nor igproxy's own is passed through.
 func (e *engine) mayPass(t destination) bool {
 	return e.bypass != nil && !t.unknownApp && reachable(t.path)
 }

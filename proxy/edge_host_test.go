@@ -96,9 +96,10 @@ func TestHostAndBrowserChecksComeFirst(t *testing.T) {
 	}
 }
 
-// An app whose connections to Meta lead to igproxy sends the names of Meta's hosts. They are served
-// only for services that have an app, and never to a web page, a client of a forward proxy, or on
-// an admin listener. No owner of another name can make a browser send them.
+// An app sends one of Meta's host names as its Host if that name resolves to igproxy. igproxy
+// serves these names only for services that have an app. It never serves them to a web page, to a
+// client that uses igproxy as a forward proxy, or on an admin listener. A web page cannot rebind
+// these names, because Meta owns them.
 func TestMetasHostNamesAreServedOnlyToServersOfTheirService(t *testing.T) {
 	w, facebook := facebookWorld(t) // with no app of another service
 	facebook.say(200, facebookAnswer)

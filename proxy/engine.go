@@ -16,6 +16,7 @@ type carried struct {
 	failures *failures
 	flights  *flights
 	retries  *retryBudget
+	large    chan struct{} // see readParams
 	metrics  *Metrics
 	log      *slog.Logger
 	lines    requestLines
@@ -29,10 +30,11 @@ type engine struct {
 	grants []*grant
 	gate   gate
 	trust  trust
-	first  exchanger // the step recall, which calls the other steps
-	guard  exchanger // the step guard, where calls that test client secrets begin
-	out    *outbound // used by ask
-	bypass *bypass   // nil: only token calls are answered
+	large  chan struct{} // see readParams
+	first  exchanger     // the step recall, which calls the other steps
+	guard  exchanger     // the step guard, where calls that test client secrets begin
+	out    *outbound     // used by ask
+	bypass *bypass       // nil: only token calls are answered
 
 	checkSecrets, readyWhenRefused bool          // as in Options
 	budget                         time.Duration // of a call that tests a client secret
@@ -65,6 +67,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 		apps: apps, grants: table, out: out,
 		gate:  newGate(hosts, o.AnyHost).alsoServing(meta),
 		trust: trust{o.Bearers, c.metrics.bearerChecked},
+		large: c.large,
 
 		checkSecrets: o.CheckSecrets, readyWhenRefused: o.ReadyWhenRefused, budget: o.Budget(),
 	}

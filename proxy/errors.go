@@ -43,7 +43,8 @@ var (
 		"This GET request has a body that is larger than 4 KiB, incomplete or malformed. "+
 			"Send the parameters in the query, without a body.")
 	errQuery = badRequest(990007, "The parameters are malformed: they contain a % without two hex digits after it, "+
-		"a #, or a known name with brackets. Percent-encode them, and remove the brackets.")
+		"a #, a known name with brackets or, in JSON, a known name whose value is neither a string nor a number. "+
+		"Percent-encode them, and send each value once, without brackets.")
 	errMethod = badRequest(990001, "This call does not support the method of the request. Send GET or POST.")
 	errForm   = badRequest(990015, "The body of this call is not a form or a JSON object of at most 64 KiB. "+
 		"Send the parameters in the query, or in a body of the type application/x-www-form-urlencoded, "+
@@ -147,6 +148,10 @@ func errBusy(cause, message string) *graph.Error {
 
 func errOverloaded() *graph.Error {
 	return errBusy("too many exchanges at once", "Too many exchanges at once.")
+}
+
+func errLargeBodies() *graph.Error {
+	return errBusy("too many large bodies at once", "Too many requests with a body of more than 4 KiB at once.")
 }
 
 // errSlowReader returns an error that is only logged, because a part of the answer has already been

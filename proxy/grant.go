@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Service is the API that an app belongs to.
+// Service is Meta's service that an app belongs to.
 type Service string
 
 // The services.
@@ -25,21 +25,21 @@ type grant struct {
 	service    Service       // the service whose apps may make the call
 	path       string        // the path after an optional version prefix, inbound and outbound
 	grantType  string        // the value of grant_type; empty: the call has no such parameter
-	implied    bool          // the code implies grant_type: an app may leave it out, and Meta gets none
+	implied    bool          // an app may leave grant_type out, and Meta is not sent one
 	*subject                 // what is exchanged
 	secret     bool          // whether the client secret is sent
 	clientID   bool          // whether the app's id is sent
 	post       bool          // Meta gets a form by POST, otherwise a query by GET
 	flat       bool          // errors have the flat shape of Instagram's code exchange
-	hasAccount bool          // code 100 means that the app may not use the account
-	proves     bool          // a call with an invalid token proves the client secret
+	hasAccount bool          // Meta's error code 100 means that the app may not use the account
+	proves     bool          // a call with an invalid token shows whether the client secret is right
 	appToken   bool          // the call is made with the app's ID and client secret as its access_token
 	upstream   string        // the name of the upstream, one of upstreams
 	base       *url.URL      // the upstream's URL
-	ttl        time.Duration // the longest time that an answer is remembered; zero: no answer is
+	ttl        time.Duration // how long an answer is remembered at most; zero: not at all
 }
 
-// method returns the method with which Meta is asked.
+// method returns the method of the request to Meta.
 func (g *grant) method() string {
 	if g.post {
 		return http.MethodPost
@@ -104,8 +104,8 @@ func threadsGrants(o Options) []*grant {
 		grant{name: "threads_debug_token", path: debugPath, subject: debugSubject, secret: true, appToken: true})
 }
 
-// facebookGrants returns Facebook's rows. Its exchange also extends a long-lived token, and the new
-// token replaces the old one, so an answer is remembered no longer than that of a refresh.
+// facebookGrants returns Facebook's rows. The exchange also extends a long-lived token, and the new
+// token replaces the old one, so its answer is remembered only as long as that of a refresh.
 func facebookGrants(o Options) []*grant {
 	return family(grant{service: Facebook, upstream: upstreamFacebook, base: o.FacebookURL, path: oauthPath, secret: true, clientID: true},
 		grant{name: "facebook_exchange", grantType: "fb_exchange_token",
@@ -150,8 +150,8 @@ func rowOf(rows []*grant, a *app) *grant {
 	return nil
 }
 
-// proofRow returns the row whose call, made with an invalid token, proves the app's client secret:
-// Meta checks the secret before the token.
+// proofRow returns the row whose call, made with an invalid token, shows whether the app's client
+// secret is right: Meta checks the secret before the token.
 func proofRow(table []*grant, a *app) *grant {
 	return rowOf(slices.DeleteFunc(slices.Clone(table), func(g *grant) bool { return !g.proves }), a)
 }

@@ -38,7 +38,7 @@ var otherApps = []App{
 
 const facebookAnswer = `{"access_token":"EAAlong","token_type":"bearer","expires_in":5183944}`
 
-// Whichever form the app uses, Facebook gets the documented one, once.
+// Whichever form the app uses, Facebook gets the documented one, and each call only once.
 func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
 	const path = "/v23.0/oauth/access_token"
 	body := func(kind, body string) func() *http.Request {
@@ -97,8 +97,8 @@ func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
 	}
 }
 
-// An exchange of a long-lived token returns a new one that replaces it, so the answer is remembered
-// no longer than a refresh.
+// An exchange of a long-lived token returns a new token that replaces it, so the answer is
+// remembered no longer than that of a refresh.
 func TestAnExtendedFacebookTokenIsRememberedAsARefresh(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, facebookAnswer)
@@ -111,9 +111,9 @@ func TestAnExtendedFacebookTokenIsRememberedAsARefresh(t *testing.T) {
 	}
 }
 
-// App tokens and some tokens of pages do not expire. Meta sends no expires_in then, and igproxy
-// invents none.
-func TestATokenWithoutEndIsServedWithoutExpiresIn(t *testing.T) {
+// App tokens and some tokens of pages do not expire. Meta sends them without expires_in, and
+// igproxy does not add one.
+func TestATokenThatDoesNotExpireIsServedWithoutExpiresIn(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"access_token":"1786|abc","token_type":"bearer"}`:               `{"access_token":"1786|abc","token_type":"bearer"}`,
 		`{"access_token":"1786|abc"}`:                                     `{"access_token":"1786|abc","token_type":"bearer"}`,
@@ -139,8 +139,8 @@ func TestATokenWithoutEndIsServedWithoutExpiresIn(t *testing.T) {
 	}
 }
 
-// Where services share a path, the grant type, the client id, the Host and /apps/NAME/ tell their
-// calls apart. What they leave open is refused with the names to choose from.
+// If services share a path, the grant_type, the client_id, the Host or /apps/NAME/ selects the app.
+// A call that still fits several apps is refused, and the refusal lists their paths.
 func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 	redirect := url.QueryEscape(callback)
 	for name, c := range map[string]struct {
@@ -156,8 +156,8 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 		"code, Threads' host":    {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "graph.threads.com", "threads"},
 		"code, Instagram's host": {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "api.instagram.com:443", "login"},
 		"code, by path":          {"/apps/club/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "threads"},
-		"code, open":             {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "/apps/pages/, /apps/shop/, /apps/club/"},
-		"app token, open":        {"/oauth/access_token?grant_type=client_credentials", "", "/apps/pages/, /apps/club/"},
+		"code, ambiguous":        {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "/apps/pages/, /apps/shop/, /apps/club/"},
+		"app token, ambiguous":   {"/oauth/access_token?grant_type=client_credentials", "", "/apps/pages/, /apps/club/"},
 		"app token, Threads' id": {"/oauth/access_token?grant_type=client_credentials&client_id=" + clubID, "", "threads"},
 		"code of another app":    {"/oauth/access_token?code=C&redirect_uri=" + redirect + "&client_id=" + shopID, "", "/apps/pages/"},
 		"token of another app":   {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA&client_id=" + clubID, "", "/apps/pages/"},
@@ -185,8 +185,9 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 	}
 }
 
-// Facebook's refusals keep the envelope, and code 100 says nothing about an Instagram account.
-func TestFacebooksRefusals(t *testing.T) {
+// Facebook's refusals are passed on unchanged. Unlike Instagram's, its code 100 does not mean that
+// the app may not use the account.
+func TestFacebooksRefusalsAreServedUnchanged(t *testing.T) {
 	codeCall := "/oauth/access_token?code=C&redirect_uri=" + url.QueryEscape(callback)
 	const exchange = "/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA"
 	for name, c := range map[string]struct {
@@ -300,7 +301,7 @@ func TestJSONParametersAreReadStrictly(t *testing.T) {
 	}
 }
 
-// Two spellings of one call are one call.
+// An exchange sent by GET and the same exchange sent as a form share one call to Facebook.
 func TestExchangesInDifferentFormsAreJoined(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	release := make(chan struct{})
@@ -323,8 +324,8 @@ func TestExchangesInDifferentFormsAreJoined(t *testing.T) {
 	}
 }
 
-// Meta's SDK for Node.js adds its own access_token to the URL of each call, also of an exchange
-// whose parameters are in the body.
+// Meta's SDK for Node.js adds its own access_token to the URL of each call, even to that of an
+// exchange whose parameters are in the body.
 func TestAnAccessTokenBesideAnExchangeInTheBodyIsIgnored(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, facebookAnswer)

@@ -87,7 +87,7 @@ func NewMetrics() *Metrics {
 	m.operated = counter("operations_total", "Operations that were requested on an admin listener, by outcome.", "operation", "outcome")
 	m.bearers = counter("bearer_checks_total", "Checks of the sidecar's own token in requests, by result.", "result")
 	m.revokes = counter("revoked_tokens_total",
-		"Passed-through calls that came back with code 190, by what became of the remembered answer with their token.", "app", "result")
+		"Passed-through calls that Meta refused with code 190, by what igproxy did with the remembered answer that contains their token.", "app", "result")
 	m.reloaded = gauge("config_last_reload_successful", "0 if the last reload of the configuration was refused, otherwise 1.")
 	m.reloadAt = gauge("config_last_reload_success_timestamp_seconds", "Time of the last successful load of the configuration.")
 	m.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

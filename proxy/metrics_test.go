@@ -134,6 +134,8 @@ func exercised(t *testing.T) *Metrics {
 	m.silentPool("passthrough")()
 	m.Lookup(cache.TierRedis, "unsealed")
 	m.Claim(cache.Leader)
+	m.Connected("other", "refused")
+	m.Tunnels(func() int { return 1 })
 	m.bearerChecked(bearerCurrent)
 	m.revoked("default", cache.Dropped)
 	m.limits.note("default", http.Header{"X-App-Usage": {`{"call_count":1}`}})

@@ -17,7 +17,8 @@ func proofOf(secret, token string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// The proof is added where the token is, the app's own is replaced, and every other byte stays.
+// The proof is added where the token is, and replaces a proof that the app sent. Every other byte
+// stays as it is.
 func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 	proof := "appsecret_proof=" + proofOf(pagesSecret, "EAA|1")
 	form := "application/x-www-form-urlencoded"
@@ -35,14 +36,16 @@ func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 		"form, replaced":   {query: "appsecret_proof=old", body: "appsecret_proof=old&access_token=EAA%7C1", kind: form + "; charset=utf-8", want: "|access_token=EAA%7C1&" + proof},
 		"query, old in form": {query: "access_token=EAA%7C1", body: "appsecret_proof=old&caption=x", kind: form,
 			want: "?access_token=EAA%7C1&" + proof + "|caption=x"},
-		"two tokens":        {query: "access_token=EAA%7C1&access_token=EAA2&appsecret_proof=own", want: "?access_token=EAA%7C1&access_token=EAA2&appsecret_proof=own|"},
-		"query and form":    {query: "access_token=EAA1", body: "access_token=EAA2", kind: form, want: "?access_token=EAA1|access_token=EAA2"},
-		"no token":          {query: "fields=id&appsecret_proof=own", want: "?fields=id&appsecret_proof=own|"},
-		"empty token":       {query: "access_token=", want: "?access_token=|"},
-		"JSON":              {body: `{"access_token":"EAA|1"}`, kind: "application/json", want: `|{"access_token":"EAA|1"}`},
-		"JSON and a query":  {query: "access_token=EAA%7C1", body: `{"a":1}`, kind: "application/json", want: "?access_token=EAA%7C1&" + proof + `|{"a":1}`},
-		"a large form":      {body: large, kind: form, want: "|" + large},
-		"a form without it": {query: "a=b", body: "caption=x", kind: form, want: "?a=b|caption=x"},
+		"two tokens":              {query: "access_token=EAA%7C1&access_token=EAA2&appsecret_proof=own", want: "?access_token=EAA%7C1&access_token=EAA2&appsecret_proof=own|"},
+		"query and form":          {query: "access_token=EAA1", body: "access_token=EAA2", kind: form, want: "?access_token=EAA1|access_token=EAA2"},
+		"no token":                {query: "fields=id&appsecret_proof=own", want: "?fields=id&appsecret_proof=own|"},
+		"empty token":             {query: "access_token=", want: "?access_token=|"},
+		"JSON":                    {body: `{"access_token":"EAA|1"}`, kind: "application/json", want: `|{"access_token":"EAA|1"}`},
+		"JSON and a query":        {query: "access_token=EAA%7C1", body: `{"a":1}`, kind: "application/json", want: "?access_token=EAA%7C1&" + proof + `|{"a":1}`},
+		"a large form":            {body: large, kind: form, want: "|" + large},
+		"a large form, own proof": {query: "appsecret_proof=own", body: large, kind: form, want: "?appsecret_proof=own|" + large},
+		"a large form, a query":   {query: "access_token=EAA%7C1", body: large, kind: form, want: "?access_token=EAA%7C1&" + proof + "|" + large},
+		"a form without it":       {query: "a=b", body: "caption=x", kind: form, want: "?a=b|caption=x"},
 	} {
 		for _, chunked := range []bool{false, true} {
 			if chunked && c.body == "" {
@@ -81,9 +84,9 @@ func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 	}
 }
 
-// An app without the setting, and a token call, get no proof. During a rotation the proof is made
-// with the secret that Meta accepted last.
-func TestTheProofIsOfTheAppAndItsSecretInUse(t *testing.T) {
+// Calls of an app without the setting get no proof, nor do token calls. During a rotation the proof
+// is made with the secret that Meta accepted last.
+func TestTheProofIsMadeWithTheAppsSecretInUse(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	w.get("/v23.0/me?access_token=EAA")
 	if asked := facebook.asked()[0]; strings.Contains(asked, "appsecret_proof") {

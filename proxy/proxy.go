@@ -59,7 +59,7 @@ func New(o Options) (*Proxy, error) {
 		return nil, errors.New("proxy: Cache is nil: build one with cache.New")
 	}
 	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{},
-		retries: newRetryBudget(), metrics: cmp.Or(o.Metrics, NewMetrics()), tracer: o.Tracer,
+		retries: newRetryBudget(), large: make(chan struct{}, maxLargeBodies), metrics: cmp.Or(o.Metrics, NewMetrics()), tracer: o.Tracer,
 		lines: newRequestLines(o.LogLines), log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}}
 	var err error
 	if p.carried.circuits, err = newCircuits(o.Breaker, o.MaxInFlight, p.carried.metrics, p.carried.log); err != nil {
@@ -75,9 +75,9 @@ func New(o Options) (*Proxy, error) {
 }
 
 // Reload builds a new engine from o and switches to it, or returns an error and changes nothing.
-// The cache, the breakers, the flights, the retry budget, the metrics and what Meta has reported
-// about the apps are carried over. A request finishes with the engine that it began with. Calls to
-// Reload must not overlap.
+// The cache, the breakers, the flights, the retry budget, the large bodies, the metrics and what
+// Meta has reported about the apps are carried over. A request finishes with the engine that it
+// began with. Calls to Reload must not overlap.
 func (p *Proxy) Reload(o Options) error {
 	last := p.current.Load()
 	var before []*app

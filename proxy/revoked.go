@@ -9,28 +9,30 @@ import (
 )
 
 // A user can revoke a long-lived token by removing the app or changing the password. igproxy learns
-// of it when a call that it passes through comes back with code 190. Then it forgets the answer
-// that has that token, so that the next exchange asks Meta again. See cache/index.go and
-// cache/revoke.go.
+// of it when Meta refuses a call that igproxy passes through with code 190. igproxy then forgets
+// the answer that contains the token, so that the next exchange asks Meta again. See cache/index.go
+// and cache/revoke.go.
 
-// indexScope is the scope of the keys that the index of the cache is derived with. No grant has
-// this name.
+// indexScope is the scope of the keys under which the cache indexes answers by the token in them.
+// No grant has this name.
 const indexScope = "igproxy/index"
 
 // codeInvalidToken is Meta's code for a token that is not valid: it was revoked, has expired, or
 // never was a token.
 const codeInvalidToken = 190
 
-// isIndexed reports whether the answers to a grant are in the index. A code is not: it works only
-// once, so its answer is remembered in any case.
+// isIndexed reports whether the answers to a grant are in the index. Answers that are not
+// remembered are not, nor is the answer to a code: Meta accepts a code only once, so forgetting the
+// answer would not help.
 func (g *grant) isIndexed() bool { return !g.once && g.ttl > 0 }
 
-// indexKey returns the key under which the index has the answer to a grant that contains a token.
+// indexKey returns the key under which the index has a grant's answer that contains the token.
 func (a *app) indexKey(g *grant, token string) cache.Key {
 	return a.index.Derive(g.name + "\x00" + token)
 }
 
-// passedCall is a call that is passed through, as far as a refusal of its token is concerned.
+// passedCall is what igproxy has to know about a call that it passes through, in order to forget
+// its token if Meta refuses it.
 type passedCall struct {
 	engine  *engine
 	app     *app
@@ -39,16 +41,16 @@ type passedCall struct {
 	token   Secret // set by prove
 }
 
-// prove returns the appsecret_proof of the call's token.
+// prove returns the appsecret_proof of the call's token, and keeps the token for refused.
 func (c *passedCall) prove(token string) string {
 	c.token = NewSecret(token)
 	return c.app.proof(token)
 }
 
-// refused reads a refusal of the call. If it has code 190, the answer with the call's token is
-// forgotten.
+// refused reads Meta's refusal of the call. If the refusal has code 190, it makes the cache forget
+// the answer that contains the call's token.
 func (c *passedCall) refused(status int, body []byte) {
-	unscrubbed := func(text string) string { return text } // nothing of it is kept
+	unscrubbed := func(text string) string { return text } // the text of the refusal is not kept
 	refusal, ok := graph.ReadError(status, body, unscrubbed)
 	if !ok || refusal.Code != codeInvalidToken {
 		return
@@ -66,7 +68,7 @@ func (c *passedCall) refused(status int, body []byte) {
 			index = append(index, c.app.indexKey(g, token.Reveal()))
 		}
 	}
-	app, shared := c.app, c.shared // Revoke works on after the call, so it must not keep the request
+	app, shared := c.app, c.shared // Revoke may outlast the call, and must not keep the request alive
 	shared.cache.Revoke(app.purges, index, func(result cache.Revocation) {
 		if result == cache.Dropped {
 			shared.log.Info("revoked token forgotten", "app", app.Label)

@@ -25,7 +25,7 @@ const (
 )
 
 // revoking is a proxy in front of an upstream that issues a new token for each exchange and
-// refresh, and refuses other calls as answer says.
+// refresh, and answers all other calls with answer.
 type revoking struct {
 	*Proxy
 	t      *testing.T
@@ -87,7 +87,8 @@ func (x *revoking) exchange(path string) (long string, asked bool) {
 	return fmt.Sprintf("long|%d-<&", x.issued), x.issued > before
 }
 
-// read passes a call through, and waits until the counter of its result has changed if counted.
+// read makes a call that is passed through. If counted is set, read waits until igproxy has counted
+// the refusal as a revoked token. Otherwise it checks that igproxy has not done so.
 func (x *revoking) read(target string, counted bool, header ...string) *httptest.ResponseRecorder {
 	x.t.Helper()
 	r := get(target)
@@ -103,7 +104,7 @@ func (x *revoking) read(target string, counted bool, header ...string) *httptest
 		}
 	}
 	if n := x.counted() - before; !counted && n > 0 {
-		x.t.Errorf("%s was counted as a revoked token", target)
+		x.t.Errorf("the refusal of %s was counted as a revoked token", target)
 	}
 	return w
 }
@@ -166,7 +167,7 @@ func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
 			}
 			second, asked := x.exchange(c.grant + "short")
 			if !asked || second == long {
-				t.Error("the revoked token was answered again")
+				t.Error("the revoked token was served again")
 			}
 			target, header = c.call(long) // other workers still use it
 			x.read(target, true, header...)
@@ -210,12 +211,12 @@ func TestNothingElseMakesATokenForgotten(t *testing.T) {
 		"a success":                {200, revokedBody, query, false, nil},
 		"a failure":                {500, revokedBody, query, false, nil},
 		"status 403":               {403, revokedBody, query, false, nil},
-		"no JSON":                  {400, "<html>190</html>", query, false, nil},
+		"not JSON":                 {400, "<html>190</html>", query, false, nil},
 		"no body":                  {400, "", query, false, nil},
-		"cut":                      {400, revokedBody[:len(revokedBody)-2], query, false, nil},
+		"cut short":                {400, revokedBody[:len(revokedBody)-2], query, false, nil},
 		"too long":                 {400, revokedBody + strings.Repeat(" ", 64<<10), query, false, nil},
 		"an unknown encoding":      {400, revokedBody, query, false, []string{"X-Answer-Encoding", "br"}},
-		"no gzip":                  {400, revokedBody, query, false, []string{"X-Answer-Encoding", "gzip"}},
+		"not gzip":                 {400, revokedBody, query, false, []string{"X-Answer-Encoding", "gzip"}},
 		"two tokens":               {400, revokedBody, query + "&access_token=" + escaped, false, nil},
 		"no token":                 {400, revokedBody, "/me", false, nil},
 		"an empty token":           {400, revokedBody, "/me?access_token=", false, nil},
@@ -241,11 +242,11 @@ func TestNothingElseMakesATokenForgotten(t *testing.T) {
 		}
 	}
 	if x.countedAs(cache.NotFound) != 3 || x.countedAs(cache.Dropped) != 0 {
-		t.Errorf("%v unknown and %v dropped", x.countedAs(cache.NotFound), x.countedAs(cache.Dropped))
+		t.Errorf("%v unknown and %v dropped, want 3 and 0", x.countedAs(cache.NotFound), x.countedAs(cache.Dropped))
 	}
 }
 
-func TestFirstTokenIsForgottenAfterARefreshThatReturnsIt(t *testing.T) {
+func TestBothAnswersWithARevokedTokenAreForgotten(t *testing.T) {
 	x := newRevoking(t, nil)
 	long, _ := x.exchange("/access_token?grant_type=ig_exchange_token&access_token=short")
 	x.mu.Lock()
@@ -258,7 +259,7 @@ func TestFirstTokenIsForgottenAfterARefreshThatReturnsIt(t *testing.T) {
 	x.read("/me?access_token="+url.QueryEscape(long), true)
 	for _, path := range []string{"/access_token?grant_type=ig_exchange_token&access_token=short", refresh} {
 		if _, asked := x.exchange(path); !asked {
-			t.Errorf("%s is answered with the revoked token", path)
+			t.Errorf("%s got the revoked token again", path)
 		}
 	}
 }
@@ -272,11 +273,12 @@ func TestCodesAreNotInTheIndex(t *testing.T) {
 	w.graph.say(400, revokedBody)
 	w.get("/me?access_token=IGAAshort")
 	if r := w.post("/oauth/access_token", codeForm("CODE")); r.Code != 200 || len(w.login.asked()) != 1 {
-		t.Errorf("got %d after %d calls: the code works only once", r.Code, len(w.login.asked()))
+		t.Errorf("got %d after %d calls, want the remembered answer: the code works only once", r.Code, len(w.login.asked()))
 	}
 }
 
-// With appsecret_proof, igproxy has read the form anyway.
+// igproxy reads a form only to add appsecret_proof to it. Without that setting it does not look for
+// the token there.
 func TestTokenInAFormIsForgottenIfTheCallGetsAProof(t *testing.T) {
 	const exchange = "/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAAshort"
 	for _, proven := range []bool{true, false} {
@@ -293,7 +295,7 @@ func TestTokenInAFormIsForgottenIfTheCallGetsAProof(t *testing.T) {
 			}
 		}
 		if _, asked := x.exchange(exchange); asked != proven {
-			t.Errorf("with a proof: %v; asked again: %v", proven, asked)
+			t.Errorf("with appsecret_proof %v: asked again %v", proven, asked)
 		}
 	}
 }

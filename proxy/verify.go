@@ -13,28 +13,29 @@ import (
 	"github.com/igproxy/igproxy/proxy/signature"
 )
 
-// igproxy's own calls check what Meta signed with an app's secret, so that an app with webhooks
-// needs no secret. They take no step between decode and answer, and ask no one.
+// igproxy has two calls of its own. They check what Meta signed with an app's secret, so that an
+// app with webhooks does not need the secret. They skip the steps between decode and answer, and
+// send nothing to Meta or Redis.
 
-// ownPrefix precedes the paths of these calls. Meta has no such path.
+// ownPrefix precedes the paths of igproxy's own calls. Meta has no such path.
 const (
 	ownSegment = "_igproxy"
 	ownPrefix  = "/" + ownSegment + "/"
 )
 
-// verified is what such a call answers if one of the app's secrets signed what it got.
+// verified is the answer of an own call if one of the app's secrets signed what the client sent.
 type verified struct {
 	status  int
-	payload []byte // JSON; empty: there is no body
+	payload []byte // the body, in JSON; empty: there is none
 }
 
-// ownCall is one of these calls.
+// ownCall is one of igproxy's own calls.
 type ownCall struct {
-	name   string // in the path and, instead of a grant's name, in logs and metrics
+	name   string // the end of the path; logs and metrics show it as the grant
 	verify func(*reply, *http.Request, []string) (*verified, *graph.Error)
 }
 
-// ownCalls are all of these calls. Each is a POST.
+// ownCalls are all of igproxy's own calls. Each is a POST.
 var ownCalls = []ownCall{{"webhook", (*reply).verifyWebhook}, {"signed_request", (*reply).verifySignedRequest}}
 
 // ownCall returns the call at the destination, if there is one.
@@ -48,19 +49,20 @@ func (t destination) ownCall() (c ownCall, ok bool) {
 
 // verify answers a call below ownPrefix, or sets the error.
 func (x *reply) verify(e *engine, w http.ResponseWriter, r *http.Request, t destination) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxRead) // its errors last
+	r.Body = http.MaxBytesReader(w, r.Body, maxRead) // repeats its error, so dropRest sees it too
 	x.decide(e, r, t)
 	if x.last && dropRest(w, r) {
 		x.last = lastAfterDrop(r)
 	}
 }
 
-// maxRead is how many bytes of a body are read at most, dropped ones included.
+// maxRead bounds how many bytes of a body are read, including the dropped ones.
 const maxRead = 2 * signature.MaxWebhook
 
-// dropRest reads and drops the rest of a body, and reports whether the connection can be kept. If
-// the body were left unread, net/http could reset the connection while the client sends, and the
-// client would not get the answer. dropRest waits no longer than dropTime.
+// dropRest reads and drops the rest of a body, and reports whether it reached the end, so that the
+// connection can be kept. If the body were left unread, net/http could reset the connection while
+// the client is still sending, and the client would not get the answer. dropRest waits at most
+// dropTime.
 func dropRest(w http.ResponseWriter, r *http.Request) bool {
 	if r.ContentLength > signature.MaxWebhook || r.Header.Get("Expect") != "" { // reading would send 100 Continue
 		return false
@@ -99,7 +101,7 @@ func (x *reply) decide(e *engine, r *http.Request, t destination) {
 	x.signed, x.err = c.verify(x, r, a.signingSecrets())
 }
 
-// signingSecrets returns the texts of the secrets that may have signed what Meta sends to the app.
+// signingSecrets returns the secrets with which Meta may sign what it sends to the app.
 func (a *app) signingSecrets() (texts []string) {
 	for _, one := range a.signers {
 		texts = append(texts, one.Reveal())
@@ -107,8 +109,8 @@ func (a *app) signingSecrets() (texts []string) {
 	return texts
 }
 
-// verifyWebhook checks the signature of a webhook. The body streams through the hash, and nothing
-// of it is kept. The time that it may take is the server's ReadTimeout.
+// verifyWebhook checks the signature of a webhook. The body streams through the hash and is not
+// kept. It must arrive within the server's ReadTimeout.
 func (x *reply) verifyWebhook(r *http.Request, secrets []string) (*verified, *graph.Error) {
 	w, err := signature.ReadWebhook(r.Header["X-Hub-Signature-256"], r.Header["X-Hub-Signature"])
 	if err != nil {
@@ -133,7 +135,7 @@ func (x *reply) verifyWebhook(r *http.Request, secrets []string) (*verified, *gr
 	return &verified{status: http.StatusNoContent}, nil
 }
 
-// verifySignedRequest checks the form field signed_request and answers with its payload.
+// verifySignedRequest checks the signed request in the form, and returns its payload.
 func (x *reply) verifySignedRequest(r *http.Request, secrets []string) (*verified, *graph.Error) {
 	text, refused := signedRequestIn(r)
 	if refused != nil {
@@ -146,11 +148,11 @@ func (x *reply) verifySignedRequest(r *http.Request, secrets []string) (*verifie
 	return &verified{http.StatusOK, payload}, nil
 }
 
-// maxSignedForm is the size of the largest form with a signed request, in bytes.
+// maxSignedForm bounds the size of a form with a signed request, in bytes.
 const maxSignedForm = 64 << 10
 
-// signedRequestIn returns the field of a form, or the error if there is not exactly one. The query
-// must not have such a parameter, because another server could read that one.
+// signedRequestIn returns the form field signed_request. It refuses a form that does not have
+// exactly one. It also refuses the parameter in the query, because the app might read that one.
 func signedRequestIn(r *http.Request) (text string, refused *graph.Error) {
 	const field = "signed_request"
 	if r.ContentLength > maxSignedForm || len(r.Header["Content-Type"]) != 1 || r.URL.Query().Has(field) {

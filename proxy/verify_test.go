@@ -110,28 +110,28 @@ func TestAWebhookIsVerifiedWithEachSecretOfItsApp(t *testing.T) {
 		r               *http.Request
 		status, subcode int
 	}{
-		"another secret":          {webhook("/_igproxy/webhook", webhookBody, signatureOf("another-secret", webhookBody)), 403, 990031},
-		"another body":            {webhook("/_igproxy/webhook", webhookBody+"\n", right), 403, 990031},
-		"another spelling":        {webhook("/_igproxy/webhook", strings.Replace(webhookBody, `\u00e4`, "ä", 1), right), 403, 990031},
-		"the older one is wrong":  {old("wrong"), 403, 990031},
-		"only the older is right": {with(old(testSecret), "X-Hub-Signature-256", signatureOf("wrong", webhookBody)), 403, 990031},
-		"no signature":            {webhook("/_igproxy/webhook", webhookBody, ""), 400, 990029},
-		"a malformed one":         {webhook("/_igproxy/webhook", webhookBody, "sha256=canary"), 400, 990029},
-		"twice":                   {with(webhook("/_igproxy/webhook", webhookBody, right), "X-Hub-Signature-256", right), 400, 990029},
-		"GET":                     {get("/_igproxy/webhook?hub.mode=subscribe&hub.challenge=canary"), 400, 990001},
-		"PUT":                     {httptest.NewRequest(http.MethodPut, "/_igproxy/webhook", nil), 400, 990001},
-		"too large":               {webhook("/_igproxy/webhook", strings.Repeat("x", 3<<20+1), right), 413, 990018},
-		"too large, in chunks":    {unknown, 413, 990018},
-		"broken":                  {broken, 400, 990030},
-		"no such app":             {webhook("/apps/canary/_igproxy/webhook", webhookBody, right), 404, 990002},
-		"another path":            {webhook("/_igproxy/canary", webhookBody, right), 404, 990002},
-		"no path":                 {webhook("/_igproxy", webhookBody, right), 404, 990002},
-		"no path, with a slash":   {webhook("/_igproxy/", webhookBody, right), 404, 990002},
-		"below it":                {webhook("/_igproxy/webhook/canary", webhookBody, right), 404, 990002},
-		"two slashes":             {webhook("/_igproxy/webhook//", webhookBody, right), 404, 990002},
-		"upper case":              {webhook("/_igproxy/WEBHOOK", webhookBody, right), 404, 990002},
-		"a version":               {webhook("/v23.0/_igproxy/webhook", webhookBody, right), 404, 990002},
-		"a web page":              {with(webhook("/_igproxy/webhook", webhookBody, right), "Sec-Fetch-Site", "cross-site"), 403, 990005},
+		"another secret":                 {webhook("/_igproxy/webhook", webhookBody, signatureOf("another-secret", webhookBody)), 403, 990031},
+		"another body":                   {webhook("/_igproxy/webhook", webhookBody+"\n", right), 403, 990031},
+		"other escapes":                  {webhook("/_igproxy/webhook", strings.Replace(webhookBody, `\u00e4`, "ä", 1), right), 403, 990031},
+		"the older header is wrong":      {old("wrong"), 403, 990031},
+		"only the older header is right": {with(old(testSecret), "X-Hub-Signature-256", signatureOf("wrong", webhookBody)), 403, 990031},
+		"no signature":                   {webhook("/_igproxy/webhook", webhookBody, ""), 400, 990029},
+		"a malformed signature":          {webhook("/_igproxy/webhook", webhookBody, "sha256=canary"), 400, 990029},
+		"twice":                          {with(webhook("/_igproxy/webhook", webhookBody, right), "X-Hub-Signature-256", right), 400, 990029},
+		"GET":                            {get("/_igproxy/webhook?hub.mode=subscribe&hub.challenge=canary"), 400, 990001},
+		"PUT":                            {httptest.NewRequest(http.MethodPut, "/_igproxy/webhook", nil), 400, 990001},
+		"too large":                      {webhook("/_igproxy/webhook", strings.Repeat("x", 3<<20+1), right), 413, 990018},
+		"too large, in chunks":           {unknown, 413, 990018},
+		"broken":                         {broken, 400, 990030},
+		"no such app":                    {webhook("/apps/canary/_igproxy/webhook", webhookBody, right), 404, 990002},
+		"another path":                   {webhook("/_igproxy/canary", webhookBody, right), 404, 990002},
+		"no path":                        {webhook("/_igproxy", webhookBody, right), 404, 990002},
+		"no path, with a slash":          {webhook("/_igproxy/", webhookBody, right), 404, 990002},
+		"a longer path":                  {webhook("/_igproxy/webhook/canary", webhookBody, right), 404, 990002},
+		"two slashes":                    {webhook("/_igproxy/webhook//", webhookBody, right), 404, 990002},
+		"upper case":                     {webhook("/_igproxy/WEBHOOK", webhookBody, right), 404, 990002},
+		"a version":                      {webhook("/v23.0/_igproxy/webhook", webhookBody, right), 404, 990002},
+		"a web page":                     {with(webhook("/_igproxy/webhook", webhookBody, right), "Sec-Fetch-Site", "cross-site"), 403, 990005},
 	} {
 		wantRefusal(t, name, ask(p, c.r), c.status, c.subcode)
 	}
@@ -267,8 +267,8 @@ func TestSecretsOfSignaturesAreReloaded(t *testing.T) {
 	}
 }
 
-// igproxy's prefix is never passed through, however it is spelled: another server could take such a
-// path for igproxy's.
+// A path below /_igproxy is never passed through, in any spelling that some server could take for
+// it.
 func TestThePrefixIsNotPassedThrough(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"/_igproxy/x", "/_igproxy", "/_IGPROXY/webhook", "/%5figproxy/webhook", "/%255figproxy/webhook", "/_igproxy%2fwebhook", "//_igproxy/webhook", "/./_igproxy/webhook",
@@ -287,8 +287,8 @@ func TestThePrefixIsNotPassedThrough(t *testing.T) {
 	}
 }
 
-// A signature is one line in the log and one count, by outcome. Neither has anything of what was
-// sent, and wrong signatures write few lines.
+// Each call is one line in the log and one count in the metrics, both with its outcome. Neither
+// repeats what was sent. Wrong signatures write at most LogLines lines a second.
 func TestSignaturesAreLoggedAndCountedWithoutWhatWasSent(t *testing.T) {
 	var log bytes.Buffer
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
@@ -337,7 +337,7 @@ func TestSignaturesAreLoggedAndCountedWithoutWhatWasSent(t *testing.T) {
 		`igproxy_requests_total{app="default",grant="signed_request",outcome="unverified",source="none"} 1`,
 	} {
 		if !strings.Contains(w.Body.String(), series) {
-			t.Errorf("no %s", series)
+			t.Errorf("/metrics lacks %s", series)
 		}
 	}
 	if all := log.String() + w.Body.String() + fmt.Sprintf("%+v", p.Failures()); strings.Contains(all, "canary") || strings.Contains(all, "sha256=") || strings.Contains(all, testSecret) {
@@ -355,8 +355,9 @@ func verifyServer(t *testing.T, read time.Duration) string {
 	return s.Listener.Addr().String()
 }
 
-// The connection stays open after a call whose whole body arrived, whatever the answer is, and is
-// closed otherwise. Bytes after a body are never lost or taken for a body.
+// The connection stays open after a call whose whole body arrived, whatever the answer is, unless
+// the body came in chunks. Otherwise it is closed. Bytes after a body are neither lost nor read as
+// a part of it.
 func TestTheFramingOfAWebhook(t *testing.T) {
 	addr := verifyServer(t, 0)
 	const host = " HTTP/1.1\r\nHost: localhost\r\n"
@@ -381,12 +382,12 @@ func TestTheFramingOfAWebhook(t *testing.T) {
 		"two framings":             {post(good, length+"\r\nTransfer-Encoding: chunked", chunked), "204", false},
 		"too large":                {post(good, tooLarge, ""), "413", false},
 		"too large, in chunks":     {post(good, "Transfer-Encoding: chunked", strings.Repeat("100000\r\n"+strings.Repeat("x", 1<<20)+"\r\n", 4)+"0\r\n\r\n"), "413", false},
-		"longer than said":         {post(good, length, webhookBody+second), "204", true},
+		"longer than announced":    {post(good, length, webhookBody+second), "204", true},
 		"HTTP/1.0":                 {strings.Replace(post(good, length, webhookBody), "1.1", "1.0\r\nConnection: keep-alive", 1), "204", false},
 		"HTTP/1.0, in chunks":      {strings.Replace(post(good, "Transfer-Encoding: chunked", chunked), "1.1", "1.0\r\nConnection: keep-alive", 1), "403", false},
-		"waits, no signature":      {post("", length+"\r\nExpect: 100-continue", ""), "400", false},
-		"waits, too large":         {post(good, tooLarge+"\r\nExpect: 100-continue", ""), "413", false},
-		"waits for the go-ahead":   {post(good, length+"\r\nExpect: 100-continue", webhookBody), "100", true},
+		"100-continue, unsigned":   {post("", length+"\r\nExpect: 100-continue", ""), "400", false},
+		"100-continue, too large":  {post(good, tooLarge+"\r\nExpect: 100-continue", ""), "413", false},
+		"100-continue, signed":     {post(good, length+"\r\nExpect: 100-continue", webhookBody), "100", true},
 		"GET with a body":          {strings.Replace(post(good, length, webhookBody), "POST", "GET", 1), "400", true},
 		"another path with a body": {strings.Replace(post(good, length, webhookBody), "webhook", "x", 1), "404", true},
 	} {
@@ -424,7 +425,7 @@ func TestARefusalReachesAClientThatStillSends(t *testing.T) {
 	}
 }
 
-// A slow body holds its handler for the server's ReadTimeout, and no longer.
+// A body that does not arrive within the server's ReadTimeout gets 408.
 func TestASlowBodyEndsWithTheReadTimeout(t *testing.T) {
 	addr := verifyServer(t, 200*time.Millisecond)
 	for name, request := range map[string]string{
@@ -449,8 +450,8 @@ func TestSpansOfSignaturesHaveFixedNames(t *testing.T) {
 		"POST error.type=request "+fmt.Sprintf(attributes, 404, "", "none", "none", "rejected"))
 }
 
-// Over HTTP/2 each request has the ReadTimeout, and a connection survives a request that exceeds
-// it.
+// Over HTTP/2 the ReadTimeout applies to each request, and the connection survives a request that
+// exceeds it.
 func TestSignaturesOverHTTP2(t *testing.T) {
 	s := httptest.NewUnstartedServer(newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil)))
 	s.Config.ReadTimeout, s.Config.ErrorLog, s.EnableHTTP2 = 300*time.Millisecond, discardLog(), true

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -48,8 +49,12 @@ func checkCommand(env environment) *cli.Command {
 			if collector := tracing.Collector(os.Getenv); collector != "" {
 				traces = "traces on, to " + collector
 			}
-			r.print("ok", "configuration", "listen "+strings.Join(conf.Listen, ", ")+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(), "operations "+conf.Operations(),
-				"apps "+conf.AppNames(), "upstream "+conf.Upstream.URL, "egress "+egress, "cache "+conf.CacheTiers(), traces)
+			lines := []string{"listen " + strings.Join(conf.Listen, ", ") + ", admin " + conf.Admin.Listen, "open to " + conf.OpenTo()}
+			if conf.Intercept.Listen != "" {
+				lines = append(lines, "intercept "+interception(conf))
+			}
+			r.print("ok", "configuration", append(lines, "operations "+conf.Operations(), "apps "+conf.AppNames(),
+				"upstream "+conf.Upstream.URL, "egress "+egress, "cache "+conf.CacheTiers(), traces)...)
 			for _, problem := range tracing.Misfits(os.Getenv) {
 				r.print("warning", "environment: "+problem)
 			}
@@ -72,6 +77,16 @@ func checkCommand(env environment) *cli.Command {
 			return nil
 		},
 	}
+}
+
+// interception returns where igproxy intercepts calls, and with which authority.
+func interception(conf config.Config) string {
+	c := conf.Intercept
+	a, err := config.ReadAuthority(c.CAFile, c.CAKeyFile)
+	if err != nil { // Load has just read it
+		return c.Listen
+	}
+	return fmt.Sprintf("%s, authority %.11s... until %s, others: %s", c.Listen, a.Fingerprint(), a.Ends().UTC().Format(time.DateOnly), c.Others)
 }
 
 // report prints what check found and counts the errors.

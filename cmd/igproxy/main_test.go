@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -133,6 +134,22 @@ Errors to fix: 2.
 `
 	if code != exitOK || stdout != want || stderr != "" {
 		t.Errorf("exit code %d\ngot\n%s%swant\n%s", code, stdout, stderr, want)
+	}
+}
+
+func TestCheckSaysWhatIsIntercepted(t *testing.T) {
+	t.Chdir(t.TempDir())
+	code, shown, stderr := command(t, nil, "ca", "init", "--dir", "ca")
+	fingerprint := regexp.MustCompile(`SHA-256 +([0-9A-F:]{11})`).FindStringSubmatch(shown)
+	ends := regexp.MustCompile(`ends +(\S+)`).FindStringSubmatch(shown)
+	if code != exitOK || fingerprint == nil || ends == nil {
+		t.Fatalf("ca init: exit code %d\n%s%s", code, shown, stderr)
+	}
+	code, stdout, stderr := command(t, append([]string{"IGPROXY_INTERCEPT_LISTEN=127.0.0.1:8081", "IGPROXY_INTERCEPT_CA_FILE=ca/igproxy-ca.pem",
+		"IGPROXY_INTERCEPT_CA_KEY_FILE=ca/igproxy-ca.key"}, withSecret...), "check")
+	want := "\n         intercept 127.0.0.1:8081, authority " + fingerprint[1] + "... until " + ends[1] + ", others: refuse\n"
+	if code != exitOK || !strings.Contains(stdout, want) || stderr != "" {
+		t.Errorf("exit code %d\ngot\n%s%swant a line%s", code, stdout, stderr, want)
 	}
 }
 

@@ -38,6 +38,8 @@ func sampleStatus() admin.Status {
 	s.State.Redis, s.State.RedisFault, s.State.RedisSince = "degraded", "refused", now
 	s.RedisMode, s.RedisFaults = "single", map[string]uint64{"claim refused": 3, "claim open": 18}
 	s.Limits = []proxy.RateLimit{{App: "shop", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
+	s.Intercept = &admin.Interception{Listen: "http://127.0.0.1:8081", Hosts: []string{"graph.instagram.com", "api.instagram.com"}, Others: "refuse",
+		Ends: now.AddDate(10, 0, 0), Connects: map[string]uint64{"intercepted": 12, "refused": 3}}
 	return s
 }
 
@@ -62,6 +64,9 @@ instagram   breaker open, not closed since 11:59:00, 7 probes; 1 call in flight 
 login       breaker closed; 0 calls in flight (at most 128 for each app and grant)
 redis       not used since 12:00:00, because it fails; mode single; faults in 15 min:
             claim: 18 not sent (Redis had failed), 3 connection refused
+intercept   http://127.0.0.1:8081; in 15 min: 12 intercepted, 3 refused
+            graph.instagram.com, api.instagram.com; other hosts: refused
+            the authority ends on 2036-11-25
 limits      app shop: call count 12 % used; business use cases: not reported; reported at 12:00:00
 
 outages     instagram, from 11:59:00, continues; 7 probes; shop exchange

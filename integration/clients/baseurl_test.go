@@ -11,8 +11,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Programs whose URLs cannot be changed reach igproxy through their resolver, and igproxy presents
-// a certificate for Meta's names. The name says which app a call belongs to.
+// A program whose URLs cannot be changed reaches igproxy if Meta's host names resolve to igproxy's
+// address. igproxy presents a certificate for these names, and the Host name selects the app.
 func TestClientWithoutABaseURL(t *testing.T) {
 	instagram, upstream := harness.StandIn(t, mock.Options{AppID: appID, Secret: harness.AppSecret}, mock.ServerOptions{})
 	facebook, graph := harness.StandIn(t, mock.Options{Host: "graph.facebook.com", Facebook: mock.App{AppID: "1786", Secret: "the-secret-of-another-app"}},

@@ -107,8 +107,8 @@ func (l login) test(t *testing.T, dir string) {
 	}
 }
 
-// severalApps writes a configuration with an app of each login and the app shop, which belongs to
-// this one and has appID. It returns the path.
+// severalApps writes a configuration with one app of each login, and with the app shop, which
+// belongs to the login l and has appID. It returns the path of the configuration.
 func (l login) severalApps(t *testing.T) (path string) {
 	t.Helper()
 	return harness.File(t, "several.yaml", fmt.Sprintf(`apps:

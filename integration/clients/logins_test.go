@@ -21,9 +21,9 @@ type login struct {
 	standIn  mock.Options // of the stand-in
 	settings []string     // of an igproxy that has only this app
 	app      string       // the app's service, in YAML
-	prefix   string       // of the names of its endpoints in the stand-in
+	prefix   string       // prefix of its endpoint names in the stand-in
 	token    string       // prefix of its short-lived tokens
-	user     string       // id of the stand-in's user
+	user     string       // ID of the stand-in's user
 	clients  []client
 }
 
@@ -45,7 +45,7 @@ var logins = []login{
 type client struct {
 	name       string
 	command    []string // the last element is in clients/ or was built from there
-	module     string   // of Python, that the program needs
+	module     string   // a Python module that the program needs
 	env        []string // further variables
 	noCodes    bool     // does not support codes and starts with a short-lived token
 	inspects   bool     // calls debug_token

@@ -48,6 +48,8 @@ type Options struct {
 	// UIDs are the users, in decimal, who may run operations over a Unix socket besides root and
 	// igproxy's own user. WithPeer reports the user of a connection.
 	UIDs []string
+	// Intercept returns the state of the interception, without its counts. Nil: it is off.
+	Intercept func() Interception
 	// Tokens returns the SHA-256 digests of the tokens that allow operations on every listener: the
 	// current one and, during a rotation, the previous one. Nil: there is no token.
 	Tokens func() [][sha256.Size]byte
@@ -57,16 +59,17 @@ type Options struct {
 
 // Handler serves the operator. It belongs on a listener of its own. It is safe for concurrent use.
 type Handler struct {
-	proxy    *proxy.Proxy
-	log      *slog.Logger
-	lines    map[string]*lineBudget // by outcome; an outcome that is not in the map has no limit
-	merged   *merger
-	history  *history
-	routes   http.Handler
-	current  atomic.Pointer[reloadable]
-	closed   chan struct{} // Close closes it, which ends the sampling
-	close    func()
-	sampling sync.WaitGroup
+	proxy     *proxy.Proxy
+	log       *slog.Logger
+	lines     map[string]*lineBudget // by outcome; an outcome that is not in the map has no limit
+	merged    *merger
+	history   *history
+	intercept func() Interception // nil: off
+	routes    http.Handler
+	current   atomic.Pointer[reloadable]
+	closed    chan struct{} // Close closes it, which ends the sampling
+	close     func()
+	sampling  sync.WaitGroup
 }
 
 // reloadable is what Reload replaces.
@@ -84,7 +87,8 @@ func New(o Options) (*Handler, error) {
 		return nil, errors.New("admin: Proxy is nil: build one with proxy.New")
 	}
 	first := readSample(o.Proxy.Metrics())
-	h := &Handler{proxy: o.Proxy, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), history: &history{started: first.at, samples: []sample{first}}, closed: make(chan struct{})}
+	h := &Handler{proxy: o.Proxy, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), history: &history{started: first.at, samples: []sample{first}},
+		intercept: o.Intercept, closed: make(chan struct{})}
 	h.lines = map[string]*lineBudget{outcomeDenied: {}, outcomeMerged: {}}
 	h.merged = &merger{purge: h.purgeLater, windows: map[string]*window{}}
 	h.close = sync.OnceFunc(func() {

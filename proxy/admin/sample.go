@@ -26,10 +26,12 @@ type sample struct {
 	results       map[string]uint64 // token calls to Meta, by result
 	limited       map[string]uint64 // those with the result app_limit, by app
 	standing      map[string]uint64 // those with the result standing, by app
+	connects      map[string]uint64 // CONNECT requests, by result
 	faults        map[string]uint64 // faults of Redis, by operation and kind
 	unsealed      uint64            // values that could not be decrypted
 	peersRefused  uint64            // connections of users that are not allowed
 	linesDropped  uint64            // log lines
+	tunnels       uint64            // open ones
 	reloadRefused bool
 }
 
@@ -91,6 +93,10 @@ func (s *sample) add(metric string, labels map[string]string, value uint64, dura
 		case "standing":
 			s.standing[labels["app"]] += value
 		}
+	case "igproxy_intercept_connects_total":
+		s.connects[result] += value
+	case "igproxy_intercept_tunnels":
+		s.tunnels = value
 	case "igproxy_redis_errors_total":
 		s.faults[labels["operation"]+" "+labels["kind"]] += value
 	case "igproxy_cache_lookups_total":
@@ -107,8 +113,8 @@ func (s *sample) add(metric string, labels map[string]string, value uint64, dura
 }
 
 // maps returns the maps of counts, so that a loop can handle all of them.
-func (s *sample) maps() [5]*map[string]uint64 {
-	return [...]*map[string]uint64{&s.sources, &s.results, &s.limited, &s.standing, &s.faults}
+func (s *sample) maps() [6]*map[string]uint64 {
+	return [...]*map[string]uint64{&s.sources, &s.results, &s.limited, &s.standing, &s.connects, &s.faults}
 }
 
 // histograms returns the histograms, so that a loop can handle all of them.

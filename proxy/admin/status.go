@@ -59,7 +59,8 @@ type Status struct {
 	RedisMode     string            `json:"redis_mode,omitempty"`
 	RedisFaults   map[string]uint64 `json:"redis_faults"` // by operation and kind
 	Limits        []proxy.RateLimit `json:"rate_limits"`
-	Pauses        []proxy.Pause     `json:"pauses"` // of rate limits on apps; POST /resume ends them
+	Pauses        []proxy.Pause     `json:"pauses"`    // of rate limits on apps; POST /resume ends them
+	Intercept     *Interception     `json:"intercept"` // null: off
 	Process       Process           `json:"process"`
 	ReloadRefused bool              `json:"reload_refused"` // the latest change of the configuration was refused
 	Configuration []Setting         `json:"configuration,omitempty"`
@@ -114,7 +115,8 @@ func (h *Handler) status(about About) Status {
 		State: h.proxy.Readiness(), Outcomes: outcomes[:], HitRatio: grown.hitRatio(), Apps: h.proxy.Apps(),
 		Upstreams: h.proxy.Upstreams(), Results: grown.results, Outages: h.proxy.Outages(), Failures: h.proxy.Failures(),
 		RedisMode: about.RedisMode, RedisFaults: grown.faults, Limits: h.proxy.RateLimits(), Pauses: h.proxy.Pauses(),
-		Process: readProcess(last.at.Sub(started)), ReloadRefused: last.reloadRefused, Configuration: about.Configuration}
+		Intercept: h.interception(last.tunnels, grown.connects),
+		Process:   readProcess(last.at.Sub(started)), ReloadRefused: last.reloadRefused, Configuration: about.Configuration}
 	for i := 1; i < len(shown); i++ {
 		s.Buckets = append(s.Buckets, bucketOf(shown[i-1], shown[i]))
 	}

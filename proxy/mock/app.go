@@ -12,7 +12,7 @@ type App struct{ AppID, Secret string }
 // app is an App as an Instagram stores it.
 type app struct {
 	id      string
-	secrets func() []string // a function, so that no dump of an Instagram shows them
+	secrets func() []string // a function, so that printing an Instagram does not show them
 }
 
 // newApp returns an app with these client secrets. Empty ones are ignored.
@@ -21,8 +21,8 @@ func newApp(id string, secrets ...string) app {
 	return app{id, func() []string { return kept }}
 }
 
-// accepts reports whether secret is one of the app's. If the app has none, every value except "" is
-// accepted.
+// accepts reports whether secret is one of the app's client secrets. An app without any accepts
+// every value except "".
 func (a app) accepts(secret string) bool {
 	wanted := a.secrets()
 	if len(wanted) == 0 {
@@ -36,7 +36,7 @@ func (a app) accepts(secret string) bool {
 	return found == 1
 }
 
-// has reports whether id is the app's.
+// has reports whether id is the app's ID. An app without an ID has every ID except "".
 func (a app) has(id string) bool { return id != "" && (a.id == "" || id == a.id) }
 
 // SetSecrets sets the client secrets that the Instagram app accepts, as "Reset" does in Meta's

@@ -5,14 +5,15 @@ import (
 	"strings"
 )
 
-// appTokenEndpoint issues app tokens at Threads and Facebook. The app's id identifies the call.
+// appTokenEndpoint issues app tokens of Threads and Facebook. Such a call has no token, so it is
+// counted under the app's ID.
 var appTokenEndpoint = &endpoint{name: "app_token", methods: []string{http.MethodGet, http.MethodPost}, token: "client_id",
 	login: true, bodied: true,
 	must:    []string{"grant_type", "client_id", "client_secret"},
 	refusal: (*call).refuseClient, verdict: accept,
 	issue: (*call).issueAppToken, body: (*call).tokenBody, succeed: (*call).sendSuccess}
 
-// What an app token that is not good gets.
+// The refusals of an invalid app token.
 var (
 	wrongSignature = graphError{status: 400, Type: "OAuthException", Code: 190, Message: "Invalid OAuth access token signature."}
 	wrongAppToken  = graphError{status: 400, Type: "OAuthException", Code: 190, Message: wrongClient.Message}
@@ -25,8 +26,9 @@ func (x *call) issueAppToken() (token, expires string) {
 	return token, ""
 }
 
-// isAppToken reports whether a token has the form of an app token: ID|SECRET, at Threads
-// TH|ID|SECRET, or with random characters in place of the secret. Instagram has no app tokens.
+// isAppToken reports whether a token has the form of an app token: ID|SECRET, or TH|ID|SECRET for
+// Threads. An issued app token has random characters instead of the secret. Instagram has no app
+// tokens.
 func (x *call) isAppToken(token string) bool {
 	return x.family != instagramFamily && strings.HasPrefix(token, x.family.app) && strings.Contains(token[len(x.family.app):], "|")
 }
@@ -36,8 +38,8 @@ func (x *call) splitAppToken(token string) (id, secret string) {
 	return id, secret
 }
 
-// judgeAppToken accepts app tokens that were issued here, and those made by hand of the app's id
-// and secret.
+// judgeAppToken accepts app tokens that the stand-in issued, and those that a client put together
+// from the app's ID and secret.
 func (x *call) judgeAppToken(token string) *graphError {
 	_, _, issued := x.instagram.issued.token(token)
 	if dead := x.instagram.issued.dead(token); issued || dead != nil {

@@ -25,8 +25,8 @@ func (i *Instagram) CallsTo(endpoint string) int {
 
 var endpointNames = []string{"exchange", "refresh", "code", "app_token", "debug_token", "read", "write", "other"}
 
-// CallsFor returns the number of requests that carried this token or code, or the input_token. A
-// request for an app token counts for the app's id.
+// CallsFor returns the number of requests with this token or code. Of a call of debug_token, the
+// input_token counts. Requests for an app token are counted under the app's ID.
 func (i *Instagram) CallsFor(short string) int { return i.currentCounters().token(short).Calls }
 
 // MaxConcurrent returns the largest number of requests with this token or code that were in flight
@@ -36,11 +36,11 @@ func (i *Instagram) MaxConcurrent(short string) int {
 }
 
 // Issued returns the tokens issued for this token or code, in order and including those in broken
-// responses: long-lived ones for a token, short-lived ones for a code, app tokens for an app's id.
+// responses: long-lived ones for a token, short-lived ones for a code, app tokens for an app's ID.
 func (i *Instagram) Issued(short string) []string { return i.currentCounters().issued(short) }
 
-// Strange lists what requests contained that igproxy must not send, and what they lacked, in one
-// string for each such request. Values never appear in it.
+// Strange returns one string for each request that igproxy must not send in this form. The string
+// lists what the request must not contain and what it lacks, without values.
 func (i *Instagram) Strange() []string { return i.currentCounters().stats().Strange }
 
 // Requests returns the latest requests, at most 256, in the order of arrival.

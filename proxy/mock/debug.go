@@ -10,7 +10,8 @@ var (
 		Message: "(#100) You must provide an app access token, or a user access token that is an owner or developer of the app"}
 )
 
-// refuseDebug accepts an app token and any living token that was issued here for the family.
+// refuseDebug checks a call of debug_token. It accepts as access_token an app token, and any valid
+// token that the stand-in issued for the family.
 func (x *call) refuseDebug() *graphError {
 	access := x.secret
 	t, _, issued := x.instagram.issued.token(access)
@@ -37,8 +38,8 @@ func (x *call) refuseDebug() *graphError {
 	return nil
 }
 
-// inspection is the data of a response of debug_token. A token that cannot be read has only an
-// error.
+// inspection is the member data in the answer of debug_token. For a token that cannot be read, it
+// has only an error.
 type inspection struct {
 	AppID       string           `json:"app_id,omitempty"`
 	Type        string           `json:"type,omitempty"`
@@ -58,8 +59,8 @@ type inspectionError struct {
 	Subcode int    `json:"subcode,omitempty"`
 }
 
-// debugBody describes the input token. A token that was not issued here, but looks like a token of
-// the family, is described as a long-lived one that is a day old.
+// debugBody describes the input token. A token that the stand-in did not issue, but that looks like
+// a token of the family, is described as a long-lived token that is a day old.
 func (x *call) debugBody(_, _, members string) string {
 	t, age, issued := x.instagram.issued.token(x.short)
 	app := x.isAppToken(x.short)

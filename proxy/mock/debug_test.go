@@ -9,7 +9,7 @@ import (
 
 const facebookKey = facebookApp + "|" + facebookSecret
 
-// inspect returns the data of a response of debug_token, which must be a success.
+// inspect calls debug_token, which must succeed, and returns the member data of the answer.
 func (s *stand) inspect(t *testing.T, input string) (data map[string]any) {
 	t.Helper()
 	var got struct{ Data map[string]any }

@@ -10,9 +10,9 @@ import (
 type endpoint struct {
 	name      string   // in the counters, after the family's prefix
 	methods   []string // accepted; unless open, igproxy must use the first
-	token     string   // the parameter with the token or code, or what else identifies the call
+	token     string   // the parameter by which the call is counted: a token, a code or the app's ID
 	must      []string // parameters required exactly once
-	may       string   // another parameter that igproxy may send once; all others are strange, unless open
+	may       string   // a parameter allowed once; unless open, any other one is reported by Strange
 	login     bool     // at /oauth/access_token
 	form      bool     // igproxy must send the parameters in a form, otherwise in the query
 	strict    bool     // parameters are accepted only in a form

@@ -20,8 +20,7 @@ var (
 		issue: (*call).issueShort, body: (*call).tokenBody, succeed: (*call).sendSuccess}
 )
 
-// Facebook's refusals of a login call, as published. Those of a missing code and of an unknown
-// grant type are made up.
+// Facebook's refusals of a login call, as published, except noCode and oddGrant, which are made up.
 var (
 	noClient    = loginRefusal(101, 0, "Missing client_id parameter.")
 	wrongClient = loginRefusal(101, 0, "Error validating application. Invalid application ID.")
@@ -40,7 +39,7 @@ func loginRefusal(code, subcode int, message string) graphError {
 	return graphError{status: 400, Type: "OAuthException", Code: code, Subcode: subcode, Message: message}
 }
 
-// refuseClient checks the app's id, and then its secret.
+// refuseClient checks the app's ID, and then the secret.
 func (x *call) refuseClient() *graphError {
 	app := x.instagram.app(x.family)
 	switch {
@@ -74,8 +73,8 @@ func (x *call) judgeExtendable() *graphError {
 }
 
 // refuseFacebookCode checks a code exchange and marks the code as used, as refuseCode does. The
-// grant type may be missing, and the redirect_uri may be missing or empty if the code is not bound
-// to one.
+// grant_type may be missing. The redirect_uri may be missing or empty if the code is not bound to a
+// redirect URI.
 func (x *call) refuseFacebookCode() *graphError {
 	if e := x.refuseClient(); e != nil {
 		return e
@@ -93,14 +92,14 @@ func (x *call) refuseFacebookCode() *graphError {
 	return e
 }
 
-// facebookCodeErrors has Facebook's wording of errors that the endpoints share.
+// facebookCodeErrors maps messages of other endpoints to the errors of Facebook's code exchange.
 var facebookCodeErrors = map[string]graphError{
 	expired.Message: lateCode, codeExpired.Message: lateCode, codeUsed.Message: spentCode, codeUnverified.Message: otherRedirect,
 	garbage.Message: oddCode, codeUnmatched.Message: oddCode,
 }
 
-// worded returns the error that the endpoint sends for e: a code exchange speaks of a code instead
-// of a token.
+// worded returns the error that the endpoint sends for e: the message of a code exchange is about a
+// code instead of a token.
 func (x *call) worded(e graphError) graphError {
 	switch {
 	case x.endpoint == facebookCodeEndpoint:

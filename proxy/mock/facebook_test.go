@@ -17,8 +17,8 @@ const (
 	facebookApp    = "8675309"
 )
 
-// extendQuery returns an exchange as igproxy sends it, and facebookCodeQuery and appTokenQuery the
-// other login calls.
+// extendQuery returns the path and query of an exchange as igproxy sends it. facebookCodeQuery and
+// appTokenQuery do so for the other login calls.
 func extendQuery(token string) string {
 	return loginQuery("grant_type", "fb_exchange_token", "client_id", facebookApp, "client_secret", facebookSecret, "fb_exchange_token", token)
 }
@@ -31,7 +31,7 @@ func appTokenQuery(id, secret string) string {
 	return loginQuery("grant_type", "client_credentials", "client_id", id, "client_secret", secret)
 }
 
-// loginQuery returns a path with a query of pairs of name and value.
+// loginQuery returns the login path with a query. The arguments are names and values in turn.
 func loginQuery(pairs ...string) string {
 	q := url.Values{}
 	for n := 0; n < len(pairs); n += 2 {
@@ -92,7 +92,7 @@ func TestFacebookFromCodeToExtendedToken(t *testing.T) {
 		}
 		extended := tokenOf(t, s.get(t, "/v23.0"+extendQuery(long)))
 		if extended == long || s.Issued(long)[0] != extended {
-			t.Error("a long-lived token was not extended by another one")
+			t.Error("extending a long-lived token did not return a new one")
 		}
 		if a := s.get(t, "/me?fields=id,username&access_token="+extended); a.body != `{"id":"10158000000000001","username":"anna.pages"}` {
 			t.Errorf("got %d %s", a.status, a.body)
@@ -203,7 +203,7 @@ func TestFacebookAnswersWithoutExpiresIn(t *testing.T) {
 	}
 }
 
-// igproxy must use the form that Meta documents, and nothing else.
+// Strange reports every login call that igproxy sends in another form than Meta documents.
 func TestStrangeFacebookLoginsAreListed(t *testing.T) {
 	s := newStandOf(t, allApps, ServerOptions{})
 	for _, c := range []struct{ form, target, want string }{

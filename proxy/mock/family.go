@@ -6,18 +6,18 @@ import (
 )
 
 // family is one of three similar APIs of Meta: Instagram, Threads and Facebook. They differ in
-// hosts, names, secrets and the forms of the login.
+// hosts, names, secrets and in how the parameters of a login are sent.
 type family struct {
-	name     string   // as the control endpoints take it
+	name     string   // the value of app at the control endpoints
 	prefix   string   // of its endpoint names in the counters
 	exchange string   // grant type
 	refresh  string   // grant type
 	short    string   // prefix of the short-lived tokens it issues
 	long     string   // prefix of the long-lived tokens it issues
-	app      string   // prefix of its app tokens, before the app's id
+	app      string   // prefix of its app tokens, before the app's ID
 	looks    []string // prefixes of tokens that it accepts without having issued them
 	foreign  []string // prefixes of tokens that it cannot parse
-	user     string   // id of its only user, above 2^53
+	user     string   // ID of its only user; above 2^53, so that it is no exact float64
 	username string
 	scopes   []string
 }

@@ -126,7 +126,8 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 	}
 }
 
-// Without ids of apps, the form of a login call and the look of a token show the family.
+// If the stand-in has no app IDs, it finds the family by the form of a login call and by the prefix
+// of a token.
 func TestOneListenerForAllHostsTellsTheFamiliesApart(t *testing.T) {
 	s := newStandOf(t, Options{}, ServerOptions{})
 	issued := tokenOf(t, s.get(t, extendQuery("EAAG1")))

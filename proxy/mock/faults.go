@@ -7,8 +7,8 @@ import (
 
 // Fault is one thing that can go wrong. It applies to every token or code that starts with its name
 // and a hyphen (expired-1), at every endpoint, and to requests for an app token with such an app
-// id; after SetFault, it applies to all of them. If a fault is about something that a response does
-// not contain, such as expires_in in the response to a code exchange, that response is good.
+// ID. After SetFault, it applies to all of them. If a fault is about something that a response does
+// not contain, such as expires_in in the response to a code exchange, it changes nothing there.
 type Fault struct {
 	Name        string
 	Description string // one line, for help texts

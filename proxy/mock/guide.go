@@ -31,7 +31,7 @@ Control endpoints:
   POST /__secret               accept only the secrets in the body, such as secret=A&secret=B;
                                app=threads or app=facebook for another app
   POST /__proof?mode=required  refuse Facebook's reads and writes without appsecret_proof;
-                               mode=optional ends it
+                               mode=optional turns this off
   POST /__revoke               make the token in the body (token=A) invalid; subcode=467 for a logout
   POST /__webhook?to=URL       deliver a signed webhook to an http URL on this machine
   POST /__signed_request       return a signed_request, as for a deauthorize callback. Here

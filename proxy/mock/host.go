@@ -42,8 +42,8 @@ func (h host) may(families ...*family) bool {
 	return h.family == nil || slices.Contains(families, h.family)
 }
 
-// chooseFamily returns the family of the host. If the host serves all of them, it returns the one
-// that the request suggests.
+// chooseFamily returns the family of the host. If the host serves all families, it chooses one by
+// the request.
 func (x *call) chooseFamily() *family {
 	switch {
 	case x.instagram.host.family != nil:
@@ -58,8 +58,8 @@ func (x *call) chooseFamily() *family {
 	return instagramFamily
 }
 
-// chooseByApp chooses by grant type and app id. An unknown app with a form that api.instagram.com
-// does not accept is Facebook's.
+// chooseByApp chooses by grant type and app ID. A call with an unknown app ID is Facebook's if
+// api.instagram.com would not accept it in this form.
 func (x *call) chooseByApp() *family {
 	if x.grant == facebookFamily.exchange {
 		return facebookFamily
@@ -75,11 +75,11 @@ func (x *call) chooseByApp() *family {
 	return instagramFamily
 }
 
-// chooseByToken chooses by the tokens of a read or a write, then by what only Facebook has. Tokens
-// that begin with EAA are accepted by Instagram too, which gets them if nothing else decides.
+// chooseByToken chooses by the tokens of a read or a write, and then by what only Facebook has.
+// Instagram also accepts tokens that begin with EAA, and gets them if nothing else decides.
 func (x *call) chooseByToken() *family {
 	inspecting := x.endpoint == debugEndpoint
-	if f := x.familyOf(x.secret); inspecting && f != nil { // an app token, or a token of the caller
+	if f := x.familyOf(x.secret); inspecting && f != nil { // x.secret is the caller's access_token
 		return f
 	}
 	if f := x.familyOf(x.short); f != nil {
@@ -92,8 +92,8 @@ func (x *call) chooseByToken() *family {
 	return instagramFamily
 }
 
-// familyOf returns the family that issued a token, or the one that the token's look shows. It
-// returns nil if the token shows none.
+// familyOf returns the family for which a token was issued. If the stand-in did not issue it, the
+// form of the token decides. familyOf returns nil if the form fits several families.
 func (x *call) familyOf(token string) *family {
 	t, _, issued := x.instagram.issued.token(token)
 	switch {

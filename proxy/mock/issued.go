@@ -13,7 +13,7 @@ const (
 	codeLife   = time.Hour
 	refreshAge = 24 * time.Hour      // minimum age of a long-lived token for a refresh
 	dataLife   = 90 * 24 * time.Hour // how long an app may use the data of a user who does not come back
-	maxEntries = 1 << 20             // when it is reached, all records are dropped, as if nothing had been issued
+	maxEntries = 1 << 20             // with this many, all are dropped, as if nothing had been issued
 )
 
 // issuedRecords records by hash which tokens and codes were issued and used, and holds the clock.
@@ -22,7 +22,7 @@ type issuedRecords struct {
 	mu      sync.Mutex // protects the fields below
 	ahead   time.Duration
 	tokens  map[digest]issuedToken
-	revoked map[digest]int // subcodes
+	revoked map[digest]int // the subcode of each revoked token's refusal
 	codes   map[digest]issuedCode
 }
 
@@ -33,7 +33,7 @@ type issuedToken struct {
 	issued time.Time
 	life   time.Duration // zero: it does not expire
 	long   bool
-	app    bool // an app token
+	app    bool // it is an app token
 }
 
 type issuedCode struct {

@@ -22,8 +22,8 @@ func (x *call) refuseNode() *graphError {
 	return nil
 }
 
-// judgeAny accepts every token that looks like a token of the family and is alive, and for nodes
-// other than /me an app token.
+// judgeAny accepts every token that looks like a token of the family and is neither expired nor
+// revoked. It also accepts app tokens, but not for /me.
 func (x *call) judgeAny() *graphError {
 	if x.isAppToken(x.short) {
 		if x.node == "me" {

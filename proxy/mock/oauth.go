@@ -5,8 +5,8 @@ import "cmp"
 // appGrant is the grant type of an app token.
 const appGrant = "client_credentials"
 
-// loginEndpoint stands for all calls at /oauth/access_token until the request has been read, which
-// shows what kind of call it is.
+// loginEndpoint stands for any call at /oauth/access_token until its parameters have been read.
+// They show which of the endpoints it is for.
 var loginEndpoint = &endpoint{login: true, bodied: true}
 
 // loginCall returns the endpoint of a call at /oauth/access_token.
@@ -24,8 +24,8 @@ func (x *call) loginCall() *endpoint {
 	return codeEndpoint
 }
 
-// value returns the value of a parameter from the query or the form. An endpoint without a body has
-// only a query.
+// value returns the value of a parameter. A strict endpoint reads only the form. Any other endpoint
+// reads the query and then the form, which is empty for an endpoint without a body.
 func (x *call) value(name string) string {
 	if x.endpoint.strict {
 		return last(x.form, name)

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// What Facebook answers without an appsecret_proof, or to a wrong one.
+// Facebook's refusals of a missing or wrong appsecret_proof.
 var (
 	noProof    = graphError{status: 400, Type: "GraphMethodException", Code: 100, Message: "API calls from the server require an appsecret_proof argument"}
 	wrongProof = graphError{status: 400, Type: "GraphMethodException", Code: 100, Message: "Invalid appsecret_proof provided in the API argument"}

@@ -6,15 +6,15 @@ import (
 	"strconv"
 )
 
-// revocations has the refusals of a revoked token by their subcodes.
+// revocations maps subcodes to the refusals of a revoked token.
 var revocations = map[int]graphError{
 	460: revoked,
 	467: {status: 400, Type: "OAuthException", Code: 190, Subcode: 467,
 		Message: "Error validating access token: The session is invalid because the user logged out."},
 }
 
-// Revoke makes a token invalid from now on. The subcode is 460, as after a change of the password,
-// or 467, as after a logout. Revoke panics on any other subcode, as SetFault does.
+// Revoke makes a token invalid from now on. The subcode must be 460, as after a change of the
+// password, or 467, as after a logout. Revoke panics on any other subcode.
 func (i *Instagram) Revoke(token string, subcode int) {
 	if err := i.revoke(token, subcode); err != nil {
 		panic("mock: " + err.Error())
@@ -29,7 +29,7 @@ func (i *Instagram) revoke(token string, subcode int) error {
 	return nil
 }
 
-// serveRevoke takes the token only from the body, because URLs may be logged on the way.
+// serveRevoke accepts the token only in the body, because proxies may log URLs.
 func (i *Instagram) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil || r.URL.RawQuery != "" || r.PostForm.Get("token") == "" {
 		writeMember(w, http.StatusBadRequest, "error", "send the token in the body, as a form: token=...; subcode=467 for a logout")

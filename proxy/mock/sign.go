@@ -34,8 +34,9 @@ func Deauthorization(user string) []byte {
 	return fmt.Appendf(nil, `{"algorithm":"HMAC-SHA256","issued_at":%d,"user_id":%s}`, time.Now().Unix(), quoted(user))
 }
 
-// Webhook returns the body of a webhook about a comment, written as Meta writes it: slashes and all
-// non-ASCII characters are escaped, which an app that parses and re-encodes it would lose.
+// Webhook returns the body of a webhook about a comment. As in Meta's webhooks, slashes and
+// non-ASCII characters are escaped. An app that parses and re-encodes the body changes these
+// escapes, and the signature no longer fits.
 func Webhook() []byte {
 	return fmt.Appendf(nil, `{"object":"instagram","entry":[{"id":"%s","time":%d,"changes":[{"field":"comments","value":`+
 		`{"id":"17900000000000007","from":{"id":"17841400000000002","username":"ben.caf\u00e9"},"text":%s,`+

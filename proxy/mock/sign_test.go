@@ -29,7 +29,7 @@ func TestSignaturesEqualThoseOfOpenSSL(t *testing.T) {
 	}
 }
 
-// received is what a receiver of webhooks got.
+// received is a request that a receiver of webhooks got.
 type received struct {
 	header http.Header
 	body   []byte

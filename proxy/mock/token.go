@@ -18,9 +18,9 @@ const (
 // letters replaces the two characters of base64url that Instagram writes as letters.
 var letters = strings.NewReplacer("-", "ZA", "_", "ZD")
 
-// newToken derives the nth token for a token or code that was received. It looks real and does not
-// contain short, unless short has fewer than 5 characters, which can occur in any string, or is in
-// the prefix: an app token contains the app's id.
+// newToken derives the nth token that is issued for short: a token, a code or an app's ID. The
+// result looks real and does not contain short, with two exceptions: fewer than 5 characters can
+// occur in any string, and an app token has the app's ID in its prefix.
 func newToken(key []byte, short, prefix string, n int) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))

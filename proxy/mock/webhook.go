@@ -14,8 +14,9 @@ import (
 // deliveryTime is how long the receiver of a webhook may take.
 const deliveryTime = 10 * time.Second
 
-// serveWebhook delivers a webhook to ?to=URL, which must be on this machine, and returns the
-// status that came back. It is signed with the secret of the Instagram app, or of ?app=.
+// serveWebhook delivers a webhook to ?to=URL, which must be on this machine, and answers with the
+// status that the receiver returned. The webhook is signed with the secret of the Instagram app, or
+// of the app in ?app=.
 func (i *Instagram) serveWebhook(w http.ResponseWriter, r *http.Request) {
 	secret, err := i.signingSecret(r.FormValue("app"))
 	if err != nil {
@@ -35,7 +36,8 @@ func (i *Instagram) serveWebhook(w http.ResponseWriter, r *http.Request) {
 	writeMember(w, http.StatusOK, "status", status)
 }
 
-// serveSignedRequest returns a signed request about ?user_id=, by default the stand-in's user.
+// serveSignedRequest answers with a signed request about the user in ?user_id=, or about the
+// stand-in's user.
 func (i *Instagram) serveSignedRequest(w http.ResponseWriter, r *http.Request) {
 	secret, err := i.signingSecret(r.FormValue("app"))
 	if err != nil {
@@ -49,7 +51,7 @@ func (i *Instagram) serveSignedRequest(w http.ResponseWriter, r *http.Request) {
 	writeMember(w, http.StatusOK, "signed_request", SignedRequest(secret, Deauthorization(user)))
 }
 
-// signingSecret returns the first client secret of an app.
+// signingSecret returns the first client secret of the app with this name, such as "facebook".
 func (i *Instagram) signingSecret(app string) (string, error) {
 	f := familyNamed(app)
 	if f == nil {
@@ -62,7 +64,7 @@ func (i *Instagram) signingSecret(app string) (string, error) {
 	return secrets[0], nil
 }
 
-// loopback reports whether a host is this machine.
+// loopback reports whether a host is localhost or a loopback address.
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()

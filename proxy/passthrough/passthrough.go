@@ -56,8 +56,8 @@ type Call struct {
 	// DropAuthorization says that no Authorization is passed on. Set it if the call has its token
 	// elsewhere: a bearer token may then be igproxy's own, even if IsOwnToken does not know it.
 	DropAuthorization bool
-	// Proof returns the appsecret_proof of the token of the call. Nil: the call is passed on
-	// without one, or with the app's.
+	// Proof returns the appsecret_proof of the call's token. Nil: none is added, and one that the
+	// app sent is passed on.
 	Proof func(token string) string
 	// OnHeader is called with the header of an answer before it is passed on. Required.
 	OnHeader func(http.Header)

@@ -10,18 +10,18 @@ import (
 	"strings"
 )
 
-// The parameters of a call that matter for its proof.
+// The parameters that addProof reads or writes.
 const (
 	tokenParam = "access_token"
 	proofParam = "appsecret_proof"
 )
 
-// maxProvenForm is the size of the largest form that is searched for a token, in bytes.
+// maxProvenForm bounds the size of a form that is searched for a token, in bytes.
 const maxProvenForm = 64 << 10
 
-// addProof adds the proof of the call's token to the query, or to the form that has the token, and
-// removes any other proof. It changes nothing else. Without a token, or with two different ones, it
-// changes nothing at all: Meta decides about such a call.
+// addProof adds the appsecret_proof of the call's token: to the form if the token is in it,
+// otherwise to the query. It removes any other proof, and changes nothing else. A call without a
+// token, or with different tokens, stays as it is: Meta decides about such a call.
 func addProof(r *http.Request, prove func(token string) string) {
 	form, isForm := bufferForm(r)
 	inQuery, inForm := valuesOf(r.URL.RawQuery, tokenParam), valuesOf(form, tokenParam)
@@ -48,9 +48,9 @@ func addProof(r *http.Request, prove func(token string) string) {
 	}
 }
 
-// bufferForm reads a URL-encoded form of up to maxProvenForm bytes and returns it. The body of r
-// can still be read: it is the form, or whatever else the body is. Reading a body that fails
-// reports the same error again.
+// bufferForm reads a URL-encoded form of at most maxProvenForm bytes and returns it. It reports
+// false for any other body. In either case, the whole body of r can be read afterwards. If reading
+// it failed, the next reader gets the same error.
 func bufferForm(r *http.Request) (form string, ok bool) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/x-www-form-urlencoded" || r.ContentLength == 0 || r.ContentLength > maxProvenForm {
@@ -66,7 +66,10 @@ func bufferForm(r *http.Request) (form string, ok bool) {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(text), rest), body}
-	return string(text), err == nil && len(text) <= maxProvenForm
+	if err != nil || len(text) > maxProvenForm {
+		return "", false // a part of a form is not searched
+	}
+	return string(text), true
 }
 
 // failed is a reader that always fails.
@@ -84,7 +87,8 @@ func valuesOf(raw, name string) (values []string) {
 	return values
 }
 
-// valueOf returns the value of one pair, and reports whether the pair has the name.
+// valueOf returns the value of a pair. It reports false for a malformed pair and for one with
+// another name.
 func valueOf(pair, name string) (value string, ok bool) {
 	key, value, _ := strings.Cut(pair, "=")
 	if key, err := url.QueryUnescape(key); err != nil || key != name {

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// maxRefusal bounds how much of a refusal is read for OnRefused, before and after decompression.
-// Meta's have a few hundred bytes.
+// maxRefusal bounds the size of a refusal that OnRefused gets, in bytes, before and after
+// decompression. Meta's refusals have a few hundred bytes.
 const maxRefusal = 64 << 10
 
-// watch makes OnRefused get the body of a refusal when all of it has been read. The app gets the
-// same bytes as without it, and no later.
+// watch calls OnRefused with the body of a refusal when all of it has been read. The app gets the
+// same bytes as without OnRefused, and just as early.
 func (c Call) watch(res *http.Response) {
 	if c.OnRefused == nil || res.StatusCode != http.StatusBadRequest && res.StatusCode != http.StatusUnauthorized ||
 		res.ContentLength > maxRefusal {
@@ -31,7 +31,7 @@ func (c Call) watch(res *http.Response) {
 type watchedBody struct {
 	io.ReadCloser
 	copied []byte
-	whole  func([]byte) // called at the end; nil: the body is too long, or whole has been called
+	whole  func([]byte) // called with the body at its end; nil: the body is too long, or was passed on
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
@@ -51,8 +51,8 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// inflate undoes the Content-Encoding of a body. It reports false for an encoding other than gzip,
-// and for a body that is invalid or too long.
+// inflate undoes the Content-Encoding of a body. It reports false if the encoding is neither gzip
+// nor identity, and if the body is invalid or too long.
 func inflate(encoding string, body []byte) ([]byte, bool) {
 	switch strings.ToLower(encoding) {
 	case "", "identity":

@@ -21,7 +21,7 @@ func zipped(text string) string {
 	return b.String()
 }
 
-// The app gets every answer as it came. Only a whole refusal of a moderate size is also read.
+// The app gets every answer unchanged. OnRefused gets only complete refusals of at most 64 KiB.
 func TestRefusalsAreReadAndPassedOnUnchanged(t *testing.T) {
 	const refusal, most = `{"error":{"code":190}}`, 64 << 10
 	long := strings.Repeat("x", most)
@@ -85,7 +85,7 @@ func TestRefusalsAreReadAndPassedOnUnchanged(t *testing.T) {
 	}
 }
 
-// A refusal that comes slowly reaches the app as it comes, and one that breaks off is not read.
+// A slow refusal reaches the app piece by piece. OnRefused does not get a refusal that breaks off.
 func TestRefusalsAreStreamed(t *testing.T) {
 	first := make(chan bool)
 	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, _ *http.Request) {
@@ -111,7 +111,7 @@ func TestRefusalsAreStreamed(t *testing.T) {
 	}
 	close(first)
 	if _, err := io.ReadAll(res.Body); err == nil {
-		t.Error("the answer has an end")
+		t.Error("the app did not see that the answer broke off")
 	}
 	if got := <-s.results; !got.Cut {
 		t.Errorf("got %+v", got)

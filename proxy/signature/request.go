@@ -12,20 +12,20 @@ import (
 
 // The reasons for refusing a signed request.
 var (
-	// ErrForm means that the text is not two parts in base64url with a dot between them.
+	// ErrForm means that the text is not a MAC and a payload in base64url with a dot between them.
 	ErrForm = errors.New("a malformed signed request")
-	// ErrUnsigned means that none of the secrets signed it.
+	// ErrUnsigned means that the signed request was not signed with any of the secrets.
 	ErrUnsigned = errors.New("signed with another secret")
-	// ErrPayload means that its payload is not a JSON object.
+	// ErrPayload means that the payload is not a JSON object.
 	ErrPayload = errors.New("a payload that is not a JSON object")
-	// ErrAlgorithm means that its payload does not name HMAC-SHA256 as its algorithm.
+	// ErrAlgorithm means that the payload does not name HMAC-SHA256 as the algorithm.
 	ErrAlgorithm = errors.New("another algorithm than HMAC-SHA256")
 )
 
 // ReadRequest returns the payload of a signed request that one of the secrets signed. A signed
 // request is base64url(MAC) "." base64url(payload), with or without padding. The MAC is the
-// HMAC-SHA256 of the second part as it was sent; the payload is a JSON object with the member
-// algorithm. Nothing of the payload is looked at before the MAC has been found right.
+// HMAC-SHA256 of the second part as it was sent, before decoding. The payload is a JSON object with
+// the member algorithm, and is parsed only after the MAC has been found correct.
 func ReadRequest(text string, secrets []string) (payload []byte, err error) {
 	first, second, ok := strings.Cut(text, ".")
 	mac, macErr := decode(first)
@@ -42,7 +42,7 @@ func ReadRequest(text string, secrets []string) (payload []byte, err error) {
 		return nil, ErrUnsigned
 	}
 	var members map[string]json.RawMessage
-	if json.Unmarshal(payload, &members) != nil || members == nil { // null is no error
+	if json.Unmarshal(payload, &members) != nil || members == nil { // Unmarshal accepts null
 		return nil, ErrPayload
 	}
 	var algorithm string
@@ -52,7 +52,7 @@ func ReadRequest(text string, secrets []string) (payload []byte, err error) {
 	return payload, nil
 }
 
-// decode decodes base64url strictly. Package base64 would skip line breaks.
+// decode decodes base64url strictly. It rejects line breaks, which package base64 would skip.
 func decode(text string) ([]byte, error) {
 	if strings.ContainsAny(text, "\r\n") {
 		return nil, ErrForm

@@ -22,7 +22,7 @@ func signPart(secret, second string) string {
 
 const payload = `{"user_id":17841400000000001,"algorithm":"HMAC-SHA256","issued_at":1764280000,"text":"\u00e4\/ ??>>"}`
 
-func TestASignedRequestGivesItsPayloadAsItCame(t *testing.T) {
+func TestASignedRequestReturnsItsPayloadUnchanged(t *testing.T) {
 	padded := base64.URLEncoding.EncodeToString([]byte(payload))
 	for name, text := range map[string]string{
 		"current":                   signed(current, payload),
@@ -54,35 +54,35 @@ func TestASignedRequestIsReadStrictly(t *testing.T) {
 		text string
 		want error
 	}{
-		"empty":                  {"", signature.ErrForm},
-		"a dot":                  {".", signature.ErrForm},
-		"no dot":                 {first + second, signature.ErrForm},
-		"two dots":               {good + ".", signature.ErrForm},
-		"three parts":            {good + "." + second, signature.ErrForm},
-		"no signature":           {"." + second, signature.ErrForm},
-		"no payload":             {first + ".", signature.ErrUnsigned},
-		"a short signature":      {first[:40] + "." + second, signature.ErrForm},
-		"standard base64":        {standard, signature.ErrForm},
-		"a blank for a plus":     {strings.ReplaceAll(standard, "+", " "), signature.ErrForm},
-		"a line break":           {first + "." + second + "\n", signature.ErrForm},
-		"a line break before it": {"\r\n" + good, signature.ErrForm},
-		"too much padding":       {first + "." + second + "====", signature.ErrForm},
-		"another secret":         {signed(another, payload), signature.ErrUnsigned},
-		"another payload":        {first + "." + base64.RawURLEncoding.EncodeToString([]byte(strings.Replace(payload, "1", "2", 1))), signature.ErrUnsigned},
-		"the decoded one signed": {base64.RawURLEncoding.EncodeToString(mac(sha256.New, current, payload)) + "." + second, signature.ErrUnsigned},
-		"padded after signing":   {base64.RawURLEncoding.EncodeToString(mac(sha256.New, current, "eyJ9")) + ".eyJ9fQ==", signature.ErrUnsigned},
-		"an array":               {signed(current, `[{"algorithm":"HMAC-SHA256"}]`), signature.ErrPayload},
-		"null":                   {signed(current, `null`), signature.ErrPayload},
-		"text":                   {signed(current, `HMAC-SHA256`), signature.ErrPayload},
-		"two objects":            {signed(current, payload+payload), signature.ErrPayload},
-		"half an object":         {signed(current, payload[:20]), signature.ErrPayload},
-		"deep":                   {signed(current, `{"a":`+strings.Repeat("[", 20000)+strings.Repeat("]", 20000)+`}`), signature.ErrPayload},
-		"no algorithm":           {signed(current, `{"user_id":"1"}`), signature.ErrAlgorithm},
-		"none":                   {signed(current, `{"algorithm":"none"}`), signature.ErrAlgorithm},
-		"SHA-1":                  {signed(current, `{"algorithm":"HMAC-SHA1"}`), signature.ErrAlgorithm},
-		"a number":               {signed(current, `{"algorithm":256}`), signature.ErrAlgorithm},
-		"null as algorithm":      {signed(current, `{"algorithm":null}`), signature.ErrAlgorithm},
-		"another member":         {signed(current, `{"Algorithm":"HMAC-SHA256"}`), signature.ErrAlgorithm},
+		"empty":                      {"", signature.ErrForm},
+		"a dot":                      {".", signature.ErrForm},
+		"no dot":                     {first + second, signature.ErrForm},
+		"two dots":                   {good + ".", signature.ErrForm},
+		"three parts":                {good + "." + second, signature.ErrForm},
+		"no signature":               {"." + second, signature.ErrForm},
+		"no payload":                 {first + ".", signature.ErrUnsigned},
+		"a short signature":          {first[:40] + "." + second, signature.ErrForm},
+		"standard base64":            {standard, signature.ErrForm},
+		"a space for a plus":         {strings.ReplaceAll(standard, "+", " "), signature.ErrForm},
+		"a line break at the end":    {first + "." + second + "\n", signature.ErrForm},
+		"a line break at the start":  {"\r\n" + good, signature.ErrForm},
+		"too much padding":           {first + "." + second + "====", signature.ErrForm},
+		"another secret":             {signed(another, payload), signature.ErrUnsigned},
+		"another payload":            {first + "." + base64.RawURLEncoding.EncodeToString([]byte(strings.Replace(payload, "1", "2", 1))), signature.ErrUnsigned},
+		"the decoded payload signed": {base64.RawURLEncoding.EncodeToString(mac(sha256.New, current, payload)) + "." + second, signature.ErrUnsigned},
+		"padded after signing":       {base64.RawURLEncoding.EncodeToString(mac(sha256.New, current, "eyJ9")) + ".eyJ9fQ==", signature.ErrUnsigned},
+		"an array":                   {signed(current, `[{"algorithm":"HMAC-SHA256"}]`), signature.ErrPayload},
+		"null":                       {signed(current, `null`), signature.ErrPayload},
+		"text":                       {signed(current, `HMAC-SHA256`), signature.ErrPayload},
+		"two objects":                {signed(current, payload+payload), signature.ErrPayload},
+		"half an object":             {signed(current, payload[:20]), signature.ErrPayload},
+		"deep":                       {signed(current, `{"a":`+strings.Repeat("[", 20000)+strings.Repeat("]", 20000)+`}`), signature.ErrPayload},
+		"no algorithm":               {signed(current, `{"user_id":"1"}`), signature.ErrAlgorithm},
+		"none":                       {signed(current, `{"algorithm":"none"}`), signature.ErrAlgorithm},
+		"SHA-1":                      {signed(current, `{"algorithm":"HMAC-SHA1"}`), signature.ErrAlgorithm},
+		"a number":                   {signed(current, `{"algorithm":256}`), signature.ErrAlgorithm},
+		"null as algorithm":          {signed(current, `{"algorithm":null}`), signature.ErrAlgorithm},
+		"another letter case":        {signed(current, `{"Algorithm":"HMAC-SHA256"}`), signature.ErrAlgorithm},
 	} {
 		if got, err := signature.ReadRequest(c.text, []string{current, previous}); err != c.want || got != nil {
 			t.Errorf("%s: got %q, %v, want %v", name, got, err, c.want)
@@ -93,9 +93,9 @@ func TestASignedRequestIsReadStrictly(t *testing.T) {
 	}
 }
 
-// No text makes ReadRequest panic, and none is accepted that the secret did not sign. A text that
-// the secret signed is accepted exactly if it is the base64url of a JSON object with the right
-// algorithm, and no part of it can be changed afterwards.
+// No text makes ReadRequest panic, and a text that was not signed with one of the secrets is never
+// accepted. A signed text is accepted if and only if it is the base64url of a JSON object with the
+// right algorithm, and no part of it can be changed afterwards.
 func FuzzSignedRequest(f *testing.F) {
 	for _, seed := range []string{"", ".", payload, signed(another, payload), "e30.e30", `{"algorithm":"hmac-sha256"}`, `{"algorithm":"none"}`, `[]`, `null`, "a.b.c", "=.=",
 		strings.Repeat("A", 43) + ".eyJhbGdvcml0aG0iOiJITUFDLVNIQTI1NiJ9", strings.Repeat("A", 43) + "=.e30=", "\n.\n", `{"algorithm":"HMAC-SHA256","algorithm":1}`} {
@@ -108,7 +108,7 @@ func FuzzSignedRequest(f *testing.F) {
 		}
 		var members map[string]any
 		numbers := json.NewDecoder(strings.NewReader(text))
-		numbers.UseNumber() // a large one is no error
+		numbers.UseNumber() // so that a number too large for a float64 is not an error
 		valid := json.Valid([]byte(text)) && numbers.Decode(&members) == nil && members != nil
 		algorithm, _ := members["algorithm"].(string)
 		valid = valid && strings.EqualFold(algorithm, "HMAC-SHA256")

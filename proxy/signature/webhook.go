@@ -1,5 +1,5 @@
 // Package signature checks what Meta signs with an app's secret: webhooks and signed requests. It
-// keeps nothing of what it reads, and imports nothing of igproxy.
+// keeps nothing that it reads, and imports no other package of igproxy.
 package signature
 
 import (
@@ -13,14 +13,14 @@ import (
 	"strings"
 )
 
-// MaxWebhook is the size of the largest body of a webhook, in bytes.
+// MaxWebhook bounds the size of the body of a webhook, in bytes.
 const MaxWebhook = 3 << 20
 
-// The reasons for not checking a webhook.
+// The reasons why a webhook cannot be checked.
 var (
 	// ErrMissing means that there is no signature.
 	ErrMissing = errors.New("no signature")
-	// ErrMalformed means that there are several signatures, or one of another form.
+	// ErrMalformed means that the header was sent more than once, or that its value is malformed.
 	ErrMalformed = errors.New("a malformed signature")
 	// ErrTooLarge means that the body is larger than MaxWebhook.
 	ErrTooLarge = errors.New("a body of more than 3 MiB")
@@ -32,8 +32,8 @@ type Webhook struct {
 	hash func() hash.Hash
 }
 
-// ReadWebhook reads the fields X-Hub-Signature-256 and X-Hub-Signature of a webhook, whose values
-// are sha256=HEX and sha1=HEX. The older field counts only if the other one was not sent. A single
+// ReadWebhook reads the header fields X-Hub-Signature-256 (sha256=HEX) and X-Hub-Signature
+// (sha1=HEX) of a webhook. The SHA-1 field counts only if the SHA-256 field was not sent. A single
 // empty field counts as not sent, because an app may forward a field that it did not receive.
 func ReadWebhook(sha256Fields, sha1Fields []string) (Webhook, error) {
 	if isSent(sha256Fields) {
@@ -60,8 +60,8 @@ func readField(fields []string, algorithm string, hash func() hash.Hash) (Webhoo
 const chunk = 8 << 10
 
 // IsSigned reads a body to its end and reports whether one of the secrets signed it. The time that
-// it takes depends on the length of the body and the number of secrets only. It returns ErrTooLarge
-// or the error of the reader.
+// it takes depends only on the length of the body and the number of secrets. The error is
+// ErrTooLarge or the reader's.
 func (w Webhook) IsSigned(body io.Reader, secrets []string) (bool, error) {
 	macs, writers := make([]hash.Hash, len(secrets)), make([]io.Writer, len(secrets))
 	for i, secret := range secrets {
@@ -78,7 +78,8 @@ func (w Webhook) IsSigned(body io.Reader, secrets []string) (bool, error) {
 	return isOneOf(w.mac, macs), nil
 }
 
-// isOneOf compares a MAC with every other one, even after a match.
+// isOneOf reports whether mac is one of macs. It compares all of them even after a match, so that
+// the time it takes does not show which one matched.
 func isOneOf(mac []byte, macs []hash.Hash) (found bool) {
 	for _, one := range macs {
 		if hmac.Equal(mac, one.Sum(nil)) {

@@ -53,7 +53,7 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 			{nil, []string{sha1Field(another, body)}, false},
 			{[]string{""}, []string{sha1Field(current, body)}, true},
 			{[]string{sha256Field(current, body)}, []string{sha1Field(another, body)}, true},
-			{[]string{sha256Field(another, body)}, []string{sha1Field(current, body)}, false}, // not the newer one
+			{[]string{sha256Field(another, body)}, []string{sha1Field(current, body)}, false}, // SHA-256 counts
 			{[]string{sha256Field(current, body)}, []string{"", ""}, true},
 		} {
 			w, err := signature.ReadWebhook(c.new, c.old)
@@ -76,7 +76,8 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 	}
 }
 
-// The example of RFC 4231, section 4.3, so that the tests do not only agree with themselves.
+// The MAC is the example of RFC 4231, section 4.3. The MACs of the other tests are computed by the
+// tests themselves, which could repeat a mistake of the package.
 func TestAKnownMACIsAccepted(t *testing.T) {
 	w, err := signature.ReadWebhook([]string{"sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"}, nil)
 	if got, _ := w.IsSigned(strings.NewReader("what do ya want for nothing?"), []string{"Jefe"}); err != nil || !got {
@@ -90,24 +91,24 @@ func TestASignatureThatCannotBeReadIsRefused(t *testing.T) {
 		new, old []string
 		want     error
 	}{
-		"none":                     {nil, nil, signature.ErrMissing},
-		"empty":                    {[]string{""}, []string{""}, signature.ErrMissing},
-		"twice":                    {[]string{good, good}, nil, signature.ErrMalformed},
-		"empty and good":           {[]string{"", good}, nil, signature.ErrMalformed},
-		"the older one twice":      {nil, []string{old, old}, signature.ErrMalformed},
-		"a list":                   {[]string{good + "," + good}, nil, signature.ErrMalformed},
-		"no algorithm":             {[]string{strings.TrimPrefix(good, "sha256=")}, nil, signature.ErrMalformed},
-		"another algorithm":        {[]string{"md5=" + strings.TrimPrefix(good, "sha256=")}, nil, signature.ErrMalformed},
-		"SHA-1 in the newer one":   {[]string{old}, nil, signature.ErrMalformed},
-		"SHA-256 in the older":     {nil, []string{good}, signature.ErrMalformed},
-		"too short":                {[]string{good[:len(good)-2]}, nil, signature.ErrMalformed},
-		"too long":                 {[]string{good + "00"}, nil, signature.ErrMalformed},
-		"half a byte":              {[]string{good + "0"}, nil, signature.ErrMalformed},
-		"no digits":                {[]string{"sha256="}, nil, signature.ErrMalformed},
-		"not hex":                  {[]string{"sha256=" + strings.Repeat("zz", 32)}, nil, signature.ErrMalformed},
-		"base64":                   {[]string{"sha256=W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM="}, nil, signature.ErrMalformed},
-		"a space":                  {[]string{"sha256= " + strings.TrimPrefix(good, "sha256=")}, nil, signature.ErrMalformed},
-		"no fallback to the older": {[]string{"sha256=x"}, []string{old}, signature.ErrMalformed},
+		"none":                       {nil, nil, signature.ErrMissing},
+		"empty":                      {[]string{""}, []string{""}, signature.ErrMissing},
+		"twice":                      {[]string{good, good}, nil, signature.ErrMalformed},
+		"empty and good":             {[]string{"", good}, nil, signature.ErrMalformed},
+		"SHA-1 twice":                {nil, []string{old, old}, signature.ErrMalformed},
+		"a list":                     {[]string{good + "," + good}, nil, signature.ErrMalformed},
+		"no algorithm":               {[]string{strings.TrimPrefix(good, "sha256=")}, nil, signature.ErrMalformed},
+		"another algorithm":          {[]string{"md5=" + strings.TrimPrefix(good, "sha256=")}, nil, signature.ErrMalformed},
+		"SHA-1 in the newer field":   {[]string{old}, nil, signature.ErrMalformed},
+		"SHA-256 in the older field": {nil, []string{good}, signature.ErrMalformed},
+		"too short":                  {[]string{good[:len(good)-2]}, nil, signature.ErrMalformed},
+		"too long":                   {[]string{good + "00"}, nil, signature.ErrMalformed},
+		"half a byte":                {[]string{good + "0"}, nil, signature.ErrMalformed},
+		"no digits":                  {[]string{"sha256="}, nil, signature.ErrMalformed},
+		"not hex":                    {[]string{"sha256=" + strings.Repeat("zz", 32)}, nil, signature.ErrMalformed},
+		"base64":                     {[]string{"sha256=W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM="}, nil, signature.ErrMalformed},
+		"a space":                    {[]string{"sha256= " + strings.TrimPrefix(good, "sha256=")}, nil, signature.ErrMalformed},
+		"no fallback to SHA-1":       {[]string{"sha256=x"}, []string{old}, signature.ErrMalformed},
 	} {
 		if w, err := signature.ReadWebhook(c.new, c.old); err != c.want {
 			t.Errorf("%s: got %v, %v, want %v", name, w, err, c.want)
@@ -139,7 +140,7 @@ func (c *counting) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Nothing of a body is kept: it is read in small pieces, into the same memory.
+// A body is not kept: it is read in small pieces into one buffer.
 func TestABodyIsReadInSmallPieces(t *testing.T) {
 	w, _ := signature.ReadWebhook([]string{sha256Field(current, "x")}, nil)
 	allocations := func(size int64) float64 {
@@ -168,8 +169,8 @@ var (
 	oldForm = regexp.MustCompile(`^sha1=[0-9a-fA-F]{40}$`)
 )
 
-// No fields make ReadWebhook panic. It accepts exactly one field of the documented form, and the
-// older one only without the newer one.
+// No header fields make ReadWebhook panic. It accepts exactly one field in the documented form, and
+// the SHA-1 field only if the SHA-256 field was not sent.
 func FuzzWebhookFields(f *testing.F) {
 	const body = `{"object":"instagram"}`
 	good, old := sha256Field(current, body), sha1Field(current, body)

@@ -1,5 +1,5 @@
 // facebook-nodejs-business-sdk: FacebookAdsApi.GRAPH has the base URL. It is a getter, so this
-// program defines it again. The library makes calls with a token; it has no login.
+// program redefines it. The library only makes calls with a token. It has no login.
 import { createRequire } from 'node:module';
 import { IGPROXY, CLIENT_ID, SHORT, BAD_TOKEN, report, refused } from './shared.mjs';
 

@@ -4,9 +4,9 @@ import { IGPROXY, CLIENT_ID, SHORT, BAD_TOKEN, report } from './shared.mjs';
 
 instagram.Constants.API_URL = IGPROXY;
 
-// The library writes two slashes into each path, and adds ?access_token=TOKEN to the exchange,
-// which has a query already, so that the text becomes a part of the last value. This class gives it
-// a value of its own.
+// The library writes two slashes into each path. It also appends ?access_token=TOKEN to the URL of
+// the exchange, which already has a query, so that the text becomes part of the last value. This
+// class appends the parameter unused, so that the text becomes the value of that one.
 class Exchange extends instagram.GetUserLongLivedTokenRequest {
   url() {
     return `${super.url().slice(1)}&unused=`;

@@ -1,5 +1,5 @@
 // passport-facebook: tokenURL and profileURL are options. With enableProof the library adds an
-// appsecret_proof to its profile call, made of what it has for a secret; igproxy replaces it.
+// appsecret_proof to its profile call, made with its placeholder secret. igproxy replaces it.
 import { promisify } from 'node:util';
 import { Strategy } from 'passport-facebook';
 import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report, refused } from './shared.mjs';

@@ -1,5 +1,5 @@
-// Node's fetch, as apps of Threads use it. METHOD says how the code is sent. Some apps, Postiz
-// among them, send it by GET with a query; Meta's own samples send it by POST with a query.
+// Node's fetch, as apps of Threads use it. METHOD is the method with which the code is sent. Some
+// apps, such as Postiz, send it by GET with a query. Meta's own samples send it by POST with a query.
 import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report } from './shared.mjs';
 
 const call = async (path, params, method = 'GET') => {

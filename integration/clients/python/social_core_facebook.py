@@ -1,6 +1,6 @@
 """social-auth-core: the URLs are attributes of its class for Facebook, which a subclass can set.
 
-The class adds an appsecret_proof to its call for the user's data, made of what it has for a secret; igproxy replaces it.
+The class adds an appsecret_proof, made with its placeholder secret, to its call for the user's data. igproxy replaces it.
 """
 
 import json

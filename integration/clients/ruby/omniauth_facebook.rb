@@ -1,6 +1,6 @@
 # The gem omniauth-oauth2, on which omniauth-facebook is built: the URLs are options. This strategy
-# does what omniauth-facebook does, but its URLs begin with igproxy's. It adds an appsecret_proof to
-# its call for the user, made of what it has for a secret; igproxy replaces it.
+# does what omniauth-facebook does, but its URLs begin with igproxy's. It adds an appsecret_proof,
+# made with its placeholder secret, to its call for the user. igproxy replaces it.
 require 'json'
 require 'openssl'
 require 'rack'

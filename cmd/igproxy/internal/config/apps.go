@@ -19,7 +19,7 @@ func appSettings(i int) []setting {
 		{key: section + "name", kind: kindText, check: checkAppName, example: "shop",
 			doc: "The name of the app, in the path /apps/NAME/ and in metrics."},
 		{key: section + "service", kind: kindWord, words: []string{"instagram", "threads", "facebook"}, example: "threads",
-			doc: "The login that the app uses: Instagram Login, Threads, or Facebook Login, which is also that of Instagram accounts connected to a Facebook page. Without it: instagram."},
+			doc: "The login that the app uses: Instagram Login, Threads or Facebook Login. Apps for Instagram accounts that are connected to a Facebook page use Facebook Login. Without it: instagram."},
 		{key: section + "hosts", kind: kindList, check: checkHost, example: "[shop.igproxy.internal]",
 			doc: "Host names, without a port, whose requests belong to this app. Requests may use them even if allowed_hosts does not list them."},
 		{key: section + "appsecret_proof", kind: kindSwitch, example: "true",
@@ -95,7 +95,7 @@ func (l *loader) validateCredentials(section string, needed bool) {
 	case needed && !inText && !inFile:
 		fix := "set " + envName(file) + " (or " + file + ") to the path of a file that holds it, or " + envName(text) + " to the secret itself"
 		l.contradiction(fault{"no client secret", fix}, text, strings.TrimSuffix(section, "."))
-	case !inText && !inFile && (section != "" || len(l.config.Apps) == 0): // if apps are listed, it is refused anyway
+	case !inText && !inFile && (section != "" || len(l.config.Apps) == 0): // or validateApps refuses it
 		l.refuse(fault{"set without " + file, "set " + file + " too, or move this to the section of its app"}, section+"webhook_secret_file")
 	}
 	if !l.isSet(section + "app_id") {

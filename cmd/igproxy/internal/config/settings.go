@@ -124,8 +124,8 @@ func settings() []setting {
 		{key: "upstream.max_response_bytes", kind: kindSize, value: "64KiB", low: 1 << 10, high: 16 << 20,
 			doc: "The largest response accepted from Meta, after decompression. A larger one counts as malformed."},
 		{key: "upstream.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
-			doc: "How many calls of one app and grant (exchange, refresh, or code for one redirect_uri) may be in flight. Eight times as many may wait, " +
-				"until one of these ends, for at most upstream.timeout; with Redis, redis.timeout is added, and with coalesce.enabled also coalesce.wait. " +
+			doc: "How many calls of one app and grant (exchange, refresh, or code for one redirect_uri) may be in flight. Eight times as many may wait " +
+				"for one of these to end, for at most upstream.timeout (plus redis.timeout with Redis, and plus coalesce.wait with coalesce.enabled). " +
 				"Further calls get 503. Cached tokens are still served."},
 		{key: "upstream.retries", kind: kindCount, value: "1", low: 0, high: 1,
 			doc: "How many times igproxy retries an exchange that got no response or a temporary error from Meta, within upstream.timeout."},
@@ -141,7 +141,7 @@ func settings() []setting {
 				"unless admin.ready_when_refused is true. If false, the first request shows whether the secret is right."},
 
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
-			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour. App tokens are cached as long."},
+			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour. App tokens are cached for the same time."},
 		{key: "cache.negative_ttl", kind: kindDuration, value: "1m", low: 0, high: 59 * 24 * hour,
 			doc: "How long igproxy remembers that a token is invalid. It remembers other definite refusals of a token for at most 10s. 0 turns both off."},
 		{key: "cache.max_bytes", kind: kindSize, example: "32MiB", low: 1 << 10, high: 1 << 40,
@@ -149,7 +149,7 @@ func settings() []setting {
 				"Without it: an eighth of the memory limit, at least 8 MiB and at most 64 MiB."},
 		{key: "cache.key_file", kind: kindText, example: "/run/secrets/igproxy-cache-key",
 			doc: "A file of 32 to 4096 random bytes from which cache keys and seals are derived, so that entries survive a change " +
-				"of the client secret. With it, every app needs an app_id. Without it, keys and seals are derived from the client secret (while client_secret_file has two lines, from the previous secret)."},
+				"of the client secret. With it, every app needs an app_id. Without it, keys and seals are derived from the client secret, or from the previous one while client_secret_file has two lines."},
 
 		{key: "refresh.ttl", kind: kindDuration, value: "5m", low: second, high: hour,
 			doc: "How long a refreshed token, or one that Facebook's exchange returned, is cached, so that many processes that refresh the same token cost one call."},
@@ -158,8 +158,8 @@ func settings() []setting {
 
 		{key: "debug_token.enabled", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy makes the app's own token for GET /debug_token, so that an app of Facebook Login or Threads can inspect users' " +
-				"tokens without its secret. It does so if the call has no access_token, or access_token=APP, or one that begins with the app's ID. " +
-				"Then every program that may use igproxy can inspect tokens."},
+				"tokens without its secret. igproxy does so if the call has no access_token, has access_token=APP, or has one that begins with the app's ID. " +
+				"Every program that may use igproxy can then inspect tokens."},
 
 		{key: "passthrough.enabled", kind: kindSwitch, value: "true",
 			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service unchanged, except for appsecret_proof. If false, they get 404."},
@@ -174,8 +174,8 @@ func settings() []setting {
 
 		{key: "passthrough.appsecret_proof", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy adds appsecret_proof to calls that are passed through with a token, or replaces the one that the app sent. " +
-				"Set it if the app has Require App Secret on in Meta's dashboard. The token must be in the query, in Authorization: Bearer, or in a " +
-				"URL-encoded form of at most 64 KiB. For some of several apps, set apps[].appsecret_proof instead."},
+				"Set it if Require App Secret is on in the app's settings in Meta's dashboard. The token must be in the query, in Authorization: Bearer, or in a " +
+				"URL-encoded form of at most 64 KiB. To choose the apps for which igproxy does this, set apps[].appsecret_proof instead."},
 
 		{key: "redis.mode", kind: kindWord, words: []string{"single", "sentinel", "cluster"}, example: "single",
 			doc: "How Redis is deployed. Without it the cache is in memory only."},
@@ -279,7 +279,7 @@ func credentialSettings(section, secret string) []setting {
 			"codes at /oauth/access_token are refused: igproxy would otherwise exchange codes that others obtained."}
 	if section == "facebook." || strings.HasPrefix(section, appsKey) {
 		codes.check = checkRedirectOrNone
-		codes.doc += " An item none allows codes of Facebook's embedded signup, which have no redirect_uri."
+		codes.doc += " The item none allows codes without a redirect_uri, such as those of Facebook's embedded signup."
 	}
 	return []setting{
 		{key: section + "app_id", kind: kindText, check: checkAppID, example: `"17841400000000002"`,
@@ -290,8 +290,8 @@ func credentialSettings(section, secret string) []setting {
 			doc: "The file that holds the app's secret and, while it is being rotated, the previous one on a second line. " +
 				"One newline at the end is removed. The file is reloaded when it changes. A pipe, such as <(command) in a shell, is read once."},
 		{key: section + "webhook_secret_file", kind: kindText, example: "/run/secrets/" + secret + "-webhooks",
-			doc: "A file with one or two more secrets, one a line, that may sign the app's webhooks and signed requests besides client_secret_file's. " +
-				"Meta may sign those of an Instagram app with the secret of the Facebook app to which it belongs. Reloaded when it changes."},
+			doc: "A file with one or two secrets, one per line. Besides client_secret, they may have signed the app's webhooks and signed requests: " +
+				"Meta may sign those of an Instagram app with the secret of the Facebook app to which it belongs. The file is reloaded when it changes."},
 		codes,
 	}
 }

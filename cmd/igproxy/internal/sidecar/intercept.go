@@ -16,6 +16,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/intercept"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
+	"github.com/igproxy/igproxy/proxy/admin"
 )
 
 // interception is the HTTP proxy for clients that cannot change their base URL. Its outer server
@@ -115,6 +116,12 @@ func (i *interception) shutdown(ctx context.Context) error {
 	tunnels := make(chan error, 1)
 	go func() { tunnels <- i.handler.Shutdown(ctx) }() // is waited for below
 	return errors.Join(i.outer.Shutdown(ctx), i.inner.Shutdown(ctx), <-tunnels)
+}
+
+// interception returns what the admin handler shows of the interception. It must be on.
+func (s *Sidecar) interception() admin.Interception {
+	i := s.intercept
+	return admin.Interception{Listen: i.outer.URL(), Hosts: s.proxy.MetaHosts(), Others: s.conf.Intercept.Others, Ends: (*i.signer.Load())().Ends()}
 }
 
 // InterceptURL returns where clients reach the interception, or "off".

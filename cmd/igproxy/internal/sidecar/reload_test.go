@@ -153,7 +153,7 @@ func TestAChangedAuthorityFileIsReloaded(t *testing.T) {
 }
 
 // The code that uses a certificate or a token reads its file by itself, and keeps the previous one
-// if it cannot use the new one. A restart would fail all the same, so the operator must hear of it.
+// if it cannot use the new one. A restart would still fail, so igproxy must report it.
 func TestAFileReadSeparatelyThatCannotBeUsedIsReportedAsARefusedReload(t *testing.T) {
 	one, two := newPair(t, "one"), newPair(t, "two")
 	for name, c := range map[string]struct{ settings, file, good, other, bad string }{

@@ -254,6 +254,9 @@ func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 	for _, one := range conf.Effective() {
 		o.About.Configuration = append(o.About.Configuration, admin.Setting{Name: one[0], Value: one[1], Origin: one[2]})
 	}
+	if len(s.interceptNets) > 0 {
+		o.Intercept = s.interception
+	}
 	if s.reloads.load != nil {
 		o.Operations["reload"] = func() (bool, any) {
 			reply := s.reloads.reload()

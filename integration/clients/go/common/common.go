@@ -101,8 +101,8 @@ func (g *Result) Rest(base string, as func(token string) *http.Client) {
 	g.TokenError = failed.text(Get(as(Env("BAD_TOKEN")), base, "/access_token", exchange, &failed))
 }
 
-// Extend does what follows a login with Facebook: an exchange, and one that fails. If UserID is
-// empty, it also reads the user.
+// Extend makes the calls that follow a login with Facebook: an exchange of the short-lived token,
+// and an exchange that fails. If UserID is empty, it also reads the user.
 func (g *Result) Extend(base string, as func(token string) *http.Client) {
 	exchange := func(token string) url.Values {
 		return url.Values{"grant_type": {"fb_exchange_token"}, "client_id": {Env("CLIENT_ID")}, "fb_exchange_token": {token}}

@@ -1,0 +1,90 @@
+package integration
+
+// Token calls by POST have their parameters in a body, which clients may send slowly or not at all.
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/mock"
+)
+
+// facebookApp returns the settings of a Facebook app at this stand-in.
+func facebookApp(upstream *mock.Server) []string {
+	return []string{"UPSTREAM_URL=" + upstream.URL, "FACEBOOK_URL=" + upstream.URL, "FACEBOOK_APP_ID=" + pagesID, "FACEBOOK_CLIENT_SECRET=" + pagesSecret}
+}
+
+// startBody opens a connection and sends the header of a POST and the first part of its body. The
+// answer can be read from the reader.
+func (p *process) startBody(t *testing.T, size int, part string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c := p.dialApp(t)
+	_ = c.SetWriteDeadline(time.Now().Add(heldTimeout))
+	_, _ = io.WriteString(c, fmt.Sprintf("POST /oauth/access_token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", size, part))
+	return c, bufio.NewReader(c)
+}
+
+// Clients that send large bodies slowly, on very many connections, neither use up the memory nor
+// keep other clients from an answer.
+func TestManyLargeBodiesTakeLittleMemory(t *testing.T) {
+	t.Parallel()
+	const limit, slow, size = 64 << 20, 600, 60 << 10
+	_, upstream := instagram(t, mock.ServerOptions{})
+	p := confine(t, container(t, limit), append(facebookApp(upstream), "SERVER_READ_TIMEOUT=1m")...)
+	var conns []net.Conn
+	var answers []*bufio.Reader
+	for range slow {
+		c, answer := p.startBody(t, size, `{"a":"`+strings.Repeat("x", size-7))
+		conns, answers = append(conns, c), append(answers, answer)
+	}
+	for i := range 20 {
+		r, err := sendRequest(t.Context(), http.MethodPost, p.URL+exchangePath(fmt.Sprintf("IGAA-%d", i)), "")
+		if err != nil || r.status != 200 {
+			t.Fatalf("another client got %d %s, %v", r.status, r.body, err)
+		}
+		r, err = sendRequest(t.Context(), http.MethodPost, p.URL+"/oauth/access_token", fmt.Sprintf(`{"grant_type":"fb_exchange_token","fb_exchange_token":"EAA-%d"}`, i), "Content-Type", "application/json")
+		if err != nil || r.status >= 500 {
+			t.Fatalf("another client with a body got %d %s, %v", r.status, r.body, err)
+		}
+	}
+	refused := 0
+	for _, r := range answers[slow/2:] {
+		if res, err := http.ReadResponse(r, nil); err == nil && res.StatusCode == 503 && res.Close && res.Header.Get("Retry-After") != "" {
+			refused++
+		}
+	}
+	if refused != slow-slow/2 {
+		t.Errorf("%d of the last %d large bodies were refused", refused, slow-slow/2)
+	}
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	wantSmall(t, p, limit)
+}
+
+func TestABodyThatDoesNotArriveIsRefusedInTime(t *testing.T) {
+	t.Parallel()
+	ig, upstream := instagram(t, mock.ServerOptions{})
+	p := serve(t, append(facebookApp(upstream), "SERVER_READ_HEADER_TIMEOUT=1s", "SERVER_READ_TIMEOUT=1s")...)
+	for _, part := range []string{"", `{"grant_type":"fb_exchange_token","fb_exchange_token":"EAA-1"}`, `{"a":"` + strings.Repeat("x", 10<<10)} {
+		start := time.Now()
+		_, answer := p.startBody(t, 20<<10, part)
+		res, err := http.ReadResponse(answer, nil)
+		if err != nil {
+			t.Fatalf("%d bytes: %v", len(part), err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		if took := time.Since(start); res.StatusCode != 400 || !res.Close || !strings.Contains(string(body), "990015") || took > heldTimeout {
+			t.Errorf("%d bytes: got %d %s after %s, want 400, 990015 after about 1s", len(part), res.StatusCode, body, took)
+		}
+	}
+	if ig.Calls() != 0 {
+		t.Errorf("Meta was asked %d times", ig.Calls())
+	}
+}

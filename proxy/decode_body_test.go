@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// unread is a body that must not be read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, io.EOF
+}
+
+func TestABodyAnnouncedAsTooLargeIsNotRead(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/oauth/access_token", unread{t})
+	r.ContentLength = maxBody + 1
+	r.Header.Set("Content-Type", "application/json")
+	if _, refused := readParams(r, nil); refused != errForm {
+		t.Errorf("got %v, want %v", refused, errForm)
+	}
+}
+
+// Any number of small bodies is read while others hold all places for large ones.
+func TestTooManyLargeBodiesGet503(t *testing.T) {
+	const pair = "fb_exchange_token=EAA&pad="
+	full := make(chan struct{}, 1)
+	full <- struct{}{}
+	for size, want := range map[int]string{smallBody: "", smallBody + 1: "too many large bodies at once", maxBody: "too many large bodies at once"} {
+		for _, length := range []int64{int64(size), -1} { // -1: in chunks
+			r := httptest.NewRequest(http.MethodPost, "/oauth/access_token", strings.NewReader(pair+strings.Repeat("x", size-len(pair))))
+			r.ContentLength = length
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			p, refused := readParams(r, full)
+			if want == "" && (refused != nil || p.value[paramExtend] != "EAA") || want != "" && (refused == nil || refused.Status != 503 || refused.Cause != want || refused.RetryAt.IsZero()) {
+				t.Errorf("%d bytes, announced as %d: got %v, want %q", size, length, refused, want)
+			}
+		}
+	}
+	<-full
+	r := httptest.NewRequest(http.MethodPost, "/oauth/access_token", strings.NewReader(pair+strings.Repeat("x", maxBody-len(pair))))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if p, refused := readParams(r, full); refused != nil || p.value[paramExtend] != "EAA" || len(full) != 0 {
+		t.Errorf("with a free place: %v; %d places are still taken", refused, len(full))
+	}
+}
+
+// Two services may have apps with one ID. Then the Host name decides.
+func TestTheHostDecidesBetweenAppsWithOneID(t *testing.T) {
+	twin := App{Label: "twin", ID: pagesID, Secret: NewSecret(testSecret), RedirectURIs: []string{callback}}
+	target := "/oauth/access_token?grant_type=authorization_code&code=C&client_id=" + pagesID + "&redirect_uri=" + url.QueryEscape(callback)
+	for host, want := range map[string]string{"graph.facebook.com": "facebook", "api.instagram.com": "login", "localhost": ""} {
+		w, facebook := facebookWorld(t, twin)
+		w.login.say(200, codeAnswer)
+		facebook.say(200, facebookAnswer)
+		got := askAt(w.p, host, target)
+		asked := map[string]int{"facebook": len(facebook.asked()), "login": len(w.login.asked())}
+		if total := asked["facebook"] + asked["login"]; want == "" && (total != 0 || !strings.Contains(got.Body.String(), "/apps/twin/")) || want != "" && (total != 1 || asked[want] != 1) {
+			t.Errorf("%s: asked %v, got %d %s", host, asked, got.Code, got.Body)
+		}
+	}
+	w, facebook := facebookWorld(t, twin)
+	if askAt(w.p, "graph.instagram.com", "/v23.0/me?access_token=IGAA&client_id="+pagesID); len(facebook.asked()) != 0 {
+		t.Error("a passed-through call to Instagram's host reached Facebook")
+	}
+}
+
+// FuzzBody checks that the accepted parameters are exactly those that the standard library finds
+// once in the body, and that nothing makes readParams panic or accept more than maxBody bytes.
+func FuzzBody(f *testing.F) {
+	const form, multi, object = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"
+	part := "--b\r\nContent-Disposition: form-data; name=\"code\"\r\n\r\nC\r\n"
+	for _, seed := range [][2]string{{form, "grant_type=a&code=C&client_id=1"}, {form, "code=C&code=D"}, {form, "c%6fde=%41&code[]=x&a;b"}, {form, "code=a+b#_&&=&%zz"},
+		{multi, part + "--b--\r\n"}, {multi, part + part + "--b--"}, {multi, strings.Replace(part, "code\"", "code\"; filename=\"\"", 1) + "--b--"}, {multi, part}, {"multipart/form-data", part},
+		{object, `{"code":"C","client_id":12,"x":{"code":[1]},"redirect_uri":null}`}, {object, `{"c\u006fde":"C","code":"D"}`}, {object, " {\n\"code\" :\t-1e5 } "}, {object, `{"code":"\ud800","a":[[]]}`},
+		{object, `{"code":true,}`}, {object, `{}{}`}, {object, `[`}, {"text/plain", "code=C"}, {"", ""}, {form + "; charset=utf-8", "code=C"}, {"multipart/mixed; boundary=b", part + "--b--"}} {
+		f.Add(seed[0], []byte(seed[1]))
+	}
+	f.Fuzz(func(t *testing.T, kind string, body []byte) {
+		r := &http.Request{Method: http.MethodPost, URL: &url.URL{}, Header: http.Header{"Content-Type": {kind}},
+			Body: io.NopCloser(strings.NewReader(string(body))), ContentLength: -1}
+		got, refused := readParams(r, make(chan struct{}, 1))
+		want, ok := standardParams(kind, body)
+		switch {
+		case refused != nil:
+			if refused.Status != http.StatusBadRequest || ok && len(body) <= maxBody {
+				t.Fatalf("%s %q: refused with %v, but the standard library finds %v", kind, body, refused, want)
+			}
+			return
+		case !ok && len(body) > 0 || len(body) > maxBody:
+			t.Fatalf("%s %q: accepted as %v", kind, body, got)
+		case got.array:
+			return // refused by the next step
+		}
+		for i, name := range paramNames {
+			if got.count[i] != len(want[name]) || got.count[i] > 0 && got.value[i] != want[name][got.count[i]-1] && got.count[i] == 1 {
+				t.Fatalf("%s %q: %s is %q, sent %d times; the standard library finds %q", kind, body, name, got.value[i], got.count[i], want[name])
+			}
+		}
+	})
+}
+
+// standardParams returns the parameters that the standard library finds in a body, and reports
+// whether the body is a form without files or a JSON object.
+func standardParams(kind string, body []byte) (values url.Values, ok bool) {
+	kind, more, err := mime.ParseMediaType(kind)
+	if err != nil {
+		return nil, false
+	}
+	switch kind {
+	case "application/x-www-form-urlencoded":
+		values, err = url.ParseQuery(string(body))
+		return values, err == nil && len(values) > 0
+	case "multipart/form-data":
+		if more["boundary"] == "" {
+			return nil, false
+		}
+		form, err := multipart.NewReader(strings.NewReader(string(body)), more["boundary"]).ReadForm(maxBody)
+		if err != nil {
+			return nil, false
+		}
+		return form.Value, len(form.File) == 0 && len(form.Value) > 0
+	case "application/json":
+		return standardMembers(body)
+	}
+	return nil, false
+}
+
+// standardMembers returns the members of a JSON object that are strings or numbers.
+func standardMembers(body []byte) (values url.Values, ok bool) {
+	d := json.NewDecoder(strings.NewReader(string(body)))
+	d.UseNumber()
+	begin, err := d.Token()
+	if !json.Valid(body) || begin != json.Delim('{') {
+		return nil, false
+	}
+	values = url.Values{}
+	for depth, name := 0, ""; err == nil; {
+		var token json.Token
+		if token, err = d.Token(); errors.Is(err, io.EOF) {
+			break
+		}
+		delim, _ := token.(json.Delim)
+		switch {
+		case delim == '}' && depth == 0:
+			return values, true
+		case delim == '[' || delim == '{':
+			depth++
+			if depth == 1 && slices.Contains(paramNames[:], name) {
+				values.Add(name+"[", "")
+			}
+		case delim == ']' || delim == '}':
+			if depth--; depth == 0 {
+				name = ""
+			}
+		case depth > 0:
+		case name == "":
+			if name = token.(string); name == "" {
+				name = "no name"
+			}
+		default:
+			switch v := token.(type) {
+			case string:
+				values.Add(name, v)
+			case json.Number:
+				values.Add(name, v.String())
+			case bool:
+				values.Add(name+"[", "")
+			}
+			name = ""
+		}
+	}
+	return values, false
+}

@@ -1,0 +1,90 @@
+package passthrough
+
+import (
+	"encoding/hex"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// FuzzProof checks that a call gets a proof only if all its tokens are the same one, that the proof
+// is then that of the token and the only one, and that every other byte of the query and the form
+// is unchanged.
+func FuzzProof(f *testing.F) {
+	f.Add("fields=id&access_token=EAA%7C1&&x=%zz", "", "")
+	f.Add("access_token=EAA&appsecret%5Fproof=old&appsecret_proof", "appsecret_proof=old&caption=x", "")
+	f.Add("", "access_token=E+A&caption=%C3%A9", "")
+	f.Add("a=b&access_token=%zz", "access_token=EAA&access_token=EAA2", "EAA")
+	f.Add("appsecret_proof=old", "appsecret_proof=old", "EAA")
+	f.Add("access_token=", "&&", "")
+	f.Add("access_token=EAA;appsecret_proof=old", "access_token=EAA&pad="+strings.Repeat("x", maxProvenForm), "EAA")
+	f.Fuzz(func(t *testing.T, query, form, bearer string) {
+		for _, length := range []int64{int64(len(form)), -1} { // -1: in chunks
+			r := &http.Request{Method: http.MethodPost, URL: &url.URL{RawQuery: query}, Body: io.NopCloser(strings.NewReader(form)), ContentLength: length,
+				Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Authorization": {"Bearer " + bearer}}}
+			addProof(r, proofOf)
+			body, err := io.ReadAll(r.Body)
+			if err != nil || r.ContentLength >= 0 && r.ContentLength != int64(len(body)) {
+				t.Fatalf("%d bytes, announced as %d, %v", len(body), r.ContentLength, err)
+			}
+			gotQuery, gotForm := r.URL.RawQuery, string(body)
+			read := form
+			if len(form) > maxProvenForm { // passed on unread
+				read = ""
+			}
+			tokens := append(parameter(query, tokenParam), parameter(read, tokenParam)...)
+			if own := BearerToken(r.Header["Authorization"]); own != "" {
+				tokens = append(tokens, own)
+			}
+			slices.Sort(tokens)
+			if tokens = slices.Compact(tokens); len(tokens) != 1 || tokens[0] == "" {
+				if gotQuery != query || gotForm != form {
+					t.Fatalf("changed although there is not one token:\n%q\n%q", gotQuery, gotForm)
+				}
+				continue
+			}
+			proofs := parameter(gotQuery, proofParam)
+			if read == form {
+				proofs = append(proofs, parameter(gotForm, proofParam)...)
+			} else if gotForm != form {
+				t.Fatal("a form that is too large to be read was changed")
+			}
+			if len(proofs) != 1 || proofs[0] != proofOf(tokens[0]) {
+				t.Fatalf("%q, %q: got the proofs %q for the token %q", query, form, proofs, tokens[0])
+			}
+			if others(gotQuery) != others(query) || read == form && others(gotForm) != others(form) {
+				t.Fatalf("other bytes changed:\n%q became %q\n%q became %q", query, gotQuery, form, gotForm)
+			}
+		}
+	})
+}
+
+func proofOf(token string) string { return hex.EncodeToString([]byte(token)) }
+
+// parameter returns the values of a parameter as net/url reads them, without malformed pairs.
+func parameter(raw, name string) (values []string) {
+	for _, pair := range strings.Split(raw, "&") {
+		key, value, _ := strings.Cut(pair, "=")
+		key, errKey := url.QueryUnescape(key)
+		value, errValue := url.QueryUnescape(value)
+		if errKey == nil && errValue == nil && key == name {
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
+// others returns a query or a form without proofs.
+func others(raw string) string {
+	var pairs []string
+	for _, pair := range strings.Split(raw, "&") {
+		key, _, _ := strings.Cut(pair, "=")
+		if key, err := url.QueryUnescape(key); err != nil || key != proofParam {
+			pairs = append(pairs, pair)
+		}
+	}
+	return strings.Join(pairs, "&")
+}
