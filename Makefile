@@ -1,4 +1,4 @@
-# make run             see igproxy work: a stand-in for Instagram and a sidecar in one process (needs only Go)
+# make run             see igproxy work: a stand-in for Meta and a sidecar in one process (needs only Go)
 # make build           build ./igproxy; the build tag only leaves out a library's manual pages and the Markdown parser that they need
 # make test            install what is missing (a C compiler, Redis, nginx), then run all tests of igproxy itself
 # make test-all        make test, then the tests with other people's programs, which it also installs: client libraries, a browser, load tools,

@@ -1,7 +1,7 @@
 package integration
 
 // The demo is the first thing that a newcomer runs. It works on a machine that has nothing but Go.
-// The stand-in for Instagram also works as a separate process.
+// The stand-in for Meta also works as a separate process.
 
 import (
 	"net/http"
@@ -19,7 +19,8 @@ func TestDemoOnce(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Errorf("exit code %d\n%s\n%s", code, stdout, stderr)
 	}
-	for _, want := range []string{"50 of 50 callers", "calls to Instagram for this token: 1", `"code":190`, "503", "Cache-Status: igproxy; hit"} {
+	for _, want := range []string{"50 of 50 callers", "calls to Meta for this token: 1", `"code":190`, "503", "Cache-Status: igproxy; hit",
+		"Facebook Login", "✓ Meta signed it", "< 403", "✓ it is forged"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("the demo does not show %q:\n%s", want, stdout)
 		}

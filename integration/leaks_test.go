@@ -1,11 +1,12 @@
 package integration
 
 // These must not leak: the client secrets of all apps, the secrets of their webhooks, the cache
-// key, Redis's password, the sidecar's own token, login codes, users' short-lived tokens, all
-// long-lived tokens of Instagram, Threads and Facebook, app tokens, tokens to inspect, and proofs.
-// They must not appear in logs at debug level, metrics, admin pages, answers and their headers, the
-// keys, values and channels of Redis, the output of commands, a dump of all goroutines, or the
-// command line, neither as they are nor in any form in leaks_search_test.go.
+// key, Redis's password, the sidecar's own token, the key of the authority for interception, login
+// codes, users' short-lived tokens, all long-lived tokens of Instagram, Threads and Facebook, app
+// tokens, tokens to inspect, and proofs. They must not appear in logs at debug level, metrics,
+// admin pages, answers and their headers, the keys, values and channels of Redis, the output of
+// commands, a dump of all goroutines, or the command line, neither as they are nor in any form in
+// leaks_search_test.go.
 //
 // What webhooks and signed requests say must not leak either.
 //
@@ -51,6 +52,9 @@ type leaks struct {
 	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
 	webhooks                                                                string // a secret that only signs
 	shop, club, circle, threads, pagesNow, pagesBefore                      string // secrets of apps in one sidecar
+
+	interception []string // settings
+	authority    []byte   // its certificate
 }
 
 // evidence is what all parts of a run collect.
@@ -188,6 +192,7 @@ func TestNoLeaks(t *testing.T) {
 	l.redis.Do("ACL", "SETUSER", "poor", "on", ">"+l.poorPassword, "~igproxy:*", "+get", "+ping")
 	broken := redistest.Start(t, redistest.Options{Password: l.password})
 	l.startMeta()
+	l.startAuthority()
 	watched := []func(){l.monitor(l.redis), l.monitor(broken)}
 
 	t.Run("parts", func(t *testing.T) {
@@ -220,10 +225,11 @@ func TestNoLeaks(t *testing.T) {
 
 // guarded drives a sidecar that requires apps to send its own token.
 func (l *leaks) guarded() {
-	p := l.sidecar("AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer+"\n"), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
+	p := l.sidecar(append(l.interception, "AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer+"\n"), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())...)
 	l.signatures(p, "", l.secret, l.webhooks)
 	l.faults(p)
 	l.strangers(p)
+	l.intercepted(p)
 	l.end(p)
 }
 

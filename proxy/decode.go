@@ -8,23 +8,24 @@ import (
 )
 
 // decode reads a token call strictly. If it refuses the request, it returns the error for the app,
-// and a call in which only the grant and the app are set, as far as they are known. It keeps a few
-// parameters and the bearer token and drops everything else. It drops an inbound client_secret
-// without comparing it, because a comparison would let a caller test guesses.
+// and a call in which only the grant (until it is known, the one that meant returns) and, if it is
+// known, the app are set. It keeps a few parameters and the bearer token and drops everything else.
+// It drops an inbound client_secret without comparing it, because a comparison would let a caller
+// test guesses.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
 	p, refused := readParams(r, e.large)
 	if refused != nil {
-		return call{}, refused
+		return call{grant: e.meant(r, t.rows, &p)}, refused
 	}
 	if p.count[paramCode] > 0 {
 		e.addBasicID(&p, r)
 	}
 	fit, refused := p.grants(t.rows)
 	if refused != nil {
-		return call{}, refused
+		return call{grant: e.meant(r, t.rows, &p)}, refused
 	}
 	if c.app, refused = e.choose(r, t, fit, &p); refused != nil {
-		return call{grant: fit[0]}, refused
+		return call{grant: e.meant(r, fit, &p)}, refused
 	}
 	c.grant = rowOf(fit, c.app)
 	if c.token, refused = p.pick(c.grant.subject, e.metasAuthorization(r, p)); refused != nil {
@@ -43,6 +44,25 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	}
 	c.key = c.app.key(c.grant, c.token, c.redirect)
 	return c, nil
+}
+
+// meant returns the row whose form of errors a refused request gets: of the rows with its
+// grant_type, and of these with the service of its client_id or Host, a row with flat errors if
+// there is one. A grant_type, client_id or Host that excludes all rows counts as not sent.
+func (e *engine) meant(r *http.Request, rows []*grant, p *params) *grant {
+	apps := narrow(e.apps, r, p)
+	for _, fits := range []func(*grant) bool{
+		func(g *grant) bool { return g.grantType == p.value[paramGrantType] },
+		func(g *grant) bool {
+			return slices.ContainsFunc(apps, func(a *app) bool { return a.Service == g.service })
+		},
+		func(g *grant) bool { return g.flat },
+	} {
+		if left := slices.DeleteFunc(slices.Clone(rows), func(g *grant) bool { return !fits(g) }); len(left) > 0 {
+			rows = left
+		}
+	}
+	return rows[0]
 }
 
 // metasAuthorization returns the Authorization fields in which the token for Meta may be. It

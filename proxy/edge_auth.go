@@ -18,11 +18,11 @@ import (
 //
 // Most HTTP clients send the second form for a base URL such as http://igproxy:TOKEN@host, so an
 // app still changes only its base URL; NAME is ignored. The third form counts only in a request
-// whose Authorization cannot hold Meta's token, because the query has an access_token, or the
-// call takes its token or code in another parameter. From such a request igproxy never passes a
-// bearer token on, even if it requires no token of its own. Otherwise, when an operator turns the
-// check off while apps still send the sidecar's token, igproxy would pass that token on to Meta.
-// Proxy-Authorization is not used, because proxies remove it.
+// whose Authorization cannot hold Meta's token, because the query has an access_token, the call
+// takes its token or code in another parameter, or the call is below ownPrefix. From such a request
+// igproxy never passes a bearer token on, even if it requires no token of its own. Otherwise, when
+// an operator turns the check off while apps still send the sidecar's token, igproxy would pass
+// that token on to Meta. Proxy-Authorization is not used, because proxies remove it.
 type trust struct {
 	// digests returns the SHA-256 of the current token and, during a rotation, of the previous one.
 	// Nil: no token is required.
@@ -87,7 +87,7 @@ func (t trust) judge(r *http.Request, to destination) bearerResult {
 // mayHoldMetasToken reports whether the Authorization of a request to a destination may hold Meta's
 // token.
 func mayHoldMetasToken(r *http.Request, to destination) bool {
-	if len(to.rows) > 0 && !slices.ContainsFunc(to.rows, func(g *grant) bool { return g.bearer }) {
+	if to.own || len(to.rows) > 0 && !slices.ContainsFunc(to.rows, func(g *grant) bool { return g.bearer }) {
 		return false
 	}
 	p, malformed := readQuery(r.URL.RawQuery)

@@ -183,6 +183,19 @@ func dropBody(w http.ResponseWriter, r *http.Request) *graph.Error {
 // a Content-Length. net/http hides that header, so every body in chunks counts.
 func lastAfterDrop(r *http.Request) bool { return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) }
 
+// linger reads and drops what is left of a body after the answer, if the client wants the
+// connection closed. net/http would close it at once, the kernel would reset it while the client
+// sends, and the client could lose the answer. For other connections net/http prevents that.
+func linger(w http.ResponseWriter, r *http.Request) {
+	if !r.Close || !announcesBody(r) || r.Header.Get("Expect") != "" { // reading would send 100 Continue
+		return
+	}
+	control := http.NewResponseController(w)
+	_ = control.Flush()
+	_ = control.SetReadDeadline(time.Now().Add(dropTime)) // the server supports both
+	_, _ = io.CopyN(io.Discard, r.Body, maxRead)
+}
+
 // last reports whether the connection must be closed after the answer. Otherwise net/http could
 // read the bytes that follow as another request, or wait for them before it sends the answer. These
 // bytes can be:

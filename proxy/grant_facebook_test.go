@@ -185,6 +185,51 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 	}
 }
 
+// All three services share this path, but errors of Facebook have another form. A call that can
+// only be one of Facebook's gets that form, even if it is refused before its app is known.
+func TestARefusalAtASharedPathHasTheFormOfItsService(t *testing.T) {
+	const path = "/oauth/access_token"
+	post := func(query, kind, body string) *http.Request {
+		r := httptest.NewRequest(http.MethodPost, path+query, strings.NewReader(body))
+		r.Header.Set("Content-Type", kind)
+		return r
+	}
+	for name, c := range map[string]struct {
+		request *http.Request
+		host    string
+		flat    bool
+	}{
+		"nothing":                               {get(path), "", true},
+		"a grant type of none":                  {get(path + "?grant_type=password"), "", true},
+		"a grant type of Facebook's":            {get(path + "?grant_type=fb_exchange_token&client_id=1&client_id=2"), "", false},
+		"the same in brackets":                  {get(path + "?grant_type=fb_exchange_token&fb_exchange_token[]=EAA"), "", false},
+		"Facebook's grant type, Instagram's ID": {get(path + "?grant_type=fb_exchange_token&client_id=" + shopID + "&code[]=C"), "", false},
+		"client_credentials":                    {get(path + "?grant_type=client_credentials"), "", false},
+		"a code of any service":                 {get(path + "?grant_type=authorization_code&code=C"), "", true},
+		"a code with an unknown ID":             {get(path + "?grant_type=authorization_code&code=C&client_id=1"), "", true},
+		"Facebook's ID":                         {get(path + "?client_id=" + pagesID), "", false},
+		"Facebook's ID, another grant type":     {get(path + "?grant_type=password&client_id=" + pagesID), "", false},
+		"Instagram's ID":                        {get(path + "?client_id=" + shopID), "", true},
+		"Threads' ID":                           {get(path + "?client_id=" + clubID), "", true},
+		"Facebook's host":                       {get(path), "graph.facebook.com", false},
+		"Facebook's path":                       {get("/apps/pages" + path), "", false},
+		"Facebook's ID in a form":               {post("", urlencoded, "client_id="+pagesID), "", false},
+		"Instagram's ID in a form":              {post("", urlencoded, "client_id="+shopID), "", true},
+		"Facebook's ID in JSON":                 {post("", "application/json", `{"client_id":`+pagesID+`}`), "", false},
+		"Facebook's ID in two places":           {post("?client_id="+pagesID, urlencoded, "code=C"), "", false},
+		"Facebook's ID, and no form":            {post("?client_id="+pagesID, "text/plain", "code=C"), "", false},
+		"Facebook's ID, and a body":             {httptest.NewRequest(http.MethodGet, path+"?client_id="+pagesID, strings.NewReader(strings.Repeat("x", 5000))), "", false},
+	} {
+		w, _ := facebookWorld(t, otherApps...)
+		c.request.Host = cmp.Or(c.host, "localhost")
+		got := httptest.NewRecorder()
+		w.p.ServeHTTP(got, c.request)
+		if flat := strings.Contains(got.Body.String(), `"error_type"`); got.Code != 400 || flat != c.flat {
+			t.Errorf("%s: got %d %s, want flat: %v", name, got.Code, got.Body, c.flat)
+		}
+	}
+}
+
 // Facebook's refusals are passed on unchanged. Unlike Instagram's, its code 100 does not mean that
 // the app may not use the account.
 func TestFacebooksRefusalsAreServedUnchanged(t *testing.T) {

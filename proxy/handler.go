@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
@@ -57,6 +56,9 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, from entrance)
 		// net/http would send it an empty 200. The panic closes the connection instead.
 		panic(http.ErrAbortHandler)
 	}
+	if x.passed == nil {
+		linger(w, r)
+	}
 }
 
 // noApp is the label of requests that are refused before their app is known. No app has this name.
@@ -102,17 +104,16 @@ func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, from en
 		x.pass(e, r, t, shared)
 		return
 	}
-	x.flat = slices.ContainsFunc(t.rows, func(g *grant) bool { return g.flat }) // until the grant is known
 	if r.Method == http.MethodGet && announcesBody(r) {
 		if x.err = dropBody(w, r); x.err != nil {
+			p, _ := readQuery(r.URL.RawQuery)
+			x.flat = e.meant(r, t.rows, &p).flat
 			return
 		}
 		x.last = lastAfterDrop(r)
 	}
 	c, refused := e.decode(r, t)
-	if c.grant != nil {
-		x.flat = c.grant.flat
-	}
+	x.flat = c.grant.flat
 	if c.app != nil {
 		x.app = c.app.Label
 	}

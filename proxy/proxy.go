@@ -1,8 +1,9 @@
-// Package proxy answers the token calls of Instagram and Threads apps. It adds the client secret,
-// asks Meta once (however many callers ask at the same time), remembers the answer, and keeps
-// serving known tokens when Redis or Meta fails. It also checks what Meta has signed with an app's
-// secret (verify.go). All other calls are passed through unchanged. The package never follows a
-// redirect, and never prints a secret or a token.
+// Package proxy answers the token calls of Instagram, Facebook and Threads apps. It adds the client
+// secret, asks Meta once (however many callers ask at the same time), remembers the answer, and
+// keeps serving known tokens when Redis or Meta fails. It also checks what Meta has signed with an
+// app's secret (verify.go). All other calls are passed through unchanged, except for an
+// appsecret_proof that it may add. The package never follows a redirect, and never prints a secret
+// or a token.
 //
 // # The steps of a request
 //

@@ -345,6 +345,22 @@ func TestSignaturesAreLoggedAndCountedWithoutWhatWasSent(t *testing.T) {
 	}
 }
 
+// No call below the prefix has a token of Meta's, so a bearer token there is igproxy's own.
+func TestOwnTokenAsBearerIsAcceptedBelowThePrefix(t *testing.T) {
+	o := optionsFor(t, "https://127.0.0.1:1", nil)
+	o.Bearers = trusting(sha256.Sum256([]byte(ownToken))).digests
+	p := newProxy(t, o)
+	for token, status := range map[string]int{ownToken: http.StatusNoContent, ownToken + "x": http.StatusUnauthorized, "": http.StatusUnauthorized} {
+		for _, path := range []string{"/_igproxy/webhook", "/apps/default/_igproxy/webhook"} {
+			r := webhook(path, webhookBody, signatureOf(testSecret, webhookBody))
+			r.Header.Set("Authorization", "Bearer "+token)
+			if w := ask(p, r); w.Code != status {
+				t.Errorf("%s with %q: got %d %s, want %d", path, token, w.Code, w.Body, status)
+			}
+		}
+	}
+}
+
 // verifyServer serves a Proxy with real timeouts.
 func verifyServer(t *testing.T, read time.Duration) string {
 	t.Helper()

@@ -5,9 +5,12 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
@@ -143,5 +146,59 @@ func TestNoAnswerWaitsForABody(t *testing.T) {
 			}
 			conn.Close()
 		}
+	}
+}
+
+// Many clients ask for a connection of their own, and net/http closes such a connection without
+// reading the body that is left. The kernel then resets it, and a client that still sends would
+// lose the answer.
+func TestARefusalReachesAClientThatClosesItsConnection(t *testing.T) {
+	o := optionsFor(t, "https://127.0.0.1:1", nil)
+	o.Bearers = trusting(sha256.Sum256([]byte(ownToken))).digests
+	s := httptest.NewServer(newProxy(t, o))
+	t.Cleanup(s.Close)
+	body := strings.Repeat("x", 3<<20)
+	const trusted = "\r\nX-Igproxy-Token: " + ownToken
+	for name, c := range map[string]struct{ head, subcode string }{
+		"401":                {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost", "990013"},
+		"401 for a call":     {"POST /me/media HTTP/1.1\r\nHost: localhost", "990013"},
+		"401, HTTP/1.0":      {"POST /oauth/access_token HTTP/1.0\r\nHost: localhost", "990013"},
+		"421":                {"POST /oauth/access_token HTTP/1.1\r\nHost: evil.example", "990004"},
+		"403":                {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site", "990005"},
+		"404":                {"POST /me/media HTTP/1.1\r\nHost: localhost" + trusted, "990002"},
+		"a code exchange":    {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json" + trusted, "990015"},
+		"a method":           {"PUT /access_token HTTP/1.1\r\nHost: localhost" + trusted, "990001"},
+		"a GET with a body":  {"GET " + wireOK + " HTTP/1.1\r\nHost: localhost" + trusted, "990006"},
+		"a forward proxy":    {"POST http://graph.instagram.com/me HTTP/1.1\r\nHost: graph.instagram.com" + trusted, "990003"},
+		"a malformed query":  {"POST /access_token?x=%zz HTTP/1.1\r\nHost: localhost" + trusted, "990007"},
+		"an igproxy webhook": {"POST /_igproxy/webhook HTTP/1.1\r\nHost: localhost", "990013"},
+	} {
+		for range 3 {
+			got := sent(t, s.Listener.Addr().String(), fmt.Sprintf("%s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", c.head, len(body), body), false)
+			if !strings.Contains(got, c.subcode) {
+				t.Errorf("%s: got %q, want %s", name, got, c.subcode)
+			}
+		}
+	}
+}
+
+// A client that sends nothing more gets its answer at once, and is disconnected soon after.
+func TestARefusalDoesNotWaitForTheRestOfABody(t *testing.T) {
+	s := httptest.NewServer(newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil)))
+	t.Cleanup(s.Close)
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	start := time.Now()
+	_, _ = io.WriteString(conn, "POST /me HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\nContent-Length: 9\r\n\r\nx")
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || res.StatusCode != http.StatusMisdirectedRequest || time.Since(start) > dropTime/2 {
+		t.Fatalf("got %v, %v after %s", res, err, time.Since(start))
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	if _, err := io.Copy(io.Discard, conn); err != nil || time.Since(start) > 5*dropTime {
+		t.Errorf("the connection ended with %v after %s", err, time.Since(start))
 	}
 }

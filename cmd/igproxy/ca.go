@@ -43,7 +43,10 @@ func caCommand(env environment) *cli.Command {
 		Usage: "make and show the authority for clients that cannot change their base URL",
 		Description: "Such clients reach Meta through intercept.listen as their HTTPS_PROXY, and trust\n" +
 			"this authority. docs/intercept.md explains how.",
-		Subcommands: []*cli.Command{initialise, show},
+		Subcommands:        []*cli.Command{initialise, show},
+		HideHelpCommand:    true,
+		OnUsageError:       onUsageError,
+		CustomHelpTemplate: caHelp, // urfave/cli's own lists no subcommands after igproxy help ca
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
 				return usageError("unknown command ca %q; write igproxy ca init or igproxy ca show", name)
@@ -52,6 +55,19 @@ func caCommand(env environment) *cli.Command {
 		},
 	}
 }
+
+const caHelp = `NAME:
+   {{.HelpName}} - {{.Usage}}
+
+USAGE:
+   {{.HelpName}} command [--dir FOLDER]
+
+DESCRIPTION:
+   {{indent 3 .Description | trim}}
+
+COMMANDS:{{range .Subcommands}}{{if ne .Name "help"}}
+   {{.Name}}  {{.Usage}}{{end}}{{end}}
+`
 
 // trustLines say what to set for each kind of client. They are a format for the path of the
 // certificate, and for that of a file with the system's authorities and this one.
@@ -72,19 +88,18 @@ That bundle replaces the system's authorities, so it must contain them too:
 
 // showAuthority prints the authority in a folder.
 func showAuthority(env environment, dir string) error {
-	cert, key := filepath.Join(dir, authority.CertFile), filepath.Join(dir, authority.KeyFile)
-	a, err := config.ReadAuthority(cert, key)
-	if err != nil {
-		return usageError("%v", err)
-	}
-	path, err := filepath.Abs(cert)
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
+	cert, key, bundle := filepath.Join(dir, authority.CertFile), filepath.Join(dir, authority.KeyFile), filepath.Join(dir, "bundle.pem")
+	a, err := config.ReadAuthority(cert, key)
+	if err != nil {
+		return usageError("%v; run igproxy ca init, or name another folder with --dir", err)
+	}
 	fmt.Fprintf(env.stdout, "certificate  %s\nkey          %s\nSHA-256      %s\nends         %s\npermits      %s and their subdomains; no IP address; no other authority\n\n",
-		path, filepath.Join(filepath.Dir(path), authority.KeyFile), a.Fingerprint(), a.Ends().UTC().Format(time.DateOnly), strings.Join(authority.Domains, ", "))
-	fmt.Fprintf(env.stdout, "For igproxy:\n\n  intercept:\n    listen: 127.0.0.1:8081\n    ca_file: %s\n    ca_key_file: %s\n\n", path, filepath.Join(filepath.Dir(path), authority.KeyFile))
-	bundle := filepath.Join(filepath.Dir(path), "bundle.pem")
-	fmt.Fprintf(env.stdout, trustLines, path, bundle)
+		cert, key, a.Fingerprint(), a.Ends().UTC().Format(time.DateOnly), strings.Join(authority.Domains, ", "))
+	fmt.Fprintf(env.stdout, "For igproxy:\n\n  intercept:\n    listen: 127.0.0.1:8081\n    ca_file: %s\n    ca_key_file: %s\n\n", cert, key)
+	fmt.Fprintf(env.stdout, trustLines, cert, bundle)
 	return nil
 }

@@ -54,7 +54,7 @@ func checkCommand(env environment) *cli.Command {
 				lines = append(lines, "intercept "+interception(conf))
 			}
 			r.print("ok", "configuration", append(lines, "operations "+conf.Operations(), "apps "+conf.AppNames(),
-				"upstream "+conf.Upstream.URL, "egress "+egress, "cache "+conf.CacheTiers(), traces)...)
+				"upstream "+strings.Join(conf.Upstreams(), ", "), "egress "+egress, "cache "+conf.CacheTiers(), traces)...)
 			for _, problem := range tracing.Misfits(os.Getenv) {
 				r.print("warning", "environment: "+problem)
 			}
@@ -66,7 +66,7 @@ func checkCommand(env environment) *cli.Command {
 			}
 			proofs, err := sidecar.CheckUpstream(c.Context, conf, readBuild().Version)
 			if err != nil {
-				r.result("upstream "+conf.Upstream.URL, err)
+				r.result("upstream", err)
 			}
 			for _, p := range proofs {
 				r.result(p.Part, p.Err)

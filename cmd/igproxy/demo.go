@@ -17,21 +17,24 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// The secret is only for the stand-in, so it may be in the source.
+// The secrets are only for the stand-in, so they may be in the source.
 const (
-	demoSecret   = "demo-app-secret-not-a-real-one"
-	demoAppID    = "17841400000000002"
-	demoCallback = "https://app.example/callback"
-	demoLatency  = 200 * time.Millisecond
-	demoOpen     = 2 * time.Second
-	demoBurst    = 50
+	demoSecret         = "demo-app-secret-not-a-real-one"
+	demoAppID          = "17841400000000002"
+	demoCallback       = "https://app.example/callback"
+	demoFacebookSecret = "demo-facebook-secret-not-a-real-one"
+	demoFacebookID     = "17860000000000001"
+
+	demoLatency = 200 * time.Millisecond
+	demoOpen    = 2 * time.Second
+	demoBurst   = 50
 )
 
 func demoCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "demo",
 		Usage: "see it work, without an account and without Redis",
-		Description: "Starts a stand-in for Instagram and a sidecar in this process, plays some scenes,\n" +
+		Description: "Starts a stand-in for Meta and a sidecar in this process, plays some scenes,\n" +
 			"then keeps running and prints curl commands to try.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if one failed", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
@@ -44,10 +47,11 @@ func demoCommand(env environment) *cli.Command {
 
 // demo plays the scenes and, unless once is set, waits until interrupted is closed.
 func demo(interrupted <-chan struct{}, env environment, once bool) error {
-	instagram := mock.New(mock.Options{Secret: demoSecret, Latency: demoLatency})
+	facebook := mock.App{AppID: demoFacebookID, Secret: demoFacebookSecret}
+	instagram := mock.New(mock.Options{Secret: demoSecret, Facebook: facebook, Latency: demoLatency})
 	upstream, err := mock.Start(instagram, mock.ServerOptions{Addr: "127.0.0.1:0"})
 	if err != nil {
-		return fmt.Errorf("the stand-in for Instagram: %w", err)
+		return fmt.Errorf("the stand-in for Meta: %w", err)
 	}
 	defer upstream.Close()
 
@@ -56,6 +60,8 @@ func demo(interrupted <-chan struct{}, env environment, once bool) error {
 	conf.ClientSecret = proxy.NewSecret(demoSecret)
 	conf.Upstream.URL, conf.Upstream.LoginURL = upstream.URL, upstream.URL
 	conf.AppID, conf.RedirectURIs = demoAppID, []string{demoCallback}
+	conf.Facebook.URL, conf.Facebook.AppID = upstream.URL, facebook.AppID
+	conf.Facebook.ClientSecret = proxy.NewSecret(facebook.Secret)
 	conf.Breaker.Open = demoOpen
 	log := logging.Start(io.Discard, "error", "json")
 	defer log.Close()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +14,10 @@ import (
 
 	"github.com/igproxy/igproxy/proxy/mock"
 )
+
+// webhookPath is the path at which the sidecar checks the signatures of webhooks for the Instagram
+// app.
+const webhookPath = "/apps/default/_igproxy/webhook"
 
 // story plays the scenes of the demo: each one does what an app would do, shows it, and checks the
 // result.
@@ -27,7 +32,8 @@ type story struct {
 
 // play plays the scenes. It returns false if it was interrupted.
 func (d *story) play(interrupted <-chan struct{}) bool {
-	fmt.Fprintf(d.out, "igproxy demo\nstand-in Instagram %s (answers after %s), sidecar %s\n", d.upstream, demoLatency, d.sidecar)
+	fmt.Fprintf(d.out, "igproxy demo\nstand-in for Meta %s (answers after %s)\nsidecar %s for two apps: default (Instagram) and facebook\n",
+		d.upstream, demoLatency, d.sidecar)
 	const first, again = "igproxy; fwd=miss; stored", "igproxy; hit"
 	for i, scene := range []struct {
 		name string
@@ -45,6 +51,11 @@ func (d *story) play(interrupted <-chan struct{}) bool {
 			d.expectOneCall("expired-clara", http.StatusBadRequest, again)
 		}},
 		{"A whole login: from the code in the redirect to a profile, with no secret in the app", d.login},
+		{"Facebook Login, in the same sidecar: igproxy adds that app's ID and secret", func() {
+			d.expect(extend("EAAG-emil"), nil, http.StatusOK, first)
+			d.checkOneCall("EAAG-emil")
+		}},
+		{"Webhooks: igproxy says whether Meta signed them, again with no secret in the app", d.webhooks},
 		{"Instagram fails: the breaker opens, known tokens are still served", d.outage},
 		{"Instagram is back: one probe closes the breaker", d.recovery},
 	} {
@@ -80,7 +91,7 @@ func (d *story) burst() {
 	}
 	d.check(same == demoBurst, "%d of %d callers got the same long-lived token, the last after %s",
 		same, demoBurst, took.Round(time.Millisecond))
-	d.check(d.instagram.CallsFor(token) == 1, "calls to Instagram for this token: %d", d.instagram.CallsFor(token))
+	d.checkOneCall(token)
 }
 
 // login does what an app does after the redirect. The app has its ID and the code, and no secret.
@@ -93,6 +104,26 @@ func (d *story) login() {
 	d.check(d.instagram.CallsFor(code) == 1, "the code was sent to Instagram once")
 	long := d.expect(exchange(first.accessToken()), nil, http.StatusOK, "igproxy; fwd=miss; stored")
 	d.expect("/me?fields=user_id,username&access_token="+url.QueryEscape(long.accessToken()), nil, http.StatusOK, "")
+}
+
+// webhooks does what an app does with each webhook that reaches its public URL. The stand-in signs
+// one; the other was never signed with the secret of the app.
+func (d *story) webhooks() {
+	body := mock.Webhook()
+	for _, c := range []struct {
+		secret string
+		status int
+		means  string
+	}{
+		{demoSecret, http.StatusNoContent, "Meta signed it: the app processes it"},
+		{"a-guess", http.StatusForbidden, "it is forged: the app refuses it"},
+	} {
+		header := mock.SignWebhook(c.secret, body)
+		d.say("> POST %s  X-Hub-Signature-256: %s  %.45s...", webhookPath, shorten(header.Get("X-Hub-Signature-256")), body)
+		r := d.deliver(header, body)
+		d.show(r)
+		d.check(r.status == c.status, "%s", c.means)
+	}
 }
 
 func (d *story) outage() {
@@ -120,6 +151,11 @@ func exchange(token string) string {
 	return "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(token)
 }
 
+// extend returns the path and query of Facebook's exchange of a token.
+func extend(token string) string {
+	return "/v23.0/oauth/access_token?grant_type=fb_exchange_token&client_id=" + demoFacebookID + "&fb_exchange_token=" + url.QueryEscape(token)
+}
+
 // reply is the sidecar's reply; its status is 0 if there was none.
 type reply struct {
 	status      int
@@ -139,11 +175,27 @@ func (r reply) accessToken() string {
 
 // call sends a request to the sidecar as an app does. A form is posted.
 func (d *story) call(path string, form url.Values) reply {
-	start := time.Now()
-	send := func() (*http.Response, error) { return http.Get(d.sidecar + path) }
 	if form != nil {
-		send = func() (*http.Response, error) { return http.PostForm(d.sidecar+path, form) }
+		return receive(func() (*http.Response, error) { return http.PostForm(d.sidecar+path, form) })
 	}
+	return receive(func() (*http.Response, error) { return http.Get(d.sidecar + path) })
+}
+
+// deliver passes a webhook on to the sidecar, with the header and the body that the app received.
+func (d *story) deliver(header http.Header, body []byte) reply {
+	return receive(func() (*http.Response, error) {
+		r, err := http.NewRequest(http.MethodPost, d.sidecar+webhookPath, bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		r.Header = header
+		return http.DefaultClient.Do(r)
+	})
+}
+
+// receive sends a request and reads the reply.
+func receive(send func() (*http.Response, error)) reply {
+	start := time.Now()
 	res, err := send()
 	if err != nil {
 		return reply{body: err.Error()}
@@ -168,11 +220,15 @@ func (d *story) expect(path string, form url.Values, status int, cacheStatus str
 	return r
 }
 
-// expectOneCall calls expect with an exchange of the token, and checks that Instagram has been
-// called exactly once for that token.
+// expectOneCall calls expect with an exchange of the token, and checks that Meta has been called
+// exactly once for that token.
 func (d *story) expectOneCall(token string, status int, cacheStatus string) {
 	d.expect(exchange(token), nil, status, cacheStatus)
-	d.check(d.instagram.CallsFor(token) == 1, "calls to Instagram for this token: %d", d.instagram.CallsFor(token))
+	d.checkOneCall(token)
+}
+
+func (d *story) checkOneCall(token string) {
+	d.check(d.instagram.CallsFor(token) == 1, "calls to Meta for this token: %d", d.instagram.CallsFor(token))
 }
 
 // check prints a statement, and marks it as a failure of the demo unless ok is true.
@@ -193,7 +249,9 @@ func (d *story) show(r reply) {
 		headers += "  Retry-After: " + r.retryAfter
 	}
 	d.say("< %d in %s%s", r.status, r.took.Round(10*time.Microsecond), headers)
-	d.say("< %s", shorten(r.body))
+	if r.body != "" {
+		d.say("< %s", shorten(r.body))
+	}
 }
 
 func (d *story) say(format string, args ...any) { fmt.Fprintf(d.out, "   "+format+"\n", args...) }
@@ -211,8 +269,10 @@ func (d *story) showHints() {
 	fmt.Fprintf(d.out, "\nStill running; Ctrl-C ends it. The status page of this sidecar, with what just happened:\n   %s/\n\nTry:\n", d.admin)
 	d.say("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=IGAA-yours'", d.sidecar)
 	d.say("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=expired-1'", d.sidecar)
+	d.say("curl -i '%s%s'", d.sidecar, extend("EAAG-yours"))
+	d.say("curl -X POST '%s/__webhook?to=%s%s'      # a signed webhook; 204: it is genuine", d.upstream, d.sidecar, webhookPath)
 	d.say("curl -X POST '%s/__fault?mode=down'      # Instagram fails; mode= ends it", d.upstream)
-	d.say("curl '%s/__stats'                        # the calls to Instagram", d.upstream)
+	d.say("curl '%s/__stats'                        # the calls to Meta", d.upstream)
 	d.say("curl '%s/readyz'", d.admin)
 	d.say("curl -s '%s/metrics' | grep ^igproxy", d.admin)
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -91,7 +92,9 @@ func newApp(env environment) *cli.App {
 		return cli.ShowAppHelp(c)
 	}
 	for _, c := range app.Commands {
-		refuseArguments(c)
+		if len(c.Subcommands) == 0 {
+			refuseArguments(c)
+		}
 	}
 	return app
 }
@@ -108,7 +111,8 @@ func refuseArguments(c *cli.Command) {
 	c.HideHelpCommand = true
 	c.Action = func(ctx *cli.Context) error {
 		if ctx.Args().Present() {
-			return usageError("%s takes no argument, got %q; see igproxy %s --help", c.Name, ctx.Args().First(), c.Name)
+			name := ctx.Command.HelpName
+			return usageError("%s takes no argument, got %q; see %s --help", strings.TrimPrefix(name, "igproxy "), ctx.Args().First(), name)
 		}
 		return action(ctx)
 	}

@@ -4,14 +4,17 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -177,5 +180,58 @@ func TestAnAuthorityWithoutItsLimitsIsRefused(t *testing.T) {
 	der, _ := x509.CreateCertificate(rand.Reader, right(), right(), &key.PublicKey, key)
 	if _, err := authority.New(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}); err == nil {
 		t.Error("a key on P-384 is accepted")
+	}
+}
+
+func TestACertificateIsKeptForEachHostAndTheirNumberIsBounded(t *testing.T) {
+	a, pair, _ := created(t)
+	first, err := a.Leaf("graph.facebook.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 100 {
+				if again, err := a.Leaf("graph.facebook.com"); err != nil || again != first {
+					t.Errorf("got another certificate, %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	other, err := a.Leaf("api.instagram.com")
+	if err != nil || other == first || other.Leaf.SerialNumber.Cmp(first.Leaf.SerialNumber) == 0 || len(other.Leaf.DNSNames) != 1 {
+		t.Errorf("got %v, %v", other.Leaf.DNSNames, err)
+	}
+	for i := range 100 { // callers ask for a few hosts only
+		if _, err := a.Leaf(fmt.Sprintf("h%d.facebook.com", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again, _ := a.Leaf("graph.facebook.com"); again == first {
+		t.Error("any number of certificates is kept")
+	}
+	want := strings.ToUpper(fmt.Sprintf("% x", sha256.Sum256(pair.Certificate[0])))
+	if got := strings.ReplaceAll(a.Fingerprint(), ":", " "); got != want {
+		t.Errorf("fingerprint %s, want %s", got, want)
+	}
+}
+
+// The certificate of a stolen key says what it is worth, also to a person who reads it.
+func TestTheAuthoritySaysWhatItIsFor(t *testing.T) {
+	_, pair, _ := created(t)
+	c, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name := c.Subject.String(); !strings.Contains(name, "igproxy") || !strings.Contains(name, "Meta's hosts only") {
+		t.Errorf("its name is %s", name)
+	}
+	if years := c.NotAfter.Sub(c.NotBefore).Hours() / 24 / 365; years < 9.9 || years > 10.1 {
+		t.Errorf("it is valid for %.1f years", years)
+	}
+	if len(c.ExtKeyUsage) > 0 || c.KeyUsage != x509.KeyUsageCertSign || c.MaxPathLen != 0 || !c.MaxPathLenZero {
+		t.Errorf("it may be used for %v, %v, with a path length of %d", c.KeyUsage, c.ExtKeyUsage, c.MaxPathLen)
 	}
 }

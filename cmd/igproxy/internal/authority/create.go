@@ -55,7 +55,7 @@ func Create(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	keyPath := filepath.Join(dir, KeyFile)

@@ -81,8 +81,9 @@ func newPair(t *testing.T, name string) pemPair {
 type input struct {
 	name, yaml string
 	env        []string
-	noSecret   bool     // otherwise IGPROXY_CLIENT_SECRET is set
-	want       []string // one line per problem; warnings begin with "warning: "
+	noSecret   bool               // otherwise IGPROXY_CLIENT_SECRET is set
+	want       []string           // one line per problem; warnings begin with "warning: "
+	before     func(t *testing.T) // if set, it changes the files of configFiles
 }
 
 // load writes the file as igproxy.yaml, loads it, and checks that no problem contains the canary.
@@ -113,6 +114,9 @@ func expect(t *testing.T, inputs []input) {
 	for _, in := range inputs {
 		t.Run(in.name, func(t *testing.T) {
 			configFiles(t)
+			if in.before != nil {
+				in.before(t)
+			}
 			if _, got := in.load(t); !slices.Equal(got, in.want) {
 				t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(in.want, "\n  "))
 			}

@@ -43,7 +43,7 @@ func ReadSecret(path string) (proxy.Secret, error) {
 }
 
 // readClientSecrets reads a client secret and, if the file has a second line, the previous one:
-// during a rotation Instagram may accept either. Its error is a *fileError.
+// during a rotation Meta may accept either. Its error is a *fileError.
 func readClientSecrets(path string) (secrets [2]proxy.Secret, err error) {
 	return parseFile(path, maxSecretFile, func(text string) (secrets [2]proxy.Secret, f *fault) {
 		lines, f := linesOfRotation(text, checkSecret)
@@ -55,7 +55,7 @@ func readClientSecrets(path string) (secrets [2]proxy.Secret, err error) {
 }
 
 // linesOfRotation splits a text into the current secret and, if there is a second line, the
-// previous one.
+// previous one. If there are two, a fault says which line it is in.
 func linesOfRotation(text string, check func(string) *fault) ([]string, *fault) {
 	lines := strings.Split(trimNewline(text), "\n")
 	if len(lines) > 2 {
@@ -66,6 +66,9 @@ func linesOfRotation(text string, check func(string) *fault) ([]string, *fault) 
 		if f := check(lines[i]); f != nil {
 			if f.fix == "remove it" {
 				f.fix += "; the file may have the previous secret on a second line"
+			}
+			if len(lines) > 1 {
+				f.what += fmt.Sprintf(" (line %d)", i+1)
 			}
 			return nil, f
 		}

@@ -95,7 +95,7 @@ func TestUnreadableSecretIsReportedWithoutItsContent(t *testing.T) {
 		{name: "a secret file with a byte order mark", yaml: "client_secret_file: ./marked\n", noSecret: true,
 			want: []string{"igproxy.yaml:1: client_secret_file: ./marked contains a character that is not ASCII, perhaps a byte order mark; copy the whole secret from Meta's dashboard"}},
 		{name: "a previous secret that is not ASCII", yaml: "client_secret_file: ./rotated\n", noSecret: true,
-			want: []string{"igproxy.yaml:1: client_secret_file: ./rotated contains a character that is not ASCII, perhaps a byte order mark; copy the whole secret from Meta's dashboard"}},
+			want: []string{"igproxy.yaml:1: client_secret_file: ./rotated contains a character that is not ASCII, perhaps a byte order mark (line 2); copy the whole secret from Meta's dashboard"}},
 		{name: "a secret that is not ASCII", env: []string{"IGPROXY_CLIENT_SECRET=ä" + canary}, noSecret: true,
 			want: []string{"environment: IGPROXY_CLIENT_SECRET: contains a character that is not ASCII, perhaps a byte order mark; copy the whole secret from Meta's dashboard"}},
 		{name: "a secret file with a short secret", yaml: "client_secret_file: ./short\n", noSecret: true,

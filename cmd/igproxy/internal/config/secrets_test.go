@@ -85,11 +85,13 @@ func TestAClientSecretFileMayHaveThePreviousSecretOnItsSecondLine(t *testing.T) 
 		}
 	}
 	for text, want := range map[string]string{
-		canary + "\n\n":                      "contains no secret",
-		"\n" + canary:                        "contains no secret",
+		canary + "\n\n":                      "contains no secret (line 2)",
+		"\n" + canary:                        "contains no secret (line 1)",
 		canary + "\n" + previous + "\nthird": "has more than two lines",
-		canary + "\nshort":                   "contains fewer than 8 characters",
-		canary + "\nwith a space":            "contains a space",
+		canary + "\nshort":                   "contains fewer than 8 characters (line 2)",
+		"short\n" + canary:                   "contains fewer than 8 characters (line 1)",
+		canary + "\nSECRET=" + previous:      "as a line of an env file does (line 2)",
+		canary + "\nwith a space":            "or a control character (line 2)",
 		canary + "\r" + previous:             "contains a space, a line break",
 	} {
 		write(t, "secret", text)

@@ -58,8 +58,8 @@ func settings() []setting {
 
 		{key: "auth.bearer_file", kind: kindText, example: "/run/secrets/igproxy-token",
 			doc: "A file with a token of at least 16 characters that every app must send: as X-Igproxy-Token, as the " +
-				"password of its base URL (http://igproxy:TOKEN@host), or as Authorization: Bearer in calls with access_token in the query " +
-				"and in code exchanges. While the token is being rotated, the file has the previous one on a " +
+				"password of its base URL (http://igproxy:TOKEN@host), or as Authorization: Bearer in calls with access_token in the query, " +
+				"at /oauth/access_token and below /_igproxy/. While the token is being rotated, the file has the previous one on a " +
 				"second line, and both are accepted. Reloaded when it changes."},
 		{key: "auth.client_ca", kind: kindText, example: "/etc/igproxy/clients-ca.pem",
 			doc: "The authorities, in PEM, that sign the client certificates of apps. Needs tls.cert_file. With auth.bearer_file, " +

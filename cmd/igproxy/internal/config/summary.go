@@ -104,6 +104,21 @@ func (c Config) AppNames() string {
 	return strings.Join(names, ", ")
 }
 
+// Upstreams returns the URLs at which igproxy calls Meta for the apps, each once. It leaves out
+// upstream.login_url.
+func (c Config) Upstreams() (urls []string) {
+	for _, s := range []struct {
+		name string
+		service
+	}{{"instagram", service{c.credentials, c.Upstream.URL}}, {"threads", c.Threads}, {"facebook", c.Facebook}} {
+		called := !s.ClientSecret.IsZero() || slices.ContainsFunc(c.Apps, func(a App) bool { return cmp.Or(a.Service, "instagram") == s.name })
+		if called && !slices.Contains(urls, s.URL) {
+			urls = append(urls, s.URL)
+		}
+	}
+	return urls
+}
+
 // Effective returns the key, the value in use and the origin of every setting. The value is "set"
 // for a secret, and for a URL that may contain one. The origin is "default", FILE:LINE, the name of
 // a variable, or, for a secret in a file of its own, the key that names the file.

@@ -74,3 +74,25 @@ func TestASettingThatWaitsForARestartKeepsItsOrigin(t *testing.T) {
 		t.Errorf("the configuration that was read has changed: %s", got)
 	}
 }
+
+// The URL of a service without an app is never called, so showing it would mislead.
+func TestUpstreamsAreThoseOfTheServicesWithAnApp(t *testing.T) {
+	const instagram, threads, facebook = "https://graph.instagram.com", "https://graph.threads.net", "https://graph.facebook.com"
+	secret := proxy.NewSecret(canary)
+	for name, c := range map[string]struct {
+		set  func(*Config)
+		want []string
+	}{
+		"Instagram":                 {func(c *Config) { c.ClientSecret = secret }, []string{instagram}},
+		"Facebook":                  {func(c *Config) { c.Facebook.ClientSecret = secret }, []string{facebook}},
+		"Instagram and Threads":     {func(c *Config) { c.ClientSecret, c.Threads.ClientSecret = secret, secret }, []string{instagram, threads}},
+		"a list without a service":  {func(c *Config) { c.Apps = []App{{Name: "shop"}, {Name: "blog", Service: "instagram"}} }, []string{instagram}},
+		"a list of all, and at one": {func(c *Config) { c.Apps = []App{{Service: "threads"}, {Service: "facebook"}}; c.Facebook.URL = threads }, []string{threads}},
+	} {
+		conf := Default()
+		c.set(&conf)
+		if got := conf.Upstreams(); !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
+}

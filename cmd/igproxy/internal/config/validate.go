@@ -103,7 +103,8 @@ const TrustChoices = "set auth.bearer_file, or auth.client_ca with tls.cert_file
 func (l *loader) validateTrust(hasUIDs bool) {
 	l.bothOrNone("tls.cert_file", "tls.key_file")
 	hasTLS := l.isSet("tls.cert_file") || l.isSet("tls.key_file")
-	hasSocket, hasPort := slices.ContainsFunc(l.config.Listen, isUnix), slices.ContainsFunc(l.config.Listen, isTCP)
+	hasSocket := slices.ContainsFunc(l.config.Listen, isUnix) || isUnix(l.config.Intercept.Listen)
+	hasPort := slices.ContainsFunc(l.config.Listen, isTCP) || l.config.Intercept.TLS && isTCP(l.config.Intercept.Listen)
 	if !hasTLS && hasPort {
 		l.refuse(fault{"set without tls.cert_file and tls.key_file: client certificates need TLS", "set all three"}, "auth.client_ca")
 	}
@@ -125,7 +126,7 @@ func (l *loader) validateTrust(hasUIDs bool) {
 			"tls.cert_file", "tls.key_file", "auth.client_ca")
 	case !hasSocket:
 		l.refuse(fault{"allowed only with a Unix socket, as in listen: unix:/path", "remove it"}, "auth.uids")
-	case l.isSet("auth.uids") && !l.isSet("auth.bearer_file") && !l.isSet("auth.client_ca"):
+	case l.isSet("auth.uids") && slices.ContainsFunc(l.config.Listen, isTCP) && !l.isSet("auth.bearer_file") && !l.isSet("auth.client_ca"):
 		l.warn(l.place("auth.uids"), "auth.uids", fault{"restricts only the Unix socket in listen: every user of this machine can use the port beside it",
 			"listen on the Unix socket only, or set auth.bearer_file"})
 	}

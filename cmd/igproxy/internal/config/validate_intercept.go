@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -32,22 +33,28 @@ func (l *loader) validateIntercept() {
 	l.validateInterceptTrust()
 }
 
-// validateInterceptTrust checks who may use a listener that other machines can reach.
+// validateInterceptTrust checks who may use intercept.listen.
 func (l *loader) validateInterceptTrust() {
 	c, auth := &l.config.Intercept, &l.config.Auth
-	if !beyondLoopback(c.Listen) {
+	if isUnix(c.Listen) {
 		return
 	}
-	byCertificate := c.TLS && auth.ClientCA != ""
+	proven := auth.BearerFile != "" || c.TLS && auth.ClientCA != ""
+	at, beyond := l.place("intercept.listen"), beyondLoopback(c.Listen)
 	switch {
-	case auth.None:
-		l.warn(l.place("intercept.listen"), "intercept.listen", fault{"reachable by other machines: every program that reaches it can exchange tokens with your secret",
+	case beyond && auth.None:
+		l.warn(at, "intercept.listen", fault{"reachable by other machines: every program that reaches it can exchange tokens with your secret",
 			"listen on 127.0.0.1 or unix:/path, or block other machines at the network level"})
-	case auth.BearerFile == "" && !byCertificate:
-		l.contradiction(fault{"reachable by other machines without authentication", InterceptChoices}, "intercept.listen")
-	case auth.BearerFile != "" && !c.TLS:
-		l.warn(l.place("intercept.listen"), "intercept.listen", fault{"reachable by other machines without TLS: the token in auth.bearer_file can be read on the network",
+	case beyond && !proven && !l.bad["auth.none"]: // an invalid auth.none is reported already
+		l.report(at, "intercept.listen", fault{"reachable by other machines without authentication", InterceptChoices})
+	case beyond && !c.TLS:
+		l.warn(at, "intercept.listen", fault{"reachable by other machines without TLS: the token in auth.bearer_file can be read on the network",
 			"set intercept.tls: true, or use a network that encrypts traffic"})
+	case !proven && auth.ClientCA != "":
+		l.report(at, "intercept.listen", fault{"open to every program on this machine: it asks for no certificate, although auth.client_ca is set",
+			"set intercept.tls: true or auth.bearer_file, or listen on unix:/path"})
+	case !proven && l.isSet("auth.uids"):
+		l.warn(at, "intercept.listen", fault{"open to every user of this machine: auth.uids restricts only Unix sockets", "listen on unix:/path, or set auth.bearer_file"})
 	}
 }
 
@@ -65,9 +72,15 @@ func (l *loader) openAuthority() {
 	if c.Listen == "" || c.CAFile == "" || c.CAKeyFile == "" {
 		return
 	}
-	a, ok := openSecret(l, "intercept.ca_key_file", c.CAKeyFile, func(path string) (*authority.Authority, error) { return ReadAuthority(c.CAFile, path) })
+	a, err := ReadAuthority(c.CAFile, c.CAKeyFile)
+	var wrong *fileError
+	if errors.As(err, &wrong) && wrong.path == c.CAFile {
+		l.report(l.place("intercept.ca_file"), "intercept.ca_file", fault{wrong.Error(), wrong.fix})
+		return
+	}
+	_, ok := openSecret(l, "intercept.ca_key_file", c.CAKeyFile, func(string) (*authority.Authority, error) { return a, err })
 	if ok && time.Until(a.Ends()) < endsSoon {
-		l.warn(l.place("intercept.ca_file"), "intercept.ca_file", fault{shownPath(c.CAFile) + " ends on " + a.Ends().Format(time.DateOnly),
+		l.warn(l.place("intercept.ca_file"), "intercept.ca_file", fault{shownPath(c.CAFile) + " ends on " + a.Ends().UTC().Format(time.DateOnly),
 			"make another authority with igproxy ca init, and let clients trust both before you change to it"})
 	}
 }

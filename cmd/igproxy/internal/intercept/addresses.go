@@ -12,8 +12,8 @@ var errNotPublic = errors.New("not a public address")
 
 // notPublic are networks that Go does not know as private, but that lead to this machine, to its
 // provider, or nowhere: https://www.iana.org/assignments/iana-ipv4-special-registry and
-// https://www.iana.org/assignments/iana-ipv6-special-registry. Those for translation are here
-// because they can contain a private IPv4 address.
+// https://www.iana.org/assignments/iana-ipv6-special-registry. Teredo and 6to4 are here because
+// their addresses can contain a private IPv4 address.
 var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"),    // shared by carriers; some clouds have their metadata here
@@ -25,27 +25,26 @@ var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("198.51.100.0/24"),
 	netip.MustParsePrefix("203.0.113.0/24"),
 	netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("::/96"),
-	netip.MustParsePrefix("64:ff9b::/96"),
-	netip.MustParsePrefix("64:ff9b:1::/48"),
-	netip.MustParsePrefix("100::/64"),
-	netip.MustParsePrefix("2001::/23"),
+	netip.MustParsePrefix("2001::/23"), // with Teredo
 	netip.MustParsePrefix("2001:db8::/32"),
-	netip.MustParsePrefix("2002::/16"),
+	netip.MustParsePrefix("2002::/16"), // 6to4
 	netip.MustParsePrefix("3fff::/20"),
-	netip.MustParsePrefix("5f00::/16"),
-	netip.MustParsePrefix("fec0::/10"),
 }
+
+// publicIPv6 has all addresses of IPv6 that are assigned for public use (RFC 4291, section 2.4).
+// What lies outside leads to this network, or to an IPv4 address, which may be a private one.
+var publicIPv6 = netip.MustParsePrefix("2000::/3")
 
 // isPublic reports whether a tunnel may lead to an address.
 func isPublic(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !slices.ContainsFunc(notPublic, func(p netip.Prefix) bool { return p.Contains(a) })
+	return a.IsGlobalUnicast() && !a.IsPrivate() && (a.Is4() || publicIPv6.Contains(a)) &&
+		!slices.ContainsFunc(notPublic, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // onlyPublic returns an error for an address that no tunnel may lead to. As the Control of a
-// net.Dialer it sees the very address that is dialled, so a name
-// that resolves to another address a moment later gains nothing.
+// net.Dialer it sees the very address that is dialled, so a name that resolves to another address a
+// moment later gains nothing.
 func (t *tunnels) onlyPublic(_, address string, _ syscall.RawConn) error {
 	if to, err := netip.ParseAddrPort(address); err != nil || !t.allowed(to.Addr()) {
 		return errNotPublic

@@ -7,13 +7,17 @@ import (
 	"bufio"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -31,7 +35,7 @@ type Options struct {
 	// are refused.
 	Tunnels TunnelOptions
 	// Release is called with a connection that is no longer one of the listener of CONNECT
-	// requests.
+	// requests, because it is a tunnel, or because Listener is about to accept it.
 	Release func(net.Conn)
 	// Count counts a CONNECT by its host, one of Hosts or "other", and its result.
 	Count func(host, result string)
@@ -47,10 +51,12 @@ const (
 	Unauthorized = "unauthorized" // the token is missing or wrong
 	Busy         = "busy"         // there are too many tunnels
 	Failed       = "failed"       // the host could not be reached
+	// HandshakeFailed is counted in addition to Intercepted, by the server of Listener.
+	HandshakeFailed = "handshake_failed"
 )
 
 // Results are all results of a CONNECT.
-var Results = []string{Intercepted, Tunnelled, Refused, Unauthorized, Busy, Failed}
+var Results = []string{Intercepted, Tunnelled, Refused, Unauthorized, Busy, Failed, HandshakeFailed}
 
 // Handler answers CONNECT requests, and refuses all others. Serve it with HTTP/1 only.
 type Handler struct {
@@ -61,7 +67,7 @@ type Handler struct {
 
 // New returns a Handler.
 func New(o Options) *Handler {
-	return &Handler{options: o, queue: newQueue(o.Addr), tunnels: newTunnels(o.Tunnels)}
+	return &Handler{options: o, queue: newQueue(o.Addr, o.Release), tunnels: newTunnels(o.Tunnels)}
 }
 
 // Listener returns the listener whose connections are the intercepted ones: each begins with the
@@ -74,15 +80,21 @@ const challenge = `Basic realm="igproxy", charset="UTF-8"`
 // ServeHTTP implements http.Handler. Its errors are plain text, because most clients show their
 // user only the status.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if announcesBody(r) {
+		w.Header().Set("Connection", "close") // net/http would wait for the body before it answers
+	}
 	if r.Method != http.MethodConnect {
-		h.refuse(w, "", "other", http.StatusMethodNotAllowed, Refused, "This listener of igproxy accepts only CONNECT. "+
-			"Use its address as HTTPS_PROXY, and not as HTTP_PROXY or as a base URL.")
+		text := "This listener of igproxy accepts only CONNECT. Use its address as HTTPS_PROXY, and not as HTTP_PROXY or as a base URL."
+		if strings.HasPrefix(r.RequestURI, "https://") {
+			text = "This client sends its calls to https URLs without CONNECT, and thus readable by its proxy. axios does so before version 1.16.1: update it."
+		}
+		w.Header().Set("Allow", http.MethodConnect)
+		h.refuse(w, nameForLog(r.URL.Hostname()), "other", http.StatusMethodNotAllowed, Refused, text)
 		return
 	}
-	host, port, err := net.SplitHostPort(r.Host)
-	name := strings.TrimSuffix(strings.ToLower(host), ".")
+	name, port, ok := target(r)
 	label := "other"
-	if err == nil && port == "443" && slices.Contains(h.options.Hosts(), name) {
+	if ok && port == "443" && slices.Contains(h.options.Hosts(), name) {
 		label = name
 	}
 	if !h.authorized(r) {
@@ -92,18 +104,47 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
-	case err != nil || name == "":
+	case !ok:
 		h.refuse(w, name, label, http.StatusBadRequest, Refused, "The target of this CONNECT is not host:port.")
+	case announcesBody(r): // it would be taken for what the client sends to the host
+		h.refuse(w, name, label, http.StatusBadRequest, Refused, "A CONNECT must not have a body.")
 	case label != "other":
 		h.intercept(w, label)
 	case h.options.Tunnels.MaxTunnels == 0:
-		h.refuse(w, name, label, http.StatusForbidden, Refused, "igproxy intercepts only calls to "+strings.Join(h.options.Hosts(), ", ")+
+		h.refuse(w, name, label, http.StatusForbidden, Refused, "igproxy intercepts only calls to port 443 of "+strings.Join(h.options.Hosts(), ", ")+
 			". List other hosts in NO_PROXY, or set intercept.others: tunnel in igproxy's configuration.")
 	case port != "443":
 		h.refuse(w, name, label, http.StatusForbidden, Refused, "igproxy opens tunnels to port 443 only. List this host in NO_PROXY.")
 	default:
 		h.tunnel(w, r, name)
 	}
+}
+
+func announcesBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.TransferEncoding) > 0 }
+
+// hostName matches names in DNS, in lower case.
+var hostName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9_])?$`)
+
+// target returns the host, in its normal form, and the port of a CONNECT. It reports false, and
+// returns no host, if the target is not the name or the address of a host, and a port. It reads the
+// request's own target: for some malformed ones, net/http sets r.Host to a part of it, or to the
+// header Host.
+func target(r *http.Request) (host, port string, ok bool) {
+	host, port, err := net.SplitHostPort(r.RequestURI)
+	host = nameForLog(host)
+	return host, port, err == nil && host != invalid
+}
+
+// invalid is logged instead of a target that is not a host: it could be a secret.
+const invalid = "invalid"
+
+// nameForLog returns the normal form of a host's name or address, or invalid.
+func nameForLog(host string) string {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Zone() == "" || hostName.MatchString(host) {
+		return host
+	}
+	return invalid
 }
 
 // authorized reports whether a request has the token that is required, if one is. It compares the
@@ -130,14 +171,16 @@ func (h *Handler) authorized(r *http.Request) bool {
 	return equal == 1
 }
 
-// hostName matches what is logged of a target. A text that is not a host name could be a secret.
-var hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
+// mayBeSecret matches names that are logged as hidden, because a client secret has 32 characters
+// and tokens have more.
+var mayBeSecret = regexp.MustCompile(`[a-z0-9_-]{32}`)
 
-// refuse answers a request with an error. label is the host in the metric.
+// refuse answers a request with an error. target is the host for the log, label the one in the
+// metric.
 func (h *Handler) refuse(w http.ResponseWriter, target, label string, status int, result, text string) {
 	h.options.Count(label, result)
-	if !hostName.MatchString(target) {
-		target = "invalid"
+	if mayBeSecret.MatchString(target) {
+		target = "hidden"
 	}
 	if result != Unauthorized { // the first CONNECT of many clients has no password; the metric counts them
 		h.options.Logger.Warn("connect refused", "target", target, "status", status, "result", result)
@@ -152,11 +195,9 @@ func (h *Handler) intercept(w http.ResponseWriter, host string) {
 		return
 	}
 	h.options.Count(host, Intercepted)
-	h.options.Release(c.Conn)
-	if h.queue.put(c) {
-		return
+	if !h.queue.put(c) {
+		_ = c.Close()
 	}
-	_ = c.Close()
 }
 
 // establishTimeout bounds the write of the answer to a CONNECT.
@@ -194,6 +235,18 @@ func (c *hijacked) Read(p []byte) (int, error) {
 
 // NetConn returns the connection that was taken over.
 func (c *hijacked) NetConn() net.Conn { return c.Conn }
+
+// SyscallConn returns the socket. A drain looks there for a request that has arrived.
+func (c *hijacked) SyscallConn() (syscall.RawConn, error) {
+	under := c.Conn
+	if secure, ok := under.(*tls.Conn); ok {
+		under = secure.NetConn()
+	}
+	if socket, ok := under.(syscall.Conn); ok {
+		return socket.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
 
 // CloseWrite closes the sending half.
 func (c *hijacked) CloseWrite() error {

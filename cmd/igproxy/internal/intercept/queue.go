@@ -8,14 +8,15 @@ import (
 
 // queue is a net.Listener of connections that were accepted elsewhere.
 type queue struct {
-	addr   net.Addr
-	conns  chan net.Conn
-	closed chan struct{}
-	close  func()
+	addr    net.Addr
+	release func(net.Conn) // called before Accept returns a connection
+	conns   chan net.Conn
+	closed  chan struct{}
+	close   func()
 }
 
-func newQueue(addr net.Addr) *queue {
-	q := &queue{addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
+func newQueue(addr net.Addr, release func(net.Conn)) *queue {
+	q := &queue{addr: addr, release: release, conns: make(chan net.Conn), closed: make(chan struct{})}
 	q.close = sync.OnceFunc(func() { close(q.closed) })
 	return q
 }
@@ -38,10 +39,12 @@ func (q *queue) put(c net.Conn) bool {
 	return false
 }
 
-// Accept implements net.Listener.
+// Accept implements net.Listener. Until then, a connection counts as one of the listener that
+// accepted it first, so that waiting ones stay within its limit.
 func (q *queue) Accept() (net.Conn, error) {
 	select {
 	case c := <-q.conns:
+		q.release(c)
 		return c, nil
 	case <-q.closed:
 		return nil, net.ErrClosed

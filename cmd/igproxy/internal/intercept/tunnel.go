@@ -25,10 +25,11 @@ type tunnels struct {
 	slots    chan struct{}
 	idle     time.Duration
 	dialer   *net.Dialer
-	allowed  func(netip.Addr) bool // isPublic, except in tests
+	dial     func(ctx context.Context, network, address string) (net.Conn, error) // dialer's, except in tests
+	allowed  func(netip.Addr) bool                                                // isPublic, except in tests
 	draining atomic.Bool
 
-	mu      sync.Mutex // protects ends and closed
+	mu      sync.Mutex // protects ends and closed, and writes of draining
 	ends    map[net.Conn]bool
 	closed  bool
 	running sync.WaitGroup
@@ -44,6 +45,7 @@ const (
 func newTunnels(o TunnelOptions) *tunnels {
 	t := &tunnels{slots: make(chan struct{}, o.MaxTunnels), idle: o.IdleTimeout, allowed: isPublic, ends: map[net.Conn]bool{}}
 	t.dialer = &net.Dialer{Timeout: dialTimeout, Control: t.onlyPublic}
+	t.dial = t.dialer.DialContext
 	return t
 }
 
@@ -62,7 +64,7 @@ func (h *Handler) tunnel(w http.ResponseWriter, r *http.Request, host string) {
 		return
 	}
 	defer func() { <-t.slots }()
-	out, err := t.dialer.DialContext(r.Context(), "tcp", net.JoinHostPort(host, "443"))
+	out, err := t.dial(r.Context(), "tcp", net.JoinHostPort(host, "443"))
 	switch {
 	case errors.Is(err, errNotPublic):
 		h.refuse(w, host, "other", http.StatusForbidden, Refused, "igproxy opens no tunnels to addresses of this machine or of private networks. List this host in NO_PROXY.")
@@ -71,56 +73,61 @@ func (h *Handler) tunnel(w http.ResponseWriter, r *http.Request, host string) {
 		h.refuse(w, host, "other", http.StatusBadGateway, Failed, "The host could not be reached.")
 		return
 	}
+	if !t.begin() {
+		_ = out.Close()
+		w.Header().Set("Retry-After", "1")
+		h.refuse(w, host, "other", http.StatusServiceUnavailable, Busy, "igproxy is stopping. Retry later.")
+		return
+	}
+	t.register(out)
+	defer func() { t.unregister(out); t.running.Done() }()
 	in, ok := h.hijack(w)
 	if !ok {
-		_ = out.Close()
 		return
 	}
 	h.options.Count("other", Tunnelled)
 	h.options.Release(in.Conn)
-	if !t.add(in, out) {
-		return
-	}
-	defer t.remove(in, out)
+	t.register(in)
+	defer t.unregister(in)
 	t.join(in, out)
 }
 
-// add registers the two ends of a tunnel, so that Shutdown can close them. It reports false, and
-// closes them itself, if Shutdown has ended.
-func (t *tunnels) add(ends ...net.Conn) bool {
+// begin counts a tunnel, for which Shutdown waits. It reports false if Shutdown has begun.
+func (t *tunnels) begin() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed {
-		for _, c := range ends {
-			_ = c.Close()
-		}
+	if t.draining.Load() {
 		return false
 	}
 	t.running.Add(1)
-	for _, c := range ends {
-		t.ends[c] = true
-	}
 	return true
 }
 
-func (t *tunnels) remove(ends ...net.Conn) {
+// register notes one end of a tunnel, so that Close can close it. After Close it closes it at once.
+func (t *tunnels) register(c net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, c := range ends {
+	t.ends[c] = true
+	if t.closed {
 		_ = c.Close()
-		delete(t.ends, c)
 	}
-	t.running.Done()
+}
+
+// unregister closes one end of a tunnel.
+func (t *tunnels) unregister(c net.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_ = c.Close()
+	delete(t.ends, c)
 }
 
 // join passes bytes on in both directions until both have ended.
 func (t *tunnels) join(a, b net.Conn) {
-	var last atomic.Int64 // when a byte last passed, in Unix nanoseconds
-	last.Store(time.Now().UnixNano())
+	last := &lastByte{start: time.Now()}
 	var both sync.WaitGroup
 	for _, way := range [][2]net.Conn{{a, b}, {b, a}} {
 		both.Go(func() {
-			if t.copy(way[1], way[0], &last) {
+			if t.copy(way[1], way[0], last) {
 				if half, ok := way[1].(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 					return // the other direction continues
 				}
@@ -132,23 +139,33 @@ func (t *tunnels) join(a, b net.Conn) {
 	both.Wait()
 }
 
+// lastByte is the time at which a byte last passed through a tunnel. It does not depend on the
+// machine's clock, which may be set.
+type lastByte struct {
+	start time.Time
+	after atomic.Int64 // nanoseconds since start
+}
+
+func (l *lastByte) passed()             { l.after.Store(int64(time.Since(l.start))) }
+func (l *lastByte) idle() time.Duration { return time.Since(l.start) - time.Duration(l.after.Load()) }
+
 // copy passes bytes on in one direction. It reports whether the sender has ended its stream.
-func (t *tunnels) copy(to, from net.Conn, last *atomic.Int64) bool {
+func (t *tunnels) copy(to, from net.Conn, last *lastByte) bool {
 	buffer := make([]byte, 16<<10)
 	for {
 		_ = from.SetReadDeadline(time.Now().Add(t.untilLook())) // a failure shows in the read
 		n, err := from.Read(buffer)
 		if n > 0 {
-			last.Store(time.Now().UnixNano())
+			last.passed()
 			_ = to.SetWriteDeadline(time.Now().Add(t.idle))
 			if _, err := to.Write(buffer[:n]); err != nil {
 				return false
 			}
-			last.Store(time.Now().UnixNano())
+			last.passed()
 		}
 		var timeout net.Error
 		switch {
-		case errors.As(err, &timeout) && timeout.Timeout() && time.Since(time.Unix(0, last.Load())) < t.idleNow():
+		case errors.As(err, &timeout) && timeout.Timeout() && last.idle() < t.idleNow():
 		case errors.Is(err, io.EOF):
 			return true
 		case err != nil:
@@ -170,10 +187,12 @@ func (t *tunnels) idleNow() time.Duration {
 func (t *tunnels) untilLook() time.Duration { return min(t.idle, drainIdle) }
 
 // Shutdown ends tunnels that are idle for a second, and all others when ctx ends. No tunnel is
-// opened afterwards.
+// opened afterwards, so the listener of CONNECT requests must be shut down first.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	t := h.tunnels
+	t.mu.Lock()
 	t.draining.Store(true)
+	t.mu.Unlock()
 	done := make(chan struct{})
 	go func() { t.running.Wait(); close(done) }() // ends when all tunnels have ended
 	var err error
@@ -192,6 +211,7 @@ func (h *Handler) Close() {
 	t := h.tunnels
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.draining.Store(true)
 	t.closed = true
 	for c := range t.ends {
 		_ = c.Close()

@@ -72,7 +72,7 @@ func (b *bound) accept() (net.Conn, error) {
 			break
 		}
 		relieved = true
-		b.relieve() // connections to Instagram can hold all descriptors, and without a new request nothing ends them
+		b.relieve() // connections to Meta can hold all descriptors, and without a new request nothing ends them
 	}
 	return c, err
 }

@@ -24,7 +24,7 @@ func CheckRedis(ctx context.Context, conf config.Config) error {
 	return c.Check(ctx)
 }
 
-// CheckUpstream tests the connection to Instagram, TLS, and each app's client secret.
+// CheckUpstream tests the connection to Meta, TLS, and each app's client secret.
 func CheckUpstream(ctx context.Context, conf config.Config, version string) ([]proxy.Proof, error) {
 	o, err := upstreamOptions(conf, version)
 	if err != nil {

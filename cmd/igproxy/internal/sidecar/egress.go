@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -42,7 +43,7 @@ func Egress(c config.Config) (string, error) {
 		if err != nil || via != nil && !isProxy(via) {
 			return "", errProxy
 		}
-		if via != nil && sameListener(via.Host, c.Intercept.Listen) {
+		if via != nil && sameListener(via, c.Intercept.Listen) {
 			return "", errLoop
 		}
 		way := direct
@@ -68,15 +69,43 @@ func Egress(c config.Config) (string, error) {
 // errLoop means that igproxy would send its calls to itself.
 const errLoop = ConfigurationError("HTTPS_PROXY is igproxy's own intercept.listen; set it for the app only, and not for igproxy, or set upstream.proxy: none")
 
-// sameListener reports whether the address of a proxy is that of a listener of this machine.
-func sameListener(proxy, listen string) bool {
-	host, port, err := net.SplitHostPort(proxy)
-	on, onPort, errListen := net.SplitHostPort(listen)
-	if err != nil || errListen != nil || port != onPort {
+// sameListener reports whether a proxy is what listens on an address. Names are not resolved,
+// except localhost: igproxy also refuses its own calls when they come back.
+func sameListener(proxy *url.URL, listen string) bool {
+	on, port, err := net.SplitHostPort(listen)
+	if err != nil || port != cmp.Or(proxy.Port(), map[string]string{"http": "80", "https": "443"}[proxy.Scheme]) {
 		return false
 	}
-	ip := net.ParseIP(host)
-	return host == on || strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+	to, at := address(proxy.Hostname()), address(on)
+	if !to.IsValid() || !at.IsValid() {
+		return strings.EqualFold(proxy.Hostname(), on)
+	}
+	here := to.IsLoopback() || to.IsUnspecified() // both lead to this machine
+	if at.IsUnspecified() {
+		return here || isOwn(to)
+	}
+	return to == at || here && at.IsLoopback()
+}
+
+// address returns the IP address that the host of an address means; the zero Addr if it is a name.
+func address(host string) netip.Addr {
+	if host == "" {
+		return netip.IPv6Unspecified()
+	}
+	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
+		return netip.IPv6Loopback()
+	}
+	ip, _ := netip.ParseAddr(host)
+	return ip.Unmap().WithZone("")
+}
+
+// isOwn reports whether an address is one of this machine.
+func isOwn(ip netip.Addr) bool {
+	own, _ := net.InterfaceAddrs() // if it fails, none is known
+	return slices.ContainsFunc(own, func(a net.Addr) bool {
+		network, err := netip.ParsePrefix(a.String())
+		return err == nil && network.Addr().Unmap() == ip
+	})
 }
 
 // isProxyText reports whether net/http can parse the value of a proxy variable, which may be empty.

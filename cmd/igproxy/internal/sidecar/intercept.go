@@ -33,10 +33,11 @@ type interception struct {
 type currentAuthority func() *authority.Authority
 
 // followAuthority returns the authority, which is read again when its files change. It returns nil
-// if interception is off.
+// if interception is off, or if a reload has removed the files: interception ends with a restart
+// only.
 func (s *Sidecar) followAuthority(c config.Config) (currentAuthority, error) {
 	cert, key := c.Intercept.CAFile, c.Intercept.CAKeyFile
-	if len(s.interceptNets) == 0 {
+	if len(s.interceptNets) == 0 || cert == "" || key == "" {
 		return nil, nil
 	}
 	f, err := config.Follow("intercept.ca_file", s.log, func() (*authority.Authority, error) { return config.ReadAuthority(cert, key) }, cert, key)
@@ -94,9 +95,29 @@ func (s *Sidecar) buildIntercept(server func(http.Handler) *http.Server) error {
 			}
 			return (*i.signer.Load())().Leaf(name)
 		}}
+	inner.HTTP.ConnState = func(c net.Conn, state http.ConnState) {
+		if secure, ok := c.(*tls.Conn); ok && state == http.StateClosed {
+			s.countHandshake(secure.ConnectionState())
+		}
+	}
 	i.inner = listener.New(inner)
 	s.intercept = i
 	return nil
+}
+
+// countHandshake counts the handshake of an intercepted connection that has ended, if it failed. A
+// client that does not trust the authority ends its handshakes. What net/http logs about that may
+// not say so: some clients send their alert unencrypted.
+func (s *Sidecar) countHandshake(state tls.ConnectionState) {
+	host := strings.ToLower(state.ServerName)
+	if state.HandshakeComplete || host == "" { // without a name, perhaps only the port was tested
+		return
+	}
+	if !slices.Contains(s.proxy.MetaHosts(), host) {
+		host = "other"
+	}
+	s.metrics.Connected(host, intercept.HandshakeFailed)
+	s.log.Warn("intercepted handshake failed", "host", host, "next_step", "let the client trust the authority in intercept.ca_file")
 }
 
 // servers returns the servers of an interception; none if it is off.
@@ -107,15 +128,16 @@ func (i *interception) servers() []*listener.Server {
 	return []*listener.Server{i.outer, i.inner}
 }
 
-// shutdown ends an interception within ctx: first the server that accepts connections, then the one
-// that it hands them to, and the tunnels.
+// shutdown ends an interception within ctx: first the server that accepts connections, then the
+// server and the tunnels that it hands them to.
 func (i *interception) shutdown(ctx context.Context) error {
 	if i == nil {
 		return nil
 	}
+	err := i.outer.Shutdown(ctx)
 	tunnels := make(chan error, 1)
 	go func() { tunnels <- i.handler.Shutdown(ctx) }() // is waited for below
-	return errors.Join(i.outer.Shutdown(ctx), i.inner.Shutdown(ctx), <-tunnels)
+	return errors.Join(err, i.inner.Shutdown(ctx), <-tunnels)
 }
 
 // interception returns what the admin handler shows of the interception. It must be on.
@@ -132,12 +154,14 @@ func (s *Sidecar) InterceptURL() string {
 	return s.intercept.outer.URL()
 }
 
-// requireInterceptTrust checks the address of the open listener, because a name in the
+// requireInterceptTrust checks the addresses of the open listeners, because a name in the
 // configuration may resolve to any address.
-func requireInterceptTrust(l net.Listener, c config.Config) error {
+func requireInterceptTrust(listeners []net.Listener, c config.Config) error {
 	byCertificate := c.Intercept.TLS && c.Auth.ClientCA != ""
-	if !isUnix(l) && !listener.OnlyLoopback(l) && c.Auth.BearerFile == "" && !byCertificate && !c.Auth.None {
-		return fmt.Errorf("intercept.listen: %s is reachable by other machines without authentication; %s", l.Addr(), config.InterceptChoices)
+	for _, l := range listeners {
+		if !isUnix(l) && !listener.OnlyLoopback(l) && c.Auth.BearerFile == "" && !byCertificate && !c.Auth.None {
+			return ConfigurationError(fmt.Sprintf("intercept.listen: %s is reachable by other machines without authentication; %s", l.Addr(), config.InterceptChoices))
+		}
 	}
 	return nil
 }

@@ -174,7 +174,7 @@ func (s *Sidecar) listen() error {
 			return err
 		}
 		s.conf.Intercept.Listen = addresses(s.interceptNets)[0]
-		return requireInterceptTrust(s.interceptNets[0], s.conf)
+		return requireInterceptTrust(s.interceptNets, s.conf)
 	}
 	return nil
 }
@@ -292,6 +292,9 @@ func (s *Sidecar) apply(conf config.Config) error {
 	if err := requireTrust(s.appNets, conf); err != nil { // the open listeners, whatever conf.Listen says
 		return err
 	}
+	if err := requireInterceptTrust(s.interceptNets, conf); err != nil {
+		return err
+	}
 	signer, err := s.followAuthority(conf)
 	if err != nil {
 		return err
@@ -307,7 +310,7 @@ func (s *Sidecar) apply(conf config.Config) error {
 	}
 	s.tls.Store(&current)
 	s.bearers.Store(&currentBearers{o.Bearers})
-	if s.intercept != nil {
+	if signer != nil {
 		s.intercept.signer.Store(&signer)
 	}
 	s.operator.Reload(ao)
@@ -330,7 +333,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 		s.closers = append(s.closers, server.Close)
 	}
 	egress, _ := Egress(s.conf) // New has checked it
-	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", s.conf.Upstream.URL, "egress", egress,
+	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", strings.Join(s.conf.Upstreams(), ", "), "egress", egress,
 		"open_to", s.conf.OpenTo(), "intercept", s.InterceptURL(), "operations", s.conf.Operations(), "cache", s.conf.CacheTiers(), "version", s.build.Version, "go", s.build.Go)
 	s.notifyReady()
 	stopReloads := s.reloads.start()

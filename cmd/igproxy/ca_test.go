@@ -1,0 +1,110 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/authority"
+)
+
+func TestCaInitMakesAnAuthorityThatCaShowExplains(t *testing.T) {
+	t.Chdir(t.TempDir())
+	code, made, stderr := command(t, nil, "ca", "init", "--dir", "ca")
+	if code != exitOK || stderr != "" {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	code, shown, stderr := command(t, nil, "ca", "show", "--dir", "ca")
+	if code != exitOK || stderr != "" || shown != made {
+		t.Errorf("exit code %d: %s\nshow and init print different texts:\n%s\n%s", code, stderr, shown, made)
+	}
+	dir, _ := filepath.Abs("ca")
+	cert, key := filepath.Join(dir, authority.CertFile), filepath.Join(dir, authority.KeyFile)
+	for _, want := range []string{"certificate  " + cert + "\n", "key          " + key + "\n", "\nSHA-256      ", "\nends         20", "instagram.com, threads.net, threads.com, facebook.com",
+		"ca_file: " + cert, "ca_key_file: " + key, "NODE_EXTRA_CA_CERTS=" + cert, "NODE_USE_ENV_PROXY=1", "REQUESTS_CA_BUNDLE=", "SSL_CERT_FILE=", "openssl.cafile=", "Ruby", "Go", "keytool", ".NET",
+		"--cacert " + cert} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("want %q in\n%s", want, shown)
+		}
+	}
+	secret, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(secret)) {
+		if strings.Contains(shown, strings.TrimSpace(line)) {
+			t.Errorf("the key is printed: %s", shown)
+		}
+	}
+	// What it prints is a configuration that check accepts.
+	_, snippet, _ := strings.Cut(shown, "For igproxy:\n\n")
+	snippet, _, _ = strings.Cut(snippet, "\n\n")
+	write(t, "igproxy.yaml", strings.ReplaceAll("\n"+snippet+"\n", "\n  ", "\n"))
+	if code, stdout, stderr := command(t, withSecret, "check", "--config", "igproxy.yaml"); code != exitOK || strings.Contains(stdout, "warning") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	// Clients of other users must reach the certificate.
+	if info, err := os.Stat("ca"); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("the folder: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestCaInitNeverReplacesAFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if code, _, _ := command(t, nil, "ca", "init"); code != exitOK { // in the current folder
+		t.Fatal(code)
+	}
+	before, _ := os.ReadFile(authority.KeyFile)
+	code, stdout, stderr := command(t, nil, "ca", "init", "--dir", ".")
+	if code != exitFailed || stdout != "" || stderr != "igproxy: igproxy-ca.key exists; choose another folder, or remove the file if no client trusts that authority any more\n" {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	if after, _ := os.ReadFile(authority.KeyFile); string(after) != string(before) {
+		t.Error("the key was replaced")
+	}
+}
+
+func TestCaSaysWhatIsWrong(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, dir := range []string{"one", "other", "mixed"} {
+		if err := authority.Create(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move := func(from, to string) {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, to, string(text))
+	}
+	move("one/"+authority.KeyFile, "mixed/"+authority.KeyFile)
+	write(t, "other/"+authority.CertFile, "nonsense "+canary)
+	write(t, "file", "")
+	here, _ := filepath.Abs(".")
+	for line, want := range map[string]struct {
+		code int
+		text string
+	}{
+		"ca show --dir none":  {exitUsage, here + "/none/igproxy-ca.pem does not exist; run igproxy ca init, or name another folder with --dir"},
+		"ca show":             {exitUsage, here + "/igproxy-ca.pem does not exist; run igproxy ca init, or name another folder with --dir"},
+		"ca show --dir mixed": {exitUsage, here + "/mixed/igproxy-ca.key is not the key of " + here + "/mixed/igproxy-ca.pem, or one of them is not PEM; run"},
+		"ca show --dir other": {exitUsage, here + "/other/igproxy-ca.key is not the key of " + here + "/other/igproxy-ca.pem, or one of them is not PEM; run"},
+		"ca init --dir file":  {exitFailed, "mkdir file: not a directory"},
+		"ca init --dir":       {exitUsage, "flag needs an argument: -dir; see igproxy ca init --help"},
+		"ca init here":        {exitUsage, `ca init takes no argument, got "here"; see igproxy ca init --help`},
+		"ca show --nope":      {exitUsage, "flag provided but not defined: -nope; see igproxy ca show --help"},
+		"ca --nope":           {exitUsage, "flag provided but not defined: -nope; see igproxy ca --help"},
+		"ca make":             {exitUsage, `unknown command ca "make"; write igproxy ca init or igproxy ca show`},
+	} {
+		code, stdout, stderr := command(t, nil, strings.Fields(line)...)
+		if code != want.code || stdout != "" || !strings.HasPrefix(stderr, "igproxy: "+want.text) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("igproxy %s: exit code %d\ngot  %s%swant igproxy: %s", line, code, stdout, stderr, want.text)
+		}
+	}
+	code, stdout, _ := command(t, nil, "ca")
+	if code != exitOK || !strings.Contains(stdout, "\n   init  ") || !strings.Contains(stdout, "\n   show  ") {
+		t.Errorf("exit code %d\n%s", code, stdout)
+	}
+}

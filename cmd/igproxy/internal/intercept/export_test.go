@@ -1,0 +1,20 @@
+package intercept
+
+import (
+	"context"
+	"net"
+	"net/netip"
+)
+
+// IsPublic is isPublic, for tests.
+var IsPublic = isPublic
+
+// DialWith replaces how tunnels reach a host, and the check of its address.
+func (h *Handler) DialWith(dial func(ctx context.Context, network, address string) (net.Conn, error)) {
+	h.tunnels.dial = dial
+}
+
+// ResolveWith replaces how tunnels resolve a host, and which addresses count as public.
+func (h *Handler) ResolveWith(r *net.Resolver, public func(netip.Addr) bool) {
+	h.tunnels.dialer.Resolver, h.tunnels.allowed = r, public
+}

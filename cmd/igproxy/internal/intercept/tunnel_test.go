@@ -1,0 +1,410 @@
+package intercept_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/intercept"
+)
+
+// tunnel opens a tunnel and returns both of its ends.
+func (p *proxy) tunnel(t *testing.T, l net.Listener) (c *client, host net.Conn) {
+	t.Helper()
+	c = p.client()
+	if res, body := c.connect(t, "example.com:443", "", "first"); res.StatusCode != 200 {
+		t.Fatalf("got %d %s", res.StatusCode, body)
+	}
+	host, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = host.Close() })
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(host, got); err != nil || string(got) != "first" {
+		t.Fatalf("the first bytes: %q, %v", got, err)
+	}
+	return c, host
+}
+
+func TestATunnelPassesBothHalvesOn(t *testing.T) {
+	p := serve(t, tunnelling(4))
+	l := loopback(t)
+	p.leadTo(l)
+	large := strings.Repeat("0123456789", 100_000)
+	for _, first := range []string{"client", "host"} {
+		c, host := p.tunnel(t, l)
+		one, other := c.Conn, host
+		if first == "host" {
+			one, other = other, one
+		}
+		go func() { // ends with the connection
+			_, _ = io.WriteString(one, large)
+			_ = one.(*net.TCPConn).CloseWrite()
+		}()
+		if got, err := io.ReadAll(other); err != nil || string(got) != large {
+			t.Errorf("from the %s: %d bytes, %v", first, len(got), err)
+		}
+		if p.Tunnels() != 1 {
+			t.Error("the other half has ended too")
+		}
+		_, _ = io.WriteString(other, "reply")
+		_ = other.Close()
+		if got, err := io.ReadAll(one); err != nil || string(got) != "reply" {
+			t.Errorf("after the half-close of the %s: %q, %v", first, got, err)
+		}
+		eventually(t, "the tunnel has ended", func() bool { return p.Tunnels() == 0 })
+	}
+	if got := p.counted("other", intercept.Tunnelled); got != 2 || p.released != 2 {
+		t.Errorf("counted %d tunnels and %d releases", got, p.released)
+	}
+}
+
+func TestTunnelsAreBounded(t *testing.T) {
+	p := serve(t, tunnelling(2))
+	l := loopback(t)
+	p.leadTo(l)
+	one, host := p.tunnel(t, l)
+	p.tunnel(t, l)
+	c := p.client()
+	if res, body := c.connect(t, "example.com:443", "", ""); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || !strings.Contains(body, "intercept.max_tunnels") {
+		t.Errorf("got %d %v %s", res.StatusCode, res.Header, body)
+	}
+	if p.counted("other", intercept.Busy) != 1 {
+		t.Error("not counted")
+	}
+	if res, _ := c.connect(t, meta+":443", "", ""); res.StatusCode != 200 {
+		t.Errorf("interception does not need a tunnel: %d", res.StatusCode)
+	}
+	_, _ = one.Close(), host.Close()
+	eventually(t, "the tunnel has ended", func() bool { return p.Tunnels() == 1 })
+	p.tunnel(t, l)
+}
+
+func TestAHostThatCannotBeReachedIsReported(t *testing.T) {
+	p := serve(t, tunnelling(1))
+	for name, err := range map[string]error{"refused": syscall.ECONNREFUSED, "not found": &net.DNSError{Err: "no such host", Name: "canary", IsNotFound: true},
+		"timeout": context.DeadlineExceeded} {
+		p.DialWith(func(context.Context, string, string) (net.Conn, error) { return nil, err })
+		res, body := p.client().connect(t, "example.com:443", "", "")
+		if res.StatusCode != 502 || strings.Contains(body, "canary") {
+			t.Errorf("%s: %d %s", name, res.StatusCode, body)
+		}
+	}
+	if p.counted("other", intercept.Failed) != 3 || p.Tunnels() != 0 {
+		t.Errorf("counted %d failures, and %d tunnels are open", p.counted("other", intercept.Failed), p.Tunnels())
+	}
+}
+
+// A client that leaves while the host is dialled must not hold a tunnel.
+func TestAClientThatLeavesEndsTheDial(t *testing.T) {
+	p := serve(t, tunnelling(1))
+	dialled, ended := make(chan bool), make(chan bool)
+	p.DialWith(func(ctx context.Context, _, _ string) (net.Conn, error) {
+		close(dialled)
+		<-ctx.Done()
+		close(ended)
+		return nil, ctx.Err()
+	})
+	c := p.client()
+	_, _ = io.WriteString(c, "CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-dialled
+	_ = c.Close()
+	<-ended
+	eventually(t, "no tunnel is open", func() bool { return p.Tunnels() == 0 })
+}
+
+// nameServer returns a resolver that asks a name server for each name. The server answers with the
+// addresses of the moment.
+func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
+	var asked atomic.Int32
+	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		here, there := net.Pipe()
+		go func() { // ends with the question
+			defer there.Close()
+			length := make([]byte, 2)
+			if _, err := io.ReadFull(there, length); err != nil {
+				return
+			}
+			question := make([]byte, binary.BigEndian.Uint16(length))
+			if _, err := io.ReadFull(there, question); err != nil {
+				return
+			}
+			end := 12 // of the question, after its header (RFC 1035, section 4.1)
+			for question[end] != 0 {
+				end += 1 + int(question[end])
+			}
+			end += 5
+			reply := append([]byte{}, question[:end]...)
+			reply[2], reply[3], reply[11] = 0x81, 0x80, 0 // an answer, without additional records
+			if reply[end-3] == 1 {                        // it asks for IPv4
+				asked.Add(1)
+				for _, a := range answers() {
+					reply[7]++
+					reply = append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4)
+					reply = append(reply, a.AsSlice()...)
+				}
+			}
+			_, _ = there.Write(binary.BigEndian.AppendUint16(nil, uint16(len(reply))))
+			_, _ = there.Write(reply)
+		}()
+		return here, nil
+	}}, &asked
+}
+
+// The check sees the very address that is dialled. So a name server gains nothing from another
+// answer to the next question.
+func TestTheAddressThatIsDialledIsTheOneThatIsChecked(t *testing.T) {
+	p := serve(t, tunnelling(1))
+	public, private := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")
+	answers := [][]netip.Addr{{public}, {private}, {private, private}, {public}}
+	next := 0
+	resolver, asked := nameServer(func() []netip.Addr { next++; return answers[next-1] })
+	p.ResolveWith(resolver, func(a netip.Addr) bool { return a == public })
+	for i, want := range []int{502, 403, 403, 502} { // nothing listens on port 443 of the public one
+		if res, body := p.client().connect(t, "rebind.example:443", "", ""); res.StatusCode != want {
+			t.Errorf("%v: got %d %s, want %d", answers[i], res.StatusCode, body, want)
+		}
+	}
+	if got := asked.Load(); int(got) != len(answers) {
+		t.Errorf("%d names were looked up %d times", len(answers), got)
+	}
+}
+
+func TestALiteralPrivateAddressGetsNoTunnel(t *testing.T) {
+	p := serve(t, tunnelling(1))
+	for _, target := range []string{"127.0.0.1:443", "[::1]:443", "[::ffff:127.0.0.1]:443", "169.254.169.254:443", "[fd00:ec2::254]:443", "0.0.0.0:443", "[::]:443",
+		"[64:ff9b::7f00:1]:443", "localhost:443", "LOCALHOST.:443"} {
+		res, body := p.client().connect(t, target, "", "")
+		if res.StatusCode != 403 || !strings.Contains(body, "private networks") {
+			t.Errorf("%s: %d %s", target, res.StatusCode, body)
+		}
+	}
+}
+
+// pipes is a listener of connections within this process, for simulated time.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func newPipes() *pipes { return &pipes{make(chan net.Conn), make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+func (p *pipes) Close() error {
+	select {
+	case <-p.closed:
+	default:
+		close(p.closed)
+	}
+	return nil
+}
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p *pipes) dial() net.Conn {
+	here, there := net.Pipe()
+	p.conns <- there
+	return here
+}
+
+// simulated serves a Handler on pipes, and opens a tunnel.
+func simulated(t *testing.T, idle time.Duration) (p *proxy, c *client, host net.Conn) {
+	l, out := newPipes(), newPipes()
+	p = start(t, l, l.dial, func(o *intercept.Options) {
+		o.Tunnels = intercept.TunnelOptions{MaxTunnels: 2, IdleTimeout: idle}
+	})
+	p.DialWith(func(context.Context, string, string) (net.Conn, error) { return out.dial(), nil })
+	c = p.client()
+	accepted := make(chan net.Conn)
+	go func() { // ends with the connection
+		host, _ := out.Accept()
+		accepted <- host
+	}()
+	if res, body := c.connect(t, "example.com:443", "", ""); res.StatusCode != 200 {
+		t.Fatalf("got %d %s", res.StatusCode, body)
+	}
+	return p, c, <-accepted
+}
+
+func pass(t *testing.T, from io.Writer, to io.Reader) {
+	t.Helper()
+	go func() { _, _ = io.WriteString(from, "x") }() // ends with the connection
+	if _, err := io.ReadFull(to, make([]byte, 1)); err != nil {
+		t.Errorf("a byte is lost: %v", err)
+	}
+}
+
+func TestATunnelEndsWhenNothingPassesInEitherDirection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, c, host := simulated(t, time.Minute)
+		for range 5 { // only one direction is in use
+			time.Sleep(59 * time.Second)
+			pass(t, c, host)
+		}
+		for range 5 {
+			time.Sleep(59 * time.Second)
+			pass(t, host, c)
+		}
+		start := time.Now()
+		_, err := host.Read(make([]byte, 1))
+		if idle := time.Since(start); err == nil || idle < 59*time.Second || idle > 62*time.Second {
+			t.Errorf("the tunnel ended after %s: %v", idle, err)
+		}
+		if _, err := c.Read(make([]byte, 1)); err == nil {
+			t.Error("the client is still connected")
+		}
+		synctest.Wait()
+		if p.Tunnels() != 0 {
+			t.Error("a tunnel is open")
+		}
+	})
+}
+
+// A read of TLS that times out must not end the connection: a tunnel looks at its idle time once a
+// second.
+func TestATunnelOverTLSSurvivesWhileItIsIdle(t *testing.T) {
+	server := httptest.NewUnstartedServer(nil)
+	server.StartTLS() // for its certificate
+	server.Close()
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipes()
+		p := start(t, tls.NewListener(l, &tls.Config{Certificates: server.TLS.Certificates}),
+			func() net.Conn { return tls.Client(l.dial(), &tls.Config{InsecureSkipVerify: true}) }, tunnelling(1))
+		accepted := make(chan net.Conn, 1)
+		p.DialWith(func(context.Context, string, string) (net.Conn, error) {
+			here, there := net.Pipe()
+			accepted <- there
+			return here, nil
+		})
+		c := p.client()
+		if res, body := c.connect(t, "example.com:443", "", ""); res.StatusCode != 200 {
+			t.Fatalf("got %d %s", res.StatusCode, body)
+		}
+		host := <-accepted
+		for range 3 {
+			time.Sleep(30 * time.Second)
+			pass(t, c, host)
+			time.Sleep(30 * time.Second)
+			pass(t, host, c)
+		}
+		_ = host.Close()
+		_ = c.Close()
+	})
+}
+
+// A host that does not read must not hold a tunnel.
+func TestATunnelEndsWhenItsReceiverDoesNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, c, _ := simulated(t, time.Minute)
+		start := time.Now()
+		for {
+			if _, err := c.Write(make([]byte, 1<<20)); err != nil {
+				break
+			}
+		}
+		if took := time.Since(start); took > 3*time.Minute {
+			t.Errorf("the tunnel ended after %s", took)
+		}
+		synctest.Wait()
+		if p.Tunnels() != 0 {
+			t.Error("a tunnel is open")
+		}
+	})
+}
+
+func TestADrainEndsIdleTunnelsSoonAndOthersAtItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _, _ := simulated(t, time.Hour)
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := p.Shutdown(ctx); err != nil || time.Since(start) > 3*time.Second {
+			t.Errorf("idle: %v after %s", err, time.Since(start))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p, c, host := simulated(t, time.Hour)
+		ended := make(chan struct{})
+		go func() { // ends with the tunnel
+			defer close(ended)
+			for err := error(nil); err == nil; time.Sleep(100 * time.Millisecond) {
+				_, err = c.Write([]byte("x"))
+			}
+		}()
+		go func() { _, _ = io.Copy(io.Discard, host) }() // ends with the tunnel
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := p.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute {
+			t.Errorf("in use: %v after %s", err, time.Since(start))
+		}
+		<-ended
+		synctest.Wait()
+		if p.Tunnels() != 0 {
+			t.Error("a tunnel is open")
+		}
+	})
+}
+
+func TestNoTunnelIsOpenedDuringAndAfterAStop(t *testing.T) {
+	for name, stop := range map[string]func(p *proxy) error{
+		"Shutdown": func(p *proxy) error { return p.Shutdown(context.Background()) },
+		"Close":    func(p *proxy) error { p.Close(); return nil },
+		"both":     func(p *proxy) error { p.Close(); p.Close(); return p.Shutdown(context.Background()) },
+	} {
+		p := serve(t, tunnelling(1))
+		l := loopback(t)
+		p.leadTo(l)
+		if err := stop(p); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for range 2 {
+			if res, body := p.client().connect(t, "example.com:443", "", ""); res.StatusCode != 503 || !strings.Contains(body, "stopping") {
+				t.Errorf("%s: %d %s", name, res.StatusCode, body)
+			}
+		}
+		if p.Tunnels() != 0 {
+			t.Errorf("%s: a tunnel is open", name)
+		}
+	}
+}
+
+// Also when one half has ended already, and only a read for the other is left.
+func TestCloseEndsEveryTunnelAtOnce(t *testing.T) {
+	for name, before := range map[string]func(c *client, host net.Conn){
+		"idle":                func(*client, net.Conn) {},
+		"the client has sent": func(c *client, host net.Conn) { _ = c.Conn.(*net.TCPConn).CloseWrite(); _, _ = io.ReadAll(host) },
+		"the host has sent":   func(c *client, host net.Conn) { _ = host.(*net.TCPConn).CloseWrite(); _, _ = io.ReadAll(c) },
+	} {
+		p := serve(t, func(o *intercept.Options) { o.Tunnels = intercept.TunnelOptions{MaxTunnels: 1, IdleTimeout: time.Hour} })
+		l := loopback(t)
+		p.leadTo(l)
+		c, host := p.tunnel(t, l)
+		before(c, host)
+		p.Close()
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if err := p.Shutdown(ctx); err != nil || time.Since(start) > 5*time.Second {
+			t.Errorf("%s: %v after %s", name, err, time.Since(start))
+		}
+	}
+}
