@@ -55,7 +55,12 @@ const (
 	// maxRevoked bounds the revocations of an app. Beyond it, the oldest are forgotten, so that
 	// users who revoke their tokens cannot cause a purge of everything. A forgotten revocation only
 	// means that a copy of its entry, if one is left anywhere, can be found again.
-	maxRevoked = 500
+	maxRevoked = 400
+
+	// maxRead is how many members of the sorted set are read, the newest ones. Those of all marks of
+	// an app fit: maxMarks, maxRevoked and a purge of everything. The rest is for members that
+	// several processes have written for the same mark.
+	maxRead = 2 * maxMarks
 
 	// clockMargin is added to the life of a revocation, because the clocks of a fleet's machines
 	// differ.
@@ -121,8 +126,9 @@ func (p *Purges) revoke(now int64, entries []indexed) (revoked []indexed, added 
 }
 
 // merge adds the marks from the sorted set in Redis. It returns the marks that were new, the marks
-// that the set lacks, and the members of the set that are out of date. A member that cannot be
-// decrypted is ignored: write access to Redis is not enough to purge.
+// that the set lacks, and the members of the set that are out of date or stand for the same mark as
+// another one. A member that cannot be decrypted is ignored: write access to Redis is not enough to
+// purge.
 func (p *Purges) merge(now int64, members []string) (learned, missing []mark, stale []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -142,8 +148,14 @@ func (p *Purges) merge(now int64, members []string) (learned, missing []mark, st
 		}
 	}
 	learned = append(learned, next.prune(now)...)
+	kept := map[mark]string{} // of several members for one mark, every process keeps the same one
 	for member, m := range found {
-		if m != next.mark(m.token) {
+		if one, ok := kept[m]; !ok || member < one {
+			kept[m] = member
+		}
+	}
+	for member, m := range found {
+		if m != next.mark(m.token) || member != kept[m] {
 			stale = append(stale, member)
 		}
 	}

@@ -231,6 +231,36 @@ func TestSortedSetOfPurgesIsUnreadableBoundedAndExpires(t *testing.T) {
 	}
 }
 
+// If Redis loses its data, several processes may write the same marks at once, each in members of its
+// own. If these stayed, the marks that one read does not return would be written again and again.
+func TestSortedSetOfPurgesKeepsOneMemberForEachMark(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	const processes, tokens = 8, 200 // more members than one read returns
+	all, _ := fleetOf(t, single(redis), processes)
+	var keys []Key
+	for i := range tokens {
+		keys = append(keys, all[0].keys.Derive(fmt.Sprint("token ", i)))
+	}
+	if err := all[0].PurgeKeys(t.Context(), all[0].purges, keys); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		eventually(t, "every process knows the purges", func() bool { return len(p.purges.current().tokens) == tokens })
+		if err := p.redis.writeMarks(t.Context(), p.purges, p.purges.current().list(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "each mark has one member", func() bool {
+		return fmt.Sprint(redis.Do("ZCARD", all[0].redis.marksKey(all[0].purges))) == fmt.Sprint(tokens)
+	})
+	for i, p := range all {
+		if n := len(p.purges.current().tokens); n != tokens {
+			t.Errorf("process %d knows %d purges, want %d", i, n, tokens)
+		}
+	}
+}
+
 // An entry from before a purge is a miss in every tier.
 func TestEntryFromBeforeAPurgeIsNeverFound(t *testing.T) {
 	t.Parallel()

@@ -21,7 +21,7 @@ func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, se
 		clock := pipe.Time(ctx)
 		var reads []*redis.StringSliceCmd
 		for _, p := range all {
-			reads = append(reads, pipe.ZRange(ctx, t.marksKey(p), -2*maxMarks, -1))
+			reads = append(reads, pipe.ZRange(ctx, t.marksKey(p), -maxRead, -1))
 		}
 		_, err := pipe.Exec(ctx)
 		if kind = kindOf(err); harmless(kind) || kind == kindOther {

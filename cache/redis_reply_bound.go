@@ -4,7 +4,7 @@ import "errors"
 
 // The bounds of one reply. Every reply that igproxy asks for, except the one to CLUSTER SLOTS, is
 // far within them: a stored value has little more than maxStored bytes, the purges of an app are at
-// most 2*maxMarks members, and replies to HELLO and from sentinels are smaller. CLUSTER SLOTS has
+// most maxRead members, and replies to HELLO and from sentinels are smaller. CLUSTER SLOTS has
 // bounds of its own.
 const (
 	// maxReply bounds the size of a whole reply: its bytes, header lines included, plus memberCost
@@ -23,7 +23,7 @@ const (
 	slotsCost  = 8
 
 	// maxOutermost bounds the number of members of the outermost array.
-	maxOutermost = 2 * maxMarks
+	maxOutermost = maxRead
 
 	// maxRanges replaces maxOutermost for CLUSTER SLOTS, which has a member for each range of
 	// slots. A cluster has 16,384 slots, and a cluster that grew shard by shard has a range for

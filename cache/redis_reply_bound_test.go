@@ -34,7 +34,7 @@ func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 		"many large strings, one by one": {strings.Repeat(bulk(maxReply/2), 4), true},
 		"a claim's reply":                {"*3\r\n$5\r\nowner\r\n$5\r\nvalue\r\n" + bulk(70_000) + bulk(3), true},
 		"the slots of a small cluster":   {slots(200) + "+OK\r\n", true},
-		"the purges of an app":           {fmt.Sprintf("*%d\r\n", 2*maxMarks) + strings.Repeat(bulk(69), 2*maxMarks), true},
+		"the purges of an app":           {fmt.Sprintf("*%d\r\n", maxRead) + strings.Repeat(bulk(77), maxRead), true},
 		"arrays four deep":               {nested(4) + nested(4), true},
 		"64 members in an array":         {"*1\r\n*64\r\n" + strings.Repeat(":1\r\n", 64) + "+OK\r\n", true},
 		"the longest line":               {"+" + strings.Repeat("x", maxLine-3) + "\r\n+OK\r\n", true},

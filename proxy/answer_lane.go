@@ -128,7 +128,8 @@ func (h *laneHandler) Sent(start time.Time, took time.Duration) {
 }
 
 // serves reports whether the engine serves a Host. It reports false for a Host with unusual
-// characters, so that net/http gets the request and the gate (edge_host.go) decides.
+// characters and for Meta's own hosts, which say whose call it is, so that net/http gets the request
+// and the gate (edge_host.go) and route (decode_path.go) decide.
 func (h *laneHandler) serves(e *engine, host []byte) bool {
 	if h.engine == e && h.host == string(host) {
 		return true
@@ -138,7 +139,7 @@ func (h *laneHandler) serves(e *engine, host []byte) bool {
 			return false
 		}
 	}
-	if (h.onLoopback || !e.gate.any) && !e.gate.serves(string(host)) {
+	if serviceOf(string(host)) != "" || (h.onLoopback || !e.gate.any) && !e.gate.serves(string(host)) {
 		return false
 	}
 	h.engine, h.host = e, string(host)

@@ -56,6 +56,22 @@ func TestTheLanesAnswersEqualThoseOfNetHTTPByteForByte(t *testing.T) {
 	})
 }
 
+// A Host of Meta says whose call it is, also in the lane.
+func TestTheLaneTreatsMetasHostNamesAsNetHTTPDoes(t *testing.T) {
+	for host, want := range map[string]string{"graph.instagram.com": "IGAA-long", "API.Instagram.com.": "IGAA-long",
+		"graph.threads.net": "990004", "graph.facebook.com": "990004", "GRAPH.facebook.com:443": "990004"} {
+		synctest.Test(t, func(t *testing.T) {
+			o := optionsFor(t, "https://graph.instagram.com", nil)
+			o.AnyHost = true
+			p := laneProxy(t, o)
+			plain, lane := bothWays(t, p, []byte(strings.Replace(hitRequest, "127.0.0.1:8080", host, 1)), 0)
+			if plain != lane || !strings.Contains(lane, want) {
+				t.Errorf("%s: net/http:\n%s\nthe lane:\n%s", host, plain, lane)
+			}
+		})
+	}
+}
+
 func TestTheLaneTreatsHalfARequestAsNetHTTPDoes(t *testing.T) {
 	for n := range len(hitRequest) {
 		for _, sent := range []string{hitRequest[:n], hitRequest + hitRequest[:n], hitRequest + strings.Repeat("0", n%6), hitRequest + "\r\n\r\n\r\n"[:n%7]} {
@@ -100,7 +116,7 @@ var laneSeeds = func() (all []string) {
 		{warmToken, ""}, {warmToken, warmToken + "%2e"}, {warmToken, warmToken + "&access_token=" + warmToken}, {"access_token=I", "access_token&access_token=I"}, {warmToken, warmToken + "&client_secret"}, {"access_token=I", "access_token=%49"},
 		{"ig_exchange_token", "ig_exchange_tokens"}, {"ig_exchange_token", "ig_refresh_token"}, {"GET", "HEAD"}, {"GET", "get"}, {"GET", "GET "}, {"/access", "//access"},
 		{" HTTP/1.1", " HTTP/1.0"}, {" HTTP/1.1", "  HTTP/1.1"}, {" HTTP/1.1", "#x HTTP/1.1"}, {"\r\n", "\n"}, {"Host", "host"}, {"Host:", "Host :"}, {"Host: ", "Host:"},
-		{"127.0.0.1:8080", "evil.example"}, {"127.0.0.1:8080", "localhost"}, {"127.0.0.1:8080", "127.0.0.1:99999"}, {"127.0.0.1:8080", "127.0.0.1:"}, {"127.0.0.1:8080", ""},
+		{"127.0.0.1:8080", "evil.example"}, {"127.0.0.1:8080", "localhost"}, {"127.0.0.1:8080", "graph.instagram.com"}, {"127.0.0.1:8080", "graph.facebook.com"}, {"127.0.0.1:8080", "127.0.0.1:99999"}, {"127.0.0.1:8080", "127.0.0.1:"}, {"127.0.0.1:8080", ""},
 		{laneHost, laneHost + laneHost}, {laneHost, ""}, {laneHost, laneHost + " folded: yes\r\n"}, {laneHost, laneHost + "Origin: https://evil.example\r\n"},
 		{laneHost, laneHost + "Connection: close\r\n"}, {laneHost, laneHost + "Connection: keep-alive\r\n"}, {laneHost, laneHost + "Connection: Upgrade\r\nUpgrade: h2c\r\n"},
 		{laneHost, laneHost + "Content-Length: 5\r\n"}, {laneHost, laneHost + "Content-Length: 0\r\n"}, {laneHost, laneHost + "Transfer-Encoding: chunked\r\n"}, {laneHost, laneHost + "Expect: 100-continue\r\n"},

@@ -94,7 +94,7 @@ func (e *engine) addBasicID(p *params, r *http.Request) {
 // choose returns the app that a token call belongs to: the app that the path prefix names,
 // otherwise the only app that has a row in fit, otherwise the app that client_id or Host selects.
 // It returns an error that names the apps if this leaves no app or several. If only one app has a
-// row in fit, any client_id is accepted.
+// row in fit, any client_id is accepted, except that of another app if Meta gets the client_id.
 func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) (*app, *graph.Error) {
 	if t.app != nil {
 		return t.app, nil
@@ -105,7 +105,7 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 			candidates = append(candidates, a)
 		}
 	}
-	if len(candidates) == 1 {
+	if len(candidates) == 1 && !e.isForAnother(candidates[0], fit, t, p) {
 		return candidates[0], nil
 	}
 	fits := narrow(candidates, r, p)
@@ -113,6 +113,14 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 		return nil, errWhichApp(candidates)
 	}
 	return fits[0], nil
+}
+
+// isForAnother reports whether a call whose client_id Meta gets has that of another app than a. If
+// the Host names a service, the client_id does not matter.
+func (e *engine) isForAnother(a *app, fit []*grant, t destination, p *params) bool {
+	id := p.value[paramClientID]
+	return t.service == "" && rowOf(fit, a).clientID && id != "" && id != a.ID &&
+		slices.ContainsFunc(e.apps, func(other *app) bool { return other.ID == id })
 }
 
 // narrow returns the apps with the client_id of the request, or all apps if it has no client_id. If

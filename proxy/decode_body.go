@@ -65,19 +65,13 @@ func readBody(r *http.Request, large chan struct{}) (p params, refused *graph.Er
 	if r.ContentLength > maxBody {
 		return p, errForm
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, smallBody+1))
-	if len(body) > smallBody {
-		select {
-		case large <- struct{}{}:
-			defer func() { <-large }()
-		default:
-			return p, errLargeBodies()
-		}
-		var rest []byte
-		rest, err = io.ReadAll(http.MaxBytesReader(nil, r.Body, int64(maxBody-len(body))))
-		body = append(body, rest...)
-	}
-	if err != nil {
+	limited := &largeBody{ReadCloser: r.Body, large: large, left: smallBody + 1}
+	defer limited.end()
+	body, err := io.ReadAll(http.MaxBytesReader(nil, limited, maxBody))
+	switch {
+	case errors.Is(err, errTooManyLarge):
+		return p, errLargeBodies()
+	case err != nil:
 		return p, errForm
 	}
 	if len(body) == 0 {
@@ -94,6 +88,41 @@ func readBody(r *http.Request, large chan struct{}) (p params, refused *graph.Er
 		return readJSON(body)
 	}
 	return readForm(&http.Request{Method: http.MethodPost, Header: r.Header, Body: io.NopCloser(bytes.NewReader(body))})
+}
+
+// largeBody is the body of a request. Reading more than smallBody bytes of it takes one of the
+// places for large bodies, and fails with errTooManyLarge if there is none. The method end gives the
+// place back.
+type largeBody struct {
+	io.ReadCloser
+	large chan struct{}
+	left  int // bytes to read without a place
+	taken bool
+}
+
+var errTooManyLarge = errors.New("too many large bodies")
+
+func (b *largeBody) Read(p []byte) (int, error) {
+	if b.left == 0 && !b.taken {
+		select {
+		case b.large <- struct{}{}:
+			b.taken = true
+		default:
+			return 0, errTooManyLarge
+		}
+	}
+	if b.taken {
+		return b.ReadCloser.Read(p)
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+func (b *largeBody) end() {
+	if b.taken {
+		<-b.large
+	}
 }
 
 // readForm reads a URL-encoded or multipart form.

@@ -55,6 +55,34 @@ func TestTooManyLargeBodiesGet503(t *testing.T) {
 	}
 }
 
+// Signed requests have few bytes, and share the places with token calls.
+func TestTooManyLargeSignedFormsGet503(t *testing.T) {
+	full := make(chan struct{}, 1)
+	full <- struct{}{}
+	request := func(kind, body string) *http.Request {
+		r := httptest.NewRequest(http.MethodPost, "/_igproxy/signed_request", strings.NewReader(body))
+		r.Header.Set("Content-Type", kind)
+		return r
+	}
+	pad := strings.Repeat("x", smallBody)
+	forms := map[string]string{"application/x-www-form-urlencoded": "signed_request=a.b&pad=" + pad,
+		"multipart/form-data; boundary=b": "--b\r\nContent-Disposition: form-data; name=\"signed_request\"\r\n\r\na.b" + pad + "\r\n--b--\r\n"}
+	for kind, body := range forms {
+		if _, refused := signedRequestIn(request(kind, body), full); refused == nil || refused.Status != 503 || refused.RetryAt.IsZero() {
+			t.Errorf("%s: got %v, want 503", kind, refused)
+		}
+	}
+	if text, refused := signedRequestIn(request("application/x-www-form-urlencoded", "signed_request=a.b"), full); text != "a.b" || refused != nil {
+		t.Errorf("a small form: got %q, %v", text, refused)
+	}
+	<-full
+	for kind, body := range forms {
+		if text, refused := signedRequestIn(request(kind, body), full); text == "" || refused != nil || len(full) != 0 {
+			t.Errorf("%s, with a free place: %v; %d places are still taken", kind, refused, len(full))
+		}
+	}
+}
+
 // Two services may have apps with one ID. Then the Host name decides.
 func TestTheHostDecidesBetweenAppsWithOneID(t *testing.T) {
 	twin := App{Label: "twin", ID: pagesID, Secret: NewSecret(testSecret), RedirectURIs: []string{callback}}

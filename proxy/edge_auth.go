@@ -25,7 +25,6 @@ import (
 // that token on to Meta. Proxy-Authorization is not used, because proxies remove it.
 type trust struct {
 	// digests returns the SHA-256 of the current token and, during a rotation, of the previous one.
-	// Comparing digests does not reveal the length of a token or how much of a guess was right.
 	// Nil: no token is required.
 	digests func() [][sha256.Size]byte
 	// count counts a check by its result.
@@ -95,20 +94,30 @@ func mayHoldMetasToken(r *http.Request, to destination) bool {
 	return malformed != nil || p.count[paramToken] == 0
 }
 
-// compare compares a token with every accepted token, even after a match, so that its duration does
-// not depend on which one matched.
+// compare compares a token with the accepted ones.
 func (t trust) compare(token string) bearerResult {
-	got, result := sha256.Sum256([]byte(token)), bearerWrong
-	for i, want := range t.digests() {
-		equal := subtle.ConstantTimeCompare(got[:], want[:]) == 1
-		switch {
-		case equal && i == 0:
-			result = bearerCurrent
-		case equal && result == bearerWrong:
-			result = bearerPrevious
+	switch MatchDigest(token, t.digests()) {
+	case -1:
+		return bearerWrong
+	case 0:
+		return bearerCurrent
+	}
+	return bearerPrevious
+}
+
+// MatchDigest returns the index of the first digest that is the SHA-256 of a token, or -1 if there
+// is none. It compares every digest, even after a match, so that its duration does not depend on
+// which one matched. Comparing digests does not reveal the length of a token or how much of a guess
+// was right.
+func MatchDigest(token string, digests [][sha256.Size]byte) (index int) {
+	got := sha256.Sum256([]byte(token))
+	index = -1
+	for i, want := range digests {
+		if subtle.ConstantTimeCompare(got[:], want[:]) == 1 && index < 0 {
+			index = i
 		}
 	}
-	return result
+	return index
 }
 
 // owns reports whether a token is igproxy's own, which Meta must never get. It reports false if no

@@ -17,7 +17,7 @@ import (
 // requests meant for a forward proxy. http.CrossOriginProtection cannot be used: it never checks a
 // GET.
 type gate struct {
-	any   bool
+	any   bool // every Host is served, except Meta's of other services
 	hosts map[string]bool
 	meta  []string // Meta's own names; a target in absolute form must not have them
 }
@@ -60,7 +60,7 @@ func (g gate) check(r *http.Request) *graph.Error {
 	switch {
 	case r.Method == http.MethodConnect, !strings.HasPrefix(r.RequestURI, "/") && !g.absolute(r):
 		return errProxyRequest
-	case !g.any && !g.serves(r.Host) && !g.isMeta(r.Host):
+	case !g.serves(r.Host) && !g.isMeta(r.Host) && (!g.any || serviceOf(r.Host) != ""):
 		return errHost
 	case fromWebPage(r.Header):
 		return errBrowser

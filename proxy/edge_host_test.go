@@ -123,6 +123,14 @@ func TestMetasHostNamesAreServedOnlyToServersOfTheirService(t *testing.T) {
 		}
 	}
 	asked := len(facebook.asked())
+	o := optionsFor(t, w.graph.url.String(), nil) // with Instagram only
+	o.Passthrough, o.AnyHost = passing(PassthroughOptions{}), true
+	instagram := newProxy(t, o)
+	for host, want := range map[string]int{"graph.facebook.com": 421, "graph.threads.net:443": 421, "graph.instagram.com": 200, "shop.example": 200} {
+		if got := askAt(instagram, host, "/me?access_token=EAA"); got.Code != want {
+			t.Errorf("any host, %s: got %d %s, want %d", host, got.Code, got.Body, want)
+		}
+	}
 	page := with(get(exchange), "Sec-Fetch-Site", "cross-site")
 	proxied := httptest.NewRequest(http.MethodGet, "http://graph.facebook.com"+exchange, nil)
 	for subcode, r := range map[string]*http.Request{"990005": page, "990003": proxied} {

@@ -159,11 +159,16 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 		"code, ambiguous":        {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "/apps/pages/, /apps/shop/, /apps/club/"},
 		"app token, ambiguous":   {"/oauth/access_token?grant_type=client_credentials", "", "/apps/pages/, /apps/club/"},
 		"app token, Threads' id": {"/oauth/access_token?grant_type=client_credentials&client_id=" + clubID, "", "threads"},
+		"code of another app":    {"/oauth/access_token?code=C&redirect_uri=" + redirect + "&client_id=" + shopID, "", "/apps/pages/"},
+		"token of another app":   {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA&client_id=" + clubID, "", "/apps/pages/"},
+		"an unknown client id":   {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA&client_id=1", "", "facebook"},
+		"no client id for Meta":  {"/access_token?grant_type=ig_exchange_token&access_token=IGAA&client_id=" + pagesID, "", "instagram"},
 		"no grant at all":        {"/oauth/access_token?fb_exchange_token=EAA", "", "grant_type=authorization_code or client_credentials or fb_exchange_token"},
 		"another service's app":  {"/apps/shop/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA", "", "grant_type=authorization_code."},
 		"token in access_token":  {"/oauth/access_token?grant_type=fb_exchange_token&access_token=EAA", "", "in fb_exchange_token, not in access_token"},
 		"Facebook's host, read":  {"/v23.0/me?access_token=EAA", "graph.facebook.com", "facebook"},
 		"read by path":           {"/apps/pages/v23.0/me?access_token=EAA", "", "facebook"},
+		"path and another host":  {"/apps/club/v1.0/me?access_token=THAA", "api.instagram.com", "threads"},
 	} {
 		w, facebook := facebookWorld(t, otherApps...)
 		services := map[string]*service{"facebook": facebook, "threads": w.threads, "login": w.login, "instagram": w.graph}

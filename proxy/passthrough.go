@@ -60,7 +60,7 @@ func (x *reply) pass(e *engine, r *http.Request, t destination, shared *carried)
 		}
 	}
 	base := e.bypass.hosts[a.Service]
-	if name, _ := hostName(r.Host); name == loginHost {
+	if name, _ := hostName(r.Host); name == loginHost && a.Service == Instagram {
 		base = e.bypass.login
 	}
 	x.grant, x.app, x.slots = passthroughGrant, a.Label, a.passing

@@ -32,7 +32,7 @@ type verified struct {
 // ownCall is one of igproxy's own calls.
 type ownCall struct {
 	name   string // the end of the path; logs and metrics show it as the grant
-	verify func(*reply, *http.Request, []string) (*verified, *graph.Error)
+	verify func(*reply, *engine, *http.Request, []string) (*verified, *graph.Error)
 }
 
 // ownCalls are all of igproxy's own calls. Each is a POST.
@@ -98,7 +98,7 @@ func (x *reply) decide(e *engine, r *http.Request, t destination) {
 		a = fit[0]
 	}
 	x.app = a.Label
-	x.signed, x.err = c.verify(x, r, a.signingSecrets())
+	x.signed, x.err = c.verify(x, e, r, a.signingSecrets())
 }
 
 // signingSecrets returns the secrets with which Meta may sign what it sends to the app.
@@ -111,7 +111,7 @@ func (a *app) signingSecrets() (texts []string) {
 
 // verifyWebhook checks the signature of a webhook. The body streams through the hash and is not
 // kept. It must arrive within the server's ReadTimeout.
-func (x *reply) verifyWebhook(r *http.Request, secrets []string) (*verified, *graph.Error) {
+func (x *reply) verifyWebhook(_ *engine, r *http.Request, secrets []string) (*verified, *graph.Error) {
 	w, err := signature.ReadWebhook(r.Header["X-Hub-Signature-256"], r.Header["X-Hub-Signature"])
 	if err != nil {
 		return nil, errUnsignedWebhook
@@ -136,8 +136,8 @@ func (x *reply) verifyWebhook(r *http.Request, secrets []string) (*verified, *gr
 }
 
 // verifySignedRequest checks the signed request in the form, and returns its payload.
-func (x *reply) verifySignedRequest(r *http.Request, secrets []string) (*verified, *graph.Error) {
-	text, refused := signedRequestIn(r)
+func (x *reply) verifySignedRequest(e *engine, r *http.Request, secrets []string) (*verified, *graph.Error) {
+	text, refused := signedRequestIn(r, e.large)
 	if refused != nil {
 		return nil, refused
 	}
@@ -152,18 +152,23 @@ func (x *reply) verifySignedRequest(r *http.Request, secrets []string) (*verifie
 const maxSignedForm = 64 << 10
 
 // signedRequestIn returns the form field signed_request. It refuses a form that does not have
-// exactly one. It also refuses the parameter in the query, because the app might read that one.
-func signedRequestIn(r *http.Request) (text string, refused *graph.Error) {
+// exactly one. It also refuses the parameter in the query, because the app might read that one. The
+// channel large is that of readParams.
+func signedRequestIn(r *http.Request, large chan struct{}) (text string, refused *graph.Error) {
 	const field = "signed_request"
 	if r.ContentLength > maxSignedForm || len(r.Header["Content-Type"]) != 1 || r.URL.Query().Has(field) {
 		return "", errSignedForm
 	}
-	r.Body = http.MaxBytesReader(nil, r.Body, maxSignedForm)
+	limited := &largeBody{ReadCloser: r.Body, large: large, left: smallBody + 1}
+	defer limited.end()
+	r.Body = http.MaxBytesReader(nil, limited, maxSignedForm)
 	err := r.ParseForm() // ParseMultipartForm hides its error
 	if err == nil {
 		err = r.ParseMultipartForm(maxSignedForm)
 	}
 	switch {
+	case errors.Is(err, errTooManyLarge):
+		return "", errLargeBodies()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "", errSlowBody
 	case err != nil && !errors.Is(err, http.ErrNotMultipart), r.MultipartForm != nil && len(r.MultipartForm.File) > 0:

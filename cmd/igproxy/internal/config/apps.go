@@ -43,9 +43,9 @@ func (l *loader) validateApps() {
 	anySet := func(keys ...string) bool { return l.place(keys...) != byDefault }
 	services := []string{"threads", "facebook"} // with sections of their own
 	names, ids := map[string]bool{}, map[string]bool{}
-	for _, s := range services {
-		if anySet(s+".client_secret", s+".client_secret_file") {
-			names[s] = true
+	for i, of := range []service{c.Threads, c.Facebook} {
+		if s := services[i]; anySet(s+".client_secret", s+".client_secret_file") {
+			names[s], ids[s+"/"+of.AppID] = true, true
 		}
 	}
 	l.validateCredentials("", len(c.Apps) == 0 && len(names) == 0)

@@ -71,6 +71,7 @@ func TestAProblemWithAnAppIsReportedWithItsLine(t *testing.T) {
 		"the name none":          {"apps:\n  - name: none\n", "igproxy.yaml:2: apps.0.name: not a name: none stands for no app"},
 		"an unknown service":     {"apps:\n  - service: whatsapp\n", "igproxy.yaml:2: apps.0.service: \"whatsapp\" is not an allowed value; write instagram, threads or facebook"},
 		"the same name":          {twoApps + "  - name: shop\n    app_id: \"9\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:11: apps.2.name: another app has the same name"},
+		"the ID of a section":    {twoApps + "  - name: other\n    service: threads\n    app_id: \"5\"\n    client_secret_file: DIR/shop\nthreads:\n  app_id: \"5\"\n  client_secret_file: DIR/shop\n", "igproxy.yaml:13: apps.2.app_id: another app has the same ID"},
 		"the same ID":            {twoApps + "  - name: other\n    service: instagram\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:13: apps.2.app_id: another app has the same ID"},
 		"app_id too":             {twoApps + "app_id: \"7\"\n", "igproxy.yaml:11: app_id: set although apps are listed; move it into an item of apps"},
 		"a fragment":             {"redirect_uris: [\"https://a.example/#_\"]\n", "igproxy.yaml:1: redirect_uris: \"https://a.example/#_\" is not a redirect URI"},

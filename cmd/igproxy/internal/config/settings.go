@@ -47,7 +47,7 @@ func settings() []setting {
 				"unix:/run/igproxy/app.sock]. Port 0 picks a free port, which the log shows."},
 		{key: "allowed_hosts", kind: kindList, check: checkHost, example: "[igproxy.internal]",
 			doc: "Host names, without a port, that requests may use. A listener on loopback always allows the names of loopback; " +
-				"any other listener for apps allows every name while this list is empty. An admin listener beyond loopback always allows every name: probes use the address of a pod. " +
+				"any other listener for apps allows every name while this list is empty, except those of Meta's hosts for whose service there is no app. An admin listener beyond loopback always allows every name: probes use the address of a pod. " +
 				"admin.socket allows the same names as admin.listen."},
 	}, credentialSettings("", "instagram"), credentialSettings("threads.", "threads"), []setting{
 		{key: "threads.url", kind: kindText, value: "https://graph.threads.net", check: checkUpstreamURL,
