@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -184,7 +185,7 @@ func (d *story) call(path string, form url.Values) reply {
 // deliver passes a webhook on to the sidecar, with the header and the body that the app received.
 func (d *story) deliver(header http.Header, body []byte) reply {
 	return receive(func() (*http.Response, error) {
-		r, err := http.NewRequest(http.MethodPost, d.sidecar+webhookPath, bytes.NewReader(body))
+		r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, d.sidecar+webhookPath, bytes.NewReader(body))
 		if err != nil {
 			return nil, err
 		}

@@ -55,7 +55,7 @@ func Create(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // clients read the certificate
 		return err
 	}
 	keyPath := filepath.Join(dir, KeyFile)
@@ -71,7 +71,7 @@ func Create(dir string) error {
 
 // writeNew writes a PEM file that must not exist yet.
 func writeNew(path, kind string, der []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode) //nolint:gosec // the operator names the path
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s exists; choose another folder, or remove the file if no client trusts that authority any more", path)
 	}
