@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 		"cmd/igproxy/internal/intercept", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging", "cmd/igproxy/internal/tracing"},
 	"cmd/igproxy/internal/authority": {},
 	"cmd/igproxy/internal/config":    {"proxy", "cmd/igproxy/internal/authority"},
-	"cmd/igproxy/internal/intercept": {},
+	"cmd/igproxy/internal/intercept": {"proxy"},
 	"cmd/igproxy/internal/listener":  {"cmd/igproxy/internal/logging"},
 	"cmd/igproxy/internal/logging":   {"proxy/loglimit"},
 	"cmd/igproxy/internal/tracing":   {},

@@ -71,14 +71,15 @@ COMMANDS:{{range .Subcommands}}{{if ne .Name "help"}}
 
 // trustLines say what to set for each kind of client. They are a format for the path of the
 // certificate, and for that of a file with the system's authorities and this one.
-const trustLines = `Clients reach it with  HTTPS_PROXY=http://127.0.0.1:8081  (intercept.listen), and trust it with:
+const trustLines = `Clients reach it with  HTTPS_PROXY=http://127.0.0.1:8082  (intercept.listen), and trust it with:
 
   Node.js         NODE_EXTRA_CA_CERTS=%[1]s NODE_USE_ENV_PROXY=1 (Node.js 22.21 or 24.5, or later)
   Python          REQUESTS_CA_BUNDLE=%[2]s SSL_CERT_FILE=%[2]s
   PHP             openssl.cafile=%[2]s and curl.cainfo=%[2]s in php.ini
   Ruby, Go        SSL_CERT_FILE=%[2]s (Ruby's net/http reads http_proxy instead of HTTPS_PROXY)
   Perl            SSL_CERT_FILE=%[2]s PERL_LWP_SSL_CA_FILE=%[2]s PERL_LWP_ENV_PROXY=1
-  Java            keytool -importcert -cacerts -alias igproxy -file %[1]s
+  Java            -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=8082 instead of HTTPS_PROXY; its default validator ignores
+                  the limits of the authority (docs/intercept.md); keytool -importcert -cacerts -alias igproxy -file %[1]s
   .NET            SSL_CERT_FILE=%[2]s
   curl            --cacert %[1]s, or CURL_CA_BUNDLE=%[2]s
 
@@ -100,7 +101,7 @@ func showAuthority(env environment, dir string) error {
 	}
 	fmt.Fprintf(env.stdout, "certificate  %s\nkey          %s\nSHA-256      %s\nends         %s\npermits      %s and their subdomains; no IP address; no other authority\n\n",
 		cert, key, a.Fingerprint(), a.Ends().UTC().Format(time.DateOnly), strings.Join(authority.Domains, ", "))
-	fmt.Fprintf(env.stdout, "For igproxy:\n\n  intercept:\n    listen: 127.0.0.1:8081\n    ca_file: %s\n    ca_key_file: %s\n\n", cert, key)
+	fmt.Fprintf(env.stdout, "For igproxy:\n\n  intercept:\n    listen: 127.0.0.1:8082\n    ca_file: %s\n    ca_key_file: %s\n\n", cert, key)
 	fmt.Fprintf(env.stdout, trustLines, cert, bundle)
 	return nil
 }

@@ -96,7 +96,7 @@ func settings() []setting {
 			doc: "Whether POST /quit on an admin listener stops igproxy, for a program on the same machine that may run operations. Use it " +
 				"for a Kubernetes Job whose sidecar is an ordinary container: the job calls it when its work is done."},
 
-		{key: "intercept.listen", kind: kindText, check: checkListen, example: "127.0.0.1:8081",
+		{key: "intercept.listen", kind: kindText, check: checkListen, example: "127.0.0.1:8082",
 			doc: "Where clients that cannot change their base URL reach igproxy as their HTTPS_PROXY: host:port, [::1]:port or unix:/path. " +
 				"Without it, nothing is intercepted. See docs/intercept.md."},
 		{key: "intercept.ca_file", kind: kindText, example: "/etc/igproxy/ca/igproxy-ca.pem",

@@ -6,7 +6,6 @@ package intercept
 import (
 	"bufio"
 	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
@@ -19,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy"
 )
 
 // Options configure New.
@@ -147,8 +148,7 @@ func nameForLog(host string) string {
 	return invalid
 }
 
-// authorized reports whether a request has the token that is required, if one is. It compares the
-// token with every accepted one, even after a match.
+// authorized reports whether a request has the token that is required, if one is.
 func (h *Handler) authorized(r *http.Request) bool {
 	accepted := h.options.Bearers()
 	if len(accepted) == 0 {
@@ -164,11 +164,7 @@ func (h *Handler) authorized(r *http.Request) bool {
 	if err != nil || !strings.EqualFold(scheme, "Basic") {
 		return false
 	}
-	got, equal := sha256.Sum256([]byte(token)), 0
-	for _, want := range accepted {
-		equal |= subtle.ConstantTimeCompare(got[:], want[:])
-	}
-	return equal == 1
+	return proxy.MatchDigest(token, accepted) >= 0
 }
 
 // mayBeSecret matches names that are logged as hidden, because a client secret has 32 characters
