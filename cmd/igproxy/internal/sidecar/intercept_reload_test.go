@@ -1,52 +1,163 @@
 package sidecar
 
 import (
-	"errors"
-	"io"
+	"bytes"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/authority"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
-	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// interceptingOn returns a sidecar, which does not run, with a listener for interception.
-func interceptingOn(t *testing.T, listen string) *Sidecar {
-	t.Helper()
-	dir := t.TempDir()
-	if err := authority.Create(dir); err != nil {
-		t.Fatal(err)
+func TestAReloadDecidesWhichHostsAreIntercepted(t *testing.T) {
+	n := startIntercepting(t, nil)
+	const target = "https://" + facebookHost + "/v23.0/me?access_token=EAA"
+	if got := n.get(t, target, nil); !strings.Contains(got, "Forbidden") {
+		t.Fatal(got)
 	}
-	write(t, filepath.Join(dir, "bearer"), "0123456789abcdef")
-	log := logging.Start(io.Discard, "info", "text")
-	t.Cleanup(func() { log.Close() })
-	c := config.Default()
-	c.Listen, c.Admin.Listen, c.ClientSecret = []string{"127.0.0.1:0"}, "127.0.0.1:0", proxy.NewSecret("0123456789abcdef")
-	c.Auth.BearerFile = filepath.Join(dir, "bearer")
-	c.Intercept.Listen, c.Intercept.CAFile, c.Intercept.CAKeyFile = listen, filepath.Join(dir, authority.CertFile), filepath.Join(dir, authority.KeyFile)
-	s, err := New(Options{Config: c, Log: log})
-	if err != nil {
-		t.Fatal(err)
+	kept := &http.Client{Transport: n.transport(t, n.roots(t), nil)}
+	n.facebook()
+	if reply := n.reloads.reload(); !reply.Reloaded {
+		t.Fatalf("%+v", reply)
 	}
-	t.Cleanup(s.closeAll)
-	return s
+	if got := ask(kept, target); got != "HTTP/2.0 200" {
+		t.Errorf("an app of Facebook appeared: %s", got)
+	}
+	n.conf.Facebook.AppID, n.conf.Facebook.ClientSecret = "", proxy.Secret{}
+	if reply := n.reloads.reload(); !reply.Reloaded {
+		t.Fatalf("%+v", reply)
+	}
+	if got := ask(kept, target); got != "HTTP/2.0 421" {
+		t.Errorf("it disappeared, on a kept connection: %s", got)
+	}
+	if got := n.get(t, target, nil); !strings.Contains(got, "Forbidden") {
+		t.Errorf("it disappeared: %s", got)
+	}
 }
 
-// The listener stays open until a restart, whatever intercept.listen says now.
-func TestAReloadNeverOpensInterceptionToOtherMachines(t *testing.T) {
-	for listen, refused := range map[string]bool{"0.0.0.0:0": true, "127.0.0.1:0": false} {
-		s := interceptingOn(t, listen)
-		next := s.conf
-		next.Auth.BearerFile, next.Intercept.Listen = "", "127.0.0.1:0"
-		err := s.apply(next)
-		if _, ok := errors.AsType[ConfigurationError](err); ok != refused || refused != (err != nil) || refused && !strings.Contains(err.Error(), "intercept.listen: ") {
-			t.Errorf("%s: got %v; want an error about intercept.listen: %v", listen, err, refused)
+func TestAReloadTurnsTheTokenOnAndOff(t *testing.T) {
+	n := startIntercepting(t, nil)
+	token := filepath.Join(t.TempDir(), "token")
+	write(t, token, "the-token-of-igproxy\n")
+	const target = "https://" + instagramHost + "/me?access_token=IGAA"
+	user := url.UserPassword("igproxy", "the-token-of-igproxy")
+	kept := &http.Client{Transport: n.transport(t, n.roots(t), nil)}
+	if got := ask(kept, target); got != "HTTP/2.0 200" {
+		t.Fatal(got)
+	}
+	n.conf.Auth.BearerFile = token
+	if reply := n.reloads.reload(); !reply.Reloaded {
+		t.Fatalf("%+v", reply)
+	}
+	if with, without := n.get(t, target, user), n.get(t, target, nil); with != "HTTP/2.0 200" || !strings.Contains(without, "Proxy Authentication Required") {
+		t.Errorf("on: %s and %s", with, without)
+	}
+	n.conf.Auth.BearerFile = ""
+	if reply := n.reloads.reload(); !reply.Reloaded {
+		t.Fatalf("%+v", reply)
+	}
+	if with, without := n.get(t, target, user), n.get(t, target, nil); with != "HTTP/2.0 200" || without != "HTTP/2.0 200" {
+		t.Errorf("off: %s and %s", with, without)
+	}
+}
+
+func TestAReloadTakesAnotherAuthority(t *testing.T) {
+	n := startIntercepting(t, nil)
+	const target = "https://" + instagramHost + "/me?access_token=IGAA"
+	kept := &http.Client{Transport: n.transport(t, n.roots(t), nil)}
+	if got := ask(kept, target); got != "HTTP/2.0 200" {
+		t.Fatal(got)
+	}
+	before := n.roots(t)
+	second := filepath.Join(t.TempDir(), "second")
+	if err := authority.Create(second); err != nil {
+		t.Fatal(err)
+	}
+	n.conf.Intercept.CAFile, n.conf.Intercept.CAKeyFile = filepath.Join(second, authority.CertFile), filepath.Join(second, authority.KeyFile)
+	if reply := n.reloads.reload(); !reply.Reloaded || len(reply.NeedsRestart) > 0 {
+		t.Fatalf("%+v", reply)
+	}
+	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
+		t.Errorf("a client that trusts the second: %s", got)
+	}
+	if got := ask(kept, target); got != "HTTP/2.0 200" {
+		t.Errorf("a kept connection: %s", got)
+	}
+	if got := ask(&http.Client{Transport: n.transport(t, before, nil)}, target); !strings.Contains(got, "unknown authority") {
+		t.Errorf("a client that trusts only the first: %s", got)
+	}
+	// One that cannot be used changes nothing.
+	n.conf.Intercept.CAKeyFile = filepath.Join(n.dir, authority.KeyFile)
+	if reply := n.reloads.reload(); reply.Reloaded || len(reply.Problems) != 1 || !strings.Contains(reply.Problems[0], "is not the key of") {
+		t.Errorf("%+v", reply)
+	}
+	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
+		t.Errorf("after a refused reload: %s", got)
+	}
+}
+
+// New contents of the files need no reload of the configuration.
+func TestTheFilesOfTheAuthorityAreFollowed(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, dir := range []string{"ca", "next"} {
+		if err := authority.Create(dir); err != nil {
+			t.Fatal(err)
 		}
-		if got := s.bearers.Load().digests != nil; got != refused {
-			t.Errorf("%s: a token is required: %v, want %v", listen, got, refused)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))) // within the life of the authority
+		var log bytes.Buffer
+		s := &Sidecar{interceptNets: []net.Listener{nil}, log: slog.New(slog.NewTextHandler(&log, nil))}
+		c := config.Default()
+		c.Intercept.CAFile, c.Intercept.CAKeyFile = "ca/"+authority.CertFile, "ca/"+authority.KeyFile
+		current, err := s.followAuthority(c)
+		if err != nil {
+			t.Fatal(err)
 		}
+		before := current().Fingerprint()
+		move := func(name string) {
+			t.Helper()
+			if err := os.Rename("next/"+name, "ca/"+name); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(config.LookEvery)
+		}
+		if move(authority.CertFile); current().Fingerprint() != before { // its key follows
+			t.Error("a certificate without its key is in use")
+		}
+		if move(authority.KeyFile); current().Fingerprint() == before {
+			t.Errorf("the first authority is still in use: %s", log.String())
+		}
+	})
+}
+
+// Interception begins and ends with a restart only, and a reload says so.
+func TestAReloadWithoutInterceptionNeedsARestart(t *testing.T) {
+	n := startIntercepting(t, nil)
+	section := n.conf.Intercept
+	n.conf.Intercept = config.Default().Intercept
+	const target = "https://" + instagramHost + "/me?access_token=IGAA"
+	reply := n.reloads.reload()
+	if !reply.Reloaded || strings.Join(reply.NeedsRestart, " ") != "intercept.listen" {
+		t.Errorf("%+v", reply)
+	}
+	n.conf.Intercept = section
+	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
+		t.Errorf("until then: %s", got)
+	}
+	if reply := n.reloads.reload(); !reply.Reloaded || len(reply.NeedsRestart) > 0 {
+		t.Errorf("%+v", reply)
+	}
+	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
+		t.Errorf("again: %s", got)
 	}
 }

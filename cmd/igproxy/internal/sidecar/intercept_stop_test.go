@@ -1,0 +1,99 @@
+package sidecar
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+)
+
+func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
+	for _, frames := range []bool{false, true} {
+		t.Run(fmt.Sprintf("HTTP/2=%t", frames), func(t *testing.T) {
+			n := startIntercepting(t, nil)
+			const clients = 16
+			var answered atomic.Int32
+			var all sync.WaitGroup
+			for range clients {
+				transport := n.transport(t, n.roots(t), nil)
+				if !frames {
+					transport.ForceAttemptHTTP2, transport.TLSNextProto = false, map[string]func(string, *tls.Conn) http.RoundTripper{}
+				}
+				var dials atomic.Int32
+				dial := transport.DialContext
+				transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+					if dials.Add(1) > 1 {
+						return nil, errSecondConnection
+					}
+					return dial(ctx, network, address)
+				}
+				all.Go(func() {
+					defer transport.CloseIdleConnections()
+					for {
+						res, err := (&http.Client{Transport: transport}).Get("https://" + instagramHost + "/me?access_token=IGAA")
+						if err != nil {
+							if !frames || !errors.Is(err, errSecondConnection) { // HTTP/2 announces the end by GOAWAY
+								t.Errorf("a request was lost: %v", err)
+							}
+							return
+						}
+						_, err = io.Copy(io.Discard, res.Body)
+						_ = res.Body.Close()
+						if err != nil || res.StatusCode != http.StatusOK {
+							t.Errorf("got %d, %v", res.StatusCode, err)
+						}
+						answered.Add(1)
+						if res.Close {
+							return
+						}
+					}
+				})
+			}
+			eventually(t, "the clients are busy", func() bool { return answered.Load() > 10*clients })
+			if err := n.stop(); err != nil {
+				t.Error(err)
+			}
+			all.Wait()
+		})
+	}
+}
+
+// Connections of all listeners share server.max_connections, so an idle intercepted one is closed
+// to make room for another one.
+func TestInterceptedConnectionsCountTowardsTheLimit(t *testing.T) {
+	n := startIntercepting(t, func(c *config.Config) { c.Server.MaxConnections = 3 })
+	var open atomic.Int32
+	for i := range 9 {
+		transport := n.transport(t, n.roots(t), nil)
+		dial := transport.DialContext
+		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := dial(ctx, network, address)
+			if err == nil {
+				open.Add(1)
+				c = &closing{Conn: c, open: &open}
+			}
+			return c, err
+		}
+		if got := ask(&http.Client{Transport: transport}, "https://"+instagramHost+"/me?access_token=IGAA"); got != "HTTP/2.0 200" {
+			t.Errorf("client %d: %s", i+1, got)
+		}
+	}
+	eventually(t, "three connections are open at most", func() bool { return open.Load() <= 3 })
+}
+
+// closing counts the connections that are open.
+type closing struct {
+	net.Conn
+	open *atomic.Int32
+	once sync.Once
+}
+
+func (c *closing) Close() error { c.once.Do(func() { c.open.Add(-1) }); return c.Conn.Close() }
