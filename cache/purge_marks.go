@@ -57,8 +57,8 @@ const (
 	// means that a copy of its entry, if one is left anywhere, can be found again.
 	maxRevoked = 400
 
-	// maxRead is how many members of the sorted set are read, the newest ones. Those of all marks of
-	// an app fit: maxMarks, maxRevoked and a purge of everything. The rest is for members that
+	// maxRead is how many members of the sorted set are read, the newest ones. Those of all marks
+	// of an app fit: maxMarks, maxRevoked and a purge of everything. The rest is for members that
 	// several processes have written for the same mark.
 	maxRead = 2 * maxMarks
 

@@ -231,8 +231,9 @@ func TestSortedSetOfPurgesIsUnreadableBoundedAndExpires(t *testing.T) {
 	}
 }
 
-// If Redis loses its data, several processes may write the same marks at once, each in members of its
-// own. If these stayed, the marks that one read does not return would be written again and again.
+// If Redis loses its data, several processes may write the same marks at once, each in members of
+// its own. If these stayed, the marks that one read does not return would be written again and
+// again.
 func TestSortedSetOfPurgesKeepsOneMemberForEachMark(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)

@@ -128,8 +128,8 @@ func (h *laneHandler) Sent(start time.Time, took time.Duration) {
 }
 
 // serves reports whether the engine serves a Host. It reports false for a Host with unusual
-// characters and for Meta's own hosts, which say whose call it is, so that net/http gets the request
-// and the gate (edge_host.go) and route (decode_path.go) decide.
+// characters and for Meta's own hosts, which say whose call it is, so that net/http gets the
+// request and the gate (edge_host.go) and route (decode_path.go) decide.
 func (h *laneHandler) serves(e *engine, host []byte) bool {
 	if h.engine == e && h.host == string(host) {
 		return true

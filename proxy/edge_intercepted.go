@@ -8,10 +8,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// Intercepted returns the handler for connections that clients made to one of MetaHosts, and that
-// were led to igproxy instead. The connections use TLS, and their clients have been authenticated:
-// the handler requires no token of igproxy's own. A request must be for the host of its connection,
-// which says whose call it is. Otherwise it is handled as any other request is.
+// Intercepted returns the handler for connections that clients opened to one of MetaHosts, and that
+// igproxy answers instead. The connections use TLS, and their clients have been authenticated, so
+// the handler does not require igproxy's own token. A request must be for the host of its
+// connection, which selects the service. Apart from that, it is handled like any other request.
 func (p *Proxy) Intercepted() http.Handler { return interceptedHandler{p} }
 
 type interceptedHandler struct{ proxy *Proxy }
@@ -24,7 +24,7 @@ func (h interceptedHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // for which it has an app.
 func (p *Proxy) MetaHosts() []string { return slices.Clone(p.current.Load().gate.meta) }
 
-// admit returns the error for a request that must not be answered, whatever it asks for, or nil.
+// admit returns an error if a request must be refused whatever it asks for, and otherwise nil.
 func (e *engine) admit(r *http.Request, t destination, from entrance) *graph.Error {
 	if from.intercepted {
 		return e.gate.checkIntercepted(r)

@@ -18,7 +18,7 @@ func intercepted(method, host, target string) *http.Request {
 }
 
 // A client that believes that it is connected to Meta sends its requests as it always does. The
-// host says which service they belong to, even if the client_id is that of another one.
+// host selects the service, even if the client_id belongs to an app of another service.
 func TestTheHostOfAnInterceptedConnectionDecides(t *testing.T) {
 	redirect := url.QueryEscape(callback)
 	for name, c := range map[string]struct{ host, target, want, asks string }{
@@ -77,8 +77,8 @@ func TestAnInterceptedConnectionIsForItsOwnHostOnly(t *testing.T) {
 	}
 }
 
-// The client of an intercepted connection has been authenticated before, and sends igproxy no token
-// of its own; other listeners still require it.
+// The client of an intercepted connection was authenticated at its CONNECT, so its requests need no
+// token of igproxy's. Other listeners still require the token.
 func TestAnInterceptedConnectionNeedsNoTokenOfIgproxy(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)

@@ -69,8 +69,8 @@ COMMANDS:{{range .Subcommands}}{{if ne .Name "help"}}
    {{.Name}}  {{.Usage}}{{end}}{{end}}
 `
 
-// trustLines say what to set for each kind of client. They are a format for the path of the
-// certificate, and for that of a file with the system's authorities and this one.
+// trustLines tells what to set for each kind of client. Its verbs stand for two paths: [1] for that
+// of the certificate, and [2] for that of a bundle of the system's authorities and this one.
 const trustLines = `Clients reach it with  HTTPS_PROXY=http://127.0.0.1:8082  (intercept.listen), and trust it with:
 
   Node.js         NODE_EXTRA_CA_CERTS=%[1]s NODE_USE_ENV_PROXY=1 (Node.js 22.21 or 24.5, or later)

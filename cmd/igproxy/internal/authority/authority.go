@@ -1,6 +1,6 @@
-// Package authority keeps the private certificate authority with which igproxy answers in the place
-// of Meta's hosts. The authority's own certificate limits it to Meta's domains, so that its key
-// cannot be used against any other site.
+// Package authority makes and uses the private certificate authority that lets igproxy answer as
+// Meta's hosts. The authority's own certificate limits it to Meta's domains, so that its key cannot
+// be used against any other site.
 package authority
 
 import (
@@ -23,7 +23,7 @@ import (
 // Domains are the domains, with all their subdomains, for which an authority may sign certificates.
 var Domains = []string{"instagram.com", "threads.net", "threads.com", "facebook.com"}
 
-// everyAddress is what an authority excludes: it must not sign for IP addresses.
+// everyAddress has all IP addresses. An authority excludes them, so that it cannot sign for any.
 var everyAddress = []*net.IPNet{
 	{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
 	{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
@@ -32,12 +32,12 @@ var everyAddress = []*net.IPNet{
 const (
 	life     = 10 * 365 * 24 * time.Hour // of an authority
 	leafLife = 7 * 24 * time.Hour        // of a certificate for a host
-	// renewAt is how long before its end a certificate for a host is replaced. It is far longer
+	// renewAt is how long before it expires a certificate for a host is replaced. It is far longer
 	// than a handshake takes.
 	renewAt = 24 * time.Hour
 	// skew is how far the clock of a client may be behind.
 	skew = time.Hour
-	// hostLimit bounds the certificates that are kept. Callers ask only for a few hosts.
+	// hostLimit bounds how many certificates are kept. Callers ask for a few hosts only.
 	hostLimit = 64
 )
 
@@ -52,7 +52,8 @@ type Authority struct {
 }
 
 // New returns the Authority with this certificate and key. It returns an error that says what is
-// wrong with the certificate if it is not one that Create makes, or if it has ended.
+// wrong if the certificate lacks the limits that Create gives it, is not valid at the moment, or
+// has another kind of key.
 func New(pair *tls.Certificate) (*Authority, error) {
 	cert, err := x509.ParseCertificate(pair.Certificate[0])
 	if err != nil {
@@ -69,8 +70,8 @@ func New(pair *tls.Certificate) (*Authority, error) {
 	return &Authority{cert: cert, signer: signer, key: key, leaves: map[string]*tls.Certificate{}}, err
 }
 
-// check returns an error if a certificate could be used against other sites than Meta's, or at
-// another time.
+// check returns an error if a certificate is not that of an authority, could be used against sites
+// other than Meta's, or is not valid at the time now.
 func check(c *x509.Certificate, now time.Time) error {
 	switch {
 	case !c.IsCA || !c.BasicConstraintsValid || c.KeyUsage&x509.KeyUsageCertSign == 0:
@@ -96,7 +97,7 @@ func excludes(got, want []*net.IPNet) bool {
 	})
 }
 
-// Ends returns the time at which the authority's certificate ends.
+// Ends returns the time at which the authority's certificate expires.
 func (a *Authority) Ends() time.Time { return a.cert.NotAfter }
 
 // Fingerprint returns the SHA-256 of the certificate in the form in which openssl prints it.
@@ -110,8 +111,8 @@ func fingerprint(c *x509.Certificate) string {
 	return strings.Join(pairs, ":")
 }
 
-// Leaf returns a certificate for a host, which must be in one of Domains. It keeps the certificate
-// and signs another one a day before its end.
+// Leaf returns a certificate for a host, which must be in one of Domains. It keeps the certificate,
+// and replaces it a day before it expires.
 func (a *Authority) Leaf(host string) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -22,7 +22,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/authority"
 )
 
-// created returns a new authority, its pair and its folder.
+// created returns a new authority, its certificate with its key, and its folder.
 func created(t *testing.T) (*authority.Authority, tls.Certificate, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "ca")
@@ -218,7 +218,7 @@ func TestACertificateIsKeptForEachHostAndTheirNumberIsBounded(t *testing.T) {
 	}
 }
 
-// The certificate of a stolen key says what it is worth, also to a person who reads it.
+// A person who reads the certificate can tell from its name that it is for Meta's hosts only.
 func TestTheAuthoritySaysWhatItIsFor(t *testing.T) {
 	_, pair, _ := created(t)
 	c, err := x509.ParseCertificate(pair.Certificate[0])

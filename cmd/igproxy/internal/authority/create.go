@@ -24,8 +24,8 @@ const (
 )
 
 // Create makes an authority and writes its certificate, which everyone may read, and its key, which
-// only the current user may read, into a folder. It makes the folder if there is none, and never
-// replaces a file.
+// only the current user may read, into a folder. It makes the folder if it does not exist, and
+// never replaces a file.
 func Create(dir string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

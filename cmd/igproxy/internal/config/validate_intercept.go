@@ -63,10 +63,10 @@ func (l *loader) validateInterceptTrust() {
 const InterceptChoices = "set auth.bearer_file, or auth.client_ca with intercept.tls: true, " +
 	"or auth.none: true if the network keeps others out; or listen on 127.0.0.1 or unix:/path"
 
-// endsSoon is how long before the end of an authority check warns.
+// endsSoon is how long before an authority expires igproxy check begins to warn.
 const endsSoon = 60 * 24 * time.Hour
 
-// openAuthority reads the authority and warns if it ends soon.
+// openAuthority reads the authority and warns if it expires soon.
 func (l *loader) openAuthority() {
 	c := &l.config.Intercept
 	if c.Listen == "" || c.CAFile == "" || c.CAKeyFile == "" {

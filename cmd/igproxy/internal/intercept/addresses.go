@@ -32,7 +32,7 @@ var notPublic = []netip.Prefix{
 }
 
 // publicIPv6 has all addresses of IPv6 that are assigned for public use (RFC 4291, section 2.4).
-// What lies outside leads to this network, or to an IPv4 address, which may be a private one.
+// Addresses outside it lead to this network, or to an IPv4 address, which may be a private one.
 var publicIPv6 = netip.MustParsePrefix("2000::/3")
 
 // isPublic reports whether a tunnel may lead to an address.
@@ -42,9 +42,9 @@ func isPublic(a netip.Addr) bool {
 		!slices.ContainsFunc(notPublic, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// onlyPublic returns an error for an address that no tunnel may lead to. As the Control of a
-// net.Dialer it sees the very address that is dialled, so a name that resolves to another address a
-// moment later gains nothing.
+// onlyPublic returns an error for an address that no tunnel may lead to. It is the Control of a
+// net.Dialer, so it sees the address that is dialled: a name that resolves to another address a
+// moment later (DNS rebinding) cannot get past it.
 func (t *tunnels) onlyPublic(_, address string, _ syscall.RawConn) error {
 	if to, err := netip.ParseAddrPort(address); err != nil || !t.allowed(to.Addr()) {
 		return errNotPublic

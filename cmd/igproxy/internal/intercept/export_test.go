@@ -9,7 +9,7 @@ import (
 // IsPublic is isPublic, for tests.
 var IsPublic = isPublic
 
-// DialWith replaces how tunnels reach a host, and the check of its address.
+// DialWith replaces the function that dials a host for tunnels and checks its address.
 func (h *Handler) DialWith(dial func(ctx context.Context, network, address string) (net.Conn, error)) {
 	h.tunnels.dial = dial
 }

@@ -104,8 +104,8 @@ func (p *proxy) client() *client {
 
 func (c *client) Read(b []byte) (int, error) { return c.r.Read(b) }
 
-// connect sends a CONNECT with these header lines, and further bytes at once. It returns the answer
-// with its body.
+// connect sends a CONNECT with these header lines, followed at once by further bytes. It returns
+// the answer and the text of its body.
 func (c *client) connect(t *testing.T, target, header, further string) (*http.Response, string) {
 	t.Helper()
 	return c.send(t, fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: x\r\n%s\r\n%s", target, header, further))
@@ -142,7 +142,7 @@ func (p *proxy) accept(t *testing.T) net.Conn {
 	return c
 }
 
-// acceptAll closes all intercepted connections.
+// acceptAll accepts all intercepted connections and closes each at once.
 func (p *proxy) acceptAll(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { // ends with the listener

@@ -1,6 +1,6 @@
-// Package intercept is an HTTP proxy for clients that cannot change their base URL. It leads their
-// connections to Meta's token hosts to igproxy itself, and refuses all others or passes them on
-// unread.
+// Package intercept is an HTTP proxy for clients that cannot change their base URL. When a client
+// connects to one of Meta's token hosts, igproxy itself answers on that connection. Connections to
+// other hosts are refused or passed on unread.
 package intercept
 
 import (
@@ -27,16 +27,17 @@ type Options struct {
 	// Hosts returns the names of the hosts whose connections are intercepted. It is called for each
 	// CONNECT, because a reload may change them.
 	Hosts func() []string
-	// Addr is the address of the listener of CONNECT requests, for Listener.
+	// Addr is the address of the listener of CONNECT requests. Listener has the same address.
 	Addr net.Addr
 	// Bearers returns the SHA-256 of each token that a client may send as the password in
 	// Proxy-Authorization, or none if no token is required. It is called for each CONNECT.
 	Bearers func() [][sha256.Size]byte
-	// Tunnels configures the connections to hosts that are not intercepted. MaxTunnels zero: they
-	// are refused.
+	// Tunnels configures the connections to hosts that are not intercepted. If its MaxTunnels is
+	// zero, they are refused.
 	Tunnels TunnelOptions
-	// Release is called with a connection that is no longer one of the listener of CONNECT
-	// requests, because it is a tunnel, or because Listener is about to accept it.
+	// Release is called with a connection that must no longer count towards the limit of the
+	// listener of CONNECT requests, because it has become a tunnel, or because Listener is about to
+	// accept it.
 	Release func(net.Conn)
 	// Count counts a CONNECT by its host, one of Hosts or "other", and its result.
 	Count func(host, result string)
@@ -71,15 +72,15 @@ func New(o Options) *Handler {
 	return &Handler{options: o, queue: newQueue(o.Addr, o.Release), tunnels: newTunnels(o.Tunnels)}
 }
 
-// Listener returns the listener whose connections are the intercepted ones: each begins with the
-// first byte that the client sends to Meta's host.
+// Listener returns the listener that accepts the intercepted connections. The first byte that can
+// be read from each is the first one that the client sent to Meta's host.
 func (h *Handler) Listener() net.Listener { return h.queue }
 
 // challenge is required in a 407 (RFC 9110, section 15.5.8).
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
-// ServeHTTP implements http.Handler. Its errors are plain text, because most clients show their
-// user only the status.
+// ServeHTTP implements http.Handler. Its errors are plain text and not Meta's JSON, because no
+// client takes the answer to a CONNECT for Meta's, and most show their user only its status.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if announcesBody(r) {
 		w.Header().Set("Connection", "close") // net/http would wait for the body before it answers
@@ -87,7 +88,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodConnect {
 		text := "This listener of igproxy accepts only CONNECT. Use its address as HTTPS_PROXY, and not as HTTP_PROXY or as a base URL."
 		if strings.HasPrefix(r.RequestURI, "https://") {
-			text = "This client sends its calls to https URLs without CONNECT, and thus readable by its proxy. axios does so before version 1.16.1: update it."
+			text = "This client sends its calls to https URLs without CONNECT, so its proxy could read them. axios does so before version 1.16.1: update it."
 		}
 		w.Header().Set("Allow", http.MethodConnect)
 		h.refuse(w, nameForLog(r.URL.Hostname()), "other", http.StatusMethodNotAllowed, Refused, text)
@@ -107,7 +108,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok:
 		h.refuse(w, name, label, http.StatusBadRequest, Refused, "The target of this CONNECT is not host:port.")
-	case announcesBody(r): // it would be taken for what the client sends to the host
+	case announcesBody(r): // its bytes would be taken for the first that the client sends to the host
 		h.refuse(w, name, label, http.StatusBadRequest, Refused, "A CONNECT must not have a body.")
 	case label != "other":
 		h.intercept(w, label)
@@ -126,17 +127,17 @@ func announcesBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.
 // hostName matches names in DNS, in lower case.
 var hostName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9_])?$`)
 
-// target returns the host, in its normal form, and the port of a CONNECT. It reports false, and
-// returns no host, if the target is not the name or the address of a host, and a port. It reads the
-// request's own target: for some malformed ones, net/http sets r.Host to a part of it, or to the
-// header Host.
+// target returns the host, in its normal form, and the port of a CONNECT. If the target is not the
+// name or the address of a host and a port, it reports false, and the host is invalid. It reads the
+// request line, because for some malformed targets net/http sets r.Host to a part of the target, or
+// to the header Host.
 func target(r *http.Request) (host, port string, ok bool) {
 	host, port, err := net.SplitHostPort(r.RequestURI)
 	host = nameForLog(host)
 	return host, port, err == nil && host != invalid
 }
 
-// invalid is logged instead of a target that is not a host: it could be a secret.
+// invalid is logged instead of a target that is not a host, because it could be a secret.
 const invalid = "invalid"
 
 // nameForLog returns the normal form of a host's name or address, or invalid.
@@ -148,7 +149,7 @@ func nameForLog(host string) string {
 	return invalid
 }
 
-// authorized reports whether a request has the token that is required, if one is.
+// authorized reports whether a request has one of the accepted tokens, or needs none.
 func (h *Handler) authorized(r *http.Request) bool {
 	accepted := h.options.Bearers()
 	if len(accepted) == 0 {
@@ -167,12 +168,12 @@ func (h *Handler) authorized(r *http.Request) bool {
 	return proxy.MatchDigest(token, accepted) >= 0
 }
 
-// mayBeSecret matches names that are logged as hidden, because a client secret has 32 characters
-// and tokens have more.
+// mayBeSecret matches names that are long enough to contain a secret: a client secret has 32
+// characters, and tokens have more. They are logged as "hidden".
 var mayBeSecret = regexp.MustCompile(`[a-z0-9_-]{32}`)
 
-// refuse answers a request with an error. target is the host for the log, label the one in the
-// metric.
+// refuse answers a request with an error. The log names the host as target, and the metric names
+// it as label.
 func (h *Handler) refuse(w http.ResponseWriter, target, label string, status int, result, text string) {
 	h.options.Count(label, result)
 	if mayBeSecret.MatchString(target) {
@@ -232,7 +233,7 @@ func (c *hijacked) Read(p []byte) (int, error) {
 // NetConn returns the connection that was taken over.
 func (c *hijacked) NetConn() net.Conn { return c.Conn }
 
-// SyscallConn returns the socket. A drain looks there for a request that has arrived.
+// SyscallConn returns the socket. A drain checks there whether a request has arrived.
 func (c *hijacked) SyscallConn() (syscall.RawConn, error) {
 	under := c.Conn
 	if secure, ok := under.(*tls.Conn); ok {

@@ -225,8 +225,8 @@ func TestFirstBytesSentTogetherWithConnectArrive(t *testing.T) {
 	}
 }
 
-// A connection counts as one of the first listener until the second one accepts it. Otherwise any
-// number of connections could wait between the two.
+// A connection counts towards the first listener's limit until the second listener accepts it.
+// Otherwise any number of connections could wait between the two.
 func TestAConnectionIsReleasedWhenItIsAccepted(t *testing.T) {
 	p := serve(t, nil)
 	released := func() int { p.mu.Lock(); defer p.mu.Unlock(); return p.released }
@@ -242,7 +242,7 @@ func TestAConnectionIsReleasedWhenItIsAccepted(t *testing.T) {
 	}
 }
 
-// A drain looks for unread bytes in the socket before it closes a quiet connection.
+// A drain looks for unread bytes in the socket before it closes an idle connection.
 func TestAnInterceptedConnectionHasASocket(t *testing.T) {
 	p := serve(t, nil)
 	p.client().connect(t, meta+":443", "", "")

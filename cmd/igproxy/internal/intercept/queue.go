@@ -21,8 +21,8 @@ func newQueue(addr net.Addr, release func(net.Conn)) *queue {
 	return q
 }
 
-// queueTimeout bounds how long a connection waits to be accepted: all connections that the server
-// allows may be waiting for answers.
+// queueTimeout bounds how long a connection waits to be accepted. It has to wait if the server has
+// as many connections as it allows, and all of them wait for answers.
 const queueTimeout = 10 * time.Second
 
 // put waits until the connection is accepted. It reports false after queueTimeout, or if the queue
@@ -39,8 +39,8 @@ func (q *queue) put(c net.Conn) bool {
 	return false
 }
 
-// Accept implements net.Listener. Until then, a connection counts as one of the listener that
-// accepted it first, so that waiting ones stay within its limit.
+// Accept implements net.Listener. Until Accept returns a connection, the connection counts towards
+// the limit of the listener that accepted it first, so the waiting connections are bounded too.
 func (q *queue) Accept() (net.Conn, error) {
 	select {
 	case c := <-q.conns:

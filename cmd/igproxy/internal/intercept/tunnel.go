@@ -14,7 +14,7 @@ import (
 
 // TunnelOptions configure the connections that are passed on unread.
 type TunnelOptions struct {
-	// MaxTunnels bounds the tunnels that are open at once. Zero: there are none.
+	// MaxTunnels bounds the tunnels that are open at once. If it is zero, there are none.
 	MaxTunnels int
 	// IdleTimeout ends a tunnel through which nothing has passed for this long.
 	IdleTimeout time.Duration
@@ -29,14 +29,14 @@ type tunnels struct {
 	allowed  func(netip.Addr) bool                                                // isPublic, except in tests
 	draining atomic.Bool
 
-	mu      sync.Mutex // protects ends and closed, and writes of draining
+	mu      sync.Mutex // protects ends and closed, and writes to draining
 	ends    map[net.Conn]bool
 	closed  bool
 	running sync.WaitGroup
 }
 
 const (
-	// dialTimeout bounds the connection to a host, and the resolution of its name.
+	// dialTimeout bounds how long it takes to resolve the name of a host and to connect to it.
 	dialTimeout = 10 * time.Second
 	// drainIdle replaces the idle timeout during a drain.
 	drainIdle = time.Second
@@ -52,8 +52,8 @@ func newTunnels(o TunnelOptions) *tunnels {
 // Tunnels returns the number of open tunnels.
 func (h *Handler) Tunnels() int { return len(h.tunnels.slots) }
 
-// tunnel connects the client with a host, and passes bytes on until one of them ends the connection
-// or both are idle for too long.
+// tunnel connects the client to a host, and passes bytes on until both sides have ended their
+// streams, one of the connections fails, or nothing has passed for the idle timeout.
 func (h *Handler) tunnel(w http.ResponseWriter, r *http.Request, host string) {
 	t := h.tunnels
 	select {
@@ -92,7 +92,7 @@ func (h *Handler) tunnel(w http.ResponseWriter, r *http.Request, host string) {
 	t.join(in, out)
 }
 
-// begin counts a tunnel, for which Shutdown waits. It reports false if Shutdown has begun.
+// begin counts a tunnel, so that Shutdown waits for it. It reports false if Shutdown has begun.
 func (t *tunnels) begin() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -103,7 +103,7 @@ func (t *tunnels) begin() bool {
 	return true
 }
 
-// register notes one end of a tunnel, so that Close can close it. After Close it closes it at once.
+// register records one end of a tunnel for Close. If Close has been called, it closes the end.
 func (t *tunnels) register(c net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -139,8 +139,8 @@ func (t *tunnels) join(a, b net.Conn) {
 	both.Wait()
 }
 
-// lastByte is the time at which a byte last passed through a tunnel. It does not depend on the
-// machine's clock, which may be set.
+// lastByte is the time at which a byte last passed through a tunnel. It uses the monotonic clock,
+// so a change of the machine's time does not affect it.
 type lastByte struct {
 	start time.Time
 	after atomic.Int64 // nanoseconds since start
@@ -182,12 +182,12 @@ func (t *tunnels) idleNow() time.Duration {
 	return t.idle
 }
 
-// untilLook returns how long a read may wait before the idle time is looked at again: a drain may
-// shorten it, and the other direction may have prolonged it.
+// untilLook returns how long a read may wait before the idle time is checked again. By then, a
+// drain may have shortened the idle timeout, or a byte may have passed in the other direction.
 func (t *tunnels) untilLook() time.Duration { return min(t.idle, drainIdle) }
 
-// Shutdown ends tunnels that are idle for a second, and all others when ctx ends. No tunnel is
-// opened afterwards, so the listener of CONNECT requests must be shut down first.
+// Shutdown ends each tunnel once it is idle for a second, and all others when ctx ends. Once
+// it has begun, new tunnels are refused, so shut down the listener of CONNECT requests first.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	t := h.tunnels
 	t.mu.Lock()

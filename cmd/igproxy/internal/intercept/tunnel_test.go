@@ -107,7 +107,7 @@ func TestAHostThatCannotBeReachedIsReported(t *testing.T) {
 	}
 }
 
-// A client that leaves while the host is dialled must not hold a tunnel.
+// A client that leaves while the host is dialled must not keep one of the tunnels occupied.
 func TestAClientThatLeavesEndsTheDial(t *testing.T) {
 	p := serve(t, tunnelling(1))
 	dialled, ended := make(chan bool), make(chan bool)
@@ -125,8 +125,8 @@ func TestAClientThatLeavesEndsTheDial(t *testing.T) {
 	eventually(t, "no tunnel is open", func() bool { return p.Tunnels() == 0 })
 }
 
-// nameServer returns a resolver that asks a name server for each name. The server answers with the
-// addresses of the moment.
+// nameServer returns a resolver whose name server calls answers for each question about an IPv4
+// address, and the number of these questions.
 func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
 	var asked atomic.Int32
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
@@ -163,7 +163,7 @@ func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
 	}}, &asked
 }
 
-// The check sees the very address that is dialled. So a name server gains nothing from another
+// The check sees the address that is dialled, so a name server gains nothing by giving another
 // answer to the next question.
 func TestTheAddressThatIsDialledIsTheOneThatIsChecked(t *testing.T) {
 	p := serve(t, tunnelling(1))
@@ -278,8 +278,8 @@ func TestATunnelEndsWhenNothingPassesInEitherDirection(t *testing.T) {
 	})
 }
 
-// A read of TLS that times out must not end the connection: a tunnel looks at its idle time once a
-// second.
+// A TLS read that times out must not break the connection, because a tunnel checks its idle time
+// once a second.
 func TestATunnelOverTLSSurvivesWhileItIsIdle(t *testing.T) {
 	server := httptest.NewUnstartedServer(nil)
 	server.StartTLS() // for its certificate
@@ -310,7 +310,7 @@ func TestATunnelOverTLSSurvivesWhileItIsIdle(t *testing.T) {
 	})
 }
 
-// A host that does not read must not hold a tunnel.
+// A host that does not read must not keep a tunnel open.
 func TestATunnelEndsWhenItsReceiverDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, c, _ := simulated(t, time.Minute)
@@ -387,7 +387,7 @@ func TestNoTunnelIsOpenedDuringAndAfterAStop(t *testing.T) {
 	}
 }
 
-// Also when one half has ended already, and only a read for the other is left.
+// Close also ends a tunnel of which one direction has ended already.
 func TestCloseEndsEveryTunnelAtOnce(t *testing.T) {
 	for name, before := range map[string]func(c *client, host net.Conn){
 		"idle":                func(*client, net.Conn) {},

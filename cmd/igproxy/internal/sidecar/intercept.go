@@ -20,8 +20,8 @@ import (
 )
 
 // interception is the HTTP proxy for clients that cannot change their base URL. Its outer server
-// answers CONNECT, and its inner server the requests on the connections that the outer one has
-// intercepted.
+// answers CONNECT requests. Its inner server answers the requests on the connections that the outer
+// one has intercepted.
 type interception struct {
 	handler *intercept.Handler
 	outer   *listener.Server
@@ -32,9 +32,9 @@ type interception struct {
 // currentAuthority returns the authority for the next connection.
 type currentAuthority func() *authority.Authority
 
-// followAuthority returns the authority, which is read again when its files change. It returns nil
-// if interception is off, or if a reload has removed the files: interception ends with a restart
-// only.
+// followAuthority returns a function that returns the authority, which is read again when its files
+// change. It returns nil if interception is off, or if a reload has removed the settings of the
+// files: the previous authority then stays in use, because only a restart ends interception.
 func (s *Sidecar) followAuthority(c config.Config) (currentAuthority, error) {
 	cert, key := c.Intercept.CAFile, c.Intercept.CAKeyFile
 	if len(s.interceptNets) == 0 || cert == "" || key == "" {
@@ -74,7 +74,7 @@ func (s *Sidecar) buildIntercept(server func(http.Handler) *http.Server) error {
 	s.closers = append(s.closers, i.handler.Close)
 
 	outer := listener.Options{Listener: l, HTTP: server(i.handler), Beside: s.apps[0], Logger: s.log, Relieve: s.proxy.EndIdle}
-	// A stream of HTTP/2 cannot be taken over.
+	// An HTTP/2 stream cannot be hijacked, so the outer server speaks HTTP/1.1 only.
 	outer.HTTP.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
 	if isUnix(l) {
 		outer.UIDs, outer.PeerRefused = s.conf.Auth.UIDs, s.metrics.PeerRefused
@@ -105,12 +105,12 @@ func (s *Sidecar) buildIntercept(server func(http.Handler) *http.Server) error {
 	return nil
 }
 
-// countHandshake counts the handshake of an intercepted connection that has ended, if it failed. A
-// client that does not trust the authority ends its handshakes. What net/http logs about that may
-// not say so: some clients send their alert unencrypted.
+// countHandshake counts and logs a failed handshake, after its intercepted connection was closed.
+// Handshakes fail if the client does not trust the authority. The line that net/http logs may not
+// show this, because some clients send their alert unencrypted.
 func (s *Sidecar) countHandshake(state tls.ConnectionState) {
 	host := strings.ToLower(state.ServerName)
-	if state.HandshakeComplete || host == "" { // without a name, perhaps only the port was tested
+	if state.HandshakeComplete || host == "" { // a connection without a name may only have tested the port
 		return
 	}
 	if !slices.Contains(s.proxy.MetaHosts(), host) {
@@ -128,8 +128,8 @@ func (i *interception) servers() []*listener.Server {
 	return []*listener.Server{i.outer, i.inner}
 }
 
-// shutdown ends an interception within ctx: first the server that accepts connections, then the
-// server and the tunnels that it hands them to.
+// shutdown ends an interception within ctx: first the outer server, which hands connections over,
+// then the inner server and the tunnels, which receive them.
 func (i *interception) shutdown(ctx context.Context) error {
 	if i == nil {
 		return nil
@@ -140,13 +140,13 @@ func (i *interception) shutdown(ctx context.Context) error {
 	return errors.Join(err, i.inner.Shutdown(ctx), <-tunnels)
 }
 
-// interception returns what the admin handler shows of the interception. It must be on.
+// interception returns what the admin handler shows about interception, which must be on.
 func (s *Sidecar) interception() admin.Interception {
 	i := s.intercept
 	return admin.Interception{Listen: i.outer.URL(), Hosts: s.proxy.MetaHosts(), Others: s.conf.Intercept.Others, Ends: (*i.signer.Load())().Ends()}
 }
 
-// InterceptURL returns where clients reach the interception, or "off".
+// InterceptURL returns the URL that clients use as their HTTPS_PROXY, or "off".
 func (s *Sidecar) InterceptURL() string {
 	if s.intercept == nil {
 		return "off"
@@ -154,8 +154,9 @@ func (s *Sidecar) InterceptURL() string {
 	return s.intercept.outer.URL()
 }
 
-// requireInterceptTrust checks the addresses of the open listeners, because a name in the
-// configuration may resolve to any address.
+// requireInterceptTrust returns an error if other machines can reach an open listener without
+// authentication. The check of the configuration cannot see this if the listener's address is a
+// name, because a name may resolve to any address.
 func requireInterceptTrust(listeners []net.Listener, c config.Config) error {
 	byCertificate := c.Intercept.TLS && c.Auth.ClientCA != ""
 	for _, l := range listeners {
