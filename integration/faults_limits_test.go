@@ -123,7 +123,7 @@ func TestResumeEndsAPause(t *testing.T) {
 	if r := p.ask(t, "IGAA-cold"); r.status != 429 || !within(r.header.Get("Retry-After"), 5*time.Minute) {
 		t.Fatalf("during the pause: got %d, Retry-After %q", r.status, r.header.Get("Retry-After"))
 	}
-	if lines := p.Log.Lines("app paused"); len(lines) != 1 || lines[0]["app"] != "default" || lines[0]["code"] != 4.0 || lines[0]["until"] == nil {
+	if lines := p.settled(t).Lines("app paused"); len(lines) != 1 || lines[0]["app"] != "default" || lines[0]["code"] != 4.0 || lines[0]["until"] == nil {
 		t.Errorf("the log has %v", lines)
 	}
 	if _, out, _ := p.operate(t, "status"); !strings.Contains(out, "igproxy resume --app default ends it") {
