@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -21,12 +22,15 @@ type proving struct {
 	calls    []time.Duration // when Meta was called, counted from began
 }
 
+// silentSecret is accepted like testSecret, but makes Meta silent from the start.
+const silentSecret = testSecret + " "
+
 func startProving(t *testing.T, secret string, set func(*Options)) *proving {
 	t.Helper()
 	o := optionsFor(t, "https://graph.instagram.com", nil)
-	o.Cache, o.Apps[0].Secret = newCache(t), NewSecret(secret)
+	o.Cache, o.Apps[0].Secret = newCache(t), NewSecret(strings.TrimSpace(secret))
 	set(&o)
-	m := &proving{o: o, began: time.Now(), accepted: testSecret}
+	m := &proving{o: o, began: time.Now(), accepted: testSecret, silent: secret == silentSecret}
 	m.Proxy = newProxy(t, o)
 	m.answer()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -111,13 +115,10 @@ func TestASecretIsTestedAtTheStartAndAfterAChange(t *testing.T) {
 // During a rollout, a sidecar with a wrong secret must not be ready even for a moment.
 func TestTheSidecarIsNotReadyUntilItsSecretsAreTested(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := startProving(t, testSecret, func(o *Options) { o.CheckSecrets = true; o.Timeout = 10 * time.Second })
+		m := startProving(t, silentSecret, func(o *Options) { o.CheckSecrets = true; o.Timeout = 10 * time.Second })
 		if m.Readiness().Ready {
 			t.Error("ready before the first test")
 		}
-		m.mu.Lock()
-		m.silent = true
-		m.mu.Unlock()
 		time.Sleep(5 * time.Second)
 		m.expect(t, "while Meta is silent", secretUnproven, false)
 		time.Sleep(6 * time.Second)
