@@ -183,11 +183,12 @@ func dropBody(w http.ResponseWriter, r *http.Request) *graph.Error {
 // a Content-Length. net/http hides that header, so every body in chunks counts.
 func lastAfterDrop(r *http.Request) bool { return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) }
 
-// linger reads and drops what is left of a body after the answer, if the client wants the
-// connection closed. net/http would close it at once, the kernel would reset it while the client
-// sends, and the client could lose the answer. For other connections net/http prevents that.
-func linger(w http.ResponseWriter, r *http.Request) {
-	if !r.Close || !announcesBody(r) || r.Header.Get("Expect") != "" { // reading would send 100 Continue
+// linger reads and drops what is left of a body after the answer, if the connection is then closed:
+// because the client wants that, or because the answer says so (last). Otherwise net/http would
+// close it at once or after half a second, the kernel would reset it while the client sends, and
+// the client could lose the answer. For other connections net/http prevents that.
+func linger(w http.ResponseWriter, r *http.Request, last bool) {
+	if !r.Close && !last || !announcesBody(r) || r.Header.Get("Expect") != "" { // reading would send 100 Continue
 		return
 	}
 	control := http.NewResponseController(w)

@@ -57,7 +57,7 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, from entrance)
 		panic(http.ErrAbortHandler)
 	}
 	if x.passed == nil {
-		linger(w, r)
+		linger(w, r, x.last)
 	}
 }
 

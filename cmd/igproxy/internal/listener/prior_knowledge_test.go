@@ -46,8 +46,8 @@ func TestAnHTTP2ClientReportsTheRefusal(t *testing.T) {
 	defer transport.CloseIdleConnections()
 	transport.Protocols = &http.Protocols{}
 	transport.Protocols.SetUnencryptedHTTP2(true)
-	// If the client reads the GOAWAY before it has sent its request, net/http only says that there is
-	// no connection.
+	// If the client reads the GOAWAY before it has sent its request, net/http only says that there
+	// is no connection.
 	for {
 		_, err := (&http.Client{Transport: transport}).Get("http://" + s.Addr().String())
 		if err == nil || !strings.Contains(err.Error(), "HTTP_1_1_REQUIRED") && !strings.Contains(err.Error(), "could not be established") {
