@@ -170,7 +170,7 @@ func (p *Purges) merge(now int64, members []string) (learned, missing []mark, st
 
 func (m *marks) clone() *marks { return &marks{m.all, maps.Clone(m.tokens), maps.Clone(m.until)} }
 
-// mark returns the mark of a token (or of everything). Its number is zero if there is none.
+// mark returns the mark of a token (or of everything). Its number is zero if nothing was purged.
 func (m *marks) mark(token ID) mark {
 	if token == everything {
 		return mark{token: token, number: m.all}

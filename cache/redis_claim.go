@@ -198,7 +198,7 @@ func (t *redisTier) plainPublish(ctx context.Context, c *client, k Key, sealed [
 	return nil, c.Set(ctx, key, sealed, ttl).Err()
 }
 
-// get returns the value of a key, or nil if there is none.
+// get returns the value of a key, or nil if the key does not exist.
 func get(ctx context.Context, c redis.Cmdable, key string) ([]byte, error) {
 	value, err := c.Get(ctx, key).Bytes()
 	if errors.Is(err, redis.Nil) {

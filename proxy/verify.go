@@ -26,7 +26,7 @@ const (
 // verified is the answer of an own call if one of the app's secrets signed what the client sent.
 type verified struct {
 	status  int
-	payload []byte // the body, in JSON; empty: there is none
+	payload []byte // the body, in JSON; empty: the answer has no body
 }
 
 // ownCall is one of igproxy's own calls.

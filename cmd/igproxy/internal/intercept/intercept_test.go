@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -272,32 +271,4 @@ func TestAConnectionThatIsNotAcceptedIsClosed(t *testing.T) {
 	if _, err := p.Listener().Accept(); err == nil {
 		t.Error("a closed listener accepts")
 	}
-}
-
-func TestNoDescriptorIsLeft(t *testing.T) {
-	open := func() int { list, _ := os.ReadDir("/proc/self/fd"); return len(list) }
-	if open() == 0 {
-		t.Skip("the system does not list them")
-	}
-	p := serve(t, tunnelling(2))
-	p.acceptAll(t)
-	l := loopback(t)
-	p.leadTo(l)
-	ended := make(chan struct{})
-	go func() { // ends with the listener
-		defer close(ended)
-		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
-			_ = c.Close()
-		}
-	}()
-	before := open()
-	for i := range 200 {
-		target := []string{meta + ":443", "example.com:443", "example.com:80", "nonsense", "x.example:443"}[i%5]
-		c := p.client()
-		c.connect(t, target, "", "")
-		_ = c.Close()
-	}
-	eventually(t, "all descriptors are closed", func() bool { return open() <= before+2 && p.Tunnels() == 0 })
-	_ = l.Close()
-	<-ended
 }
