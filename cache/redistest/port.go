@@ -1,10 +1,12 @@
 package redistest
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -35,7 +37,7 @@ func freePort(t testing.TB, distance int) int {
 	for range 1000 {
 		port := lowestPort + rand.IntN(highestPort-lowestPort-distance)
 		other := port + distance
-		if !ports[port] && !ports[other] && canListen(port) && canListen(other) {
+		if !ports[port] && !ports[other] && isFree(port) && isFree(other) {
 			ports[port], ports[other] = true, true
 			return port
 		}
@@ -44,10 +46,13 @@ func freePort(t testing.TB, distance int) int {
 	return 0
 }
 
-func canListen(port int) bool {
-	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+// isFree reports whether no server listens on the port. It connects instead of listening: a child
+// process that starts at this moment would keep the listening socket until it executes its program.
+func isFree(port int) bool {
+	c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port))
 	if err != nil {
-		return false
+		return errors.Is(err, syscall.ECONNREFUSED)
 	}
-	return l.Close() == nil
+	_ = c.Close()
+	return false
 }
