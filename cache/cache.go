@@ -50,7 +50,7 @@ type Observer interface {
 	// Claim is called for each claim that memory cannot answer, if Redis is configured.
 	Claim(Outcome)
 	// RedisError is called for each fault of Redis, with the operation (claim, publish, renew,
-	// release, purge or revoke) and the kind of fault.
+	// release, purge, revoke or load) and the kind of fault.
 	RedisError(operation, kind string)
 	// RedisState is called with false when Redis is no longer used, and with true at the start and
 	// when Redis is used again.
@@ -115,6 +115,7 @@ type Cache struct {
 	watching sync.WaitGroup // watchRedis
 	room     chan struct{}  // has one element for each pending write to Redis
 	revoking revoking
+	records  sync.Mutex // makes an update of a record in memory atomic
 }
 
 // New builds a Cache. It does not dial, so it succeeds while Redis is down.

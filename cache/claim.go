@@ -11,6 +11,7 @@ import (
 // shared is the tier that all processes see. redisTier implements it; tests use a model. It handles
 // sealed bytes only.
 type shared interface {
+	read(ctx context.Context, k Key) (sealed []byte, err error)
 	claim(ctx context.Context, k Key, owner string, unusable []byte) (reply, error)
 	publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte, index sealedIndex) (winner []byte, err error)
 	renew(k Key, owner string) (held bool, err error)

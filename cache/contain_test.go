@@ -27,6 +27,11 @@ func (p panicking) publish(Key, string, []byte, time.Duration, []byte, sealedInd
 	return nil, nil
 }
 
+func (p panicking) read(context.Context, Key) ([]byte, error) {
+	p.panics("load")
+	return nil, nil
+}
+
 func (p panicking) renew(Key, string) (bool, error) {
 	p.panics("renew")
 	return true, nil

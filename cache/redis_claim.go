@@ -53,6 +53,16 @@ return {ARGV[1], 'done'}`)
 // errDesync is the error for a reply that belongs to another command, or that no script returns.
 var errDesync = errors.New("redis: a reply to another command")
 
+// read returns the sealed value of a key, or nil if the key does not exist.
+func (t *redisTier) read(ctx context.Context, k Key) (sealed []byte, err error) {
+	err = t.do(ctx, "load", t.options.Timeout, func(ctx context.Context, c *client) error {
+		value, _, _ := t.keys(k)
+		sealed, err = get(ctx, c, value)
+		return err
+	})
+	return sealed, err
+}
+
 // claim returns, in one round trip, the value, the failure marker, or the lease if it is free. A
 // value equal to unusable counts as absent.
 func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []byte) (r reply, err error) {

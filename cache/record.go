@@ -1,0 +1,142 @@
+package cache
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"time"
+)
+
+// A record is an entry that changes: Update replaces it, whereas of several entries that Remember
+// stores, the first one wins. Records are sealed and purged like all entries. Derive their keys in
+// a scope that no other entries use.
+//
+// In memory, the value of a record follows the time at which it was last known to be in Redis, in
+// Unix milliseconds (8 bytes).
+const stampSize = 8
+
+// maxUpdates is how often Update tries to replace a record that other processes replace at the same
+// time.
+const maxUpdates = 5
+
+var (
+	errContended  = errors.New("the record was replaced too often at the same time")
+	errUnstorable = errors.New("the record has expired, was purged, or is larger than 8 KiB")
+)
+
+// Load returns the record of a key. If the copy in memory is older than maxAge, Load asks Redis, at
+// most for RedisOptions.Timeout. If Redis fails, Load returns the copy, however old it is. If Redis
+// has lost the record, for example in a flush, the copy is stored there again.
+func (c *Cache) Load(ctx context.Context, k Key, maxAge time.Duration) (Entry, bool) {
+	copied, at, found := c.recordInMemory(k)
+	age := time.Since(at)
+	if c.shared == nil || k.purged() || found && age >= 0 && age < maxAge {
+		return copied, found
+	}
+	var sealed []byte
+	var err error
+	switch ok := contain(c.log, "load", func() { sealed, err = c.shared.read(ctx, k) }); {
+	case !ok || err != nil:
+		return copied, found
+	case sealed == nil:
+		if found {
+			c.later(func() { c.restore(k, copied) })
+		}
+		return copied, found
+	}
+	stored, err := open(k, sealedValue, sealed, time.Now())
+	if err != nil {
+		return copied, found
+	}
+	c.keepRecord(k, stored)
+	return stored, true
+}
+
+// Update replaces the record of a key by the one that change returns, if change also returns true.
+// It calls change with the stored record and whether there is one; more than once if the record
+// changes at the same time. It returns the record that is then stored, and whether it is the one
+// from change. If Redis is configured and fails, Update changes nothing and returns an error. It
+// ends within a few times RedisOptions.StoreTimeout.
+func (c *Cache) Update(k Key, change func(stored Entry, found bool) (next Entry, replace bool)) (Entry, bool, error) {
+	if c.shared == nil {
+		return c.updateInMemory(k, change)
+	}
+	stored, _, found := c.recordInMemory(k)
+	var over []byte // the sealed record that is replaced
+	for range maxUpdates {
+		next, replace := change(stored, found)
+		if !replace {
+			return stored, false, nil
+		}
+		ttl := time.Until(next.Expires).Truncate(time.Millisecond)
+		if ttl <= 0 || len(next.Value) > maxKept-stampSize || k.purged() {
+			return Entry{}, false, errUnstorable
+		}
+		sealed, err := seal(k, sealedValue, next)
+		if err != nil {
+			return Entry{}, false, err
+		}
+		winner, err := c.shared.publish(k, newOwner(), sealed, ttl, over, sealedIndex{})
+		switch {
+		case err != nil:
+			return Entry{}, false, err
+		case winner == nil:
+			c.keepRecord(k, next)
+			return next, true, nil
+		}
+		over = winner
+		stored, err = open(k, sealedValue, winner, time.Now())
+		found = err == nil // a record that cannot be decrypted is replaced as if it were missing
+	}
+	return Entry{}, false, errContended
+}
+
+// UpdateLater runs Update in the background and ignores its error, which is counted. It does
+// nothing if too many writes to Redis are pending, or the cache is closed.
+func (c *Cache) UpdateLater(k Key, change func(stored Entry, found bool) (next Entry, replace bool)) {
+	if c.shared == nil {
+		_, _, _ = c.updateInMemory(k, change)
+		return
+	}
+	c.later(func() { _, _, _ = c.Update(k, change) })
+}
+
+func (c *Cache) updateInMemory(k Key, change func(Entry, bool) (Entry, bool)) (Entry, bool, error) {
+	c.records.Lock()
+	defer c.records.Unlock()
+	stored, _, found := c.recordInMemory(k)
+	next, replace := change(stored, found)
+	if !replace {
+		return stored, false, nil
+	}
+	if !time.Now().Before(next.Expires) || len(next.Value) > maxKept-stampSize || k.purged() {
+		return Entry{}, false, errUnstorable
+	}
+	c.keepRecord(k, next)
+	return next, true, nil
+}
+
+// restore stores a record that Redis has lost. If another process has stored it in the meantime,
+// that one is kept.
+func (c *Cache) restore(k Key, e Entry) {
+	_, _, _ = c.Update(k, func(stored Entry, found bool) (Entry, bool) {
+		return e, !found || string(stored.Value) == string(e.Value)
+	})
+}
+
+// keepRecord keeps a copy of a record in memory, with the current time as its stamp.
+func (c *Cache) keepRecord(k Key, e Entry) {
+	value := binary.BigEndian.AppendUint64(make([]byte, 0, stampSize+len(e.Value)), uint64(time.Now().UnixMilli()))
+	c.memory.put(k, Entry{Value: append(value, e.Value...), Expires: e.Expires}, 0)
+}
+
+// recordInMemory returns the copy of a record in memory and its stamp.
+func (c *Cache) recordInMemory(k Key) (e Entry, at time.Time, found bool) {
+	e, found = c.memory.get(k)
+	if !found || len(e.Value) < stampSize {
+		return Entry{}, time.Time{}, false
+	}
+	at = time.UnixMilli(int64(binary.BigEndian.Uint64(e.Value))) //nolint:gosec // keepRecord wrote it
+	e.Value = e.Value[stampSize:]
+	return e, at, true
+}
