@@ -66,6 +66,9 @@ func (c *Cache) Update(k Key, change func(stored Entry, found bool) (next Entry,
 	for range maxUpdates {
 		next, replace := change(stored, found)
 		if !replace {
+			if over != nil && found {
+				c.keepRecord(k, stored)
+			}
 			return stored, false, nil
 		}
 		ttl := time.Until(next.Expires).Truncate(time.Millisecond)

@@ -1,0 +1,229 @@
+// Package keep refreshes long-lived tokens in the background while they are used, so that they do
+// not end.
+//
+// What Meta answers to a refresh, the successor, is stored in a record that is sealed under the old
+// token itself (see package cache). Whoever brings the old token gets the successor; without the
+// old token, the record is unreadable, and the package keeps no token after its refresh. The app
+// can thus continue to send the token that it stored first.
+//
+// The package knows neither HTTP nor Meta's calls: a Token brings the function that refreshes it.
+package keep
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/igproxy/igproxy/cache"
+)
+
+// Store stores records. *cache.Cache implements it.
+type Store interface {
+	Load(ctx context.Context, k cache.Key, maxAge time.Duration) (cache.Entry, bool)
+	Update(k cache.Key, change func(stored cache.Entry, found bool) (cache.Entry, bool)) (cache.Entry, bool, error)
+	UpdateLater(k cache.Key, change func(stored cache.Entry, found bool) (cache.Entry, bool))
+}
+
+// Outcome is how a refresh ended. The set of outcomes is fixed, because they are metric labels.
+type Outcome string
+
+// The outcomes.
+const (
+	Refreshed Outcome = "refreshed" // Meta issued a successor, or moved the end of the token
+	Unchanged Outcome = "unchanged" // Meta answered with the same token and the same end, or with a token that ends earlier
+	Refused   Outcome = "refused"   // Meta refused the token, which is known to end soon
+	Postponed Outcome = "postponed" // Meta refused the token, whose end is unknown; it may be too young
+	Failed    Outcome = "failed"    // Meta did not answer, or igproxy could not ask
+	trying    Outcome = "trying"    // the refresh has begun
+)
+
+// Result is what a Token's Refresh function returns. If Token is empty and Refused is false, there
+// was no answer.
+type Result struct {
+	Token   string    // the refreshed token; it may be the same one
+	Expires time.Time // the end of the refreshed token
+	Refused bool      // Meta will not refresh the token
+	RetryAt time.Time // not before; zero: unknown
+	Cause   string    // why there is no refreshed token, for the log
+}
+
+// Token is a long-lived token that a request brought.
+type Token struct {
+	// App is the label of the app that the token belongs to.
+	App string
+	// Key names and seals the record of the token.
+	Key cache.Key
+	// Reveal returns the token.
+	Reveal func() string
+	// MayBeShort says that a token whose end is unknown must not be refreshed, because that would
+	// turn a short-lived token into a long-lived one.
+	MayBeShort bool
+	// Refresh asks Meta to refresh this token or its successor, within a time limit of its own.
+	Refresh func(ctx context.Context, token string) Result
+}
+
+// Observer counts what a Keeper does. Its methods must return quickly.
+type Observer interface {
+	// Refresh is called for each refresh that ended.
+	Refresh(app string, o Outcome)
+	// Replaced is called for each call that is sent with a successor, or answered with one.
+	Replaced(app string)
+	// Ended is called for each token that was used here shortly before its end, and that ended
+	// without a refresh.
+	Ended(app string)
+}
+
+// Settings may change while a Keeper runs.
+type Settings struct {
+	// RefreshBefore is how long before its end a token that is used is refreshed.
+	RefreshBefore time.Duration
+	// CheckEvery is the time between two refreshes of a token if Meta answered the first one.
+	CheckEvery time.Duration
+	// PerMinute is how many refreshes may begin in a minute.
+	PerMinute int
+}
+
+// Options configure a Keeper.
+type Options struct {
+	// Store stores the records. Required.
+	Store Store
+	// MaxInFlight limits the refreshes in flight. Required.
+	MaxInFlight int
+	// Observer counts what the Keeper does. Required.
+	Observer Observer
+	// Logger gets one line for each refresh. Nil: no log.
+	Logger *slog.Logger
+}
+
+// Keeper refreshes tokens. Safe for concurrent use.
+type Keeper struct {
+	options Options
+	log     *slog.Logger
+	slots   chan struct{} // has one element for each refresh in flight
+	wake    chan struct{} // has an element if the queue may have become longer
+
+	mu       sync.Mutex // protects the fields below
+	settings Settings
+	queue    queue
+	ending   ending
+	history  history
+}
+
+// New returns a Keeper. It does nothing until Set and Run are called.
+func New(o Options) *Keeper {
+	return &Keeper{options: o, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
+		slots: make(chan struct{}, o.MaxInFlight), wake: make(chan struct{}, 1),
+		queue: newQueue(), ending: ending{}, history: history{}}
+}
+
+// Set changes the settings.
+func (k *Keeper) Set(s Settings) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.settings = s
+}
+
+func (k *Keeper) current() Settings {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.settings
+}
+
+// freshness is how old the copy of a record in memory may be. A successor stays valid for much
+// longer after another process has replaced it.
+const freshness = 5 * time.Minute
+
+// Kept is a token with its record.
+type Kept struct {
+	Token
+	record *record // behind a pointer, so that a printed Kept shows an address
+	found  bool
+}
+
+// Find looks up the record of a token. It waits for the Store at most.
+func (k *Keeper) Find(ctx context.Context, t Token) Kept {
+	r, found := decodeRecord(k.options.Store.Load(ctx, t.Key, freshness))
+	return Kept{t, &r, found}
+}
+
+// Successor returns the token that replaces the token, and its end. It reports false if the token
+// has not been replaced, or its successor has ended.
+func (t Kept) Successor(now time.Time) (successor string, end time.Time, ok bool) {
+	end = time.UnixMilli(t.record.SuccessorEnd)
+	return t.record.Successor, end, t.record.Successor != "" && now.Before(end)
+}
+
+// Used tells the Keeper that the token was used, and whether Meta has accepted the call. If the
+// token ends soon, the Keeper refreshes it later. Used does not wait.
+func (k *Keeper) Used(t Kept, accepted bool) {
+	now := time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if t.record.isEnding(now, k.settings.RefreshBefore) {
+		k.ending.add(t.App, t.Key, t.record.end())
+	} else {
+		k.ending.remove(t.Key.ID())
+	}
+	unknown := !t.found || t.record.end() <= now.UnixMilli()
+	if unknown && t.MayBeShort || !t.record.isDue(now, k.settings.RefreshBefore, accepted) {
+		return
+	}
+	if k.queue.add(waiting{t.Token, t.record.end()}) {
+		select {
+		case k.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Invalid tells the Keeper that Meta has refused the token itself as invalid. The Keeper no longer
+// expects to refresh it.
+func (k *Keeper) Invalid(t Token) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ending.remove(t.Key.ID())
+}
+
+// Issued records the end of a token that Meta has issued.
+func (k *Keeper) Issued(key cache.Key, end time.Time) {
+	k.options.Store.UpdateLater(key, func(e cache.Entry, found bool) (cache.Entry, bool) {
+		now := time.Now()
+		r, _ := decodeRecord(e, found)
+		if r.end() >= capped(now, end) {
+			return e, false
+		}
+		return r.issued(now, end).entry(now), true
+	})
+}
+
+// Replaced records that Meta has refreshed the token in a call of an app.
+func (k *Keeper) Replaced(t Token, successor string, end time.Time) {
+	every := k.current().CheckEvery
+	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
+		now := time.Now()
+		r, found := decodeRecord(e, found)
+		if r.isShort() || !found && t.MayBeShort {
+			return e, false
+		}
+		r = r.refreshed(t.Reveal(), now, successor, end)
+		r.Tried, r.Next = now.UnixMilli(), now.Add(every).UnixMilli()
+		return r.entry(now), true
+	})
+}
+
+// Drop forgets the successor of a token, which Meta has refused.
+func (k *Keeper) Drop(t Kept) {
+	every := k.current().CheckEvery
+	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
+		now := time.Now()
+		r, found := decodeRecord(e, found)
+		if !found || r.Successor != t.record.Successor {
+			return e, false
+		}
+		r = r.dropped()
+		r.Next = now.Add(every).UnixMilli()
+		return r.entry(now), true
+	})
+}

@@ -1,0 +1,72 @@
+package keep
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/igproxy/igproxy/cache"
+)
+
+// maxWaiting bounds the tokens that wait for a refresh, because they are in memory in plain text. A
+// token that finds the queue full is queued again when it is next used.
+const maxWaiting = 1000
+
+// waiting is a token that waits for a refresh.
+type waiting struct {
+	Token
+	end int64 // of the token or its successor, Unix milliseconds; zero: unknown
+}
+
+// queue holds the tokens that wait for a refresh, in the order of their ends. Tokens with an
+// unknown end come last. A token is in the queue only once, and not while it is being refreshed.
+type queue struct {
+	waiting []waiting
+	known   map[cache.ID]bool // the tokens that wait or are being refreshed
+}
+
+func newQueue() queue { return queue{known: map[cache.ID]bool{}} }
+
+// add adds a token, if it is not known yet. If the queue is full, the token that comes last is
+// removed. It reports whether the token was added.
+func (q *queue) add(w waiting) bool {
+	if q.known[w.Key.ID()] {
+		return false
+	}
+	at, _ := slices.BinarySearchFunc(q.waiting, w, func(a, b waiting) int {
+		if order := cmp.Compare(a.order(), b.order()); order != 0 {
+			return order
+		}
+		return -1 // after those with the same end
+	})
+	if at == maxWaiting {
+		return false
+	}
+	if len(q.waiting) == maxWaiting {
+		last := q.waiting[maxWaiting-1]
+		delete(q.known, last.Key.ID())
+		q.waiting = q.waiting[:maxWaiting-1]
+	}
+	q.waiting = slices.Insert(q.waiting, at, w)
+	q.known[w.Key.ID()] = true
+	return true
+}
+
+func (w waiting) order() int64 {
+	if w.end == 0 {
+		return math.MaxInt64
+	}
+	return w.end
+}
+
+// take removes the token that ends first. Call done when its refresh has ended.
+func (q *queue) take() (w waiting, ok bool) {
+	if len(q.waiting) == 0 {
+		return waiting{}, false
+	}
+	w = q.waiting[0]
+	q.waiting = slices.Delete(q.waiting, 0, 1)
+	return w, true
+}
+
+func (q *queue) done(id cache.ID) { delete(q.known, id) }

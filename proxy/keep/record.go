@@ -1,0 +1,130 @@
+package keep
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/igproxy/igproxy/cache"
+)
+
+// horizon is the longest time that a token and its record are expected to live: Meta's long-lived
+// tokens live for 60 days. A later end counts as this one, so a token that does not expire is
+// refreshed like the others, and no record outlives the memory of a purge (cache.Purges).
+const horizon = 60 * 24 * time.Hour
+
+// longLived is the shortest life of a token that Meta can refresh. A token that was issued with a
+// shorter one is never refreshed:
+// https://developers.facebook.com/docs/instagram-platform/reference/refresh_access_token
+const longLived = 24 * time.Hour
+
+// record is what is known about a long-lived token. Its JSON form is sealed under the token itself.
+// Times are Unix milliseconds; zero means unknown.
+type record struct {
+	End          int64   `json:"end,omitempty"`           // of the token
+	Successor    string  `json:"successor,omitempty"`     // the token that replaces it; empty: the token itself is used
+	SuccessorEnd int64   `json:"successor_end,omitempty"` // of the successor
+	Tried        int64   `json:"tried,omitempty"`         // when the last refresh began
+	Outcome      Outcome `json:"outcome,omitempty"`       // of the last refresh
+	Next         int64   `json:"next,omitempty"`          // no refresh begins earlier
+}
+
+// Format prints nothing of the record.
+func (r record) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[record]") }
+
+// decodeRecord returns the record of an entry. It reports false if there is no record.
+func decodeRecord(e cache.Entry, found bool) (r record, ok bool) {
+	if !found || json.Unmarshal(e.Value, &r) != nil {
+		return record{}, false
+	}
+	return r, true
+}
+
+// entry returns the record as an entry. It expires when the token and its successor have ended. If
+// the end is unknown, the record only says when the next refresh may begin.
+func (r record) entry(now time.Time) cache.Entry {
+	end := time.UnixMilli(r.Next)
+	if r.end() > now.UnixMilli() {
+		end = time.UnixMilli(max(r.End, r.SuccessorEnd))
+	}
+	text, _ := json.Marshal(r) // cannot fail: the fields are numbers and strings
+	return cache.Entry{Value: text, Expires: earlier(end, now.Add(horizon))}
+}
+
+// current returns the token to use for the token that an app sent: its successor or, if it has not
+// been replaced, the token itself.
+func (r record) current(token string) string {
+	if r.Successor != "" {
+		return r.Successor
+	}
+	return token
+}
+
+// end returns the end of the token that current returns.
+func (r record) end() int64 {
+	if r.Successor != "" {
+		return r.SuccessorEnd
+	}
+	return r.End
+}
+
+// isEnding reports whether the current token ends within this time.
+func (r record) isEnding(now time.Time, within time.Duration) bool {
+	end := r.end()
+	return end > now.UnixMilli() && end <= now.Add(within).UnixMilli()
+}
+
+// isDue reports whether the current token is refreshed if it is used now. If Meta has just accepted
+// a token whose end is unknown, or has passed according to this machine's clock, it is refreshed as
+// well.
+func (r record) isDue(now time.Time, before time.Duration, accepted bool) bool {
+	if now.UnixMilli() < r.Next {
+		return false
+	}
+	return r.isEnding(now, before) || accepted && r.end() <= now.UnixMilli()
+}
+
+// issued returns the record of a token that Meta has issued with this end.
+func (r record) issued(now, end time.Time) record {
+	r.End, r.Successor, r.SuccessorEnd = capped(now, end), "", 0
+	if end.Sub(now) < longLived {
+		r.Next = r.End
+	}
+	return r
+}
+
+// refreshed returns the record after Meta has refreshed its current token. It ignores a successor
+// that ends much earlier, and the same token with the same end.
+func (r record) refreshed(token string, now time.Time, successor string, end time.Time) record {
+	until := capped(now, end)
+	r.Outcome = Refreshed
+	switch {
+	case successor == r.current(token) && r.end() >= until, r.end()-longLived.Milliseconds() > until:
+		r.Outcome = Unchanged
+	case successor == token:
+		r.End, r.Successor, r.SuccessorEnd = until, "", 0
+	default:
+		r.Successor, r.SuccessorEnd = successor, until
+	}
+	return r
+}
+
+// dropped returns the record without its successor, which Meta has refused.
+func (r record) dropped() record {
+	r.Successor, r.SuccessorEnd, r.Outcome = "", 0, Refused
+	return r
+}
+
+// isShort reports whether issued has recorded that Meta cannot refresh the token.
+func (r record) isShort() bool { return r.End > 0 && r.Next == r.End }
+
+// capped returns an end as it is recorded.
+func capped(now, end time.Time) int64 { return earlier(end, now.Add(horizon)).UnixMilli() }
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,181 @@
+package keep
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/igproxy/igproxy/cache"
+)
+
+const (
+	// retryAfter is how long a token is left alone after a refresh without an answer. A sidecar
+	// that was killed during a refresh leaves the token alone for as long.
+	retryAfter = 15 * time.Minute
+
+	// sweepEvery is how often tokens that have ended are counted, at most maxSwept at a time.
+	sweepEvery = time.Hour
+	maxSwept   = 100
+)
+
+// Run refreshes the tokens that Used has queued, those that end first before the others, until ctx
+// ends. It then waits for the refreshes in flight.
+func (k *Keeper) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-sweep.C:
+			k.sweep(ctx)
+			continue
+		case <-k.wake:
+		}
+		for k.begin(ctx, &running) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Minute / time.Duration(max(k.current().PerMinute, 1))):
+			}
+		}
+	}
+}
+
+// begin starts the refresh of the first token in the queue. It reports false if the queue is empty
+// or ctx ends.
+func (k *Keeper) begin(ctx context.Context, running *sync.WaitGroup) bool {
+	select {
+	case k.slots <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	k.mu.Lock()
+	next, ok := k.queue.take()
+	k.mu.Unlock()
+	if !ok {
+		<-k.slots
+		return false
+	}
+	running.Go(func() {
+		defer func() { <-k.slots }()
+		k.refresh(ctx, next.Token)
+	})
+	return true
+}
+
+// refresh refreshes one token, unless another process has begun to.
+func (k *Keeper) refresh(ctx context.Context, t Token) {
+	defer func() {
+		k.mu.Lock()
+		k.queue.done(t.Key.ID())
+		k.mu.Unlock()
+		if v := recover(); v != nil {
+			k.log.Error("panic in a refresh", "panic", panicKind(v), "stack", string(debug.Stack()))
+		}
+	}()
+	settings := k.current()
+	before, begun, err := k.reserve(t, settings)
+	if err != nil { // the fault of Redis is counted; without a reservation, several processes would refresh the token
+		k.options.Observer.Refresh(t.App, Failed)
+		return
+	}
+	if !begun {
+		return
+	}
+	// The refresh is not interrupted by a stop, because Meta may already have done it.
+	result := t.Refresh(context.WithoutCancel(ctx), before.current(t.Reveal()))
+	after, err := k.finish(t, settings, before, result)
+	if err != nil { // the successor is lost, but the token is still valid
+		after.Outcome, result.Cause = Failed, "the successor could not be stored"
+	}
+	k.report(t, after, result)
+}
+
+// reserve records that this process refreshes the token. It reports false if the token is not due,
+// usually because another process has refreshed it or has begun to.
+func (k *Keeper) reserve(t Token, s Settings) (r record, begun bool, err error) {
+	_, begun, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
+		now := time.Now()
+		r, found = decodeRecord(e, found)
+		if !r.isDue(now, s.RefreshBefore, true) || !found && t.MayBeShort {
+			return e, false
+		}
+		begun := r
+		begun.Tried, begun.Outcome = now.UnixMilli(), trying
+		begun.Next = now.Add(min(retryAfter, s.CheckEvery)).UnixMilli()
+		return begun.entry(now), true
+	})
+	return r, begun, err
+}
+
+// finish records the result of a refresh, and returns the record.
+func (k *Keeper) finish(t Token, s Settings, before record, result Result) (after record, err error) {
+	_, _, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
+		now := time.Now()
+		r, _ := decodeRecord(e, found)
+		if r.Successor != before.Successor { // an app has refreshed the token itself, or the successor was dropped
+			after = r
+			return e, false
+		}
+		r.Next = now.Add(s.CheckEvery).UnixMilli()
+		switch {
+		case result.Token != "":
+			r = r.refreshed(t.Reveal(), now, result.Token, result.Expires)
+		case result.Refused && r.end() > now.UnixMilli():
+			r.Outcome = Refused
+		case result.Refused:
+			r.Outcome = Postponed
+		default:
+			r.Outcome = Failed
+			r.Next = max(now.Add(min(retryAfter, s.CheckEvery)).UnixMilli(), result.RetryAt.UnixMilli())
+		}
+		after = r
+		return r.entry(now), true
+	})
+	return after, err
+}
+
+// report counts and logs a refresh.
+func (k *Keeper) report(t Token, r record, result Result) {
+	now := time.Now()
+	k.options.Observer.Refresh(t.App, r.Outcome)
+	k.mu.Lock()
+	k.history.add(now, t.App, r.Outcome)
+	if r.Outcome == Refreshed {
+		k.ending.remove(t.Key.ID())
+	}
+	k.mu.Unlock()
+	switch end := time.UnixMilli(r.end()).UTC(); r.Outcome {
+	case Refreshed:
+		k.log.Info("token refreshed", "app", t.App, "ends", end)
+	case Unchanged:
+		k.log.Info("token not refreshed", "app", t.App, "outcome", r.Outcome, "ends", end, "next_try", time.UnixMilli(r.Next).UTC())
+	case Postponed:
+		k.log.Info("token not refreshed", "app", t.App, "outcome", r.Outcome, "cause", result.Cause, "next_try", time.UnixMilli(r.Next).UTC())
+	default:
+		k.log.Warn("token not refreshed", "app", t.App, "outcome", r.Outcome, "cause", result.Cause, "ends", end, "next_try", time.UnixMilli(r.Next).UTC())
+	}
+}
+
+// sweep counts the tokens that have ended, unless another process has refreshed them.
+func (k *Keeper) sweep(ctx context.Context) {
+	now := time.Now()
+	k.mu.Lock()
+	ended := k.ending.take(now, maxSwept)
+	k.mu.Unlock()
+	for _, t := range ended {
+		if r, found := decodeRecord(k.options.Store.Load(ctx, t.key, 0)); found && r.end() > now.UnixMilli() {
+			continue
+		}
+		k.options.Observer.Ended(t.app)
+		k.log.Warn("token ended", "app", t.app, "ended", time.UnixMilli(t.end).UTC())
+	}
+}
+
+// panicKind returns the type of a panic's value, because the value can hold anything.
+func panicKind(v any) string { return fmt.Sprintf("%T", v) }

@@ -1,0 +1,218 @@
+package keep_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/keep"
+)
+
+// This test runs a fleet of five sidecars for a year of simulated time. Users bring the tokens that
+// they got first, at random times; Meta and the shelf have outages; sidecars are restarted.
+
+const (
+	life    = 60 * day
+	year    = 365 * day
+	callFor = 20 * time.Second // the longest call to Meta
+	settle  = 20 * time.Minute // longer than a token is left alone after a refresh without an answer, and a refresh takes
+)
+
+// period is a time during which something is out of order.
+type period struct{ from, to time.Time }
+
+type periods []period
+
+func (p periods) overlap(from, to time.Time) bool {
+	for _, one := range p {
+		if one.from.Before(to) && from.Before(one.to) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p periods) now() bool { now := time.Now(); return p.overlap(now, now.Add(1)) }
+
+// drawPeriods returns outages with random gaps and lengths.
+func drawPeriods(random *rand.Rand, start time.Time, gap, length time.Duration) (all periods) {
+	for at := start; at.Before(start.Add(year)); {
+		at = at.Add(time.Duration(random.Int64N(int64(gap))))
+		end := at.Add(time.Duration(random.Int64N(int64(length))))
+		all = append(all, period{at, end})
+		at = end
+	}
+	return all
+}
+
+// meta issues and refreshes tokens as Instagram does.
+type meta struct {
+	random *rand.Rand
+	down   periods
+	same   bool // a refresh may answer the same token
+
+	mu        sync.Mutex // protects random and the fields below
+	issued    map[string]time.Time
+	ends      map[string]time.Time
+	first     map[string]string // the token that a token descends from
+	refreshes map[string][]time.Time
+}
+
+func (m *meta) issue(token, first string) time.Time {
+	now := time.Now()
+	m.issued[token], m.ends[token], m.first[token] = now, now.Add(life), first
+	return now.Add(life)
+}
+
+func (m *meta) accepts(token string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Now().Before(m.ends[token])
+}
+
+func (m *meta) refresh(_ context.Context, token string) keep.Result {
+	m.mu.Lock()
+	delay := time.Duration(m.random.Int64N(int64(callFor)))
+	m.mu.Unlock()
+	time.Sleep(delay)
+	now := time.Now()
+	if m.down.now() {
+		return keep.Result{Cause: "unreached"}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	first := m.first[token]
+	m.refreshes[first] = append(m.refreshes[first], now)
+	if !now.Before(m.ends[token]) || now.Sub(m.issued[token]) < day {
+		return keep.Result{Refused: true, Cause: "code 190"}
+	}
+	next := token
+	if !m.same || m.random.IntN(2) == 0 {
+		next = fmt.Sprintf("%s.%d", first, len(m.refreshes[first]))
+	}
+	return keep.Result{Token: next, Expires: m.issue(next, first)}
+}
+
+// last returns when the last token that descends from a token was issued, and its end.
+func (m *meta) last(first string) (issued, end time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for token, ends := range m.ends {
+		if m.first[token] == first && ends.After(end) {
+			issued, end = m.issued[token], ends
+		}
+	}
+	return issued, end
+}
+
+// user brings one token, over and over again.
+type user struct {
+	token  string
+	key    cache.Key
+	random *rand.Rand
+	used   []time.Time // the calls that Meta accepted
+}
+
+func TestTokensThatAreUsedDoNotEndWithinAYear(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		seed := rapid.Uint64().Draw(r, "seed")
+		same := rapid.Bool().Draw(r, "refreshes answer the same token")
+		learned := rapid.Bool().Draw(r, "ends are learned")
+		outages := rapid.Bool().Draw(r, "outages")
+		gap := time.Duration(rapid.IntRange(1, 30).Draw(r, "days between uses")) * day
+		synctest.Test(t, func(*testing.T) { simulateYear(t, r, seed, same, learned, outages, gap) })
+	})
+}
+
+func simulateYear(t *testing.T, r *rapid.T, seed uint64, same, learned, outages bool, gap time.Duration) {
+	random, start := rand.New(rand.NewPCG(seed, 1)), time.Now()
+	m := &meta{random: rand.New(rand.NewPCG(seed, 2)), same: same, issued: map[string]time.Time{}, ends: map[string]time.Time{},
+		first: map[string]string{}, refreshes: map[string][]time.Time{}}
+	s := newShelf()
+	var shelfDown periods
+	if outages {
+		m.down, shelfDown = drawPeriods(random, start, 20*day, 4*day), drawPeriods(random, start, 20*day, day)
+	}
+	fleet := startFleet(s, 5)
+	defer fleet.stop()
+	users := make([]*user, 3)
+	var all sync.WaitGroup
+	for i := range users {
+		u := &user{token: fmt.Sprint("token", i), key: keyOf(t, fmt.Sprint("token", i)), random: rand.New(rand.NewPCG(seed, uint64(10+i)))} //nolint:gosec // i is small
+		users[i] = u
+		m.mu.Lock()
+		end := m.issue(u.token, u.token)
+		m.mu.Unlock()
+		if learned {
+			fleet.any(u.random).Issued(u.key, end)
+		}
+		all.Go(func() {
+			for time.Since(start) < year {
+				time.Sleep(time.Duration(u.random.Int64N(int64(gap))) + time.Minute)
+				s.setDown(shelfDown.now())
+				if u.random.IntN(10) == 0 {
+					fleet.restartOne(u.random)
+				}
+				for range 1 + u.random.IntN(3) { // calls at the same time
+					if !u.call(fleet.any(u.random), m) && !shelfDown.now() { // during an outage, the successor may be unreadable
+						issued, end := m.last(u.token)
+						trouble := slices.Concat(m.down, shelfDown, fleet.restarts())
+						switch {
+						case time.Now().Before(end) && !trouble.overlap(issued.Add(-settle), issued.Add(settle)):
+							r.Errorf("seed %d: %s was sent although Meta has issued its successor at %v", seed, u.token, issued)
+						case u.shouldHaveBeenKept(end, trouble):
+							r.Errorf("seed %d: %s was not refreshed; the last successor ended at %v", seed, u.token, end)
+						}
+						return // the user has to log in again
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	for first, times := range m.refreshes {
+		for i := 1; i < len(times); i++ {
+			if apart := times[i].Sub(times[i-1]); apart < settings.CheckEvery-callFor {
+				r.Errorf("seed %d: %s was refreshed twice within %s", seed, first, apart)
+			}
+		}
+	}
+}
+
+// call makes a call as a sidecar does. It returns false if Meta refuses the token.
+func (u *user) call(sidecar *running, m *meta) bool {
+	kept, sent := sidecar.Find(context.Background(), keep.Token{App: "default", Key: u.key,
+		Reveal: func() string { return u.token }, Refresh: m.refresh}), u.token
+	if next, _, ok := kept.Successor(time.Now()); ok {
+		sent = next
+	}
+	if m.down.now() {
+		sidecar.Used(kept, false)
+		return true
+	}
+	accepted := m.accepts(sent)
+	sidecar.Used(kept, accepted)
+	if accepted {
+		u.used = append(u.used, time.Now())
+	}
+	return accepted
+}
+
+// shouldHaveBeenKept reports whether the user had a call, within the last ten days before this end,
+// while everything was in order.
+func (u *user) shouldHaveBeenKept(end time.Time, trouble periods) bool {
+	for _, at := range u.used {
+		if at.After(end.Add(-settings.RefreshBefore)) && at.Before(end.Add(-settle)) && !trouble.overlap(at.Add(-settle), at.Add(settle)) {
+			return true
+		}
+	}
+	return false
+}
