@@ -85,6 +85,8 @@ type Options struct {
 	// DebugToken makes igproxy call /debug_token with an app's own token, made of its ID and client
 	// secret, for apps that send none. False: such calls are passed through as they are.
 	DebugToken bool
+	// Keep configures the refresh of tokens that are used. Nil: igproxy itself refreshes no token.
+	Keep *KeepOptions
 	// Cache remembers answers. The caller closes it after the Proxy.
 	Cache *cache.Cache
 	// Breaker configures the circuit breakers. OnChange is not used.
@@ -101,6 +103,18 @@ type Options struct {
 	Tracer Tracer
 	// Version is sent in User-Agent. Empty: "dev".
 	Version string
+}
+
+// KeepOptions configure the refresh of long-lived tokens that are used. All fields are required.
+type KeepOptions struct {
+	// RefreshBefore is how long before its end a token is refreshed.
+	RefreshBefore time.Duration
+	// CheckEvery is how long a token is not refreshed again after Meta has refreshed it or has
+	// refused to.
+	CheckEvery time.Duration
+	// MaxPerMinute limits the refreshes that are started per minute. The tokens that end first come
+	// first.
+	MaxPerMinute int
 }
 
 // check returns an error if the options that an engine or a Probe needs are invalid. newApps checks
@@ -120,6 +134,9 @@ func (o Options) check() error {
 	}
 	if o.Passthrough != nil && o.MaxPassedInFlight < 1 {
 		return errors.New("passthrough max_in_flight must be more than 0")
+	}
+	if k := o.Keep; k != nil && (min(k.RefreshBefore, k.CheckEvery) <= 0 || k.MaxPerMinute < 1) {
+		return errors.New("keep refresh_before, check_every and max_per_minute must be more than 0")
 	}
 	if min(o.TTL, o.RefreshTTL, o.CodeTTL) <= 0 {
 		return errors.New("cache ttl, refresh ttl and code ttl must be more than 0")

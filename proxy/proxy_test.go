@@ -31,6 +31,9 @@ func badOptions() map[string]func(*Options) {
 		"retries":                         func(o *Options) { o.Retries = -1 },
 		"retries, many":                   func(o *Options) { o.Retries = 2 },
 		"cache ttl":                       func(o *Options) { o.TTL = 0 },
+		"keep refresh_before":             func(o *Options) { o.Keep = &KeepOptions{CheckEvery: 1, MaxPerMinute: 1} },
+		"check_every":                     func(o *Options) { o.Keep = &KeepOptions{RefreshBefore: 1, CheckEvery: -1, MaxPerMinute: 1} },
+		"max_per_minute":                  func(o *Options) { o.Keep = &KeepOptions{RefreshBefore: 1, CheckEvery: 1} },
 	}
 }
 

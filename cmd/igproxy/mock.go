@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -25,6 +26,8 @@ func mockCommand(env environment) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8081", Usage: "listen on `ADDRESS`; port 0 picks a free port"},
 			&cli.DurationFlag{Name: "latency", Usage: "wait `TIME` before each answer, such as 200ms"},
+			&cli.DurationFlag{Name: "token-life", DefaultText: "60 days",
+				Usage: "let long-lived tokens end after `TIME`, such as 90s; they can be refreshed after a 60th of it"},
 			&cli.BoolFlag{Name: "tls", Usage: "use TLS with a throw-away certificate", DisableDefaultText: true},
 			&cli.StringFlag{Name: "ca-out", Usage: "with --tls: write the CA certificate to `FILE`, for upstream.ca_file"},
 			&cli.StringFlag{Name: "secret", Usage: "accept only the client secret `TEXT`; make one up, because other users can read command lines"},
@@ -39,6 +42,8 @@ func mockCommand(env environment) *cli.Command {
 			switch host := c.String("host"); {
 			case c.Duration("latency") < 0:
 				return usageError("--latency: use a time of 0 or more, such as 200ms")
+			case c.IsSet("token-life") && c.Duration("token-life") < time.Second:
+				return usageError("--token-life: use a time of 1s or more, such as 90s")
 			case c.String("ca-out") != "" && !c.Bool("tls"):
 				return usageError("--ca-out needs --tls")
 			case host != "" && !slices.Contains(mock.Hosts(), host):
@@ -57,7 +62,7 @@ func serveMock(c *cli.Context, env environment) error {
 		AppID: c.String("app-id"), Secret: c.String("secret"),
 		Threads:  mock.App{AppID: c.String("threads-app-id"), Secret: c.String("threads-secret")},
 		Facebook: mock.App{AppID: c.String("facebook-app-id"), Secret: c.String("facebook-client-secret")},
-		Host:     c.String("host"), Latency: c.Duration("latency"), Logger: log,
+		Host:     c.String("host"), Latency: c.Duration("latency"), TokenLife: c.Duration("token-life"), Logger: log,
 	})
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)

@@ -35,6 +35,7 @@ type call struct {
 	hash      string // identifies the token; "" without a token
 	forAll    *Fault // the fault set for every token
 	fault     *Fault
+	refresh   bool // this call asks for a refresh of the token
 	usedCode  bool // this call consumed the code
 	strange   []string
 	status    int // of the response; 0 if none was sent
@@ -80,6 +81,7 @@ func (x *call) identify() {
 	if x.short != "" {
 		x.hash = hashOf(x.short)
 		x.fault = chooseFault(x.forAll, x.short)
+		x.refresh = x.isRefresh()
 	}
 	x.strange = x.strangeness()
 }
@@ -99,7 +101,7 @@ func (x *call) name() string { return x.family.prefix + x.endpoint.name }
 // carried returns what the counters need to know about the call, and writes the name of the
 // endpoint into the call's record.
 func (x *call) carried() *carried {
-	c := &carried{x.name(), x.hash, x.strange}
+	c := &carried{x.name(), x.hash, x.refresh, x.strange}
 	x.instagram.requests.update(func() { x.record.Endpoint = c.endpoint })
 	return c
 }

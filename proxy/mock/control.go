@@ -56,6 +56,8 @@ func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
 		return i.serveWebhook, http.MethodPost
 	case "/__signed_request":
 		return i.serveSignedRequest, http.MethodPost
+	case "/__refresh":
+		return i.serveRefresh, http.MethodPost
 	case "/__reset":
 		return i.serveReset, http.MethodPost
 	case trap:

@@ -24,8 +24,8 @@ func TestStatsIdentifyTokensByHash(t *testing.T) {
 		t.Errorf("the trap does not look like an exchange: got %d %s", trapped.status, trapped.body)
 	}
 	text := strings.NewReplacer("FIRST", hashOf("IGAA-1"), "SECOND", hashOf("expired-1"), "THIRD", hashOf("redirect-1")).Replace(
-		`{"total":4,"in_flight":0,"max_in_flight":1,"strange":["parameter x"],"trapped":1,"body_bytes":0,"endpoints":{"exchange":4},"tokens":{"FIRST":{"calls":2,"max_concurrent":1},` +
-			`"SECOND":{"calls":1,"max_concurrent":1},"THIRD":{"calls":1,"max_concurrent":1}},"faults":{"expired":1,"redirect":1}}`)
+		`{"total":4,"in_flight":0,"max_in_flight":1,"strange":["parameter x"],"trapped":1,"body_bytes":0,"endpoints":{"exchange":4},"tokens":{"FIRST":{"calls":2,"refreshes":0,"max_concurrent":1},` +
+			`"SECOND":{"calls":1,"refreshes":0,"max_concurrent":1},"THIRD":{"calls":1,"refreshes":0,"max_concurrent":1}},"faults":{"expired":1,"redirect":1}}`)
 	var got, want any
 	a := s.get(t, "/__stats")
 	if err := json.Unmarshal([]byte(text), &want); err != nil {
@@ -92,7 +92,7 @@ func TestControlEndpointsTakeOneMethod(t *testing.T) {
 	other := map[string]string{"GET": "POST", "POST": "GET"}
 	for target, allowed := range map[string]string{"/__stats": "GET", "/__faults": "GET", "/__reset": "POST",
 		"/__fault?mode=down": "POST", "/__latency?d=1s": "POST", "/__age?d=25h": "POST", "/__code": "POST", "/__shape?mode=flat": "POST", "/__secret": "POST",
-		"/__proof?mode=required": "POST", "/__revoke": "POST", "/__webhook": "POST", "/__signed_request": "POST"} {
+		"/__proof?mode=required": "POST", "/__revoke": "POST", "/__refresh?mode=same": "POST", "/__webhook": "POST", "/__signed_request": "POST"} {
 		a := s.send(t, other[allowed], target, nil, nil)
 		if a.status != 405 || a.header.Get("Allow") != allowed {
 			t.Errorf("%s: got %d, Allow %q", target, a.status, a.header.Get("Allow"))

@@ -39,15 +39,19 @@ type stats struct {
 
 type tokenStats struct {
 	Calls         int `json:"calls"`
+	Refreshes     int `json:"refreshes"` // those of the calls that ask for a refresh
 	MaxConcurrent int `json:"max_concurrent"`
 }
 
 type tokenCount struct {
 	tokenStats
 	concurrent int
-	issued     []string // prefixes of the tokens issued for it
+	issued     []string // prefixes of the tokens issued for it, or unchanged
 	failedOnce bool     // a fault that affects only the first call has been played
 }
+
+// unchanged stands for a prefix if the token that was received is returned.
+const unchanged = ""
 
 func newCounters() *counters {
 	key := make([]byte, sha256.Size)
@@ -65,6 +69,7 @@ func hashOf(token string) string {
 type carried struct {
 	endpoint string
 	hash     string
+	refresh  bool // it asks for a refresh of the token
 	strange  []string
 }
 
@@ -103,6 +108,9 @@ func (c *counters) count(what *carried) {
 		c.tokens[what.hash] = t
 	}
 	t.Calls++
+	if what.refresh {
+		t.Refreshes++
+	}
 	t.concurrent++
 	t.MaxConcurrent = max(t.MaxConcurrent, t.concurrent)
 }
@@ -147,7 +155,8 @@ func (c *counters) first(hash string) bool {
 }
 
 // issue returns the next token to issue for a token or code that was received, and the lifetime in
-// seconds of the new token if it is long-lived.
+// seconds of the new token if it is long-lived. If prefix is unchanged, it returns the token that
+// was received.
 func (c *counters) issue(short, prefix string) (token string, expires int) {
 	c.mu.Lock()
 	t := c.tokens[hashOf(short)]
@@ -155,7 +164,15 @@ func (c *counters) issue(short, prefix string) (token string, expires int) {
 	t.issued = append(t.issued, prefix)
 	c.serial++
 	c.mu.Unlock()
-	return newToken(c.key, short, prefix, n), expiresIn(serial)
+	return c.nth(short, prefix, n), expiresIn(serial)
+}
+
+// nth returns the nth token that is issued for short.
+func (c *counters) nth(short, prefix string, n int) string {
+	if prefix == unchanged {
+		return short
+	}
+	return newToken(c.key, short, prefix, n)
 }
 
 func (c *counters) issued(short string) []string {
@@ -168,7 +185,7 @@ func (c *counters) issued(short string) []string {
 	c.mu.Unlock()
 	tokens := make([]string, len(prefixes))
 	for n, prefix := range prefixes {
-		tokens[n] = newToken(c.key, short, prefix, n)
+		tokens[n] = c.nth(short, prefix, n)
 	}
 	return tokens
 }

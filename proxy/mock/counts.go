@@ -29,6 +29,13 @@ var endpointNames = []string{"exchange", "refresh", "code", "app_token", "debug_
 // input_token counts. Requests for an app token are counted under the app's ID.
 func (i *Instagram) CallsFor(short string) int { return i.currentCounters().token(short).Calls }
 
+// RefreshesFor returns the number of requests for a refresh of this long-lived token, with or
+// without success. At Facebook, these are the exchanges of a long-lived token that the stand-in
+// issued.
+func (i *Instagram) RefreshesFor(token string) int {
+	return i.currentCounters().token(token).Refreshes
+}
+
 // MaxConcurrent returns the largest number of requests with this token or code that were in flight
 // at the same time.
 func (i *Instagram) MaxConcurrent(short string) int {
@@ -37,6 +44,7 @@ func (i *Instagram) MaxConcurrent(short string) int {
 
 // Issued returns the tokens issued for this token or code, in order and including those in broken
 // responses: long-lived ones for a token, short-lived ones for a code, app tokens for an app's ID.
+// A refresh that returns the token that was sent counts as one that issues this token.
 func (i *Instagram) Issued(short string) []string { return i.currentCounters().issued(short) }
 
 // Strange returns one string for each request that igproxy must not send in this form. The string

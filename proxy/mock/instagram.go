@@ -9,7 +9,7 @@
 // that is expired, revoked or, except at Facebook, long-lived. For a refresh, a read or a write, a
 // token must begin like a real one: with IG or EAA (Instagram), TH (Threads) or EAA (Facebook). A
 // code works once. A new token reveals nothing about the token or code that it was issued for, and
-// every call gets a new token.
+// every call gets a new token, except a refresh after SetRefresh("same").
 // Tokens and secrets never appear in log lines or counters. The package imports nothing from
 // igproxy, so the two cannot share a mistake.
 //
@@ -49,6 +49,10 @@ type Options struct {
 	// FlatCodes makes the responses to code exchanges flat, as seen on the wire, instead of as
 	// documented. SetShape changes this.
 	FlatCodes bool
+	// TokenLife is the life of the long-lived tokens that the stand-in issues, rounded down to
+	// whole seconds; at least one second. They can be refreshed after a 60th of it, but after a day
+	// at most. Zero means Meta's 60 days.
+	TokenLife time.Duration
 	// Latency is added before each response, except those of control endpoints.
 	Latency time.Duration
 	// Logger receives one line per request. Nil means no log.
@@ -60,6 +64,7 @@ type Options struct {
 type Instagram struct {
 	host       host
 	pagingBase string
+	tokenLife  time.Duration // zero: Meta's 60 days
 	log        *slog.Logger
 	issued     *issuedRecords
 	requests   *requests
@@ -69,19 +74,24 @@ type Instagram struct {
 	mu       sync.Mutex // protects the fields below
 	apps     map[*family]app
 	shape    string // of the responses to code exchanges
+	same     bool   // a refresh returns the token that was sent
 	latency  time.Duration
 	proof    bool      // reads and writes at Facebook need an appsecret_proof
 	fault    *Fault    // for every token; nil: the prefix decides
 	counters *counters // since the last Reset
 }
 
-// New returns an Instagram with empty counters. It panics on an unknown Host.
+// New returns an Instagram with empty counters. It panics on an unknown Host and on a TokenLife
+// below one second that is not zero.
 func New(o Options) *Instagram {
 	h, known := hosts[o.Host]
 	if !known {
 		panic("mock: unknown host " + o.Host)
 	}
-	i := &Instagram{host: h, pagingBase: o.PagingBase, log: o.Logger, latency: o.Latency, issued: newIssuedRecords(), requests: &requests{},
+	if o.TokenLife != 0 && o.TokenLife < time.Second {
+		panic("mock: TokenLife is less than one second")
+	}
+	i := &Instagram{host: h, pagingBase: o.PagingBase, tokenLife: o.TokenLife.Truncate(time.Second), log: o.Logger, latency: o.Latency, issued: newIssuedRecords(), requests: &requests{},
 		closed: make(chan struct{}), counters: newCounters(), shape: dataShape, proof: o.RequireProof}
 	i.apps = map[*family]app{
 		instagramFamily: newApp(o.AppID, o.Secret),

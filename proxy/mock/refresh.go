@@ -1,6 +1,8 @@
 package mock
 
 import (
+	"errors"
+	"net/http"
 	"strconv"
 	"time"
 )
@@ -60,14 +62,38 @@ func (x *call) judgeLong() *graphError {
 		return dead
 	case issued && !t.long:
 		return &standing // not published; this is Instagram's catch-all
-	case issued && age < refreshAge:
+	case issued && age < x.instagram.minRefreshAge():
 		return &tooYoung
 	}
 	return nil
 }
 
+// minRefreshAge returns the age from which a long-lived token can be refreshed: a day, or a 60th of
+// Options.TokenLife if that is less.
+func (i *Instagram) minRefreshAge() time.Duration {
+	if i.tokenLife == 0 {
+		return refreshAge
+	}
+	return min(refreshAge, i.tokenLife/60)
+}
+
+// isRefresh reports whether the call asks for a refresh of a long-lived token. Facebook has one
+// call for exchanges and refreshes; there, a token is long-lived if the stand-in issued it as such.
+func (x *call) isRefresh() bool {
+	t, _, _ := x.instagram.issued.token(x.short)
+	return x.endpoint == refreshEndpoint || x.endpoint == extendEndpoint && t.long
+}
+
+// issueLong issues a long-lived token, or gives the token that was sent a new life.
 func (x *call) issueLong() (token, expires string) {
-	token, seconds := x.counters.issue(x.short, x.family.long)
+	prefix := x.family.long
+	if x.refresh && x.instagram.refreshesSame() {
+		prefix = unchanged
+	}
+	token, seconds := x.counters.issue(x.short, prefix)
+	if life := x.instagram.tokenLife; life > 0 {
+		seconds = int(life / time.Second)
+	}
 	x.instagram.issued.add(token, issuedToken{family: x.family, life: time.Duration(seconds) * time.Second, long: true})
 	return token, strconv.Itoa(seconds)
 }
@@ -78,4 +104,45 @@ func (x *call) tokenBody(token, expires, members string) string {
 		expires = `,"expires_in":` + expires
 	}
 	return `{"access_token":"` + token + `","token_type":"bearer"` + expires + members + `}`
+}
+
+// The modes of a refresh.
+const (
+	newMode  = "new"  // it returns a new token, and the token that was sent stays as it is
+	sameMode = "same" // it returns the token that was sent, which gets a new life
+)
+
+// SetRefresh sets what a refresh returns: "new" for a new token, which is the default, or "same"
+// for the token that was sent, with a new life, as Meta may do. It includes Facebook's exchange of
+// a long-lived token that the stand-in issued. SetRefresh panics on any other mode, as SetFault
+// does.
+func (i *Instagram) SetRefresh(mode string) {
+	if err := i.setRefresh(mode); err != nil {
+		panic("mock: " + err.Error())
+	}
+}
+
+func (i *Instagram) setRefresh(mode string) error {
+	if mode != newMode && mode != sameMode {
+		return errors.New("mode must be new or same")
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.same = mode == sameMode
+	return nil
+}
+
+func (i *Instagram) refreshesSame() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.same
+}
+
+func (i *Instagram) serveRefresh(w http.ResponseWriter, r *http.Request) {
+	mode := r.FormValue("mode")
+	if err := i.setRefresh(mode); err != nil {
+		writeMember(w, http.StatusBadRequest, "error", err.Error())
+		return
+	}
+	writeMember(w, http.StatusOK, "refresh", mode)
 }

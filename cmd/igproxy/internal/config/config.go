@@ -62,8 +62,13 @@ type Config struct {
 		KeyFile          string
 		Key              proxy.Secret // the contents of KeyFile
 	}
-	Refresh     struct{ TTL time.Duration }
-	Code        struct{ TTL time.Duration }
+	Refresh struct{ TTL time.Duration }
+	Code    struct{ TTL time.Duration }
+	Keep    struct {
+		Enabled                   bool
+		RefreshBefore, CheckEvery time.Duration
+		MaxPerMinute              int
+	}
 	DebugToken  struct{ Enabled bool }
 	Passthrough struct {
 		Enabled       bool

@@ -38,6 +38,7 @@ var sectionDocs = map[string]string{
 	"facebook":    "An app of Facebook Login, whose calls go to graph.facebook.com. Its app_id is required.",
 	"refresh":     "Calls of GET /refresh_access_token, which refresh a long-lived token.",
 	"code":        "Calls of /oauth/access_token that exchange the code which a login returns. The app needs no secret for them.",
+	"keep":        "Long-lived tokens end after 60 days unless they are refreshed.",
 	"debug_token": "The inspection of tokens, which Facebook and Threads allow with the app's own token only.",
 	"passthrough": "All other calls of an app go to Meta unchanged, so that an app needs only one base URL.",
 	"cache":       "What is cached, and for how long.",

@@ -156,6 +156,16 @@ func settings() []setting {
 		{key: "code.ttl", kind: kindDuration, value: "2m", low: second, high: 50 * minute,
 			doc: "How long the response to a code exchange is cached. A code works once; a repeated callback gets the first answer again."},
 
+		{key: "keep.enabled", kind: kindSwitch, value: "false",
+			doc: "Whether igproxy refreshes long-lived tokens while they are used, and sends a call that brings a refreshed token with its successor. " +
+				"An app can then keep the token that it has stored. Successors are sealed and stored in Redis."},
+		{key: "keep.refresh_before", kind: kindDuration, value: "240h", low: minute, high: 58 * 24 * hour,
+			doc: "How long before its end a token that is used is refreshed."},
+		{key: "keep.check_every", kind: kindDuration, value: "24h", low: second, high: 240 * hour,
+			doc: "How long igproxy waits after Meta has refreshed a token, or has refused to, before it tries to refresh it again."},
+		{key: "keep.max_per_minute", kind: kindCount, value: "60", low: 1, high: 6000,
+			doc: "How many refreshes one sidecar may start per minute. The tokens that end first are refreshed first."},
+
 		{key: "debug_token.enabled", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy makes the app's own token for GET /debug_token, so that an app of Facebook Login or Threads can inspect users' " +
 				"tokens without its secret. igproxy does so if the call has no access_token, has access_token=APP, or has one that begins with the app's ID. " +

@@ -21,6 +21,7 @@ func (l *loader) validate() {
 	l.validateTimes()
 	l.validateIntercept()
 	l.validateRedis()
+	l.validateKeep()
 }
 
 // contradiction reports a fault under the first key, unless the value of that key has been refused

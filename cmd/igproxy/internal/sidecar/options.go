@@ -108,6 +108,9 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 		o.MaxPassedInFlight = p.MaxInFlight
 		o.Passthrough = &proxy.PassthroughOptions{Timeout: p.Timeout, MaxBodyBytes: p.MaxBodyBytes, RewritePaging: p.RewritePaging}
 	}
+	if k := c.Keep; k.Enabled {
+		o.Keep = &proxy.KeepOptions{RefreshBefore: k.RefreshBefore, CheckEvery: k.CheckEvery, MaxPerMinute: k.MaxPerMinute}
+	}
 	if _, err := Egress(c); err != nil {
 		return o, err
 	}

@@ -1,0 +1,21 @@
+package config
+
+// validateKeep warns about keys with which refreshed tokens can be lost, or are rarely refreshed.
+func (l *loader) validateKeep() {
+	c := &l.config
+	if !c.Keep.Enabled {
+		return
+	}
+	warn := func(f fault) { l.warn(l.place("keep.enabled"), "keep.enabled", f) }
+	switch {
+	case l.bad["redis.mode"]: // reported already
+	case c.Redis.Mode == "":
+		warn(fault{"set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops", "set redis.mode"})
+	case !l.isSet("cache.key_file"):
+		warn(fault{"set without cache.key_file, so the successors of refreshed tokens are lost when the client secret changes and the previous one is removed",
+			"set cache.key_file"})
+	}
+	if !c.Passthrough.Enabled {
+		warn(fault{"set although passthrough.enabled is false, so only calls that refresh or extend a token count as its use", "set passthrough.enabled: true"})
+	}
+}
