@@ -2,6 +2,7 @@ package passthrough
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -10,54 +11,94 @@ import (
 	"strings"
 )
 
-// The parameters that addProof reads or writes.
+// The parameters of a call that are read or written here.
 const (
 	tokenParam = "access_token"
 	proofParam = "appsecret_proof"
 )
 
-// maxProvenForm bounds the size of a form that is searched for a token, in bytes.
-const maxProvenForm = 64 << 10
+// maxForm bounds the size of a form that is searched for a token, in bytes.
+const maxForm = 64 << 10
 
-// addProof adds the appsecret_proof of the call's token: to the form if the token is in it,
-// otherwise to the query. It removes any other proof, and changes nothing else. A call without a
-// token, or with different tokens, stays as it is: Meta decides about such a call.
-func addProof(r *http.Request, prove func(token string) string) {
-	form, isForm := bufferForm(r)
-	inQuery, inForm := valuesOf(r.URL.RawQuery, tokenParam), valuesOf(form, tokenParam)
-	tokens := slices.Concat(inQuery, inForm)
-	if bearer := BearerToken(r.Header["Authorization"]); bearer != "" {
-		tokens = append(tokens, bearer)
+// credentials are the parts of a call in which its token and its proof can be.
+type credentials struct {
+	query  string
+	form   string // the body, if isForm
+	isForm bool   // the body is a URL-encoded form of at most maxForm bytes; any other body is not read
+	bearer string
+}
+
+// readCredentials reads the credentials of a call. With forms, it buffers a form. The whole body of
+// r can be read afterwards.
+func readCredentials(r *http.Request, forms bool) credentials {
+	c := credentials{query: r.URL.RawQuery, bearer: BearerToken(r.Header["Authorization"])}
+	if forms {
+		c.form, c.isForm = bufferForm(r)
 	}
-	if tokens = slices.Compact(slices.Sorted(slices.Values(tokens))); len(tokens) != 1 || tokens[0] == "" {
-		return
+	return c
+}
+
+// token returns the token of the call. It returns "" if there is no token, or if there are
+// different ones: Meta decides about such a call.
+func (c credentials) token() string {
+	tokens := slices.Concat(valuesOf(c.query, tokenParam), valuesOf(c.form, tokenParam))
+	if c.bearer != "" {
+		tokens = append(tokens, c.bearer)
 	}
-	proof := proofParam + "=" + prove(tokens[0])
-	query := without(r.URL.RawQuery, proofParam)
-	if isForm {
-		form = without(form, proofParam)
+	if tokens = slices.Compact(slices.Sorted(slices.Values(tokens))); len(tokens) != 1 {
+		return ""
 	}
-	if len(inForm) > 0 {
-		form = join(form, proof)
+	return tokens[0]
+}
+
+// with returns the credentials with another token, in each place that has a token. All other bytes
+// stay as they are.
+func (c credentials) with(token string) credentials {
+	c.query, c.form = replaced(c.query, token), replaced(c.form, token)
+	if c.bearer != "" {
+		c.bearer = token
+	}
+	return c
+}
+
+// proven returns the credentials with this appsecret_proof and no other one: in the form if the
+// token is in it, otherwise in the query.
+func (c credentials) proven(proof string) credentials {
+	proof = proofParam + "=" + proof
+	inForm := len(valuesOf(c.form, tokenParam)) > 0
+	c.query, c.form = without(c.query, proofParam), without(c.form, proofParam)
+	if inForm {
+		c.form = join(c.form, proof)
 	} else {
-		query = join(query, proof)
+		c.query = join(c.query, proof)
 	}
-	r.URL.RawQuery = query
-	if isForm {
-		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(form)), int64(len(form))
+	return c
+}
+
+// writeTo writes the credentials to a call.
+func (c credentials) writeTo(r *http.Request) {
+	r.URL.RawQuery = c.query
+	if c.isForm {
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(c.form)), int64(len(c.form))
+	}
+	if c.bearer != "" {
+		r.Header.Set("Authorization", "Bearer "+c.bearer)
 	}
 }
 
-// bufferForm reads a URL-encoded form of at most maxProvenForm bytes and returns it. It reports
+// Format prints nothing of the credentials.
+func (c credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[credentials]") }
+
+// bufferForm reads a URL-encoded form of at most maxForm bytes and returns it. It reports
 // false for any other body. In either case, the whole body of r can be read afterwards. If reading
 // it failed, the next reader gets the same error.
 func bufferForm(r *http.Request) (form string, ok bool) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/x-www-form-urlencoded" || r.ContentLength == 0 || r.ContentLength > maxProvenForm {
+	if err != nil || kind != "application/x-www-form-urlencoded" || r.ContentLength == 0 || r.ContentLength > maxForm {
 		return "", false
 	}
 	body := r.Body
-	text, err := io.ReadAll(io.LimitReader(body, maxProvenForm+1))
+	text, err := io.ReadAll(io.LimitReader(body, maxForm+1))
 	rest := io.Reader(body)
 	if err != nil {
 		rest = failed{err}
@@ -66,7 +107,7 @@ func bufferForm(r *http.Request) (form string, ok bool) {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(text), rest), body}
-	if err != nil || len(text) > maxProvenForm {
+	if err != nil || len(text) > maxForm {
 		return "", false // a part of a form is not searched
 	}
 	return string(text), true
@@ -96,6 +137,18 @@ func valueOf(pair, name string) (value string, ok bool) {
 	}
 	value, err := url.QueryUnescape(value)
 	return value, err == nil
+}
+
+// replaced returns a query or a form with another token in place of each token.
+func replaced(raw, token string) string {
+	pairs := strings.Split(raw, "&")
+	for i, pair := range pairs {
+		if _, ok := valueOf(pair, tokenParam); ok {
+			name, _, _ := strings.Cut(pair, "=")
+			pairs[i] = name + "=" + url.QueryEscape(token)
+		}
+	}
+	return strings.Join(pairs, "&")
 }
 
 // without returns a query or a form without the pairs of a parameter. It leaves all other bytes as

@@ -20,19 +20,19 @@ func FuzzProof(f *testing.F) {
 	f.Add("a=b&access_token=%zz", "access_token=EAA&access_token=EAA2", "EAA")
 	f.Add("appsecret_proof=old", "appsecret_proof=old", "EAA")
 	f.Add("access_token=", "&&", "")
-	f.Add("access_token=EAA;appsecret_proof=old", "access_token=EAA&pad="+strings.Repeat("x", maxProvenForm), "EAA")
+	f.Add("access_token=EAA;appsecret_proof=old", "access_token=EAA&pad="+strings.Repeat("x", maxForm), "EAA")
 	f.Fuzz(func(t *testing.T, query, form, bearer string) {
 		for _, length := range []int64{int64(len(form)), -1} { // -1: in chunks
 			r := &http.Request{Method: http.MethodPost, URL: &url.URL{RawQuery: query}, Body: io.NopCloser(strings.NewReader(form)), ContentLength: length,
 				Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Authorization": {"Bearer " + bearer}}}
-			addProof(r, proofOf)
+			(&sending{call: Call{Proof: proofOf}}).prepare(r)
 			body, err := io.ReadAll(r.Body)
 			if err != nil || r.ContentLength >= 0 && r.ContentLength != int64(len(body)) {
 				t.Fatalf("%d bytes, announced as %d, %v", len(body), r.ContentLength, err)
 			}
 			gotQuery, gotForm := r.URL.RawQuery, string(body)
 			read := form
-			if len(form) > maxProvenForm { // passed on unread
+			if len(form) > maxForm { // passed on unread
 				read = ""
 			}
 			tokens := append(parameter(query, tokenParam), parameter(read, tokenParam)...)

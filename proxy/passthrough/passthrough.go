@@ -1,6 +1,6 @@
 // Package passthrough streams an app's call to Meta and the answer back, unchanged: reads, uploads,
-// everything but the token calls. It adds nothing to a call, except an appsecret_proof where that
-// is configured; it remembers nothing, and never sees a client secret. Bodies have a maximum size
+// everything but the token calls. It changes nothing in a call, except that it can add an
+// appsecret_proof and replace the token; it remembers nothing, and never sees a client secret. Bodies have a maximum size
 // and a minimum rate, and each call has a maximum duration.
 package passthrough
 
@@ -56,15 +56,24 @@ type Call struct {
 	// DropAuthorization says that no Authorization is passed on. Set it if the call has its token
 	// elsewhere: a bearer token may then be igproxy's own, even if IsOwnToken does not know it.
 	DropAuthorization bool
-	// Proof returns the appsecret_proof of the call's token. Nil: none is added, and one that the
-	// app sent is passed on.
+	// Replace returns the token to send instead of the call's token; it may be the same one. Nil:
+	// no token is replaced.
+	Replace func(token string) string
+	// Proof returns the appsecret_proof of a token that is sent. Nil: none is added, and one that
+	// the app sent is passed on.
 	Proof func(token string) string
-	// OnHeader is called with the header of an answer before it is passed on. Required.
-	OnHeader func(http.Header)
-	// OnRefused is called with the status, 400 or 401, and the body of an answer of up to 64 KiB,
-	// when all of it has been read. It must return quickly. A body compressed with gzip is
-	// decompressed; one with another encoding is left out. Nil: nothing is called.
-	OnRefused func(status int, body []byte)
+	// OnAnswer is called with the status and the header of an answer before it is passed on.
+	// Required.
+	OnAnswer func(status int, header http.Header)
+	// OnRefused is called with the token that was sent, the status, 400 or 401, and the body of an
+	// answer of up to 64 KiB, when all of it has been read. It must return quickly. The token is ""
+	// if the call has none, or different ones. A body compressed with gzip is decompressed; one
+	// with another encoding is left out. Nil: nothing is called.
+	OnRefused func(token string, status int, body []byte)
+	// IsInvalid reports whether such an answer means that the token from Replace is not valid. The
+	// call is then sent again with its own token, unless its body was streamed. Required with
+	// Replace.
+	IsInvalid func(status int, body []byte) bool
 }
 
 // Result is the outcome of a call.
@@ -109,11 +118,12 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 		}
 		s.explain(&result)
 	}()
+	sent := &sending{transport: p.options.Transport, call: c, sides: s}
 	proxy := &httputil.ReverseProxy{
-		Transport: p.options.Transport,
+		Transport: sent,
 		Rewrite:   func(pr *httputil.ProxyRequest) { p.rewrite(pr, c) },
 		ModifyResponse: func(res *http.Response) error {
-			err := p.modify(res, c, s)
+			err := p.modify(res, sent)
 			if err == nil {
 				result.Status = res.StatusCode // ReverseProxy sends it next
 			}
@@ -128,7 +138,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 		ErrorLog:      log.New(io.Discard, "", 0), // its lines would quote what was sent
 		FlushInterval: -1,
 	}
-	proxy.ServeHTTP(&writer{w, s}, p.incoming(ctx, w, r, s, c))
+	proxy.ServeHTTP(&writer{w, s}, p.incoming(ctx, w, r, sent))
 	return result
 }
 
@@ -159,7 +169,7 @@ func boundInformational() *httptrace.ClientTrace {
 
 // incoming returns the request with a bounded body and without the headers that must not be passed
 // on.
-func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Request, s *sides, c Call) *http.Request {
+func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Request, sent *sending) *http.Request {
 	r = r.Clone(ctx)
 	r.Header.Del("Upgrade") // only HTTP is passed through
 	for _, name := range p.options.DropHeaders {
@@ -167,16 +177,14 @@ func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Req
 	}
 	token := BearerToken(r.Header["Authorization"])
 	r.Header.Del("Authorization")
-	if token != "" && !c.DropAuthorization && !p.options.IsOwnToken(token) {
+	if token != "" && !sent.call.DropAuthorization && !p.options.IsOwnToken(token) {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	if r.ContentLength != 0 {
-		body := &pacedBody{ReadCloser: r.Body, sides: s, pace: newPace()}
+		body := &pacedBody{ReadCloser: r.Body, sides: sent.sides, pace: newPace()}
 		r.Body = http.MaxBytesReader(w, body, p.options.MaxBodyBytes)
 	}
-	if c.Proof != nil {
-		addProof(r, c.Proof)
-	}
+	sent.prepare(r)
 	return r
 }
 
@@ -212,7 +220,8 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest, c Call) {
 }
 
 // modify bounds the answer and rewrites its paging URLs.
-func (p *Proxy) modify(res *http.Response, c Call, s *sides) error {
+func (p *Proxy) modify(res *http.Response, sent *sending) error {
+	c := sent.call
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols: // the body would be the bare connection
 		return ErrSwitching
@@ -221,15 +230,15 @@ func (p *Proxy) modify(res *http.Response, c Call, s *sides) error {
 	case res.ContentLength > p.options.MaxBodyBytes:
 		return ErrAnswerTooLong
 	}
-	c.OnHeader(res.Header)
-	res.Body = &boundedBody{ReadCloser: &pacedAnswer{ReadCloser: res.Body, sides: s, pace: newPace()}, left: p.options.MaxBodyBytes}
+	c.OnAnswer(res.StatusCode, res.Header)
+	res.Body = &boundedBody{ReadCloser: &pacedAnswer{ReadCloser: res.Body, sides: sent.sides, pace: newPace()}, left: p.options.MaxBodyBytes}
 	if p.options.RewritePaging && res.Header.Get("Content-Encoding") == "" &&
 		strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
 		if err := p.rewritePaging(res, c); err != nil {
 			return err
 		}
 	}
-	c.watch(res)
+	sent.watch(res)
 	return nil
 }
 

@@ -21,7 +21,10 @@ type sidecar struct {
 	*httptest.Server
 	base    *url.URL                // of the upstream
 	results chan passthrough.Result // of each call
-	refused func(status int, body []byte)
+	refused func(token string, status int, body []byte)
+	replace func(token string) string
+	invalid func(status int, body []byte) bool
+	prove   func(token string) string
 }
 
 // newSidecar returns a sidecar in front of an upstream that runs answer for each call.
@@ -38,7 +41,7 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	s.base, _ = url.Parse(upstream.URL)
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got := p.Serve(w, r, passthrough.Call{Base: s.base, Path: r.URL.EscapedPath(), Own: "http://" + r.Host,
-			OnHeader: func(http.Header) {}, OnRefused: s.refused})
+			OnAnswer: func(int, http.Header) {}, OnRefused: s.refused, Replace: s.replace, IsInvalid: s.invalid, Proof: s.prove})
 		s.results <- got
 		switch {
 		case got.Cut:

@@ -12,17 +12,21 @@ import (
 // decompression. Meta's refusals have a few hundred bytes.
 const maxRefusal = 64 << 10
 
+// isRefusal reports whether an answer may be a refusal that is looked at.
+func isRefusal(res *http.Response) bool {
+	return (res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusUnauthorized) && res.ContentLength <= maxRefusal
+}
+
 // watch calls OnRefused with the body of a refusal when all of it has been read. The app gets the
 // same bytes as without OnRefused, and just as early.
-func (c Call) watch(res *http.Response) {
-	if c.OnRefused == nil || res.StatusCode != http.StatusBadRequest && res.StatusCode != http.StatusUnauthorized ||
-		res.ContentLength > maxRefusal {
+func (s *sending) watch(res *http.Response) {
+	if s.call.OnRefused == nil || !isRefusal(res) {
 		return
 	}
 	encoding := res.Header.Get("Content-Encoding")
 	res.Body = &watchedBody{ReadCloser: res.Body, whole: func(body []byte) {
 		if body, ok := inflate(encoding, body); ok {
-			c.OnRefused(res.StatusCode, body)
+			s.call.OnRefused(s.token, res.StatusCode, body)
 		}
 	}}
 }

@@ -65,7 +65,7 @@ func TestRefusalsAreReadAndPassedOnUnchanged(t *testing.T) {
 						}
 					})
 					var read []string
-					s.refused = func(status int, body []byte) { read = append(read, fmt.Sprint(status, " ", string(body))) }
+					s.refused = func(_ string, status int, body []byte) { read = append(read, fmt.Sprint(status, " ", string(body))) }
 					r := s.request(t, c.method, "/me", "")
 					r.Header.Set("Accept-Encoding", "gzip") // so that the client does not decompress
 					status, body, got, err := s.call(t, r)
@@ -99,7 +99,7 @@ func TestRefusalsAreStreamed(t *testing.T) {
 		}
 		panic(http.ErrAbortHandler)
 	})
-	s.refused = func(int, []byte) { t.Error("a refusal that broke off was read") }
+	s.refused = func(string, int, []byte) { t.Error("a refusal that broke off was read") }
 	res, err := s.Client().Do(s.request(t, http.MethodGet, "/me", ""))
 	if err != nil {
 		t.Fatal(err)

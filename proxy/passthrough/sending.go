@@ -1,0 +1,90 @@
+package passthrough
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// sending sends one call. If it has replaced the token of the call, and Meta refuses the
+// replacement, it sends the call again as it came.
+type sending struct {
+	transport http.RoundTripper
+	call      Call
+	sides     *sides
+
+	token      string      // that is sent; "" if the call has none, or different ones
+	original   credentials // of the call as it came, with a proof if one is added
+	isReplaced bool
+	mayRepeat  bool // the call has no body, or one that was buffered
+}
+
+// prepare replaces the token of a call and adds its proof.
+func (s *sending) prepare(r *http.Request) {
+	replace, prove := s.call.Replace, s.call.Proof
+	s.original = readCredentials(r, replace != nil || prove != nil)
+	if s.token = s.original.token(); s.token == "" || replace == nil && prove == nil {
+		return
+	}
+	own := s.token
+	if replace != nil {
+		s.token = replace(own)
+	}
+	sent := s.original
+	if s.isReplaced = s.token != own; s.isReplaced {
+		sent = sent.with(s.token)
+		s.mayRepeat = s.original.isForm || r.ContentLength == 0
+		r.Header.Set("Accept-Encoding", readableEncoding(r.Header.Get("Accept-Encoding")))
+	}
+	if prove != nil {
+		sent, s.original = sent.proven(prove(s.token)), s.original.proven(prove(own))
+	}
+	if s.isReplaced || prove != nil {
+		sent.writeTo(r)
+	}
+}
+
+// readableEncoding returns an Accept-Encoding that lets igproxy read a refusal.
+func readableEncoding(accepted string) string {
+	if strings.Contains(strings.ToLower(accepted), "gzip") {
+		return "gzip"
+	}
+	return "identity"
+}
+
+// RoundTrip sends the call.
+func (s *sending) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := s.transport.RoundTrip(r)
+	if err != nil || !s.isReplaced || !isRefusal(res) || r.Method == http.MethodHead {
+		return res, err
+	}
+	body, ok := s.readRefusal(res)
+	if !ok || !s.call.IsInvalid(res.StatusCode, body) || !s.mayRepeat {
+		return res, nil
+	}
+	_ = res.Body.Close()
+	again := r.Clone(r.Context())
+	s.original.writeTo(again)
+	s.token = s.original.token()
+	return s.transport.RoundTrip(again)
+}
+
+// readRefusal reads the body of a refusal and returns it decompressed. The whole body of res can be
+// read afterwards.
+func (s *sending) readRefusal(res *http.Response) (body []byte, ok bool) {
+	from := &pacedAnswer{ReadCloser: res.Body, sides: s.sides, pace: newPace()}
+	text, err := io.ReadAll(io.LimitReader(from, maxRefusal+1))
+	rest := io.Reader(res.Body)
+	if err != nil {
+		rest = failed{err}
+	}
+	res.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(text), rest), res.Body}
+	if err != nil || len(text) > maxRefusal {
+		return nil, false
+	}
+	return inflate(res.Header.Get("Content-Encoding"), text)
+}
