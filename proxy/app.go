@@ -64,6 +64,7 @@ type app struct {
 	signers  []Secret               // secrets, and WebhookSecrets that differ from them
 	keys     map[string]*cache.Keys // by the grant's name
 	index    *cache.Keys            // see indexKey
+	records  *cache.Keys            // see keepKey
 	purges   *cache.Purges
 	state    *appState
 	passing  *slots // for passed-through calls; nil: no calls are passed through
@@ -156,12 +157,14 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 		}
 		ready.keys[g.name] = keys
 	}
-	options.Scope, options.Upstream = indexScope, ""
-	index, err := cache.NewKeys(options)
-	if err != nil {
-		return nil, fmt.Errorf("cache keys of the app: %w", err)
+	options.Upstream = ""
+	for scope, keys := range map[string]**cache.Keys{indexScope: &ready.index, keepScope: &ready.records} {
+		options.Scope = scope
+		var err error
+		if *keys, err = cache.NewKeys(options); err != nil {
+			return nil, fmt.Errorf("cache keys of the app: %w", err)
+		}
 	}
-	ready.index = index
 	return ready, nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/proxy/graph"
+	"github.com/igproxy/igproxy/proxy/keep"
 )
 
 // AppStatus is the current state of one app.
@@ -19,7 +20,8 @@ type AppStatus struct {
 	// lists the grants whose breakers are in this state.
 	Breaker   breaker.State `json:"breaker"`
 	NotClosed []string      `json:"not_closed,omitempty"`
-	InFlight  int           `json:"in_flight"` // token calls to Meta
+	InFlight  int           `json:"in_flight"`      // token calls to Meta
+	Keep      *keep.Status  `json:"keep,omitempty"` // null: tokens are not refreshed by igproxy itself
 }
 
 // Hold is a period during which igproxy makes no token calls for an app.
@@ -33,7 +35,8 @@ type Hold struct {
 // Apps returns the current state of every app, in the order of the configuration.
 func (p *Proxy) Apps() (list []AppStatus) {
 	now := time.Now()
-	for _, a := range p.current.Load().apps {
+	e := p.current.Load()
+	for _, a := range e.apps {
 		s := AppStatus{Name: a.Label, Service: a.Service, ClientSecret: a.state.secrets.standing(), Breaker: breaker.Closed}
 		if e := a.paused(now); e != nil {
 			s.Hold = &Hold{e.RetryAt, classCauses[e.Class], e.Class == graph.ClassAppLimit}
@@ -49,6 +52,10 @@ func (p *Proxy) Apps() (list []AppStatus) {
 			}
 		}
 		slices.SortFunc(s.NotClosed, strings.Compare)
+		if e.keep != nil {
+			kept := e.keep.keeper.Status(a.Label)
+			s.Keep = &kept
+		}
 		list = append(list, s)
 	}
 	return list

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/keep"
 )
 
 // carried is what survives a Reload.
@@ -17,6 +18,7 @@ type carried struct {
 	flights  *flights
 	retries  *retryBudget
 	large    chan struct{} // see readParams
+	keeper   *keep.Keeper
 	metrics  *Metrics
 	log      *slog.Logger
 	lines    requestLines
@@ -35,6 +37,7 @@ type engine struct {
 	guard  exchanger     // the step guard, where calls that test client secrets begin
 	out    *outbound     // used by ask
 	bypass *bypass       // nil: only token calls are answered
+	keep   *keeping      // nil: tokens are not refreshed by igproxy itself
 
 	checkSecrets, readyWhenRefused bool          // as in Options
 	budget                         time.Duration // of a call that tests a client secret
@@ -71,7 +74,12 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 
 		checkSecrets: o.CheckSecrets, readyWhenRefused: o.ReadyWhenRefused, budget: o.Budget(),
 	}
-	e.first, e.guard = compose(o, c, out)
+	e.first, e.guard = compose(o, c, table, out)
+	if o.Keep != nil {
+		e.keep = &keeping{keeper: c.keeper, grants: table, steps: e.first, budget: o.Budget()}
+		e.first = &keepStep{e.keep, c.metrics, e.first}
+		c.metrics.expectKeep(apps)
+	}
 	if o.Passthrough != nil {
 		e.bypass = newBypass(o, c.metrics)
 	}
@@ -83,7 +91,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 
 // compose builds the steps between decode and answer, and returns the first one and guard. If
 // requests are traced, each step is wrapped in a step that makes a span.
-func compose(o Options, c carried, out *outbound) (first, guarded exchanger) {
+func compose(o Options, c carried, table []*grant, out *outbound) (first, guarded exchanger) {
 	recall := func(next exchanger) exchanger {
 		return traced(c.tracer, "recall", &recallStep{cache: c.cache, next: next})
 	}
@@ -99,7 +107,11 @@ func compose(o Options, c carried, out *outbound) (first, guarded exchanger) {
 			timeout: o.Timeout, log: c.log})
 	}
 	guarded = guard(traced(c.tracer, "ask", newAsk(o, c, out)))
-	return recall(join(claim(guarded))), guarded
+	asking := guarded
+	if o.Keep != nil {
+		asking = &learnStep{&keeping{keeper: c.keeper, grants: table}, guarded}
+	}
+	return recall(join(claim(asking))), guarded
 }
 
 // ownAgent begins the User-Agent of igproxy's own calls.

@@ -25,25 +25,28 @@ type Metrics struct {
 	failures lastFailures
 	outages  outages
 
-	requests  *prometheus.CounterVec
-	durations *prometheus.HistogramVec
-	upstream  *prometheus.CounterVec
-	retries   *prometheus.CounterVec
-	waits     *prometheus.HistogramVec
-	lookups   *prometheus.CounterVec
-	claims    *prometheus.CounterVec
-	stores    *prometheus.CounterVec
-	redisErrs *prometheus.CounterVec
-	redisUp   prometheus.Gauge
-	changes   *prometheus.CounterVec
-	silent    *prometheus.CounterVec
-	peers     prometheus.Counter
-	connects  *prometheus.CounterVec
-	operated  *prometheus.CounterVec
-	bearers   *prometheus.CounterVec
-	revokes   *prometheus.CounterVec
-	reloaded  prometheus.Gauge
-	reloadAt  prometheus.Gauge
+	requests     *prometheus.CounterVec
+	durations    *prometheus.HistogramVec
+	upstream     *prometheus.CounterVec
+	retries      *prometheus.CounterVec
+	waits        *prometheus.HistogramVec
+	lookups      *prometheus.CounterVec
+	claims       *prometheus.CounterVec
+	stores       *prometheus.CounterVec
+	redisErrs    *prometheus.CounterVec
+	redisUp      prometheus.Gauge
+	changes      *prometheus.CounterVec
+	silent       *prometheus.CounterVec
+	peers        prometheus.Counter
+	connects     *prometheus.CounterVec
+	operated     *prometheus.CounterVec
+	bearers      *prometheus.CounterVec
+	revokes      *prometheus.CounterVec
+	refreshes    *prometheus.CounterVec
+	replacements *prometheus.CounterVec
+	endings      *prometheus.CounterVec
+	reloaded     prometheus.Gauge
+	reloadAt     prometheus.Gauge
 
 	memoryHits prometheus.Counter // the counter of lookups for memory hits, looked up once because a hit must be fast
 }
@@ -88,6 +91,9 @@ func NewMetrics() *Metrics {
 	m.bearers = counter("bearer_checks_total", "Checks of the sidecar's own token in requests, by result.", "result")
 	m.revokes = counter("revoked_tokens_total",
 		"Passed-through calls that Meta refused with code 190, by what igproxy did with the remembered answer that contains their token.", "app", "result")
+	m.refreshes = counter("keep_refreshes_total", "Refreshes of tokens that igproxy began by itself, by outcome.", "app", "outcome")
+	m.replacements = counter("keep_successors_total", "Calls that were sent with the successor of their token, or answered with it.", "app")
+	m.endings = counter("keep_tokens_ended_total", "Tokens that were used shortly before their end and ended without a refresh.", "app")
 	m.reloaded = gauge("config_last_reload_successful", "0 if the last reload of the configuration was refused, otherwise 1.")
 	m.reloadAt = gauge("config_last_reload_success_timestamp_seconds", "Time of the last successful load of the configuration.")
 	m.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -37,6 +37,8 @@ var (
 	refusedGauge  = gauge("client_secret_refused", "1 while Meta refuses the app's client secret.", "app")
 	inUseGauge    = gauge("client_secret_in_use", "1 for the client secret that the app's calls use first.", "app", "which")
 	passingGauge  = gauge("passthrough_in_flight", "Calls that are being passed through.", "app")
+	endingGauge   = gauge("keep_ending", "Tokens that were used here, end within keep.refresh_before and have not been refreshed.", "app")
+	waitingGauge  = gauge("keep_waiting", "Tokens that wait for a refresh.", "app")
 	usageGauge    = gauge("upstream_usage_ratio", "Used share of a rate limit, as Meta last reported it; 1 means that all of it is used.", "app", "limit", "kind")
 )
 
@@ -68,6 +70,11 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 		inUse, count := a.state.secrets.state()
 		for i := range count {
 			send(inUseGauge, number(i == inUse), a.Label, secretNames[i])
+		}
+		if keeping := g.p.current.Load().keep; keeping != nil {
+			kept := keeping.keeper.Status(a.Label)
+			send(endingGauge, float64(kept.Ending), a.Label)
+			send(waitingGauge, float64(kept.Waiting), a.Label)
 		}
 		if a.passing != nil {
 			send(passingGauge, float64(len(a.passing.inFlight)), a.Label)

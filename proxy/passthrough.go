@@ -64,13 +64,15 @@ func (x *reply) pass(e *engine, r *http.Request, t destination, shared *carried)
 		base = e.bypass.login
 	}
 	x.grant, x.app, x.slots = passthroughGrant, a.Label, a.passing
-	c := &passedCall{engine: e, app: a, request: r, shared: shared}
+	c := &passedCall{engine: e, app: a, ctx: r.Context(), shared: shared}
 	x.passed = &passthrough.Call{DropAuthorization: !mayHoldMetasToken(r, t), Base: base, Path: t.path,
-		Own:       scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
-		OnHeader:  func(h http.Header) { shared.metrics.limits.note(a.Label, h) },
-		OnRefused: c.refused}
+		Own:      scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
+		OnAnswer: c.answered, OnRefused: c.refused}
 	if a.AppSecretProof {
-		x.passed.Proof = c.prove
+		x.passed.Proof = a.proof
+	}
+	if e.keep != nil {
+		x.passed.Replace, x.passed.IsInvalid = c.replace, c.successorRefused
 	}
 }
 

@@ -41,6 +41,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/keep"
 )
 
 // Proxy answers apps. It is an http.Handler, safe for concurrent use.
@@ -66,6 +67,7 @@ func New(o Options) (*Proxy, error) {
 	if p.carried.circuits, err = newCircuits(o.Breaker, o.MaxInFlight, p.carried.metrics, p.carried.log); err != nil {
 		return nil, err
 	}
+	p.carried.keeper = newKeeper(o, p.carried)
 	if err = p.Reload(o); err == nil {
 		err = p.carried.metrics.watch(p)
 	}
@@ -100,6 +102,9 @@ func (p *Proxy) Reload(o Options) error {
 		purges = append(purges, a.purges)
 	}
 	p.carried.lines.Set(o.LogLines)
+	if o.Keep != nil {
+		p.carried.keeper.Set(keep.Settings{RefreshBefore: o.Keep.RefreshBefore, CheckEvery: o.Keep.CheckEvery, PerMinute: o.Keep.MaxPerMinute})
+	}
 	p.current.Store(next)
 	if last != nil {
 		last.closeIdle()
@@ -129,10 +134,10 @@ func (p *Proxy) Stop() {
 	p.stopping.Store(true)
 }
 
-// Close stops the Proxy and waits until no flight is left. It returns an error if ctx ends first.
-// Call it after the HTTP server has stopped.
+// Close stops the Proxy and waits until no flight and no refresh is left. It returns an error if
+// ctx ends first. Call it after the HTTP server has stopped and KeepTokens has returned.
 func (p *Proxy) Close(ctx context.Context) error {
 	p.Stop()
 	defer p.current.Load().closeIdle()
-	return p.carried.flights.wait(ctx)
+	return errors.Join(p.carried.flights.wait(ctx), p.carried.keeper.Wait(ctx))
 }

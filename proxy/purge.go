@@ -43,6 +43,9 @@ func (p *Proxy) purge(ctx context.Context, e *engine, a *app, token Secret) erro
 			keys = append(keys, a.key(g, token, ""))
 		}
 	}
+	if e.keep != nil {
+		keys = append(keys, a.keepKey(token.Reveal()))
+	}
 	return p.carried.cache.PurgeKeys(ctx, a.purges, keys)
 }
 

@@ -1,11 +1,12 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/proxy/graph"
-	"github.com/igproxy/igproxy/proxy/passthrough"
+	"github.com/igproxy/igproxy/proxy/keep"
 )
 
 // A user can revoke a long-lived token by removing the app or changing the password. igproxy learns
@@ -31,41 +32,50 @@ func (a *app) indexKey(g *grant, token string) cache.Key {
 	return a.index.Derive(g.name + "\x00" + token)
 }
 
-// passedCall is what igproxy has to know about a call that it passes through, in order to forget
-// its token if Meta refuses it.
+// passedCall is what igproxy has to know about a call that it passes through, in order to keep its
+// token alive, and to forget the token if Meta refuses it.
 type passedCall struct {
-	engine  *engine
-	app     *app
-	request *http.Request
-	shared  *carried
-	token   Secret // set by prove
+	engine *engine
+	app    *app
+	ctx    context.Context // of the request
+	shared *carried
+	kept   *keep.Kept // the call's token, if tokens are kept and the call has one
 }
 
-// prove returns the appsecret_proof of the call's token, and keeps the token for refused.
-func (c *passedCall) prove(token string) string {
-	c.token = NewSecret(token)
-	return c.app.proof(token)
+// answered notes what an answer says about rate limits and, if Meta has accepted the call, that its
+// token was used.
+func (c *passedCall) answered(status int, header http.Header) {
+	c.shared.metrics.limits.note(c.app.Label, header)
+	if c.kept != nil && status < http.StatusBadRequest {
+		c.shared.keeper.Used(*c.kept)
+	}
 }
 
-// refused reads Meta's refusal of the call. If the refusal has code 190, it makes the cache forget
-// the answer that contains the call's token.
-func (c *passedCall) refused(status int, body []byte) {
+// refused reads Meta's refusal of the call. If the refusal means that the token is not valid, it
+// makes the cache forget the answer that contains the token.
+func (c *passedCall) refused(token string, status int, body []byte) {
+	if token == "" || len(token) > graph.MaxToken || !isInvalidToken(status, body) {
+		return
+	}
+	if c.kept != nil && token == c.kept.Reveal() {
+		c.shared.keeper.Invalid(c.kept.Token)
+	}
+	c.revoke(token)
+}
+
+// isInvalidToken reports whether a refusal has code 190.
+func isInvalidToken(status int, body []byte) bool {
 	unscrubbed := func(text string) string { return text } // the text of the refusal is not kept
 	refusal, ok := graph.ReadError(status, body, unscrubbed)
-	if !ok || refusal.Code != codeInvalidToken {
-		return
-	}
-	token := c.token
-	if token.IsZero() {
-		token = c.engine.tokenOf(c.request)
-	}
-	if token.IsZero() || len(token.Reveal()) > graph.MaxToken {
-		return
-	}
+	return ok && refusal.Code == codeInvalidToken
+}
+
+// revoke makes the cache forget the answer that contains a token.
+func (c *passedCall) revoke(token string) {
 	var index []cache.Key
 	for _, g := range c.engine.grants {
 		if g.service == c.app.Service && g.isIndexed() {
-			index = append(index, c.app.indexKey(g, token.Reveal()))
+			index = append(index, c.app.indexKey(g, token))
 		}
 	}
 	app, shared := c.app, c.shared // Revoke may outlast the call, and must not keep the request alive
@@ -75,21 +85,4 @@ func (c *passedCall) refused(status int, body []byte) {
 		}
 		shared.metrics.revoked(app.Label, result)
 	})
-}
-
-// tokenOf returns the user's token in a call that is passed through: the access_token in the query
-// or, if there is none, the bearer token. It returns the zero Secret if there is no token, or more
-// than one.
-func (e *engine) tokenOf(r *http.Request) Secret {
-	p, malformed := readQuery(r.URL.RawQuery)
-	token := p.value[paramToken]
-	switch {
-	case malformed != nil || p.count[paramToken] > 1:
-		return Secret{}
-	case p.count[paramToken] == 0:
-		if token = passthrough.BearerToken(r.Header["Authorization"]); e.trust.owns(token) {
-			return Secret{}
-		}
-	}
-	return NewSecret(token)
 }

@@ -35,6 +35,7 @@ const (
 	sourceRedis    source = "redis"
 	sourceUpstream source = "upstream"
 	sourceFleet    source = "fleet" // another sidecar asked Meta, and this one waited for its answer
+	sourceKept     source = "kept"  // the record of a token that igproxy has refreshed; see keep.go
 	sourceHold     source = "hold"  // a refusal of the whole app, repeated during its pause
 	sourceNone     source = "none"
 )

@@ -31,6 +31,11 @@ func NewToken(head, tail []byte, expires time.Time) Token {
 	return Token{text: &splitJSON{head, tail}, Expires: expires}
 }
 
+// NewBearer returns a Token with only an access_token, token_type and expires_in.
+func NewBearer(access string, expires time.Time) Token {
+	return NewToken(fmt.Appendf(nil, headStart+`%s,"token_type":"bearer","expires_in":`, encode(access)), []byte{'}'}, expires)
+}
+
 // Parts returns the JSON before and after the digits of expires_in. The tail is empty if there is
 // no expires_in.
 func (t Token) Parts() (head, tail []byte) { return t.text.head, t.text.tail }

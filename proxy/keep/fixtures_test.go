@@ -108,7 +108,6 @@ func (v *view) UpdateLater(k cache.Key, change func(cache.Entry, bool) (cache.En
 type counts struct {
 	mu       sync.Mutex // protects the fields below
 	outcomes map[keep.Outcome]int
-	replaced int
 	ended    int
 }
 
@@ -119,12 +118,6 @@ func (c *counts) Refresh(_ string, o keep.Outcome) {
 		c.outcomes = map[keep.Outcome]int{}
 	}
 	c.outcomes[o]++
-}
-
-func (c *counts) Replaced(string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.replaced++
 }
 
 func (c *counts) Ended(string) {
@@ -163,7 +156,11 @@ func start(s *shelf, set keep.Settings) *running {
 		defer close(ended)
 		k.Run(ctx)
 	}()
-	return &running{k, c, func() { cancel(); <-ended }}
+	return &running{k, c, func() {
+		cancel()
+		<-ended
+		_ = k.Wait(context.Background())
+	}}
 }
 
 // fleet is a number of sidecars on one shelf.

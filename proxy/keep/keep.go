@@ -39,6 +39,9 @@ const (
 	trying    Outcome = "trying"    // the refresh has begun
 )
 
+// Outcomes are the outcomes of a refresh.
+var Outcomes = []Outcome{Refreshed, Unchanged, Refused, Postponed, Failed}
+
 // Result is what a Token's Refresh function returns. If Token is empty and Refused is false, there
 // was no answer.
 type Result struct {
@@ -68,8 +71,6 @@ type Token struct {
 type Observer interface {
 	// Refresh is called for each refresh that ended.
 	Refresh(app string, o Outcome)
-	// Replaced is called for each call that is sent with a successor, or answered with one.
-	Replaced(app string)
 	// Ended is called for each token that was used here shortly before its end, and that ended
 	// without a refresh.
 	Ended(app string)
@@ -101,8 +102,9 @@ type Options struct {
 type Keeper struct {
 	options Options
 	log     *slog.Logger
-	slots   chan struct{} // has one element for each refresh in flight
-	wake    chan struct{} // has an element if the queue may have become longer
+	slots   chan struct{}  // has one element for each refresh in flight
+	wake    chan struct{}  // has an element if the queue may have become longer
+	running sync.WaitGroup // the refreshes in flight
 
 	mu       sync.Mutex // protects the fields below
 	settings Settings
@@ -155,9 +157,9 @@ func (t Kept) Successor(now time.Time) (successor string, end time.Time, ok bool
 	return t.record.Successor, end, t.record.Successor != "" && now.Before(end)
 }
 
-// Used tells the Keeper that the token was used, and whether Meta has accepted the call. If the
-// token ends soon, the Keeper refreshes it later. Used does not wait.
-func (k *Keeper) Used(t Kept, accepted bool) {
+// Used tells the Keeper that Meta has accepted a call with the token or its successor. If the token
+// ends soon, or its end is unknown, the Keeper refreshes it later. Used does not wait.
+func (k *Keeper) Used(t Kept) {
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -167,7 +169,7 @@ func (k *Keeper) Used(t Kept, accepted bool) {
 		k.ending.remove(t.Key.ID())
 	}
 	unknown := !t.found || t.record.end() <= now.UnixMilli()
-	if unknown && t.MayBeShort || !t.record.isDue(now, k.settings.RefreshBefore, accepted) {
+	if unknown && t.MayBeShort || !t.record.isDue(now, k.settings.RefreshBefore) {
 		return
 	}
 	if k.queue.add(waiting{t.Token, t.record.end()}) {

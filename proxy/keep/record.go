@@ -75,14 +75,10 @@ func (r record) isEnding(now time.Time, within time.Duration) bool {
 	return end > now.UnixMilli() && end <= now.Add(within).UnixMilli()
 }
 
-// isDue reports whether the current token is refreshed if it is used now. If Meta has just accepted
-// a token whose end is unknown, or has passed according to this machine's clock, it is refreshed as
-// well.
-func (r record) isDue(now time.Time, before time.Duration, accepted bool) bool {
-	if now.UnixMilli() < r.Next {
-		return false
-	}
-	return r.isEnding(now, before) || accepted && r.end() <= now.UnixMilli()
+// isDue reports whether the current token, which Meta has just accepted, is to be refreshed: it ends
+// within this time, or its end is unknown, or has passed according to this machine's clock.
+func (r record) isDue(now time.Time, before time.Duration) bool {
+	return now.UnixMilli() >= r.Next && (r.isEnding(now, before) || r.end() <= now.UnixMilli())
 }
 
 // issued returns the record of a token that Meta has issued with this end.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
@@ -21,10 +20,8 @@ const (
 )
 
 // Run refreshes the tokens that Used has queued, those that end first before the others, until ctx
-// ends. It then waits for the refreshes in flight.
+// ends. Refreshes may then still be in flight; see Wait.
 func (k *Keeper) Run(ctx context.Context) {
-	var running sync.WaitGroup
-	defer running.Wait()
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
 	for {
@@ -36,7 +33,7 @@ func (k *Keeper) Run(ctx context.Context) {
 			continue
 		case <-k.wake:
 		}
-		for k.begin(ctx, &running) {
+		for k.begin(ctx) {
 			select {
 			case <-ctx.Done():
 				return
@@ -48,7 +45,7 @@ func (k *Keeper) Run(ctx context.Context) {
 
 // begin starts the refresh of the first token in the queue. It reports false if the queue is empty
 // or ctx ends.
-func (k *Keeper) begin(ctx context.Context, running *sync.WaitGroup) bool {
+func (k *Keeper) begin(ctx context.Context) bool {
 	select {
 	case k.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -61,11 +58,27 @@ func (k *Keeper) begin(ctx context.Context, running *sync.WaitGroup) bool {
 		<-k.slots
 		return false
 	}
-	running.Go(func() {
+	k.running.Go(func() {
 		defer func() { <-k.slots }()
 		k.refresh(ctx, next.Token)
 	})
 	return true
+}
+
+// Wait waits for the refreshes in flight, after Run has returned. It returns an error if ctx ends
+// first.
+func (k *Keeper) Wait(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { // ends with the refreshes, which have a time limit
+		defer close(done)
+		k.running.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%d refreshes still running: %w", len(k.slots), ctx.Err())
+	}
 }
 
 // refresh refreshes one token, unless another process has begun to.
@@ -102,7 +115,7 @@ func (k *Keeper) reserve(t Token, s Settings) (r record, begun bool, err error) 
 	_, begun, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
 		r, found = decodeRecord(e, found)
-		if !r.isDue(now, s.RefreshBefore, true) || !found && t.MayBeShort {
+		if !r.isDue(now, s.RefreshBefore) || !found && t.MayBeShort {
 			return e, false
 		}
 		begun := r

@@ -194,16 +194,15 @@ func (u *user) call(sidecar *running, m *meta) bool {
 	if next, _, ok := kept.Successor(time.Now()); ok {
 		sent = next
 	}
-	if m.down.now() {
-		sidecar.Used(kept, false)
+	switch {
+	case m.down.now():
 		return true
+	case !m.accepts(sent):
+		return false
 	}
-	accepted := m.accepts(sent)
-	sidecar.Used(kept, accepted)
-	if accepted {
-		u.used = append(u.used, time.Now())
-	}
-	return accepted
+	sidecar.Used(kept)
+	u.used = append(u.used, time.Now())
+	return true
 }
 
 // shouldHaveBeenKept reports whether the user had a call, within the last ten days before this end,

@@ -338,8 +338,8 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	s.notifyReady()
 	stopReloads := s.reloads.start()
 	defer stopReloads()
-	stopProofs := s.proveSecrets()
-	defer stopProofs()
+	stopBackground := s.background()
+	defer stopBackground()
 	defer watchdog(s.log, s.checkAlive)()
 	var cause []any
 	delayed := true
@@ -353,7 +353,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 		cause, delayed = []any{"operation", "quit"}, false
 	}
 	stopReloads() // a reload during the drain would be useless
-	stopProofs()
+	stopBackground()
 	conf := s.reloads.conf().Server // a reload may have changed it
 	if delayed && conf.DrainDelay > 0 {
 		cause = append(cause, "delay", conf.DrainDelay.String())
@@ -366,14 +366,17 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 			return err
 		}
 	}
+	stopBackground()
 	return s.drain(signals, conf.Drain)
 }
 
-// proveSecrets keeps testing the client secrets until stop, which waits for a running test to end.
-func (s *Sidecar) proveSecrets() (stop func()) {
+// background tests client secrets and refreshes tokens until stop, which waits for a running test to
+// end. The Proxy's Close waits for running refreshes.
+func (s *Sidecar) background() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { s.proxy.ProveSecrets(ctx) })
+	running.Go(func() { s.proxy.KeepTokens(ctx) })
 	return func() { cancel(); running.Wait() }
 }
 

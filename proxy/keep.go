@@ -1,0 +1,138 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/graph"
+	"github.com/igproxy/igproxy/proxy/keep"
+)
+
+// With Options.Keep, igproxy refreshes long-lived tokens in the background while they are used, and
+// sends calls that bring a token with its successor. Package keep decides when; this file connects
+// it with the steps: what Meta issues is recorded (learnStep), a call that refreshes a token gets
+// the successor (keepStep), and a passed-through call is sent with it (passedCall).
+//
+// A refresh takes the same steps as a call of an app, from recall to remember. So it is joined with
+// such calls in this process and in the fleet, and the guard step applies to it.
+
+// keepScope is the scope of the keys of records. No grant has this name.
+const keepScope = "igproxy/keep"
+
+// keepKey returns the key of a token's record.
+func (a *app) keepKey(token string) cache.Key { return a.records.Derive(token) }
+
+// newKeeper returns the Keeper of a Proxy.
+func newKeeper(o Options, c carried) *keep.Keeper {
+	return keep.New(keep.Options{Store: c.cache, MaxInFlight: max(o.MaxInFlight/2, 1), // the rest is for apps
+		Observer: keepCounts{c.metrics}, Logger: c.log})
+}
+
+// KeepTokens refreshes the tokens that are used, until ctx ends. Close waits for the refreshes that
+// are then in flight. Without Options.Keep there are none.
+func (p *Proxy) KeepTokens(ctx context.Context) { p.carried.keeper.Run(ctx) }
+
+// keeping connects an engine with the Keeper.
+type keeping struct {
+	keeper *keep.Keeper
+	grants []*grant
+	steps  exchanger     // from recall to remember
+	budget time.Duration // of a refresh
+}
+
+// token describes a token to the Keeper.
+func (k *keeping) token(a *app, token Secret) keep.Token {
+	g := extendRow(k.grants, a)
+	return keep.Token{App: a.Label, Key: a.keepKey(token.Reveal()), Reveal: token.Reveal, MayBeShort: g.lengthens,
+		Refresh: func(ctx context.Context, current string) keep.Result {
+			return k.refresh(ctx, a, g, NewSecret(current))
+		}}
+}
+
+// refresh asks Meta to refresh a token.
+func (k *keeping) refresh(ctx context.Context, a *app, g *grant, token Secret) keep.Result {
+	ctx, cancel := context.WithTimeout(ctx, k.budget)
+	defer cancel()
+	got, err := k.steps.Exchange(ctx, call{grant: g, app: a, token: token, key: a.key(g, token, "")})
+	e := got.refusal
+	if err != nil && !errors.As(err, &e) {
+		e = errInternal("an error without an envelope")
+	}
+	if e == nil {
+		return keep.Result{Token: got.token.Access(), Expires: got.token.Expires}
+	}
+	refused := e.Class == graph.ClassToken || e.Class == graph.ClassStanding || e.Class == graph.ClassRefused
+	return keep.Result{Refused: err == nil && refused, RetryAt: e.RetryAt, Cause: string(e.Class)}
+}
+
+// keepStep answers a call that refreshes a token with the token's successor, if it has one. It
+// comes before all other steps.
+type keepStep struct {
+	*keeping
+	metrics *Metrics
+	next    exchanger
+}
+
+func (s *keepStep) Exchange(ctx context.Context, c call) (answer, error) {
+	if !c.grant.extends {
+		return s.next.Exchange(ctx, c)
+	}
+	kept, now := s.keeper.Find(ctx, s.token(c.app, c.token)), time.Now()
+	successor, end, ok := kept.Successor(now)
+	if !ok || end.Sub(now) <= margin {
+		return s.next.Exchange(ctx, c)
+	}
+	s.keeper.Used(kept)
+	s.metrics.replaced(c.app.Label)
+	return answer{token: graph.NewBearer(successor, end), source: sourceKept, left: end.Sub(now)}, nil
+}
+
+// learnStep records the end of each token that Meta issues, and the successor of each token that
+// Meta refreshes. It comes between claim and guard.
+type learnStep struct {
+	*keeping
+	next exchanger
+}
+
+func (s *learnStep) Exchange(ctx context.Context, c call) (answer, error) {
+	a, err := s.next.Exchange(ctx, c)
+	if err != nil || a.refusal != nil || a.source != sourceUpstream || c.grant.subject == appSubject || c.grant.subject == debugSubject {
+		return a, err
+	}
+	issued := a.token.Access()
+	if c.grant.extends {
+		s.keeper.Replaced(s.token(c.app, c.token), issued, a.token.Expires)
+	}
+	if issued != "" && issued != c.token.Reveal() {
+		s.keeper.Issued(c.app.keepKey(issued), a.token.Expires)
+	}
+	return a, nil
+}
+
+// replace returns the successor of the call's token or, if there is none, the token itself.
+func (c *passedCall) replace(token string) string {
+	if len(token) > graph.MaxToken {
+		return token
+	}
+	kept := c.shared.keeper.Find(c.ctx, c.engine.keep.token(c.app, NewSecret(token)))
+	c.kept = &kept
+	if successor, _, ok := kept.Successor(time.Now()); ok {
+		c.shared.metrics.replaced(c.app.Label)
+		return successor
+	}
+	return token
+}
+
+// successorRefused reports whether Meta has refused the successor of the call's token as invalid.
+// The successor is then forgotten.
+func (c *passedCall) successorRefused(status int, body []byte) bool {
+	if !isInvalidToken(status, body) {
+		return false
+	}
+	successor, _, _ := c.kept.Successor(time.Now())
+	c.shared.keeper.Drop(*c.kept)
+	c.revoke(successor)
+	return true
+}
