@@ -18,8 +18,8 @@ func caCommand(env environment) *cli.Command {
 		Name:  "init",
 		Usage: "make an authority",
 		Description: "Writes " + authority.CertFile + ", which clients must trust, and " + authority.KeyFile + ", which\n" +
-			"only igproxy may read. Its name constraints limit the authority to Meta's\n" +
-			"domains, so that no other site can be imitated with its key. It never replaces\na file.",
+			"only igproxy may read. Name constraints in the certificate limit the authority\n" +
+			"to Meta's domains, so that no other site can be imitated with the key. The\ncommand never replaces a file.",
 		Flags: []cli.Flag{dir},
 		Action: func(c *cli.Context) error {
 			if err := authority.Create(c.String("dir")); err != nil {
@@ -30,8 +30,8 @@ func caCommand(env environment) *cli.Command {
 	}
 	show := &cli.Command{
 		Name:        "show",
-		Usage:       "show an authority, and how clients trust it",
-		Description: "Checks the files in the folder, and prints the authority's fingerprint, end and\nconstraints, and what to set for each kind of client.",
+		Usage:       "show an authority, and how to make clients trust it",
+		Description: "Checks the files in the folder, and prints the authority's fingerprint, expiry and\nconstraints, and what to set for each kind of client.",
 		Flags:       []cli.Flag{dir},
 		Action:      func(c *cli.Context) error { return showAuthority(env, c.String("dir")) },
 	}
@@ -41,8 +41,8 @@ func caCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "ca",
 		Usage: "make and show the authority for clients that cannot change their base URL",
-		Description: "Such clients reach Meta through intercept.listen as their HTTPS_PROXY, and trust\n" +
-			"this authority. docs/intercept.md explains how.",
+		Description: "Clients that cannot change their base URL reach Meta through intercept.listen, as\n" +
+			"their HTTPS_PROXY, and trust this authority. docs/intercept.md explains how.",
 		Subcommands:        []*cli.Command{initialise, show},
 		HideHelpCommand:    true,
 		OnUsageError:       onUsageError,
