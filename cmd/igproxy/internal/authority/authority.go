@@ -32,8 +32,8 @@ var everyAddress = []*net.IPNet{
 const (
 	life     = 10 * 365 * 24 * time.Hour // of an authority
 	leafLife = 7 * 24 * time.Hour        // of a certificate for a host
-	// renewAt is the time between the replacement of a certificate for a host and its expiry. It is
-	// far longer than a handshake takes.
+	// renewAt is how long before its expiry a certificate for a host is replaced. It is far longer
+	// than a handshake takes.
 	renewAt = 24 * time.Hour
 	// skew is how far the clock of a client may be behind.
 	skew = time.Hour
