@@ -32,8 +32,8 @@ func TestHostsThatAreServed(t *testing.T) {
 	}
 }
 
-// A hosts file that leads an app's calls to igproxy must not lead igproxy's own calls there. Without
-// this error a token call would wait for itself until its time is up.
+// A hosts file that leads an app's calls to igproxy must not lead igproxy's own calls there.
+// Without this error a token call would wait for itself until its time is up.
 func TestIgproxysOwnCallToOneOfMetasNamesIsRefused(t *testing.T) {
 	g := newGate(nil, false).alsoServing([]string{"graph.instagram.com"})
 	for _, c := range []struct {

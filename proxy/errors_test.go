@@ -132,8 +132,8 @@ func withBody() *http.Request {
 	return r
 }
 
-// Without this advice the operator of an app with embedded signup would look for a redirect_uri that
-// its codes do not have.
+// Without this advice the operator of an app with embedded signup would look for a redirect_uri
+// that its codes do not have.
 func TestTheErrorForACodeWithoutARedirectURISaysHowToAllowIt(t *testing.T) {
 	w, _ := facebookWorld(t, App{Label: "strict", Service: Facebook, ID: "1787", Secret: NewSecret("secret-of-strict-0123456789"), RedirectURIs: []string{callback}})
 	for target, want := range map[string]bool{

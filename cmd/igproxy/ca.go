@@ -69,9 +69,9 @@ COMMANDS:{{range .Subcommands}}{{if ne .Name "help"}}
    {{.Name}}  {{.Usage}}{{end}}{{end}}
 `
 
-// trustLines tells what to set for each kind of client. Its verbs stand for three paths: [1] for that
-// of the certificate, [2] for that of a bundle of the system's authorities and this one, and [3] for
-// that of the same as a trust store of Java.
+// trustLines tells what to set for each kind of client. Its verbs stand for paths: [1] for that of
+// the certificate, [2] for that of a bundle of the system's authorities and this one, and [3] for
+// that of a trust store of Java.
 const trustLines = `Clients reach it with  HTTPS_PROXY=http://127.0.0.1:8082  (intercept.listen), and trust it with:
 
   Node.js         NODE_EXTRA_CA_CERTS=%[1]s NODE_USE_ENV_PROXY=1 (Node.js 22.21 or 24.5, or later)
