@@ -35,7 +35,7 @@ var (
 		"Use localhost or a loopback address, or add the name to allowed_hosts.")
 	errOtherHost = requestError(http.StatusMisdirectedRequest, 100, 990004, "The Host of this request is not the host "+
 		"that the connection was made to. Send each request on a connection to its own host.")
-	errLoop = badRequest(990040, "This request came from igproxy itself. "+
+	errLoop = badRequest(graph.SubcodeLoop, "This request came from igproxy itself. "+
 		"Let igproxy reach Meta directly: remove its own address from HTTPS_PROXY and from its hosts file.")
 	errBrowser = requestError(http.StatusForbidden, 100, 990005, "Requests from web pages are refused, "+
 		"because a token exchange belongs on a server. Call igproxy from your server.")
