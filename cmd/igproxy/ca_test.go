@@ -28,6 +28,9 @@ func TestCaInitMakesAnAuthorityThatCaShowExplains(t *testing.T) {
 			t.Errorf("want %q in\n%s", want, shown)
 		}
 	}
+	if !strings.Contains(shown, "-Djavax.net.ssl.trustStore=") || strings.Contains(shown, "-cacerts") {
+		t.Errorf("the text makes every Java program on the machine trust the authority:\n%s", shown)
+	}
 	secret, err := os.ReadFile(key)
 	if err != nil {
 		t.Fatal(err)

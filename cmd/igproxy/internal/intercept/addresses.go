@@ -2,6 +2,7 @@ package intercept
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -48,8 +49,18 @@ func isPublic(a netip.Addr) bool {
 // net.Dialer, so it sees the address that is dialled: a name that resolves to another address a
 // moment later (DNS rebinding) cannot get past it.
 func (t *tunnels) onlyPublic(_, address string, _ syscall.RawConn) error {
-	if to, err := netip.ParseAddrPort(address); err != nil || !t.allowed(to.Addr()) {
+	if to, err := netip.ParseAddrPort(address); err != nil || !t.allowed(to.Addr()) || t.isOwn(to.Addr()) {
 		return errNotPublic
 	}
 	return nil
+}
+
+// isOwn reports whether this machine has an address, which can be a public one. It returns true if
+// the addresses of this machine cannot be listed.
+func (t *tunnels) isOwn(a netip.Addr) bool {
+	list, err := t.own()
+	return err != nil || slices.ContainsFunc(list, func(own net.Addr) bool {
+		network, err := netip.ParsePrefix(own.String())
+		return err == nil && network.Addr().Unmap() == a.Unmap().WithZone("")
+	})
 }
