@@ -13,7 +13,7 @@ type Revocation string
 const (
 	Dropped  Revocation = "dropped" // the entry was found, and is no longer served
 	NotFound Revocation = "unknown" // no entry with the token is in the index, in memory or in Redis
-	Skipped  Revocation = "skipped" // too many tokens are being looked up
+	Skipped  Revocation = "skipped" // maxRevoking or maxLookups was reached
 	NoLookup Revocation = "error"   // the token is not in the index in memory, and Redis failed
 )
 
@@ -32,7 +32,7 @@ type revoking struct {
 
 	mu      sync.Mutex // protects the fields below
 	second  int64      // of the last lookup, in Unix time
-	lookups int        // how many there were in that second
+	lookups int        // requested in that second, with those that were skipped
 }
 
 // mayLookUp reports whether another token may be looked up in Redis in this second.
@@ -89,7 +89,7 @@ func (c *Cache) revoke(ctx context.Context, p *Purges, index []Key, inMemory boo
 		c.memory.entries.Invalidate(e.id)
 	}
 	c.forget(p, added)
-	if c.redis != nil && err == nil { // otherwise the others learn it when Redis is back
+	if c.redis != nil && err == nil { // otherwise the other processes learn of it when Redis is back
 		_ = c.redis.writeMarks(ctx, p, added, nil) // both calls count their faults themselves
 		_ = c.redis.removeIndexed(ctx, entries)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// noon is a whole millisecond, the resolution of times in a seal.
+// noon has no fraction of a millisecond, because a seal would lose it.
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 123e6, time.UTC)
 
 func sealed(t testing.TB, k Key, e Entry) []byte {

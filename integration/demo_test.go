@@ -1,7 +1,7 @@
 package integration
 
-// The demo is the first thing that a newcomer runs. It works on a machine that has nothing but Go.
-// The stand-in for Meta also works as a separate process.
+// The demo is the first thing that a newcomer runs, so it works on a machine that has nothing but
+// Go. Its stand-in for Meta also works as a process of its own.
 
 import (
 	"net/http"
@@ -44,7 +44,7 @@ func TestDemoStaysUpUntilCtrlC(t *testing.T) {
 	}
 }
 
-func TestMockAsAProcess(t *testing.T) {
+func TestASidecarUsesAStandInThatIsAnotherProcess(t *testing.T) {
 	t.Parallel()
 	ca := t.TempDir() + "/ca.pem"
 	mock := start(t, nil, "mock", "--listen", "127.0.0.1:0", "--tls", "--ca-out", ca, "--secret", appSecret)

@@ -12,10 +12,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// A rate limit starts a pause as long as Instagram says, whatever its status is, and does not count
-// as a failure for the breaker. With codes 4 and 613 the pause applies to all cold tokens of the
-// app, with codes 17 and 32 to one token. During the pause known tokens are served, and Instagram
-// is not called.
+// A rate limit starts a pause that lasts as long as Instagram says, whatever the status of the
+// response is. The breaker does not count it as a failure. With codes 4 and 613 the pause applies
+// to all cold tokens of the app, with codes 17 and 32 to one token. During the pause known tokens
+// are served, and Instagram is not called.
 func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 	t.Parallel()
 	const pause = 2 * time.Second // Retry-After has whole seconds, and a busy machine could miss a pause of one second
@@ -83,8 +83,8 @@ func within(header string, most time.Duration) bool {
 	return err == nil && seconds >= 1 && time.Duration(seconds)*time.Second <= most
 }
 
-// No call is made during the pause, and the first call after it comes at the time that Instagram
-// gave.
+// No call is made during the pause, and the next request after the time that Instagram gave causes
+// one.
 func TestPauseIsAsLongAsInstagramSays(t *testing.T) {
 	t.Parallel()
 	const pause = 2 * time.Second
@@ -107,7 +107,7 @@ func TestPauseIsAsLongAsInstagramSays(t *testing.T) {
 		return p.ask(t, fmt.Sprintf("cold-%d", n)).status == 200
 	})
 	if waited := time.Duration(next.Load() - said.Load()); waited < pause || waited > pause+noise {
-		t.Errorf("asked again %s after a Retry-After of %s", waited, pause)
+		t.Errorf("Instagram was asked again after %s, want %s, as Retry-After said", waited, pause)
 	}
 }
 
@@ -124,10 +124,10 @@ func TestResumeEndsAPause(t *testing.T) {
 		t.Fatalf("during the pause: got %d, Retry-After %q", r.status, r.header.Get("Retry-After"))
 	}
 	if lines := p.settled(t).Lines("app paused"); len(lines) != 1 || lines[0]["app"] != "default" || lines[0]["code"] != 4.0 || lines[0]["until"] == nil {
-		t.Errorf("the log has %v", lines)
+		t.Errorf("the log has %v, want one line, with the app, the code and the end of the pause", lines)
 	}
 	if _, out, _ := p.operate(t, "status"); !strings.Contains(out, "igproxy resume --app default ends it") {
-		t.Errorf("the status is %s", out)
+		t.Errorf("the status does not say how to end the pause: %s", out)
 	}
 	if code, out, errs := p.operate(t, "resume", "--app", "other"); code != 1 || out != "" || !strings.Contains(errs, "no app has this name") {
 		t.Errorf("an unknown app: exit code %d: %s%s", code, out, errs)
@@ -139,7 +139,7 @@ func TestResumeEndsAPause(t *testing.T) {
 		t.Errorf("afterwards: got %d %s", r.status, r.body)
 	}
 	if _, out, _ := p.operate(t, "status"); strings.Contains(out, "held until") {
-		t.Errorf("the status is %s", out)
+		t.Errorf("the status still shows a pause: %s", out)
 	}
 	if code, out, _ := p.operate(t, "resume"); code != 0 || out != "no app was paused\n" {
 		t.Errorf("again: exit code %d: %s", code, out)

@@ -2,8 +2,8 @@ package integration
 
 // These tests send raw bytes over TCP, as attackers, web pages, broken clients and good clients do.
 // Each request gets the answer that the corpus expects (hostile_corpus_test.go describes its
-// format), without delay. If a refused request is valid HTTP, the answer has the Graph envelope.
-// There are no surplus answers, Instagram gets only the expected calls, no answer, log line or
+// format), without delay. If a refused request is valid HTTP, the answer is an error in Meta's
+// form. There are no extra answers, Instagram gets only the expected calls, no answer, log line or
 // metric repeats what was sent, and the server keeps serving.
 
 import (
@@ -25,9 +25,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// heldTimeout is well above the time of any answer on a busy machine, and well below the minute
-// that the server waits for the rest of a request. So the test can tell an answer that the server
-// holds back from one that is only slow.
+// heldTimeout is far longer than any answer takes, even on a busy machine, and far shorter than the
+// minute that the server waits for the rest of a request. It distinguishes an answer that the
+// server holds back from one that is only slow.
 const heldTimeout = 15 * time.Second
 
 func TestHostileRequests(t *testing.T) { hostile(t, false, plainTarget) }
@@ -42,11 +42,11 @@ func TestHostileRequestsWithoutTheFastLane(t *testing.T) {
 // hostileTarget is where the entries of the corpus are sent.
 type hostileTarget struct {
 	*process
-	host   func(e hostileEntry) string // for Host
+	host   func(e hostileEntry) string // the Host for an entry, and the argument of dial and url
 	dial   func(host string) (halfCloser, error)
 	client *http.Client
 	url    func(host string) string
-	differ map[string][]string // answers that are not the corpus's, and the names of their entries
+	differ map[string][]string // by the answer of this target: the entries for which the corpus expects another
 }
 
 type halfCloser interface {
@@ -123,7 +123,7 @@ func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hos
 		t.Error("/metrics contains what was sent")
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("igproxy ended with %d", code)
+		t.Errorf("exit code %d", code)
 	}
 	if n := len(p.Log.Lines("request")); int64(n) != answered.Load() { // the process has ended, so the log is complete
 		t.Errorf("igproxy served %d requests, and %d were answered: the other requests were smuggled in", n, answered.Load())
@@ -136,7 +136,7 @@ func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hos
 	}
 }
 
-// adapt changes what an entry expects, if the target answers it differently.
+// adapt changes the answers that an entry expects if the target answers it differently.
 func (target hostileTarget) adapt(t *testing.T, e *hostileEntry) {
 	for answer, names := range target.differ {
 		if slices.Contains(names, e.name) {
@@ -259,7 +259,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 	n, err := strconv.Atoi(res.Header.Get("Content-Length"))
 	switch {
 	case err != nil || n == 0 || !want.head && n != len(body):
-		t.Errorf("Content-Length %q of %d bytes", res.Header.Get("Content-Length"), len(body))
+		t.Errorf("Content-Length is %q, and the body has %d bytes", res.Header.Get("Content-Length"), len(body))
 	case want.head:
 		if body != "" {
 			t.Errorf("the answer to a HEAD has a body: %s", body)

@@ -83,9 +83,9 @@ func tunnelTarget(t *testing.T, settings ...string) hostileTarget {
 		}, differ: differInATunnel}
 }
 
-// differInATunnel has the entries whose Host, or whose target in absolute form, the listener for
-// apps accepts, and those of a code without an app. On an intercepted connection only the host
-// that it was made to is right, which decides the app, and no absolute form.
+// differInATunnel has the entries whose Host, or whose target in absolute form, only the listener
+// for apps accepts, and those of a code without an app. On an intercepted connection the Host must
+// be the host that the client connected to, which decides the app. No absolute form is accepted.
 var differInATunnel = map[string][]string{
 	"421 990004": {"clients/netcat", "clients/netcat in unix", "clients/typed by hand", "host/without a port", "host/another port", "host/empty port",
 		"host/localhost", "host/localhost in capitals", "host/localhost and port", "host/another loopback address", "host/last loopback address", "host/ipv6",

@@ -4,7 +4,7 @@ package integration
 // another caller's token, apps understand every answer, and nothing leaks. Afterwards connections,
 // goroutines and memory are back to where they started, apart from what idle connections need.
 //
-// The test takes a few seconds, or as long as IGPROXY_SOAK says (make soak SOAK=10m).
+// The faults last for 12 seconds, or as long as IGPROXY_SOAK says (make soak SOAK=10m).
 // IGPROXY_SOAK_SEED repeats the random choices of an earlier run.
 
 import (
@@ -40,11 +40,11 @@ type soak struct {
 	client   *http.Client
 
 	needles map[string]string // texts that must not appear anywhere, by name
-	long    *regexp.Regexp
+	long    *regexp.Regexp    // matches a long-lived token
 
 	got      tally // tokens
 	refusals atomic.Int64
-	left     atomic.Int64
+	left     atomic.Int64 // requests whose caller disconnected
 	excused  atomic.Int64 // requests that a restart interrupted
 	statuses sync.Map     // of unexpected answers
 	happened map[string]int
@@ -103,13 +103,13 @@ func TestSoakWithAllFaults(t *testing.T) {
 	callers.Wait()
 	s.calm()
 	s.afterwards(before)
-	t.Logf("tokens: %s; %d refusals, %d callers left, %d were interrupted by a restart; %v", &s.got, s.refusals.Load(), s.left.Load(), s.excused.Load(), s.happened)
+	t.Logf("tokens: %s; %d refusals, %d requests whose caller left, %d interrupted by a restart; faults: %v", &s.got, s.refusals.Load(), s.left.Load(), s.excused.Load(), s.happened)
 	if s.got.wrong.Load() > 0 || s.got.failed.Load() > 0 || s.got.right.Load() < 1000 || s.refusals.Load() == 0 {
 		t.Errorf("%s, %d refusals; want no wrong token, no failure, at least 1000 right tokens and some refusals", &s.got, s.refusals.Load())
 	}
 	s.statuses.Range(func(what, _ any) bool { t.Errorf("an app got %v", what); return true })
 	if strange := s.ig.Strange(); len(strange) > 0 {
-		t.Errorf("Instagram was sent %v", strange[0])
+		t.Errorf("Instagram received a request that igproxy must not send: %v", strange[0])
 	}
 }
 

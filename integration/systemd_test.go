@@ -52,14 +52,14 @@ func newNotices(t *testing.T) *notices {
 func (n *notices) count(what string) int { return strings.Count(n.text.String(), what) }
 
 // activated starts igproxy as systemd does: with sockets from descriptor 3 on, and with igproxy's
-// own PID in LISTEN_PID.
+// own PID in LISTEN_PID. A setting that begins with = is a variable that systemd sets.
 func activated(t *testing.T, n *notices, names string, sockets []*os.File, settings ...string) *process {
 	t.Helper()
 	cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" serve`, harness.Binary)
 	cmd.ExtraFiles = sockets
 	env := append(environ(settings...), "NOTIFY_SOCKET="+n.path, "LISTEN_FDNAMES="+names, fmt.Sprintf("LISTEN_FDS=%d", len(sockets)))
 	for _, s := range settings {
-		if e, ok := strings.CutPrefix(s, "="); ok { // a variable that systemd sets
+		if e, ok := strings.CutPrefix(s, "="); ok {
 			env = append(env, e)
 		}
 	}
@@ -169,7 +169,7 @@ func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	if got := len(p.Log.Lines("request")); got != 1 {
-		t.Errorf("%d requests are logged, want 1, from the app, and none from the watchdog", got)
+		t.Errorf("%d requests are logged, want 1: the app's, and none of the watchdog's", got)
 	}
 }
 

@@ -68,8 +68,8 @@ func (r *response) writeTo(w http.ResponseWriter) {
 	}
 }
 
-// appendTo appends the response to b, as net/http would write it in HTTP/1.1. FuzzLane compares the
-// two.
+// appendTo appends the response to b, as net/http would write it in HTTP/1.1; FuzzLane compares the
+// two. It writes no challenge and no 204, because the lane has neither.
 func (r *response) appendTo(b, date []byte) []byte {
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(r.status), 10)
@@ -127,7 +127,7 @@ type formatted struct {
 	text   []byte
 }
 
-// at returns the value of the Date header for now. The caller must not modify it.
+// at returns the value of the Date header at the time now. The caller must not modify it.
 func (d *dates) at(now time.Time) []byte {
 	f := d.current.Load()
 	if f == nil || f.second != now.Unix() {

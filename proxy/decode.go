@@ -39,6 +39,10 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 		// Without a redirect_uri, the list must have an empty one.
 		c.redirect = p.value[paramRedirect]
 		if p.count[paramRedirect] > 1 || !slices.Contains(c.app.RedirectURIs, c.redirect) {
+			// Only Facebook issues codes without one.
+			if p.count[paramRedirect] <= 1 && c.redirect == "" && c.app.Service == Facebook {
+				return c, errNoRedirect
+			}
 			return c, errRedirect
 		}
 	}

@@ -62,6 +62,8 @@ func (g gate) check(r *http.Request) *graph.Error {
 		return errProxyRequest
 	case !g.serves(r.Host) && !g.isMeta(r.Host) && (!g.any || serviceOf(r.Host) != ""):
 		return errHost
+	case strings.HasPrefix(r.UserAgent(), ownAgent) && g.isMeta(r.Host): // a hosts file leads igproxy to itself
+		return errLoop
 	case fromWebPage(r.Header):
 		return errBrowser
 	}

@@ -32,6 +32,27 @@ func TestHostsThatAreServed(t *testing.T) {
 	}
 }
 
+// A hosts file that leads an app's calls to igproxy must not lead igproxy's own calls there.
+// Without this error a token call would wait for itself until its time is up.
+func TestIgproxysOwnCallToOneOfMetasNamesIsRefused(t *testing.T) {
+	g := newGate(nil, false).alsoServing([]string{"graph.instagram.com"})
+	for _, c := range []struct {
+		host, agent string
+		want        *graph.Error
+	}{
+		{"graph.instagram.com", "igproxy/1.0", errLoop}, {"graph.instagram.com:443", "igproxy/dev", errLoop},
+		{"graph.instagram.com", "curl/8.0", nil}, {"graph.instagram.com", "", nil},
+		{"127.0.0.1:8080", "igproxy/1.0", nil}, // another igproxy may use this one as its upstream
+	} {
+		r := get(target("IGAAshort"))
+		r.Host = c.host
+		r.Header.Set("User-Agent", c.agent)
+		if got := g.check(r); got != c.want {
+			t.Errorf("%s to %s: got %v, want %v", c.agent, c.host, got, c.want)
+		}
+	}
+}
+
 func TestBrowsersAreDistinguishedFromNodeFetch(t *testing.T) {
 	g := newGate(nil, false)
 	for name, c := range map[string]struct {

@@ -35,7 +35,7 @@ var (
 		"Use localhost or a loopback address, or add the name to allowed_hosts.")
 	errOtherHost = requestError(http.StatusMisdirectedRequest, 100, 990004, "The Host of this request is not the host "+
 		"that the connection was made to. Send each request on a connection to its own host.")
-	errLoop = badRequest(990040, "This request came from igproxy itself. "+
+	errLoop = badRequest(graph.SubcodeLoop, "This request came from igproxy itself. "+
 		"Let igproxy reach Meta directly: remove its own address from HTTPS_PROXY and from its hosts file.")
 	errBrowser = requestError(http.StatusForbidden, 100, 990005, "Requests from web pages are refused, "+
 		"because a token exchange belongs on a server. Call igproxy from your server.")
@@ -52,6 +52,8 @@ var (
 	errTwoPlaces = badRequest(990015, "Parameters were sent in the query and in the body. Send all of them in one place.")
 	errRedirect  = badRequest(990017, "A code needs one redirect_uri that is allowed here. "+
 		"Send the one that the code was issued for, and add it to redirect_uris in igproxy's configuration.")
+	errNoRedirect = badRequest(990017, "This code came without a redirect_uri. Send the one that the code was issued "+
+		"for. If it was issued without one, as in embedded signup, add the item none to redirect_uris in igproxy's configuration.")
 	errTooLarge = requestError(http.StatusRequestEntityTooLarge, 100, 990018,
 		"The body is larger than igproxy passes through. Send less, or raise passthrough.max_body_bytes.")
 	errSlowRequest = requestError(http.StatusRequestTimeout, 100, 990028, "The body of the request arrives too "+

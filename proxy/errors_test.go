@@ -17,7 +17,7 @@ func ownErrors() map[int][]*graph.Error {
 	all := map[int][]*graph.Error{}
 	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errOtherHost, errLoop, errBrowser, errBody, errQuery, errGrantType(nil),
 		tokenSubject.missing, tokenSubject.kind, codeSubject.missing, codeSubject.kind, extendSubject.missing, extendSubject.kind, errToken(), errToken("a", "a"), errToken("a b"),
-		errToken(strings.Repeat("a", graph.MaxToken+1)), errUntrusted, errForm, errTwoPlaces, errWhichApp(nil), errRedirect, errTooLarge, errSlowRequest, errSlowReader(), errOwnToken, errPassedOverload(), errMethod,
+		errToken(strings.Repeat("a", graph.MaxToken+1)), errUntrusted, errForm, errTwoPlaces, errWhichApp(nil), errRedirect, errNoRedirect, errTooLarge, errSlowRequest, errSlowReader(), errOwnToken, errPassedOverload(), errMethod,
 		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), errInternal("x"),
 		errOwnPath, errPostOnly, errWhoseSignature, errUnsignedWebhook, errWebhookTooLarge, errSlowBody, errCutBody, errSignedForm, errWrongWebhook(), errWrongRequest("x")} {
 		all[e.Subcode] = append(all[e.Subcode], e)
@@ -42,7 +42,7 @@ func errToken(sent ...string) *graph.Error {
 // subcodes reads the subcodes from the source files, so that this test does not miss a new one.
 func subcodes(t *testing.T) map[int]bool {
 	t.Helper()
-	found := map[int]bool{graph.SubcodeUnreadable: true}
+	found := map[int]bool{graph.SubcodeUnreadable: true, graph.SubcodeLoop: true}
 	for _, name := range []string{"errors.go", "decode.go", "decode_params.go", "decode_path.go"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -130,4 +130,19 @@ func withBody() *http.Request {
 	r := get(target("IGAAshort"))
 	r.ContentLength = 5000
 	return r
+}
+
+// Without this advice the operator of an app with embedded signup would look for a redirect_uri
+// that its codes do not have.
+func TestTheErrorForACodeWithoutARedirectURISaysHowToAllowIt(t *testing.T) {
+	w, _ := facebookWorld(t, App{Label: "strict", Service: Facebook, ID: "1787", Secret: NewSecret("secret-of-strict-0123456789"), RedirectURIs: []string{callback}})
+	for target, want := range map[string]bool{
+		"/apps/strict/oauth/access_token?code=C": true, "/apps/strict/oauth/access_token?code=C&redirect_uri=": true,
+		"/apps/strict/oauth/access_token?code=C&redirect_uri=https://other.example/": false,
+		"/apps/strict/oauth/access_token?code=C&redirect_uri=&redirect_uri=":         false,
+	} {
+		if got := w.get(target).Body.String(); !strings.Contains(got, "990017") || strings.Contains(got, "add the item none") != want {
+			t.Errorf("%s: got %s, want the advice: %t", target, got, want)
+		}
+	}
 }

@@ -18,8 +18,8 @@ import (
 // ServeHTTP takes one request through all steps; see the package comment.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serveHTTP(w, r, entrance{}) }
 
-// OnLoopback returns the handler for a listener on loopback. It checks the Host name even with
-// AnyHost, because a web page can rebind its DNS name to loopback.
+// OnLoopback returns the handler for a listener on loopback. The handler checks the Host name even
+// if AnyHost is set, because a web page can rebind its DNS name to loopback.
 func (p *Proxy) OnLoopback() http.Handler { return loopbackHandler{p} }
 
 type loopbackHandler struct{ proxy *Proxy }
@@ -52,8 +52,9 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, from entrance)
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(p.carried.lines, p.carried.log, time.Since(start))
 	if x.gone || x.cut {
-		// The caller may still read, if it closed only its sending half. If the handler returned,
-		// net/http would send it an empty 200. The panic closes the connection instead.
+		// If the handler returned, an answer that broke off could look complete, and net/http would
+		// send an empty 200 to a caller that closed only its sending half and still reads. The
+		// panic closes the connection instead.
 		panic(http.ErrAbortHandler)
 	}
 	if x.passed == nil {
@@ -71,7 +72,7 @@ type reply struct {
 	app    string
 	result answer
 	err    *graph.Error      // nil: result is the answer
-	gone   bool              // the caller of a passed-through call disconnected before it had the whole answer
+	gone   bool              // the caller of a passed-through call disconnected before the whole answer was sent
 	flat   bool              // errors have the flat shape of the code exchange
 	last   bool              // the connection is closed after the answer
 	cut    bool              // the answer broke off after a part of it was sent

@@ -63,6 +63,9 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 		return errors.New("the upstream issued a token in exchange for an invalid one; check that the upstream's URL is Meta's")
 	}
 	refusal := got.refusal
+	if refusal.Subcode == graph.SubcodeLoop {
+		return errors.New("the call came back to igproxy; remove its own address from HTTPS_PROXY and from its hosts file")
+	}
 	if c.grant.once && refusesCode(refusal) {
 		return nil
 	}

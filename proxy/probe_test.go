@@ -68,6 +68,25 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 	}
 }
 
+// The code of that answer is 100, which would otherwise mean that the app has no access.
+func TestProbeSaysThatItsCallCameBackToIgproxy(t *testing.T) {
+	for name, service := range map[string]Service{"Instagram": Instagram, "Facebook": Facebook} {
+		base, _ := saying(t, rawReply(http.StatusBadRequest, string(errLoop.Encode())))
+		o := optionsFor(t, base, nil)
+		o.Apps = []App{{Label: "app", Service: service, ID: pagesID, Secret: NewSecret(pagesSecret), RedirectURIs: []string{callback}}}
+		o.FacebookURL = o.UpstreamURL
+		proofs, err := Probe(t.Context(), o)
+		if err != nil || len(proofs) != 2 {
+			t.Fatalf("%s: got %v, %v", name, proofs, err)
+		}
+		for _, proof := range proofs {
+			if proof.Err == nil || !strings.Contains(proof.Err.Error(), "hosts file") || strings.Contains(proof.Err.Error(), "tester") {
+				t.Errorf("%s: got %v", name, proof.Err)
+			}
+		}
+	}
+}
+
 func TestProbeEndsWithItsContext(t *testing.T) {
 	ctx, cancel := withEnded(t)
 	defer cancel()

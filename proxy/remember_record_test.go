@@ -16,7 +16,7 @@ func TestRecordsDecodeToWhatWasRemembered(t *testing.T) {
 		TraceID: "x", RetryAt: now.Add(time.Minute).UTC(), Class: graph.ClassToken}
 	back, ok := decodeRecord(encodeRecord(answer{refusal: e}), now)
 	if !ok {
-		t.Fatal("not a record")
+		t.Fatal("the record of a refusal does not decode")
 	}
 	if !bytes.Equal(back.refusal.Encode(), e.Encode()) || !back.refusal.RetryAt.Equal(e.RetryAt) || back.refusal.Class != graph.ClassToken {
 		t.Errorf("got %s, want %s", back.refusal.Encode(), e.Encode())
@@ -24,7 +24,7 @@ func TestRecordsDecodeToWhatWasRemembered(t *testing.T) {
 	tok, _ := graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,"user_id":1}`), now)
 	record := encodeRecord(answer{token: tok})
 	if back, ok = decodeRecord(record, now.Add(30*time.Second)); !ok || !back.token.Expires.Equal(tok.Expires) {
-		t.Errorf("got %v, %v; want the same token", back.token.Expires, ok)
+		t.Errorf("got a token that expires at %v, %v; want %v", back.token.Expires, ok, tok.Expires)
 	}
 	if _, ok = decodeRecord(record, now.Add(60*time.Second)); ok {
 		t.Error("an expired token was served")
@@ -39,13 +39,14 @@ func TestLongRefusalsAreRememberedWithOneText(t *testing.T) {
 	back, ok := decodeRecord(record, time.Now())
 	want := &graph.Error{Status: 400, Message: long, Type: "OAuthException", Code: 190, Subcode: 463}
 	if !ok || len(record) > 3<<10 || !bytes.Equal(back.refusal.Encode(), want.Encode()) {
-		t.Errorf("a record of %d bytes, %v, decodes to %.300s", len(record), ok, back.refusal.Encode())
+		t.Errorf("%d bytes decode to %.300s, %v; want at most 3 KiB that decode to %.300s", len(record), back.refusal.Encode(), ok, want.Encode())
 	}
 	if e.UserMsg != long {
-		t.Error("the refusal for this caller has lost a text")
+		t.Error("encoding changed the refusal that this caller gets")
 	}
 }
 
+// FuzzRecord checks that no bytes in the cache cause a panic.
 func FuzzRecord(f *testing.F) {
 	tok, _ := graph.ReadToken([]byte(`{"access_token":"t","expires_in":60}`), time.Now())
 	f.Add(encodeRecord(answer{token: tok}))

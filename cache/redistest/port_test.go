@@ -9,8 +9,8 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// A child process has a copy of every socket of its parent until it executes its program. A search
-// for a free port that opens a socket on it can thus occupy the port that it returns.
+// A child process has a copy of every socket of its parent until it executes its program. If
+// FreePort listened on a port to test it, such a copy could still occupy the port that it returns.
 func TestFreePortIsFreeWhileProcessesStart(t *testing.T) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() { // ends with the test

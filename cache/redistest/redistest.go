@@ -22,14 +22,14 @@ import (
 	"time"
 )
 
-// patience limits the wait for a server to start or stop.
+// patience limits the wait for a server to start or to reply. Other waits are twice as long.
 const patience = 20 * time.Second
 
 // Options configure a Server.
 type Options struct {
 	// Password is what clients must send. Empty means no password.
 	Password string
-	// TLS serves TLS on the port, with a temporary certificate for 127.0.0.1.
+	// TLS makes the port a TLS port, with a temporary certificate for 127.0.0.1 and TLSName.
 	TLS bool
 	// Unix adds a Unix socket.
 	Unix bool
@@ -156,7 +156,7 @@ func (s *Server) CertPEM() (cert, key []byte) {
 // Pause suspends the server: it keeps its connections and answers nothing.
 func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
-// Resume ends Pause.
+// Resume continues a server that Pause suspended.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(sig syscall.Signal) {

@@ -18,8 +18,8 @@ func caCommand(env environment) *cli.Command {
 		Name:  "init",
 		Usage: "make an authority",
 		Description: "Writes " + authority.CertFile + ", which clients must trust, and " + authority.KeyFile + ", which\n" +
-			"only igproxy may read. Its name constraints limit the authority to Meta's\n" +
-			"domains, so that no other site can be imitated with its key. It never replaces\na file.",
+			"only igproxy may read. Name constraints in the certificate limit the authority\n" +
+			"to Meta's domains, so that no other site can be imitated with the key. The\ncommand never replaces a file.",
 		Flags: []cli.Flag{dir},
 		Action: func(c *cli.Context) error {
 			if err := authority.Create(c.String("dir")); err != nil {
@@ -30,8 +30,8 @@ func caCommand(env environment) *cli.Command {
 	}
 	show := &cli.Command{
 		Name:        "show",
-		Usage:       "show an authority, and how clients trust it",
-		Description: "Checks the files in the folder, and prints the authority's fingerprint, end and\nconstraints, and what to set for each kind of client.",
+		Usage:       "show an authority, and how to make clients trust it",
+		Description: "Checks the files in the folder, and prints the authority's fingerprint, expiry and\nconstraints, and what to set for each kind of client.",
 		Flags:       []cli.Flag{dir},
 		Action:      func(c *cli.Context) error { return showAuthority(env, c.String("dir")) },
 	}
@@ -41,8 +41,8 @@ func caCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "ca",
 		Usage: "make and show the authority for clients that cannot change their base URL",
-		Description: "Such clients reach Meta through intercept.listen as their HTTPS_PROXY, and trust\n" +
-			"this authority. docs/intercept.md explains how.",
+		Description: "Clients that cannot change their base URL reach Meta through intercept.listen, as\n" +
+			"their HTTPS_PROXY, and trust this authority. docs/intercept.md explains how.",
 		Subcommands:        []*cli.Command{initialise, show},
 		HideHelpCommand:    true,
 		OnUsageError:       onUsageError,
@@ -69,8 +69,9 @@ COMMANDS:{{range .Subcommands}}{{if ne .Name "help"}}
    {{.Name}}  {{.Usage}}{{end}}{{end}}
 `
 
-// trustLines tells what to set for each kind of client. Its verbs stand for two paths: [1] for that
-// of the certificate, and [2] for that of a bundle of the system's authorities and this one.
+// trustLines tells what to set for each kind of client. Its verbs stand for paths: [1] for that of
+// the certificate, [2] for that of a bundle of the system's authorities and this one, and [3] for
+// that of a trust store of Java.
 const trustLines = `Clients reach it with  HTTPS_PROXY=http://127.0.0.1:8082  (intercept.listen), and trust it with:
 
   Node.js         NODE_EXTRA_CA_CERTS=%[1]s NODE_USE_ENV_PROXY=1 (Node.js 22.21 or 24.5, or later)
@@ -78,14 +79,19 @@ const trustLines = `Clients reach it with  HTTPS_PROXY=http://127.0.0.1:8082  (i
   PHP             openssl.cafile=%[2]s and curl.cainfo=%[2]s in php.ini
   Ruby, Go        SSL_CERT_FILE=%[2]s (Ruby's net/http reads http_proxy instead of HTTPS_PROXY)
   Perl            SSL_CERT_FILE=%[2]s PERL_LWP_SSL_CA_FILE=%[2]s PERL_LWP_ENV_PROXY=1
-  Java            -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=8082 instead of HTTPS_PROXY; its default validator ignores
-                  the limits of the authority (docs/intercept.md); keytool -importcert -cacerts -alias igproxy -file %[1]s
+  Java            -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=8082 instead of HTTPS_PROXY, and -Djavax.net.ssl.trustStore=%[3]s
+                  (see below); its default validator ignores the limits of the authority (docs/intercept.md)
   .NET            SSL_CERT_FILE=%[2]s
   curl            --cacert %[1]s, or CURL_CA_BUNDLE=%[2]s
 
 That bundle replaces the system's authorities, so it must contain them too:
 
   cat /etc/ssl/certs/ca-certificates.crt %[1]s > %[2]s
+
+Java's trust store is a copy of its own authorities, with this one added:
+
+  cp "$JAVA_HOME/lib/security/cacerts" %[3]s
+  keytool -importcert -keystore %[3]s -storepass changeit -alias igproxy -file %[1]s
 `
 
 // showAuthority prints the authority in a folder.
@@ -94,7 +100,7 @@ func showAuthority(env environment, dir string) error {
 	if err != nil {
 		return err
 	}
-	cert, key, bundle := filepath.Join(dir, authority.CertFile), filepath.Join(dir, authority.KeyFile), filepath.Join(dir, "bundle.pem")
+	cert, key := filepath.Join(dir, authority.CertFile), filepath.Join(dir, authority.KeyFile)
 	a, err := config.ReadAuthority(cert, key)
 	if err != nil {
 		return usageError("%v; run igproxy ca init, or name another folder with --dir", err)
@@ -102,6 +108,6 @@ func showAuthority(env environment, dir string) error {
 	fmt.Fprintf(env.stdout, "certificate  %s\nkey          %s\nSHA-256      %s\nends         %s\npermits      %s and their subdomains; no IP address; no other authority\n\n",
 		cert, key, a.Fingerprint(), a.Ends().UTC().Format(time.DateOnly), strings.Join(authority.Domains, ", "))
 	fmt.Fprintf(env.stdout, "For igproxy:\n\n  intercept:\n    listen: 127.0.0.1:8082\n    ca_file: %s\n    ca_key_file: %s\n\n", cert, key)
-	fmt.Fprintf(env.stdout, trustLines, cert, bundle)
+	fmt.Fprintf(env.stdout, trustLines, cert, filepath.Join(dir, "bundle.pem"), filepath.Join(dir, "trust.jks"))
 	return nil
 }

@@ -28,6 +28,9 @@ func TestCaInitMakesAnAuthorityThatCaShowExplains(t *testing.T) {
 			t.Errorf("want %q in\n%s", want, shown)
 		}
 	}
+	if !strings.Contains(shown, "-Djavax.net.ssl.trustStore=") || strings.Contains(shown, "-cacerts") {
+		t.Errorf("the text makes every Java program on the machine trust the authority:\n%s", shown)
+	}
 	secret, err := os.ReadFile(key)
 	if err != nil {
 		t.Fatal(err)
@@ -37,23 +40,25 @@ func TestCaInitMakesAnAuthorityThatCaShowExplains(t *testing.T) {
 			t.Errorf("the key is printed: %s", shown)
 		}
 	}
-	// What it prints is a configuration that check accepts.
+	// igproxy check accepts the configuration that ca show prints.
 	_, snippet, _ := strings.Cut(shown, "For igproxy:\n\n")
 	snippet, _, _ = strings.Cut(snippet, "\n\n")
 	write(t, "igproxy.yaml", strings.ReplaceAll("\n"+snippet+"\n", "\n  ", "\n"))
 	if code, stdout, stderr := command(t, withSecret, "check", "--config", "igproxy.yaml"); code != exitOK || strings.Contains(stdout, "warning") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
-	// Clients of other users must reach the certificate.
-	if info, err := os.Stat("ca"); err != nil || info.Mode().Perm() != 0o755 {
-		t.Errorf("the folder: %v, %v", info.Mode(), err)
+	// Clients that run as other users must be able to read the certificate.
+	if info, err := os.Stat("ca"); err != nil {
+		t.Error(err)
+	} else if info.Mode().Perm() != 0o755 {
+		t.Errorf("the folder has the mode %v, want 0755", info.Mode())
 	}
 }
 
 func TestCaInitNeverReplacesAFile(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if code, _, _ := command(t, nil, "ca", "init"); code != exitOK { // in the current folder
-		t.Fatal(code)
+		t.Fatalf("exit code %d", code)
 	}
 	before, _ := os.ReadFile(authority.KeyFile)
 	code, stdout, stderr := command(t, nil, "ca", "init", "--dir", ".")

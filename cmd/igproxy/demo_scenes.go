@@ -130,13 +130,16 @@ func (d *story) webhooks() {
 func (d *story) outage() {
 	d.instagram.SetFault("down")
 	before := d.instagram.Calls()
+	var path string
 	var last reply
 	for i := 0; i < 20 && last.status != http.StatusServiceUnavailable; i++ {
-		last = d.call(exchange(fmt.Sprintf("IGAA-cold-%d", i)), nil)
+		path = exchange(fmt.Sprintf("IGAA-cold-%d", i))
+		last = d.call(path, nil)
 	}
+	d.say("> GET %s", path)
 	d.show(last)
 	d.check(last.status == http.StatusServiceUnavailable && last.retryAfter != "",
-		"the breaker opened after %d calls that failed, retries included; from now on unknown tokens get a quick 503 with Retry-After", d.instagram.Calls()-before)
+		"the breaker opened after %d calls that failed, retries included; until it closes, unknown tokens get a quick 503 with Retry-After", d.instagram.Calls()-before)
 	d.expect(exchange("IGAA-anna"), nil, http.StatusOK, "igproxy; hit")
 }
 

@@ -68,7 +68,7 @@ func newApp(env environment) *cli.App {
 	build := readBuild()
 	app := &cli.App{
 		Name:                 "igproxy",
-		Usage:                "the sidecar that holds the client secret that Meta gave an app, so that the app does not have to",
+		Usage:                "a sidecar that holds an app's Meta client secret, so that the app does not have to",
 		Version:              build.Version + " (commit " + build.Commit + ", " + build.Go + ")",
 		EnableBashCompletion: true,
 		Suggest:              true,

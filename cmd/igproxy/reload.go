@@ -16,10 +16,11 @@ func reloadCommand(env environment) *cli.Command {
 		Name:  "reload",
 		Usage: "make a running sidecar read its configuration again",
 		Description: "Sends POST /reload over admin.socket, or to admin.listen with the token in\n" +
-			"admin.token_file; SIGHUP does the same.\n" +
-			"Changed files are reloaded automatically within seconds; no signal is needed.\n" +
-			"Prints what has changed and what needs a restart. If the configuration is wrong,\n" +
-			"prints the problems, changes nothing and exits with 1. Needs no client secret.",
+			"admin.token_file. Prints what has changed and what needs a restart. If the\n" +
+			"configuration is wrong, prints the problems, changes nothing and exits with 1. It\n" +
+			"does not need the client secret.\n\n" +
+			"SIGHUP makes the sidecar reload too. Changed files are reloaded automatically\n" +
+			"within seconds, without the command or the signal.",
 		Flags: adminFlags(10 * time.Second),
 		Action: func(c *cli.Context) error {
 			var reply sidecar.ReloadReply

@@ -26,11 +26,12 @@ func serveCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
 		Usage: "run the sidecar",
-		Description: "Needs the client secret, in IGPROXY_CLIENT_SECRET_FILE or IGPROXY_CLIENT_SECRET;\n" +
-			"everything else is optional. These are for Instagram Login. Facebook Login has\n" +
-			"IGPROXY_FACEBOOK_CLIENT_SECRET_FILE and IGPROXY_FACEBOOK_APP_ID instead, and\n" +
-			"Threads has IGPROXY_THREADS_CLIENT_SECRET_FILE. The variable IGPROXY_A_B overrides\n" +
-			"key a.b of the configuration file. config.example.yaml documents every key.\n\n" +
+		Description: "Needs the client secret of at least one app; everything else is optional:\n" +
+			"  Instagram Login  IGPROXY_CLIENT_SECRET_FILE or IGPROXY_CLIENT_SECRET\n" +
+			"  Facebook Login   IGPROXY_FACEBOOK_CLIENT_SECRET_FILE and IGPROXY_FACEBOOK_APP_ID\n" +
+			"  Threads          IGPROXY_THREADS_CLIENT_SECRET_FILE\n" +
+			"The variable IGPROXY_A_B overrides key a.b of the configuration file.\n" +
+			"config.example.yaml documents every key.\n\n" +
 			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz,\n" +
 			"/metrics and a page at /. On the first SIGTERM or SIGINT igproxy drains, and on the\n" +
 			"second it ends at once. Changed files are reloaded automatically within seconds;\n" +

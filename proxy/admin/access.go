@@ -72,7 +72,7 @@ func (a access) check(r *http.Request) (c caller, refused *refusal) {
 	case a.tokens != nil:
 		return c, &refusal{http.StatusUnauthorized, "operations need a token: send the one in admin.token_file as Authorization: Bearer TOKEN"}
 	default:
-		return c, &refusal{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; SIGHUP reloads the configuration without either"}
+		return c, &refusal{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; SIGHUP reloads the configuration and needs neither"}
 	}
 	return c, nil
 }

@@ -29,9 +29,9 @@ func (h histogram) since(earlier histogram) histogram {
 	return rest
 }
 
-// quantile returns the index of the lowest bound that a share q of the durations did not exceed,
-// and len(bounds) if they exceeded the highest. It does not guess within a bucket, because the
-// counts do not say where in it the durations are. It reports false for an empty histogram.
+// quantile returns the index of the lowest bound that a share q of the durations did not exceed, or
+// len(bounds) if there is no such bound. It does not guess within a bucket, because the counts do
+// not say where in the bucket the durations are. It reports false for an empty histogram.
 func (h histogram) quantile(q float64) (bound int, ok bool) {
 	if h.all == 0 {
 		return 0, false
@@ -50,7 +50,8 @@ func (h histogram) exceeds(q, limit float64) bool {
 }
 
 // Latency says how long requests took, as bounds in milliseconds: half of them took at most P50,
-// and 99 % took at most P99. A bound is null if Count is 0, or if it is above the highest bound.
+// and 99 % took at most P99. A bound is null if Count is 0, or if it would exceed the highest bound
+// of the histogram.
 type Latency struct {
 	Count uint64   `json:"count"`
 	P50   *float64 `json:"p50_ms"`

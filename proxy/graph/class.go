@@ -44,7 +44,7 @@ func classify(e *Error) Class {
 		return ClassSecret
 	case code == 1, code == 2, e.Transient != nil && *e.Transient:
 		return ClassTransient
-	case code == 100 && e.Subcode != SubcodeUnreadable: // with that subcode, another igproxy filled in the code
+	case code == 100 && e.Subcode != SubcodeUnreadable && e.Subcode != SubcodeLoop: // those are igproxy's own
 		return ClassStanding
 	case code == 3, code == 10, code == 102, code == 2500, code >= 200 && code <= 299:
 		return ClassRefused

@@ -173,6 +173,9 @@ func (f fields) truth(name string) *bool {
 // SubcodeUnreadable is igproxy's own error_subcode for a refusal whose code cannot be read.
 const SubcodeUnreadable = 990025
 
+// SubcodeLoop is igproxy's own error_subcode for a call that igproxy made itself.
+const SubcodeLoop = 990040
+
 // unreadable returns a refusal of which only the status is known. It has code 100, as Meta's own
 // refusals of a request do.
 func unreadable(status int) *Error {

@@ -1,6 +1,6 @@
-// Package loglimit limits log lines that others can cause any number of times: each kind of line
-// may be written only so many times per second. The first lines of a kind in each second are always
-// written, and the next line after a gap says how many were left out.
+// Package loglimit limits log lines that clients and servers can cause any number of times: it
+// bounds how many lines of each kind are written per second. The first lines of a kind in each
+// second are always written, and the next line after a gap says how many were left out.
 package loglimit
 
 import (
@@ -59,7 +59,7 @@ type Limit struct {
 	skipped atomic.Int64 // lines left out since the last one that was written
 }
 
-// Next reports whether the next line may be written, and how many before it were left out.
+// Next reports whether the next line may be written, and if so, how many were left out before it.
 func (l *Limit) Next(now time.Time) (skipped int64, ok bool) {
 	second, old := now.Unix(), l.second.Load()
 	// A time a little before the current second is that of a late line, which starts no new second.

@@ -21,7 +21,8 @@ type event struct {
 
 const module = "github.com/igproxy/igproxy/"
 
-// read reads a run to its end, or to the first line that is not an event.
+// read reads a run to its end, or to the first line that is not an event. It reports each test that
+// passes to progress.
 func read(r io.Reader, progress func(passed int)) results {
 	got := results{ended: map[string]string{}, seconds: map[string]float64{}, output: map[string]string{}}
 	passed := 0

@@ -14,14 +14,14 @@ import (
 )
 
 // release reads .goreleaser.yaml with GoReleaser's own code and builds the Debian package that it
-// describes, as GoReleaser does for amd64.
+// describes, as GoReleaser does for amd64. It returns how that was done, for the report.
 func release(root, binary, pkg string) (string, error) {
 	project, err := config.Load(filepath.Join(root, ".goreleaser.yaml"))
 	if err != nil {
 		return "", err
 	}
 	if len(project.NFPMs) != 1 || len(project.SBOMs) == 0 || len(project.Signs) == 0 {
-		return "", fmt.Errorf("%d packages, %d SBOMs, %d signatures", len(project.NFPMs), len(project.SBOMs), len(project.Signs))
+		return "", fmt.Errorf(".goreleaser.yaml has %d packages, %d SBOMs and %d signatures; want 1 package, some SBOMs and some signatures", len(project.NFPMs), len(project.SBOMs), len(project.Signs))
 	}
 	info := describe(root, binary, project.NFPMs[0])
 	packager, err := nfpm.Get("deb")

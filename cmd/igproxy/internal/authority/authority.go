@@ -32,7 +32,7 @@ var everyAddress = []*net.IPNet{
 const (
 	life     = 10 * 365 * 24 * time.Hour // of an authority
 	leafLife = 7 * 24 * time.Hour        // of a certificate for a host
-	// renewAt is how long before it expires a certificate for a host is replaced. It is far longer
+	// renewAt is how long before its expiry a certificate for a host is replaced. It is far longer
 	// than a handshake takes.
 	renewAt = 24 * time.Hour
 	// skew is how far the clock of a client may be behind.
@@ -51,9 +51,8 @@ type Authority struct {
 	leaves map[string]*tls.Certificate
 }
 
-// New returns the Authority with this certificate and key. It returns an error that says what is
-// wrong if the certificate lacks the limits that Create gives it, is not valid at the moment, or
-// has another kind of key.
+// New returns the Authority with this certificate and key. If the certificate lacks the limits that
+// Create sets, is not valid at the moment, or has another kind of key, the error says so.
 func New(pair *tls.Certificate) (*Authority, error) {
 	cert, err := x509.ParseCertificate(pair.Certificate[0])
 	if err != nil {

@@ -2,22 +2,24 @@ package intercept
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"syscall"
 )
 
-// errNotPublic means that a name resolved to an address that no tunnel may lead to.
+// errNotPublic means that a host has an address that no tunnel may lead to.
 var errNotPublic = errors.New("not a public address")
 
-// notPublic are networks that Go does not know as private, but that lead to this machine, to its
-// provider, or nowhere: https://www.iana.org/assignments/iana-ipv4-special-registry and
+// notPublic lists the networks that lead to this machine, to its provider, or nowhere, although Go
+// does not classify them as private:
+// https://www.iana.org/assignments/iana-ipv4-special-registry and
 // https://www.iana.org/assignments/iana-ipv6-special-registry. Teredo and 6to4 are here because
 // their addresses can contain a private IPv4 address.
 var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("100.64.0.0/10"),    // shared by carriers; some clouds have their metadata here
-	netip.MustParsePrefix("168.63.129.16/32"), // metadata of Azure
+	netip.MustParsePrefix("100.64.0.0/10"),    // shared by carriers; some clouds have their metadata service here
+	netip.MustParsePrefix("168.63.129.16/32"), // Azure's service for its virtual machines
 	netip.MustParsePrefix("192.0.0.0/24"),
 	netip.MustParsePrefix("192.0.2.0/24"),
 	netip.MustParsePrefix("192.88.99.0/24"),
@@ -25,14 +27,15 @@ var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("198.51.100.0/24"),
 	netip.MustParsePrefix("203.0.113.0/24"),
 	netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("2001::/23"), // with Teredo
+	netip.MustParsePrefix("2001::/23"), // includes Teredo
 	netip.MustParsePrefix("2001:db8::/32"),
 	netip.MustParsePrefix("2002::/16"), // 6to4
 	netip.MustParsePrefix("3fff::/20"),
 }
 
-// publicIPv6 has all addresses of IPv6 that are assigned for public use (RFC 4291, section 2.4).
-// Addresses outside it lead to this network, or to an IPv4 address, which may be a private one.
+// publicIPv6 is the only range from which public IPv6 addresses are assigned:
+// https://www.iana.org/assignments/ipv6-address-space. Addresses outside it lead to this network,
+// or to an IPv4 address, which may be a private one.
 var publicIPv6 = netip.MustParsePrefix("2000::/3")
 
 // isPublic reports whether a tunnel may lead to an address.
@@ -46,8 +49,18 @@ func isPublic(a netip.Addr) bool {
 // net.Dialer, so it sees the address that is dialled: a name that resolves to another address a
 // moment later (DNS rebinding) cannot get past it.
 func (t *tunnels) onlyPublic(_, address string, _ syscall.RawConn) error {
-	if to, err := netip.ParseAddrPort(address); err != nil || !t.allowed(to.Addr()) {
+	if to, err := netip.ParseAddrPort(address); err != nil || !t.allowed(to.Addr()) || t.isOwn(to.Addr()) {
 		return errNotPublic
 	}
 	return nil
+}
+
+// isOwn reports whether this machine has an address, which can be a public one. It returns true if
+// the addresses of this machine cannot be listed.
+func (t *tunnels) isOwn(a netip.Addr) bool {
+	list, err := t.own()
+	return err != nil || slices.ContainsFunc(list, func(own net.Addr) bool {
+		network, err := netip.ParsePrefix(own.String())
+		return err == nil && network.Addr().Unmap() == a.Unmap().WithZone("")
+	})
 }

@@ -1,6 +1,8 @@
 package intercept_test
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"testing"
 
@@ -37,5 +39,29 @@ func TestNoTunnelLeadsToThisMachineItsNetworkOrItsProvider(t *testing.T) {
 	}
 	if intercept.IsPublic(netip.Addr{}) {
 		t.Error("no address is public")
+	}
+}
+
+// A machine can have public addresses of its own, and most machines with IPv6 do.
+func TestAPublicAddressOfThisMachineGetsNoTunnel(t *testing.T) {
+	p := serve(t, tunnelling(1))
+	own, other := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3") // public ones, for this test
+	answer := own
+	resolver, _ := nameServer(func() []netip.Addr { return []netip.Addr{answer} })
+	p.ResolveWith(resolver, func(netip.Addr) bool { return true })
+	addresses, failure := []net.Addr{&net.IPNet{IP: own.AsSlice(), Mask: net.CIDRMask(8, 32)}}, error(nil)
+	p.OwnAddresses(func() ([]net.Addr, error) { return addresses, failure })
+	for _, step := range []struct {
+		answer  netip.Addr
+		failure error
+		want    int
+	}{
+		{own, nil, 403}, {other, nil, 502}, // nothing listens on port 443 of the other one
+		{other, errors.New("no list"), 403}, // it could be an address of this machine
+	} {
+		answer, failure = step.answer, step.failure
+		if res, body := p.client().connect(t, "own.example:443", "", ""); res.StatusCode != step.want {
+			t.Errorf("%v, %v: got %d %s, want %d", step.answer, step.failure, res.StatusCode, body, step.want)
+		}
 	}
 }

@@ -18,3 +18,6 @@ func (h *Handler) DialWith(dial func(ctx context.Context, network, address strin
 func (h *Handler) ResolveWith(r *net.Resolver, public func(netip.Addr) bool) {
 	h.tunnels.dialer.Resolver, h.tunnels.allowed = r, public
 }
+
+// OwnAddresses replaces the function that lists the addresses of this machine.
+func (h *Handler) OwnAddresses(list func() ([]net.Addr, error)) { h.tunnels.own = list }

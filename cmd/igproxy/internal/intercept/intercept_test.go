@@ -69,7 +69,7 @@ func TestAClientMustSendTheTokenAsItsPassword(t *testing.T) {
 			t.Errorf("after a rotation: %d, want %d", res.StatusCode, want)
 		}
 	}
-	if strings.Contains(p.logged(), "token") || strings.Contains(p.logged(), "407") {
+	if strings.Contains(p.logged(), "token") || strings.Contains(p.logged(), "status=407") {
 		t.Errorf("a refused client was logged, perhaps with its token:\n%s", p.logged())
 	}
 	if got := p.counted(meta, intercept.Unauthorized); got != 14 {

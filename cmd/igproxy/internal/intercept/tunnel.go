@@ -27,6 +27,7 @@ type tunnels struct {
 	dialer   *net.Dialer
 	dial     func(ctx context.Context, network, address string) (net.Conn, error) // dialer's, except in tests
 	allowed  func(netip.Addr) bool                                                // isPublic, except in tests
+	own      func() ([]net.Addr, error)                                           // net.InterfaceAddrs, except in tests
 	draining atomic.Bool
 
 	mu      sync.Mutex // protects ends and closed, and writes to draining
@@ -43,7 +44,8 @@ const (
 )
 
 func newTunnels(o TunnelOptions) *tunnels {
-	t := &tunnels{slots: make(chan struct{}, o.MaxTunnels), idle: o.IdleTimeout, allowed: isPublic, ends: map[net.Conn]bool{}}
+	t := &tunnels{slots: make(chan struct{}, o.MaxTunnels), idle: o.IdleTimeout, allowed: isPublic, own: net.InterfaceAddrs,
+		ends: map[net.Conn]bool{}}
 	t.dialer = &net.Dialer{Timeout: dialTimeout, Control: t.onlyPublic}
 	t.dial = t.dialer.DialContext
 	return t

@@ -1,5 +1,5 @@
-// Package sidecar runs one igproxy. It builds either all of it or nothing, reloads it, and drains
-// it. It also runs the tests of `igproxy check --online`.
+// Package sidecar runs one igproxy: it builds all of its parts or none, reloads its configuration,
+// and drains it. The package also has the tests of `igproxy check --online`.
 package sidecar
 
 import (
@@ -34,9 +34,9 @@ type Options struct {
 	Path string
 	// Load reads the configuration again; nil: it is never reloaded.
 	Load func() (config.Config, []config.Problem)
-	// Each value in Reloads requests a reload; nil: nothing requests one.
+	// Reloads has one value for each reload that a signal requests; nil: no signal requests one.
 	Reloads <-chan os.Signal
-	// Log receives every log line. New sets its lines per second; a reload also sets its level.
+	// Log receives every log line. New sets its limit of lines; a reload also sets its level.
 	Log *logging.Log
 	// Build identifies this igproxy.
 	Build Build
@@ -50,7 +50,7 @@ type Build struct{ Version, Commit, Go string }
 type Sidecar struct {
 	conf       config.Config
 	log        *slog.Logger
-	lines      *logging.Log // the queue of log
+	lines      *logging.Log // the Log whose Logger is log, to change its level and limit
 	build      Build
 	cache      *cache.Cache
 	proxy      *proxy.Proxy
@@ -60,7 +60,7 @@ type Sidecar struct {
 	adminNets  []net.Listener     // admin.listen, and admin.socket if there is one
 	apps       []*listener.Server // on appNets
 
-	interceptNets []net.Listener // intercept.listen, or none
+	interceptNets []net.Listener // intercept.listen; empty: off
 
 	admins    []*listener.Server // on adminNets
 	intercept *interception      // nil: off
@@ -179,7 +179,7 @@ func (s *Sidecar) listen() error {
 	return nil
 }
 
-// addresses returns the addresses of listeners, as they are written in the configuration.
+// addresses returns the addresses of listeners, in the syntax of the configuration.
 func addresses(listeners []net.Listener) (list []string) {
 	for _, l := range listeners {
 		address := l.Addr().String()
@@ -327,7 +327,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	// anyway.
 	s.cache.Learn(context.Background())
 	servers := slices.Concat(s.admins, s.apps, s.intercept.servers())
-	failed := make(chan error, 2*len(servers)) // each has at most two goroutines
+	failed := make(chan error, 2*len(servers)) // each sends at most two errors
 	for _, server := range servers {
 		server.Serve(failed)
 		s.closers = append(s.closers, server.Close)
@@ -349,12 +349,12 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 		return fmt.Errorf("serving failed: %w", err)
 	case sig := <-signals:
 		cause = []any{"signal", sig.String()}
-	case <-s.quits: // the caller has no more requests
+	case <-s.quits: // the client of POST /quit says that no more requests will come
 		cause, delayed = []any{"operation", "quit"}, false
 	}
 	stopReloads() // a reload during the drain would be useless
 	stopBackground()
-	conf := s.reloads.conf().Server // a reload may have changed it
+	conf := s.reloads.conf().Server // a reload may have changed these settings
 	if delayed && conf.DrainDelay > 0 {
 		cause = append(cause, "delay", conf.DrainDelay.String())
 	}
@@ -366,7 +366,6 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 			return err
 		}
 	}
-	stopBackground()
 	return s.drain(signals, conf.Drain)
 }
 
