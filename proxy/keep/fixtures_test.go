@@ -3,6 +3,7 @@ package keep_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -138,29 +139,32 @@ func (c *counts) endedTokens() int {
 	return c.ended
 }
 
-// running is a Keeper that runs until the test or stop ends it.
+// running is a Keeper that runs until end is called. stop also waits for its refreshes.
 type running struct {
 	*keep.Keeper
 	*counts
-	stop func()
+	end func()
+}
+
+func (r *running) stop() {
+	r.end()
+	_ = r.Wait(context.Background())
 }
 
 // start starts a Keeper on a view of the shelf.
-func start(s *shelf, set keep.Settings) *running {
+func start(s *shelf, set keep.Settings) *running { return startWith(s, set, nil) }
+
+func startWith(s *shelf, set keep.Settings, log *slog.Logger) *running {
 	c := &counts{}
-	k := keep.New(keep.Options{Store: s.view(), MaxInFlight: 4, Observer: c})
+	k := keep.New(keep.Options{Store: s.view(), MaxInFlight: 4, Observer: c, Logger: log})
 	k.Set(set)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	go func() { // ends when stop is called
+	go func() { // ends when end is called
 		defer close(ended)
 		k.Run(ctx)
 	}()
-	return &running{k, c, func() {
-		cancel()
-		<-ended
-		_ = k.Wait(context.Background())
-	}}
+	return &running{k, c, func() { cancel(); <-ended }}
 }
 
 // fleet is a number of sidecars on one shelf.

@@ -12,6 +12,8 @@ package keep
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -140,21 +142,24 @@ const freshness = 5 * time.Minute
 // Kept is a token with its record.
 type Kept struct {
 	Token
-	record *record // behind a pointer, so that a printed Kept shows an address
+	record record
 	found  bool
 }
+
+// Format prints the name of the record, and neither the token nor its successor.
+func (t Kept) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.Key.ID().String()) }
 
 // Find looks up the record of a token. It waits for the Store at most.
 func (k *Keeper) Find(ctx context.Context, t Token) Kept {
 	r, found := decodeRecord(k.options.Store.Load(ctx, t.Key, freshness))
-	return Kept{t, &r, found}
+	return Kept{t, r, found}
 }
 
 // Successor returns the token that replaces the token, and its end. It reports false if the token
 // has not been replaced, or its successor has ended.
 func (t Kept) Successor(now time.Time) (successor string, end time.Time, ok bool) {
 	end = time.UnixMilli(t.record.SuccessorEnd)
-	return t.record.Successor, end, t.record.Successor != "" && now.Before(end)
+	return t.record.current(""), end, t.record.Successor != nil && now.Before(end)
 }
 
 // Used tells the Keeper that Meta has accepted a call with the token or its successor. If the token
@@ -221,7 +226,7 @@ func (k *Keeper) Drop(t Kept) {
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
 		r, found := decodeRecord(e, found)
-		if !found || r.Successor != t.record.Successor {
+		if !found || r.Successor == nil || *r.Successor != t.record.current("") {
 			return e, false
 		}
 		r = r.dropped()

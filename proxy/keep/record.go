@@ -20,10 +20,11 @@ const horizon = 60 * 24 * time.Hour
 const longLived = 24 * time.Hour
 
 // record is what is known about a long-lived token. Its JSON form is sealed under the token itself.
-// Times are Unix milliseconds; zero means unknown.
+// Times are Unix milliseconds; zero means unknown. The successor is behind a pointer, so that a
+// record that is printed as a part of something else shows an address.
 type record struct {
 	End          int64   `json:"end,omitempty"`           // of the token
-	Successor    string  `json:"successor,omitempty"`     // the token that replaces it; empty: the token itself is used
+	Successor    *string `json:"successor,omitempty"`     // the token that replaces it; nil: the token itself is used
 	SuccessorEnd int64   `json:"successor_end,omitempty"` // of the successor
 	Tried        int64   `json:"tried,omitempty"`         // when the last refresh began
 	Outcome      Outcome `json:"outcome,omitempty"`       // of the last refresh
@@ -55,15 +56,15 @@ func (r record) entry(now time.Time) cache.Entry {
 // current returns the token to use for the token that an app sent: its successor or, if it has not
 // been replaced, the token itself.
 func (r record) current(token string) string {
-	if r.Successor != "" {
-		return r.Successor
+	if r.Successor != nil {
+		return *r.Successor
 	}
 	return token
 }
 
 // end returns the end of the token that current returns.
 func (r record) end() int64 {
-	if r.Successor != "" {
+	if r.Successor != nil {
 		return r.SuccessorEnd
 	}
 	return r.End
@@ -83,7 +84,7 @@ func (r record) isDue(now time.Time, before time.Duration) bool {
 
 // issued returns the record of a token that Meta has issued with this end.
 func (r record) issued(now, end time.Time) record {
-	r.End, r.Successor, r.SuccessorEnd = capped(now, end), "", 0
+	r.End, r.Successor, r.SuccessorEnd = capped(now, end), nil, 0
 	if end.Sub(now) < longLived {
 		r.Next = r.End
 	}
@@ -99,16 +100,16 @@ func (r record) refreshed(token string, now time.Time, successor string, end tim
 	case successor == r.current(token) && r.end() >= until, r.end()-longLived.Milliseconds() > until:
 		r.Outcome = Unchanged
 	case successor == token:
-		r.End, r.Successor, r.SuccessorEnd = until, "", 0
+		r.End, r.Successor, r.SuccessorEnd = until, nil, 0
 	default:
-		r.Successor, r.SuccessorEnd = successor, until
+		r.Successor, r.SuccessorEnd = &successor, until
 	}
 	return r
 }
 
 // dropped returns the record without its successor, which Meta has refused.
 func (r record) dropped() record {
-	r.Successor, r.SuccessorEnd, r.Outcome = "", 0, Refused
+	r.Successor, r.SuccessorEnd, r.Outcome = nil, 0, Refused
 	return r
 }
 

@@ -131,7 +131,7 @@ func (k *Keeper) finish(t Token, s Settings, before record, result Result) (afte
 	_, _, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
 		r, _ := decodeRecord(e, found)
-		if r.Successor != before.Successor { // an app has refreshed the token itself, or the successor was dropped
+		if r.current("") != before.current("") { // an app has refreshed the token itself, or the successor was dropped
 			after = r
 			return e, false
 		}
