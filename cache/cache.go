@@ -87,7 +87,7 @@ type Options struct {
 }
 
 // maxPending bounds the writes to Redis that run in the background: answers, failures of leaders,
-// and releases of leases. Any further write is dropped. A dropped store costs at most one more
+// and releases of leases; and, separately, updates of records. Any further write is dropped. A dropped store costs at most one more
 // exchange later, and a lease that is not released expires by itself.
 const maxPending = 256
 
@@ -115,7 +115,9 @@ type Cache struct {
 	watching sync.WaitGroup // watchRedis
 	room     chan struct{}  // has one element for each pending write to Redis
 	revoking revoking
-	records  sync.Mutex // makes an update of a record in memory atomic
+
+	records    sync.Mutex    // makes an update of a record in memory atomic
+	recordRoom chan struct{} // has one element for each update of a record in the background
 }
 
 // New builds a Cache. It does not dial, so it succeeds while Redis is down.
@@ -131,7 +133,7 @@ func New(o Options) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache: the memory tier: %w", err)
 	}
-	c := &Cache{memory: memory, observer: o.Observer, log: o.Logger, room: make(chan struct{}, maxPending), closing: make(chan struct{}), purges: map[ID]*Purges{},
+	c := &Cache{memory: memory, observer: o.Observer, log: o.Logger, room: make(chan struct{}, maxPending), recordRoom: make(chan struct{}, maxPending), closing: make(chan struct{}), purges: map[ID]*Purges{},
 		revoking: revoking{room: make(chan struct{}, maxRevoking)}}
 	if o.Redis == nil {
 		return c, nil

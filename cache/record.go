@@ -40,7 +40,7 @@ func (c *Cache) Load(ctx context.Context, k Key, maxAge time.Duration) (Entry, b
 		return copied, found
 	case sealed == nil:
 		if found {
-			c.later(func() { c.restore(k, copied) })
+			c.background("record", c.recordRoom, func() { c.restore(k, copied) })
 		}
 		return copied, found
 	}
@@ -101,7 +101,7 @@ func (c *Cache) UpdateLater(k Key, change func(stored Entry, found bool) (next E
 		_, _, _ = c.updateInMemory(k, change)
 		return
 	}
-	c.later(func() { _, _, _ = c.Update(k, change) })
+	c.background("record", c.recordRoom, func() { _, _, _ = c.Update(k, change) })
 }
 
 func (c *Cache) updateInMemory(k Key, change func(Entry, bool) (Entry, bool)) (Entry, bool, error) {

@@ -158,11 +158,6 @@ func proofRow(table []*grant, a *app) *grant {
 	return rowOf(slices.DeleteFunc(slices.Clone(table), func(g *grant) bool { return !g.proves }), a)
 }
 
-// extendRow returns the row that refreshes the app's long-lived tokens.
-func extendRow(table []*grant, a *app) *grant {
-	return rowOf(slices.DeleteFunc(slices.Clone(table), func(g *grant) bool { return !g.extends }), a)
-}
-
 // codeRow returns the row of the app's code exchange.
 func codeRow(table []*grant, a *app) *grant {
 	return rowOf(slices.DeleteFunc(slices.Clone(table), func(g *grant) bool { return !g.once }), a)

@@ -37,14 +37,25 @@ func (p *Proxy) KeepTokens(ctx context.Context) { p.carried.keeper.Run(ctx) }
 // keeping connects an engine with the Keeper.
 type keeping struct {
 	keeper *keep.Keeper
-	grants []*grant
-	steps  exchanger     // from recall to remember
-	budget time.Duration // of a refresh
+	rows   map[Service]*grant // the rows that refresh tokens
+	steps  exchanger          // from recall to remember
+	budget time.Duration      // of a refresh
+}
+
+// extendRows returns the rows that refresh long-lived tokens.
+func extendRows(table []*grant) map[Service]*grant {
+	rows := map[Service]*grant{}
+	for _, g := range table {
+		if g.extends {
+			rows[g.service] = g
+		}
+	}
+	return rows
 }
 
 // token describes a token to the Keeper.
 func (k *keeping) token(a *app, token Secret) keep.Token {
-	g := extendRow(k.grants, a)
+	g := k.rows[a.Service]
 	return keep.Token{App: a.Label, Key: a.keepKey(token.Reveal()), Reveal: token.Reveal, MayBeShort: g.lengthens,
 		Refresh: func(ctx context.Context, current string) keep.Result {
 			return k.refresh(ctx, a, g, NewSecret(current))

@@ -102,7 +102,9 @@ func (p *Proxy) Reload(o Options) error {
 		purges = append(purges, a.purges)
 	}
 	p.carried.lines.Set(o.LogLines)
-	if o.Keep != nil {
+	if o.Keep == nil {
+		p.carried.keeper.Clear()
+	} else {
 		p.carried.keeper.Set(keep.Settings{RefreshBefore: o.Keep.RefreshBefore, CheckEvery: o.Keep.CheckEvery, PerMinute: o.Keep.MaxPerMinute})
 	}
 	p.current.Store(next)

@@ -129,6 +129,14 @@ func (k *Keeper) Set(s Settings) {
 	k.settings = s
 }
 
+// Clear forgets the tokens that wait for a refresh, and those that are watched until they end.
+func (k *Keeper) Clear() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.queue.clear()
+	clear(k.ending)
+}
+
 func (k *Keeper) current() Settings {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -151,7 +159,8 @@ func (t Kept) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.Key.ID().
 
 // Find looks up the record of a token. It waits for the Store at most.
 func (k *Keeper) Find(ctx context.Context, t Token) Kept {
-	r, found := decodeRecord(k.options.Store.Load(ctx, t.Key, freshness))
+	e, found := k.options.Store.Load(ctx, t.Key, freshness)
+	r, found := decodeRecord(e, found, time.Now())
 	return Kept{t, r, found}
 }
 
@@ -197,7 +206,7 @@ func (k *Keeper) Invalid(t Token) {
 func (k *Keeper) Issued(key cache.Key, end time.Time) {
 	k.options.Store.UpdateLater(key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
-		r, _ := decodeRecord(e, found)
+		r, _ := decodeRecord(e, found, now)
 		if r.end() >= capped(now, end) {
 			return e, false
 		}
@@ -210,7 +219,7 @@ func (k *Keeper) Replaced(t Token, successor string, end time.Time) {
 	every := k.current().CheckEvery
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
-		r, found := decodeRecord(e, found)
+		r, found := decodeRecord(e, found, now)
 		if r.isShort() || !found && t.MayBeShort {
 			return e, false
 		}
@@ -225,7 +234,7 @@ func (k *Keeper) Drop(t Kept) {
 	every := k.current().CheckEvery
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
-		r, found := decodeRecord(e, found)
+		r, found := decodeRecord(e, found, now)
 		if !found || r.Successor == nil || *r.Successor != t.record.current("") {
 			return e, false
 		}

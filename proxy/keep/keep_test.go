@@ -29,7 +29,8 @@ type client struct {
 }
 
 func (c *client) kept() keep.Kept {
-	return c.keeper.Find(c.t.Context(), keep.Token{App: "default", Key: keyOf(c.t, c.token), Reveal: func() string { return c.token },
+	own := c.token
+	return c.keeper.Find(c.t.Context(), keep.Token{App: "default", Key: keyOf(c.t, own), Reveal: func() string { return own },
 		MayBeShort: c.isShort, Refresh: func(_ context.Context, token string) keep.Result {
 			c.mu.Lock()
 			c.refreshed = append(c.refreshed, token)
@@ -379,3 +380,42 @@ func TestNothingPrintsAToken(t *testing.T) {
 }
 
 var _ keep.Store = (*cache.Cache)(nil)
+
+// The clock was a year ahead when a token was recorded, and was then corrected. The token must not
+// be left alone for a year.
+func TestRecordOfAClockThatWasAheadDoesNotEndTheRefreshes(t *testing.T) {
+	s := newShelf()
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(365 * day)
+		k := start(s, settings)
+		defer k.stop()
+		k.Issued(keyOf(t, "old"), time.Now().Add(5*day))
+		c := &client{t: t, keeper: k, token: "old", answer: func(string) keep.Result { return keep.Result{Token: "new", Expires: time.Now().Add(60 * day)} }}
+		c.wantRefreshes("a year ahead", "old")
+	})
+	synctest.Test(t, func(t *testing.T) { // begins at the same time as the other one
+		k := start(s, settings)
+		defer k.stop()
+		c := &client{t: t, keeper: k, token: "old", answer: func(string) keep.Result { return keep.Result{Token: "newer", Expires: time.Now().Add(60 * day)} }}
+		c.sends("after the correction", "new")
+		c.wantRefreshes("after the correction", "new")
+		c.sends("after the refresh", "newer")
+	})
+}
+
+func TestClearForgetsTheTokensThatWait(t *testing.T) {
+	with(t, func(t *testing.T, k *running, c *client) {
+		k.Issued(keyOf(t, "old"), time.Now().Add(5*day))
+		k.Issued(keyOf(t, "other"), time.Now().Add(5*day))
+		k.Used(c.kept())
+		c.token = "other"
+		k.Used(c.kept())
+		time.Sleep(time.Millisecond) // the first refresh has begun, and the second one waits
+		k.Clear()
+		if s := k.Status("default"); s.Waiting+s.Ending != 0 {
+			t.Errorf("status %+v, want nothing that waits", s)
+		}
+		time.Sleep(time.Minute)
+		c.wantRefreshes("after the next use", "old", "other")
+	})
+}

@@ -69,4 +69,12 @@ func (q *queue) take() (w waiting, ok bool) {
 	return w, true
 }
 
+// clear removes all tokens that wait.
+func (q *queue) clear() {
+	for _, w := range q.waiting {
+		delete(q.known, w.Key.ID())
+	}
+	q.waiting = nil
+}
+
 func (q *queue) done(id cache.ID) { delete(q.known, id) }

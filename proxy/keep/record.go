@@ -14,6 +14,14 @@ import (
 // refreshed like the others, and no record outlives the memory of a purge (cache.Purges).
 const horizon = 60 * 24 * time.Hour
 
+const (
+	// longestPause bounds the time until the next refresh.
+	longestPause = 10 * 24 * time.Hour
+
+	// clockMargin is how far the clocks of a fleet's machines may be apart.
+	clockMargin = time.Hour
+)
+
 // longLived is the shortest life of a token that Meta can refresh. A token that was issued with a
 // shorter one is never refreshed:
 // https://developers.facebook.com/docs/instagram-platform/reference/refresh_access_token
@@ -35,9 +43,21 @@ type record struct {
 func (r record) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[record]") }
 
 // decodeRecord returns the record of an entry. It reports false if there is no record.
-func decodeRecord(e cache.Entry, found bool) (r record, ok bool) {
+//
+// A time further ahead than any that is recorded shows that the clock was wrong when it was
+// recorded. Such an end counts as near, so that the token is refreshed when it is next used.
+func decodeRecord(e cache.Entry, found bool, now time.Time) (r record, ok bool) {
 	if !found || json.Unmarshal(e.Value, &r) != nil {
 		return record{}, false
+	}
+	farthest := now.Add(horizon + clockMargin).UnixMilli()
+	for _, end := range []*int64{&r.End, &r.SuccessorEnd} {
+		if *end > farthest {
+			*end = now.Add(clockMargin).UnixMilli()
+		}
+	}
+	if r.Next > now.Add(longestPause+clockMargin).UnixMilli() {
+		r.Next = 0
 	}
 	return r, true
 }

@@ -114,7 +114,7 @@ func (k *Keeper) refresh(ctx context.Context, t Token) {
 func (k *Keeper) reserve(t Token, s Settings) (r record, begun bool, err error) {
 	_, begun, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
-		r, found = decodeRecord(e, found)
+		r, found = decodeRecord(e, found, now)
 		if !r.isDue(now, s.RefreshBefore) || !found && t.MayBeShort {
 			return e, false
 		}
@@ -130,7 +130,7 @@ func (k *Keeper) reserve(t Token, s Settings) (r record, begun bool, err error) 
 func (k *Keeper) finish(t Token, s Settings, before record, result Result) (after record, err error) {
 	_, _, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
-		r, _ := decodeRecord(e, found)
+		r, _ := decodeRecord(e, found, now)
 		if r.current("") != before.current("") { // an app has refreshed the token itself, or the successor was dropped
 			after = r
 			return e, false
@@ -145,7 +145,7 @@ func (k *Keeper) finish(t Token, s Settings, before record, result Result) (afte
 			r.Outcome = Postponed
 		default:
 			r.Outcome = Failed
-			r.Next = max(now.Add(min(retryAfter, s.CheckEvery)).UnixMilli(), result.RetryAt.UnixMilli())
+			r.Next = max(now.Add(min(retryAfter, s.CheckEvery)).UnixMilli(), earlier(result.RetryAt, now.Add(longestPause)).UnixMilli())
 		}
 		after = r
 		return r.entry(now), true
@@ -182,7 +182,8 @@ func (k *Keeper) sweep(ctx context.Context) {
 	ended := k.ending.take(now, maxSwept)
 	k.mu.Unlock()
 	for _, t := range ended {
-		if r, found := decodeRecord(k.options.Store.Load(ctx, t.key, 0)); found && r.end() > now.UnixMilli() {
+		e, found := k.options.Store.Load(ctx, t.key, 0)
+		if r, found := decodeRecord(e, found, now); found && r.end() > now.UnixMilli() {
 			continue
 		}
 		k.options.Observer.Ended(t.app)
