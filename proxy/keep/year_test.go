@@ -142,7 +142,6 @@ func simulateYear(t *testing.T, r *rapid.T, seed uint64, same, learned, outages 
 		m.down, shelfDown = drawPeriods(random, start, 20*day, 4*day), drawPeriods(random, start, 20*day, day)
 	}
 	fleet := startFleet(s, 5)
-	defer fleet.stop()
 	users := make([]*user, 3)
 	var all sync.WaitGroup
 	for i := range users {
@@ -178,6 +177,7 @@ func simulateYear(t *testing.T, r *rapid.T, seed uint64, same, learned, outages 
 		})
 	}
 	all.Wait()
+	fleet.stop()
 	for first, times := range m.refreshes {
 		for i := 1; i < len(times); i++ {
 			if apart := times[i].Sub(times[i-1]); apart < settings.CheckEvery-callFor {
