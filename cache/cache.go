@@ -87,8 +87,9 @@ type Options struct {
 }
 
 // maxPending bounds the writes to Redis that run in the background: answers, failures of leaders,
-// and releases of leases; and, separately, updates of records. Any further write is dropped. A dropped store costs at most one more
-// exchange later, and a lease that is not released expires by itself.
+// and releases of leases; and, separately, updates of records. Any further write is dropped. A
+// dropped store costs at most one more exchange later, a dropped update one more refresh, and a
+// lease that is not released expires by itself.
 const maxPending = 256
 
 // maxStored bounds the value of an entry in Redis, in bytes. It is far below maxReply, and far

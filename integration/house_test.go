@@ -33,8 +33,9 @@ var mayImport = map[string][]string{
 	"cmd/igproxy/internal/logging":   {"proxy/loglimit"},
 	"cmd/igproxy/internal/tracing":   {},
 
-	"proxy":               {"proxy/graph", "proxy/lane", "proxy/loglimit", "proxy/passthrough", "proxy/signature", "cache", "breaker"},
+	"proxy":               {"proxy/graph", "proxy/keep", "proxy/lane", "proxy/loglimit", "proxy/passthrough", "proxy/signature", "cache", "breaker"},
 	"proxy/admin":         {"proxy", "proxy/graph"},
+	"proxy/keep":          {"cache"},
 	"proxy/passthrough":   {},
 	"proxy/signature":     {},
 	"proxy/graph":         {},

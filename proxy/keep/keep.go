@@ -34,7 +34,7 @@ type Outcome string
 // The outcomes.
 const (
 	Refreshed Outcome = "refreshed" // Meta issued a successor, or moved the end of the token
-	Unchanged Outcome = "unchanged" // Meta answered with the same token and the same end, or with a token that ends earlier
+	Unchanged Outcome = "unchanged" // Meta answered with the same token and end, or with a token that ends earlier
 	Refused   Outcome = "refused"   // Meta refused the token, which is known to end soon
 	Postponed Outcome = "postponed" // Meta refused the token, whose end is unknown; it may be too young
 	Failed    Outcome = "failed"    // Meta did not answer, or igproxy could not ask

@@ -96,8 +96,8 @@ func (r record) isEnding(now time.Time, within time.Duration) bool {
 	return end > now.UnixMilli() && end <= now.Add(within).UnixMilli()
 }
 
-// isDue reports whether the current token, which Meta has just accepted, is to be refreshed: it ends
-// within this time, or its end is unknown, or has passed according to this machine's clock.
+// isDue reports whether the current token, which Meta has just accepted, is to be refreshed: it
+// ends within this time, or its end is unknown, or has passed according to this machine's clock.
 func (r record) isDue(now time.Time, before time.Duration) bool {
 	return now.UnixMilli() >= r.Next && (r.isEnding(now, before) || r.end() <= now.UnixMilli())
 }

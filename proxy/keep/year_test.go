@@ -23,7 +23,7 @@ const (
 	life    = 60 * day
 	year    = 365 * day
 	callFor = 20 * time.Second // the longest call to Meta
-	settle  = 20 * time.Minute // longer than a token is left alone after a refresh without an answer, and a refresh takes
+	settle  = 20 * time.Minute // longer than a token is left alone after a failure, and than a refresh takes
 )
 
 // period is a time during which something is out of order.
@@ -145,7 +145,9 @@ func simulateYear(t *testing.T, r *rapid.T, seed uint64, same, learned, outages 
 	users := make([]*user, 3)
 	var all sync.WaitGroup
 	for i := range users {
-		u := &user{token: fmt.Sprint("token", i), key: keyOf(t, fmt.Sprint("token", i)), random: rand.New(rand.NewPCG(seed, uint64(10+i)))} //nolint:gosec // i is small
+		name := fmt.Sprint("token", i)
+		own := rand.New(rand.NewPCG(seed, uint64(10+i))) //nolint:gosec // i is small
+		u := &user{token: name, key: keyOf(t, name), random: own}
 		users[i] = u
 		m.mu.Lock()
 		end := m.issue(u.token, u.token)
@@ -161,7 +163,8 @@ func simulateYear(t *testing.T, r *rapid.T, seed uint64, same, learned, outages 
 					fleet.restartOne(u.random)
 				}
 				for range 1 + u.random.IntN(3) { // calls at the same time
-					if !u.call(fleet.any(u.random), m) && !shelfDown.now() { // during an outage, the successor may be unreadable
+					// During an outage of the shelf, the successor may be unreadable.
+					if !u.call(fleet.any(u.random), m) && !shelfDown.now() {
 						issued, end := m.last(u.token)
 						trouble := slices.Concat(m.down, shelfDown, fleet.restarts())
 						switch {

@@ -20,8 +20,8 @@ const (
 // seen is what Meta saw of one call.
 type seen struct{ query, bearer, body, encoding string }
 
-// tokenServer accepts every token but those that begin with "invalid", which it refuses with 400. It
-// records the calls.
+// tokenServer accepts every token but those that begin with "invalid", which it refuses with 400.
+// It records the calls.
 func tokenServer(t *testing.T, calls *[]seen) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)

@@ -369,8 +369,8 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	return s.drain(signals, conf.Drain)
 }
 
-// background tests client secrets and refreshes tokens until stop, which waits for a running test to
-// end. The Proxy's Close waits for running refreshes.
+// background tests client secrets and refreshes tokens until stop is called. stop waits for a
+// running test to end; the Proxy's Close waits for running refreshes.
 func (s *Sidecar) background() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
