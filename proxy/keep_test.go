@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
+	"github.com/igproxy/igproxy/proxy/mock"
+)
+
+// keptLife is the life of the stand-in's long-lived tokens in these tests. It is shorter than
+// RefreshBefore, so that every token is due from the start.
+const keptLife = 40 * 24 * time.Hour
+
+// keepingProxy returns a Proxy that keeps tokens, with a stand-in.
+func keepingProxy(t testing.TB, change func(*Options)) (*Proxy, *mock.Instagram) {
+	t.Helper()
+	facebook := mock.App{AppID: pagesID, Secret: pagesSecret}
+	i := mock.New(mock.Options{Secret: testSecret, Threads: mock.App{Secret: "threads-secret-0123456789"}, Facebook: facebook, TokenLife: keptLife})
+	s, err := mock.Start(i, mock.ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	o := optionsFor(t, s.URL, nil)
+	o.Apps = []App{{Secret: NewSecret(testSecret)}, {Label: "threads", Service: Threads, Secret: NewSecret("threads-secret-0123456789")},
+		{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret), AppSecretProof: true}}
+	o.Passthrough = passing(PassthroughOptions{})
+	o.Keep = &KeepOptions{RefreshBefore: keptLife + time.Hour, CheckEvery: time.Millisecond, MaxPerMinute: 60_000}
+	o.NegativeTTL, o.RefreshTTL = 0, time.Millisecond
+	if change != nil {
+		change(&o)
+	}
+	p := newProxy(t, o)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { // ends with the test
+		defer close(ended)
+		p.KeepTokens(ctx)
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	return p, i
+}
+
+// tokenFrom makes a token call and returns the token and the seconds that it has left.
+func tokenFrom(t testing.TB, p *Proxy, path string) (token string, seconds int, cacheStatus string) {
+	t.Helper()
+	w := ask(p, get(path))
+	var got struct {
+		Token   string `json:"access_token"`
+		Kind    string `json:"token_type"`
+		Seconds int    `json:"expires_in"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK || got.Kind != "bearer" {
+		t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+	}
+	return got.Token, got.Seconds, w.Header().Get("Cache-Status")
+}
+
+// families are the token calls of the three services.
+var families = map[string]struct{ exchange, refresh, read string }{
+	"Instagram": {"/access_token?grant_type=ig_exchange_token&access_token=IGAA-short",
+		"/refresh_access_token?grant_type=ig_refresh_token&access_token=", "/me?access_token="},
+	"Threads": {"/apps/threads/access_token?grant_type=th_exchange_token&access_token=THAA-short",
+		"/apps/threads/refresh_access_token?grant_type=th_refresh_token&access_token=", "/apps/threads/me?access_token="},
+	"Facebook": {"/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAAG-short",
+		"/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=", "/apps/pages/me?access_token="},
+}
+
+// A token that was used before its end works after it: calls with it are sent with its successor,
+// and the call that refreshes it is answered with the successor, without asking Meta.
+func TestUsedTokenWorksAfterItsEnd(t *testing.T) {
+	for name, f := range families {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, i := keepingProxy(t, nil)
+			long, _, _ := tokenFrom(t, p, f.exchange)
+			i.Age(20 * 24 * time.Hour) // old enough for a refresh
+			use(t, p, f.read+long)
+			eventuallyRefreshed(t, p, f.read+long)
+			i.Age(21 * 24 * time.Hour)
+			use(t, p, f.read+long)
+
+			calls := i.Calls()
+			next, seconds, status := tokenFrom(t, p, f.refresh+url.QueryEscape(long))
+			if next == long || seconds <= 0 || seconds > int(keptLife/time.Second) || !strings.HasPrefix(status, "igproxy; hit; ttl=") {
+				t.Errorf("the successor is the token itself: %v, %d s left, %s", next == long, seconds, status)
+			}
+			if n := i.Calls() - calls; n != 0 {
+				t.Errorf("%d calls to Meta for an answer that is known", n)
+			}
+			if _, err := p.Purge(t.Context(), "", NewSecret(long)); err != nil {
+				t.Fatal(err)
+			}
+			if w := ask(p, get(f.read+long)); w.Code != http.StatusBadRequest {
+				t.Errorf("after a purge of the token: %d %s, want Meta's refusal", w.Code, w.Body)
+			}
+		})
+	}
+}
+
+func use(t testing.TB, p *Proxy, path string) {
+	t.Helper()
+	if w := ask(p, get(path)); w.Code != http.StatusOK {
+		t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+	}
+}
+
+// eventuallyRefreshed waits until the token of a call has a successor.
+func eventuallyRefreshed(t testing.TB, p *Proxy, path string) {
+	t.Helper()
+	n := func() (n int) {
+		for _, a := range p.Apps() {
+			n += a.Keep.Refreshed
+		}
+		return n
+	}
+	for start := time.Now(); n() == 0; time.Sleep(time.Millisecond) {
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("%s: not refreshed within 10 s", path)
+		}
+	}
+}
+
+// Turned off by a reload, a token goes as it came. Turned on again, the record is found.
+func TestKeepCanBeTurnedOffAndOn(t *testing.T) {
+	var options Options
+	p, i := keepingProxy(t, func(o *Options) { o.Cache = newCache(t); options = *o })
+	f := families["Instagram"]
+	long, _, _ := tokenFrom(t, p, f.exchange)
+	i.Age(20 * 24 * time.Hour)
+	use(t, p, f.read+long)
+	eventuallyRefreshed(t, p, f.read+long)
+	i.Age(21 * 24 * time.Hour)
+	off := options
+	off.Keep = nil
+	if err := p.Reload(off); err != nil {
+		t.Fatal(err)
+	}
+	if w := ask(p, get(f.read+long)); w.Code != http.StatusBadRequest {
+		t.Errorf("turned off: %d %s, want Meta's refusal", w.Code, w.Body)
+	}
+	if err := p.Reload(options); err != nil {
+		t.Fatal(err)
+	}
+	use(t, p, f.read+long)
+}
+
+func TestBearerTokenIsWrittenLikeMetas(t *testing.T) {
+	now := time.Now()
+	for _, access := range []string{"IGAA", `a"b\c<&>`} {
+		written := graph.NewBearer(access, now.Add(time.Hour))
+		meta, err := graph.ReadToken(fmt.Appendf(nil, `{"access_token":%q,"token_type":"bearer","expires_in":3600}`, access), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := bodyOf(written, now), bodyOf(meta, now); got != want || written.Access() != access {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// BenchmarkPassed measures a call that is passed through, including the work of the stand-in, with
+// and without the lookup of the token's record.
+func BenchmarkPassed(b *testing.B) {
+	for name, change := range map[string]func(*Options){"plain": func(o *Options) { o.Keep = nil }, "kept": func(o *Options) { o.Keep.CheckEvery = time.Hour }} {
+		b.Run(name, func(b *testing.B) {
+			p, _ := keepingProxy(b, change)
+			f := families["Instagram"]
+			long, _, _ := tokenFrom(b, p, f.exchange)
+			use(b, p, f.read+long)
+			b.ReportAllocs()
+			for b.Loop() {
+				use(b, p, f.read+long)
+			}
+		})
+	}
+}
