@@ -57,6 +57,32 @@ func TestManyTokensAreRefreshedAtTheConfiguredRate(t *testing.T) {
 	})
 }
 
+// A long queue must not keep the Keeper from counting the tokens that end.
+func TestEndedTokensAreCountedWhileOthersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := settings
+		set.PerMinute = 1
+		k := start(newShelf(), set)
+		defer k.stop()
+		clients := make([]*client, 500)
+		for i := range clients {
+			clients[i] = &client{t: t, keeper: k, token: fmt.Sprint(i), answer: func(string) keep.Result { return keep.Result{Refused: true} }}
+			k.Issued(keyOf(t, clients[i].token), time.Now().Add(25*time.Hour))
+		}
+		time.Sleep(24 * time.Hour)
+		for _, c := range clients {
+			k.Used(c.kept())
+		}
+		time.Sleep(3 * time.Hour)
+		if s := k.Status("default"); s.Waiting == 0 {
+			t.Fatal("no token waits any more")
+		}
+		if n := k.endedTokens(); n == 0 {
+			t.Error("no token was counted as ended, although tokens have ended for two hours")
+		}
+	})
+}
+
 func TestRefreshesBeginAtMostAsOftenAsConfigured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := settings
