@@ -165,10 +165,12 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 	answers(t, p, "before", 3) // known tokens are still answered
 	ig.Reset()
 	redis.Restart()
-	again, err := mock.Start(ig, mock.ServerOptions{Addr: upstream.Addr})
-	if err != nil {
-		t.Fatal(err)
-	}
+	var again *mock.Server
+	eventually(t, "Instagram is back", func() bool { // a process that starts at this moment has a copy of the old socket
+		var err error
+		again, err = mock.Start(ig, mock.ServerOptions{Addr: upstream.Addr})
+		return err == nil
+	})
 	defer again.Close()
 	start := time.Now()
 	patient.Wait()
