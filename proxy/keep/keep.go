@@ -2,7 +2,7 @@
 // not end.
 //
 // What Meta answers to a refresh, the successor, is stored in a record that is sealed under the old
-// token itself (see package cache). Whoever brings the old token gets the successor; without the
+// token itself (see package cache). A call that brings the old token gets the successor. Without the
 // old token, the record is unreadable, and the package keeps no token after its refresh. The app
 // can thus continue to send the token that it stored first.
 //

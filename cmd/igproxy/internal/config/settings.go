@@ -158,7 +158,7 @@ func settings() []setting {
 
 		{key: "keep.enabled", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy refreshes long-lived tokens while they are used, and sends a call that brings a refreshed token with its successor. " +
-				"An app can then keep the token that it has stored. Successors are sealed and stored in Redis."},
+				"An app can then keep the token that it has stored. Successors are sealed and stored in Redis, which must not lose them: see docs/keep.md."},
 		{key: "keep.refresh_before", kind: kindDuration, value: "240h", low: minute, high: 58 * 24 * hour,
 			doc: "How long before its end a token that is used is refreshed."},
 		{key: "keep.check_every", kind: kindDuration, value: "24h", low: second, high: 240 * hour,
