@@ -25,7 +25,7 @@ func TestKeepPageCommandsWorkAsWritten(t *testing.T) {
 	secrets := strings.NewReplacer("/run/secrets/instagram", file(t, "instagram", appSecret), "/run/secrets/igproxy-cache-key", file(t, "key", strings.Repeat("k", 32)))
 	config := file(t, "igproxy.yaml", secrets.Replace(blocks["yaml"][0]))
 	code, stdout, stderr := command(t, without(environ(), "IGPROXY_CLIENT_SECRET"), "check", "--config", config)
-	if code != 0 || strings.Contains(stdout+stderr, "keep.enabled: ") { // its warnings; one about Redis without TLS is right
+	if code != 0 || strings.Contains(stdout+stderr, "keep.enabled: ") { // other warnings are right
 		t.Errorf("check returned %d and said\n%s%s", code, stdout, stderr)
 	}
 

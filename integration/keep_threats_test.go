@@ -14,7 +14,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// outliving is a stand-in with tokens that live for 50 days, and the settings of an igproxy that
+// outliving starts a stand-in whose tokens live for 50 days, and returns settings with which igproxy
 // refreshes each token as soon as it is used.
 func outliving(t *testing.T) (*mock.Instagram, []string) {
 	t.Helper()

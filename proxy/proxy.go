@@ -31,7 +31,8 @@
 // Only decode, ask and answer deal with HTTP. The steps from recall to ask have one method,
 // Exchange, and engine.go wraps them around each other: recall(join(claim(guard(ask)))). remember
 // is the second half of claim. Options.Keep adds a step before recall, which answers calls that
-// refresh a token with its successor, and one between claim and guard, which learns when tokens end.
+// refresh a token with its successor, and one between claim and guard, which learns when tokens
+// end.
 package proxy
 
 import (
