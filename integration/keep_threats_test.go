@@ -14,8 +14,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// outliving starts a stand-in whose tokens live for 50 days, and returns settings with which igproxy
-// refreshes each token as soon as it is used.
+// outliving starts a stand-in whose tokens live for 50 days, and returns settings with which
+// igproxy refreshes each token as soon as it is used.
 func outliving(t *testing.T) (*mock.Instagram, []string) {
 	t.Helper()
 	meta, upstream := harness.StandIn(t, mock.Options{TokenLife: 1200 * time.Hour}, mock.ServerOptions{})

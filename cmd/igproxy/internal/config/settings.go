@@ -172,7 +172,7 @@ func settings() []setting {
 				"Every program that may use igproxy can then inspect tokens."},
 
 		{key: "passthrough.enabled", kind: kindSwitch, value: "true",
-			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service unchanged, except for appsecret_proof. If false, they get 404."},
+			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service unchanged, except for appsecret_proof and keep.enabled. If false, they get 404."},
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
 			doc: "How long a call that is passed through may take, including both bodies."},
 		{key: "passthrough.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
