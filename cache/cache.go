@@ -4,7 +4,7 @@
 // An entry is only returned for the token that it was stored under, whatever Redis replies, and
 // never after it has expired. No operation waits for Redis longer than its own budget, and the
 // cache starts without Redis. The package knows neither Instagram nor HTTP: an entry is the
-// caller's bytes and the time at which they expire.
+// caller's bytes and the time at which they expire. An entry that changes is a record (record.go).
 //
 // Redis never holds a token or an entry in plain text: the names of keys are keyed hashes of
 // tokens, and values are sealed under keys that cannot be derived without the token.

@@ -2,8 +2,9 @@
 // secret, asks Meta once (however many callers ask at the same time), remembers the answer, and
 // keeps serving known tokens when Redis or Meta fails. It also checks what Meta has signed with an
 // app's secret (verify.go). All other calls are passed through unchanged, except for an
-// appsecret_proof that it may add. The package never follows a redirect, and never prints a secret
-// or a token.
+// appsecret_proof that it may add and a token that it may replace. With Options.Keep, it also
+// refreshes long-lived tokens while they are used (keep.go). The package never follows a redirect,
+// and never prints a secret or a token.
 //
 // # The steps of a request
 //
@@ -29,7 +30,9 @@
 //
 // Only decode, ask and answer deal with HTTP. The steps from recall to ask have one method,
 // Exchange, and engine.go wraps them around each other: recall(join(claim(guard(ask)))). remember
-// is the second half of claim.
+// is the second half of claim. Options.Keep adds a step before recall, which answers calls that
+// refresh a token with its successor, and one between claim and guard, which learns when tokens
+// end.
 package proxy
 
 import (

@@ -28,6 +28,9 @@ const (
 	demoLatency = 200 * time.Millisecond
 	demoOpen    = 2 * time.Second
 	demoBurst   = 50
+
+	// Only the stand-in's clock moves, so igproxy has to refresh tokens that end in 60 days.
+	demoRefreshBefore = 61 * 24 * time.Hour
 )
 
 func demoCommand(env environment) *cli.Command {
@@ -63,6 +66,7 @@ func demo(interrupted <-chan struct{}, env environment, once bool) error {
 	conf.Facebook.URL, conf.Facebook.AppID = upstream.URL, facebook.AppID
 	conf.Facebook.ClientSecret = proxy.NewSecret(facebook.Secret)
 	conf.Breaker.Open = demoOpen
+	conf.Keep.Enabled, conf.Keep.RefreshBefore = true, demoRefreshBefore
 	log := logging.Start(io.Discard, "error", "json")
 	defer log.Close()
 	s, err := sidecar.New(sidecar.Options{Config: conf, Log: log, Build: readBuild()})

@@ -57,6 +57,7 @@ func (d *story) play(interrupted <-chan struct{}) bool {
 			d.checkOneCall("EAAG-emil")
 		}},
 		{"Webhooks: igproxy says whether Meta signed them, again with no secret in the app", d.webhooks},
+		{"A token that would have ended is used again after 60 days", d.keep},
 		{"Instagram fails: the breaker opens, known tokens are still served", d.outage},
 		{"Instagram is back: one probe closes the breaker", d.recovery},
 	} {
@@ -125,6 +126,37 @@ func (d *story) webhooks() {
 		d.show(r)
 		d.check(r.status == c.status, "%s", c.means)
 	}
+}
+
+// keep lets a token outlive its end. The app uses it once in its 60 days, and does not refresh it.
+func (d *story) keep() {
+	const day = 24 * time.Hour
+	long := d.expect(exchange("IGAA-frida"), nil, http.StatusOK, "igproxy; fwd=miss; stored").accessToken()
+	profile := "/me?fields=username&access_token=" + url.QueryEscape(long)
+	d.say("30 days later: the app uses the token")
+	d.instagram.Age(30 * day)
+	d.expect(profile, nil, http.StatusOK, "")
+	d.check(d.isRefreshed(), "igproxy has refreshed the token in the background, and notes its successor, sealed under the token itself")
+	d.say("31 days later: the token has ended; without igproxy, the user would have to log in again")
+	d.instagram.Age(31 * day)
+	direct := receive(func() (*http.Response, error) { return http.Get(d.upstream + profile) })
+	d.say("> GET %s, directly at Meta", shorten(profile))
+	d.show(direct)
+	d.check(direct.status == http.StatusBadRequest, "Meta refuses the token")
+	d.expect(profile, nil, http.StatusOK, "")
+	d.check(d.instagram.RefreshesFor(long) == 1, "igproxy sent the call with the successor; the app still sends the token that it stored first")
+}
+
+// isRefreshed waits for the first refresh that igproxy begins by itself.
+func (d *story) isRefreshed() bool {
+	for range 100 {
+		metrics := receive(func() (*http.Response, error) { return http.Get(d.admin + "/metrics") })
+		if strings.Contains(metrics.body, `igproxy_keep_refreshes_total{app="default",outcome="refreshed"} 1`) {
+			return true
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return false
 }
 
 func (d *story) outage() {

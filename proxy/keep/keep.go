@@ -2,9 +2,9 @@
 // not end.
 //
 // What Meta answers to a refresh, the successor, is stored in a record that is sealed under the old
-// token itself (see package cache). Whoever brings the old token gets the successor; without the
-// old token, the record is unreadable, and the package keeps no token after its refresh. The app
-// can thus continue to send the token that it stored first.
+// token itself (see package cache). A call that brings the old token gets the successor. Without
+// the old token, the record is unreadable, and the package keeps no token after its refresh. The
+// app can thus continue to send the token that it stored first.
 //
 // The package knows neither HTTP nor Meta's calls: a Token brings the function that refreshes it.
 package keep

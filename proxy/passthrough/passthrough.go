@@ -1,7 +1,8 @@
-// Package passthrough streams an app's call to Meta and the answer back, unchanged: reads, uploads,
-// everything but the token calls. It changes nothing in a call, except that it can add an
-// appsecret_proof and replace the token; it remembers nothing, and never sees a client secret.
-// Bodies have a maximum size and a minimum rate, and each call has a maximum duration.
+// Package passthrough streams an app's call to Meta and the answer back: reads, uploads, everything
+// but the token calls. It changes nothing in a call, except that it can add an appsecret_proof and
+// replace the token by its successor. If Meta refuses the successor, it sends the call again as it
+// came. It remembers nothing, and never sees a client secret. Bodies have a maximum size and a
+// minimum rate, and each call has a maximum duration.
 package passthrough
 
 import (

@@ -158,7 +158,7 @@ func settings() []setting {
 
 		{key: "keep.enabled", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy refreshes long-lived tokens while they are used, and sends a call that brings a refreshed token with its successor. " +
-				"An app can then keep the token that it has stored. Successors are sealed and stored in Redis."},
+				"An app can then keep the token that it has stored. Successors are sealed and stored in Redis, which must not lose them: see docs/keep.md."},
 		{key: "keep.refresh_before", kind: kindDuration, value: "240h", low: minute, high: 58 * 24 * hour,
 			doc: "How long before its end a token that is used is refreshed."},
 		{key: "keep.check_every", kind: kindDuration, value: "24h", low: second, high: 240 * hour,
@@ -172,7 +172,7 @@ func settings() []setting {
 				"Every program that may use igproxy can then inspect tokens."},
 
 		{key: "passthrough.enabled", kind: kindSwitch, value: "true",
-			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service unchanged, except for appsecret_proof. If false, they get 404."},
+			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service unchanged, except for appsecret_proof and keep.enabled. If false, they get 404."},
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
 			doc: "How long a call that is passed through may take, including both bodies."},
 		{key: "passthrough.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,

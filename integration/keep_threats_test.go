@@ -1,0 +1,121 @@
+package integration
+
+// A successor is as secret as the token that it replaces, and is used only for that token and its
+// app.
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/integration/harness"
+	"github.com/igproxy/igproxy/proxy/mock"
+)
+
+// outliving starts a stand-in whose tokens live for 50 days, and returns settings with which
+// igproxy refreshes each token as soon as it is used.
+func outliving(t *testing.T) (*mock.Instagram, []string) {
+	t.Helper()
+	meta, upstream := harness.StandIn(t, mock.Options{TokenLife: 1200 * time.Hour}, mock.ServerOptions{})
+	return meta, []string{"UPSTREAM_URL=" + upstream.URL, "FACEBOOK_URL=" + upstream.URL, "KEEP_ENABLED=true", "KEEP_REFRESH_BEFORE=1392h", "KEEP_MAX_PER_MINUTE=6000",
+		"CACHE_NEGATIVE_TTL=0s", patientRedis}
+}
+
+// me reads a profile with a token, and returns the status.
+func (p *process) me(t *testing.T, base, token string) int {
+	t.Helper()
+	return p.fetch(t, base+"/me?fields=id&access_token="+url.QueryEscape(token)).status
+}
+
+// replaced exchanges short tokens, uses the long-lived tokens, and waits until they are refreshed.
+// All of them end.
+func (p *process) replaced(t *testing.T, meta *mock.Instagram, base string, short ...string) (long, successors []string) {
+	t.Helper()
+	for _, token := range short {
+		long = append(long, p.fetch(t, base+exchangePath(token)).token())
+	}
+	meta.Age(600 * time.Hour)
+	for _, token := range long {
+		if status := p.me(t, base, token); status != 200 {
+			t.Fatalf("got %d", status)
+		}
+	}
+	eventually(t, "the tokens are refreshed", func() bool { return len(p.Log.Lines("token refreshed")) == len(short) })
+	for _, token := range long {
+		successors = append(successors, meta.Issued(token)...)
+	}
+	meta.Age(700 * time.Hour)
+	return long, successors
+}
+
+func TestSuccessorIsReadableOnlyWithItsToken(t *testing.T) {
+	t.Parallel()
+	meta, settings := outliving(t)
+	redis := redistest.Start(t)
+	settings = append(settings, singleRedis(redis)...)
+	p := serve(t, settings...)
+	long, successors := p.replaced(t, meta, "", "IGAA-anna", "IGAA-berta")
+	for i, token := range long {
+		if status := p.me(t, "", token); status != 200 || meta.CallsFor(successors[i]) != 1 {
+			t.Errorf("got %d, with %d calls with the successor", status, meta.CallsFor(successors[i]))
+		}
+	}
+	for name, value := range redis.Dump() {
+		for _, token := range append(long, successors...) {
+			for i := 0; i+12 <= len(token); i++ {
+				if strings.Contains(name+" "+value, token[i:i+12]) {
+					t.Fatalf("%q in Redis contains a part of a token: %q", name, value)
+				}
+			}
+		}
+	}
+	if code := p.Stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+
+	redis.Shuffle() // each token has the record of another one
+	p = serve(t, settings...)
+	for i, token := range long {
+		if status := p.me(t, "", token); status != 400 || meta.CallsFor(successors[i]) != 1 {
+			t.Errorf("with another token's record: got %d, with %d calls with the successor", status, meta.CallsFor(successors[i]))
+		}
+	}
+}
+
+func TestSuccessorIsSentOnlyForItsApp(t *testing.T) {
+	t.Parallel()
+	meta, settings := outliving(t)
+	config := "apps:\n  - {name: shop, app_id: \"101\", client_secret: " + appSecret + "}\n  - {name: club, app_id: \"102\", client_secret: " + appSecret + "}\n"
+	p := serve(t, append(settings, "CLIENT_SECRET=", "CONFIG="+file(t, "apps.yaml", config))...)
+	long, successors := p.replaced(t, meta, "/apps/shop", "IGAA-anna")
+	if status := p.me(t, "/apps/club", long[0]); status != 400 || meta.CallsFor(successors[0]) != 0 {
+		t.Errorf("the other app got %d, with %d calls with the successor", status, meta.CallsFor(successors[0]))
+	}
+	if status := p.me(t, "/apps/shop", long[0]); status != 200 || meta.CallsFor(successors[0]) != 1 {
+		t.Errorf("the app itself got %d, with %d calls with the successor", status, meta.CallsFor(successors[0]))
+	}
+}
+
+// Meta would turn a short-lived token into a long-lived one.
+func TestFacebookTokenOfUnknownEndIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	meta, settings := outliving(t)
+	p := serve(t, append(settings, "FACEBOOK_APP_ID=103", "FACEBOOK_CLIENT_SECRET="+appSecret)...)
+	const unknown = "EAAG-unknown"
+	for range 2 {
+		if status := p.me(t, "/apps/facebook", unknown); status != 200 {
+			t.Fatalf("got %d", status)
+		}
+	}
+	known := p.fetch(t, "/apps/facebook/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAAG-known").token()
+	meta.Age(600 * time.Hour)
+	if status := p.me(t, "/apps/facebook", known); status != 200 {
+		t.Fatalf("got %d", status)
+	}
+	eventually(t, "the known token is refreshed", func() bool { return len(p.Log.Lines("token refreshed")) == 1 })
+	if code := p.Stop(t); code != 0 || meta.RefreshesFor(known) != 1 || meta.CallsFor(unknown) != 2 {
+		t.Errorf("exit code %d; %d refreshes of the known token, and %d calls with the unknown one", code, meta.RefreshesFor(known), meta.CallsFor(unknown))
+	}
+}
