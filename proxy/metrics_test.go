@@ -13,6 +13,7 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/proxy/graph"
+	"github.com/igproxy/igproxy/proxy/keep"
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
@@ -121,7 +122,7 @@ func exercised(t *testing.T) *Metrics {
 	m.Build("v1", "abc", "go1")
 	m.LogLinesDropped(func() int { return 1 })
 	o := optionsFor(t, s.URL, s.CA())
-	o.Metrics, o.Cache, o.Passthrough = m, newCacheWatchedBy(t, m), passing(PassthroughOptions{})
+	o.Metrics, o.Cache, o.Passthrough, o.Keep = m, newCacheWatchedBy(t, m), passing(PassthroughOptions{}), keepOptions
 	p := newProxy(t, o)
 	_ = ask(p, get(target("IGAAshort")))
 	_ = ask(p, get(target("flaky500-1")))
@@ -225,6 +226,13 @@ func TestDocumentedLabelValuesAreComplete(t *testing.T) {
 			t.Errorf("grants of %s: %v, docs/metrics.md says %v", metric, all, said)
 		}
 	}
+	var refreshes []string
+	for _, outcome := range keep.Outcomes {
+		refreshes = append(refreshes, string(outcome))
+	}
+	if said := want["igproxy_keep_refreshes_total"].labels["outcome"]; !slices.Equal(refreshes, said) {
+		t.Errorf("outcomes of refreshes: %v, docs/metrics.md says %v", refreshes, said)
+	}
 	if said := want["igproxy_upstream_usage_ratio"].labels["kind"]; !slices.Equal(sortedWords(usageKinds), sortedWords(said)) {
 		t.Errorf("kinds of usage: %v, docs/metrics.md says %v", usageKinds, said)
 	}
@@ -251,6 +259,7 @@ func TestOutcomesAndSourcesMatchTheDocs(t *testing.T) {
 			count(reply{result: answer{refusal: e, source: from}})
 		}
 	}
+	count(reply{result: answer{source: sourceKept}})
 	for _, from := range []source{sourceMemory, sourceRedis, sourceFleet, sourceUpstream} {
 		count(reply{result: answer{source: from}})
 		count(reply{result: answer{source: from, joined: true}})
