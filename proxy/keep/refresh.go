@@ -1,6 +1,7 @@
 package keep
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime/debug"
@@ -97,7 +98,7 @@ func (k *Keeper) refresh(ctx context.Context, t Token) {
 	settings := k.current()
 	before, begun, err := k.reserve(t, settings)
 	if err != nil { // the fault of Redis is counted; without a reservation, several processes would refresh the token
-		k.options.Observer.Refresh(t.App, Failed)
+		k.count(t.App, Failed)
 		return
 	}
 	if !begun {
@@ -106,8 +107,9 @@ func (k *Keeper) refresh(ctx context.Context, t Token) {
 	// The refresh is not interrupted by a stop, because Meta may already have done it.
 	result := t.Refresh(context.WithoutCancel(ctx), before.current(t.Reveal()))
 	after, err := k.finish(t, settings, before, result)
-	if err != nil { // the successor is lost, but the token is still valid
-		after.Outcome, result.Cause = Failed, "the successor could not be stored"
+	if err != nil { // the successor is lost, but the token is still valid, and reserved
+		after, result.Cause = before, "the successor could not be stored"
+		after.Outcome, after.Next = Failed, time.Now().Add(min(retryAfter, settings.CheckEvery)).UnixMilli()
 	}
 	k.report(t, after, result)
 }
@@ -134,8 +136,10 @@ func (k *Keeper) finish(t Token, s Settings, before record, result Result) (afte
 	_, _, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
 		r, _ := decodeRecord(e, found, now)
-		if r.current("") != before.current("") { // an app has refreshed the token itself, or the successor was dropped
-			after = r
+		if r.current("") != before.current("") { // Meta has issued or refreshed the token for an app, or the successor was dropped
+			if after = r; r.Outcome == trying {
+				after.Outcome = Unchanged
+			}
 			return e, false
 		}
 		r.Next = now.Add(s.CheckEvery).UnixMilli()
@@ -158,24 +162,31 @@ func (k *Keeper) finish(t Token, s Settings, before record, result Result) (afte
 
 // report counts and logs a refresh.
 func (k *Keeper) report(t Token, r record, result Result) {
-	now := time.Now()
-	k.options.Observer.Refresh(t.App, r.Outcome)
-	k.mu.Lock()
-	k.history.add(now, t.App, r.Outcome)
-	if r.Outcome == Refreshed {
-		k.ending.remove(t.Key.ID())
+	k.count(t.App, r.Outcome)
+	var ends any = "unknown"
+	if end := r.end(); end > 0 {
+		ends = time.UnixMilli(end).UTC()
 	}
-	k.mu.Unlock()
-	switch end := time.UnixMilli(r.end()).UTC(); r.Outcome {
+	next, cause := time.UnixMilli(r.Next).UTC(), cmp.Or(result.Cause, "Meta's answer is not used")
+	switch r.Outcome {
 	case Refreshed:
-		k.log.Info("token refreshed", "app", t.App, "ends", end)
-	case Unchanged:
-		k.log.Info("token not refreshed", "app", t.App, "outcome", r.Outcome, "ends", end, "next_try", time.UnixMilli(r.Next).UTC())
-	case Postponed:
-		k.log.Info("token not refreshed", "app", t.App, "outcome", r.Outcome, "cause", result.Cause, "next_try", time.UnixMilli(r.Next).UTC())
+		k.mu.Lock()
+		k.ending.remove(t.Key.ID())
+		k.mu.Unlock()
+		k.log.Info("token refreshed", "app", t.App, "ends", ends)
+	case Unchanged, Postponed:
+		k.log.Info("token not refreshed", "app", t.App, "outcome", r.Outcome, "cause", cause, "ends", ends, "next_try", next)
 	default:
-		k.log.Warn("token not refreshed", "app", t.App, "outcome", r.Outcome, "cause", result.Cause, "ends", end, "next_try", time.UnixMilli(r.Next).UTC())
+		k.log.Warn("token not refreshed", "app", t.App, "outcome", r.Outcome, "cause", cause, "ends", ends, "next_try", next)
 	}
+}
+
+// count counts a refresh that ended.
+func (k *Keeper) count(app string, o Outcome) {
+	k.options.Observer.Refresh(app, o)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.history.add(time.Now(), app, o)
 }
 
 // sweep counts the tokens that have ended, unless another process has refreshed them.
