@@ -11,6 +11,7 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/admin"
+	"github.com/igproxy/igproxy/proxy/keep"
 )
 
 // sampleStatus returns a status of a sidecar with problems.
@@ -27,6 +28,7 @@ func sampleStatus() admin.Status {
 	s.Results = map[string]uint64{"token": 50, "transient": 3}
 	s.Apps = []proxy.AppStatus{{Name: "shop", ClientSecret: "accepted", Breaker: breaker.Open, NotClosed: []string{"exchange"}},
 		{Name: "club", ClientSecret: "refused", Breaker: breaker.Closed, Hold: &proxy.Hold{Until: now.Add(5 * time.Second), Why: "Meta refused the client secret"}}}
+	s.Apps[0].Keep = &keep.Status{Refreshed: 1200, Refused: 1, Ending: 40, Waiting: 3}
 	s.Upstreams = []proxy.Upstream{{Name: "instagram", InFlight: 1, MaxInFlight: 128, Breaker: breaker.Open, Since: now.Add(-time.Minute), Probes: 7},
 		{Name: "login", MaxInFlight: 128, Breaker: breaker.Closed}}
 	s.Outages = []proxy.Outage{{Of: "instagram", Start: now.Add(-time.Minute), Probes: 7, Breakers: []string{"shop exchange"}},
@@ -58,6 +60,7 @@ calls saved 426 by the cache, 3 by sharing
 in flight   2 shared exchanges; 62 entries in memory
 
 app         shop: client secret accepted; token calls not held; breaker open (exchange)
+            kept tokens in 24 h: 1,200 refreshed, 1 refused, 0 failed; now: 40 ending soon, 3 waiting
 app         club: client secret refused; token calls held until 12:00:05 (Meta refused the client secret); breaker closed
 calls       token 50 (Meta issued a token), transient 3 (temporary failure of Meta)
 instagram   breaker open, not closed since 11:59:00, 7 probes; 1 call in flight (at most 128 for each app and grant)

@@ -39,6 +39,9 @@ func statusText(s admin.Status) string {
 	b.WriteString("\n")
 	for _, a := range s.Apps {
 		row("app", "%s: client secret %s; token calls %s; breaker %s", a.Name, a.ClientSecret, holdOf(s, a), breakerOf(a))
+		if a.Keep != nil {
+			row("", "kept tokens %s", admin.KeptInWords(*a.Keep))
+		}
 	}
 	row("calls", "%s", s.CallsInWords())
 	for _, u := range s.Upstreams {

@@ -29,6 +29,7 @@ type view struct {
 	Wrong   []failureRow
 	Calls   []countRow
 	Redis   []pair
+	Kept    []pair // by app; none if no tokens are kept
 	Proxied []pair // of the interception; none if it is off
 	Faults  []string
 	About   []pair
@@ -76,7 +77,8 @@ type failureRow struct{ Last, First, Of, Outcome, Status, Code, Cause, Count, Re
 
 func viewOf(s Status) view {
 	v := view{Status: &s, Style: template.CSS(pageStyle), Script: template.JS(pageScript), Charts: s.charts(), Moments: s.moments(),
-		Tiles: s.tiles(), Groups: s.groups(), Minutes: s.minutes(), Faults: s.FaultsInWords(), Redis: s.redis(), Proxied: s.Intercept.rows(), Calls: s.calls()}
+		Tiles: s.tiles(), Groups: s.groups(), Minutes: s.minutes(), Faults: s.FaultsInWords(), Redis: s.redis(), Kept: s.kept(), Proxied: s.Intercept.rows(),
+		Calls: s.calls()}
 	v.Clock = s.Now.Format("2006-01-02 15:04:05 MST")
 	v.Problem = plural(len(s.Alerts), "problem")
 	if len(s.Alerts) == 0 {

@@ -127,7 +127,11 @@ func (h *Handler) status(about About) Status {
 	return s
 }
 
-func (s sample) fromCache() uint64 { return s.sources["memory"] + s.sources["redis"] }
+// fromCache counts the token requests that were answered from memory or Redis. The successors of
+// kept tokens are there too.
+func (s sample) fromCache() uint64 {
+	return s.sources["memory"] + s.sources["redis"] + s.sources["kept"]
+}
 
 // hitRatio returns the share of token requests answered from memory or Redis, or nil if there were
 // none.
