@@ -59,6 +59,7 @@ var conditions = []condition{
 	{alert: "IgproxyRateLimitNear", severity: ticket, limit: .8, problems: rateLimitsNear},
 	{alert: "IgproxyRateLimited", severity: page, window: 10 * time.Minute, problems: rateLimited},
 	{alert: "IgproxyNoStanding", severity: ticket, window: 30 * time.Minute, limit: 10, problems: noStanding},
+	{alert: "IgproxyTokensEnded", severity: ticket, window: time.Hour, problems: tokensEnded},
 	{alert: "IgproxyPeersRefused", severity: ticket, window: 15 * time.Minute, problems: func(_ condition, _ *Status, grown sample) []string {
 		return countOf(grown.peersRefused, 0, "%d connections to the Unix socket in the last 15 minutes came from a user who is not in auth.uids.")
 	}},
@@ -188,6 +189,14 @@ func noStanding(c condition, _ *Status, grown sample) (list []string) {
 	for _, app := range sortedKeys(grown.standing) {
 		list = append(list, countOf(grown.standing[app], c.limit, "App "+strings.ReplaceAll(app, "%", "%%")+
 			" has no access to some accounts: Meta answered %d calls of the last 30 minutes with code 100.")...)
+	}
+	return list
+}
+
+func tokensEnded(_ condition, _ *Status, grown sample) (list []string) {
+	for _, app := range sortedKeys(grown.ended) {
+		list = append(list, fmt.Sprintf("%s of app %s ended in the last hour without a refresh, although they were in use. Their users have to log in again.",
+			plural(grown.ended[app], "token"), app))
 	}
 	return list
 }

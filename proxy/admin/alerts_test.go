@@ -34,7 +34,7 @@ func TestTheBannerHasTheConditionsOfTheAlerts(t *testing.T) {
 		c := conditions[i]
 		expression := regexp.MustCompile(`(?s)expr:(.*?)\n        (?:for|labels):`).FindStringSubmatch(rule)[1]
 		severity, window, limit := regexp.MustCompile(`severity: (\w+)`).FindStringSubmatch(rule)[1], time.Duration(0), 0.
-		if m := regexp.MustCompile(`(?:rate|increase)\([^\[]*\[(\d+m)\]`).FindStringSubmatch(expression); m != nil {
+		if m := regexp.MustCompile(`(?:rate|increase)\([^\[]*\[(\d+[mh])\]`).FindStringSubmatch(expression); m != nil {
 			window, _ = time.ParseDuration(m[1])
 		}
 		if m := regexp.MustCompile(`> ([\d.]+)\s*$`).FindStringSubmatch(expression); m != nil {
@@ -91,6 +91,8 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 		}, "Meta has limited the rate of app shop. Known tokens are served; others get 429, at least until 12:01:00."},
 		"IgproxyNoStanding": {func(_ *Status, n *sample) { n.standing = map[string]uint64{"shop": 10} },
 			func(_ *Status, n *sample) { n.standing = map[string]uint64{"shop": 39} }, "App shop has no access to some accounts: Meta answered 39 calls"},
+		"IgproxyTokensEnded": {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.ended = map[string]uint64{"100%": 3} },
+			"3 tokens of app 100% ended in the last hour without a refresh, although they were in use."},
 		"IgproxyPeersRefused":  {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.peersRefused = 1 }, "auth.uids"},
 		"IgproxyLogDropped":    {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.linesDropped = 1 }, "log lines"},
 		"IgproxyReloadRefused": {func(_ *Status, n *sample) {}, func(s *Status, _ *sample) { s.ReloadRefused = true }, "previous one stays in use"},

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// The status shows the last 15 minutes, in 180 buckets. The history is twice as long, because an
-// alert looks at 30 minutes.
+// The status shows the last 15 minutes, in 180 buckets. The history is four times as long, because
+// an alert looks at an hour.
 const (
 	bucketTime = 5 * time.Second
 	buckets    = 180
-	maxSamples = 2*buckets + 1 // the last one begins the bucket that is not complete
+	maxSamples = 4*buckets + 1 // the last one begins the bucket that is not complete
 )
 
 // history is a ring of samples of the counters. Requests do not touch it.
@@ -30,8 +30,8 @@ func (h *history) beginBucket(s sample) {
 	h.samples = slices.Delete(h.samples, 0, max(0, len(h.samples)-maxSamples))
 }
 
-// window returns the samples that begin the buckets of the last 30 minutes, the oldest first; there
-// is at least one.
+// window returns the samples that begin the buckets of the last hour, the oldest first; there is at
+// least one.
 func (h *history) window() []sample {
 	h.mu.Lock()
 	defer h.mu.Unlock()

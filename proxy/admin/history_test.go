@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestHistoryCoversThirtyMinutes(t *testing.T) {
+func TestHistoryCoversAnHour(t *testing.T) {
 	s := emptySample()
 	h := &history{started: s.at, samples: []sample{s}}
 	begin := func() {
@@ -19,7 +19,7 @@ func TestHistoryCoversThirtyMinutes(t *testing.T) {
 		begin()
 	}
 	window := h.window()
-	if n := len(window); n != maxSamples || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) || s.at.Sub(h.started) != 30*time.Minute {
+	if n := len(window); n != maxSamples || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) || s.at.Sub(h.started) != time.Hour {
 		t.Errorf("%d samples, from %v", n, window[0].at)
 	}
 	for _, want := range []uint64{10, 15} { // a sample that has left the window no longer counts

@@ -26,6 +26,7 @@ type sample struct {
 	results       map[string]uint64 // token calls to Meta, by result
 	limited       map[string]uint64 // those with the result app_limit, by app
 	standing      map[string]uint64 // those with the result standing, by app
+	ended         map[string]uint64 // tokens that ended without a refresh, by app
 	connects      map[string]uint64 // CONNECT requests, by result
 	faults        map[string]uint64 // faults of Redis, by operation and kind
 	unsealed      uint64            // values that could not be decrypted
@@ -93,6 +94,8 @@ func (s *sample) add(metric string, labels map[string]string, value uint64, dura
 		case "standing":
 			s.standing[labels["app"]] += value
 		}
+	case "igproxy_keep_tokens_ended_total":
+		s.ended[labels["app"]] += value
 	case "igproxy_intercept_connects_total":
 		s.connects[result] += value
 	case "igproxy_intercept_tunnels":
@@ -113,8 +116,8 @@ func (s *sample) add(metric string, labels map[string]string, value uint64, dura
 }
 
 // maps returns the maps of counts, so that a loop can handle all of them.
-func (s *sample) maps() [6]*map[string]uint64 {
-	return [...]*map[string]uint64{&s.sources, &s.results, &s.limited, &s.standing, &s.connects, &s.faults}
+func (s *sample) maps() [7]*map[string]uint64 {
+	return [...]*map[string]uint64{&s.sources, &s.results, &s.limited, &s.standing, &s.ended, &s.connects, &s.faults}
 }
 
 // histograms returns the histograms, so that a loop can handle all of them.
