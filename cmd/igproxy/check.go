@@ -54,7 +54,7 @@ func checkCommand(env environment) *cli.Command {
 				lines = append(lines, "intercept "+interception(conf))
 			}
 			r.print("ok", "configuration", append(lines, "operations "+conf.Operations(), "apps "+conf.AppNames(),
-				"upstream "+strings.Join(conf.Upstreams(), ", "), "egress "+egress, "cache "+conf.CacheTiers(), traces)...)
+				"upstream "+strings.Join(conf.Upstreams(), ", "), "egress "+egress, "cache "+conf.CacheTiers(), "keep "+conf.Kept(), traces)...)
 			for _, problem := range tracing.Misfits(os.Getenv) {
 				r.print("warning", "environment: "+problem)
 			}

@@ -130,6 +130,7 @@ Errors to fix: 2.
          upstream https://graph.instagram.com
          egress direct
          cache memory
+         keep off
          traces off
 `
 	if code != exitOK || stdout != want || stderr != "" {

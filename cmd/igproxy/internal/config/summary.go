@@ -2,10 +2,12 @@ package config
 
 import (
 	"cmp"
+	"fmt"
 	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // RequiresAuth reports whether apps must authenticate with a token or a certificate.
@@ -84,6 +86,19 @@ func (c Config) CacheTiers() string {
 		return "memory"
 	}
 	return "memory, redis (" + c.Redis.Mode + ")"
+}
+
+// Kept says in words whether tokens are kept, and when they are refreshed.
+func (c Config) Kept() string {
+	const day = 24 * time.Hour
+	before := c.Keep.RefreshBefore
+	switch {
+	case !c.Keep.Enabled:
+		return "off"
+	case before%day == 0 && before > day:
+		return fmt.Sprintf("on (%d days before their end)", before/day)
+	}
+	return "on (" + durationText(before) + " before their end)"
 }
 
 // AppNames returns the names of the apps.

@@ -96,3 +96,16 @@ func TestUpstreamsAreThoseOfTheServicesWithAnApp(t *testing.T) {
 		}
 	}
 }
+
+func TestTheSummarySaysWhetherTokensAreKept(t *testing.T) {
+	for before, want := range map[string]string{"": "off", "240h": "on (10 days before their end)", "24h": "on (24h before their end)", "36h": "on (36h before their end)"} {
+		environ := []string{"IGPROXY_CLIENT_SECRET=" + canary}
+		if before != "" {
+			environ = append(environ, "IGPROXY_KEEP_ENABLED=true", "IGPROXY_KEEP_REFRESH_BEFORE="+before)
+		}
+		c, _ := Load("", environ)
+		if got := c.Kept(); got != want {
+			t.Errorf("keep.refresh_before %q: got %s, want %s", before, got, want)
+		}
+	}
+}
