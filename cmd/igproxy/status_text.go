@@ -39,8 +39,8 @@ func statusText(s admin.Status) string {
 	b.WriteString("\n")
 	for _, a := range s.Apps {
 		row("app", "%s: client secret %s; token calls %s; breaker %s", a.Name, a.ClientSecret, holdOf(s, a), breakerOf(a))
-		if a.Keep != nil {
-			row("", "kept tokens %s", admin.KeptInWords(*a.Keep))
+		if kept := admin.KeptInWords(a); kept != "" {
+			row("", "kept tokens %s", kept)
 		}
 	}
 	row("calls", "%s", s.CallsInWords())

@@ -3,11 +3,16 @@ package admin
 import (
 	"fmt"
 
-	"github.com/igproxy/igproxy/proxy/keep"
+	"github.com/igproxy/igproxy/proxy"
 )
 
-// KeptInWords says what happened to the tokens of an app that igproxy keeps.
-func KeptInWords(k keep.Status) string {
+// KeptInWords says what happened to the tokens of an app that igproxy keeps. It returns nothing if
+// igproxy keeps no tokens.
+func KeptInWords(a proxy.AppStatus) string {
+	k := a.Keep
+	if k == nil {
+		return ""
+	}
 	return fmt.Sprintf("in 24 h: %s refreshed, %s refused, %s failed; now: %s ending soon, %s waiting",
 		thousands(k.Refreshed), thousands(k.Refused), thousands(k.Failed), thousands(k.Ending), thousands(k.Waiting))
 }
@@ -15,8 +20,8 @@ func KeptInWords(k keep.Status) string {
 // kept returns what the page shows of kept tokens, one row for each app; nil if no tokens are kept.
 func (s *Status) kept() (rows []pair) {
 	for _, a := range s.Apps {
-		if a.Keep != nil {
-			rows = append(rows, pair{a.Name, KeptInWords(*a.Keep)})
+		if text := KeptInWords(a); text != "" {
+			rows = append(rows, pair{a.Name, text})
 		}
 	}
 	return rows

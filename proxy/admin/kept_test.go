@@ -13,8 +13,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// newKeeping returns a Proxy that keeps the tokens of two apps. Meta's tokens live for 48 hours, and
-// all of them end soon enough to be refreshed.
+// newKeeping returns a Proxy that keeps the tokens of two apps. Meta's tokens live for 48 hours,
+// and all of them end soon enough to be refreshed.
 func newKeeping(t *testing.T) (i *mock.Instagram, p *proxy.Proxy) {
 	t.Helper()
 	i = mock.New(mock.Options{Secret: appSecret, TokenLife: 48 * time.Hour})

@@ -136,7 +136,7 @@ func (k *Keeper) finish(t Token, s Settings, before record, result Result) (afte
 	_, _, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
 		r, _ := decodeRecord(e, found, now)
-		if r.current("") != before.current("") { // Meta has issued or refreshed the token for an app, or the successor was dropped
+		if r.current("") != before.current("") { // Meta has issued or refreshed it for an app, or it was dropped
 			if after = r; r.Outcome == trying {
 				after.Outcome = Unchanged
 			}
