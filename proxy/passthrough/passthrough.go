@@ -62,6 +62,10 @@ type Call struct {
 	// Proof returns the appsecret_proof of a token that is sent. Nil: none is added, and one that
 	// the app sent is passed on.
 	Proof func(token string) string
+	// ProofOf returns the appsecret_proof of a token. If a call has a proof and Proof is nil, the
+	// token is replaced only if the proof is that of the token, and the proof then also. Required
+	// with Replace.
+	ProofOf func(token string) string
 	// OnAnswer is called with the status and the header of an answer before it is passed on.
 	// Required.
 	OnAnswer func(status int, header http.Header)

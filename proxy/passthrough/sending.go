@@ -2,6 +2,7 @@ package passthrough
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"io"
 	"net/http"
 	"strings"
@@ -27,13 +28,21 @@ func (s *sending) prepare(r *http.Request) {
 	if s.token = s.original.token(); s.token == "" || replace == nil && prove == nil {
 		return
 	}
-	own := s.token
-	if replace != nil {
+	own, sentProof := s.token, s.original.proofs()
+	reprove := prove == nil && len(sentProof) > 0
+	switch {
+	case replace == nil:
+	case reprove && (len(sentProof) > 1 || !hmac.Equal([]byte(sentProof[0]), []byte(s.call.ProofOf(own)))):
+		return // Meta decides about such a call
+	default:
 		s.token = replace(own)
 	}
 	sent := s.original
 	if s.isReplaced = s.token != own; s.isReplaced {
 		sent = sent.with(s.token)
+		if reprove {
+			sent = sent.proven(s.call.ProofOf(s.token))
+		}
 		s.mayRepeat = s.original.isForm || r.ContentLength == 0
 		r.Header.Set("Accept-Encoding", readableEncoding(r.Header.Get("Accept-Encoding")))
 	}
