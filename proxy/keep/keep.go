@@ -171,6 +171,12 @@ func (t Kept) Successor(now time.Time) (successor string, end time.Time, ok bool
 	return t.record.current(""), end, t.record.Successor != nil && now.Before(end)
 }
 
+// IsKnownValid reports whether the token itself is known not to have ended.
+func (t Kept) IsKnownValid(now time.Time) bool { return t.record.End > now.UnixMilli() }
+
+// HasEnded reports whether the token itself is known to have ended.
+func (t Kept) HasEnded(now time.Time) bool { return t.record.End > 0 && !t.IsKnownValid(now) }
+
 // Used tells the Keeper that Meta has accepted a call with the token or its successor. If the token
 // ends soon, or its end is unknown, the Keeper refreshes it later. Used does not wait.
 func (k *Keeper) Used(t Kept) {
@@ -229,7 +235,8 @@ func (k *Keeper) Replaced(t Token, successor string, end time.Time) {
 	})
 }
 
-// Drop forgets the successor of a token, which Meta has refused.
+// Drop forgets the successor of a token, which Meta has refused. Call it only if the token itself is
+// valid: otherwise the login is lost with the successor.
 func (k *Keeper) Drop(t Kept) {
 	every := k.current().CheckEvery
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {

@@ -74,9 +74,10 @@ type Call struct {
 	// if the call has none, or different ones. A body compressed with gzip is decompressed; one
 	// with another encoding is left out. Nil: nothing is called.
 	OnRefused func(token string, status int, body []byte)
-	// IsInvalid reports whether such an answer means that the token from Replace is not valid. The
-	// call is then sent again with its own token, unless its body was streamed. Required with
-	// Replace.
+	// IsInvalid reports whether such an answer means that the token from Replace is not valid, and
+	// that the call's own token may be. The call is then sent again with its own token, and
+	// OnAnswer and OnRefused get only the second answer. It is not called if the body was streamed,
+	// because such a call cannot be sent again. Required with Replace.
 	IsInvalid func(status int, body []byte) bool
 }
 

@@ -18,7 +18,7 @@ type sending struct {
 	token      string      // that is sent; "" if the call has none, or different ones
 	original   credentials // of the call as it came, with a proof if one is added
 	isReplaced bool
-	mayRepeat  bool // the call has no body, or one that was buffered
+	mayRepeat  bool // the token was replaced, and the call has no body, or one that was buffered
 }
 
 // prepare replaces the token of a call and adds its proof.
@@ -65,11 +65,11 @@ func readableEncoding(accepted string) string {
 // RoundTrip sends the call.
 func (s *sending) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := s.transport.RoundTrip(r)
-	if err != nil || !s.isReplaced || !isRefusal(res) || r.Method == http.MethodHead {
+	if err != nil || !s.mayRepeat || !isRefusal(res) || r.Method == http.MethodHead {
 		return res, err
 	}
 	body, ok := s.readRefusal(res)
-	if !ok || !s.call.IsInvalid(res.StatusCode, body) || !s.mayRepeat {
+	if !ok || !s.call.IsInvalid(res.StatusCode, body) {
 		return res, nil
 	}
 	_ = res.Body.Close()
