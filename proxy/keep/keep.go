@@ -183,7 +183,7 @@ func (k *Keeper) Used(t Kept) {
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if t.record.isEnding(now, k.settings.RefreshBefore) {
+	if t.record.isEnding(now, k.settings.RefreshBefore) && !t.record.isShort() {
 		k.ending.add(t.App, t.Key, t.record.end())
 	} else {
 		k.ending.remove(t.Key.ID())

@@ -143,10 +143,16 @@ func TestShortLivedTokenIsNeverRefreshed(t *testing.T) {
 			if got := x.use(); len(got) != c.want {
 				t.Errorf("%s: refreshed %q, want %d refreshes", name, got, c.want)
 			}
+			if n := k.Status("default").Ending; n != 0 {
+				t.Errorf("%s: %d tokens are said to end soon, want none", name, n)
+			}
 			k.Replaced(x.kept().Token, "long", time.Now().Add(60*day)) // an app has exchanged it
 			time.Sleep(day)
 			if successor, _, ok := x.kept().Successor(time.Now()); ok && (c.isShort || c.learned) {
 				t.Errorf("%s: it is replaced by %s", name, successor)
+			}
+			if n := k.endedTokens(); n != 0 {
+				t.Errorf("%s: it is counted as ended", name)
 			}
 		})
 	}
