@@ -24,21 +24,23 @@ const (
 func (k *Keeper) Run(ctx context.Context) {
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
+	var pause <-chan time.Time // until the next refresh may begin; nil: the queue was empty
 	for {
+		wake := k.wake
+		if pause != nil {
+			wake = nil
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-sweep.C:
 			k.sweep(ctx)
 			continue
-		case <-k.wake:
+		case <-wake:
+		case <-pause:
 		}
-		for k.begin(ctx) {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(time.Minute / time.Duration(max(k.current().PerMinute, 1))):
-			}
+		if pause = nil; k.begin(ctx) {
+			pause = time.After(time.Minute / time.Duration(max(k.current().PerMinute, 1)))
 		}
 	}
 }
