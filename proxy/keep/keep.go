@@ -129,10 +129,12 @@ func (k *Keeper) Set(s Settings) {
 	k.settings = s
 }
 
-// Clear forgets the tokens that wait for a refresh, and those that are watched until they end.
+// Clear forgets the tokens that wait for a refresh, and those that are watched until they end. No
+// refresh begins until Set is called again, even if Used is called.
 func (k *Keeper) Clear() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.settings = Settings{}
 	k.queue.clear()
 	clear(k.ending)
 }
@@ -183,6 +185,9 @@ func (k *Keeper) Used(t Kept) {
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.settings == (Settings{}) {
+		return
+	}
 	if t.record.isEnding(now, k.settings.RefreshBefore) && !t.record.isShort() {
 		k.ending.add(t.App, t.Key, t.record.end())
 	} else {

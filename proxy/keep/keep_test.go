@@ -315,7 +315,7 @@ func TestNothingPrintsAToken(t *testing.T) {
 	}
 }
 
-func TestClearForgetsTheTokensThatWait(t *testing.T) {
+func TestNothingWaitsOrIsRefreshedAfterClear(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		k.Issued(keyOf(t, "old"), time.Now().Add(5*day))
 		k.Issued(keyOf(t, "other"), time.Now().Add(5*day))
@@ -327,6 +327,11 @@ func TestClearForgetsTheTokensThatWait(t *testing.T) {
 		if s := k.Status("default"); s.Waiting+s.Ending != 0 {
 			t.Errorf("status %+v, want nothing that waits", s)
 		}
+		c.wantRefreshes("after the use in a call that began before", "old") // a reload does not end such a call
+		if s := k.Status("default"); s.Waiting+s.Ending != 0 {
+			t.Errorf("status %+v, want nothing that waits", s)
+		}
+		k.Set(settings)
 		time.Sleep(time.Minute)
 		c.wantRefreshes("after the next use", "old", "other")
 	})
