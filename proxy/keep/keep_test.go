@@ -194,6 +194,26 @@ func TestRefreshThatAnswersTheSameTokenMovesItsEnd(t *testing.T) {
 }
 
 // Facebook answers with the same life if the user has not come back.
+// The same answer is also recorded as that to a call of an app, because a refresh takes the same
+// steps as such a call. This may happen before the refresh has ended.
+func TestRefreshThatAnswersTheSameTokenIsCountedAsRefreshed(t *testing.T) {
+	with(t, func(t *testing.T, k *running, c *client) {
+		k.Issued(keyOf(t, "old"), time.Now().Add(5*day))
+		c.answer = func(string) keep.Result {
+			end := time.Now().Add(60 * day)
+			k.Replaced(c.kept().Token, "old", end)
+			return keep.Result{Token: "old", Expires: end}
+		}
+		c.wantRefreshes("shortly before the end", "old")
+		if got := k.refreshes(); len(got) != 1 || got[keep.Refreshed] != 1 {
+			t.Errorf("counted %v, want one %q", got, keep.Refreshed)
+		}
+		if s := k.Status("default"); s.Ending != 0 {
+			t.Errorf("%d tokens are said to end soon, want none", s.Ending)
+		}
+	})
+}
+
 func TestRefreshThatChangesNothingIsTriedAgainTheNextDay(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		end := time.Now().Add(5 * day)
