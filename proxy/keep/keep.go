@@ -240,8 +240,8 @@ func (k *Keeper) Replaced(t Token, successor string, end time.Time) {
 	})
 }
 
-// Drop forgets the successor of a token, which Meta has refused. Call it only if the token itself is
-// valid: otherwise the login is lost with the successor.
+// Drop forgets the successor of a token, which Meta has refused. Call it only if the token itself
+// is valid: otherwise the login is lost with the successor.
 func (k *Keeper) Drop(t Kept) {
 	every := k.current().CheckEvery
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
