@@ -94,14 +94,18 @@ func (c *Cache) Update(k Key, change func(stored Entry, found bool) (next Entry,
 	return Entry{}, false, errContended
 }
 
-// UpdateLater runs Update in the background and ignores its error, which is counted. It does
-// nothing if too many writes to Redis are pending, or the cache is closed.
+// UpdateLater runs Update in the background. If Redis fails, or too many writes to it are pending,
+// only the copy in memory is replaced: Load uses it as long as it is young or Redis has no record,
+// which it then stores.
 func (c *Cache) UpdateLater(k Key, change func(stored Entry, found bool) (next Entry, replace bool)) {
-	if c.shared == nil {
-		_, _, _ = c.updateInMemory(k, change)
-		return
+	inMemory := func() { _, _, _ = c.updateInMemory(k, change) }
+	if c.shared == nil || !c.background("record", c.recordRoom, func() {
+		if _, _, err := c.Update(k, change); err != nil {
+			inMemory()
+		}
+	}) {
+		inMemory()
 	}
-	c.background("record", c.recordRoom, func() { _, _, _ = c.Update(k, change) })
 }
 
 func (c *Cache) updateInMemory(k Key, change func(Entry, bool) (Entry, bool)) (Entry, bool, error) {

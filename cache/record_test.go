@@ -104,6 +104,28 @@ func TestRecordSurvivesAFlushAndAnOutageOfRedis(t *testing.T) {
 	wantRecord(t, "after the failed update", c, k, time.Hour, "first")
 }
 
+// The end of a token is learnt only once, when Meta issues it. If Redis stores nothing just then,
+// the copy in memory is stored later.
+func TestLaterUpdateIsNotLostIfRedisFails(t *testing.T) {
+	server := redistest.Start(t)
+	c, _ := over(t, patiently(server))
+	k, second := keyOf(t, "token"), keyOf(t, "second")
+	mustUpdate(t, c, second, "first")
+	server.Do("CONFIG", "SET", "min-replicas-to-write", "1") // Redis refuses writes
+	c.UpdateLater(k, replaceBy("learnt"))
+	c.UpdateLater(second, replaceBy("later"))
+	c.pending.Wait()
+	wantRecord(t, "while Redis stores nothing", c, k, time.Hour, "learnt")
+	wantRecord(t, "a record that Redis has", c, second, time.Hour, "later")
+	server.Do("CONFIG", "SET", "min-replicas-to-write", "0")
+	c.Learn(t.Context())
+	wantRecord(t, "in this process", c, k, 0, "learnt")
+	wantRecord(t, "the record that Redis has", c, second, 0, "first")
+	c.pending.Wait()
+	other, _ := over(t, patiently(server))
+	wantRecord(t, "in another process", other, k, 0, "learnt")
+}
+
 // Redis is not trusted: the record of another token does not open.
 func TestRecordOfAnotherTokenIsAMiss(t *testing.T) {
 	server := redistest.Start(t)

@@ -136,14 +136,21 @@ func (c *passedCall) replace(token string) string {
 	return token
 }
 
-// successorRefused reports whether Meta has refused the successor of the call's token as invalid.
-// The successor is then forgotten.
+// successorRefused reports whether Meta has refused the successor of the call's token as invalid,
+// although the token itself may be valid.
+//
+// The refusal alone does not show that the successor is invalid: Meta also answers some calls that
+// a token may not make with code 190. So a successor is forgotten only if the token itself is known
+// to be valid: it has not ended, or Meta accepts it.
 func (c *passedCall) successorRefused(status int, body []byte) bool {
-	if !isInvalidToken(status, body) {
+	now := time.Now()
+	if !isInvalidToken(status, body) || c.kept.HasEnded(now) {
 		return false
 	}
-	successor, _, _ := c.kept.Successor(time.Now())
-	c.shared.keeper.Drop(*c.kept)
+	successor, _, _ := c.kept.Successor(now)
 	c.revoke(successor)
+	if c.successorDoubted = !c.kept.IsKnownValid(now); !c.successorDoubted {
+		c.shared.keeper.Drop(*c.kept)
+	}
 	return true
 }

@@ -72,7 +72,7 @@ func (x *reply) pass(e *engine, r *http.Request, t destination, shared *carried)
 		x.passed.Proof = a.proof
 	}
 	if e.keep != nil {
-		x.passed.Replace, x.passed.IsInvalid = c.replace, c.successorRefused
+		x.passed.Replace, x.passed.IsInvalid, x.passed.ProofOf = c.replace, c.successorRefused, a.proof
 	}
 }
 

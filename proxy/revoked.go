@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/proxy/graph"
@@ -40,15 +41,21 @@ type passedCall struct {
 	ctx    context.Context // of the request
 	shared *carried
 	kept   *keep.Kept // the call's token, if tokens are kept and the call has one
+
+	successorDoubted bool // Meta has refused the successor, and it is not known whether the token itself has ended
 }
 
 // answered notes what an answer says about rate limits and, if Meta has accepted the call, that its
 // token was used.
 func (c *passedCall) answered(status int, header http.Header) {
 	c.shared.metrics.limits.note(c.app.Label, header)
-	if c.kept != nil && status < http.StatusBadRequest {
-		c.shared.keeper.Used(*c.kept)
+	if c.kept == nil || status >= http.StatusBadRequest {
+		return
 	}
+	if c.successorDoubted {
+		c.shared.keeper.Drop(*c.kept)
+	}
+	c.shared.keeper.Used(*c.kept)
 }
 
 // refused reads Meta's refusal of the call. If the refusal means that the token is not valid, it
@@ -57,8 +64,12 @@ func (c *passedCall) refused(token string, status int, body []byte) {
 	if token == "" || len(token) > graph.MaxToken || !isInvalidToken(status, body) {
 		return
 	}
-	if c.kept != nil && token == c.kept.Reveal() {
+	switch {
+	case c.kept == nil:
+	case token == c.kept.Reveal():
 		c.shared.keeper.Invalid(c.kept.Token)
+	case c.kept.IsKnownValid(time.Now()): // as in successorRefused
+		c.shared.keeper.Drop(*c.kept)
 	}
 	c.revoke(token)
 }

@@ -129,10 +129,12 @@ func (k *Keeper) Set(s Settings) {
 	k.settings = s
 }
 
-// Clear forgets the tokens that wait for a refresh, and those that are watched until they end.
+// Clear forgets the tokens that wait for a refresh, and those that are watched until they end. No
+// refresh begins until Set is called again, even if Used is called.
 func (k *Keeper) Clear() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.settings = Settings{}
 	k.queue.clear()
 	clear(k.ending)
 }
@@ -171,13 +173,22 @@ func (t Kept) Successor(now time.Time) (successor string, end time.Time, ok bool
 	return t.record.current(""), end, t.record.Successor != nil && now.Before(end)
 }
 
+// IsKnownValid reports whether the token itself is known not to have ended.
+func (t Kept) IsKnownValid(now time.Time) bool { return t.record.End > now.UnixMilli() }
+
+// HasEnded reports whether the token itself is known to have ended.
+func (t Kept) HasEnded(now time.Time) bool { return t.record.End > 0 && !t.IsKnownValid(now) }
+
 // Used tells the Keeper that Meta has accepted a call with the token or its successor. If the token
 // ends soon, or its end is unknown, the Keeper refreshes it later. Used does not wait.
 func (k *Keeper) Used(t Kept) {
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if t.record.isEnding(now, k.settings.RefreshBefore) {
+	if k.settings == (Settings{}) {
+		return
+	}
+	if t.record.isEnding(now, k.settings.RefreshBefore) && !t.record.isShort() {
 		k.ending.add(t.App, t.Key, t.record.end())
 	} else {
 		k.ending.remove(t.Key.ID())
@@ -229,7 +240,8 @@ func (k *Keeper) Replaced(t Token, successor string, end time.Time) {
 	})
 }
 
-// Drop forgets the successor of a token, which Meta has refused.
+// Drop forgets the successor of a token, which Meta has refused. Call it only if the token itself
+// is valid: otherwise the login is lost with the successor.
 func (k *Keeper) Drop(t Kept) {
 	every := k.current().CheckEvery
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {

@@ -143,10 +143,16 @@ func TestShortLivedTokenIsNeverRefreshed(t *testing.T) {
 			if got := x.use(); len(got) != c.want {
 				t.Errorf("%s: refreshed %q, want %d refreshes", name, got, c.want)
 			}
+			if n := k.Status("default").Ending; n != 0 {
+				t.Errorf("%s: %d tokens are said to end soon, want none", name, n)
+			}
 			k.Replaced(x.kept().Token, "long", time.Now().Add(60*day)) // an app has exchanged it
 			time.Sleep(day)
 			if successor, _, ok := x.kept().Successor(time.Now()); ok && (c.isShort || c.learned) {
 				t.Errorf("%s: it is replaced by %s", name, successor)
+			}
+			if n := k.endedTokens(); n != 0 {
+				t.Errorf("%s: it is counted as ended", name)
 			}
 		})
 	}
@@ -188,6 +194,26 @@ func TestRefreshThatAnswersTheSameTokenMovesItsEnd(t *testing.T) {
 }
 
 // Facebook answers with the same life if the user has not come back.
+// The same answer is also recorded as that to a call of an app, because a refresh takes the same
+// steps as such a call. This may happen before the refresh has ended.
+func TestRefreshThatAnswersTheSameTokenIsCountedAsRefreshed(t *testing.T) {
+	with(t, func(t *testing.T, k *running, c *client) {
+		k.Issued(keyOf(t, "old"), time.Now().Add(5*day))
+		c.answer = func(string) keep.Result {
+			end := time.Now().Add(60 * day)
+			k.Replaced(c.kept().Token, "old", end)
+			return keep.Result{Token: "old", Expires: end}
+		}
+		c.wantRefreshes("shortly before the end", "old")
+		if got := k.refreshes(); len(got) != 1 || got[keep.Refreshed] != 1 {
+			t.Errorf("counted %v, want one %q", got, keep.Refreshed)
+		}
+		if s := k.Status("default"); s.Ending != 0 {
+			t.Errorf("%d tokens are said to end soon, want none", s.Ending)
+		}
+	})
+}
+
 func TestRefreshThatChangesNothingIsTriedAgainTheNextDay(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		end := time.Now().Add(5 * day)
@@ -309,7 +335,7 @@ func TestNothingPrintsAToken(t *testing.T) {
 	}
 }
 
-func TestClearForgetsTheTokensThatWait(t *testing.T) {
+func TestNothingWaitsOrIsRefreshedAfterClear(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		k.Issued(keyOf(t, "old"), time.Now().Add(5*day))
 		k.Issued(keyOf(t, "other"), time.Now().Add(5*day))
@@ -321,6 +347,11 @@ func TestClearForgetsTheTokensThatWait(t *testing.T) {
 		if s := k.Status("default"); s.Waiting+s.Ending != 0 {
 			t.Errorf("status %+v, want nothing that waits", s)
 		}
+		c.wantRefreshes("after the use in a call that began before", "old") // a reload does not end such a call
+		if s := k.Status("default"); s.Waiting+s.Ending != 0 {
+			t.Errorf("status %+v, want nothing that waits", s)
+		}
+		k.Set(settings)
 		time.Sleep(time.Minute)
 		c.wantRefreshes("after the next use", "old", "other")
 	})

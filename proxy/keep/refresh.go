@@ -146,6 +146,9 @@ func (k *Keeper) finish(t Token, s Settings, before record, result Result) (afte
 		switch {
 		case result.Token != "":
 			r = r.refreshed(t.Reveal(), now, result.Token, result.Expires)
+			if r.Outcome == Unchanged && r.end() > before.end() { // Replaced has recorded the same answer
+				r.Outcome = Refreshed
+			}
 		case result.Refused && r.end() > now.UnixMilli():
 			r.Outcome = Refused
 		case result.Refused:

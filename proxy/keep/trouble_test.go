@@ -2,6 +2,7 @@ package keep_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,5 +95,29 @@ func TestRecordOfAClockThatWasAheadDoesNotEndTheRefreshes(t *testing.T) {
 		c.sends("after the correction", "new")
 		c.wantRefreshes("after the correction", "new")
 		c.sends("after the refresh", "newer")
+	})
+}
+
+// More tokens are due than may be refreshed, so the queue is not empty for hours. The tokens that
+// end meanwhile are counted.
+func TestTokensThatEndAreCountedWhileOthersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := settings
+		set.PerMinute = 1
+		k := start(newShelf(), set)
+		defer k.stop()
+		c := &client{t: t, keeper: k, token: "used", answer: func(string) keep.Result { return keep.Result{Refused: true} }}
+		k.Issued(keyOf(t, "used"), time.Now().Add(25*time.Hour))
+		c.use()
+		time.Sleep(22 * time.Hour)
+		for i := range 400 {
+			c.token = fmt.Sprint(i)
+			k.Issued(keyOf(t, c.token), time.Now().Add(5*day))
+			k.Used(c.kept())
+		}
+		time.Sleep(5 * time.Hour)
+		if waiting, ended := k.Status("default").Waiting, k.endedTokens(); waiting == 0 || ended != 1 {
+			t.Errorf("%d tokens wait and %d have ended, want some and 1", waiting, ended)
+		}
 	})
 }

@@ -51,6 +51,12 @@ func (c credentials) token() string {
 	return tokens[0]
 }
 
+// proofs returns the different proofs of the call.
+func (c credentials) proofs() []string {
+	proofs := slices.Concat(valuesOf(c.query, proofParam), valuesOf(c.form, proofParam))
+	return slices.Compact(slices.Sorted(slices.Values(proofs)))
+}
+
 // with returns the credentials with another token, in each place that has a token. All other bytes
 // stay as they are.
 func (c credentials) with(token string) credentials {

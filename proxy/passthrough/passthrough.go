@@ -63,6 +63,10 @@ type Call struct {
 	// Proof returns the appsecret_proof of a token that is sent. Nil: none is added, and one that
 	// the app sent is passed on.
 	Proof func(token string) string
+	// ProofOf returns the appsecret_proof of a token. If a call has a proof and Proof is nil, the
+	// token is replaced only if the proof is that of the token, and the proof then also. Required
+	// with Replace.
+	ProofOf func(token string) string
 	// OnAnswer is called with the status and the header of an answer before it is passed on.
 	// Required.
 	OnAnswer func(status int, header http.Header)
@@ -71,9 +75,10 @@ type Call struct {
 	// if the call has none, or different ones. A body compressed with gzip is decompressed; one
 	// with another encoding is left out. Nil: nothing is called.
 	OnRefused func(token string, status int, body []byte)
-	// IsInvalid reports whether such an answer means that the token from Replace is not valid. The
-	// call is then sent again with its own token, unless its body was streamed. Required with
-	// Replace.
+	// IsInvalid reports whether such an answer means that the token from Replace is not valid, and
+	// that the call's own token may be. The call is then sent again with its own token, and
+	// OnAnswer and OnRefused get only the second answer. It is not called if the body was streamed,
+	// because such a call cannot be sent again. Required with Replace.
 	IsInvalid func(status int, body []byte) bool
 }
 

@@ -25,6 +25,7 @@ type sidecar struct {
 	replace func(token string) string
 	invalid func(status int, body []byte) bool
 	prove   func(token string) string
+	proofOf func(token string) string
 }
 
 // newSidecar returns a sidecar in front of an upstream that runs answer for each call.
@@ -41,7 +42,8 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	s.base, _ = url.Parse(upstream.URL)
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got := p.Serve(w, r, passthrough.Call{Base: s.base, Path: r.URL.EscapedPath(), Own: "http://" + r.Host,
-			OnAnswer: func(int, http.Header) {}, OnRefused: s.refused, Replace: s.replace, IsInvalid: s.invalid, Proof: s.prove})
+			OnAnswer: func(int, http.Header) {}, OnRefused: s.refused, Replace: s.replace, IsInvalid: s.invalid, Proof: s.prove,
+			ProofOf: s.proofOf})
 		s.results <- got
 		switch {
 		case got.Cut:

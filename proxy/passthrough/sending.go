@@ -2,6 +2,7 @@ package passthrough
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"io"
 	"net/http"
 	"strings"
@@ -17,7 +18,7 @@ type sending struct {
 	token      string      // that is sent; "" if the call has none, or different ones
 	original   credentials // of the call as it came, with a proof if one is added
 	isReplaced bool
-	mayRepeat  bool // the call has no body, or one that was buffered
+	mayRepeat  bool // the token was replaced, and the call has no body, or one that was buffered
 }
 
 // prepare replaces the token of a call and adds its proof.
@@ -27,13 +28,21 @@ func (s *sending) prepare(r *http.Request) {
 	if s.token = s.original.token(); s.token == "" || replace == nil && prove == nil {
 		return
 	}
-	own := s.token
-	if replace != nil {
+	own, sentProof := s.token, s.original.proofs()
+	reprove := prove == nil && len(sentProof) > 0
+	switch {
+	case replace == nil:
+	case reprove && (len(sentProof) > 1 || !hmac.Equal([]byte(sentProof[0]), []byte(s.call.ProofOf(own)))):
+		return // Meta decides about such a call
+	default:
 		s.token = replace(own)
 	}
 	sent := s.original
 	if s.isReplaced = s.token != own; s.isReplaced {
 		sent = sent.with(s.token)
+		if reprove {
+			sent = sent.proven(s.call.ProofOf(s.token))
+		}
 		s.mayRepeat = s.original.isForm || r.ContentLength == 0
 		r.Header.Set("Accept-Encoding", readableEncoding(r.Header.Get("Accept-Encoding")))
 	}
@@ -56,11 +65,11 @@ func readableEncoding(accepted string) string {
 // RoundTrip sends the call.
 func (s *sending) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := s.transport.RoundTrip(r)
-	if err != nil || !s.isReplaced || !isRefusal(res) || r.Method == http.MethodHead {
+	if err != nil || !s.mayRepeat || !isRefusal(res) || r.Method == http.MethodHead {
 		return res, err
 	}
 	body, ok := s.readRefusal(res)
-	if !ok || !s.call.IsInvalid(res.StatusCode, body) || !s.mayRepeat {
+	if !ok || !s.call.IsInvalid(res.StatusCode, body) {
 		return res, nil
 	}
 	_ = res.Body.Close()

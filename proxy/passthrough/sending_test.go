@@ -2,10 +2,12 @@ package passthrough_test
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -165,4 +167,41 @@ func (s *sidecar) post(t *testing.T, query, bearer, contentType, body string, he
 	_, _ = io.Copy(io.Discard, res.Body)
 	<-s.results
 	return res.StatusCode
+}
+
+// The app makes proofs itself. A proof of its token is not valid for the replacement. A proof that
+// is not that of the token stays as it is, and so does the token: an app without the client secret
+// must not get a valid proof by sending an invalid one.
+func TestProofFromTheAppIsReplacedWithTheToken(t *testing.T) {
+	for name, c := range map[string]struct {
+		query, body string
+		want        []seen
+	}{
+		"in the query": {query: "access_token=old&appsecret_proof=proof-of-old&a=1", want: []seen{{query: "access_token=new&a=1&appsecret_proof=proof-of-new"}}},
+		"in the form":  {body: "appsecret_proof=proof-of-old&access_token=old", want: []seen{{body: "access_token=new&appsecret_proof=proof-of-new"}}},
+		"none":         {query: "access_token=old", want: []seen{{query: "access_token=new"}}},
+		"another one":  {query: "access_token=old&appsecret_proof=x", want: []seen{{query: "access_token=old&appsecret_proof=x"}}},
+		"two": {query: "access_token=old&appsecret_proof=x", body: "appsecret_proof=proof-of-old",
+			want: []seen{{query: "access_token=old&appsecret_proof=x", body: "appsecret_proof=proof-of-old"}}},
+		"not replaced": {query: "access_token=other&appsecret_proof=proof-of-other", want: []seen{{query: "access_token=other&appsecret_proof=proof-of-other"}}},
+		"refused": {query: "access_token=bad&appsecret_proof=proof-of-bad", want: []seen{
+			{query: "access_token=invalid&appsecret_proof=proof-of-invalid"}, {query: "access_token=bad&appsecret_proof=proof-of-bad"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var calls []seen
+			s := newSidecar(t, passthrough.Options{}, tokenServer(t, &calls))
+			s.replace = func(token string) string {
+				return cmp.Or(map[string]string{"old": "new", "bad": "invalid"}[token], token)
+			}
+			s.invalid = isCode190
+			s.proofOf = func(token string) string { return "proof-of-" + token }
+			s.post(t, c.query, "", form, c.body)
+			for i := range calls {
+				calls[i].encoding = ""
+			}
+			if !slices.Equal(calls, c.want) {
+				t.Errorf("Meta saw %q, want %q", calls, c.want)
+			}
+		})
+	}
 }
