@@ -1,0 +1,39 @@
+package integration
+
+// A fleet refreshes a token once, however many of its sidecars find at the same time that it is
+// due.
+
+import (
+	"testing"
+	"time"
+)
+
+func TestFleetRefreshesATokenOnce(t *testing.T) {
+	t.Parallel()
+	const sidecars = 5
+	meta, redis, all := keptBy(t, sidecars)
+	tokens := map[string]string{"known end": meta.newLong(t, all[0], "IGAA-fleet"), "unknown end": meta.oldLong(t, "IGAA-old")}
+	meta.SetLatency(200 * time.Millisecond)
+	for name, long := range tokens {
+		crowd(4*sidecars, func(i int) {
+			if r, err := fetch(t.Context(), noKeepAlive, all[i%sidecars].URL+mePath(long)); err != nil || r.status != 200 {
+				t.Errorf("%s: got %d %s, %v", name, r.status, r.body, err)
+			}
+		})
+	}
+	eventually(t, "both tokens are refreshed", func() bool {
+		refreshed := 0.0
+		for _, p := range all {
+			refreshed += p.metric(t, `igproxy_keep_refreshes_total{app="default",outcome="refreshed"}`)
+		}
+		return refreshed == 2
+	})
+	late := fleet(t, 1, append(append(keeping(once), singleRedis(redis)...), "UPSTREAM_URL="+meta.url)...)[0]
+	for name, long := range tokens {
+		late.uses(t, long)
+		issued := meta.Issued(long)
+		if len(issued) != 1 || meta.lastToken() != issued[0] || meta.RefreshesFor(long) != 1 || meta.RefreshesFor(issued[0]) != 0 {
+			t.Errorf("%s: %d refreshes of the token and %d successors; want 1, which a sidecar that starts later sends", name, meta.RefreshesFor(long), len(issued))
+		}
+	}
+}
