@@ -2,6 +2,8 @@ package integration
 
 import (
 	"context"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -135,6 +137,7 @@ func newGate(t *testing.T, target string) *gate {
 	g := &gate{}
 	forward := &httputil.ReverseProxy{
 		Rewrite:      func(r *httputil.ProxyRequest) { r.SetURL(base) },
+		ErrorLog:     log.New(io.Discard, "", 0),
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 		ModifyResponse: func(res *http.Response) error {
 			if isRefresh(res.Request) {
