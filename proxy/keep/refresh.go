@@ -106,8 +106,9 @@ func (k *Keeper) refresh(ctx context.Context, t Token) {
 	// The refresh is not interrupted by a stop, because Meta may already have done it.
 	result := t.Refresh(context.WithoutCancel(ctx), before.current(t.Reveal()))
 	after, err := k.finish(t, settings, before, result)
-	if err != nil { // the successor is lost, but the token is still valid
-		after.Outcome, result.Cause = Failed, "the successor could not be stored"
+	if err != nil { // the successor is lost, but the token is still valid, and reserved
+		after, result.Cause = before, "the successor could not be stored"
+		after.Outcome, after.Next = Failed, time.Now().Add(min(retryAfter, settings.CheckEvery)).UnixMilli()
 	}
 	k.report(t, after, result)
 }
