@@ -136,14 +136,24 @@ func (c *passedCall) replace(token string) string {
 	return token
 }
 
-// successorRefused reports whether Meta has refused the successor of the call's token as invalid.
-// The successor is then forgotten.
+// successorRefused reports whether the call is to be sent with the token itself, because Meta has
+// refused its successor as invalid. The successor is then dropped, but only if the token itself is
+// valid: otherwise the successor is all that is left, and Meta may accept it again, for example
+// once the user has logged in at facebook.com (subcode 459).
 func (c *passedCall) successorRefused(status int, body []byte) bool {
 	if !isInvalidToken(status, body) {
 		return false
 	}
-	successor, _, _ := c.kept.Successor(time.Now())
-	c.shared.keeper.Drop(*c.kept)
+	now := time.Now()
+	switch end, known := c.kept.End(); {
+	case !known:
+		c.unproven = true
+	case now.Before(end):
+		c.shared.keeper.Drop(*c.kept)
+	default:
+		return false
+	}
+	successor, _, _ := c.kept.Successor(now)
 	c.revoke(successor)
 	return true
 }

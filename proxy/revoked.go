@@ -40,15 +40,21 @@ type passedCall struct {
 	ctx    context.Context // of the request
 	shared *carried
 	kept   *keep.Kept // the call's token, if tokens are kept and the call has one
+
+	unproven bool // Meta has refused the successor of kept; it is dropped if Meta accepts kept itself
 }
 
 // answered notes what an answer says about rate limits and, if Meta has accepted the call, that its
 // token was used.
 func (c *passedCall) answered(status int, header http.Header) {
 	c.shared.metrics.limits.note(c.app.Label, header)
-	if c.kept != nil && status < http.StatusBadRequest {
-		c.shared.keeper.Used(*c.kept)
+	if c.kept == nil || status >= http.StatusBadRequest {
+		return
 	}
+	if c.unproven {
+		c.shared.keeper.Drop(*c.kept)
+	}
+	c.shared.keeper.Used(*c.kept)
 }
 
 // refused reads Meta's refusal of the call. If the refusal means that the token is not valid, it

@@ -171,6 +171,9 @@ func (t Kept) Successor(now time.Time) (successor string, end time.Time, ok bool
 	return t.record.current(""), end, t.record.Successor != nil && now.Before(end)
 }
 
+// End returns the end of the token itself. It reports false if that is unknown.
+func (t Kept) End() (end time.Time, ok bool) { return time.UnixMilli(t.record.End), t.record.End > 0 }
+
 // Used tells the Keeper that Meta has accepted a call with the token or its successor. If the token
 // ends soon, or its end is unknown, the Keeper refreshes it later. Used does not wait.
 func (k *Keeper) Used(t Kept) {

@@ -218,6 +218,23 @@ func TestRefusedSuccessorIsDropped(t *testing.T) {
 	})
 }
 
+func TestTheEndOfATokenIsKnownIfMetaHasIssuedItHere(t *testing.T) {
+	with(t, func(t *testing.T, k *running, c *client) {
+		c.use() // the end of the successor is known now
+		if end, ok := c.kept().End(); ok {
+			t.Errorf("a token of unknown end: got %v", end)
+		}
+		c.token = "other"
+		want := time.Now().Add(5 * day)
+		k.Issued(keyOf(t, "other"), want)
+		c.use()
+		c.sends("after the refresh", "new2")
+		if end, ok := c.kept().End(); !ok || !end.Equal(want) {
+			t.Errorf("got %v, %v, want %v", end, ok, want)
+		}
+	})
+}
+
 // An app that refreshes its token itself, and stores the new one, has a record for each of them.
 func TestAppMayRefreshByItself(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
