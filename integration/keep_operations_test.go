@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/igproxy/igproxy/cache/redistest"
 	"github.com/igproxy/igproxy/integration/harness"
@@ -173,4 +174,21 @@ func TestAStopDoesNotWaitForTokensInTheQueue(t *testing.T) {
 	if code := all[0].Stop(t); code != 0 || meta.RefreshesFor(long) != 0 {
 		t.Errorf("exit code %d after %d refreshes", code, meta.RefreshesFor(long))
 	}
+}
+
+func TestARefreshThatHangsDelaysAStopByTheDrainAtMost(t *testing.T) {
+	t.Parallel()
+	meta, _, all := keptBy(t, 2, often, "SERVER_DRAIN=1s")
+	long := meta.newLong(t, all[0], "IGAA-hung")
+	open := meta.holdBefore(t)
+	all[0].uses(t, long)
+	meta.holds(t)
+	begun := time.Now()
+	code := all[0].Stop(t)
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("exit code %d after %s", code, took)
+	}
+	eventually(t, "the refresh ends with the sidecar", func() bool { return meta.held.Load() == 0 })
+	open()
+	meta.survives(t, all[0], all[1], long)
 }

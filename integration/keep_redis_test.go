@@ -173,3 +173,25 @@ func TestRedisDiesDuringARefresh(t *testing.T) {
 	redis.Restart()
 	meta.successor(t, all[0], long)
 }
+
+// The successor cannot be dropped in Redis. Each call is sent again with the token itself.
+func TestARevokedSuccessorDuringAnOutageOfRedis(t *testing.T) {
+	t.Parallel()
+	meta, redis, all := keptBy(t, 1)
+	long := meta.newLong(t, all[0], "IGAA-both")
+	next := meta.successor(t, all[0], long)
+	redis.Kill()
+	meta.Revoke(next, 460)
+	for range 5 {
+		all[0].uses(t, long)
+		if meta.lastToken() != long {
+			t.Error("the call was not repeated with the token itself")
+		}
+	}
+	redis.Restart()
+	eventually(t, "the successor is dropped", func() bool {
+		tried := meta.CallsFor(next)
+		all[0].uses(t, long)
+		return meta.CallsFor(next) == tried
+	})
+}
