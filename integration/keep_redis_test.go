@@ -14,8 +14,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// refreshRecord refreshes a token, and returns its successor and the key of its record in Redis. The
-// record is the only new key that is there during the refresh and remains.
+// refreshRecord refreshes a token, and returns its successor and the key of its record in Redis.
+// The record is the only new key that is there during the refresh and remains.
 func (m *renewing) refreshRecord(t *testing.T, p *process, redis *redistest.Server, long string) (next, key string) {
 	t.Helper()
 	known := redis.Keys()

@@ -1,8 +1,8 @@
 package integration
 
-// Only what igproxy promises to replace is replaced: bodies other than small forms stay as they are,
-// a token is refreshed only for the app that sends it, and an app that refreshes its tokens itself
-// can continue to do so.
+// Only what igproxy promises to replace is replaced: bodies other than small forms stay as they
+// are, a token is replaced only for its own app, and an app that refreshes its tokens itself can
+// continue to do so.
 
 import (
 	"net/http"

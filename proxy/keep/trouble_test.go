@@ -42,8 +42,8 @@ func TestClockThatIsAheadDoesNotEndATokenThatMetaAccepts(t *testing.T) {
 	})
 }
 
-// The shelf goes down during a refresh, so the successor is lost. The log says when the token itself
-// ends, and that the next refresh comes as soon as after any refresh without an answer.
+// The shelf goes down during a refresh, so the successor is lost. The log says when the token
+// itself ends, and that the next refresh comes as soon as after any refresh without an answer.
 func TestARefreshWhoseResultIsLostIsLoggedAsOneOfTheTokenItself(t *testing.T) {
 	var log bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
