@@ -4,8 +4,13 @@ package integration
 // due.
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestFleetRefreshesATokenOnce(t *testing.T) {
@@ -35,5 +40,32 @@ func TestFleetRefreshesATokenOnce(t *testing.T) {
 		if len(issued) != 1 || meta.lastToken() != issued[0] || meta.RefreshesFor(long) != 1 || meta.RefreshesFor(issued[0]) != 0 {
 			t.Errorf("%s: %d refreshes of the token and %d successors; want 1, which a sidecar that starts later sends", name, meta.RefreshesFor(long), len(issued))
 		}
+	}
+}
+
+// Records need no other permissions than everything else in Redis, and can be in any slot of a
+// cluster.
+func TestTokensAreKeptWithEveryRedis(t *testing.T) {
+	t.Parallel()
+	limited := redistest.Start(t)
+	limited.Do("ACL", "SETUSER", "igproxy", "on", ">0123456789abcdef", "~igproxy:*", "+ping", "+get", "+set", "+del", "+eval", "+evalsha",
+		"+time", "+zadd", "+zrange", "+zrem", "+pexpire") // as documented
+	for name, settings := range map[string][]string{
+		"with few permissions": append(singleRedis(limited), "REDIS_USERNAME=igproxy", "REDIS_PASSWORD_FILE="+file(t, "password", "0123456789abcdef")),
+		"in a cluster":         {"REDIS_MODE=cluster", "REDIS_ADDRS=" + redistest.StartCluster(t).Addrs()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			meta := newRenewing(t, mock.Options{Secret: appSecret})
+			all := fleet(t, 2, slices.Concat(keeping(once), settings, []string{"UPSTREAM_URL=" + meta.url})...)
+			for i := range 8 { // in many slots
+				long := meta.newLong(t, all[i%2], fmt.Sprintf("IGAA-slot-%d", i))
+				next := meta.successor(t, all[i%2], long)
+				all[1-i%2].uses(t, long)
+				if meta.lastToken() != next || meta.RefreshesFor(long) != 1 {
+					t.Errorf("token %d: %d refreshes, and the other sidecar sends the successor: %v", i, meta.RefreshesFor(long), meta.lastToken() == next)
+				}
+			}
+		})
 	}
 }

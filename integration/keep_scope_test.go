@@ -114,3 +114,20 @@ func TestATokenOfAnotherAppIsSentAsItCame(t *testing.T) {
 		t.Errorf("%d refreshes at other services, want only the one of the app", got)
 	}
 }
+
+// App tokens do not end. One that an app sends itself contains its secret.
+func TestAnAppTokenIsNotRefreshed(t *testing.T) {
+	t.Parallel()
+	meta := newRenewing(t, mock.Options{Host: "graph.threads.net", Threads: mock.App{AppID: threadsID, Secret: threadsSecret}})
+	p := serve(t, append(keeping(often), "UPSTREAM_URL="+meta.url, "THREADS_URL="+meta.url, "THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+threadsSecret)...)
+	appToken := "TH|" + threadsID + "|" + threadsSecret
+	if r := p.fetch(t, "/apps/threads/17900000000000007?access_token="+url.QueryEscape(appToken)); r.status != 200 || meta.lastToken() != appToken {
+		t.Errorf("got %d %s", r.status, r.body)
+	}
+	long := p.fetch(t, "/apps/threads/access_token?grant_type=th_exchange_token&access_token=THQV-other").token()
+	meta.Age(2 * day)
+	eventually(t, "a token that was used later is refreshed", func() bool { p.fetch(t, "/apps/threads"+mePath(long)); return meta.lastToken() != long })
+	if got := meta.RefreshesFor(appToken); got != 0 {
+		t.Errorf("%d refreshes of an app token", got)
+	}
+}
