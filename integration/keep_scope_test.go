@@ -5,8 +5,10 @@ package integration
 // continue to do so.
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,6 +85,38 @@ func TestAnAppThatRefreshesItsTokensItselfIsFollowed(t *testing.T) {
 	if got := meta.RefreshesFor(long); got != 1 {
 		t.Errorf("%d refreshes of the old token, want 1", got)
 	}
+}
+
+// An app refreshes a token while igproxy does, through the same sidecar and through another one.
+func TestARefreshByTheAppJoinsTheOneInFlight(t *testing.T) {
+	t.Parallel()
+	meta, _, all := keptBy(t, 2)
+	long := meta.newLong(t, all[0], "IGAA-joined")
+	open := meta.holdAfter(t)
+	all[0].uses(t, long)
+	meta.holds(t)
+	answers := make(chan reply, len(all))
+	for _, p := range all {
+		go func() { // ends with its answer
+			r, _ := fetch(t.Context(), noKeepAlive, p.URL+refreshPath(long))
+			answers <- r
+		}()
+	}
+	for i, p := range all {
+		eventually(t, fmt.Sprintf("sidecar %d has a flight", i), func() bool { return p.metric(t, "igproxy_flights") == 1 })
+	}
+	open()
+	for range all {
+		if r := <-answers; r.status != 200 || !slices.Contains(meta.Issued(long), r.token()) {
+			t.Errorf("got %d %s", r.status, r.body)
+		}
+	}
+	if got := meta.RefreshesFor(long); got != 1 {
+		t.Errorf("%d refreshes, want 1", got)
+	}
+	eventually(t, "the refresh is counted", func() bool {
+		return all[0].metric(t, `igproxy_keep_refreshes_total{app="default",outcome="refreshed"}`) == 1
+	})
 }
 
 func TestATokenOfAnotherAppIsSentAsItCame(t *testing.T) {
