@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/igproxy/igproxy/cache/redistest"
 	"github.com/igproxy/igproxy/proxy/mock"
@@ -194,4 +195,33 @@ func TestARevokedSuccessorDuringAnOutageOfRedis(t *testing.T) {
 		all[0].uses(t, long)
 		return meta.CallsFor(next) == tried
 	})
+}
+
+// A sidecar that has no copy of the record waits for Redis for redis.timeout at most, and not at
+// all once Redis counts as degraded.
+func TestAHangingRedisDelaysCallsByItsTimeoutAtMost(t *testing.T) {
+	t.Parallel()
+	const calls = 40
+	meta, redis, all := keptBy(t, 2)
+	long := meta.newLong(t, all[0], "IGAA-hanging")
+	next := meta.successor(t, all[0], long)
+	redis.Pause()
+	slow := 0
+	for i := range calls {
+		r := all[1].fetch(t, mePath(long))
+		if r.status != 200 || meta.lastToken() != long {
+			t.Errorf("got %d %s, with another token: %v", r.status, r.body, meta.lastToken() != long)
+		}
+		if r.took > 200*time.Millisecond { // redis.timeout is 250 ms here
+			slow++
+		}
+		if r.took > 2*time.Second {
+			t.Errorf("call %d took %s", i, r.took)
+		}
+	}
+	if slow > calls/2 {
+		t.Errorf("%d of %d calls waited for Redis", slow, calls)
+	}
+	redis.Resume()
+	eventually(t, "the successor is found", func() bool { all[1].uses(t, long); return meta.lastToken() == next })
 }
