@@ -201,6 +201,7 @@ func TestNoLeaks(t *testing.T) {
 		l.part("commands", (*leaks).commands)
 		l.part("apps", (*leaks).apps)
 		l.part("guarded", (*leaks).guarded)
+		l.part("kept", (*leaks).kept)
 		l.part("open", func(l *leaks) { l.open(broken) })
 		for fault, settings := range map[string][]string{ // these pause the whole app, so each has its own sidecar
 			"limit4-":      {"REDIS_MODE=single", "REDIS_ADDRS=" + l.redis.Addr(), "REDIS_PASSWORD_FILE=" + file(t, "password", l.wrongPassword)},
@@ -216,6 +217,11 @@ func TestNoLeaks(t *testing.T) {
 		end()
 	}
 	l.record("redis, all", l.redis.Dump())
+	for _, key := range l.redis.Keys() {
+		if l.redis.Do("TYPE", key) == "zset" { // of revoked tokens and purges
+			l.record("redis, all", key, l.redis.Do("ZRANGE", key, "0", "-1", "WITHSCORES"))
+		}
+	}
 
 	l.judge(map[string]string{"answers": `"error"`, "passed answers": "X-Fb-Trace-Id", gotInPassing: "GET /v23.0/me/media?", "raw answers": "HTTP/1.1 400", "the command line": "serve", "admin /metrics": "igproxy_requests_total",
 		"admin /readyz": `"draining":true`, "admin /healthz": "ok", "admin /": "<title>igproxy", "admin /status": `"configuration":`, "admin /debug/pprof/": "404", "admin /debug/vars": "404",

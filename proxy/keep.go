@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
@@ -122,9 +123,10 @@ func (s *learnStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return a, nil
 }
 
-// replace returns the successor of the call's token or, if there is none, the token itself.
+// replace returns the successor of the call's token, or the token itself if it has no successor.
+// App tokens (ID|SECRET) do not end, and cannot be refreshed.
 func (c *passedCall) replace(token string) string {
-	if len(token) > graph.MaxToken {
+	if len(token) > graph.MaxToken || strings.Contains(token, "|") {
 		return token
 	}
 	kept := c.shared.keeper.Find(c.ctx, c.engine.keep.token(c.app, NewSecret(token)))
@@ -140,8 +142,9 @@ func (c *passedCall) replace(token string) string {
 // although the token itself may be valid.
 //
 // The refusal alone does not show that the successor is invalid: Meta also answers some calls that
-// a token may not make with code 190. So a successor is forgotten only if the token itself is known
-// to be valid: it has not ended, or Meta accepts it.
+// a token may not make with code 190, or refuses it only until the user has logged in again
+// (subcode 459). So a successor is forgotten only if the token itself is known to be valid: it has
+// not ended, or Meta accepts it.
 func (c *passedCall) successorRefused(status int, body []byte) bool {
 	now := time.Now()
 	if !isInvalidToken(status, body) || c.kept.HasEnded(now) {

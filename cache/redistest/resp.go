@@ -94,6 +94,9 @@ func (s *Server) Dump() map[string]string {
 	s.t.Helper()
 	all := map[string]string{}
 	for _, k := range s.Keys() {
+		if s.Do("TYPE", k) != "string" {
+			continue
+		}
 		if v, ok := s.Do("GET", k).(string); ok {
 			all[k] = v
 		}

@@ -1,8 +1,11 @@
 package keep_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +40,34 @@ func TestClockThatIsAheadDoesNotEndATokenThatMetaAccepts(t *testing.T) {
 		time.Sleep(6 * day)
 		c.wantRefreshes("after the end", "old")
 		c.sends("afterwards", "new1")
+	})
+}
+
+// The shelf goes down during a refresh, so the successor is lost. The log says when the token
+// itself ends, and that the next refresh comes as soon as after any refresh without an answer.
+func TestARefreshWhoseResultIsLostIsLoggedAsOneOfTheTokenItself(t *testing.T) {
+	var log bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		k := startWith(s, settings, slog.New(slog.NewTextHandler(&log, nil)))
+		defer k.stop()
+		c := &client{t: t, keeper: k, token: "old", answer: func(string) keep.Result {
+			s.setDown(true)
+			return keep.Result{Token: "new", Expires: time.Now().Add(60 * day)}
+		}}
+		end, begin := time.Now().Add(5*day).UTC(), time.Now()
+		k.Issued(keyOf(t, "old"), end)
+		c.wantRefreshes("while the shelf goes down", "old")
+		for _, want := range []string{"outcome=failed", "ends=" + end.Format("2006-01-02T15:04:05.000Z"),
+			"next_try=" + begin.Add(15*time.Minute).UTC().Format("2006-01-02T15:04:05.000Z")} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("the log does not say %s:\n%s", want, &log)
+			}
+		}
+		s.setDown(false)
+		c.sends("after the outage", "old")
+		time.Sleep(15 * time.Minute)
+		c.wantRefreshes("15 minutes later", "old", "old")
 	})
 }
 

@@ -1,0 +1,93 @@
+package integration
+
+// A sidecar is killed at any step of a refresh. The token itself stays valid, so calls succeed
+// throughout, and another sidecar refreshes it.
+
+import (
+	"syscall"
+	"testing"
+)
+
+// kill kills a sidecar as the kernel does when memory is short.
+func (p *process) kill() {
+	_ = p.Cmd.Process.Signal(syscall.SIGKILL) // it may be dead
+	<-p.Exited
+}
+
+// survives checks that after the death of the first sidecar, the second one sends the token itself,
+// and soon its successor, which is accepted after the end of the token.
+func (m *renewing) survives(t *testing.T, dead, alive *process, long string) {
+	t.Helper()
+	dead.kill()
+	alive.uses(t, long)
+	if got := m.lastToken(); got != long {
+		t.Errorf("the first call after the death was not sent with the token itself")
+	}
+	m.successor(t, alive, long)
+	m.Age(keptLife - 2*day) // the token ends
+	if !m.refusesDirectly(t, long) {
+		t.Error("Meta still accepts the token")
+	}
+	alive.uses(t, long)
+}
+
+func TestSidecarKilledWhileATokenWaitsForItsRefresh(t *testing.T) {
+	t.Parallel()
+	meta, redis, all := keptBy(t, 1, often, "KEEP_MAX_PER_MINUTE=1")
+	other := fleet(t, 1, append(append(keeping(often), singleRedis(redis)...), "UPSTREAM_URL="+meta.url)...)[0]
+	busy, long := meta.newLong(t, all[0], "IGAA-busy"), meta.newLong(t, all[0], "IGAA-waits")
+	meta.successor(t, all[0], busy) // the next refresh begins in a minute
+	all[0].uses(t, long)
+	eventually(t, "the token waits", func() bool { return all[0].metric(t, `igproxy_keep_waiting{app="default"}`) >= 1 })
+	meta.survives(t, all[0], other, long)
+	if got := meta.RefreshesFor(long); got != 1 {
+		t.Errorf("%d refreshes, want 1", got)
+	}
+}
+
+func TestSidecarKilledWhileARefreshHangs(t *testing.T) {
+	t.Parallel()
+	meta, _, all := keptBy(t, 2, often)
+	long := meta.newLong(t, all[0], "IGAA-hangs")
+	open := meta.holdBefore(t)
+	all[0].uses(t, long)
+	meta.holds(t)
+	all[1].uses(t, long) // while the refresh is reserved
+	if meta.lastToken() != long {
+		t.Error("the token itself was not used during the refresh")
+	}
+	all[0].kill()
+	eventually(t, "the refresh ends with the sidecar", func() bool { return meta.held.Load() == 0 })
+	open()
+	meta.survives(t, all[0], all[1], long)
+}
+
+func TestSidecarKilledAfterMetaHasRefreshedTheToken(t *testing.T) {
+	t.Parallel()
+	meta, _, all := keptBy(t, 2, often)
+	long := meta.newLong(t, all[0], "IGAA-answered")
+	open := meta.holdAfter(t)
+	all[0].uses(t, long)
+	meta.holds(t)
+	if got := len(meta.Issued(long)); got != 1 {
+		t.Fatalf("%d successors were issued, want 1", got)
+	}
+	all[0].kill()
+	open()
+	meta.survives(t, all[0], all[1], long)
+	if got := meta.RefreshesFor(long); got != 2 {
+		t.Errorf("%d refreshes, want 2: the successor of the first one is lost", got)
+	}
+}
+
+func TestSidecarKilledAfterItsRefreshLosesNothing(t *testing.T) {
+	t.Parallel()
+	meta, _, all := keptBy(t, 2)
+	long := meta.newLong(t, all[0], "IGAA-stored")
+	next := meta.successor(t, all[0], long)
+	all[0].kill()
+	all[1].uses(t, long)
+	if meta.lastToken() != next || meta.RefreshesFor(long) != 1 {
+		t.Errorf("after %d refreshes, another sidecar does not send the successor", meta.RefreshesFor(long))
+	}
+}

@@ -1,0 +1,100 @@
+package integration
+
+// An app uses the token that it stored first, for longer than this token lives. It can also refresh
+// it whenever it wants.
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/mock"
+)
+
+// keptService is a service whose tokens are kept.
+type keptService struct {
+	name, host      string
+	prefix          string // of its paths
+	exchange, short string
+	refresh         string // path and query without the token
+}
+
+var keptServices = []keptService{
+	{"Instagram", "graph.instagram.com", "", "/access_token?grant_type=ig_exchange_token&access_token=", "IGAA-kept", "/refresh_access_token?grant_type=ig_refresh_token&access_token="},
+	{"Threads", "graph.threads.net", "/apps/threads", "/access_token?grant_type=th_exchange_token&access_token=", "THQV-kept", "/refresh_access_token?grant_type=th_refresh_token&access_token="},
+	{"Facebook", "graph.facebook.com", "/apps/facebook", "/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=", "EAAG-kept",
+		"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token="},
+}
+
+func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
+	t.Parallel()
+	for _, s := range keptServices {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			meta := newRenewing(t, mock.Options{Host: s.host, Secret: appSecret, Threads: mock.App{AppID: threadsID, Secret: threadsSecret},
+				Facebook: mock.App{AppID: pagesID, Secret: pagesSecret}, RequireProof: s.name == "Facebook"})
+			p := serve(t, append(append(keeping(often), singleRedis(redistest.Start(t))...), "UPSTREAM_URL="+meta.url,
+				"THREADS_URL="+meta.url, "THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+threadsSecret,
+				"FACEBOOK_URL="+meta.url, "FACEBOOK_APP_ID="+pagesID, "FACEBOOK_CLIENT_SECRET="+pagesSecret, "PASSTHROUGH_APPSECRET_PROOF=true")...)
+			long := p.fetch(t, s.prefix+s.exchange+s.short).token()
+			p.usesEverywhere(t, s.prefix, long)
+			sent := func() string {
+				p.usesEverywhere(t, s.prefix, long)
+				return meta.lastToken()
+			}
+			meta.Age(2 * day)
+			eventually(t, "the token is refreshed", func() bool { return meta.descends(sent(), long) })
+			first := meta.lastToken()
+			meta.Age(54 * day)
+			eventually(t, "its successor is refreshed", func() bool { return meta.descends(sent(), first) })
+			meta.Age(4 * day) // 60 days after the exchange
+			for _, dead := range []string{long, first} {
+				if r, err := fetch(t.Context(), http.DefaultClient, meta.url+mePath(dead)); err != nil || r.status != 400 || r.graphError(t).Subcode != 463 {
+					t.Errorf("a token that should have ended got %d %s, %v", r.status, r.body, err)
+				}
+			}
+			p.usesEverywhere(t, s.prefix, long)
+
+			calls := meta.RefreshesFor(long)
+			r := p.fetch(t, s.prefix+s.refresh+url.QueryEscape(long))
+			var answer struct {
+				ExpiresIn int64 `json:"expires_in"`
+			}
+			must(t, json.Unmarshal([]byte(r.body), &answer))
+			if left := time.Duration(answer.ExpiresIn) * time.Second; r.status != 200 || !meta.descends(r.token(), first) || left < keptLife-time.Minute || left > keptLife {
+				t.Errorf("a refresh by the app got %d %s", r.status, r.body)
+			}
+			if status := r.header.Get("Cache-Status"); !strings.HasPrefix(status, "igproxy; hit") || meta.RefreshesFor(long) != calls {
+				t.Errorf("a refresh by the app was sent to Meta (%s)", status)
+			}
+			if s := meta.Strange(); len(s) > 0 {
+				t.Errorf("Meta received requests that igproxy must not send: %v", s)
+			}
+		})
+	}
+}
+
+// usesEverywhere makes three calls, which must succeed: with the token in the query, as a bearer
+// token and in a form. The last one has it in the query.
+func (p *process) usesEverywhere(t *testing.T, prefix, token string) {
+	t.Helper()
+	for place, call := range map[string]func() (reply, error){
+		"a form": func() (reply, error) {
+			return sendRequest(t.Context(), http.MethodPost, p.URL+prefix+"/me/media", "caption=x&access_token="+url.QueryEscape(token), "Content-Type", "application/x-www-form-urlencoded")
+		},
+		"a bearer token": func() (reply, error) {
+			return sendRequest(t.Context(), http.MethodGet, p.URL+prefix+"/me?fields=id", "", "Authorization", "Bearer "+token)
+		},
+	} {
+		if r, err := call(); err != nil || r.status != 200 {
+			t.Fatalf("%s got %d %s, %v", place, r.status, r.body, err)
+		}
+	}
+	if r := p.fetch(t, prefix+mePath(token)); r.status != 200 {
+		t.Fatalf("the query got %d %s", r.status, r.body)
+	}
+}

@@ -1,0 +1,194 @@
+package integration
+
+// Operators turn the feature off, purge, change the client secret and stop sidecars, with tokens
+// that have been replaced.
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/integration/harness"
+	"github.com/igproxy/igproxy/proxy/mock"
+)
+
+func TestReloadTurnsKeepingOffAndOn(t *testing.T) {
+	t.Parallel()
+	meta, redis := newRenewing(t, mock.Options{Secret: appSecret}), redistest.Start(t)
+	config := file(t, "igproxy.yaml", "keep: {enabled: true}\n")
+	settings := append(keeping(once)[1:], append(singleRedis(redis), "UPSTREAM_URL="+meta.url, "CONFIG="+config, adminSocket(t))...)
+	p := serve(t, settings...)
+	set := func(enabled bool) {
+		t.Helper()
+		must(t, os.WriteFile(config, fmt.Appendf(nil, "keep: {enabled: %v}\n", enabled), 0o600))
+		if code, _, errs := p.operate(t, "reload"); code != 0 {
+			t.Fatal(errs)
+		}
+	}
+	long := meta.newLong(t, p, "IGAA-reload")
+	next := meta.successor(t, p, long)
+	set(false)
+	p.uses(t, long)
+	if meta.lastToken() != long {
+		t.Error("turned off, and the token is still replaced")
+	}
+	eventually(t, "a refresh by the app reaches Meta, once refresh.ttl has passed", func() bool {
+		r := p.fetch(t, refreshPath(long))
+		return r.status == 200 && meta.RefreshesFor(long) == 2
+	})
+	other := meta.newLong(t, p, "IGAA-off")
+	p.uses(t, other)
+	set(true)
+	p.uses(t, long)
+	if meta.lastToken() != next {
+		t.Error("turned on again, and the successor is not sent")
+	}
+	if got := meta.RefreshesFor(other); got != 0 {
+		t.Errorf("%d refreshes while the feature was off", got)
+	}
+	meta.successor(t, p, other)
+}
+
+func TestPurgeForgetsSuccessors(t *testing.T) {
+	t.Parallel()
+	meta, _, all := keptBy(t, 2)
+	one, two := meta.newLong(t, all[0], "IGAA-one"), meta.newLong(t, all[0], "IGAA-two")
+	next := map[string]string{one: meta.successor(t, all[0], one), two: meta.successor(t, all[0], two)}
+	sends := func(p *process, token, want string) bool { p.uses(t, token); return meta.lastToken() == want }
+	for token := range next {
+		if !sends(all[1], token, next[token]) {
+			t.Fatal("the second sidecar does not send the successor")
+		}
+	}
+
+	open := meta.holdBefore(t) // a token without a record is refreshed when it is used
+	cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--token-stdin")
+	cmd.Env, cmd.Stdin = all[0].operator(), strings.NewReader(one+"\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	eventually(t, "the other sidecar has forgotten it", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
+	for i, p := range all {
+		if !sends(p, one, one) || !sends(p, two, next[two]) {
+			t.Errorf("sidecar %d: after a purge of one token, want only its successor forgotten", i)
+		}
+	}
+	if code, _, errs := all[1].operate(t, "purge", "--all"); code != 0 {
+		t.Fatal(errs)
+	}
+	eventually(t, "the other sidecar has forgotten all", func() bool { return len(all[0].Log.Lines("purge received")) == 1 })
+	for i, p := range all {
+		if !sends(p, one, one) || !sends(p, two, two) {
+			t.Errorf("sidecar %d: after a purge of everything, a successor is still sent", i)
+		}
+	}
+	open()
+	for _, token := range []string{one, two} {
+		eventually(t, "one of them has refreshed the token again", func() bool {
+			return slices.ContainsFunc(all, func(p *process) bool {
+				p.uses(t, token)
+				sent := meta.lastToken()
+				return sent != token && sent != next[token]
+			})
+		})
+	}
+}
+
+func TestSuccessorsSurviveARotationOfTheClientSecret(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		settings []string
+		survives bool // the removal of the previous secret
+	}{
+		{"with cache.key_file", []string{"CACHE_KEY_FILE=" + file(t, "key", strings.Repeat("k", 32)), "APP_ID=" + appID}, true},
+		{"without cache.key_file", nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			meta, redis := newRenewing(t, mock.Options{}), redistest.Start(t)
+			meta.SetSecrets(appSecret, nextSecret)
+			secret := filepath.Join(t.TempDir(), "secret")
+			env := without(environ(slices.Concat(keeping(once), singleRedis(redis), c.settings, []string{"UPSTREAM_URL=" + meta.url, "CLIENT_SECRET_FILE=" + secret, adminSocket(t)})...), "IGPROXY_CLIENT_SECRET")
+			must(t, os.WriteFile(secret, []byte(appSecret+"\n"), 0o600))
+			p := start(t, env, "serve")
+			p.Listening(t)
+			long := meta.newLong(t, p, "IGAA-rotation")
+			next := meta.successor(t, p, long)
+			for _, lines := range []string{nextSecret + "\n" + appSecret, nextSecret} {
+				must(t, os.WriteFile(secret, []byte(lines+"\n"), 0o600))
+				if code, _, errs := p.operate(t, "reload"); code != 0 {
+					t.Fatal(errs)
+				}
+				want := long
+				if c.survives || lines != nextSecret {
+					want = next
+				}
+				p.uses(t, long)
+				if meta.lastToken() != want {
+					t.Errorf("%d secrets in the file: the successor was sent: %v", strings.Count(lines, "\n")+1, meta.lastToken() == next)
+				}
+			}
+		})
+	}
+}
+
+func TestAStopWaitsForARefresh(t *testing.T) {
+	t.Parallel()
+	meta, _, all := keptBy(t, 2)
+	long := meta.newLong(t, all[0], "IGAA-stopped")
+	open := meta.holdAfter(t) // Meta has refreshed the token
+	all[0].uses(t, long)
+	meta.holds(t)
+	must(t, all[0].Cmd.Process.Signal(syscall.SIGTERM))
+	eventually(t, "the sidecar drains", func() bool { return len(all[0].Log.Lines("draining")) == 1 })
+	select {
+	case <-all[0].Exited:
+		t.Error("the sidecar ended during the refresh")
+	default:
+	}
+	open()
+	if code := all[0].Wait(t); code != 0 || len(all[0].Log.Lines("token refreshed")) != 1 {
+		t.Errorf("exit code %d, or the refresh was given up", code)
+	}
+	all[1].uses(t, long)
+	if issued := meta.Issued(long); len(issued) != 1 || meta.lastToken() != issued[0] {
+		t.Errorf("%d successors were issued, and another sidecar does not send the only one", len(issued))
+	}
+}
+
+// Tokens that wait for a refresh do not delay a stop.
+func TestAStopDoesNotWaitForTokensInTheQueue(t *testing.T) {
+	t.Parallel()
+	meta, _, all := keptBy(t, 1, "KEEP_MAX_PER_MINUTE=1")
+	busy, long := meta.newLong(t, all[0], "IGAA-busy"), meta.newLong(t, all[0], "IGAA-waits")
+	meta.successor(t, all[0], busy) // the next refresh begins in a minute
+	all[0].uses(t, long)
+	if code := all[0].Stop(t); code != 0 || meta.RefreshesFor(long) != 0 {
+		t.Errorf("exit code %d after %d refreshes", code, meta.RefreshesFor(long))
+	}
+}
+
+func TestARefreshThatHangsDelaysAStopByTheDrainAtMost(t *testing.T) {
+	t.Parallel()
+	meta, _, all := keptBy(t, 2, often, "SERVER_DRAIN=1s")
+	long := meta.newLong(t, all[0], "IGAA-hung")
+	open := meta.holdBefore(t)
+	all[0].uses(t, long)
+	meta.holds(t)
+	begun := time.Now()
+	code := all[0].Stop(t)
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("exit code %d after %s", code, took)
+	}
+	eventually(t, "the refresh ends with the sidecar", func() bool { return meta.held.Load() == 0 })
+	open()
+	meta.survives(t, all[0], all[1], long)
+}

@@ -1,0 +1,227 @@
+package integration
+
+// Redis dies, forgets or lies. No token of another user is ever sent, and calls that cannot be sent
+// with a successor are sent as they came.
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/mock"
+)
+
+// refreshRecord refreshes a token, and returns its successor and the key of its record in Redis.
+// The record is the only new key that is there during the refresh and remains.
+func (m *renewing) refreshRecord(t *testing.T, p *process, redis *redistest.Server, long string) (next, key string) {
+	t.Helper()
+	known := redis.Keys()
+	open := m.holdBefore(t)
+	p.uses(t, long)
+	m.holds(t)
+	during := redis.Keys()
+	open()
+	next = m.successor(t, p, long)
+	eventually(t, "what is stored for a second is gone", func() bool {
+		left := slices.DeleteFunc(redis.Keys(), func(k string) bool { return slices.Contains(known, k) || !slices.Contains(during, k) })
+		if len(left) == 1 {
+			key = left[0]
+		}
+		return len(left) == 1
+	})
+	return next, key
+}
+
+func TestTheRecordOfAnotherTokenIsNotUsed(t *testing.T) {
+	t.Parallel()
+	meta, redis, all := keptBy(t, 1)
+	mine, foreign := meta.oldLong(t, "IGAA-mine"), meta.oldLong(t, "IGAA-foreign")
+	_, key := meta.refreshRecord(t, all[0], redis, mine)
+	other, otherKey := meta.refreshRecord(t, all[0], redis, foreign)
+	redis.Do("COPY", otherKey, key, "REPLACE")
+	late := fleet(t, 1, append(append(keeping(once), singleRedis(redis)...), "UPSTREAM_URL="+meta.url)...)[0]
+	late.uses(t, mine)
+	if got := meta.lastToken(); got != mine {
+		t.Errorf("the call was not sent as it came (another user's token: %v)", got == other)
+	}
+	meta.successor(t, late, mine) // as for a token without a record
+	late.uses(t, foreign)
+	if meta.lastToken() != other {
+		t.Error("the other token lost its successor")
+	}
+}
+
+// Memory holds next to nothing, so that nearly every call reads its record from Redis.
+func TestLyingRedisNeverGivesAnotherUsersSuccessor(t *testing.T) {
+	t.Parallel()
+	const tokens, calls = 12, 60
+	meta, redis := newRenewing(t, mock.Options{Secret: appSecret}), redistest.Start(t)
+	liar := redistest.StartLiar(t, redis)
+	p := serve(t, append(keeping(once), "UPSTREAM_URL="+meta.url, "REDIS_MODE=single", "REDIS_URL="+liar.URL(), "CACHE_MAX_BYTES=1KiB", "LOG_LEVEL=info")...)
+	longs := make([]string, tokens)
+	for i := range longs {
+		longs[i] = meta.oldLong(t, fmt.Sprintf("IGAA-lied-%d", i))
+	}
+	for _, long := range longs {
+		meta.successor(t, p, long)
+	}
+	meta.take()
+	for _, lie := range redistest.Lies {
+		liar.SetLie(lie, 4)
+		crowd(6, func(caller int) {
+			for n := range calls {
+				i := (caller + 5*n) % tokens
+				r, err := fetch(t.Context(), noKeepAlive, p.URL+mePath(longs[i])+"&user="+strconv.Itoa(i))
+				if err != nil || r.status != 200 {
+					t.Errorf("%s: got %d %s, %v", lie, r.status, r.body, err)
+				}
+			}
+		})
+	}
+	replaced := 0
+	for _, call := range meta.take() {
+		i, _ := strconv.Atoi(call.Get("user"))
+		switch sent := call.Get("access_token"); {
+		case sent == longs[i]:
+		case meta.descends(sent, longs[i]):
+			replaced++
+		default:
+			t.Errorf("the call of user %d was sent with another token", i)
+		}
+	}
+	if all := 6 * calls * len(redistest.Lies); replaced < all/10 || liar.LieCount() < 50 {
+		t.Errorf("only %d of %d calls were sent with a successor, and %d lies were told", replaced, all, liar.LieCount())
+	}
+}
+
+// A sidecar that knows the successor sends it without Redis. Another one sends the call as it came,
+// and refreshes nothing, because it could not agree on that with the others.
+func TestKeptTokensDuringAnOutageOfRedis(t *testing.T) {
+	t.Parallel()
+	meta, redis, all := keptBy(t, 2, often)
+	long := meta.newLong(t, all[0], "IGAA-outage")
+	next := meta.successor(t, all[0], long)
+	redis.Kill()
+	all[0].uses(t, long)
+	if !meta.descends(meta.lastToken(), long) {
+		t.Error("the sidecar that knows the successor did not send it")
+	}
+	refreshes := meta.RefreshesFor(long)
+	all[1].uses(t, long)
+	if meta.lastToken() != long {
+		t.Error("the other sidecar did not send the call as it came")
+	}
+	eventually(t, "a refresh is not begun", func() bool {
+		return all[1].metric(t, `igproxy_keep_refreshes_total{app="default",outcome="failed"}`) >= 1
+	})
+	if got := meta.RefreshesFor(long); got != refreshes {
+		t.Errorf("%d refreshes during the outage", got-refreshes)
+	}
+	redis.Restart() // empty
+	eventually(t, "the record is stored again", func() bool { all[0].uses(t, long); return len(redis.Keys()) > 0 })
+	eventually(t, "both sidecars send a successor", func() bool {
+		all[1].uses(t, long)
+		return meta.descends(meta.lastToken(), long)
+	})
+	all[0].uses(t, long)
+	if got := meta.lastToken(); got != next && !meta.descends(got, long) {
+		t.Error("the first sidecar lost the successor")
+	}
+}
+
+func TestAFlushOfRedisLosesNoSuccessorThatASidecarKnows(t *testing.T) {
+	t.Parallel()
+	meta, redis, all := keptBy(t, 1, often)
+	long := meta.newLong(t, all[0], "IGAA-flushed")
+	meta.successor(t, all[0], long)
+	redis.Do("FLUSHALL")
+	eventually(t, "the record is stored again", func() bool { all[0].uses(t, long); return len(redis.Keys()) > 0 })
+	if meta.lastToken() == long {
+		t.Error("the sidecar forgot the successor")
+	}
+	late := fleet(t, 1, append(append(keeping(often), singleRedis(redis)...), "UPSTREAM_URL="+meta.url)...)[0]
+	late.uses(t, long)
+	if !meta.descends(meta.lastToken(), long) {
+		t.Error("a sidecar that starts later does not find the successor")
+	}
+	if got := meta.RefreshesFor(long); got != 1 {
+		t.Errorf("%d refreshes of the token, want 1", got)
+	}
+}
+
+// The refresh succeeds, but its result cannot be stored: the token is refreshed again later.
+func TestRedisDiesDuringARefresh(t *testing.T) {
+	t.Parallel()
+	meta, redis, all := keptBy(t, 1, often)
+	long := meta.newLong(t, all[0], "IGAA-unstored")
+	open := meta.holdAfter(t)
+	all[0].uses(t, long)
+	meta.holds(t)
+	redis.Kill()
+	open()
+	eventually(t, "the loss is reported", func() bool {
+		lines := all[0].Log.Lines("token not refreshed")
+		return len(lines) > 0 && strings.Contains(fmt.Sprint(lines[0]["cause"]), "could not be stored")
+	})
+	all[0].uses(t, long)
+	if meta.lastToken() != long {
+		t.Error("the token itself was not used")
+	}
+	redis.Restart()
+	meta.successor(t, all[0], long)
+}
+
+// The successor cannot be dropped in Redis. Each call is sent again with the token itself.
+func TestARevokedSuccessorDuringAnOutageOfRedis(t *testing.T) {
+	t.Parallel()
+	meta, redis, all := keptBy(t, 1)
+	long := meta.newLong(t, all[0], "IGAA-both")
+	next := meta.successor(t, all[0], long)
+	redis.Kill()
+	meta.Revoke(next, 460)
+	for range 5 {
+		all[0].uses(t, long)
+		if meta.lastToken() != long {
+			t.Error("the call was not repeated with the token itself")
+		}
+	}
+	redis.Restart()
+	eventually(t, "the successor is dropped", func() bool {
+		tried := meta.CallsFor(next)
+		all[0].uses(t, long)
+		return meta.CallsFor(next) == tried
+	})
+}
+
+// A sidecar that has no copy of the record waits for Redis for redis.timeout at most, and not at
+// all once Redis counts as degraded.
+func TestAHangingRedisDelaysCallsByItsTimeoutAtMost(t *testing.T) {
+	t.Parallel()
+	const calls = 40
+	meta, redis, all := keptBy(t, 2)
+	long := meta.newLong(t, all[0], "IGAA-hanging")
+	next := meta.successor(t, all[0], long)
+	redis.Pause()
+	slow := 0
+	for i := range calls {
+		r := all[1].fetch(t, mePath(long))
+		if r.status != 200 || meta.lastToken() != long {
+			t.Errorf("got %d %s, with another token: %v", r.status, r.body, meta.lastToken() != long)
+		}
+		if r.took > 200*time.Millisecond { // redis.timeout is 250 ms here
+			slow++
+		}
+		if r.took > 2*time.Second {
+			t.Errorf("call %d took %s", i, r.took)
+		}
+	}
+	if slow > calls/2 {
+		t.Errorf("%d of %d calls waited for Redis", slow, calls)
+	}
+	redis.Resume()
+	eventually(t, "the successor is found", func() bool { all[1].uses(t, long); return meta.lastToken() == next })
+}
