@@ -166,7 +166,8 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 	ig.Reset()
 	redis.Restart()
 	var again *mock.Server
-	eventually(t, "Instagram is back", func() bool { // a process that starts at this moment has a copy of the old socket
+	// A process that starts at this moment has a copy of the old listening socket.
+	eventually(t, "Instagram is back", func() bool {
 		var err error
 		again, err = mock.Start(ig, mock.ServerOptions{Addr: upstream.Addr})
 		return err == nil

@@ -15,7 +15,8 @@ const (
 	// that was killed during a refresh leaves the token alone for as long.
 	retryAfter = 15 * time.Minute
 
-	// sweepEvery is how often tokens that have ended are counted, at most maxSwept at a time.
+	// sweepEvery is how often tokens that have ended are counted. The lock is held for maxSwept of
+	// them at a time.
 	sweepEvery = time.Hour
 	maxSwept   = 100
 )
@@ -195,16 +196,22 @@ func (k *Keeper) count(app string, o Outcome) {
 // sweep counts the tokens that have ended, unless another process has refreshed them.
 func (k *Keeper) sweep(ctx context.Context) {
 	now := time.Now()
-	k.mu.Lock()
-	ended := k.ending.take(now, maxSwept)
-	k.mu.Unlock()
-	for _, t := range ended {
-		e, found := k.options.Store.Load(ctx, t.key, 0)
-		if r, found := decodeRecord(e, found, now); found && r.end() > now.UnixMilli() {
-			continue
+	counts := map[string]int{} // by app
+	for more := true; more && ctx.Err() == nil; {
+		k.mu.Lock()
+		ended := k.ending.take(now, maxSwept)
+		k.mu.Unlock()
+		for _, t := range ended {
+			e, found := k.options.Store.Load(ctx, t.key, 0)
+			if r, found := decodeRecord(e, found, now); !found || r.end() <= now.UnixMilli() {
+				counts[t.app]++
+				k.options.Observer.Ended(t.app)
+			}
 		}
-		k.options.Observer.Ended(t.app)
-		k.log.Warn("token ended", "app", t.app, "ended", time.UnixMilli(t.end).UTC())
+		more = len(ended) == maxSwept
+	}
+	for app, n := range counts {
+		k.log.Warn("tokens ended", "app", app, "tokens", n)
 	}
 }
 

@@ -62,6 +62,38 @@ func FuzzProof(f *testing.F) {
 	})
 }
 
+// FuzzReplace checks that a call whose token is replaced has the new token wherever the old one was,
+// and that every other byte of the query and the form is unchanged.
+func FuzzReplace(f *testing.F) {
+	f.Add("fields=id&access_token=old&&x=%zz&access%5Ftoken=old", "access_token=old&caption=%20", "old", "n|ew")
+	f.Add("access_token", "access_token=", "", "new")
+	f.Add("access_token=a;b", "", "", "&=")
+	f.Fuzz(func(t *testing.T, query, form, bearer, next string) {
+		if BearerToken([]string{"Bearer " + next}) != next { // Meta's tokens are printable
+			return
+		}
+		if BearerToken([]string{"Bearer " + bearer}) != bearer {
+			bearer = ""
+		}
+		before := credentials{query: query, form: form, isForm: true, bearer: bearer}
+		after := before.with(next)
+		if before.token() != "" && after.token() != next {
+			t.Fatalf("%q, %q, %q: the token is %q, want %q", after.query, after.form, after.bearer, after.token(), next)
+		}
+		for _, pair := range [][2]string{{query, after.query}, {form, after.form}} {
+			had, has := strings.Split(pair[0], "&"), strings.Split(pair[1], "&")
+			if len(had) != len(has) {
+				t.Fatalf("%q became %q", pair[0], pair[1])
+			}
+			for i := range had {
+				if len(parameter(had[i], tokenParam)) == 0 && had[i] != has[i] {
+					t.Fatalf("%q became %q", had[i], has[i])
+				}
+			}
+		}
+	})
+}
+
 func proofOf(token string) string { return hex.EncodeToString([]byte(token)) }
 
 // parameter returns the values of a parameter as net/url reads them, without malformed pairs.
