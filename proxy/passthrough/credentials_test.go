@@ -62,8 +62,8 @@ func FuzzProof(f *testing.F) {
 	})
 }
 
-// FuzzReplace checks that a call whose token is replaced has the new token wherever the old one was,
-// and that every other byte of the query and the form is unchanged.
+// FuzzReplace checks that a call whose token is replaced has the new token wherever the old one
+// was, and that every other byte of the query and the form is unchanged.
 func FuzzReplace(f *testing.F) {
 	f.Add("fields=id&access_token=old&&x=%zz&access%5Ftoken=old", "access_token=old&caption=%20", "old", "n|ew")
 	f.Add("access_token", "access_token=", "", "new")
