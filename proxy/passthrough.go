@@ -110,8 +110,8 @@ func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 		x.err = errTimeout()
 		x.err.Cause = got.Err.Error()
 	case errors.Is(got.Err, context.DeadlineExceeded):
-		// The call took too long. If igproxy was waiting for the body, the server has also ended the
-		// context.
+		// The call took too long. If igproxy was waiting for the body, the server has also ended
+		// the context.
 		x.err = noAnswer(r.Context(), got.Err).err
 	case r.Context().Err() != nil:
 		x.gone, x.status = true, statusGone
