@@ -116,6 +116,19 @@ func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
 	}
 }
 
+// The base URL of an app is no proxy either, and neither is the admin listener: calls to Meta would
+// only reach igproxy, which refuses them.
+func TestAProxyThatIsAnotherListenerOfIgproxyIsRefused(t *testing.T) {
+	t.Parallel()
+	env := environ("LISTEN=127.0.0.1:8081,127.0.0.1:8083", "ADMIN_LISTEN=127.0.0.1:9091")
+	for via, want := range map[string]string{"http://127.0.0.1:8081": "listen", "http://localhost:8083": "listen", "http://127.0.0.1:9091": "admin.listen", "http://127.0.0.1:8082": ""} {
+		code, stdout, stderr := command(t, append(env, "HTTPS_PROXY="+via), "check")
+		if said := stdout + stderr; want == "" && code != 0 || want != "" && (code != 2 || !strings.Contains(said, "HTTPS_PROXY is igproxy's own "+want+";")) {
+			t.Errorf("%s: exit code %d, want an error about %q\n%s", via, code, want, said)
+		}
+	}
+}
+
 // If a cause did not name the proxy, an error of the proxy would look like an error of Instagram.
 func TestErrorsOfAProxyNameTheProxy(t *testing.T) {
 	t.Parallel()

@@ -57,6 +57,29 @@ func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 	}
 }
 
+// Without the app's ID, Meta would refuse these calls with code 101, as it refuses a wrong client
+// secret, and igproxy would pause the app.
+func TestACallThatNeedsTheAppsIDIsRefusedWithoutIt(t *testing.T) {
+	w := newWorld(t)
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.ThreadsURL, o.DebugToken = w.threads.url, true
+	o.Apps = []App{{Label: "threads", Service: Threads, Secret: NewSecret(w.threadSecret)}}
+	w.p = newProxy(t, o)
+	w.threads.say(400, `{"error":{"message":"Missing client_id parameter.","type":"OAuthException","code":101}}`)
+	for _, target := range []string{"/oauth/access_token?grant_type=client_credentials", "/debug_token?input_token=THAA"} {
+		if got := w.get(target); got.Code != 400 || !strings.Contains(got.Body.String(), `"error_subcode":990019`) || !strings.Contains(got.Body.String(), "app_id") {
+			t.Errorf("%s: got %d %s, want 400 with 990019", target, got.Code, got.Body)
+		}
+	}
+	if asked := w.threads.asked(); len(asked) != 0 {
+		t.Errorf("Threads was asked %q", asked)
+	}
+	w.threads.say(200, facebookAnswer)
+	if got := w.get("/access_token?grant_type=th_exchange_token&access_token=THAA"); got.Code != 200 {
+		t.Errorf("an exchange, which needs no ID: got %d %s", got.Code, got.Body)
+	}
+}
+
 // A bearer token is the user's, so the call is passed through with it.
 func TestDebugTokenWithAUsersBearerIsPassedThrough(t *testing.T) {
 	w, facebook := debugWorld(t)

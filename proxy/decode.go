@@ -28,6 +28,10 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 		return call{grant: e.meant(r, fit, &p)}, refused
 	}
 	c.grant = rowOf(fit, c.app)
+	// A code is refused below instead, because an app with redirect_uris has an ID.
+	if c.app.ID == "" && (c.grant.clientID || c.grant.appToken) && !c.grant.once {
+		return c, errNoID
+	}
 	if c.token, refused = p.pick(c.grant.subject, e.metasAuthorization(r, p)); refused != nil {
 		return c, refused
 	}

@@ -54,6 +54,7 @@ var (
 		"Send the one that the code was issued for, and add it to redirect_uris in igproxy's configuration.")
 	errNoRedirect = badRequest(990017, "This code came without a redirect_uri. Send the one that the code was issued "+
 		"for. If it was issued without one, as in embedded signup, add the item none to redirect_uris in igproxy's configuration.")
+	errNoID     = badRequest(990019, "This call needs the app's ID. Add app_id to the app in igproxy's configuration.")
 	errTooLarge = requestError(http.StatusRequestEntityTooLarge, 100, 990018,
 		"The body is larger than igproxy passes through. Send less, or raise passthrough.max_body_bytes.")
 	errSlowRequest = requestError(http.StatusRequestTimeout, 100, 990028, "The body of the request arrives too "+

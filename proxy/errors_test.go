@@ -17,7 +17,7 @@ func ownErrors() map[int][]*graph.Error {
 	all := map[int][]*graph.Error{}
 	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errOtherHost, errLoop, errBrowser, errBody, errQuery, errGrantType(nil),
 		tokenSubject.missing, tokenSubject.kind, codeSubject.missing, codeSubject.kind, extendSubject.missing, extendSubject.kind, errToken(), errToken("a", "a"), errToken("a b"),
-		errToken(strings.Repeat("a", graph.MaxToken+1)), errUntrusted, errForm, errTwoPlaces, errWhichApp(nil), errRedirect, errNoRedirect, errTooLarge, errSlowRequest, errSlowReader(), errOwnToken, errPassedOverload(), errMethod,
+		errToken(strings.Repeat("a", graph.MaxToken+1)), errUntrusted, errForm, errTwoPlaces, errWhichApp(nil), errRedirect, errNoRedirect, errNoID, errTooLarge, errSlowRequest, errSlowReader(), errOwnToken, errPassedOverload(), errMethod,
 		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), errInternal("x"),
 		errOwnPath, errPostOnly, errWhoseSignature, errUnsignedWebhook, errWebhookTooLarge, errSlowBody, errCutBody, errSignedForm, errWrongWebhook(), errWrongRequest("x")} {
 		all[e.Subcode] = append(all[e.Subcode], e)

@@ -111,6 +111,10 @@ func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 	case errors.Is(got.Err, passthrough.ErrSlowAnswer):
 		x.err = errTimeout()
 		x.err.Cause = got.Err.Error()
+	case errors.Is(got.Err, context.DeadlineExceeded):
+		// The call took too long. If igproxy was waiting for the body, the server has also ended
+		// the context.
+		x.err = noAnswer(r.Context(), got.Err).err
 	case r.Context().Err() != nil:
 		x.gone, x.status = true, statusGone
 		return

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"fmt"
@@ -180,6 +181,30 @@ func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
 		if res.StatusCode != 504 || !strings.Contains(string(body), `"error_subcode":990022`) || res.Header.Get("Cache-Status") != "" {
 			t.Errorf("a hang: got %d %s %v, want 504 with 990022", res.StatusCode, body, res.Header)
 		}
+	}
+}
+
+// When the time of a call ends, igproxy may still wait for the app's body. The read ends a second
+// later and fails, after which net/http reports the app as gone.
+func TestAPassedCallWhoseBodyIsNotThereInTimeIsAnswered(t *testing.T) {
+	w := newWorld(t)
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{Timeout: 50 * time.Millisecond})
+	s := overHTTP(t, newProxy(t, o))
+	c, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "POST /media HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\nabc")
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	if res.StatusCode != 504 || !strings.Contains(string(body), `"error_subcode":990022`) {
+		t.Errorf("got %d %s, want 504 with 990022", res.StatusCode, body)
 	}
 }
 

@@ -57,7 +57,7 @@ func operationTarget(c *cli.Context, env environment) (adminTarget, error) {
 	}
 	path := conf.Admin.TokenFile
 	if path != "" {
-		to.token, err = config.ReadSecret(path)
+		to.token, err = config.ReadToken(path)
 	}
 	switch {
 	case strings.HasPrefix(to.listen, "unix:"):

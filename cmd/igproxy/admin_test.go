@@ -63,6 +63,21 @@ func TestOperationsPreferTheSocketAndOtherwiseSendTheToken(t *testing.T) {
 	}
 }
 
+// While the token is being rotated, the file has the previous one on a second line.
+func TestACommandSendsTheCurrentTokenDuringARotation(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "token", "the-current-token\nthe-previous-token\n")
+	var got string
+	at := serveAdmin(t, func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header.Get("Authorization")
+		_, _ = w.Write([]byte(`{"reloaded":true}`))
+	})
+	code, stdout, stderr := command(t, []string{at[0], "IGPROXY_ADMIN_TOKEN_FILE=./token"}, "reload")
+	if code != 0 || got != "Bearer the-current-token" {
+		t.Errorf("exit code %d, sent %q\n%s%s", code, got, stdout, stderr)
+	}
+}
+
 func TestARefusedOperationPrintsTheReason(t *testing.T) {
 	for _, status := range []int{401, 403} {
 		at := serveAdmin(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "UID 7 may not\x1b[2J", status) })

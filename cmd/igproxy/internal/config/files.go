@@ -42,6 +42,18 @@ func ReadSecret(path string) (proxy.Secret, error) {
 	})
 }
 
+// ReadToken reads the current token from a file like the one that ReadBearers reads. Its error is a
+// *fileError.
+func ReadToken(path string) (proxy.Secret, error) {
+	return parseFile(path, maxSecretFile, func(text string) (proxy.Secret, *fault) {
+		lines, f := linesOfRotation(text, faultOfSecret)
+		if f != nil {
+			return proxy.Secret{}, f
+		}
+		return proxy.NewSecret(lines[0]), nil
+	})
+}
+
 // readClientSecrets reads a client secret and, if the file has a second line, the previous one:
 // during a rotation Meta may accept either. Its error is a *fileError.
 func readClientSecrets(path string) (secrets [2]proxy.Secret, err error) {

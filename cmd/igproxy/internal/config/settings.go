@@ -269,7 +269,8 @@ func settings() []setting {
 			doc: "How long after SIGTERM igproxy keeps serving as before, except that it is not ready. Then server.drain begins. Set it for " +
 				"apps that get SIGTERM at the same time and need tokens while they shut down, and for balancers that need time to notice."},
 		{key: "server.socket_mode", kind: kindText, value: "0660", check: checkMode,
-			doc: "The mode of the Unix socket in listen, in octal. Every user who may write to the socket may connect."},
+			doc: "The mode of the Unix socket in listen, in octal. Every user who may write to the socket may connect. " +
+				"It does not change a socket that systemd passes on: SocketMode in igproxy.socket is the mode of that one, 0666 by default."},
 
 		{key: "log.level", kind: kindWord, value: "info", words: []string{"debug", "info", "warn", "error"},
 			doc: "The lowest level that is logged. debug is currently the same as info."},

@@ -26,7 +26,7 @@ const errProxy = ConfigurationError("HTTPS_PROXY or HTTP_PROXY is not the URL of
 // Egress returns how calls reach Meta: "direct", or "through proxy HOST:PORT (HOSTS)" with the
 // hosts of Meta that are reached through it, but never the proxy's credentials. If the ways differ,
 // it returns all of them, each with its hosts. It returns an error if HTTPS_PROXY or HTTP_PROXY is
-// invalid.
+// invalid, or is one of igproxy's own listeners.
 func Egress(c config.Config) (string, error) {
 	const direct = "direct"
 	if c.Upstream.Proxy == config.ProxyNone {
@@ -43,8 +43,10 @@ func Egress(c config.Config) (string, error) {
 		if err != nil || via != nil && !isProxy(via) {
 			return "", errProxy
 		}
-		if via != nil && sameListener(via, c.Intercept.Listen) {
-			return "", errLoop
+		if via != nil {
+			if key := ownListener(via, c); key != "" {
+				return "", errLoop(key)
+			}
 		}
 		way := direct
 		if via != nil {
@@ -66,8 +68,25 @@ func Egress(c config.Config) (string, error) {
 	return strings.Join(ways, "; "), nil
 }
 
-// errLoop means that igproxy would send its calls to itself.
-const errLoop = ConfigurationError("HTTPS_PROXY is igproxy's own intercept.listen; set it for the app only, and not for igproxy, or set upstream.proxy: none")
+// errLoop returns the error for a proxy that is the listener of a key: igproxy would send its calls
+// to itself.
+func errLoop(key string) error {
+	return ConfigurationError("HTTPS_PROXY is igproxy's own " + key + "; remove it from the environment of igproxy, or set upstream.proxy: none")
+}
+
+// ownListener returns the key of igproxy's listener that a proxy is, or "".
+func ownListener(proxy *url.URL, c config.Config) string {
+	on := func(listen string) bool { return sameListener(proxy, listen) }
+	switch {
+	case on(c.Intercept.Listen):
+		return "intercept.listen"
+	case slices.ContainsFunc(c.Listen, on):
+		return "listen"
+	case on(c.Admin.Listen):
+		return "admin.listen"
+	}
+	return ""
+}
 
 // sameListener reports whether a proxy is what listens on an address. Names are not resolved,
 // except localhost: igproxy also refuses its own calls when they come back.
