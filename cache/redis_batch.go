@@ -109,7 +109,7 @@ func (b *batches) send(batch []*batched) {
 		for _, c := range batch {
 			_ = pipeline.Process(ctx, c.Cmd)
 		}
-		_, _ = pipeline.Exec(ctx) // each command has its own error
+		exec(ctx, pipeline)
 	}
 	panicked = false
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -174,4 +175,17 @@ func (o RedisOptions) tls(serverName string) *tls.Config {
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return o.Certificate() }
 	}
 	return c
+}
+
+// exec sends a pipeline, whose commands each have an error of their own afterwards. The library
+// leaves them without one if Redis refuses a new connection with an error reply, such as the one to
+// a wrong password. Then exec sets that error.
+func exec(ctx context.Context, pipeline redis.Pipeliner) {
+	commands, err := pipeline.Exec(ctx)
+	if err == nil || slices.ContainsFunc(commands, func(c redis.Cmder) bool { return c.Err() != nil }) {
+		return
+	}
+	for _, c := range commands {
+		c.SetErr(err)
+	}
 }

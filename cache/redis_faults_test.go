@@ -105,6 +105,40 @@ func TestWrongPasswordIsLoggedOnce(t *testing.T) {
 	}
 }
 
+// If Redis refuses the password of a new connection, the library leaves the commands of a pipeline
+// without an error. A store then looked as if Redis had done it, or as a reply to another command.
+func TestAWrongPasswordIsAFaultOfEachPipeline(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{Password: "right"})
+	for name, lease := range map[string]time.Duration{"with scripts": time.Second, "without scripts": 0} {
+		t.Run(name, func(t *testing.T) {
+			c, r := over(t, RedisOptions{
+				Addrs: []string{server.Addr()}, Timeout: patient, StoreTimeout: patient, Lease: lease,
+				Password: func() (string, error) { return "wrong", nil },
+			})
+			remember(c, keyOf(t, "token"), lasting("value"))
+			c.pending.Wait()
+			if _, err := c.redis.indexedBy(t.Context(), []Key{keyOf(t, "index")}); err == nil {
+				t.Error("the index could be read")
+			}
+			if r.of("fault publish auth") != 1 || r.of("fault revoke auth") != 1 {
+				t.Errorf("counted %v, want a fault of publish and one of revoke", r.all())
+			}
+		})
+	}
+	t.Run("claims in one pipeline", func(t *testing.T) {
+		c, _ := over(t, RedisOptions{
+			Addrs: []string{server.Addr()}, Timeout: patient, StoreTimeout: patient,
+			Password: func() (string, error) { return "wrong", nil },
+		})
+		pipe := c.redis.client.Load().Pipeline()
+		first, second := pipe.Get(t.Context(), "a"), pipe.Get(t.Context(), "b")
+		exec(t.Context(), pipe)
+		if kindOf(first.Err()) != kindAuth || kindOf(second.Err()) != kindAuth {
+			t.Errorf("got %v and %v, want %s for both", first.Err(), second.Err(), kindAuth)
+		}
+	})
+}
+
 func TestPasswordErrorIsAFaultWithoutItsText(t *testing.T) {
 	server := redistest.Start(t)
 	c, r := over(t, RedisOptions{Addrs: []string{server.Addr()}, Timeout: patient, Password: func() (string, error) { return "", errors.New("canary") }})

@@ -26,11 +26,11 @@ func (t *redisTier) indexing(c *client, index sealedIndex, ttl time.Duration) in
 // counts the fault.
 func (p indexing) exec(ctx context.Context, store redis.Cmder) {
 	if p.index.sealed == nil {
-		_, _ = p.Exec(ctx)
+		exec(ctx, p)
 		return
 	}
 	set := p.Set(ctx, p.tier.indexKey(p.index.key), p.index.sealed, p.ttl)
-	_, _ = p.Exec(ctx)
+	exec(ctx, p)
 	if err := set.Err(); err != nil && store.Err() == nil {
 		kind := kindOf(err)
 		_ = p.tier.report("publish", kind, p.tier.options.advice(kind, err))
@@ -47,7 +47,7 @@ func (t *redisTier) indexedBy(ctx context.Context, index []Key) (found []indexed
 		for _, k := range index {
 			gets = append(gets, pipe.Get(ctx, t.indexKey(k)))
 		}
-		_, _ = pipe.Exec(ctx) // each command has its own error
+		exec(ctx, pipe)
 		found = nil
 		for i, got := range gets {
 			sealed, err := got.Bytes()

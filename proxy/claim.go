@@ -44,6 +44,7 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 			if a.refusal.Class.IsDefinite() {
 				return a, nil
 			}
+			a.refusal.Repeated = true
 			return answer{}, a.refusal
 		}
 	}

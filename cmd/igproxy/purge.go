@@ -118,8 +118,8 @@ func printPurge(reply admin.PurgeReply, out io.Writer) error {
 		what += "; the other sidecars on this Redis forget within seconds"
 	case "none":
 	default:
-		return fmt.Errorf("purged %s, in this sidecar only: Redis could not be reached (%s). "+
-			"The other sidecars follow once Redis is reachable, if this sidecar is still running", what, reply.Problem)
+		return fmt.Errorf("purged %s, in this sidecar only: it could not be shared (%s). "+
+			"The other sidecars follow once this sidecar can write to Redis, if it is still running", what, reply.Problem)
 	}
 	_, err := fmt.Fprintf(out, "purged: %s\n", what)
 	return err

@@ -43,7 +43,7 @@ var conditions = []condition{
 	{alert: "IgproxyClientSecretRefused", severity: page, problems: secretsRefused},
 	{alert: "IgproxyRequestsFail", severity: page, window: 5 * time.Minute, limit: .05, problems: requestsFail},
 	{alert: "IgproxyInternalError", severity: ticket, window: 15 * time.Minute, problems: func(_ condition, _ *Status, grown sample) []string {
-		return countOf(grown.outcomes[slices.Index(outcomes[:], "failed")], 0, "%d requests of the last 15 minutes got 500, because of a bug in igproxy.")
+		return countOf(grown.outcomes[slices.Index(outcomes[:], "failed")], 0, "Requests of the last 15 minutes that got 500 because of a bug in igproxy: %d.")
 	}},
 	{alert: "IgproxyBreakerOpen", severity: ticket, problems: breakersOpen},
 	{alert: "IgproxyInstagramSlow", severity: ticket, window: 10 * time.Minute, limit: 5, problems: func(c condition, _ *Status, grown sample) []string {
@@ -61,10 +61,10 @@ var conditions = []condition{
 	{alert: "IgproxyNoStanding", severity: ticket, window: 30 * time.Minute, limit: 10, problems: noStanding},
 	{alert: "IgproxyTokensEnded", severity: ticket, window: time.Hour, problems: tokensEnded},
 	{alert: "IgproxyPeersRefused", severity: ticket, window: 15 * time.Minute, problems: func(_ condition, _ *Status, grown sample) []string {
-		return countOf(grown.peersRefused, 0, "%d connections to the Unix socket in the last 15 minutes came from a user who is not in auth.uids.")
+		return countOf(grown.peersRefused, 0, "Connections to the Unix socket in the last 15 minutes from a user who is not in auth.uids: %d.")
 	}},
 	{alert: "IgproxyLogDropped", severity: ticket, window: 15 * time.Minute, problems: func(_ condition, _ *Status, grown sample) []string {
-		return countOf(grown.linesDropped, 0, "%d log lines were dropped in the last 15 minutes, because standard error did not accept them in time.")
+		return countOf(grown.linesDropped, 0, "Log lines that were dropped in the last 15 minutes because standard error did not accept them in time: %d.")
 	}},
 	{alert: "IgproxyReloadRefused", severity: ticket, problems: func(_ condition, s *Status, _ sample) []string {
 		return sentenceIf(s.ReloadRefused, "A changed configuration was refused, and the previous one stays in use. The log says why, and so does igproxy reload.")

@@ -64,7 +64,7 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 			func(s *Status, _ *sample) { s.Apps = []proxy.AppStatus{{Name: "shop", ClientSecret: "refused"}} }, "the client secret of app shop"},
 		"IgproxyRequestsFail": {func(_ *Status, n *sample) { n.outcomes = [11]uint64{950, 0, 900, 0, 0, 900, 900, 900, 20, 30, 0} },
 			func(_ *Status, n *sample) { n.outcomes = [11]uint64{900, 0, 900, 0, 0, 900, 900, 900, 50, 50, 0} }, "10 % of the requests"},
-		"IgproxyInternalError": {func(_ *Status, n *sample) { n.outcomes[0] = 1 }, func(_ *Status, n *sample) { n.outcomes = [11]uint64{1000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2} }, "2 requests"},
+		"IgproxyInternalError": {func(_ *Status, n *sample) { n.outcomes[0] = 1 }, func(_ *Status, n *sample) { n.outcomes = [11]uint64{1000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2} }, "bug in igproxy: 2."},
 		"IgproxyBreakerOpen": {func(s *Status, _ *sample) { s.Upstreams = []proxy.Upstream{{Name: "threads", Breaker: breaker.Closed}} },
 			func(s *Status, _ *sample) {
 				s.Upstreams = []proxy.Upstream{{Name: "threads", Breaker: breaker.HalfOpen, Since: s.Now.Add(-2 * time.Hour)}}
@@ -94,7 +94,7 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 		"IgproxyTokensEnded": {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.ended = map[string]uint64{"100%": 3} },
 			"3 tokens of app 100% ended in the last hour without a refresh, although they were in use."},
 		"IgproxyPeersRefused":  {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.peersRefused = 1 }, "auth.uids"},
-		"IgproxyLogDropped":    {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.linesDropped = 1 }, "log lines"},
+		"IgproxyLogDropped":    {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.linesDropped = 1 }, "in time: 1."},
 		"IgproxyReloadRefused": {func(_ *Status, n *sample) {}, func(s *Status, _ *sample) { s.ReloadRefused = true }, "previous one stays in use"},
 	} {
 		i := slices.IndexFunc(conditions, func(one condition) bool { return one.alert == name })

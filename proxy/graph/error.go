@@ -33,8 +33,8 @@ type Error struct {
 	Class Class `json:"-"`
 	// Flat says that the error has the shape of the code exchange.
 	Flat bool `json:"-"`
-	// Repeated says that Meta was not asked: the token failed a moment ago, and this is the same
-	// failure again.
+	// Repeated says that Meta was not asked: the token failed a moment ago, at this sidecar or at
+	// another one, and this is the same failure again.
 	Repeated bool `json:"-"`
 	// Cause is the kind of a failure, for the log only. It is never a text from outside.
 	Cause string `json:"-"`

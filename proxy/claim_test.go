@@ -1,0 +1,59 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cache/redistest"
+)
+
+// One sidecar asks Meta, which fails, and another sidecar finds that failure in Redis. The second
+// one did not ask Meta, but neither its log line nor Cache-Status said so.
+func TestAFailureFromRedisIsMarkedAsRepeated(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	redis := redistest.Start(t)
+	var log strings.Builder
+	sidecar := func() *Proxy {
+		c, err := cache.New(cache.Options{
+			MaxBytes: 1 << 20,
+			Redis:    &cache.RedisOptions{Mode: cache.ModeSingle, URL: redis.URL(), Timeout: 5 * time.Second, Lease: 5 * time.Second, Wait: 5 * time.Second},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close(context.Background()) })
+		o := optionsFor(t, s.URL, s.CA())
+		o.Cache, o.ClaimBudget, o.Logger = c, 10*time.Second, slog.New(slog.NewTextHandler(&log, nil))
+		o.Breaker.Failures = 1000
+		return newProxy(t, o)
+	}
+	leader, follower := sidecar(), sidecar()
+	for n := range 200 { // the leader may still be publishing its failure when the follower asks
+		token := fmt.Sprint("down-", n)
+		if w := askAt(leader, "localhost", target(token)); w.Code != 502 {
+			t.Fatalf("the leader: %d", w.Code)
+		}
+		before := i.Calls()
+		log.Reset()
+		w := askAt(follower, "localhost", target(token))
+		if w.Code != 502 {
+			t.Fatalf("the follower: %d", w.Code)
+		}
+		if i.Calls() > before {
+			continue
+		}
+		if got, want := w.Header().Get("Cache-Status"), `igproxy; detail="failed a moment ago"`; got != want {
+			t.Errorf("Cache-Status is %q, want %q", got, want)
+		}
+		if !strings.Contains(log.String(), "repeated=true") {
+			t.Errorf("the line does not have repeated=true: %s", log.String())
+		}
+		return
+	}
+	t.Fatal("the follower never found the failure in Redis")
+}
