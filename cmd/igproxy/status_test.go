@@ -63,7 +63,7 @@ app         shop: client secret accepted; token calls not paused; breaker open (
             kept tokens in 24 h: 1,200 refreshed, 1 refused, 0 failed; now: 40 ending soon, 3 waiting
 app         club: client secret refused; token calls paused until 12:00:05 (Meta refused the client secret); breaker closed
 calls       token 50 (Meta issued a token), transient 3 (temporary failure of Meta)
-instagram   breaker open, not closed since 11:59:00, 7 probes; 1 call in flight (at most 128 for each app and grant)
+instagram   breaker open, last closed at 11:59:00, 7 probes; 1 call in flight (at most 128 for each app and grant)
 login       breaker closed; 0 calls in flight (at most 128 for each app and grant)
 redis       not used since 12:00:00, because it fails; mode single; faults in 15 min:
             claim: 18 not sent (Redis had failed), 3 connection refused

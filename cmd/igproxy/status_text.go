@@ -134,7 +134,7 @@ func sinceOf(s admin.Status, u proxy.Upstream) string {
 	if u.Breaker == "closed" {
 		return "closed since " + s.Clock(u.Since)
 	}
-	return fmt.Sprintf("%s, not closed since %s, %s", u.Breaker, s.Clock(u.Since), plural(u.Probes, "probe", "probes"))
+	return fmt.Sprintf("%s, last closed at %s, %s", u.Breaker, s.Clock(u.Since), plural(u.Probes, "probe", "probes"))
 }
 
 // times puts the bounds of the median and of the 99th percentile into words.
