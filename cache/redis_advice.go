@@ -9,7 +9,7 @@ import (
 // steps are the next steps for an operator, by the kind of fault. ADDRESS is replaced by the
 // setting that holds the address, and TLS by the one that turns TLS on.
 var steps = map[string]string{
-	kindRefused:     "nothing listens at this address; check ADDRESS, and whether Redis is running",
+	kindRefused:     "nothing listens at the address of Redis; check ADDRESS, and whether Redis is running",
 	kindTimeout:     "Redis does not answer in time; check the network, whether Redis hangs, and whether it requires TLS (TLS) or a client certificate",
 	kindBroken:      "the connection ended before Redis answered; check the network, whether Redis was restarted, and whether it requires TLS (TLS) or a client certificate",
 	kindPool:        "no connection is free; raise redis.pool_size, or check why Redis is slow",

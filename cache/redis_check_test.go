@@ -112,10 +112,10 @@ func TestAdviceNamesTheSettingsThatAreInUse(t *testing.T) {
 		"a sentinel's password": {sentinel(locked, "m"), "auth: the sentinels refuse the user or the password; check redis.sentinel_username and redis.sentinel_password_file"},
 		"not a sentinel":        {sentinel(server.Addr(), "m"), "other: redis.addrs must be the addresses of sentinels"},
 		"the master is away":    {sentinel(ofGone, redistest.MasterName), "refused: nothing listens at the master's address that the sentinels report"},
-		"addrs":                 {RedisOptions{Mode: ModeSingle, Addrs: []string{gone.Addr()}}, "refused: nothing listens at this address; check redis.addrs"},
-		"a cluster":             {RedisOptions{Mode: ModeCluster, Addrs: []string{gone.Addr()}}, "refused: nothing listens at this address; check redis.addrs"},
+		"addrs":                 {RedisOptions{Mode: ModeSingle, Addrs: []string{gone.Addr()}}, "refused: nothing listens at the address of Redis; check redis.addrs"},
+		"a cluster":             {RedisOptions{Mode: ModeCluster, Addrs: []string{gone.Addr()}}, "refused: nothing listens at the address of Redis; check redis.addrs"},
 		"not a cluster":         {RedisOptions{Mode: ModeCluster, Addrs: []string{server.Addr()}}, "other: this Redis is not part of a cluster; set redis.mode to single or sentinel"},
-		"url":                   {RedisOptions{Mode: ModeSingle, URL: gone.URL()}, "refused: nothing listens at this address; check redis.url"},
+		"url":                   {RedisOptions{Mode: ModeSingle, URL: gone.URL()}, "refused: nothing listens at the address of Redis; check redis.url"},
 	} {
 		o := c.o
 		o.Timeout, o.StoreTimeout = 2*time.Second, 2*time.Second

@@ -79,8 +79,8 @@ func (cl *Claim) publish(e Entry, better func(Entry) bool) (winner Entry, lost b
 	return e, false
 }
 
-// sealIndex returns what the index in Redis has for the entry. If it cannot be sealed, the entry is
-// not in the index.
+// sealIndex returns the sealed record that the index in Redis gets for the entry. If it cannot be
+// sealed, the entry is left out of the index.
 func (cl *Claim) sealIndex(expires time.Time) sealedIndex {
 	if cl.index.secret == nil {
 		return sealedIndex{}

@@ -138,7 +138,7 @@ func TestResumeEndsAPause(t *testing.T) {
 	if r := p.ask(t, "IGAA-cold"); r.status != 200 {
 		t.Errorf("afterwards: got %d %s", r.status, r.body)
 	}
-	if _, out, _ := p.operate(t, "status"); strings.Contains(out, "held until") {
+	if _, out, _ := p.operate(t, "status"); strings.Contains(out, "paused until") {
 		t.Errorf("the status still shows a pause: %s", out)
 	}
 	if code, out, _ := p.operate(t, "resume"); code != 0 || out != "no app was paused\n" {

@@ -86,17 +86,18 @@ func (m *renewing) successor(t *testing.T, p *process, long string) (next string
 		return next != long
 	})
 	if !slices.Contains(m.Issued(long), next) {
-		t.Fatalf("Meta got a token that it has not issued for this one")
+		t.Fatalf("Meta got a token that is not a successor of this one")
 	}
 	return next
 }
 
-// descends reports whether a token was issued in a refresh of another one, directly or not.
+// descends reports whether Meta issued token in a refresh of from, or in a refresh of a token that
+// descends from it.
 func (m *renewing) descends(token, from string) bool {
 	return slices.ContainsFunc(m.Issued(from), func(next string) bool { return next == token || next != from && m.descends(token, next) })
 }
 
-// refusesDirectly reports whether Meta refuses a token as expired.
+// refusesDirectly reports whether Meta refuses a token with code 190 if no sidecar is in between.
 func (m *renewing) refusesDirectly(t *testing.T, token string) bool {
 	t.Helper()
 	r, err := fetch(t.Context(), http.DefaultClient, m.url+"/me?fields=id&access_token="+url.QueryEscape(token))

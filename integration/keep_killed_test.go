@@ -14,8 +14,8 @@ func (p *process) kill() {
 	<-p.Exited
 }
 
-// survives checks that after the death of the first sidecar, the second one sends the token itself,
-// and soon its successor, which is accepted after the end of the token.
+// survives kills the first sidecar if it still runs. It checks that the second one sends the token
+// itself, and soon its successor, which Meta accepts after the token has ended.
 func (m *renewing) survives(t *testing.T, dead, alive *process, long string) {
 	t.Helper()
 	dead.kill()
@@ -76,7 +76,7 @@ func TestSidecarKilledAfterMetaHasRefreshedTheToken(t *testing.T) {
 	open()
 	meta.survives(t, all[0], all[1], long)
 	if got := meta.RefreshesFor(long); got != 2 {
-		t.Errorf("%d refreshes, want 2: the successor of the first one is lost", got)
+		t.Errorf("%d refreshes, want 2, because the successor from the first one is lost", got)
 	}
 }
 
@@ -88,6 +88,6 @@ func TestSidecarKilledAfterItsRefreshLosesNothing(t *testing.T) {
 	all[0].kill()
 	all[1].uses(t, long)
 	if meta.lastToken() != next || meta.RefreshesFor(long) != 1 {
-		t.Errorf("after %d refreshes, another sidecar does not send the successor", meta.RefreshesFor(long))
+		t.Errorf("after %d refreshes, another sidecar sends the successor: %v; want 1 refresh and true", meta.RefreshesFor(long), meta.lastToken() == next)
 	}
 }

@@ -136,7 +136,7 @@ func (d *story) keep() {
 	d.say("30 days later: the app uses the token")
 	d.instagram.Age(30 * day)
 	d.expect(profile, nil, http.StatusOK, "")
-	d.check(d.isRefreshed(), "igproxy has refreshed the token in the background, and notes its successor, sealed under the token itself")
+	d.check(d.isRefreshed(), "igproxy has refreshed the token in the background, and has stored its successor, encrypted with a key derived from the token")
 	d.say("31 days later: the token has ended; without igproxy, the user would have to log in again")
 	d.instagram.Age(31 * day)
 	direct := receive(func() (*http.Response, error) { return http.Get(d.upstream + profile) })

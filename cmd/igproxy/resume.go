@@ -18,10 +18,10 @@ func resumeCommand(env environment) *cli.Command {
 		Usage: "end the pauses that rate limits caused in a running sidecar",
 		Description: "Sends POST /resume over admin.socket, or to admin.listen with the token in\n" +
 			"admin.token_file. When Meta limits an app, igproxy makes no token calls for\n" +
-			"that app for a while: as long as Meta says, but at most an hour, or a minute if Meta\n" +
-			"does not say. Calls that are passed through continue. Use this if the limit has ended\n" +
-			"earlier. If it has not ended, the next call begins another pause. Other sidecars are\n" +
-			"not affected.",
+			"that app until the time that Meta gives, but for at most an hour. If Meta gives none,\n" +
+			"the pause lasts a minute. Calls that are passed through continue. Use this if the\n" +
+			"limit has ended earlier. If it has not ended, the next call begins another pause.\n" +
+			"Other sidecars are not affected.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.StringFlag{Name: "app", Usage: "resume only the app `NAME`"}),
 		Action: func(c *cli.Context) error {
@@ -36,16 +36,20 @@ func resumeCommand(env environment) *cli.Command {
 			if err := operate(c, env, "resume", form.Encode(), &reply); err != nil {
 				return err
 			}
-			return printResume(reply, env.stdout)
+			return printResume(reply, c.String("app"), env.stdout)
 		},
 	}
 }
 
-func printResume(reply admin.ResumeReply, out io.Writer) error {
+// printResume prints which pauses have ended. app is empty if those of all apps were to end.
+func printResume(reply admin.ResumeReply, app string, out io.Writer) error {
 	if reply.Problem != "" {
 		return errors.New("nothing was resumed: " + reply.Problem)
 	}
-	if len(reply.Resumed) == 0 {
+	switch {
+	case len(reply.Resumed) == 0 && app != "":
+		fmt.Fprintf(out, "app %q was not paused\n", app)
+	case len(reply.Resumed) == 0:
 		fmt.Fprintln(out, "no app was paused")
 	}
 	const clock = "15:04:05 MST"

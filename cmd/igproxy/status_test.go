@@ -49,7 +49,7 @@ func TestTheStatusIsPrintedAsText(t *testing.T) {
 	want := `igproxy     web-1 v1.0.0, ready, up 1m30s, at 12:00:00 CET
   !         A changed configuration was refused. (IgproxyReloadRefused)
 
-requests    503 in 15 min, 16.9 per second
+requests    503 in 15 min; now 16.9 per second
   served    476: token 470, passed 6
   refused   12: refused 12
   failed    15: unavailable 15
@@ -59,11 +59,11 @@ exchanges   none
 calls saved 426 by the cache, 3 by sharing
 in flight   2 shared exchanges; 62 entries in memory
 
-app         shop: client secret accepted; token calls not held; breaker open (exchange)
+app         shop: client secret accepted; token calls not paused; breaker open (exchange)
             kept tokens in 24 h: 1,200 refreshed, 1 refused, 0 failed; now: 40 ending soon, 3 waiting
-app         club: client secret refused; token calls held until 12:00:05 (Meta refused the client secret); breaker closed
+app         club: client secret refused; token calls paused until 12:00:05 (Meta refused the client secret); breaker closed
 calls       token 50 (Meta issued a token), transient 3 (temporary failure of Meta)
-instagram   breaker open, not closed since 11:59:00, 7 probes; 1 call in flight (at most 128 for each app and grant)
+instagram   breaker open, last closed at 11:59:00, 7 probes; 1 call in flight (at most 128 for each app and grant)
 login       breaker closed; 0 calls in flight (at most 128 for each app and grant)
 redis       not used since 12:00:00, because it fails; mode single; faults in 15 min:
             claim: 18 not sent (Redis had failed), 3 connection refused

@@ -23,7 +23,7 @@ func statusText(s admin.Status) string {
 		row("  !", "%s (%s)", a.Text, a.Name)
 	}
 	b.WriteString("\n")
-	row("requests", "%d in 15 min, %.1f per second", s.Requests.Window, s.Requests.PerSecond)
+	row("requests", "%d in 15 min; now %.1f per second", s.Requests.Window, s.Requests.PerSecond)
 	for _, g := range admin.Groups() {
 		row("  "+g.Name, "%s", countsOf(s.Requests.ByOutcome, g.Outcomes))
 	}
@@ -111,9 +111,9 @@ func failureLine(s admin.Status, f proxy.Failure) string {
 
 func holdOf(s admin.Status, a proxy.AppStatus) string {
 	if a.Hold == nil {
-		return "not held"
+		return "not paused"
 	}
-	text := "held until " + s.Clock(a.Hold.Until) + " (" + a.Hold.Why
+	text := "paused until " + s.Clock(a.Hold.Until) + " (" + a.Hold.Why
 	if a.Hold.Resumable {
 		text += "; igproxy resume --app " + a.Name + " ends it"
 	}
@@ -134,7 +134,7 @@ func sinceOf(s admin.Status, u proxy.Upstream) string {
 	if u.Breaker == "closed" {
 		return "closed since " + s.Clock(u.Since)
 	}
-	return fmt.Sprintf("%s, not closed since %s, %s", u.Breaker, s.Clock(u.Since), plural(u.Probes, "probe", "probes"))
+	return fmt.Sprintf("%s, last closed at %s, %s", u.Breaker, s.Clock(u.Since), plural(u.Probes, "probe", "probes"))
 }
 
 // times puts the bounds of the median and of the 99th percentile into words.

@@ -131,7 +131,7 @@ func requestsFail(c condition, _ *Status, grown sample) []string {
 		}
 		all += float64(n)
 	}
-	return sentenceIf(all > 0 && failed/all > c.limit, fmt.Sprintf("%.0f %% of the requests of the last 5 minutes failed.", 100*failed/max(1, all)))
+	return sentenceIf(all > 0 && failed/all > c.limit, fmt.Sprintf("%.0f %% of the requests of the last 5 minutes failed, not counting rejected ones.", 100*failed/max(1, all)))
 }
 
 func breakersOpen(_ condition, s *Status, _ sample) (list []string) {

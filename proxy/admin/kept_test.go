@@ -75,7 +75,7 @@ func TestTheKeptTokensOfEachAppAreInTheStatusAndOnThePage(t *testing.T) {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
 	if got := status(t, h); got.HitRatio == nil || *got.HitRatio != .5 || got.Saved.Cache != 1 || got.Apps[0].Keep.Ending != 1 {
-		t.Errorf("of an exchange and a refresh, the refresh was answered with the successor: hit ratio %v, saved %+v, kept %+v", got.HitRatio, got.Saved, got.Apps[0].Keep)
+		t.Errorf("after an exchange, and a refresh answered with the successor: hit ratio %v, saved %+v, kept %+v; want 0.5, 1 by the cache and 1 ending", got.HitRatio, got.Saved, got.Apps[0].Keep)
 	}
 }
 

@@ -153,7 +153,7 @@ func (s *Status) tiles() []tile {
 
 func (s *Status) appRow(a proxy.AppStatus) appRow {
 	row := appRow{Name: a.Name, Service: string(a.Service), InFlight: a.InFlight, Secret: mark{"ok", a.ClientSecret},
-		Hold: mark{"ok", "not held"}, Breaker: mark{"ok", "closed"}, Used: mark{"", "not reported"}}
+		Hold: mark{"ok", "not paused"}, Breaker: mark{"ok", "closed"}, Used: mark{"", "not reported"}}
 	switch a.ClientSecret {
 	case "refused":
 		row.Secret.Level = "bad"
@@ -161,7 +161,7 @@ func (s *Status) appRow(a proxy.AppStatus) appRow {
 		row.Secret.Level = ""
 	}
 	if a.Hold != nil {
-		row.Hold = mark{"bad", "held until " + s.Clock(a.Hold.Until) + ": " + a.Hold.Why}
+		row.Hold = mark{"bad", "paused until " + s.Clock(a.Hold.Until) + ": " + a.Hold.Why}
 		if a.Hold.Resumable {
 			row.Hold.Text += "; igproxy resume --app " + a.Name + " ends it"
 		}
@@ -190,8 +190,8 @@ func (s *Status) appRow(a proxy.AppStatus) appRow {
 
 // meanings explain the outcomes.
 var meanings = map[string]string{
-	"token": "the app got a token", "passed": "passed through to Meta", "verified": "a secret of the app signed it", "refused": "Meta refused the token or the code",
-	"limited": "a rate limit applies", "unverified": "no secret of the app signed it", "rejected": "igproxy refused the request", "gone": "the caller left",
+	"token": "the app got a token", "passed": "passed through to Meta", "verified": "a secret of the app signed the webhook or signed request", "refused": "Meta refused the token or the code",
+	"limited": "a rate limit applies", "unverified": "no secret of the app signed the webhook or signed request", "rejected": "igproxy refused the request", "gone": "the caller left",
 	"unavailable": "Meta failed, or was not called", "timeout": "Meta did not answer in time", "failed": "a bug in igproxy",
 }
 

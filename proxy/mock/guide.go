@@ -23,8 +23,8 @@ Meta's endpoints, with or without a leading version (/v23.0):
                                checks appsecret_proof if it is sent
 
 Control endpoints:
-  GET  /__stats                return the number of calls, in all and per token, and of the
-                               refreshes of each token
+  GET  /__stats                return the number of calls, in all and per token, and how often
+                               each token was refreshed
   POST /__reset                set all counters to 0
   POST /__fault?mode=down      set a fault for every token and code; mode= ends it
   POST /__latency?d=200ms      wait before each response
@@ -38,7 +38,7 @@ Control endpoints:
   POST /__signed_request       return a signed_request, as for a deauthorize callback. Here
                                and in /__webhook, app= names the app that signs
   POST /__refresh?mode=same    make a refresh return the token that was sent, with a new life;
-                               mode=new makes it return a new token again
+                               mode=new makes it return a new token, as at the start
   POST /__shape?mode=flat      set the form of the response to a code: flat (as seen on the wire) or
                                data (as documented)
   POST /__age?d=25h            make all tokens and codes older

@@ -96,9 +96,9 @@ func (c Config) Kept() string {
 	case !c.Keep.Enabled:
 		return "off"
 	case before%day == 0 && before > day:
-		return fmt.Sprintf("on (%d days before their end)", before/day)
+		return fmt.Sprintf("on (refreshes tokens %d days before they end)", before/day)
 	}
-	return "on (" + durationText(before) + " before their end)"
+	return "on (refreshes tokens " + durationText(before) + " before they end)"
 }
 
 // AppNames returns the names of the apps.

@@ -98,7 +98,7 @@ func TestUpstreamsAreThoseOfTheServicesWithAnApp(t *testing.T) {
 }
 
 func TestTheSummarySaysWhetherTokensAreKept(t *testing.T) {
-	for before, want := range map[string]string{"": "off", "240h": "on (10 days before their end)", "24h": "on (24h before their end)", "36h": "on (36h before their end)"} {
+	for before, want := range map[string]string{"": "off", "240h": "on (refreshes tokens 10 days before they end)", "24h": "on (refreshes tokens 24h before they end)", "36h": "on (refreshes tokens 36h before they end)"} {
 		environ := []string{"IGPROXY_CLIENT_SECRET=" + canary}
 		if before != "" {
 			environ = append(environ, "IGPROXY_KEEP_ENABLED=true", "IGPROXY_KEEP_REFRESH_BEFORE="+before)

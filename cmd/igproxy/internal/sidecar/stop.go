@@ -28,9 +28,10 @@ func (s *Sidecar) delay(signals <-chan os.Signal, failed <-chan error, delay tim
 	}
 }
 
-// secondSignal returns the error for a stop that did not wait for anything.
+// secondSignal returns the error for a stop that a signal cut short. After POST /quit, that can be
+// the first signal.
 func secondSignal(sig os.Signal) error {
-	return fmt.Errorf("stopped at once by a second signal (%s)", sig)
+	return fmt.Errorf("stopped at once by a signal during the drain (%s)", sig)
 }
 
 // drain stops the parts in order: pending purges are performed, the app's listeners stop and their

@@ -17,7 +17,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
 )
 
-// environment returns a lookup in "NAME=value NAME=value".
+// environment returns a function that looks up a variable in "NAME=value NAME=value".
 func environment(variables string) func(string) string {
 	return func(name string) (value string) {
 		for entry := range strings.FieldsSeq(variables) {
@@ -97,7 +97,7 @@ func TestWithoutTheVariablesThereIsNoTracerAndStopIsHarmless(t *testing.T) {
 
 // A platform sets OTEL_ variables for every program at once. A sidecar that refused to start
 // because of one of them would take its app down.
-func TestNoVariablePreventsTheStartOrIsLogged(t *testing.T) {
+func TestNoVariablePreventsTheStartAndNoValueIsLogged(t *testing.T) {
 	for variables, traced := range map[string]bool{ // not traced: the library panics
 		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc":                                                    true,
 		"OTEL_TRACES_EXPORTER=CANARY":                                                         true,
