@@ -56,6 +56,9 @@ func (c *Cache) PurgeKeys(ctx context.Context, p *Purges, keys []Key) error {
 func (c *Cache) purge(ctx context.Context, p *Purges, tokens []ID, keys []Key) error {
 	now, err := c.readPurges(ctx, p) // so that the new purge gets no number that another process has just used
 	added := p.add(now, tokens...)
+	if len(added) > len(tokens) { // there are too many marks
+		c.log.Warn("all entries purged", "names", maxMarks)
+	}
 	for _, k := range keys {
 		c.memory.entries.Invalidate(k.id)
 	}

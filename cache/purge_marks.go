@@ -45,7 +45,8 @@ type mark struct {
 }
 
 const (
-	// maxMarks bounds the purged tokens of an app. Beyond it, everything is purged instead.
+	// maxMarks bounds the purges of an app. A token has a mark for each scope of its keys. Beyond
+	// it, everything is purged instead.
 	maxMarks = 500
 
 	// keepMarks is how long a purge is remembered. No entry lives longer than a long-lived token of

@@ -3,6 +3,8 @@ package cache
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,6 +142,36 @@ func TestTooManyMarksPurgeEverything(t *testing.T) {
 	}
 	if now := p.current(); now.all == 0 || len(now.tokens) > 0 {
 		t.Errorf("%d marks of tokens, everything purged at %d; want only a purge of everything", len(now.tokens), now.all)
+	}
+}
+
+// A purge of one token can thus end what other users depend on, so the log has to say so.
+func TestTooManyMarksAreLogged(t *testing.T) {
+	r := &recorder{}
+	c := newCache(t, Options{Observer: r, Logger: r.logger()})
+	one := purgeableApp(t, c, "secret", "1")
+	purge := func(from, to int) {
+		t.Helper()
+		var keys []Key
+		for i := from; i < to; i++ {
+			keys = append(keys, one.keys.Derive(strconv.Itoa(i)))
+		}
+		if err := c.PurgeKeys(t.Context(), one.purges, keys); err != nil {
+			t.Fatal(err)
+		}
+	}
+	logged := func() int {
+		return strings.Count(strings.Join(r.lines(), "\n"), "all entries purged")
+	}
+	purge(0, maxMarks)
+	if err := c.PurgeAll(t.Context(), one.purges); err != nil {
+		t.Fatal(err)
+	}
+	if purge(0, maxMarks); logged() != 0 {
+		t.Errorf("the log has %d lines about %d purges and one of everything; want 0", logged(), maxMarks)
+	}
+	if purge(maxMarks, maxMarks+1); logged() != 1 {
+		t.Errorf("the log has %d lines about %d purges; want 1", logged(), maxMarks+1)
 	}
 }
 

@@ -35,6 +35,7 @@ func (p *Proxy) purge(ctx context.Context, e *engine, a *app, token Secret) erro
 	var keys []cache.Key
 	for _, g := range e.grants {
 		switch {
+		case g.service != a.Service: // no call of the app has such a key, and the number of purged names is limited
 		case g.once:
 			for _, uri := range a.RedirectURIs {
 				keys = append(keys, a.key(g, token, uri))

@@ -144,3 +144,42 @@ func TestAPurgedCodeIsForgottenUnderEachRedirectURI(t *testing.T) {
 		}
 	}
 }
+
+// igproxy remembers a limited number of purged names, and beyond it purges everything. So the purge
+// of a token must not add names that no call of the app uses.
+func TestAPurgedTokenTakesNoNamesOfOtherServices(t *testing.T) {
+	_, s := newInstagram(t, overTLS)
+	redis := redistest.Start(t)
+	o := optionsFor(t, s.URL, s.CA())
+	c, err := cache.New(cache.Options{MaxBytes: 1 << 20, Redis: &cache.RedisOptions{Mode: cache.ModeSingle, URL: redis.URL(), Timeout: time.Second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close(context.Background()) })
+	o.Cache, o.ClaimBudget = c, 10*time.Second
+	o.Keep = &KeepOptions{RefreshBefore: time.Hour, CheckEvery: time.Hour, MaxPerMinute: 1}
+	uris := []string{"https://app.example/one", "https://app.example/two"}
+	o.Apps = []App{{Label: "shop", ID: "1", Secret: NewSecret(testSecret), RedirectURIs: uris},
+		{Label: "threads", Service: Threads, ID: "2", Secret: NewSecret(testSecret), RedirectURIs: uris},
+		{Label: "facebook", Service: Facebook, ID: "3", Secret: NewSecret(testSecret), RedirectURIs: uris}}
+	p := newProxy(t, o)
+	seen := map[string]bool{}
+	// Facebook's exchange is also its refresh. The other names are the record and two codes.
+	for label, want := range map[string]int64{"shop": 5, "threads": 5, "facebook": 4} {
+		if _, err := p.Purge(t.Context(), label, NewSecret("IGAA-a")); err != nil {
+			t.Fatal(err)
+		}
+		before := len(seen)
+		for _, key := range redis.Keys() {
+			if !strings.HasSuffix(key, ":p") || seen[key] {
+				continue
+			}
+			if seen[key] = true; redis.Do("ZCARD", key) != want {
+				t.Errorf("%s: the purge took %v names; want %d", label, redis.Do("ZCARD", key), want)
+			}
+		}
+		if len(seen) != before+1 {
+			t.Errorf("%s: %d sets of purges are new; want 1", label, len(seen)-before)
+		}
+	}
+}
