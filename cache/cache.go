@@ -117,7 +117,7 @@ type Cache struct {
 	room     chan struct{}  // has one element for each pending write to Redis
 	revoking revoking
 
-	records    sync.Mutex    // makes an update of a record in memory atomic
+	records    sync.Mutex    // serializes the changes of records in memory
 	recordRoom chan struct{} // has one element for each update of a record in the background
 }
 

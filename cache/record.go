@@ -48,8 +48,7 @@ func (c *Cache) Load(ctx context.Context, k Key, maxAge time.Duration) (Entry, b
 	if err != nil {
 		return copied, found
 	}
-	c.keepRecord(k, stored)
-	return stored, true
+	return c.keepRead(k, stored, at), true
 }
 
 // Update replaces the record of a key by the one that change returns, if change also returns true.
@@ -119,7 +118,7 @@ func (c *Cache) updateInMemory(k Key, change func(Entry, bool) (Entry, bool)) (E
 	if !time.Now().Before(next.Expires) || len(next.Value) > maxKept-stampSize || k.purged() {
 		return Entry{}, false, errUnstorable
 	}
-	c.keepRecord(k, next)
+	c.putRecord(k, next)
 	return next, true, nil
 }
 
@@ -131,8 +130,28 @@ func (c *Cache) restore(k Key, e Entry) {
 	})
 }
 
-// keepRecord keeps a copy of a record in memory, with the current time as its stamp.
+// keepRead keeps a copy of a record that was read from Redis, unless an update has replaced the copy
+// since. It returns the copy. The stamp is that of the copy before the read.
+func (c *Cache) keepRead(k Key, e Entry, stamp time.Time) Entry {
+	c.records.Lock()
+	defer c.records.Unlock()
+	if copied, at, found := c.recordInMemory(k); found && !at.Equal(stamp) {
+		return copied
+	}
+	c.putRecord(k, e)
+	return e
+}
+
+// keepRecord keeps a copy of a record that was stored in Redis.
 func (c *Cache) keepRecord(k Key, e Entry) {
+	c.records.Lock()
+	defer c.records.Unlock()
+	c.putRecord(k, e)
+}
+
+// putRecord stores a record in memory, with the current time as its stamp. The caller holds
+// c.records.
+func (c *Cache) putRecord(k Key, e Entry) {
 	value := binary.BigEndian.AppendUint64(make([]byte, 0, stampSize+len(e.Value)), uint64(time.Now().UnixMilli()))
 	c.memory.put(k, Entry{Value: append(value, e.Value...), Expires: e.Expires}, 0)
 }

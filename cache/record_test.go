@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -204,4 +205,34 @@ func TestLoadContinuesWithoutRedisAfterAPanic(t *testing.T) {
 	mustUpdate(t, c, k, "first")
 	c.shared = panicking{"load"}
 	wantRecord(t, "after a panic", c, k, 0, "first")
+}
+
+// lateReads is a shared tier whose reads return a second late.
+type lateReads struct{ shared }
+
+func (l lateReads) read(ctx context.Context, k Key) ([]byte, error) {
+	sealed, err := l.shared.read(ctx, k)
+	time.Sleep(time.Second)
+	return sealed, err
+}
+
+// A call reads a record from Redis while a refresh replaces it. The copy in memory, which is trusted
+// for minutes, must be the new record.
+func TestLateReadDoesNotReplaceANewerRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		redis := &model{down: func() bool { return false }}
+		k := keyOf(t, "token")
+		other, c := processCache(t, redis, 0), processCache(t, lateReads{redis}, 0)
+		defer closeCache(t, other)
+		defer closeCache(t, c)
+		mustUpdate(t, other, k, "old")
+		var reading sync.WaitGroup
+		reading.Go(func() { wantRecord(t, "a read that began before the update", c, k, time.Hour, "new") })
+		synctest.Wait()
+		if _, replaced, err := c.Update(k, replaceBy("new")); err != nil || !replaced {
+			t.Errorf("replaced %v, %v", replaced, err)
+		}
+		reading.Wait()
+		wantRecord(t, "the copy afterwards", c, k, time.Hour, "new")
+	})
 }
