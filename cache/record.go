@@ -130,8 +130,8 @@ func (c *Cache) restore(k Key, e Entry) {
 	})
 }
 
-// keepRead keeps a copy of a record that was read from Redis, unless an update has replaced the copy
-// since. It returns the copy. The stamp is that of the copy before the read.
+// keepRead keeps a copy of a record that was read from Redis, unless an update has replaced the
+// copy since. It returns the copy. The stamp is that of the copy before the read.
 func (c *Cache) keepRead(k Key, e Entry, stamp time.Time) Entry {
 	c.records.Lock()
 	defer c.records.Unlock()

@@ -216,8 +216,8 @@ func (l lateReads) read(ctx context.Context, k Key) ([]byte, error) {
 	return sealed, err
 }
 
-// A call reads a record from Redis while a refresh replaces it. The copy in memory, which is trusted
-// for minutes, must be the new record.
+// A call reads a record from Redis while a refresh replaces it. The copy in memory, which is
+// trusted for minutes, must be the new record.
 func TestLateReadDoesNotReplaceANewerRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := &model{down: func() bool { return false }}
