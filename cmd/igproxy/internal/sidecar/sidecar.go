@@ -334,7 +334,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	}
 	egress, _ := Egress(s.conf) // New has checked it
 	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", strings.Join(s.conf.Upstreams(), ", "), "egress", egress,
-		"open_to", s.conf.OpenTo(), "intercept", s.InterceptURL(), "operations", s.conf.Operations(), "cache", s.conf.CacheTiers(),
+		"open_to", s.openTo(), "intercept", s.InterceptURL(), "operations", s.conf.Operations(), "cache", s.conf.CacheTiers(),
 		"keep", s.conf.Kept(), "version", s.build.Version, "go", s.build.Go)
 	s.notifyReady()
 	stopReloads := s.reloads.start()

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -105,4 +106,31 @@ func requireTrust(listeners []net.Listener, c config.Config) error {
 		}
 	}
 	return nil
+}
+
+// openTo says in words who may use the listeners for apps. The mode of a Unix socket that systemd
+// has opened is in its socket unit, and server.socket_mode has no effect on it.
+func (s *Sidecar) openTo() string {
+	var all []string
+	for i, l := range s.appNets {
+		c := s.conf
+		c.Listen = s.conf.Listen[i : i+1] // the address of l
+		if isUnix(l) {
+			c.Server.SocketMode = socketMode(l)
+		}
+		if who := c.OpenTo(); !slices.Contains(all, who) {
+			all = append(all, who)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+// socketMode returns the mode of a Unix socket, in octal. A socket whose file cannot be found, such
+// as one in the abstract namespace, counts as open to every user.
+func socketMode(l net.Listener) string {
+	info, err := os.Stat(l.Addr().String())
+	if err != nil {
+		return "0666"
+	}
+	return fmt.Sprintf("%04o", info.Mode().Perm())
 }

@@ -13,6 +13,8 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -239,5 +241,29 @@ func TestListenAddressDecidesWhetherAuthenticationIsRequired(t *testing.T) {
 		if err := requireTrust([]net.Listener{l, beyond}, c); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestOpenToHasTheModeOfASocketThatSystemdOpened(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	abstract, err := net.Listen("unix", "@"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = abstract.Close() })
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var s Sidecar
+	s.conf.Server.SocketMode = "0660"
+	s.appNets = []net.Listener{l, abstract}
+	s.conf.Listen = addresses(s.appNets)
+	if got, want := s.openTo(), "the users that mode 0600 allows; the users that mode 0666 allows"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
