@@ -121,6 +121,8 @@ func (t *redisTier) guarded(ctx context.Context, operation string, budget time.D
 		return "", nil
 	case kind == kindDesync:
 		t.replace(client)
+	default:
+		client.failed()
 	}
 	return kind, t.report(operation, kind, step)
 }

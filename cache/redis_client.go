@@ -141,7 +141,8 @@ func newClient(o RedisOptions) (*client, error) {
 	case ModeCluster:
 		cluster := u.Cluster()
 		cluster.DisableRoutingPolicies = true // they send COMMAND without regard to the deadline
-		c.UniversalClient = redis.NewClusterClient(cluster)
+		c.cluster = redis.NewClusterClient(cluster)
+		c.UniversalClient = c.cluster
 	default:
 		return nil, fmt.Errorf("redis: mode %q is not single, sentinel or cluster", o.Mode)
 	}

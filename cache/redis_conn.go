@@ -23,7 +23,17 @@ type client struct {
 	worked atomic.Bool // an operation has succeeded
 	claims *batches    // nil: every claim is sent by itself
 
-	sentinels *sentinels // nil: not in mode sentinel
+	sentinels *sentinels           // nil: not in mode sentinel
+	cluster   *redis.ClusterClient // nil: not in mode cluster
+}
+
+// failed notes that an operation failed. In mode cluster, another node may serve its slot by now,
+// but the library reads the map of the slots again only once a minute and when a node redirects it;
+// a dead node does not. The map is read in the background, at most every 200 ms.
+func (c *client) failed() {
+	if c.cluster != nil {
+		c.cluster.ReloadState(context.Background())
+	}
 }
 
 // run calls a script with EVALSHA. It uses EVAL if Redis does not know the script, as at the first

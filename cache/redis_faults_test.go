@@ -239,3 +239,21 @@ func TestErrorAboutOneKeyDoesNotOpenTheBreaker(t *testing.T) {
 		})
 	}
 }
+
+// Regression test: when a replica had taken over, the map of the cluster could stay old for a
+// minute, so claims of the lost node's slots failed for that long.
+func TestReplicaIsUsedAsSoonAsItHasTakenOver(t *testing.T) {
+	cluster, r := redistest.StartCluster(t), &recorder{}
+	o := RedisOptions{Mode: ModeCluster, Addrs: strings.Split(cluster.Addrs(), ","), Timeout: 500 * time.Millisecond}
+	c := newCache(t, Options{Redis: &o, Observer: r})
+	misses(t, c, "before", 30)
+	if n := r.of("lookup redis miss"); n != 30 {
+		t.Fatalf("Redis answered %d of 30 lookups: %v", n, r.all())
+	}
+	cluster.KillMaster(1)
+	eventually(t, "30 lookups without a fault", func() bool {
+		before := r.of("lookup redis miss")
+		misses(t, c, "after", 30)
+		return r.of("lookup redis miss") == before+30
+	})
+}
