@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// retryAfter is how long a token is left alone after a refresh without an answer. A sidecar
-	// that was killed during a refresh leaves the token alone for as long.
+	// retryAfter is the time until the next refresh of a token if Meta did not answer. It is also
+	// how long a refresh is reserved: if a sidecar is killed during one, the others wait that long.
 	retryAfter = 15 * time.Minute
 
-	// sweepEvery is how often tokens that have ended are counted. The lock is held for maxSwept of
-	// them at a time.
+	// sweepEvery is how often tokens that have ended are counted. The lock is released after each
+	// maxSwept of them.
 	sweepEvery = time.Hour
 	maxSwept   = 100
 )
@@ -98,17 +98,17 @@ func (k *Keeper) refresh(ctx context.Context, t Token) {
 	}()
 	settings := k.current()
 	before, begun, err := k.reserve(t, settings)
-	if err != nil { // the fault of Redis is counted; without a reservation, several processes would refresh the token
+	if err != nil { // without a reservation, several processes would refresh the token; the Store counts its own faults
 		k.count(t.App, Failed)
 		return
 	}
 	if !begun {
 		return
 	}
-	// The refresh is not interrupted by a stop, because Meta may already have done it.
+	// A stop does not interrupt the refresh, because Meta may have issued the successor already.
 	result := t.Refresh(context.WithoutCancel(ctx), before.current(t.Reveal()))
 	after, err := k.finish(t, settings, before, result)
-	if err != nil { // the successor is lost, but the token is still valid, and reserved
+	if err != nil { // the successor is lost, but the current token is still valid, and the reservation delays the next try
 		after, result.Cause = before, "the successor could not be stored"
 		after.Outcome, after.Next = Failed, time.Now().Add(min(retryAfter, settings.CheckEvery)).UnixMilli()
 	}
@@ -193,7 +193,7 @@ func (k *Keeper) count(app string, o Outcome) {
 	k.history.add(time.Now(), app, o)
 }
 
-// sweep counts the tokens that have ended, unless another process has refreshed them.
+// sweep counts the watched tokens that have ended and that no process has refreshed.
 func (k *Keeper) sweep(ctx context.Context) {
 	now := time.Now()
 	counts := map[string]int{} // by app

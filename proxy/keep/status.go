@@ -6,11 +6,11 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// maxEnding bounds the tokens that are watched until they end. Further ones are refreshed, but not
-// counted if they end without a refresh.
+// maxEnding bounds the tokens that are watched until they end. Beyond it, tokens are still
+// refreshed, but not counted if they end without a refresh.
 const maxEnding = 10_000
 
-// ending holds the tokens that were used here and end soon.
+// ending holds the tokens that were used in this process and end soon.
 type ending map[cache.ID]endingToken
 
 type endingToken struct {
@@ -43,7 +43,7 @@ type history map[string]*[24]hour
 
 // hour counts the refreshes of one hour.
 type hour struct {
-	number int64 // the hour, counted from 1970
+	number int64 // hours since 1970
 	counts map[Outcome]int
 }
 
@@ -66,7 +66,7 @@ type Status struct {
 	Refreshed int `json:"refreshed"` // in the last 24 hours
 	Refused   int `json:"refused"`   // in the last 24 hours
 	Failed    int `json:"failed"`    // in the last 24 hours
-	Ending    int `json:"ending"`    // tokens that were used here and end within Settings.RefreshBefore
+	Ending    int `json:"ending"`    // tokens that were used in this process and end within Settings.RefreshBefore
 	Waiting   int `json:"waiting"`   // tokens in the queue
 }
 
