@@ -8,17 +8,17 @@ import (
 	"strings"
 )
 
-// sending sends one call. If it has replaced the token of the call, and Meta refuses the
-// replacement, it sends the call again as it came.
+// sending sends one call. If it has replaced the token of the call, and Meta refuses the new token,
+// it sends the call again with the original token.
 type sending struct {
 	transport http.RoundTripper
 	call      Call
 	sides     *sides
 
-	token      string      // that is sent; "" if the call has none, or different ones
-	original   credentials // of the call as it came, with a proof if one is added
-	isReplaced bool
-	mayRepeat  bool // the token was replaced, and the call has no body, or one that was buffered
+	token      string      // the token that is sent; "" if the call has none, or several that differ
+	original   credentials // the credentials of the call as it came, with a proof if one is added
+	isReplaced bool        // token is not that of the call as it came
+	mayRepeat  bool        // isReplaced, and the call has no body, or one that was buffered
 }
 
 // prepare replaces the token of a call and adds its proof.
