@@ -171,7 +171,7 @@ func (k *Keeper) Find(ctx context.Context, t Token) Kept {
 // the token has no successor, or the successor has ended.
 func (t Kept) Successor(now time.Time) (successor string, end time.Time, ok bool) {
 	end = time.UnixMilli(t.record.SuccessorEnd)
-	return t.record.current(""), end, t.record.Successor != nil && now.Before(end)
+	return t.record.successor(), end, t.record.Successor != nil && now.Before(end)
 }
 
 // IsKnownValid reports whether the token itself is known not to have ended.
@@ -248,7 +248,7 @@ func (k *Keeper) Drop(t Kept) {
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
 		r, found := decodeRecord(e, found, now)
-		if !found || r.Successor == nil || *r.Successor != t.record.current("") {
+		if !found || r.Successor == nil || r.successor() != t.record.successor() {
 			return e, false
 		}
 		r = r.dropped()

@@ -1,6 +1,7 @@
 package keep
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -74,14 +75,17 @@ func (r record) entry(now time.Time) cache.Entry {
 	return cache.Entry{Value: text, Expires: earlier(end, now.Add(horizon))}
 }
 
-// current returns the token to use for the token that an app sent: its successor or, if it has not
-// been replaced, the token itself.
-func (r record) current(token string) string {
+// successor returns the successor, or "" if there is no successor.
+func (r record) successor() string {
 	if r.Successor != nil {
 		return *r.Successor
 	}
-	return token
+	return ""
 }
+
+// current returns the token to use for the token that an app sent: its successor or, if it has not
+// been replaced, the token itself.
+func (r record) current(token string) string { return cmp.Or(r.successor(), token) }
 
 // end returns the end of the token that current returns.
 func (r record) end() int64 {
@@ -91,7 +95,7 @@ func (r record) end() int64 {
 	return r.End
 }
 
-// isEnding reports whether the current token ends within this time.
+// isEnding reports whether the current token has not ended, but will within this time.
 func (r record) isEnding(now time.Time, within time.Duration) bool {
 	end := r.end()
 	return end > now.UnixMilli() && end <= now.Add(within).UnixMilli()
@@ -99,8 +103,8 @@ func (r record) isEnding(now time.Time, within time.Duration) bool {
 
 // isDue reports whether the current token, which Meta has just accepted, is to be refreshed: it
 // ends within this time, or its end is unknown, or has passed according to this machine's clock.
-func (r record) isDue(now time.Time, before time.Duration) bool {
-	return now.UnixMilli() >= r.Next && (r.isEnding(now, before) || r.end() <= now.UnixMilli())
+func (r record) isDue(now time.Time, within time.Duration) bool {
+	return now.UnixMilli() >= r.Next && (r.isEnding(now, within) || r.end() <= now.UnixMilli())
 }
 
 // issued returns the record of a token that Meta has issued with this end.
@@ -125,6 +129,23 @@ func (r record) refreshed(token string, now time.Time, successor string, end tim
 		r.End, r.Successor, r.SuccessorEnd = until, nil, 0
 	default:
 		r.Successor, r.SuccessorEnd = &successor, until
+	}
+	return r
+}
+
+// finished returns the record after a refresh of its current token with this result.
+func (r record) finished(token string, now time.Time, s Settings, result Result) record {
+	r.Next = now.Add(s.CheckEvery).UnixMilli()
+	switch {
+	case result.Token != "":
+		return r.refreshed(token, now, result.Token, result.Expires)
+	case result.Refused && r.end() > now.UnixMilli():
+		r.Outcome = Refused
+	case result.Refused:
+		r.Outcome = Postponed
+	default:
+		r.Outcome = Failed
+		r.Next = max(s.retryAt(now), earlier(result.RetryAt, now.Add(longestPause)).UnixMilli())
 	}
 	return r
 }

@@ -27,10 +27,13 @@ func (e ending) add(app string, k cache.Key, end int64) {
 
 func (e ending) remove(id cache.ID) { delete(e, id) }
 
-// take removes at most most tokens that have ended, and returns them.
-func (e ending) take(now time.Time, most int) (ended []endingToken) {
+// take removes tokens that have ended, limit at most, and returns them.
+func (e ending) take(now time.Time, limit int) (ended []endingToken) {
 	for id, t := range e {
-		if t.end <= now.UnixMilli() && len(ended) < most {
+		if len(ended) == limit {
+			break
+		}
+		if t.end <= now.UnixMilli() {
 			ended = append(ended, t)
 			delete(e, id)
 		}
