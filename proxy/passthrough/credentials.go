@@ -103,20 +103,26 @@ func bufferForm(r *http.Request) (form string, ok bool) {
 	if err != nil || kind != "application/x-www-form-urlencoded" || r.ContentLength == 0 || r.ContentLength > maxForm {
 		return "", false
 	}
-	body := r.Body
-	text, err := io.ReadAll(io.LimitReader(body, maxForm+1))
-	rest := io.Reader(body)
-	if err != nil {
-		rest = failed{err}
-	}
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(text), rest), body}
+	text, whole, err := readAhead(r.Body, r.Body, maxForm+1)
+	r.Body = whole
 	if err != nil || len(text) > maxForm {
 		return "", false // a part of a form is not searched
 	}
 	return string(text), true
+}
+
+// readAhead reads at most limit bytes of a body through from. It also returns a body that reads as
+// if nothing had been read: these bytes, and then the rest or the error.
+func readAhead(body io.ReadCloser, from io.Reader, limit int64) (text []byte, whole io.ReadCloser, err error) {
+	text, err = io.ReadAll(io.LimitReader(from, limit))
+	rest := io.Reader(body)
+	if err != nil {
+		rest = failed{err}
+	}
+	return text, struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(text), rest), body}, err
 }
 
 // failed is a reader that always fails.

@@ -1,9 +1,7 @@
 package passthrough
 
 import (
-	"bytes"
 	"crypto/hmac"
-	"io"
 	"net/http"
 	"strings"
 )
@@ -82,16 +80,9 @@ func (s *sending) RoundTrip(r *http.Request) (*http.Response, error) {
 // readRefusal reads the body of a refusal and returns it decompressed. The whole body of res can be
 // read afterwards.
 func (s *sending) readRefusal(res *http.Response) (body []byte, ok bool) {
-	from := &pacedAnswer{ReadCloser: res.Body, sides: s.sides, pace: newPace()}
-	text, err := io.ReadAll(io.LimitReader(from, maxRefusal+1))
-	rest := io.Reader(res.Body)
-	if err != nil {
-		rest = failed{err}
-	}
-	res.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(text), rest), res.Body}
+	paced := &pacedAnswer{ReadCloser: res.Body, sides: s.sides, pace: newPace()}
+	text, whole, err := readAhead(res.Body, paced, maxRefusal+1)
+	res.Body = whole
 	if err != nil || len(text) > maxRefusal {
 		return nil, false
 	}
