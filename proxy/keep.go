@@ -39,26 +39,26 @@ func (p *Proxy) KeepTokens(ctx context.Context) { p.carried.keeper.Run(ctx) }
 // keeping connects an engine with the Keeper.
 type keeping struct {
 	keeper *keep.Keeper
-	rows   map[Service]*grant // the grants that refresh tokens
+	grants map[Service]*grant // the grants that refresh tokens
 	steps  exchanger          // the steps of a refresh, from recall to remember
 	budget time.Duration      // the time limit of a refresh
 }
 
-// extendRows returns the rows that refresh long-lived tokens.
-func extendRows(table []*grant) map[Service]*grant {
-	rows := map[Service]*grant{}
+// refreshGrants returns the grants that refresh long-lived tokens.
+func refreshGrants(table []*grant) map[Service]*grant {
+	grants := map[Service]*grant{}
 	for _, g := range table {
-		if g.extends {
-			rows[g.service] = g
+		if g.refreshes {
+			grants[g.service] = g
 		}
 	}
-	return rows
+	return grants
 }
 
 // token describes a token to the Keeper.
 func (k *keeping) token(a *app, token Secret) keep.Token {
-	g := k.rows[a.Service]
-	return keep.Token{App: a.Label, Key: a.keepKey(token.Reveal()), Reveal: token.Reveal, MayBeShort: g.lengthens,
+	g := k.grants[a.Service]
+	return keep.Token{App: a.Label, Key: a.keepKey(token.Reveal()), Reveal: token.Reveal, MayBeShort: g.takesShort,
 		Refresh: func(ctx context.Context, current string) keep.Result {
 			return k.refresh(ctx, a, g, NewSecret(current))
 		}}
@@ -89,7 +89,7 @@ type keepStep struct {
 }
 
 func (s *keepStep) Exchange(ctx context.Context, c call) (answer, error) {
-	if !c.grant.extends {
+	if !c.grant.refreshes {
 		return s.next.Exchange(ctx, c)
 	}
 	kept, now := s.keeper.Find(ctx, s.token(c.app, c.token)), time.Now()
@@ -115,7 +115,7 @@ func (s *learnStep) Exchange(ctx context.Context, c call) (answer, error) {
 		return a, err
 	}
 	issued := a.token.Access()
-	if c.grant.extends {
+	if c.grant.refreshes {
 		s.keeper.Replaced(s.token(c.app, c.token), issued, a.token.Expires)
 	}
 	if issued != "" && issued != c.token.Reveal() {
