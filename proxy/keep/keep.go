@@ -81,7 +81,7 @@ type Observer interface {
 
 // Settings may change while a Keeper runs.
 type Settings struct {
-	// RefreshBefore is how long before its end a token that is used is refreshed.
+	// RefreshBefore is the remaining life at which a token is refreshed, if it is used.
 	RefreshBefore time.Duration
 	// CheckEvery is the shortest time between two refreshes of a token if Meta answered the first.
 	CheckEvery time.Duration
@@ -214,7 +214,7 @@ func (k *Keeper) Invalid(t Token) {
 	k.ending.remove(t.Key.ID())
 }
 
-// Issued records the end of a token that Meta has issued.
+// Issued records the end of a token that Meta has issued, unless a later end is recorded.
 func (k *Keeper) Issued(key cache.Key, end time.Time) {
 	k.options.Store.UpdateLater(key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
@@ -226,7 +226,7 @@ func (k *Keeper) Issued(key cache.Key, end time.Time) {
 	})
 }
 
-// Replaced records that Meta has refreshed the token in a call of an app.
+// Replaced records that Meta has refreshed the token, in a call of an app or in Token.Refresh.
 func (k *Keeper) Replaced(t Token, successor string, end time.Time) {
 	every := k.current().CheckEvery
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
@@ -241,8 +241,8 @@ func (k *Keeper) Replaced(t Token, successor string, end time.Time) {
 	})
 }
 
-// Drop forgets the successor of a token, which Meta has refused. Call it only if the token itself
-// is valid: otherwise the login is lost with the successor.
+// Drop forgets the successor of a token after Meta has refused the successor. Call it only if the
+// token itself is valid: otherwise the login is lost with the successor.
 func (k *Keeper) Drop(t Kept) {
 	every := k.current().CheckEvery
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {

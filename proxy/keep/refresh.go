@@ -117,8 +117,9 @@ func (k *Keeper) refresh(ctx context.Context, t Token) {
 	k.report(t, after, result)
 }
 
-// reserve records that this process refreshes the token. It reports false if the token is not due,
-// usually because another process has refreshed it or has begun to.
+// reserve records that this process refreshes the token, and returns the record from before that.
+// It reports false if the token is not due, usually because another process has refreshed it or has
+// begun to.
 func (k *Keeper) reserve(t Token, s Settings) (r record, begun bool, err error) {
 	_, begun, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
@@ -144,7 +145,7 @@ func (k *Keeper) finish(t Token, s Settings, before record, result Result) (afte
 	_, _, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
 		r, _ := decodeRecord(e, found, now)
-		if r.successor() != before.successor() { // by a call of an app, or by Drop
+		if r.successor() != before.successor() { // changed by Replaced, Issued or Drop
 			if after = r; r.Outcome == trying {
 				after.Outcome = Unchanged
 			}
