@@ -181,7 +181,7 @@ func (t Kept) IsKnownValid(now time.Time) bool { return t.record.End > now.UnixM
 func (t Kept) HasEnded(now time.Time) bool { return t.record.End > 0 && !t.IsKnownValid(now) }
 
 // Used tells the Keeper that Meta has accepted a call with the token or its successor. If the one
-// that was sent ends soon, or its end is unknown, Used queues it for a refresh. Used does not block.
+// that was sent ends soon, or its end is unknown, Used queues it for a refresh and returns.
 func (k *Keeper) Used(t Kept) {
 	now := time.Now()
 	k.mu.Lock()

@@ -110,7 +110,7 @@ func (k *Keeper) refresh(ctx context.Context, t Token) {
 	// A stop does not interrupt the refresh, because Meta may have issued the successor already.
 	result := t.Refresh(context.WithoutCancel(ctx), before.current(t.Reveal()))
 	after, err := k.finish(t, settings, before, result)
-	if err != nil { // the successor is lost, but the current token is still valid, and the reservation delays the next try
+	if err != nil { // the successor is lost, but the current token still works and is reserved
 		after, result.Cause = before, "the successor could not be stored"
 		after.Outcome, after.Next = Failed, settings.retryAt(time.Now())
 	}
