@@ -7,26 +7,28 @@ import (
 	"time"
 )
 
-// A record is an entry that changes: Update replaces it, whereas of several entries that Remember
-// stores, the first one wins. Records are sealed and purged like all entries. Derive their keys in
-// a scope that no other entries use.
+// A record is an entry that can be replaced, with Update. Other entries cannot: if Remember stores
+// several under the same key, the first one wins. Records are sealed and purged like all entries.
+// Derive their keys in a scope that no other entries use.
 //
-// In memory, the value of a record follows the time at which it was last known to be in Redis, in
-// Unix milliseconds (8 bytes).
+// In memory, the value of a record has a prefix, the stamp: the time at which the copy was made, in
+// Unix milliseconds.
+
+// stampSize is the size of a stamp in bytes.
 const stampSize = 8
 
-// maxUpdates is how often Update tries to replace a record that other processes replace at the same
-// time.
+// maxUpdates is how often Update tries to replace a record while other processes replace it too.
 const maxUpdates = 5
 
 var (
-	errContended  = errors.New("the record was replaced too often at the same time")
+	errContended  = errors.New("other processes replaced the record at each try")
 	errUnstorable = errors.New("the record has expired, was purged, or is larger than 8 KiB")
 )
 
-// Load returns the record of a key. If the copy in memory is older than maxAge, Load asks Redis, at
-// most for RedisOptions.Timeout. If Redis fails, Load returns the copy, however old it is. If Redis
-// has lost the record, for example in a flush, the copy is stored there again.
+// Load returns the record of a key. If the copy in memory is not younger than maxAge, Load asks
+// Redis and waits for at most RedisOptions.Timeout. If Redis fails, Load returns the copy, however
+// old it is. If Redis has lost the record, for example in a flush, Load returns the copy too, and
+// stores it in Redis again.
 func (c *Cache) Load(ctx context.Context, k Key, maxAge time.Duration) (Entry, bool) {
 	copied, at, found := c.recordInMemory(k)
 	age := time.Since(at)
@@ -51,11 +53,13 @@ func (c *Cache) Load(ctx context.Context, k Key, maxAge time.Duration) (Entry, b
 	return c.keepRead(k, stored, at), true
 }
 
-// Update replaces the record of a key by the one that change returns, if change also returns true.
-// It calls change with the stored record and whether there is one; more than once if the record
-// changes at the same time. It returns the record that is then stored, and whether it is the one
-// from change. If Redis is configured and fails, Update changes nothing and returns an error. It
-// ends within a few times RedisOptions.StoreTimeout.
+// Update calls change with the stored record, and with whether there is one. If change returns
+// true, Update replaces the record by the one that change returns. If another process replaces the
+// record meanwhile, Update calls change again with that record.
+//
+// Update returns the record that is then stored, and whether it is the one from change. If Redis is
+// configured and fails, Update changes nothing and returns an error. It takes at most maxUpdates
+// times RedisOptions.StoreTimeout.
 func (c *Cache) Update(k Key, change func(stored Entry, found bool) (next Entry, replace bool)) (Entry, bool, error) {
 	if c.shared == nil {
 		return c.updateInMemory(k, change)
@@ -94,8 +98,8 @@ func (c *Cache) Update(k Key, change func(stored Entry, found bool) (next Entry,
 }
 
 // UpdateLater runs Update in the background. If Redis fails, or too many writes to it are pending,
-// only the copy in memory is replaced: Load uses it as long as it is young or Redis has no record,
-// which it then stores.
+// only the copy in memory is replaced. Load returns that copy until it is maxAge old. After that,
+// Load returns the record from Redis; if Redis has no record, Load stores the copy there.
 func (c *Cache) UpdateLater(k Key, change func(stored Entry, found bool) (next Entry, replace bool)) {
 	inMemory := func() { _, _, _ = c.updateInMemory(k, change) }
 	if c.shared == nil || !c.background("record", c.recordRoom, func() {
@@ -122,16 +126,17 @@ func (c *Cache) updateInMemory(k Key, change func(Entry, bool) (Entry, bool)) (E
 	return next, true, nil
 }
 
-// restore stores a record that Redis has lost. If another process has stored it in the meantime,
-// that one is kept.
+// restore stores a record that Redis has lost. If another process has stored a record meanwhile,
+// that record stays. Update first calls change with the copy in memory, which is e.
 func (c *Cache) restore(k Key, e Entry) {
 	_, _, _ = c.Update(k, func(stored Entry, found bool) (Entry, bool) {
 		return e, !found || string(stored.Value) == string(e.Value)
 	})
 }
 
-// keepRead keeps a copy of a record that was read from Redis, unless an update has replaced the
-// copy since. It returns the copy. The stamp is that of the copy before the read.
+// keepRead keeps a copy of a record that was read from Redis, and returns it. If the copy in memory
+// was replaced during the read, keepRead keeps and returns that copy instead. The stamp is that of
+// the copy before the read.
 func (c *Cache) keepRead(k Key, e Entry, stamp time.Time) Entry {
 	c.records.Lock()
 	defer c.records.Unlock()
@@ -142,7 +147,7 @@ func (c *Cache) keepRead(k Key, e Entry, stamp time.Time) Entry {
 	return e
 }
 
-// keepRecord keeps a copy of a record that was stored in Redis.
+// keepRecord keeps a copy of a record that is stored in Redis.
 func (c *Cache) keepRecord(k Key, e Entry) {
 	c.records.Lock()
 	defer c.records.Unlock()
@@ -162,7 +167,7 @@ func (c *Cache) recordInMemory(k Key) (e Entry, at time.Time, found bool) {
 	if !found || len(e.Value) < stampSize {
 		return Entry{}, time.Time{}, false
 	}
-	at = time.UnixMilli(int64(binary.BigEndian.Uint64(e.Value))) //nolint:gosec // keepRecord wrote it
+	at = time.UnixMilli(int64(binary.BigEndian.Uint64(e.Value))) //nolint:gosec // putRecord wrote it
 	e.Value = e.Value[stampSize:]
 	return e, at, true
 }

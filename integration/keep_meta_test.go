@@ -1,7 +1,7 @@
 package integration
 
-// Meta does not do what igproxy hopes for: a refresh answers the same token, hangs or fails; the
-// successor is revoked, and then the token itself.
+// Refreshes do not go as usual: Meta returns the same token, hangs or fails, or revokes the
+// successor and then the token itself.
 
 import (
 	"net/http"
@@ -14,12 +14,12 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestARefreshThatAnswersTheSameTokenKeepsItAlive(t *testing.T) {
+func TestARefreshThatReturnsTheSameTokenKeepsItAlive(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 2, often)
 	meta.SetRefresh("same")
 	long := meta.newLong(t, all[0], "IGAA-same")
-	for life := 1; life <= 2; life++ { // each is longer than a token lives
+	for life := 1; life <= 2; life++ { // together, the steps of Age are longer than the life of a token
 		eventually(t, "the token gets a new life", func() bool {
 			all[life%2].uses(t, long)
 			return len(meta.Issued(long)) >= life
@@ -63,7 +63,7 @@ func TestCallsDoNotWaitForARefreshThatHangs(t *testing.T) {
 	meta.holds(t)
 	during := median(long)
 	if meta.held.Load() != 1 || meta.lastToken() != long {
-		t.Error("the refresh did not hang, or the token itself was not used meanwhile")
+		t.Error("the refresh did not hang, or calls were not sent with the token itself meanwhile")
 	}
 	open()
 	meta.successor(t, all[0], long)
@@ -74,8 +74,8 @@ func TestCallsDoNotWaitForARefreshThatHangs(t *testing.T) {
 	}
 }
 
-// A refresh without an answer, or with an answer that is not a token, is repeated later. The token
-// itself is used meanwhile.
+// If Meta does not answer a refresh, or not with a token, igproxy tries again later. Meanwhile it
+// sends calls as they came.
 func TestARefreshThatFailsIsRepeated(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"down", "html", "truncated", "notoken", "badjson", "limit429"} {
@@ -96,7 +96,7 @@ func TestARefreshThatFailsIsRepeated(t *testing.T) {
 			if meta.lastToken() != long {
 				t.Error("another token was sent")
 			}
-			if fault == "limit429" { // the app is paused for seven seconds
+			if fault == "limit429" { // the answer's Retry-After pauses the app for seven seconds
 				return
 			}
 			meta.successor(t, all[0], long)
@@ -104,7 +104,7 @@ func TestARefreshThatFailsIsRepeated(t *testing.T) {
 	}
 }
 
-func TestARevokedSuccessorIsFollowedByTheTokenItself(t *testing.T) {
+func TestARevokedSuccessorIsReplacedByTheTokenItself(t *testing.T) {
 	t.Parallel()
 	form := func(p *process, token string) (reply, error) {
 		return sendRequest(t.Context(), http.MethodPost, p.URL+"/me/media", "access_token="+url.QueryEscape(token)+"&caption=x", "Content-Type", "application/x-www-form-urlencoded")
@@ -156,7 +156,8 @@ func TestARevokedSuccessorIsFollowedByTheTokenItself(t *testing.T) {
 }
 
 // Meta can refuse a valid token for a while, for example until its user has logged in at
-// facebook.com (subcode 459). The token itself has ended, so the successor is all that is left.
+// facebook.com (subcode 459). Here the old token has ended, so the user would have to log in again
+// if igproxy dropped the successor.
 func TestASuccessorThatIsRefusedForAWhileIsNotLost(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 1)
@@ -200,7 +201,7 @@ func TestAStreamedCallWithARevokedSuccessorGetsMetasAnswer(t *testing.T) {
 	}
 }
 
-// A token that its user revokes before its refresh is not refreshed.
+// If a user revokes a token before its first use, igproxy does not refresh the token.
 func TestARevokedTokenIsNotRefreshed(t *testing.T) {
 	t.Parallel()
 	meta := newRenewing(t, mock.Options{Secret: appSecret})
@@ -211,7 +212,7 @@ func TestARevokedTokenIsNotRefreshed(t *testing.T) {
 		t.Errorf("got %d %s, want Meta's refusal", r.status, r.body)
 	}
 	other := meta.newLong(t, p, "IGAA-other")
-	meta.successor(t, p, other) // refreshed after the other one would have been
+	meta.successor(t, p, other) // if the revoked token had been queued, it would have been refreshed first
 	if got := meta.RefreshesFor(long); got != 0 {
 		t.Errorf("%d refreshes of a revoked token", got)
 	}

@@ -76,7 +76,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	}
 	e.first, e.guard = compose(o, c, table, out)
 	if o.Keep != nil {
-		e.keep = &keeping{keeper: c.keeper, rows: extendRows(table), steps: e.first, budget: o.Budget()}
+		e.keep = &keeping{keeper: c.keeper, grants: refreshGrants(table), steps: e.first, budget: o.Budget()}
 		e.first = &keepStep{e.keep, c.metrics, e.first}
 		c.metrics.expectKeep(apps)
 	}
@@ -109,7 +109,7 @@ func compose(o Options, c carried, table []*grant, out *outbound) (first, guarde
 	guarded = guard(traced(c.tracer, "ask", newAsk(o, c, out)))
 	asking := guarded
 	if o.Keep != nil {
-		asking = &learnStep{&keeping{keeper: c.keeper, rows: extendRows(table)}, guarded}
+		asking = &learnStep{&keeping{keeper: c.keeper, grants: refreshGrants(table)}, guarded}
 	}
 	return recall(join(claim(asking))), guarded
 }

@@ -33,8 +33,8 @@ type grant struct {
 	flat       bool          // errors have the flat shape of Instagram's code exchange
 	hasAccount bool          // Meta's error code 100 means that the app may not use the account
 	proves     bool          // a call with an invalid token shows whether the client secret is right
-	extends    bool          // Meta answers a long-lived token with one that ends later; see keep.go
-	lengthens  bool          // Meta also answers a short-lived token with a long-lived one
+	refreshes  bool          // Meta answers a long-lived token with one that ends later; see keep.go
+	takesShort bool          // Meta also answers a short-lived token, with a long-lived one
 	appToken   bool          // the call is made with the app's ID and client secret as its access_token
 	upstream   string        // the name of the upstream, one of upstreams
 	base       *url.URL      // the upstream's URL
@@ -88,7 +88,7 @@ func instagramGrants(o Options) []*grant {
 		grant{name: "exchange", path: exchangePath, grantType: "ig_exchange_token",
 			subject: tokenSubject, secret: true, proves: true, ttl: o.TTL},
 		grant{name: "refresh", path: refreshPath, grantType: "ig_refresh_token",
-			subject: tokenSubject, extends: true, ttl: o.RefreshTTL},
+			subject: tokenSubject, refreshes: true, ttl: o.RefreshTTL},
 		grant{name: "code", path: oauthPath, grantType: "authorization_code", upstream: upstreamLogin, base: o.LoginURL,
 			subject: codeSubject, secret: true, clientID: true, post: true, flat: true, ttl: o.CodeTTL})
 }
@@ -98,7 +98,7 @@ func threadsGrants(o Options) []*grant {
 		grant{name: "threads_exchange", path: exchangePath, grantType: "th_exchange_token",
 			subject: tokenSubject, secret: true, proves: true, ttl: o.TTL},
 		grant{name: "threads_refresh", path: refreshPath, grantType: "th_refresh_token",
-			subject: tokenSubject, extends: true, ttl: o.RefreshTTL},
+			subject: tokenSubject, refreshes: true, ttl: o.RefreshTTL},
 		grant{name: "threads_code", path: oauthPath, grantType: "authorization_code",
 			subject: codeSubject, secret: true, clientID: true, post: true, flat: true, ttl: o.CodeTTL},
 		grant{name: "threads_app_token", path: oauthPath, grantType: "client_credentials",
@@ -111,7 +111,7 @@ func threadsGrants(o Options) []*grant {
 func facebookGrants(o Options) []*grant {
 	return family(grant{service: Facebook, upstream: upstreamFacebook, base: o.FacebookURL, path: oauthPath, secret: true, clientID: true},
 		grant{name: "facebook_exchange", grantType: "fb_exchange_token",
-			subject: extendSubject, proves: true, extends: true, lengthens: true, ttl: o.RefreshTTL},
+			subject: extendSubject, proves: true, refreshes: true, takesShort: true, ttl: o.RefreshTTL},
 		grant{name: "facebook_code", grantType: "authorization_code", implied: true,
 			subject: facebookCodeSubject, ttl: o.CodeTTL},
 		grant{name: "facebook_app_token", grantType: "client_credentials",

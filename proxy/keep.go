@@ -11,13 +11,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// With Options.Keep, igproxy refreshes long-lived tokens in the background while they are used, and
-// sends calls that bring a token with its successor. Package keep decides when; this file connects
-// it with the steps: what Meta issues is recorded (learnStep), a call that refreshes a token gets
-// the successor (keepStep), and a passed-through call is sent with it (passedCall).
+// With Options.Keep, igproxy refreshes long-lived tokens in the background while they are used. If
+// a call brings a token that has a successor, igproxy sends the successor instead. Package keep
+// decides when to refresh; this file connects it with the steps: learnStep records what Meta
+// issues, keepStep answers a call that refreshes a token with the successor, and passedCall
+// replaces the token of a passed-through call.
 //
-// A refresh takes the same steps as a call of an app, from recall to remember. So it is joined with
-// such calls in this process and in the fleet, and the guard step applies to it.
+// A refresh by igproxy takes the same steps as one by an app, from recall to remember. So it is
+// joined with such calls in this process and in the fleet, and the guard step applies to it.
 
 // keepScope is the scope of the keys of records. No grant has this name.
 const keepScope = "igproxy/keep"
@@ -32,32 +33,32 @@ func newKeeper(o Options, c carried) *keep.Keeper {
 }
 
 // KeepTokens refreshes the tokens that are used, until ctx ends. Close waits for the refreshes that
-// are then in flight. Without Options.Keep there are none.
+// are then in flight. Without Options.Keep, KeepTokens refreshes nothing.
 func (p *Proxy) KeepTokens(ctx context.Context) { p.carried.keeper.Run(ctx) }
 
 // keeping connects an engine with the Keeper.
 type keeping struct {
 	keeper *keep.Keeper
-	rows   map[Service]*grant // the rows that refresh tokens
-	steps  exchanger          // from recall to remember
-	budget time.Duration      // of a refresh
+	grants map[Service]*grant // the grants that refresh tokens
+	steps  exchanger          // the steps of a refresh, from recall to remember
+	budget time.Duration      // the time limit of a refresh
 }
 
-// extendRows returns the rows that refresh long-lived tokens.
-func extendRows(table []*grant) map[Service]*grant {
-	rows := map[Service]*grant{}
+// refreshGrants returns the grants that refresh long-lived tokens.
+func refreshGrants(table []*grant) map[Service]*grant {
+	grants := map[Service]*grant{}
 	for _, g := range table {
-		if g.extends {
-			rows[g.service] = g
+		if g.refreshes {
+			grants[g.service] = g
 		}
 	}
-	return rows
+	return grants
 }
 
 // token describes a token to the Keeper.
 func (k *keeping) token(a *app, token Secret) keep.Token {
-	g := k.rows[a.Service]
-	return keep.Token{App: a.Label, Key: a.keepKey(token.Reveal()), Reveal: token.Reveal, MayBeShort: g.lengthens,
+	g := k.grants[a.Service]
+	return keep.Token{App: a.Label, Key: a.keepKey(token.Reveal()), Reveal: token.Reveal, MayBeShort: g.takesShort,
 		Refresh: func(ctx context.Context, current string) keep.Result {
 			return k.refresh(ctx, a, g, NewSecret(current))
 		}}
@@ -80,7 +81,7 @@ func (k *keeping) refresh(ctx context.Context, a *app, g *grant, token Secret) k
 }
 
 // keepStep answers a call that refreshes a token with the token's successor, if it has one. It
-// comes before all other steps.
+// comes before recall.
 type keepStep struct {
 	*keeping
 	metrics *Metrics
@@ -88,7 +89,7 @@ type keepStep struct {
 }
 
 func (s *keepStep) Exchange(ctx context.Context, c call) (answer, error) {
-	if !c.grant.extends {
+	if !c.grant.refreshes {
 		return s.next.Exchange(ctx, c)
 	}
 	kept, now := s.keeper.Find(ctx, s.token(c.app, c.token)), time.Now()
@@ -114,7 +115,7 @@ func (s *learnStep) Exchange(ctx context.Context, c call) (answer, error) {
 		return a, err
 	}
 	issued := a.token.Access()
-	if c.grant.extends {
+	if c.grant.refreshes {
 		s.keeper.Replaced(s.token(c.app, c.token), issued, a.token.Expires)
 	}
 	if issued != "" && issued != c.token.Reveal() {
@@ -123,8 +124,8 @@ func (s *learnStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return a, nil
 }
 
-// replace returns the successor of the call's token, or the token itself if it has no successor.
-// App tokens (ID|SECRET) do not end, and cannot be refreshed.
+// replace returns the successor of the call's token, or the token itself if it has no successor. It
+// looks for none if the token is an app token (ID|SECRET), which cannot be refreshed.
 func (c *passedCall) replace(token string) string {
 	if len(token) > graph.MaxToken || strings.Contains(token, "|") {
 		return token
@@ -138,13 +139,14 @@ func (c *passedCall) replace(token string) string {
 	return token
 }
 
-// successorRefused reports whether Meta has refused the successor of the call's token as invalid,
-// although the token itself may be valid.
+// successorRefused handles a refusal of a call that was sent with the successor of its token. It
+// reports whether the call should be repeated with the token itself: Meta has refused the successor
+// as invalid, and the token itself may be valid.
 //
-// The refusal alone does not show that the successor is invalid: Meta also answers some calls that
-// a token may not make with code 190, or refuses it only until the user has logged in again
-// (subcode 459). So a successor is forgotten only if the token itself is known to be valid: it has
-// not ended, or Meta accepts it.
+// Code 190 alone does not show that the successor is invalid. Meta also uses it for some calls that
+// a valid token may not make, and for a token that works again when its user has logged in at
+// Facebook (subcode 459). So a successor is dropped only if the token itself is known to be valid:
+// it has not ended, or Meta accepts it (see answered).
 func (c *passedCall) successorRefused(status int, body []byte) bool {
 	now := time.Now()
 	if !isInvalidToken(status, body) || c.kept.HasEnded(now) {

@@ -42,11 +42,11 @@ type passedCall struct {
 	shared *carried
 	kept   *keep.Kept // the call's token, if tokens are kept and the call has one
 
-	successorDoubted bool // Meta has refused the successor, and it is not known whether the token itself has ended
+	successorDoubted bool // Meta has refused the successor, and the end of the token itself is unknown
 }
 
-// answered notes what an answer says about rate limits and, if Meta has accepted the call, that its
-// token was used.
+// answered notes what an answer says about rate limits. If Meta has accepted the call, it also
+// notes that the call's token was used.
 func (c *passedCall) answered(status int, header http.Header) {
 	c.shared.metrics.limits.note(c.app.Label, header)
 	if c.kept == nil || status >= http.StatusBadRequest {
@@ -68,7 +68,7 @@ func (c *passedCall) refused(token string, status int, body []byte) {
 	case c.kept == nil:
 	case token == c.kept.Reveal():
 		c.shared.keeper.Invalid(c.kept.Token)
-	case c.kept.IsKnownValid(time.Now()): // as in successorRefused
+	case c.kept.IsKnownValid(time.Now()): // see successorRefused
 		c.shared.keeper.Drop(*c.kept)
 	}
 	c.revoke(token)

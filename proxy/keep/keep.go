@@ -1,10 +1,11 @@
 // Package keep refreshes long-lived tokens in the background while they are used, so that they do
 // not end.
 //
-// What Meta answers to a refresh, the successor, is stored in a record that is sealed under the old
-// token itself (see package cache). A call that brings the old token gets the successor. Without
-// the old token, the record is unreadable, and the package keeps no token after its refresh. The
-// app can thus continue to send the token that it stored first.
+// The token that Meta returns for a refresh is the successor of the old token. It is stored in a
+// record that is sealed under the old token itself (see package cache). A call that brings the old
+// token is sent with the successor, so the app can continue to send the token that it stored first.
+// Without the old token, the record is unreadable. The package forgets a token when its refresh has
+// ended.
 //
 // The package knows neither HTTP nor Meta's calls: a Token brings the function that refreshes it.
 package keep
@@ -34,7 +35,7 @@ type Outcome string
 // The outcomes.
 const (
 	Refreshed Outcome = "refreshed" // Meta issued a successor, or moved the end of the token
-	Unchanged Outcome = "unchanged" // Meta answered with the same token and end, or with a token that ends earlier
+	Unchanged Outcome = "unchanged" // Meta's answer is not used: the record has as late an end already, or was replaced
 	Refused   Outcome = "refused"   // Meta refused the token, which is known to end soon
 	Postponed Outcome = "postponed" // Meta refused the token, whose end is unknown; it may be too young
 	Failed    Outcome = "failed"    // Meta did not answer, or igproxy could not ask
@@ -44,13 +45,13 @@ const (
 // Outcomes are the outcomes of a refresh.
 var Outcomes = []Outcome{Refreshed, Unchanged, Refused, Postponed, Failed}
 
-// Result is what a Token's Refresh function returns. If Token is empty and Refused is false, there
-// was no answer.
+// Result is what a Token's Refresh function returns. If Token is empty and Refused is false, Meta
+// did not answer.
 type Result struct {
 	Token   string    // the refreshed token; it may be the same one
 	Expires time.Time // the end of the refreshed token
 	Refused bool      // Meta will not refresh the token
-	RetryAt time.Time // not before; zero: unknown
+	RetryAt time.Time // the earliest time of the next try; zero: unknown
 	Cause   string    // why there is no refreshed token, for the log
 }
 
@@ -73,16 +74,16 @@ type Token struct {
 type Observer interface {
 	// Refresh is called for each refresh that ended.
 	Refresh(app string, o Outcome)
-	// Ended is called for each token that was used here shortly before its end, and that ended
-	// without a refresh.
+	// Ended is called for each token that a call brought within Settings.RefreshBefore of its end,
+	// and that ended without a refresh.
 	Ended(app string)
 }
 
 // Settings may change while a Keeper runs.
 type Settings struct {
-	// RefreshBefore is how long before its end a token that is used is refreshed.
+	// RefreshBefore is the remaining life at which a token is refreshed, if it is used.
 	RefreshBefore time.Duration
-	// CheckEvery is the time between two refreshes of a token if Meta answered the first one.
+	// CheckEvery is the shortest time between two refreshes of a token if Meta answered the first.
 	CheckEvery time.Duration
 	// PerMinute is how many refreshes may begin in a minute.
 	PerMinute int
@@ -105,7 +106,7 @@ type Keeper struct {
 	options Options
 	log     *slog.Logger
 	slots   chan struct{}  // has one element for each refresh in flight
-	wake    chan struct{}  // has an element if the queue may have become longer
+	wake    chan struct{}  // has an element after a token was added to the queue
 	running sync.WaitGroup // the refreshes in flight
 
 	mu       sync.Mutex // protects the fields below
@@ -145,8 +146,8 @@ func (k *Keeper) current() Settings {
 	return k.settings
 }
 
-// freshness is how old the copy of a record in memory may be. A successor stays valid for much
-// longer after another process has replaced it.
+// freshness is the age up to which the copy of a record in memory is used without asking Redis. A
+// successor in such a copy may have been refreshed by another process, but stays valid for longer.
 const freshness = 5 * time.Minute
 
 // Kept is a token with its record.
@@ -159,18 +160,18 @@ type Kept struct {
 // Format prints the name of the record, and neither the token nor its successor.
 func (t Kept) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.Key.ID().String()) }
 
-// Find looks up the record of a token. It waits for the Store at most.
+// Find looks up the record of a token. It takes no longer than Store.Load.
 func (k *Keeper) Find(ctx context.Context, t Token) Kept {
 	e, found := k.options.Store.Load(ctx, t.Key, freshness)
 	r, found := decodeRecord(e, found, time.Now())
 	return Kept{t, r, found}
 }
 
-// Successor returns the token that replaces the token, and its end. It reports false if the token
-// has not been replaced, or its successor has ended.
+// Successor returns the successor of the token, and the end of the successor. It reports false if
+// the token has no successor, or the successor has ended.
 func (t Kept) Successor(now time.Time) (successor string, end time.Time, ok bool) {
 	end = time.UnixMilli(t.record.SuccessorEnd)
-	return t.record.current(""), end, t.record.Successor != nil && now.Before(end)
+	return t.record.successor(), end, t.record.Successor != nil && now.Before(end)
 }
 
 // IsKnownValid reports whether the token itself is known not to have ended.
@@ -179,8 +180,8 @@ func (t Kept) IsKnownValid(now time.Time) bool { return t.record.End > now.UnixM
 // HasEnded reports whether the token itself is known to have ended.
 func (t Kept) HasEnded(now time.Time) bool { return t.record.End > 0 && !t.IsKnownValid(now) }
 
-// Used tells the Keeper that Meta has accepted a call with the token or its successor. If the token
-// ends soon, or its end is unknown, the Keeper refreshes it later. Used does not wait.
+// Used tells the Keeper that Meta has accepted a call with the token or its successor. If the one
+// that was sent ends soon, or its end is unknown, Used queues it for a refresh and returns.
 func (k *Keeper) Used(t Kept) {
 	now := time.Now()
 	k.mu.Lock()
@@ -205,15 +206,15 @@ func (k *Keeper) Used(t Kept) {
 	}
 }
 
-// Invalid tells the Keeper that Meta has refused the token itself as invalid. The Keeper no longer
-// expects to refresh it.
+// Invalid tells the Keeper that Meta has refused the token itself as invalid, so that the token is
+// not counted as one that ended without a refresh.
 func (k *Keeper) Invalid(t Token) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.ending.remove(t.Key.ID())
 }
 
-// Issued records the end of a token that Meta has issued.
+// Issued records the end of a token that Meta has issued, unless a later end is recorded.
 func (k *Keeper) Issued(key cache.Key, end time.Time) {
 	k.options.Store.UpdateLater(key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
@@ -225,7 +226,7 @@ func (k *Keeper) Issued(key cache.Key, end time.Time) {
 	})
 }
 
-// Replaced records that Meta has refreshed the token in a call of an app.
+// Replaced records that Meta has refreshed the token, in a call of an app or in Token.Refresh.
 func (k *Keeper) Replaced(t Token, successor string, end time.Time) {
 	every := k.current().CheckEvery
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
@@ -240,14 +241,14 @@ func (k *Keeper) Replaced(t Token, successor string, end time.Time) {
 	})
 }
 
-// Drop forgets the successor of a token, which Meta has refused. Call it only if the token itself
-// is valid: otherwise the login is lost with the successor.
+// Drop forgets the successor of a token after Meta has refused the successor. Call it only if the
+// token itself is valid: otherwise the login is lost with the successor.
 func (k *Keeper) Drop(t Kept) {
 	every := k.current().CheckEvery
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
 		r, found := decodeRecord(e, found, now)
-		if !found || r.Successor == nil || *r.Successor != t.record.current("") {
+		if !found || r.Successor == nil || r.successor() != t.record.successor() {
 			return e, false
 		}
 		r = r.dropped()

@@ -180,7 +180,7 @@ func TestRefreshWithoutAnAnswerIsTriedAgainSoon(t *testing.T) {
 	})
 }
 
-func TestRefreshThatAnswersTheSameTokenMovesItsEnd(t *testing.T) {
+func TestRefreshThatReturnsTheSameTokenMovesItsEnd(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		k.Issued(keyOf(t, "old"), time.Now().Add(5*day))
 		c.answer = func(token string) keep.Result { return keep.Result{Token: token, Expires: time.Now().Add(60 * day)} }

@@ -9,7 +9,7 @@ import (
 )
 
 // maxWaiting bounds the tokens that wait for a refresh, because they are in memory in plain text. A
-// token that finds the queue full is queued again when it is next used.
+// token that has no room in the queue is added when it is next used, if there is room then.
 const maxWaiting = 1000
 
 // waiting is a token that waits for a refresh.
@@ -22,13 +22,13 @@ type waiting struct {
 // unknown end come last. A token is in the queue only once, and not while it is being refreshed.
 type queue struct {
 	waiting []waiting
-	known   map[cache.ID]bool // the tokens that wait or are being refreshed
+	known   map[cache.ID]bool // the tokens that wait, and those that are being refreshed
 }
 
 func newQueue() queue { return queue{known: map[cache.ID]bool{}} }
 
-// add adds a token, if it is not known yet. If the queue is full, the token that comes last is
-// removed. It reports whether the token was added.
+// add adds a token, if it is not known yet, and reports whether it did. If the queue is full, it
+// drops the token that comes last, which may be the new one.
 func (q *queue) add(w waiting) bool {
 	if q.known[w.Key.ID()] {
 		return false
@@ -52,6 +52,7 @@ func (q *queue) add(w waiting) bool {
 	return true
 }
 
+// order returns the end, or the largest number if the end is unknown.
 func (w waiting) order() int64 {
 	if w.end == 0 {
 		return math.MaxInt64
@@ -77,4 +78,5 @@ func (q *queue) clear() {
 	q.waiting = nil
 }
 
+// done forgets a token that take has returned. It can then be added again.
 func (q *queue) done(id cache.ID) { delete(q.known, id) }

@@ -1,6 +1,7 @@
 package keep
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,13 +10,13 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// horizon is the longest time that a token and its record are expected to live: Meta's long-lived
-// tokens live for 60 days. A later end counts as this one, so a token that does not expire is
-// refreshed like the others, and no record outlives the memory of a purge (cache.Purges).
+// horizon is the longest life of a record, and the longest remaining life that is recorded for a
+// token: Meta's long-lived tokens live for 60 days. A token that does not expire is thus refreshed
+// like the others, and no record outlives the memory of a purge (cache.Purges).
 const horizon = 60 * 24 * time.Hour
 
 const (
-	// longestPause bounds the time until the next refresh.
+	// longestPause limits how long a Result can postpone the next refresh.
 	longestPause = 10 * 24 * time.Hour
 
 	// clockMargin is how far the clocks of a fleet's machines may be apart.
@@ -23,13 +24,13 @@ const (
 )
 
 // longLived is the shortest life of a token that Meta can refresh. A token that was issued with a
-// shorter one is never refreshed:
+// shorter life is never refreshed:
 // https://developers.facebook.com/docs/instagram-platform/reference/refresh_access_token
 const longLived = 24 * time.Hour
 
 // record is what is known about a long-lived token. Its JSON form is sealed under the token itself.
-// Times are Unix milliseconds; zero means unknown. The successor is behind a pointer, so that a
-// record that is printed as a part of something else shows an address.
+// Times are Unix milliseconds; zero means unknown. The successor is behind a pointer, so that
+// printing a value that contains a record prints an address, and not the successor.
 type record struct {
 	End          int64   `json:"end,omitempty"`           // of the token
 	Successor    *string `json:"successor,omitempty"`     // the token that replaces it; nil: the token itself is used
@@ -44,8 +45,8 @@ func (r record) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[record]
 
 // decodeRecord returns the record of an entry. It reports false if there is no record.
 //
-// A time further ahead than any that is recorded shows that the clock was wrong when it was
-// recorded. Such an end counts as near, so that the token is refreshed when it is next used.
+// A time that is further ahead than a correct clock can have recorded is not believed. An end of
+// this kind counts as near, so that the token is refreshed when it is next used.
 func decodeRecord(e cache.Entry, found bool, now time.Time) (r record, ok bool) {
 	if !found || json.Unmarshal(e.Value, &r) != nil {
 		return record{}, false
@@ -62,8 +63,9 @@ func decodeRecord(e cache.Entry, found bool, now time.Time) (r record, ok bool) 
 	return r, true
 }
 
-// entry returns the record as an entry. It expires when the token and its successor have ended. If
-// the end is unknown, the record only says when the next refresh may begin.
+// entry returns the record as an entry. The entry expires when the token and its successor have
+// ended. If the end is unknown, it expires when the next refresh may begin, because the record says
+// nothing else.
 func (r record) entry(now time.Time) cache.Entry {
 	end := time.UnixMilli(r.Next)
 	if r.end() > now.UnixMilli() {
@@ -73,14 +75,17 @@ func (r record) entry(now time.Time) cache.Entry {
 	return cache.Entry{Value: text, Expires: earlier(end, now.Add(horizon))}
 }
 
-// current returns the token to use for the token that an app sent: its successor or, if it has not
-// been replaced, the token itself.
-func (r record) current(token string) string {
+// successor returns the successor, or "" if there is no successor.
+func (r record) successor() string {
 	if r.Successor != nil {
 		return *r.Successor
 	}
-	return token
+	return ""
 }
+
+// current returns the token to use for the token that an app sent: its successor or, if it has not
+// been replaced, the token itself.
+func (r record) current(token string) string { return cmp.Or(r.successor(), token) }
 
 // end returns the end of the token that current returns.
 func (r record) end() int64 {
@@ -90,7 +95,7 @@ func (r record) end() int64 {
 	return r.End
 }
 
-// isEnding reports whether the current token ends within this time.
+// isEnding reports whether the current token has not ended, but will within this time.
 func (r record) isEnding(now time.Time, within time.Duration) bool {
 	end := r.end()
 	return end > now.UnixMilli() && end <= now.Add(within).UnixMilli()
@@ -98,8 +103,8 @@ func (r record) isEnding(now time.Time, within time.Duration) bool {
 
 // isDue reports whether the current token, which Meta has just accepted, is to be refreshed: it
 // ends within this time, or its end is unknown, or has passed according to this machine's clock.
-func (r record) isDue(now time.Time, before time.Duration) bool {
-	return now.UnixMilli() >= r.Next && (r.isEnding(now, before) || r.end() <= now.UnixMilli())
+func (r record) isDue(now time.Time, within time.Duration) bool {
+	return now.UnixMilli() >= r.Next && (r.isEnding(now, within) || r.end() <= now.UnixMilli())
 }
 
 // issued returns the record of a token that Meta has issued with this end.
@@ -112,7 +117,8 @@ func (r record) issued(now, end time.Time) record {
 }
 
 // refreshed returns the record after Meta has refreshed its current token. It ignores a successor
-// that ends much earlier, and the same token with the same end.
+// that ends more than longLived earlier than the current token, and the same token without a later
+// end.
 func (r record) refreshed(token string, now time.Time, successor string, end time.Time) record {
 	until := capped(now, end)
 	r.Outcome = Refreshed
@@ -127,6 +133,23 @@ func (r record) refreshed(token string, now time.Time, successor string, end tim
 	return r
 }
 
+// finished returns the record after a refresh of its current token with this result.
+func (r record) finished(token string, now time.Time, s Settings, result Result) record {
+	r.Next = now.Add(s.CheckEvery).UnixMilli()
+	switch {
+	case result.Token != "":
+		return r.refreshed(token, now, result.Token, result.Expires)
+	case result.Refused && r.end() > now.UnixMilli():
+		r.Outcome = Refused
+	case result.Refused:
+		r.Outcome = Postponed
+	default:
+		r.Outcome = Failed
+		r.Next = max(s.retryAt(now), earlier(result.RetryAt, now.Add(longestPause)).UnixMilli())
+	}
+	return r
+}
+
 // dropped returns the record without its successor, which Meta has refused.
 func (r record) dropped() record {
 	r.Successor, r.SuccessorEnd, r.Outcome = nil, 0, Refused
@@ -136,7 +159,7 @@ func (r record) dropped() record {
 // isShort reports whether issued has recorded that Meta cannot refresh the token.
 func (r record) isShort() bool { return r.End > 0 && r.Next == r.End }
 
-// capped returns an end as it is recorded.
+// capped returns an end as it is recorded: in Unix milliseconds, and at most horizon ahead.
 func capped(now, end time.Time) int64 { return earlier(end, now.Add(horizon)).UnixMilli() }
 
 func earlier(a, b time.Time) time.Time {

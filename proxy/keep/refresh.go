@@ -11,12 +11,13 @@ import (
 )
 
 const (
-	// retryAfter is how long a token is left alone after a refresh without an answer. A sidecar
-	// that was killed during a refresh leaves the token alone for as long.
+	// retryAfter is the time until the next refresh of a token if Meta did not answer, unless
+	// Settings.CheckEvery is shorter. It is also how long a refresh is reserved: if a sidecar is
+	// killed during one, the others wait that long.
 	retryAfter = 15 * time.Minute
 
-	// sweepEvery is how often tokens that have ended are counted. The lock is held for maxSwept of
-	// them at a time.
+	// sweepEvery is how often tokens that have ended are counted. The lock is released after each
+	// maxSwept of them.
 	sweepEvery = time.Hour
 	maxSwept   = 100
 )
@@ -93,30 +94,32 @@ func (k *Keeper) refresh(ctx context.Context, t Token) {
 		k.queue.done(t.Key.ID())
 		k.mu.Unlock()
 		if v := recover(); v != nil {
-			k.log.Error("panic in a refresh", "panic", panicKind(v), "stack", string(debug.Stack()))
+			kind := fmt.Sprintf("%T", v) // the value can hold a token
+			k.log.Error("panic in a refresh", "panic", kind, "stack", string(debug.Stack()))
 		}
 	}()
 	settings := k.current()
 	before, begun, err := k.reserve(t, settings)
-	if err != nil { // the fault of Redis is counted; without a reservation, several processes would refresh the token
+	if err != nil { // without a reservation, several processes would refresh the token; the Store counts its own faults
 		k.count(t.App, Failed)
 		return
 	}
 	if !begun {
 		return
 	}
-	// The refresh is not interrupted by a stop, because Meta may already have done it.
+	// A stop does not interrupt the refresh, because Meta may have issued the successor already.
 	result := t.Refresh(context.WithoutCancel(ctx), before.current(t.Reveal()))
 	after, err := k.finish(t, settings, before, result)
-	if err != nil { // the successor is lost, but the token is still valid, and reserved
+	if err != nil { // the successor is lost, but the current token still works and is reserved
 		after, result.Cause = before, "the successor could not be stored"
-		after.Outcome, after.Next = Failed, time.Now().Add(min(retryAfter, settings.CheckEvery)).UnixMilli()
+		after.Outcome, after.Next = Failed, settings.retryAt(time.Now())
 	}
 	k.report(t, after, result)
 }
 
-// reserve records that this process refreshes the token. It reports false if the token is not due,
-// usually because another process has refreshed it or has begun to.
+// reserve records that this process refreshes the token, and returns the record from before that.
+// It reports false if the token is not due, usually because another process has refreshed it or has
+// begun to.
 func (k *Keeper) reserve(t Token, s Settings) (r record, begun bool, err error) {
 	_, begun, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
@@ -124,42 +127,35 @@ func (k *Keeper) reserve(t Token, s Settings) (r record, begun bool, err error) 
 		if !r.isDue(now, s.RefreshBefore) || !found && t.MayBeShort {
 			return e, false
 		}
-		begun := r
-		begun.Tried, begun.Outcome = now.UnixMilli(), trying
-		begun.Next = now.Add(min(retryAfter, s.CheckEvery)).UnixMilli()
-		return begun.entry(now), true
+		reserved := r
+		reserved.Tried, reserved.Outcome, reserved.Next = now.UnixMilli(), trying, s.retryAt(now)
+		return reserved.entry(now), true
 	})
 	return r, begun, err
 }
 
-// finish records the result of a refresh, and returns the record.
+// retryAt returns when the next refresh may begin if Meta does not answer the current one.
+func (s Settings) retryAt(now time.Time) int64 {
+	return now.Add(min(retryAfter, s.CheckEvery)).UnixMilli()
+}
+
+// finish records the result of a refresh, and returns the record. If the successor has changed
+// during the refresh, finish changes nothing, and returns the record that is stored.
 func (k *Keeper) finish(t Token, s Settings, before record, result Result) (after record, err error) {
 	_, _, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
 		r, _ := decodeRecord(e, found, now)
-		if r.current("") != before.current("") { // Meta has issued or refreshed it for an app, or it was dropped
+		if r.successor() != before.successor() { // changed by Replaced, Issued or Drop
 			if after = r; r.Outcome == trying {
 				after.Outcome = Unchanged
 			}
 			return e, false
 		}
-		r.Next = now.Add(s.CheckEvery).UnixMilli()
-		switch {
-		case result.Token != "":
-			r = r.refreshed(t.Reveal(), now, result.Token, result.Expires)
-			if r.Outcome == Unchanged && r.end() > before.end() { // Replaced has recorded the same answer
-				r.Outcome = Refreshed
-			}
-		case result.Refused && r.end() > now.UnixMilli():
-			r.Outcome = Refused
-		case result.Refused:
-			r.Outcome = Postponed
-		default:
-			r.Outcome = Failed
-			r.Next = max(now.Add(min(retryAfter, s.CheckEvery)).UnixMilli(), earlier(result.RetryAt, now.Add(longestPause)).UnixMilli())
+		after = r.finished(t.Reveal(), now, s, result)
+		if after.Outcome == Unchanged && after.end() > before.end() { // Replaced has recorded the same answer
+			after.Outcome = Refreshed
 		}
-		after = r
-		return r.entry(now), true
+		return after.entry(now), true
 	})
 	return after, err
 }
@@ -193,7 +189,7 @@ func (k *Keeper) count(app string, o Outcome) {
 	k.history.add(time.Now(), app, o)
 }
 
-// sweep counts the tokens that have ended, unless another process has refreshed them.
+// sweep counts the watched tokens that have ended and that no process has refreshed.
 func (k *Keeper) sweep(ctx context.Context) {
 	now := time.Now()
 	counts := map[string]int{} // by app
@@ -214,6 +210,3 @@ func (k *Keeper) sweep(ctx context.Context) {
 		k.log.Warn("tokens ended", "app", app, "tokens", n)
 	}
 }
-
-// panicKind returns the type of a panic's value, because the value can hold anything.
-func panicKind(v any) string { return fmt.Sprintf("%T", v) }

@@ -6,11 +6,11 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// maxEnding bounds the tokens that are watched until they end. Further ones are refreshed, but not
-// counted if they end without a refresh.
+// maxEnding bounds the tokens that are watched until they end. Beyond it, tokens are still
+// refreshed, but not counted if they end without a refresh.
 const maxEnding = 10_000
 
-// ending holds the tokens that were used here and end soon.
+// ending holds the tokens that were used in this process and end soon.
 type ending map[cache.ID]endingToken
 
 type endingToken struct {
@@ -27,10 +27,13 @@ func (e ending) add(app string, k cache.Key, end int64) {
 
 func (e ending) remove(id cache.ID) { delete(e, id) }
 
-// take removes at most most tokens that have ended, and returns them.
-func (e ending) take(now time.Time, most int) (ended []endingToken) {
+// take removes tokens that have ended, limit at most, and returns them.
+func (e ending) take(now time.Time, limit int) (ended []endingToken) {
 	for id, t := range e {
-		if t.end <= now.UnixMilli() && len(ended) < most {
+		if len(ended) == limit {
+			break
+		}
+		if t.end <= now.UnixMilli() {
 			ended = append(ended, t)
 			delete(e, id)
 		}
@@ -43,7 +46,7 @@ type history map[string]*[24]hour
 
 // hour counts the refreshes of one hour.
 type hour struct {
-	number int64 // the hour, counted from 1970
+	number int64 // hours since 1970
 	counts map[Outcome]int
 }
 
@@ -66,7 +69,7 @@ type Status struct {
 	Refreshed int `json:"refreshed"` // in the last 24 hours
 	Refused   int `json:"refused"`   // in the last 24 hours
 	Failed    int `json:"failed"`    // in the last 24 hours
-	Ending    int `json:"ending"`    // tokens that were used here and end within Settings.RefreshBefore
+	Ending    int `json:"ending"`    // tokens that were used in this process and end within Settings.RefreshBefore
 	Waiting   int `json:"waiting"`   // tokens in the queue
 }
 

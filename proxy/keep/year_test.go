@@ -16,17 +16,18 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// This test runs a fleet of five sidecars for a year of simulated time. Users bring the tokens that
-// they got first, at random times; Meta and the shelf have outages; sidecars are restarted.
+// This test runs a fleet of five sidecars for a year of simulated time. Each user sends the first
+// token that Meta issued, at random times. Meta and the shelf have outages, and sidecars are
+// restarted.
 
 const (
 	life    = 60 * day
 	year    = 365 * day
 	callFor = 20 * time.Second // the longest call to Meta
-	settle  = 20 * time.Minute // longer than a token is left alone after a failure, and than a refresh takes
+	settle  = 20 * time.Minute // longer than the pause after a failed refresh (15 minutes), and than a refresh takes
 )
 
-// period is a time during which something is out of order.
+// period is a time during which Meta or the shelf is down, or a sidecar restarts.
 type period struct{ from, to time.Time }
 
 type periods []period
@@ -40,6 +41,7 @@ func (p periods) overlap(from, to time.Time) bool {
 	return false
 }
 
+// now reports whether it is one of these periods now.
 func (p periods) now() bool { now := time.Now(); return p.overlap(now, now.Add(1)) }
 
 // drawPeriods returns outages with random gaps and lengths.
@@ -57,7 +59,7 @@ func drawPeriods(random *rand.Rand, start time.Time, gap, length time.Duration) 
 type meta struct {
 	random *rand.Rand
 	down   periods
-	same   bool // a refresh may answer the same token
+	same   bool // a refresh may return the same token
 
 	mu        sync.Mutex // protects random and the fields below
 	issued    map[string]time.Time
@@ -101,7 +103,7 @@ func (m *meta) refresh(_ context.Context, token string) keep.Result {
 	return keep.Result{Token: next, Expires: m.issue(next, first)}
 }
 
-// last returns when the last token that descends from a token was issued, and its end.
+// last returns the times at which the last token that descends from a token was issued, and ends.
 func (m *meta) last(first string) (issued, end time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -113,7 +115,7 @@ func (m *meta) last(first string) (issued, end time.Time) {
 	return issued, end
 }
 
-// user brings one token, over and over again.
+// user sends the same token in every call.
 type user struct {
 	token  string
 	key    cache.Key
@@ -124,8 +126,8 @@ type user struct {
 func TestTokensThatAreUsedDoNotEndWithinAYear(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		seed := rapid.Uint64().Draw(r, "seed")
-		same := rapid.Bool().Draw(r, "refreshes answer the same token")
-		learned := rapid.Bool().Draw(r, "ends are learned")
+		same := rapid.Bool().Draw(r, "a refresh may return the same token")
+		learned := rapid.Bool().Draw(r, "igproxy sees the tokens issued")
 		outages := rapid.Bool().Draw(r, "outages")
 		gap := time.Duration(rapid.IntRange(1, 30).Draw(r, "days between uses")) * day
 		synctest.Test(t, func(*testing.T) { simulateYear(t, r, seed, same, learned, outages, gap) })
@@ -162,14 +164,14 @@ func simulateYear(t *testing.T, r *rapid.T, seed uint64, same, learned, outages 
 				if u.random.IntN(10) == 0 {
 					fleet.restartOne(u.random)
 				}
-				for range 1 + u.random.IntN(3) { // calls at the same time
-					// During an outage of the shelf, the successor may be unreadable.
+				for range 1 + u.random.IntN(3) { // calls in quick succession
+					// While the shelf is down, the sidecar may be unable to read the successor.
 					if !u.call(fleet.any(u.random), m) && !shelfDown.now() {
 						issued, end := m.last(u.token)
 						trouble := slices.Concat(m.down, shelfDown, fleet.restarts())
 						switch {
 						case time.Now().Before(end) && !trouble.overlap(issued.Add(-settle), issued.Add(settle)):
-							r.Errorf("seed %d: %s was sent although Meta has issued its successor at %v", seed, u.token, issued)
+							r.Errorf("seed %d: %s was sent although Meta issued its successor at %v", seed, u.token, issued)
 						case u.shouldHaveBeenKept(end, trouble):
 							r.Errorf("seed %d: %s was not refreshed; the last successor ended at %v", seed, u.token, end)
 						}
@@ -208,8 +210,8 @@ func (u *user) call(sidecar *running, m *meta) bool {
 	return true
 }
 
-// shouldHaveBeenKept reports whether the user had a call, within the last ten days before this end,
-// while everything was in order.
+// shouldHaveBeenKept reports whether Meta accepted a call of the user in the last ten days before
+// this end, outside of any trouble.
 func (u *user) shouldHaveBeenKept(end time.Time, trouble periods) bool {
 	for _, at := range u.used {
 		if at.After(end.Add(-settings.RefreshBefore)) && at.Before(end.Add(-settle)) && !trouble.overlap(at.Add(-settle), at.Add(settle)) {

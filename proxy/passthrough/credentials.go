@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// The parameters of a call that are read or written here.
+// The parameters of a call that igproxy reads or writes.
 const (
 	tokenParam = "access_token"
 	proofParam = "appsecret_proof"
@@ -28,8 +28,8 @@ type credentials struct {
 	bearer string
 }
 
-// readCredentials reads the credentials of a call. With forms, it buffers a form. The whole body of
-// r can be read afterwards.
+// readCredentials reads the credentials of a call. If forms is true, it also searches a URL-encoded
+// form, and buffers it for that. The whole body of r can be read afterwards.
 func readCredentials(r *http.Request, forms bool) credentials {
 	c := credentials{query: r.URL.RawQuery, bearer: BearerToken(r.Header["Authorization"])}
 	if forms {
@@ -38,8 +38,8 @@ func readCredentials(r *http.Request, forms bool) credentials {
 	return c
 }
 
-// token returns the token of the call. It returns "" if there is no token, or if there are
-// different ones: Meta decides about such a call.
+// token returns the token of the call. It returns "" if the call has no token, or several that
+// differ: such a call is sent as it came, and Meta decides.
 func (c credentials) token() string {
 	tokens := slices.Concat(valuesOf(c.query, tokenParam), valuesOf(c.form, tokenParam))
 	if c.bearer != "" {
@@ -67,8 +67,8 @@ func (c credentials) with(token string) credentials {
 	return c
 }
 
-// proven returns the credentials with this appsecret_proof and no other one: in the form if the
-// token is in it, otherwise in the query.
+// proven returns the credentials with this appsecret_proof instead of any other. The proof is in
+// the form if the token is in it, otherwise in the query.
 func (c credentials) proven(proof string) credentials {
 	proof = proofParam + "=" + proof
 	inForm := len(valuesOf(c.form, tokenParam)) > 0
@@ -95,28 +95,34 @@ func (c credentials) writeTo(r *http.Request) {
 // Format prints nothing of the credentials.
 func (c credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[credentials]") }
 
-// bufferForm reads a URL-encoded form of at most maxForm bytes and returns it. It reports
-// false for any other body. In either case, the whole body of r can be read afterwards. If reading
-// it failed, the next reader gets the same error.
+// bufferForm reads a URL-encoded form of at most maxForm bytes and returns it. It reports false for
+// any other body. In either case, the whole body of r can be read afterwards. If bufferForm cannot
+// read it, the next reader gets the same error.
 func bufferForm(r *http.Request) (form string, ok bool) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/x-www-form-urlencoded" || r.ContentLength == 0 || r.ContentLength > maxForm {
 		return "", false
 	}
-	body := r.Body
-	text, err := io.ReadAll(io.LimitReader(body, maxForm+1))
-	rest := io.Reader(body)
-	if err != nil {
-		rest = failed{err}
-	}
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(text), rest), body}
+	text, whole, err := readAhead(r.Body, r.Body, maxForm+1)
+	r.Body = whole
 	if err != nil || len(text) > maxForm {
 		return "", false // a part of a form is not searched
 	}
 	return string(text), true
+}
+
+// readAhead reads at most limit bytes of a body through from. It also returns a body that reads as
+// if nothing had been read: these bytes, and then the rest or the error.
+func readAhead(body io.ReadCloser, from io.Reader, limit int64) (text []byte, whole io.ReadCloser, err error) {
+	text, err = io.ReadAll(io.LimitReader(from, limit))
+	rest := io.Reader(body)
+	if err != nil {
+		rest = failed{err}
+	}
+	return text, struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(text), rest), body}, err
 }
 
 // failed is a reader that always fails.
@@ -145,7 +151,7 @@ func valueOf(pair, name string) (value string, ok bool) {
 	return value, err == nil
 }
 
-// replaced returns a query or a form with another token in place of each token.
+// replaced returns a query or a form with another token instead of each token.
 func replaced(raw, token string) string {
 	pairs := strings.Split(raw, "&")
 	for i, pair := range pairs {

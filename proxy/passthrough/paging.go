@@ -12,15 +12,12 @@ import (
 // rewritePaging replaces the base of the paging URLs in an answer with c.Own. It reads the whole
 // answer, up to MaxJSONBytes. A longer answer stays as it is.
 func (p *Proxy) rewritePaging(res *http.Response, c Call) error {
-	text, err := io.ReadAll(io.LimitReader(res.Body, p.options.MaxJSONBytes+1))
+	text, whole, err := readAhead(res.Body, res.Body, p.options.MaxJSONBytes+1)
 	if err != nil {
 		return err
 	}
 	if int64(len(text)) > p.options.MaxJSONBytes {
-		res.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(bytes.NewReader(text), res.Body), res.Body}
+		res.Body = whole
 		return nil
 	}
 	text = pagingURLs(c).ReplaceAllFunc(text, func(found []byte) []byte {

@@ -1,24 +1,22 @@
 package passthrough
 
 import (
-	"bytes"
 	"crypto/hmac"
-	"io"
 	"net/http"
 	"strings"
 )
 
-// sending sends one call. If it has replaced the token of the call, and Meta refuses the
-// replacement, it sends the call again as it came.
+// sending sends one call. If it has replaced the token of the call, and Meta refuses the new token,
+// it sends the call again with the original token.
 type sending struct {
 	transport http.RoundTripper
 	call      Call
 	sides     *sides
 
-	token      string      // that is sent; "" if the call has none, or different ones
-	original   credentials // of the call as it came, with a proof if one is added
-	isReplaced bool
-	mayRepeat  bool // the token was replaced, and the call has no body, or one that was buffered
+	token      string      // the token that is sent; "" if the call has none, or several that differ
+	original   credentials // the credentials of the call as it came, with a proof if one is added
+	isReplaced bool        // token is not that of the call as it came
+	mayRepeat  bool        // isReplaced, and the call has no body, or one that was buffered
 }
 
 // prepare replaces the token of a call and adds its proof.
@@ -82,16 +80,9 @@ func (s *sending) RoundTrip(r *http.Request) (*http.Response, error) {
 // readRefusal reads the body of a refusal and returns it decompressed. The whole body of res can be
 // read afterwards.
 func (s *sending) readRefusal(res *http.Response) (body []byte, ok bool) {
-	from := &pacedAnswer{ReadCloser: res.Body, sides: s.sides, pace: newPace()}
-	text, err := io.ReadAll(io.LimitReader(from, maxRefusal+1))
-	rest := io.Reader(res.Body)
-	if err != nil {
-		rest = failed{err}
-	}
-	res.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(text), rest), res.Body}
+	paced := &pacedAnswer{ReadCloser: res.Body, sides: s.sides, pace: newPace()}
+	text, whole, err := readAhead(res.Body, paced, maxRefusal+1)
+	res.Body = whole
 	if err != nil || len(text) > maxRefusal {
 		return nil, false
 	}
