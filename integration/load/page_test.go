@@ -94,7 +94,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	}
 
 	// The timeout is longer than the default, because the machine may be busy.
-	lines = blockAfter(t, page, "the variables from above:")
+	lines = blockAfter(t, page, "any other Redis. Then, with the variables from above:")
 	settings = append(settings, "REDIS_TIMEOUT=250ms")
 	for _, assignment := range strings.Fields(lines[0])[1:] {
 		settings = append(settings, strings.TrimPrefix(strings.ReplaceAll(assignment, "redis://127.0.0.1:6379/0", redistest.Start(t).URL()), "IGPROXY_"))
