@@ -73,7 +73,10 @@ func (k *keeping) refresh(ctx context.Context, a *app, g *grant, token Secret) k
 	if err != nil && !errors.As(err, &e) {
 		e = errInternal("an error without an envelope")
 	}
-	if e == nil {
+	switch {
+	case e == nil && !got.token.Ends(time.Now()): // see learnStep
+		return keep.Result{Refused: true, Cause: "a token without an end"}
+	case e == nil:
 		return keep.Result{Token: got.token.Access(), Expires: got.token.Expires}
 	}
 	refused := e.Class == graph.ClassToken || e.Class == graph.ClassStanding || e.Class == graph.ClassRefused
@@ -103,7 +106,8 @@ func (s *keepStep) Exchange(ctx context.Context, c call) (answer, error) {
 }
 
 // learnStep records the end of each token that Meta issues, and the successor of each token that
-// Meta refreshes. It comes between claim and guard.
+// Meta refreshes. It comes between claim and guard. A token without an end is not recorded: it needs
+// no refresh, and a refresh could replace it by a token that ends.
 type learnStep struct {
 	*keeping
 	next exchanger
@@ -111,7 +115,8 @@ type learnStep struct {
 
 func (s *learnStep) Exchange(ctx context.Context, c call) (answer, error) {
 	a, err := s.next.Exchange(ctx, c)
-	if err != nil || a.refusal != nil || a.source != sourceUpstream || c.grant.subject == appSubject || c.grant.subject == debugSubject {
+	if err != nil || a.refusal != nil || a.source != sourceUpstream || c.grant.subject == appSubject || c.grant.subject == debugSubject ||
+		!a.token.Ends(time.Now()) {
 		return a, err
 	}
 	issued := a.token.Access()

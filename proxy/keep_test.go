@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -150,6 +151,52 @@ func TestKeepCanBeTurnedOffAndOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	use(t, p, f.read+long)
+}
+
+// A token that does not end, as Facebook issues them for some pages, must not be refreshed: the
+// answer could be a token that ends. Nor does it replace a token that ends.
+func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
+	lives := map[string]string{"short": "", "long": `,"expires_in":3456000`, "endless-long": ""}
+	refreshes := make(chan string, 10)
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token := r.URL.Query().Get("fb_exchange_token")
+		if token == "" {
+			_, _ = fmt.Fprint(w, `{"id":"1"}`)
+			return
+		}
+		if strings.HasPrefix(token, "endless") {
+			refreshes <- token
+		}
+		_, _ = fmt.Fprintf(w, `{"access_token":"endless-%s","token_type":"bearer"%s}`, token, lives[token])
+	}))
+	t.Cleanup(upstream.Close)
+	p, _ := keepingProxy(t, func(o *Options) {
+		u, err := url.Parse(upstream.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.FacebookURL, o.Keep.RefreshBefore = u, 61*24*time.Hour
+	})
+	const exchange = "/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token="
+	for _, c := range []struct{ token, want string }{{"short", ""}, {"long", "endless-long"}} {
+		if w := ask(p, get(exchange+c.token)); w.Code != http.StatusOK {
+			t.Fatalf("got %d %s", w.Code, w.Body)
+		}
+		use(t, p, "/apps/pages/me?access_token=endless-"+c.token)
+		if c.want == "" {
+			continue
+		}
+		if got := <-refreshes; got != c.want {
+			t.Errorf("%s was refreshed, want %s", got, c.want)
+		}
+	}
+	for p.Apps()[2].Keep.Waiting > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	kept := p.carried.keeper.Find(t.Context(), p.current.Load().keep.token(p.current.Load().apps[2], NewSecret("endless-long")))
+	if successor, _, ok := kept.Successor(time.Now()); ok {
+		t.Errorf("the token is replaced by %s", successor)
+	}
 }
 
 func TestBearerTokenIsWrittenLikeMetas(t *testing.T) {

@@ -36,6 +36,9 @@ func NewBearer(access string, expires time.Time) Token {
 	return NewToken(fmt.Appendf(nil, headStart+`%s,"token_type":"bearer","expires_in":`, encode(access)), []byte{'}'}, expires)
 }
 
+// Ends reports whether the token ends. A Token from ReadFacebookToken may not.
+func (t Token) Ends(now time.Time) bool { return t.Expires.Sub(now) < maxLife/2 }
+
 // Parts returns the JSON before and after the digits of expires_in. The tail is empty if there is
 // no expires_in.
 func (t Token) Parts() (head, tail []byte) { return t.text.head, t.text.tail }

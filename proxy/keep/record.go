@@ -11,8 +11,8 @@ import (
 )
 
 // horizon is the longest life of a record, and the longest remaining life that is recorded for a
-// token: Meta's long-lived tokens live for 60 days. A token that does not expire is thus refreshed
-// like the others, and no record outlives the memory of a purge (cache.Purges).
+// token: Meta's long-lived tokens live for 60 days. So no record outlives the memory of a purge
+// (cache.Purges).
 const horizon = 60 * 24 * time.Hour
 
 const (
