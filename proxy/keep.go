@@ -106,8 +106,8 @@ func (s *keepStep) Exchange(ctx context.Context, c call) (answer, error) {
 }
 
 // learnStep records the end of each token that Meta issues, and the successor of each token that
-// Meta refreshes. It comes between claim and guard. A token without an end is not recorded: it needs
-// no refresh, and a refresh could replace it by a token that ends.
+// Meta refreshes. It comes between claim and guard. A token without an end is not recorded: it
+// needs no refresh, and a refresh could replace it by a token that ends.
 type learnStep struct {
 	*keeping
 	next exchanger
