@@ -122,7 +122,7 @@ func (t *redisTier) guarded(ctx context.Context, operation string, budget time.D
 	case kind == kindDesync:
 		t.replace(client)
 	default:
-		client.failed()
+		client.failed(ctx)
 	}
 	return kind, t.report(operation, kind, step)
 }

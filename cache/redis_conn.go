@@ -30,9 +30,9 @@ type client struct {
 // failed notes that an operation failed. In mode cluster, another node may serve its slot by now,
 // but the library reads the map of the slots again only once a minute and when a node redirects it;
 // a dead node does not. The map is read in the background, at most every 200 ms.
-func (c *client) failed() {
+func (c *client) failed(ctx context.Context) {
 	if c.cluster != nil {
-		c.cluster.ReloadState(context.Background())
+		c.cluster.ReloadState(ctx)
 	}
 }
 
