@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,7 +102,7 @@ func hostName(authority string) (name string, ok bool) {
 	name, port, _ := strings.Cut(authority, ":")
 	if rest, bracketed := strings.CutPrefix(authority, "["); bracketed {
 		name, port, ok = strings.Cut(rest, "]")
-		if !ok || !strings.Contains(name, ":") || port != "" && port[0] != ':' {
+		if ip, err := netip.ParseAddr(name); !ok || err != nil || !ip.Is6() || port != "" && port[0] != ':' {
 			return "", false
 		}
 		port = strings.TrimPrefix(port, ":")

@@ -14,7 +14,7 @@ import (
 // only if net/url, too, finds an allowed name, localhost or a loopback address in it.
 func FuzzHost(f *testing.F) {
 	for _, seed := range []string{"", "localhost", "LOCALHOST.:8080", "127.0.0.1:1", "[::1]:8080", "[::ffff:127.0.0.1]", "igproxy.internal", "evil.example", "127.0.0.1.evil.example",
-		"localhost:80@evil.example", "[::1", "::1", "127.1", "0x7f000001", "[::1%25lo]", "localhost:", ":", "[", "[]:", "localhost\x00"} {
+		"localhost:80@evil.example", "[::1", "::1", "127.1", "0x7f000001", "[::1%25lo]", "[::1.]", "localhost:", ":", "[", "[]:", "localhost\x00"} {
 		f.Add(seed)
 	}
 	g := newGate([]string{"igproxy.internal"}, false)

@@ -19,7 +19,7 @@ func TestHostsThatAreServed(t *testing.T) {
 		"::1": false, "": false, ".": false, ":": false, ":8080": false, "evil.example": false, "localhost.evil.example": false, "evil.localhost": false,
 		"localhost..": false, "igproxy.internal.evil.example": false, "xigproxy.internal": false, "10.0.0.1": false, "0.0.0.0": false, "[::]": false,
 		"2130706433": false, "0x7f000001": false, "0177.0.0.1": false, "127.1": false, "127.0.0.1.evil.example": false, "127.0.0.1:80:80": false,
-		"[::1%25lo]": false, "[fe80::1]": false, "localhost%00": false, "user@localhost": false, "localhost/x": false, "[2001:db8::2]": false,
+		"[::1%25lo]": false, "[::1.]": false, "[::1.]:8080": false, "[fe80::1]": false, "localhost%00": false, "user@localhost": false, "localhost/x": false, "[2001:db8::2]": false,
 	} {
 		r := get(target("IGAAshort"))
 		r.Host = host
