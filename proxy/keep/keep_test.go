@@ -261,7 +261,7 @@ func TestAppMayRefreshByItself(t *testing.T) {
 	})
 }
 
-// A token that the user has revoked, or that nobody uses, ends; the first of them is not counted.
+// A token ends if the user has revoked it, or if it is not used. Only a used token is counted.
 func TestTokensThatEndAreCountedIfTheyWereUsed(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		c.answer = func(string) keep.Result { return keep.Result{Refused: true, Cause: "standing"} }
