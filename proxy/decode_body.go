@@ -91,8 +91,8 @@ func readBody(r *http.Request, large chan struct{}) (p params, refused *graph.Er
 }
 
 // largeBody is the body of a request. Reading more than smallBody bytes of it takes one of the
-// places for large bodies, and fails with errTooManyLarge if there is none. The method end gives
-// the place back.
+// places for large bodies, and fails with errTooManyLarge if no place is free. The method end frees
+// the place.
 type largeBody struct {
 	io.ReadCloser
 	large chan struct{}

@@ -47,9 +47,9 @@ func (e *engine) route(r *http.Request) destination {
 const appTokenWord = "APP"
 
 // takesAppToken reports whether igproxy adds the app's own token to a call of /debug_token. It does
-// so if the call has no access_token, if that is appTokenWord, or if the client made it from the
-// app's ID and any text in place of the secret. In the last case takesAppToken also sets the app,
-// unless the path names one. Any other token is a user's, and the call is passed through.
+// so if the call has no access_token, if the access_token is appTokenWord, or if it consists of the
+// app's ID and any text where the secret would be. That ID also selects the app, unless the path
+// names one. Any other token is a user's, and the call is passed through.
 func (e *engine) takesAppToken(r *http.Request, t *destination) bool {
 	p, malformed := readQuery(r.URL.RawQuery)
 	if malformed != nil || r.Method != http.MethodGet {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,17 +117,9 @@ func use(t testing.TB, p *Proxy, path string) {
 // eventuallyRefreshed waits until the token of a call has a successor.
 func eventuallyRefreshed(t testing.TB, p *Proxy, path string) {
 	t.Helper()
-	n := func() (n int) {
-		for _, a := range p.Apps() {
-			n += a.Keep.Refreshed
-		}
-		return n
-	}
-	for start := time.Now(); n() == 0; time.Sleep(time.Millisecond) {
-		if time.Since(start) > 10*time.Second {
-			t.Fatalf("%s: not refreshed within 10 s", path)
-		}
-	}
+	waitFor(t, "the token of "+path+" is refreshed", func() bool {
+		return slices.ContainsFunc(p.Apps(), func(a AppStatus) bool { return a.Keep.Refreshed > 0 })
+	})
 }
 
 // Turned off by a reload, a token goes as it came. Turned on again, the record is found.
@@ -190,9 +183,7 @@ func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
 			t.Errorf("%s was refreshed, want %s", got, c.want)
 		}
 	}
-	for p.Apps()[2].Keep.Waiting > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	waitFor(t, "the refresh has ended", func() bool { return p.Apps()[2].Keep.Refused+p.Apps()[2].Keep.Refreshed > 0 })
 	kept := p.carried.keeper.Find(t.Context(), p.current.Load().keep.token(p.current.Load().apps[2], NewSecret("endless-long")))
 	if successor, _, ok := kept.Successor(time.Now()); ok {
 		t.Errorf("the token is replaced by %s", successor)

@@ -14,7 +14,7 @@ import (
 
 // TunnelOptions configure the connections that are passed on unread.
 type TunnelOptions struct {
-	// MaxTunnels bounds the tunnels that are open at once. If it is zero, there are none.
+	// MaxTunnels limits the number of tunnels that are open at once. Zero: no tunnel is opened.
 	MaxTunnels int
 	// IdleTimeout ends a tunnel through which nothing has passed for this long.
 	IdleTimeout time.Duration
