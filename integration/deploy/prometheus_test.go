@@ -10,8 +10,8 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// Prometheus' own tool checks the configuration, and shows when each alert fires and when it does
-// not.
+// promtool checks the configuration of Prometheus and the alert rules. It also runs tests that say
+// when each alert must fire, and when it must not.
 
 func TestAlertsFireOnlyWhenTheyShould(t *testing.T) {
 	for _, args := range [][]string{{"check", "config", "prometheus.yml"}, {"check", "rules", "alerts.yml"},

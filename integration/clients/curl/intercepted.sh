@@ -1,5 +1,5 @@
 #!/bin/sh
-# curl with Meta's URLs. VERSION is an option: --http1.1 or --http2.
+# curl with Meta's URLs. VERSION is curl's option --http1.1 or --http2.
 set -eu
 graph=https://graph.instagram.com
 

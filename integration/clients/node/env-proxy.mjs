@@ -1,5 +1,5 @@
-// What NODE_USE_ENV_PROXY=1 does, for fetch in versions of Node.js that do not know it (before
-// 22.21 and 24.5): node --import ./env-proxy.mjs.
+// With node --import ./env-proxy.mjs, fetch uses HTTPS_PROXY. In Node.js from 22.21 and 24.5 on,
+// NODE_USE_ENV_PROXY=1 has the same effect, but only this file can also enable HTTP/2 (HTTP2=1).
 import { EnvHttpProxyAgent, setGlobalDispatcher } from 'undici';
 
 const allowH2 = process.env.HTTP2 === '1';

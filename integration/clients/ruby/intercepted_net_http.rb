@@ -1,4 +1,4 @@
-# net/http with Meta's URLs. It reads http_proxy, even for https URLs.
+# net/http with Meta's URLs. It takes its proxy from http_proxy, even for https URLs.
 require 'net/http'
 require_relative 'intercepted'
 

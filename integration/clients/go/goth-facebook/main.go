@@ -1,7 +1,7 @@
 // Command goth-facebook uses goth's provider for Facebook. The provider's URLs are constants, so
 // this program gives it an HTTPClient whose transport sends requests for Facebook's host to
-// igproxy. The provider adds an appsecret_proof, made with its placeholder secret, to its call for
-// the user. igproxy replaces it.
+// igproxy. When the provider reads the user, it adds an appsecret_proof that it has made with its
+// placeholder secret. igproxy replaces this proof.
 package main
 
 import (

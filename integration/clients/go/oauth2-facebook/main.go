@@ -1,5 +1,6 @@
-// Command oauth2-facebook uses golang.org/x/oauth2 with its endpoint for Facebook, whose token URL
-// is a variable. The HTTP client that the library makes for a token sends a Bearer header.
+// Command oauth2-facebook uses golang.org/x/oauth2 with a copy of the library's Endpoint for
+// Facebook, in which it changes the token URL. The HTTP client that the library makes for a token
+// sends a Bearer header.
 package main
 
 import (
