@@ -20,8 +20,8 @@ func facebookApp(upstream *mock.Server) []string {
 	return []string{"UPSTREAM_URL=" + upstream.URL, "FACEBOOK_URL=" + upstream.URL, "FACEBOOK_APP_ID=" + pagesID, "FACEBOOK_CLIENT_SECRET=" + pagesSecret}
 }
 
-// startBody opens a connection and sends the header of a POST whose body has size bytes. Of the
-// body it sends only part. The answer can be read from the reader.
+// startBody opens a connection, sends the header of a POST with a body of size bytes, and then
+// sends part, the beginning of that body. The answer can be read from the reader.
 func (p *process) startBody(t *testing.T, size int, part string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c := p.dialApp(t)

@@ -1,9 +1,9 @@
 package browser
 
 // An operator on call opens the admin listener's page. It shows requests as they arrive, and says
-// when Redis fails, when the breaker is open, and when the sidecar no longer answers. With scripts
-// disabled it shows the state at the time when it was loaded. It fits the screen of a phone and
-// needs no mouse.
+// when Redis fails, when the breaker is open, and when the sidecar no longer answers. Without
+// scripts it shows the state at the time of loading. It fits the screen of a phone and needs no
+// mouse.
 
 import (
 	"bytes"

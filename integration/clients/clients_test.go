@@ -123,8 +123,8 @@ debug_token: {enabled: true}
 		harness.File(t, "page", "the-secret-of-a-fourth-app"), l.app, appID, harness.File(t, "shop", harness.AppSecret), callback))
 }
 
-// spend exchanges a code directly at the stand-in. Then the code is used, and igproxy has never
-// seen it.
+// spend exchanges a code directly at the stand-in. After that Meta has seen the code, and igproxy
+// has not.
 func spend(t *testing.T, upstream *mock.Server, code string) {
 	t.Helper()
 	res, err := http.PostForm(upstream.URL+"/oauth/access_token", url.Values{"grant_type": {"authorization_code"}, "client_id": {appID},

@@ -1,5 +1,5 @@
 // Node's fetch, as Threads apps use it. METHOD is the HTTP method of the call that sends the code.
-// Some apps, such as Postiz, use GET. Meta's own samples use POST, also with the parameters in the
+// Some apps, such as Postiz, use GET. Meta's own samples use POST. Both put the parameters into the
 // query.
 import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report } from './shared.mjs';
 

@@ -1,4 +1,4 @@
-"""requests-oauthlib: every URL is an argument. For plain HTTP the library needs OAUTHLIB_INSECURE_TRANSPORT in the environment."""
+"""requests-oauthlib: every URL is an argument. For plain HTTP the library needs OAUTHLIB_INSECURE_TRANSPORT."""
 
 import json
 import os

@@ -23,7 +23,7 @@ class Facebook(FacebookOAuth2):
 
 
 class Strategy(BaseStrategy):
-    """The part of a web framework that the library needs. authenticate returns the user's data, which the library has read."""
+    """The part of a web framework that the library needs. authenticate returns the user's data."""
 
     settings = {"SOCIAL_AUTH_FACEBOOK_KEY": os.environ["CLIENT_ID"], "SOCIAL_AUTH_FACEBOOK_SECRET": "none"}
 
