@@ -109,8 +109,8 @@ func (l login) test(t *testing.T, dir string) {
 	}
 }
 
-// severalApps writes a configuration with one app for each login, and with one more app for the
-// login l, which is called shop and has appID. It returns the path of the configuration.
+// severalApps writes a configuration with four apps and returns its path. There is one app for each
+// of the three logins. The fourth app is named shop, uses the login l and has appID.
 func (l login) severalApps(t *testing.T) (path string) {
 	t.Helper()
 	return harness.File(t, "several.yaml", fmt.Sprintf(`apps:

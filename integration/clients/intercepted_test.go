@@ -89,10 +89,10 @@ func TestUnmodifiedClientsThroughHTTPSProxy(t *testing.T) {
 					}
 				}
 			}
-			run("without a token", open.Proxy, open.Made.Settings(t, c.kind), served)
-			run("with a token", withToken, closed.Made.Settings(t, c.kind), served)
-			run("token not sent", closed.Proxy, closed.Made.Settings(t, c.kind), refused(`(?i)407|proxy`))
-			run("only the system's authorities", open.Proxy, c.systemOnly(open.Made.Settings(t, c.kind)), refused(`(?i)certificate`))
+			run("no token required", open.Proxy, open.Made.Settings(t, c.kind), served)
+			run("token required and sent", withToken, closed.Made.Settings(t, c.kind), served)
+			run("token required but not sent", closed.Proxy, closed.Made.Settings(t, c.kind), refused(`(?i)407|proxy`))
+			run("only the system's authorities trusted", open.Proxy, c.systemOnly(open.Made.Settings(t, c.kind)), refused(`(?i)certificate`))
 		}
 	})
 	for _, p := range []*harness.Interceptor{open, closed} {

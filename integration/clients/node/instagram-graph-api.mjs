@@ -1,7 +1,7 @@
 // instagram-graph-api: the base URL is in the exported object Constants, and can be assigned. The
-// library can read data with Instagram's tokens as well as with Facebook's. But it
-// has only Facebook's exchange (fb_exchange_token; see instagram-graph-api-facebook.mjs), so this
-// program exchanges the token with fetch.
+// library can read data with Instagram's tokens as well as with Facebook's. But it has only
+// Facebook's exchange (fb_exchange_token; see instagram-graph-api-facebook.mjs), so this program
+// exchanges the token with fetch.
 import instagram from 'instagram-graph-api';
 import { IGPROXY, SHORT, BAD_TOKEN, report } from './shared.mjs';
 

@@ -1,6 +1,5 @@
-// Command oauth2-facebook uses golang.org/x/oauth2 with a copy of the library's Endpoint for
-// Facebook, in which it changes the token URL. The HTTP client that the library makes for a token
-// sends a Bearer header.
+// Command oauth2-facebook uses golang.org/x/oauth2 with the library's Endpoint for Facebook, but
+// with another TokenURL. The HTTP client that the library makes for a token sends a Bearer header.
 package main
 
 import (
