@@ -70,7 +70,7 @@ func TestCheckReportsAllProblemsAtOnce(t *testing.T) {
 		}
 	}
 	if code, stdout, _ := command(t, environ(), "check"); code != 0 || !strings.Contains(stdout, "ok") {
-		t.Errorf("a good configuration: exit code %d\n%s", code, stdout)
+		t.Errorf("a valid configuration: exit code %d\n%s", code, stdout)
 	}
 }
 
@@ -102,7 +102,7 @@ func TestHealthcheck(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 	if r := p.page(t, "/healthz"); r.status != 200 {
-		t.Errorf("/healthz: %d", r.status)
+		t.Errorf("/healthz returned %d, want 200", r.status)
 	}
 }
 
@@ -127,7 +127,7 @@ func TestUnixSocketServesLikeAPort(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ig.sock")
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+path)
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
-		t.Errorf("socket: %v %v", info, err)
+		t.Errorf("the socket: %v, %v; want mode 0660", info, err)
 	}
 	client := unixClient(path)
 	defer client.CloseIdleConnections()

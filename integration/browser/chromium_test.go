@@ -26,7 +26,7 @@ type chromium struct {
 
 	mu       sync.Mutex                   // protects the fields below
 	last     int                          // the ID of the last command
-	answers  map[int]chan json.RawMessage // for each command in flight
+	answers  map[int]chan json.RawMessage // a channel for the result of each command in flight
 	troubles []string                     // errors from the console, the network and the content security policy
 }
 
@@ -45,7 +45,7 @@ func openChromium(t *testing.T) *chromium {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Fatalf("%v: make test-all installs it", err)
+		t.Fatalf("%v (make test-all installs what is missing)", err)
 	}
 	theirs, to, err := os.Pipe()
 	if err != nil {

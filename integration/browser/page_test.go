@@ -165,7 +165,7 @@ func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 		c.width(w)
 		c.eval(`for (const d of document.querySelectorAll("details")) d.open = true`)
 		if got := c.eval("document.documentElement.scrollWidth"); got != fmt.Sprint(w) {
-			t.Errorf("at %d pixels the page is %s wide", w, got)
+			t.Errorf("in a window that is %d pixels wide the page is %s pixels wide", w, got)
 		}
 	}
 	controls := c.eval(`document.querySelectorAll("a, input, summary, [tabindex='0']").length`)
@@ -216,7 +216,7 @@ func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.S
 			c.width(width)
 			picture := withFewColours(t, c.picture(), width*4) // at most four times as high as wide
 			if len(picture) > 200<<10 {
-				t.Errorf("the %s picture %d pixels wide has %d bytes", scheme, width, len(picture))
+				t.Errorf("the %s screenshot that is %d pixels wide has %d bytes, more than 200 KiB", scheme, width, len(picture))
 			}
 			if err := os.WriteFile("../../docs/"+name+"-"+scheme+".png", picture, 0o644); err != nil {
 				t.Fatal(err)

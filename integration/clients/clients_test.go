@@ -54,7 +54,7 @@ func TestThirdPartyClients(t *testing.T) {
 		code := anySecret.Code(appID, callback)
 		_, stderr, err := instagramClients[i].start(t, "node", dir, clientEnv(t, s.URL, code))
 		if err == nil || len(anySecret.Issued(code)) != 1 || !strings.Contains(stderr, "Error: Failed to obtain access token") {
-			t.Errorf("%v, %s", err, stderr)
+			t.Errorf("passport-instagram ended with %v, want a failure after one exchange\n%s", err, stderr)
 		}
 	})
 }
@@ -159,7 +159,7 @@ func (c client) run(t *testing.T, dir string, env []string) (g got) {
 	}
 	for _, text := range append(slices.Concat(env, c.command), stdout, stderr) {
 		if strings.Contains(text, harness.AppSecret) {
-			t.Error("the client has the secret")
+			t.Error("the client's environment, arguments or output contain the secret")
 		}
 	}
 	if err := json.Unmarshal([]byte(stdout), &g); err != nil {
@@ -258,6 +258,6 @@ func (l login) secretWhereItBelongs(t *testing.T, ig *mock.Instagram, c client) 
 		}
 	}
 	if seen["exchange"] != 2 || seen["read"] != 1 || !c.noCodes && seen["code"] != 2 || c.inspects && seen["debug_token"] != 1 {
-		t.Errorf("the number of calls that Meta got, by kind, is %v", seen)
+		t.Errorf("Meta got these numbers of calls of each kind: %v", seen)
 	}
 }

@@ -1,7 +1,8 @@
 package clients
 
-// Programs that have Meta's URLs in their code run unchanged. They only need HTTPS_PROXY and the
-// settings that `igproxy ca show` prints for their language.
+// Programs that have Meta's URLs in their code run unchanged. They only need HTTPS_PROXY
+// (http_proxy for Ruby's net/http) and the settings that `igproxy ca show` prints for their
+// language.
 
 import (
 	"encoding/json"
@@ -181,11 +182,11 @@ func TestTableOfUnmodifiedClientsMatchesTheTest(t *testing.T) {
 		}
 	}
 	if rows := strings.Count(table, "\n| ") - 1; rows != len(protocols) {
-		t.Errorf("the table has %d rows, and the test has %d clients", rows, len(protocols))
+		t.Errorf("docs/clients.md: the table has %d rows, and the test has %d clients", rows, len(protocols))
 	}
 	for name, protocol := range protocols {
 		if !regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(name) + ` \| [^|]+ \| ` + protocol + ` \|`).MatchString(table) {
-			t.Errorf("no row for %s with %s", name, protocol)
+			t.Errorf("docs/clients.md has no row for %s with %s", name, protocol)
 		}
 	}
 }

@@ -22,7 +22,7 @@ func TestAlertsFireOnlyWhenTheyShould(t *testing.T) {
 		var out bytes.Buffer
 		cmd.Dir, cmd.Stdout, cmd.Stderr = "../../deploy/prometheus", &out, &out
 		if err := cmd.Run(); err != nil || !strings.Contains(out.String(), "SUCCESS") {
-			t.Errorf("promtool %v: %v (if it is missing, make test-all installs it)\n%s", args, err, out.String())
+			t.Errorf("promtool %v: %v (make test-all installs what is missing)\n%s", args, err, out.String())
 		}
 	}
 }

@@ -26,7 +26,7 @@ func TestDeploySystemdAcceptsUnitsWithLowExposure(t *testing.T) {
 	if claim == nil || !strings.Contains(read(t, "../../README.md"), "exposure "+claim[1]+" of 10") {
 		t.Fatalf("the claim in igproxy.service is %v; README must make the same claim", claim)
 	}
-	threshold := strings.Replace(claim[1], ".", "", 1) // systemd-analyze takes 1.1 as 11
+	threshold := strings.Replace(claim[1], ".", "", 1) // systemd-analyze expects 11 for 1.1
 	if out, err := exec.CommandContext(t.Context(), "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold="+threshold, path).CombinedOutput(); err != nil {
 		t.Errorf("systemd-analyze security: %v\n%s", err, out)
 	}

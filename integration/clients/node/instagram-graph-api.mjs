@@ -8,7 +8,7 @@ import { IGPROXY, SHORT, BAD_TOKEN, report } from './shared.mjs';
 instagram.Constants.API_URL = IGPROXY;
 
 // The library requests /v23.0//ID. igproxy would pass that path on unchanged, but the stand-in for
-// Instagram has no path with two slashes. So this class removes one.
+// Instagram has no path with two slashes. So this class removes one of them.
 class Account extends instagram.GetPageInfoRequest {
   url() {
     return super.url().slice(1);

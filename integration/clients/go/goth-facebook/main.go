@@ -37,7 +37,7 @@ func main() {
 	_, err = session.Authorize(provider, url.Values{"code": {common.Env("BAD_CODE")}})
 	var refused *oauth2.RetrieveError
 	if !errors.As(err, &refused) {
-		common.Must(fmt.Errorf("no RetrieveError: %v", err))
+		common.Must(fmt.Errorf("the error is not a RetrieveError: %v", err))
 	}
 	got.CodeError = fmt.Sprintf("%T %d %s", refused, refused.Response.StatusCode, refused.Body)
 	got.Print()

@@ -1,5 +1,6 @@
-// Command intercepted uses net/http with Meta's URLs. Only Go's own environment variables configure
-// it: HTTPS_PROXY, SSL_CERT_FILE, and GODEBUG to turn HTTP/2 off.
+// Command intercepted calls Meta's URLs with net/http. igproxy intercepts the calls. Only Go's own
+// environment variables configure its HTTP client: HTTPS_PROXY, SSL_CERT_FILE, and GODEBUG to turn
+// HTTP/2 off.
 package main
 
 import (
