@@ -72,9 +72,9 @@ func (m *memory) get(k Key) (Entry, bool) {
 	return e.Entry, true
 }
 
-// expired compares both the monotonic clock and the wall clock. The monotonic clock, which Before
-// uses if both times have it, stands still while a machine sleeps, and does not show that the wall
-// clock was corrected.
+// expired compares both the monotonic clock and the wall clock. Before uses the monotonic clock if
+// both times have it. That clock stands still while the machine sleeps, and does not follow
+// corrections of the wall clock.
 func expired(end, now time.Time) bool {
 	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
 }
@@ -86,7 +86,7 @@ func (m *memory) put(k Key, e Entry, index tag) {
 	switch {
 	case k.purged():
 	case len(e.Value) > maxKept:
-		m.entries.Invalidate(k.id) // or an earlier, outdated entry would be found
+		m.entries.Invalidate(k.id) // otherwise Recall would find an earlier, outdated entry
 	default:
 		one := kept{Entry: e, purges: k.purges, all: k.marks.all, tag: index}
 		if number := k.number(); number > 0 {
