@@ -55,7 +55,7 @@ var masterSteps = map[string]string{
 }
 
 // seeLog is the next step for the kinds of faults that are not in these tables.
-const seeLog = "see Redis's own log"
+const seeLog = "see the log of Redis"
 
 // advice returns the next step for an operator. It names only settings that are in use. err shows
 // whether the sentinels or Redis itself failed; nil means Redis.

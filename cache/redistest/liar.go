@@ -19,7 +19,7 @@ const (
 	Flip     = "flip"     // one bit of the payload is flipped
 	Truncate = "truncate" // the connection ends in the middle of a reply
 	Replay   = "replay"   // an earlier reply, which belonged to another command
-	Swap     = "swap"     // the true reply of the previous swap, which may be from another connection
+	Swap     = "swap"     // the reply to the previous swapped command, which may be from another connection
 )
 
 // Lies lists all kinds of lies.
