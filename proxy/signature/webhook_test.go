@@ -69,7 +69,7 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 			}
 		}
 	}
-	// A different spelling of the same JSON is another body.
+	// The same JSON in a different spelling is a different body.
 	w, _ := signature.ReadWebhook([]string{sha256Field(current, escaped)}, nil)
 	if got, _ := w.IsSigned(strings.NewReader(`{"text":"ä@/<"}`), []string{current}); got {
 		t.Error("a body in another spelling was accepted")
@@ -149,7 +149,7 @@ func TestABodyIsReadInSmallPieces(t *testing.T) {
 		})
 	}
 	if small, large := allocations(100), allocations(signature.MaxWebhook); large > small {
-		t.Errorf("a small body takes %v allocations, a large one %v", small, large)
+		t.Errorf("a small body takes %v allocations, a large one %v; want no more for the large one", small, large)
 	}
 }
 
