@@ -1,5 +1,6 @@
 // Package breaker implements a circuit breaker. After too many failures it refuses calls for a
-// while. Then it lets a few calls through, the probes. Their verdicts close it or open it again.
+// while. Then it lets a few calls through, the probes. Their verdicts close the breaker or open it
+// again.
 //
 // The library gobreaker provides the state machine and the rolling window. This package adds four
 // things: changes of state are reported in order and outside all locks, a refusal says when to try
@@ -69,9 +70,10 @@ type Change struct {
 	Outage   // the outage that the change begins, continues or ends
 }
 
-// Outage is the time during which a breaker is not closed. A failed probe does not begin a new one.
+// Outage is the time during which a breaker is not closed. A failed probe does not begin a new
+// outage.
 type Outage struct {
-	Since  time.Time // when the breaker stopped being closed
+	Since  time.Time // when the breaker opened
 	Probes int       // number of probes since then
 }
 

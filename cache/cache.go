@@ -2,10 +2,10 @@
 // the other processes of a fleet find them.
 //
 // An entry is only returned for the token that it was stored under, whatever Redis replies, and
-// never after it has expired. No operation waits for Redis longer than its own budget, and the
-// cache starts without Redis. The package knows neither Instagram nor HTTP: an entry is the
-// caller's bytes and the time at which they expire. An entry that can be replaced is a record
-// (record.go).
+// never after it has expired. Each operation has a budget of time for Redis, and never waits
+// longer. The cache also starts without Redis. The package knows neither Instagram nor HTTP: an
+// entry is the caller's bytes and the time at which they expire. An entry that can be replaced is a
+// record (record.go).
 //
 // Redis never holds a token or an entry in plain text: the names of keys are keyed hashes of
 // tokens, and values are sealed under keys that cannot be derived without the token.
@@ -114,7 +114,7 @@ type Cache struct {
 	purges   map[ID]*Purges // by the ID of Purges.key
 	closing  chan struct{}
 	pending  sync.WaitGroup // writes to Redis, and renewals of leases
-	watching sync.WaitGroup // watchRedis
+	watching sync.WaitGroup // the goroutine that runs watchRedis
 	room     chan struct{}  // has one element for each pending write to Redis
 	revoking revoking
 

@@ -45,8 +45,9 @@ const (
 	Alone    Outcome = "alone"    // the caller asks upstream without a lease, for example because Redis failed
 )
 
-// A follower asks Redis again after firstPoll. It doubles the time after each poll, up to lastPoll.
-// Each time is varied at random by up to half of it, so that many followers do not poll in step.
+// A follower waits for firstPoll before it asks Redis again. After each poll it doubles the wait,
+// up to lastPoll. Each wait is varied at random by up to a half, so that many followers do not poll
+// in step.
 const (
 	firstPoll = 4 * time.Millisecond
 	lastPoll  = 50 * time.Millisecond
@@ -99,7 +100,7 @@ func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 // for its own.
 func newOwner() string { return rand.Text() }
 
-// take asks Redis once, and polls while another process has the lease.
+// take asks Redis, and polls while another process has the lease.
 func (cl *Claim) take(ctx context.Context) {
 	giveUp := time.Now().Add(cl.cache.wait)
 	waited, faults := false, 0
@@ -194,7 +195,7 @@ func (cl *Claim) openFailure(r reply) reply {
 	return r
 }
 
-// finish sets the outcome from the last reply, which does not make the claim a follower.
+// finish sets the outcome from r, in which follower is not set.
 func (cl *Claim) finish(r reply, waited bool, asked time.Time) {
 	switch {
 	case r.value != nil && waited:

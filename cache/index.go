@@ -44,7 +44,7 @@ func (k Key) record() []byte {
 	return b
 }
 
-var errIndexRecord = errors.New("a value of the index has an unknown length")
+var errIndexRecord = errors.New("a value in the index has an unexpected length")
 
 // readRecord reads a value that record returned.
 func readRecord(e Entry) (indexed, error) {

@@ -97,7 +97,7 @@ func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 type Key struct {
 	id     ID
 	secret material // the AES-256 key of the entry; nil in a key from Glance
-	token  ID       // the ID that the token has if it was never purged alone
+	token  ID       // the token's ID, without regard to purges of the token alone
 	purges *Purges  // nil: the key cannot be purged
 	marks  *marks   // the marks that the key was derived with
 }
@@ -128,8 +128,8 @@ func (k *Keys) glance(token []byte) (*generation, Key) {
 	return g, key
 }
 
-// generation returns the generation that began with this purge of everything. Zero: the first
-// generation.
+// generation returns the generation that began with the purge of everything with this number. Zero
+// stands for the first generation.
 func (k *Keys) generation(number int64) *generation {
 	g := k.current.Load()
 	if g.number == number {
@@ -177,10 +177,10 @@ func newMACs(key []byte) *macs {
 	return &macs{sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, key)} }}}
 }
 
-// sum returns the HMAC of a token. The number is that of the token's last purge, or zero if the
+// sum returns the HMAC of a token. number is the number of the token's last purge, or zero if the
 // token was never purged. For a purged token, a zero byte and the number are hashed after the
-// token. Another token that is the purged token with these bytes at its end has the same HMAC, but
-// only a client that knows the purged token can send it.
+// token. A token that consists of the purged token and these bytes has the same HMAC, but only a
+// client that knows the purged token can send it.
 func (m *macs) sum(token []byte, number int64) [sha256.Size]byte {
 	h := m.pool.Get().(*mac)
 	defer m.pool.Put(h)

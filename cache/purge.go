@@ -38,7 +38,7 @@ func (c *Cache) Retain(these []*Purges) {
 
 // PurgeAll makes the fleet forget all entries of an app: this process at once, and the other
 // processes when they next read the purges. An error means that Redis does not have the purge yet.
-// The purge is written as soon as Redis answers, if this process is still running.
+// This process writes the purge when Redis answers again, if it is still running then.
 func (c *Cache) PurgeAll(ctx context.Context, p *Purges) error {
 	return c.purge(ctx, p, []ID{everything}, nil)
 }
@@ -79,9 +79,9 @@ func (c *Cache) forget(p *Purges, purged []mark) {
 	}
 }
 
-// Learn reads the purges of the fleet now. It is for the start and for the time after a reload. It
-// ends within the budgets of its operations, and does not end earlier when ctx ends. An error is
-// counted and otherwise ignored, because the purges are read again every second.
+// Learn reads the purges of the fleet now. Call it at the start and after a reload. It ends within
+// the budgets of its operations, and does not end earlier when ctx ends. An error is counted and
+// otherwise ignored, because the purges are read again every second.
 func (c *Cache) Learn(ctx context.Context) {
 	_, _ = c.readPurges(ctx, c.allPurges()...)
 }
@@ -120,7 +120,7 @@ func (c *Cache) readPurges(ctx context.Context, all ...*Purges) (now int64, err 
 func (c *Cache) watchRedis() {
 	for every := readEvery; ; {
 		select {
-		case <-time.After(every/2 + rand.N(every/2)): // jitter: a fleet must not ask in step
+		case <-time.After(every/2 + rand.N(every/2)): // jitter, so that the processes of a fleet do not ask in step
 		case <-c.closing:
 			return
 		}

@@ -53,9 +53,10 @@ func (c *Cache) Load(ctx context.Context, k Key, maxAge time.Duration) (Entry, b
 	return c.keepRead(k, stored, at), true
 }
 
-// Update first calls change with the copy in memory, if memory has one. If change returns true,
-// Update stores the record that change returns. If Redis has a record already, Update does not
-// replace it at once: it first calls change again, with that record.
+// Update replaces a record with the one that change returns. First it calls change with the copy in
+// memory; found is false if memory has no copy. If change returns false, Update changes nothing. If
+// change returns true, but Redis has a record, Update calls change again with the record from Redis
+// before it replaces that record.
 //
 // Update returns the record that is stored in the end, and whether change returned it. If Redis is
 // configured and fails, Update changes nothing and returns an error. It takes at most maxUpdates

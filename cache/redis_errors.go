@@ -116,7 +116,7 @@ func kindOf(err error) string {
 	case errors.As(err, &dns):
 		return kindResolve
 	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &unknown),
-		// A TLS alert; crypto/tls.AlertError is for QUIC.
+		// This error is a TLS alert. The type crypto/tls.AlertError is only for QUIC.
 		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
 		return kindTLS
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // ENOENT: there is no such Unix socket

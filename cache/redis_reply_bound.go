@@ -8,8 +8,8 @@ import "errors"
 // SLOTS has bounds of its own.
 const (
 	// maxReply bounds the size of a whole reply: its bytes, header lines included, plus memberCost
-	// (or slotsCost) for each member of an array. It is enough for CLUSTER SLOTS of about 2,500
-	// ranges of slots with three nodes each.
+	// (or slotsCost) for each member of an array. It is enough for a reply to CLUSTER SLOTS with
+	// about 2,500 ranges of slots and three nodes for each range.
 	maxReply = 1 << 20
 
 	// maxLine bounds a line in bytes. Statuses and errors have at most a few hundred bytes.

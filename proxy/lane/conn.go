@@ -25,7 +25,7 @@ type conn struct {
 	answered  int       // the number of answers, up to busyAfter
 	idleSince time.Time // when the last answer was written; zero: no answer yet
 	deadline  purpose
-	next      state // of the bytes that work left unanswered; see state
+	next      state // the state of the bytes that work has left unanswered
 	err       error // the error of the last read in work
 }
 

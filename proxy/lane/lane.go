@@ -9,10 +9,10 @@
 // connection back, so it has to understand only one form, and depends on nothing inside net/http.
 // It is stricter than the rest of igproxy wherever the two could differ. An answer of the lane
 // equals the answer through net/http byte for byte, except for Date and the request id.
-// proxy.FuzzLane compares them.
+// proxy.FuzzLane compares the two.
 //
-// The Handler declines requests that need more than the Host and the token. All requests do if
-// igproxy requires its own token, if it has several Instagram apps, or if it traces requests. A
+// The Handler declines requests that need more than the Host and the token. All requests need more
+// if igproxy requires its own token, if it has several Instagram apps, or if it traces requests. A
 // listener with TLS has no lane.
 package lane
 
