@@ -40,7 +40,7 @@ func single(s *redistest.Server) RedisOptions {
 func wantOutcome(t *testing.T, who string, cl *Claim, want Outcome) {
 	t.Helper()
 	if cl.Outcome != want {
-		t.Fatalf("%s: %s, want %s", who, cl.Outcome, want)
+		t.Fatalf("%s: got %s, want %s", who, cl.Outcome, want)
 	}
 }
 
@@ -61,7 +61,7 @@ func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 			}
 		})
 	}
-	time.Sleep(1200 * time.Millisecond) // longer than the lease, which real Redis measures in real time
+	time.Sleep(1200 * time.Millisecond) // longer than the lease; a real Redis does not use simulated time
 	leader.Remember(want, nil)
 	wg.Wait()
 	late := fleet(t, o, nil).Claim(t.Context(), k)
@@ -155,7 +155,7 @@ func TestWarmHitIsOneCommand(t *testing.T) {
 	wantOutcome(t, "the warm key", reader.Claim(t.Context(), k), Hit)
 	stats := fmt.Sprint(server.Do("INFO", "commandstats"))
 	if !strings.Contains(stats, "cmdstat_evalsha:calls=1,") || !strings.Contains(stats, "cmdstat_get:calls=1,") || strings.Contains(stats, "cmdstat_eval:") {
-		t.Errorf("a hit is one EVALSHA with one GET in it; Redis counted\n%s", stats)
+		t.Errorf("want one EVALSHA for a hit, with one GET in it; Redis counted\n%s", stats)
 	}
 }
 
@@ -175,7 +175,7 @@ func TestLeaseOfAKilledLeaderExpires(t *testing.T) {
 	if winner, lost := next.Remember(Entry{Value: []byte("later"), Expires: time.Now().Add(time.Hour)}, nil); lost {
 		t.Logf("adopted %q", winner.Value) // only if next has lost its lease as well
 	}
-	eventually(t, "the first one stored wins", func() bool {
+	eventually(t, "the answer that was stored first wins", func() bool {
 		cl := fleet(t, single(server), nil).Claim(t.Context(), k)
 		return cl.Outcome == Hit && string(cl.Entry.Value) == "late"
 	})
@@ -212,7 +212,7 @@ func TestTokenReplacesStoredRefusal(t *testing.T) {
 	first.Claim(t.Context(), k).Remember(Entry{Value: []byte("refusal"), Expires: time.Now().Add(time.Hour)}, nil)
 	eventually(t, "the refusal is stored", func() bool { return server.TTL("igproxy:{"+k.ID().String()+"}:v") > 0 })
 	late.Remember(Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour)}, func(stored Entry) bool { return string(stored.Value) == "refusal" })
-	eventually(t, "the token has replaced it", func() bool {
+	eventually(t, "the token has replaced the refusal", func() bool {
 		cl := fleet(t, single(server), nil).Claim(t.Context(), k)
 		return cl.Outcome == Hit && string(cl.Entry.Value) == "token"
 	})
@@ -249,8 +249,8 @@ func TestDocumentedPermissionsAreSufficientAndNecessary(t *testing.T) {
 	}
 }
 
-// Regression test: without the permission to store, every call has a fault. It must be logged once,
-// not in every call.
+// Regression test: without the permission to store, every call has a fault. The fault must be
+// logged once, not for every call.
 func TestMissingPermissionIsLoggedOnce(t *testing.T) {
 	server := redistest.Start(t)
 	var log safeBuilder
@@ -409,7 +409,7 @@ func TestDesynchronizedConnectionIsDropped(t *testing.T) {
 	}
 	before := c.redis.client.Load()
 	liar.SetLie(redistest.Shift, 1)
-	eventually(t, "the connections are replaced", func() bool { // a wrong reply can look like an error
+	eventually(t, "the connections are replaced", func() bool { // in several tries, because a wrong reply can look like an error
 		c.Claim(t.Context(), keyOf(t, "shifted")).Release()
 		c.pending.Wait()
 		return c.redis.client.Load() != before
@@ -433,7 +433,7 @@ func TestScriptsAreTriedAgainAfterAWhile(t *testing.T) {
 	c := fleet(t, o, nil)
 	wantOutcome(t, "denied", c.Claim(t.Context(), keyOf(t, "denied")), Alone)
 	server.Do("ACL", "SETUSER", "some", "+eval", "+evalsha")
-	wantOutcome(t, "permitted again, during the pause", c.Claim(t.Context(), keyOf(t, "soon")), Alone)
-	c.redis.noScript.Store(time.Now().UnixNano()) // the pause is over
-	wantOutcome(t, "permitted again, after the pause", c.Claim(t.Context(), keyOf(t, "permitted")), Leader)
+	wantOutcome(t, "permitted again, before withoutScripts has passed", c.Claim(t.Context(), keyOf(t, "soon")), Alone)
+	c.redis.noScript.Store(time.Now().UnixNano()) // withoutScripts has passed
+	wantOutcome(t, "permitted again, after withoutScripts has passed", c.Claim(t.Context(), keyOf(t, "permitted")), Leader)
 }

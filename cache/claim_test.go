@@ -327,8 +327,8 @@ func TestEveryWaiterIsAnsweredAndNoLeaseHasTwoOwners(t *testing.T) {
 	check(t, true, func(story, *run) {})
 }
 
-// While the shared tier works, each process whose exchange is meant to end without a token may
-// start one. All other processes together start at most one.
+// While the shared tier works, each process that is meant to end without a token may start an
+// exchange. All other processes together start at most one.
 func TestOneExchangeWhileTheSharedTierWorks(t *testing.T) {
 	check(t, false, func(s story, out *run) {
 		bad := 0

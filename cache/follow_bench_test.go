@@ -12,8 +12,8 @@ import (
 )
 
 // BenchmarkFollow measures how long 50 followers take to get an answer after it was stored, and how
-// many commands each follower sends to Redis. Each follower has its own cache, as in a process of
-// its own. Run it with
+// many commands each follower sends to Redis. Each follower has its own cache, as if it were
+// another process. Run it with:
 //
 //	go test ./cache -run '^$' -bench Follow -benchtime 20x
 func BenchmarkFollow(b *testing.B) {

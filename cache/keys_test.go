@@ -45,7 +45,8 @@ func TestDerivationIsPure(t *testing.T) {
 	}
 }
 
-// Options that are equal when concatenated must not give equal keys either.
+// Different options must give different keys, even if the options are equal when they are
+// concatenated.
 func TestKeysOfDifferentOptionsOrTokensNeverCollide(t *testing.T) {
 	type origin struct{ secret, app, scope, token string }
 	seen := map[string]origin{}

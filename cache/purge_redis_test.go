@@ -56,13 +56,13 @@ func TestPurgeAllAffectsOnlyItsApp(t *testing.T) {
 	}
 	for i := range 300 {
 		if one.tier(fmt.Sprint(i)) != "" || other.tier(fmt.Sprint(i)) != TierMemory {
-			t.Fatalf("%d: found in %q, and the other app's in %q", i, one.tier(fmt.Sprint(i)), other.tier(fmt.Sprint(i)))
+			t.Fatalf("token %d: found in %q, and for the other app in %q; want only the other app's, in memory", i, one.tier(fmt.Sprint(i)), other.tier(fmt.Sprint(i)))
 		}
 	}
 	eventually(t, "the entries are removed", func() bool { return c.Len() == 300 })
 	one.store("0")
 	if one.tier("0") != TierMemory {
-		t.Error("nothing is remembered after a purge")
+		t.Error("an entry that was stored after the purge is not found")
 	}
 	again := purgeableApp(t, c, "secret", "1") // as after a reload
 	if again.purges != one.purges || again.tier("0") != TierMemory {
@@ -92,7 +92,7 @@ func TestPurgeOfOneTokenAffectsOnlyThatToken(t *testing.T) {
 	}
 	p.store("this")
 	if p.tier("this") != TierMemory {
-		t.Error("a purged token is not remembered again")
+		t.Error("an entry that was stored after the purge of its token is not found")
 	}
 }
 
@@ -191,7 +191,7 @@ func TestPurgeSurvivesRedisOutages(t *testing.T) {
 	eventually(t, "the token is found everywhere", func() bool { return all[1].tier("token") != "" })
 	redis.Kill()
 	if err := all[0].PurgeAll(t.Context(), all[0].purges); err == nil || strings.Contains(err.Error(), redis.Addr()) {
-		t.Errorf("the purge did not reach Redis: got %v, want an error that says so", err)
+		t.Errorf("the purge did not reach Redis: got %v, want an error without the address", err)
 	}
 	if _, ok := all[1].Recall(all[1].keys.Derive("token")); !ok {
 		t.Error("a disconnected process lost its memory")

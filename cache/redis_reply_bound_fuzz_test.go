@@ -33,10 +33,10 @@ func FuzzReplyBound(f *testing.F) {
 		}
 		passed := replies[:admitted(string(replies), max(int(piece), 1))]
 		if !withinBounds(passed) {
-			t.Fatalf("passed %.200q", passed)
+			t.Fatalf("replies beyond the bounds passed: %.200q", passed)
 		}
 		if withinBounds(replies) != (len(passed) == len(replies)) {
-			t.Fatalf("passed %d of %d bytes of %.200q", len(passed), len(replies), replies)
+			t.Fatalf("%d of %d bytes passed, want all if and only if they are within the bounds: %.200q", len(passed), len(replies), replies)
 		}
 		guarded, allocated := readOne(t, &boundedConn{Conn: newReplayed(replies)})
 		// The library allocates what a header within the bounds announces, even if the body never

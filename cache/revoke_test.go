@@ -45,7 +45,7 @@ func (p issuing) revoke(long string) Revocation {
 	case r := <-result:
 		return r
 	case <-time.After(10 * time.Second):
-		p.t.Fatal("Revoke has no result")
+		p.t.Fatal("Revoke did not call done")
 		return ""
 	}
 }

@@ -53,7 +53,7 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 			{nil, []string{sha1Field(another, body)}, false},
 			{[]string{""}, []string{sha1Field(current, body)}, true},
 			{[]string{sha256Field(current, body)}, []string{sha1Field(another, body)}, true},
-			{[]string{sha256Field(another, body)}, []string{sha1Field(current, body)}, false}, // SHA-256 counts
+			{[]string{sha256Field(another, body)}, []string{sha1Field(current, body)}, false}, // only the SHA-256 field counts
 			{[]string{sha256Field(current, body)}, []string{"", ""}, true},
 		} {
 			w, err := signature.ReadWebhook(c.new, c.old)
@@ -169,8 +169,8 @@ var (
 	oldForm = regexp.MustCompile(`^sha1=[0-9a-fA-F]{40}$`)
 )
 
-// No header fields make ReadWebhook panic. It accepts exactly one field in the documented form, and
-// the SHA-1 field only if the SHA-256 field was not sent.
+// No header fields make ReadWebhook panic. It accepts a field only if the field was sent once and
+// has the documented form. It accepts the SHA-1 field only if the SHA-256 field was not sent.
 func FuzzWebhookFields(f *testing.F) {
 	const body = `{"object":"instagram"}`
 	good, old := sha256Field(current, body), sha1Field(current, body)
