@@ -2,10 +2,10 @@
 // the other processes of a fleet find them.
 //
 // An entry is only returned for the token that it was stored under, whatever Redis replies, and
-// never after it has expired. Each operation has a budget of time for Redis, and never waits
-// longer. The cache also starts without Redis. The package knows neither Instagram nor HTTP: an
-// entry is the caller's bytes and the time at which they expire. An entry that can be replaced is a
-// record (record.go).
+// never after it has expired. Each operation has a time budget for Redis, and never waits longer.
+// The cache also starts without Redis. The package knows neither Instagram nor HTTP: an entry is
+// the caller's bytes and the time at which they expire. An entry that can be replaced is a record
+// (record.go).
 //
 // Redis never holds a token or an entry in plain text: the names of keys are keyed hashes of
 // tokens, and values are sealed under keys that cannot be derived without the token.
@@ -48,7 +48,8 @@ type Observer interface {
 	// "error", "dropped" (too many are pending, or the cache is closed) or "oversize" (the value is
 	// too large).
 	Store(tier Tier, result string)
-	// Claim is called for each claim that memory cannot answer, if Redis is configured.
+	// Claim is called for each claim that memory cannot answer, if Redis is configured. It is not
+	// called if the token was purged after the key was derived.
 	Claim(Outcome)
 	// RedisError is called for each fault of Redis, with the operation (claim, publish, renew,
 	// release, purge, revoke or load) and the kind of fault.

@@ -53,9 +53,9 @@ const (
 	lastPoll  = 50 * time.Millisecond
 )
 
-// Claim is one attempt by a process to get the entry of a token that is not in its memory. If
-// Outcome is Leader or Alone, the caller asks upstream itself, and ends the claim with Remember,
-// Fail or Release. A lease only saves exchanges: losing it never makes an answer wrong.
+// Claim is one attempt by a process to get an entry that it does not have in memory. If Outcome is
+// Leader or Alone, the caller asks upstream itself, and ends the claim with Remember, Fail or
+// Release. A lease only saves exchanges: losing it never makes an answer wrong.
 type Claim struct {
 	Outcome Outcome
 	Entry   Entry // for Hit, Followed and Failed
@@ -109,7 +109,8 @@ func (cl *Claim) take(ctx context.Context) {
 		r, err := cl.ask(ctx)
 		switch {
 		case err != nil:
-			if faults++; !waited || faults > 1 { // a follower tolerates one fault, because the leader is asking upstream
+			// A follower tolerates one fault, because the leader is asking upstream.
+			if faults++; !waited || faults > 1 {
 				cl.late = waited
 				return
 			}

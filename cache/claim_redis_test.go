@@ -409,7 +409,8 @@ func TestDesynchronizedConnectionIsDropped(t *testing.T) {
 	}
 	before := c.redis.client.Load()
 	liar.SetLie(redistest.Shift, 1)
-	eventually(t, "the connections are replaced", func() bool { // in several tries, because a wrong reply can look like an error
+	// This may take several tries, because a wrong reply can look like an error.
+	eventually(t, "the connections are replaced", func() bool {
 		c.Claim(t.Context(), keyOf(t, "shifted")).Release()
 		c.pending.Wait()
 		return c.redis.client.Load() != before

@@ -11,8 +11,8 @@ import (
 
 const (
 	// maxKept bounds the value of an entry in memory, in bytes. Meta's answers have a few hundred
-	// bytes, and an answer with the longest token that is accepted, 4 KiB, fits. Larger values are
-	// stored in Redis only.
+	// bytes. An answer with the longest token that igproxy accepts, 4 KiB, still fits. Larger
+	// values are stored in Redis only.
 	maxKept = 8 << 10
 
 	// entryOverhead is how many bytes an entry takes in memory in addition to its value: for its

@@ -43,8 +43,8 @@ func (c *Cache) PurgeAll(ctx context.Context, p *Purges) error {
 	return c.purge(ctx, p, []ID{everything}, nil)
 }
 
-// PurgeKeys purges single entries as PurgeAll purges all of them, and also deletes them from Redis.
-// The answer to an exchange in flight is returned, but not stored.
+// PurgeKeys does for single entries what PurgeAll does for all entries. It also deletes them from
+// Redis. The answer to an exchange in flight is returned, but not stored.
 func (c *Cache) PurgeKeys(ctx context.Context, p *Purges, keys []Key) error {
 	var tokens []ID
 	for _, k := range keys {

@@ -21,9 +21,9 @@ import (
 // The processes of a fleet share the numbers through one sorted set per app in Redis. Each process
 // reads it at least once a second and merges it with what it knows: the highest number of a token
 // wins. If the set lacks a purge that a process knows, that process adds it again. So a purge
-// survives a flush of Redis, and also works if Redis was unavailable when it was made. A process
-// that is cut off from Redis learns of a purge when Redis is back; until then it serves what it has
-// in memory.
+// survives a flush of Redis, and also works if Redis was unavailable when the purge was made. A
+// process that is cut off from Redis learns of a purge when Redis is back; until then it serves
+// what it has in memory.
 type Purges struct {
 	key   Key // names the sorted set and seals its members
 	known atomic.Pointer[marks]
@@ -37,7 +37,8 @@ type marks struct {
 	until  map[ID]int64 // mark.until of those tokens whose mark is a revocation
 }
 
-// mark is one purge, or one revocation: a purge that igproxy makes by itself, see Revoke.
+// mark is one purge or one revocation. A revocation is a purge that igproxy makes by itself; see
+// Revoke.
 type mark struct {
 	token  ID    // the zero ID stands for everything
 	number int64 // time by Redis's clock in Unix milliseconds, or more if an earlier purge has this number
@@ -49,8 +50,8 @@ const (
 	// app has more marks, everything is purged instead.
 	maxMarks = 500
 
-	// keepMarks is how long a purge is remembered. No entry lives longer than a long-lived token of
-	// Meta, which lives for 60 days.
+	// keepMarks is how long a purge is remembered. No entry lives longer than Meta's long-lived
+	// tokens, which are valid for 60 days.
 	keepMarks = 61 * 24 * time.Hour
 
 	// maxRevoked bounds the revocations of an app. If an app has more, the oldest are forgotten, so
@@ -60,8 +61,8 @@ const (
 
 	// maxRead is how many members of the sorted set one read returns. It returns the newest. The
 	// limit is above the number of an app's marks: maxMarks purges, maxRevoked revocations and a
-	// purge of everything. The difference leaves room for marks with several members, which several
-	// processes have written.
+	// purge of everything. The difference leaves room for marks that several processes have
+	// written, each as a member of its own.
 	maxRead = 2 * maxMarks
 
 	// clockMargin is added to the life of a revocation, because the clocks of a fleet's machines

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A record is an entry that can be replaced, with Update. Other entries cannot: if Remember stores
-// several under the same key, the first one wins. Records are sealed and purged like all entries.
-// Derive their keys in a scope that no other entries use.
+// A record is an entry that can be replaced, with Update. Other entries cannot be replaced: if
+// Remember stores several under the same key, the first one wins. Records are sealed and purged
+// like all entries. Derive their keys in a scope that no other entries use.
 //
 // In memory, the value of a record has a prefix, the stamp: the time at which the copy was made, in
 // Unix milliseconds.

@@ -96,8 +96,8 @@ func (t *redisTier) probe(ctx context.Context, operation string, budget time.Dur
 }
 
 // guarded runs an operation through the breaker and within its budget. It returns the kind of the
-// fault, or "". Canceling ctx does not end the operation: a blocked read would not notice, and
-// aborting it would cost the connection.
+// fault, or "". Canceling ctx does not end the operation, because a blocked read would not notice,
+// and aborting the read would cost the connection.
 func (t *redisTier) guarded(ctx context.Context, operation string, budget time.Duration, ask question) (kind string, err error) {
 	client, step := t.client.Load(), ""
 	refused := t.breaker.Do(func() breaker.Verdict {
@@ -138,7 +138,8 @@ func (ask question) recovering(ctx context.Context, c *client) (err error) {
 	return ask(ctx, c)
 }
 
-// report counts a fault, logs it with the next step if an operator has to act, and returns it.
+// report counts a fault and returns it. If an operator has to act, report also logs the first fault
+// of each kind, with the next step.
 func (t *redisTier) report(operation, kind, step string) error {
 	t.observer.RedisError(operation, kind)
 	if needsOperator(kind) && t.firstTime(kind) {

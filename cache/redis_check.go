@@ -45,8 +45,8 @@ func (t *redisTier) check(ctx context.Context) error {
 				"without it nothing else can be tested", kind)
 		case kind == kindPermission, kind == kindNoScript:
 			missing = append(missing, "+"+command[0].(string))
-		case command[0] == "evalsha" && redis.HasErrorPrefix(err, "NOSCRIPT"): // EVAL was denied, so the script was not loaded
-			continue
+		case command[0] == "evalsha" && redis.HasErrorPrefix(err, "NOSCRIPT"):
+			continue // EVAL was denied, so the script was not loaded
 		default:
 			return fmt.Errorf("%s: %s", kind, t.options.advice(kind, err))
 		}

@@ -61,7 +61,7 @@ type RedisOptions struct {
 	// Wait is how long a claim waits for another process's answer before the caller asks upstream
 	// itself.
 	Wait time.Duration
-	// Timeout is the budget of a claim. Zero: 50 ms.
+	// Timeout is the budget of a claim, and of reading a record. Zero: 50 ms.
 	Timeout time.Duration
 	// StoreTimeout is the budget of an operation that no token request waits for. Zero: 1 s.
 	StoreTimeout time.Duration

@@ -20,7 +20,7 @@ const (
 
 var (
 	portsMu sync.Mutex
-	ports   = map[int]bool{} // returned by this process; portsMu protects it
+	ports   = map[int]bool{} // the ports that this process has returned; portsMu protects the map
 )
 
 // FreePort returns a free loopback port that it has not returned before in this process.

@@ -53,7 +53,7 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 			{nil, []string{sha1Field(another, body)}, false},
 			{[]string{""}, []string{sha1Field(current, body)}, true},
 			{[]string{sha256Field(current, body)}, []string{sha1Field(another, body)}, true},
-			{[]string{sha256Field(another, body)}, []string{sha1Field(current, body)}, false}, // only the SHA-256 field counts
+			{[]string{sha256Field(another, body)}, []string{sha1Field(current, body)}, false}, // SHA-256 decides
 			{[]string{sha256Field(current, body)}, []string{"", ""}, true},
 		} {
 			w, err := signature.ReadWebhook(c.new, c.old)
