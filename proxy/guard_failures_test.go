@@ -46,7 +46,7 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 			_, err := g.Exchange(t.Context(), c)
 			var e *graph.Error
 			if !errors.As(err, &e) || e.Code != 2 || !e.RetryAt.After(time.Now()) {
-				t.Fatalf("the bad token: %v, Retry-After %v", err, e.RetryAt)
+				t.Fatalf("the bad token: got %v, RetryAt %v; want code 2 and a time in the future", err, e.RetryAt)
 			}
 			if e.Repeated {
 				repeated++
@@ -176,7 +176,7 @@ func TestCallsThatAlwaysFailHaveTheirOwnBreaker(t *testing.T) {
 				}
 			}
 			if state := g.circuits.worst(""); state != breaker.Open || calls != 3 {
-				t.Errorf("%s: its own breaker is %s after %d calls", name, state, calls)
+				t.Errorf("%s: its own breaker is %s after %d calls, want open after 3", name, state, calls)
 			}
 		})
 	}

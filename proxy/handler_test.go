@@ -85,16 +85,16 @@ func endings(t *testing.T) map[string]ending {
 	from := func(s source) func(*answer) {
 		return func(a *answer) { a.source, a.left = s, 90*time.Second+time.Millisecond }
 	}
-	asItCame := func(*answer) {}
+	unchanged := func(*answer) {}
 	return map[string]ending{
 		"a first exchange":  {token(func(a *answer) { a.stored = true }), 200, "token", "upstream", "fwd=miss stored"},
-		"not remembered":    {token(asItCame), 200, "token", "upstream", "fwd=miss"},
+		"not remembered":    {token(unchanged), 200, "token", "upstream", "fwd=miss"},
 		"a hit in memory":   {token(from(sourceMemory)), 200, "token", "memory", "hit ttl=90"},
 		"a hit in Redis":    {token(from(sourceRedis)), 200, "token", "redis", "hit ttl=90"},
 		"a joined exchange": {token(func(a *answer) { a.joined, a.stored = true, true }), 200, "token", "joined", "collapsed fwd=miss"},
-		"a refusal":         {refusal(190, asItCame), 400, "refused", "upstream", "fwd=miss"},
+		"a refusal":         {refusal(190, unchanged), 400, "refused", "upstream", "fwd=miss"},
 		"a known refusal":   {refusal(190, from(sourceMemory)), 400, "refused", "memory", "hit ttl=90"},
-		"a rate limit":      {refusal(4, asItCame), 400, "limited", "upstream", "fwd=miss"},
+		"a rate limit":      {refusal(4, unchanged), 400, "limited", "upstream", "fwd=miss"},
 		"a pause":           {refusal(4, from(sourceHold)), 400, "limited", "hold", "detail=\"hold\""},
 		"wrong secret": {func() (answer, error) { return refusalAnswer(100, 0, "Error validating client secret."), nil }, 400, "refused",
 			"upstream", "fwd=miss"},
@@ -168,11 +168,12 @@ func checkCacheStatus(t *testing.T, name, header, want string) {
 	}
 }
 
-// checkLog checks that the log has one line "request", with known fields and nothing that was sent.
+// checkLog checks that the log has one line "request" with known fields, and contains nothing that
+// the client sent.
 func checkLog(t *testing.T, name, log string, c ending, id string) {
 	t.Helper()
 	if strings.Contains(log, "canary") || strings.Contains(log, testSecret) || strings.Contains(log, "IGAA") {
-		t.Errorf("%s: the log contains a value from outside: %s", name, log)
+		t.Errorf("%s: the log contains a value that was sent: %s", name, log)
 	}
 	var lines []map[string]any
 	for _, text := range strings.Split(strings.TrimSpace(log), "\n") {

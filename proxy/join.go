@@ -80,8 +80,8 @@ func (s *joinStep) fly(ctx context.Context, c call) (a answer, err error) {
 	return s.next.Exchange(ctx, c)
 }
 
-// panicKind returns the text of a runtime error, and only the type of any other panic, because its
-// value can hold anything.
+// panicKind returns the text of a runtime error. For any other panic it returns only the type of
+// the value, because the value may contain a secret.
 func panicKind(v any) string {
 	if err, ok := v.(runtime.Error); ok {
 		return err.Error()

@@ -17,10 +17,11 @@ import (
 // issues, keepStep answers a call that refreshes a token with the successor, and passedCall
 // replaces the token of a passed-through call.
 //
-// A refresh by igproxy takes the same steps as one by an app, from recall to remember. So it is
-// joined with such calls in this process and in the fleet, and the guard step applies to it.
+// A refresh by igproxy takes the same steps as a refresh by an app, from recall to remember. So it
+// is joined with such calls in this process and in the fleet, and the guard step applies to it.
 
-// keepScope is the scope of the keys of records. No grant has this name.
+// keepScope is the scope of the keys of records. No grant has this name, so no answer has the key
+// of a record.
 const keepScope = "igproxy/keep"
 
 // keepKey returns the key of a token's record.
@@ -28,7 +29,7 @@ func (a *app) keepKey(token string) cache.Key { return a.records.Derive(token) }
 
 // newKeeper returns the Keeper of a Proxy.
 func newKeeper(o Options, c carried) *keep.Keeper {
-	return keep.New(keep.Options{Store: c.cache, MaxInFlight: max(o.MaxInFlight/2, 1), // the rest is for apps
+	return keep.New(keep.Options{Store: c.cache, MaxInFlight: max(o.MaxInFlight/2, 1), // the rest is for the calls of apps
 		Observer: keepCounts{c.metrics}, Logger: c.log})
 }
 
@@ -107,7 +108,7 @@ func (s *keepStep) Exchange(ctx context.Context, c call) (answer, error) {
 
 // learnStep records the end of each token that Meta issues, and the successor of each token that
 // Meta refreshes. It comes between claim and guard. A token without an end is not recorded: it
-// needs no refresh, and a refresh could replace it by a token that ends.
+// needs no refresh, and a refresh could replace it with a token that ends.
 type learnStep struct {
 	*keeping
 	next exchanger
@@ -130,7 +131,8 @@ func (s *learnStep) Exchange(ctx context.Context, c call) (answer, error) {
 }
 
 // replace returns the successor of the call's token, or the token itself if it has no successor. It
-// looks for none if the token is an app token (ID|SECRET), which cannot be refreshed.
+// does not look for a successor of an app token (ID|SECRET), which cannot be refreshed, or of a
+// token that is too long.
 func (c *passedCall) replace(token string) string {
 	if len(token) > graph.MaxToken || strings.Contains(token, "|") {
 		return token

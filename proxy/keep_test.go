@@ -17,10 +17,10 @@ import (
 )
 
 // keptLife is the life of the stand-in's long-lived tokens in these tests. It is shorter than
-// RefreshBefore, so that every token is due from the start.
+// RefreshBefore, so that every token is due for a refresh from the start.
 const keptLife = 40 * 24 * time.Hour
 
-// keepingProxy returns a Proxy that keeps tokens, with a stand-in.
+// keepingProxy returns a Proxy that keeps tokens alive, and the stand-in that is its upstream.
 func keepingProxy(t testing.TB, change func(*Options)) (*Proxy, *mock.Instagram) {
 	t.Helper()
 	facebook := mock.App{AppID: pagesID, Secret: pagesSecret}
@@ -50,7 +50,8 @@ func keepingProxy(t testing.TB, change func(*Options)) (*Proxy, *mock.Instagram)
 	return p, i
 }
 
-// tokenFrom makes a token call and returns the token and the seconds that it has left.
+// tokenFrom makes a token call. It returns the token, the seconds until it ends, and the
+// Cache-Status header.
 func tokenFrom(t testing.TB, p *Proxy, path string) (token string, seconds int, cacheStatus string) {
 	t.Helper()
 	w := ask(p, get(path))
@@ -89,7 +90,7 @@ func TestUsedTokenWorksAfterItsEnd(t *testing.T) {
 			i.Age(21 * 24 * time.Hour)
 			use(t, p, f.read+long)
 
-			calls := i.CallsFor(long) // igproxy's own refreshes are of the successor
+			calls := i.CallsFor(long) // igproxy refreshes only the successor from here on
 			next, seconds, status := tokenFrom(t, p, f.refresh+url.QueryEscape(long))
 			if next == long || seconds <= 0 || seconds > int(keptLife/time.Second) || !strings.HasPrefix(status, "igproxy; hit; ttl=") {
 				t.Errorf("the successor is the token itself: %v, %d s left, %s", next == long, seconds, status)
@@ -114,7 +115,8 @@ func use(t testing.TB, p *Proxy, path string) {
 	}
 }
 
-// eventuallyRefreshed waits until the token of a call has a successor.
+// eventuallyRefreshed waits until igproxy has refreshed a token. The test uses only the token in
+// path.
 func eventuallyRefreshed(t testing.TB, p *Proxy, path string) {
 	t.Helper()
 	waitFor(t, "the token of "+path+" is refreshed", func() bool {
@@ -122,7 +124,8 @@ func eventuallyRefreshed(t testing.TB, p *Proxy, path string) {
 	})
 }
 
-// Turned off by a reload, a token goes as it came. Turned on again, the record is found.
+// After a reload that turns keep off, igproxy sends tokens unchanged. After a reload that turns it
+// on again, igproxy finds the record and sends the successor.
 func TestKeepCanBeTurnedOffAndOn(t *testing.T) {
 	var options Options
 	p, i := keepingProxy(t, func(o *Options) { o.Cache = newCache(t); options = *o })
@@ -146,8 +149,9 @@ func TestKeepCanBeTurnedOffAndOn(t *testing.T) {
 	use(t, p, f.read+long)
 }
 
-// A token that does not end, as Facebook issues them for some pages, must not be refreshed: the
-// answer could be a token that ends. Nor does it replace a token that ends.
+// Facebook issues tokens that do not end, for example for some pages. igproxy must not refresh
+// them, because the answer could be a token that ends. Such a token must not become the successor
+// of a token that ends either.
 func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
 	lives := map[string]string{"short": "", "long": `,"expires_in":3456000`, "endless-long": ""}
 	refreshes := make(chan string, 10)

@@ -48,8 +48,8 @@ func TestALimitIsForgottenAfterAnHour(t *testing.T) {
 	})
 }
 
-// A reply may have only one of the two headers. It then says nothing about the limits in the other
-// header.
+// A response may have only one of the two headers. It then says nothing about the limits in the
+// other header.
 func TestOneLimitHeaderDoesNotEraseTheOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMetrics()

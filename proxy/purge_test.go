@@ -145,8 +145,8 @@ func TestAPurgedCodeIsForgottenUnderEachRedirectURI(t *testing.T) {
 	}
 }
 
-// igproxy remembers a limited number of purged names, and beyond it purges everything. So the purge
-// of a token must not add names that no call of the app uses.
+// igproxy remembers a limited number of purged names. If there are more, it purges everything. So
+// the purge of a token must not add names that no call of the app uses.
 func TestAPurgedTokenTakesNoNamesOfOtherServices(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	redis := redistest.Start(t)
@@ -164,7 +164,7 @@ func TestAPurgedTokenTakesNoNamesOfOtherServices(t *testing.T) {
 		{Label: "facebook", Service: Facebook, ID: "3", Secret: NewSecret(testSecret), RedirectURIs: uris}}
 	p := newProxy(t, o)
 	seen := map[string]bool{}
-	// Facebook's exchange is also its refresh. The other names are the record and two codes.
+	// the exchange, the refresh, the record and two codes; Facebook's exchange is also its refresh
 	for label, want := range map[string]int64{"shop": 5, "threads": 5, "facebook": 4} {
 		if _, err := p.Purge(t.Context(), label, NewSecret("IGAA-a")); err != nil {
 			t.Fatal(err)

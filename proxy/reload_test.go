@@ -121,7 +121,7 @@ func TestATokensSecondCallerJoinsTheFlightFromBeforeTheReload(t *testing.T) {
 		}
 	}
 	if n := len(arrived); n != 0 {
-		t.Errorf("the token was exchanged %d more times, want none", n)
+		t.Errorf("the token was exchanged %d more times, want 0", n)
 	}
 }
 

@@ -70,7 +70,8 @@ func refusing(status int, body string) func(http.ResponseWriter) {
 	}
 }
 
-// exchange returns the long-lived token for a token, and whether the upstream was asked.
+// exchange makes a token call. It returns the token that the upstream issued last, and whether this
+// call asked the upstream.
 func (x *revoking) exchange(path string) (long string, asked bool) {
 	x.t.Helper()
 	x.mu.Lock()
