@@ -33,7 +33,7 @@ type grant struct {
 	flat       bool          // errors have the flat shape of Instagram's code exchange
 	hasAccount bool          // Meta's error code 100 means that the app may not use the account
 	proves     bool          // a call with an invalid token shows whether the client secret is right
-	refreshes  bool          // the answer to a long-lived token is a new token that ends later; see keep.go
+	refreshes  bool          // Meta answers a long-lived token with a token that ends later; see keep.go
 	takesShort bool          // the call also accepts a short-lived token; the answer is a long-lived one
 	appToken   bool          // the call is made with the app's ID and client secret as its access_token
 	upstream   string        // the name of the upstream, one of upstreams
@@ -67,7 +67,7 @@ const (
 	debugPath    = "/debug_token"
 )
 
-// grants returns the rows of the services for which an app is configured, without the rows of
+// grants returns the rows of the services for which an app is configured. It leaves out the rows of
 // /debug_token if Options.DebugToken is not set. Meta documents the calls under
 // https://developers.facebook.com/docs/:
 //

@@ -44,8 +44,8 @@ func (s *guardStep) Exchange(ctx context.Context, c call) (answer, error) {
 
 // ask calls the step ask through the breaker and records the result.
 func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefore bool) (a answer, err error) {
-	// A flight that waited for a slot may have less time left than a call may take. If the call
-	// then times out, the reason may be the wait, so Meta is not blamed.
+	// A flight that waited for a slot may have less time left than s.timeout. If the call then
+	// times out, the reason may be the wait, so Meta is not blamed.
 	end, bounded := ctx.Deadline()
 	isLate := bounded && time.Until(end) < s.timeout
 	// The probe of a half-open breaker may be retried.

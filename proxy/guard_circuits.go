@@ -62,8 +62,8 @@ func (s *circuits) of(c call) *circuitState {
 	return s.all[key]
 }
 
-// changed counts and logs a change of a breaker. It ignores the last calls of a circuit that a
-// reload has removed.
+// changed counts and logs a change of a breaker. It ignores a change that comes after a reload has
+// removed the circuit.
 func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
 	s.mu.Lock()
 	exists := s.all[of] != nil
@@ -130,7 +130,7 @@ func (s *circuits) inFlight(upstream string) (n int) {
 // half-open is worse than closed. An empty name means all upstreams.
 func (s *circuits) worst(upstream string) breaker.State {
 	worst := breaker.Closed
-	for _, b := range s.states(upstream) { // the lock is free here, because State may call changed, which takes it
+	for _, b := range s.states(upstream) { // State must not be called with the lock, because it may call changed, which takes the lock
 		switch state := b.State(); {
 		case state == breaker.Open, state == breaker.HalfOpen && worst == breaker.Closed:
 			worst = state

@@ -45,7 +45,7 @@ type clientSecrets struct {
 var secretNames = []string{"current", "previous"}
 
 // use replaces the app's secrets with list. If the secret in use is also in list, and Meta has not
-// refused it, it stays in use and stays accepted. Everything else that was known about the old
+// refused it, it stays in use and keeps its state. Everything else that was known about the old
 // secrets is forgotten. If list equals the app's current secrets, use does nothing.
 func (s *clientSecrets) use(list []Secret) {
 	s.mu.Lock()
@@ -122,11 +122,10 @@ func (s *clientSecrets) dueProof(untested bool, now time.Time) bool {
 	return false
 }
 
-// note updates the state from the answer to a call. It reports whether Meta now refuses all
-// secrets, whether it accepts a secret again, and the name of the secret that has replaced a
-// refused one as the secret in use. The name is empty if the secret in use is the same as before.
-// An answer changes nothing if its call was made without a secret, or with a secret that a reload
-// has removed.
+// note updates the state from the answer to a call. It reports whether the answer has made the
+// secrets refused, whether it has made refused secrets accepted again, and the name of the new
+// secret in use. The name is empty if the secret in use has not changed. An answer changes nothing
+// if its call was made without a secret, or with a secret that a reload has removed.
 func (s *clientSecrets) note(a answer, now time.Time) (refused, accepted bool, inUse string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -66,10 +66,10 @@ func TestACallWithARefusedSecretIsRepeatedWithTheOtherSecret(t *testing.T) {
 		t.Errorf("at the start the secret in use is %s, want current", got)
 	}
 	step("the dashboard still has the old secret", "IGAA-1", 2, "previous")
-	step("and from then on", "IGAA-2", 1, "previous")
+	step("the call after that", "IGAA-2", 1, "previous")
 	i.SetSecrets(newSecret)
 	step("the dashboard has the new secret", "IGAA-3", 2, "current")
-	step("and from then on", "IGAA-4", 1, "current")
+	step("the call after that", "IGAA-4", 1, "current")
 	if got := strings.Count(log.String(), "client secret switched"); got != 2 || strings.Contains(log.String(), oldSecret) || strings.Contains(log.String(), newSecret) {
 		t.Errorf("the switch was logged %d times, want 2, without a secret: %s", got, log)
 	}
@@ -232,7 +232,7 @@ func TestARefusedCodeIsTriedWithTheOtherSecret(t *testing.T) {
 		t.Errorf("a good code: %d after %d calls, in use %s", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
 	}
 	if r := w.post("/oauth/access_token", codeForm("better")); r.Code != 200 || len(upstream.asked()) != 5 {
-		t.Errorf("and from then on: %d after %d calls", r.Code, len(upstream.asked()))
+		t.Errorf("the call after that: %d after %d calls", r.Code, len(upstream.asked()))
 	}
 	o.Apps[0].Previous = Secret{}
 	if err := w.p.Reload(o); err != nil {

@@ -3,7 +3,7 @@ package proxy
 import "context"
 
 // slots limits how many calls are in flight, and how many calls wait for a slot. Each circuit has
-// its own slots. The passed-through calls of each app have theirs.
+// its own slots, and each app has slots for its passed-through calls.
 type slots struct {
 	inFlight chan struct{}
 	queue    chan struct{} // calls in flight, and calls that wait

@@ -155,5 +155,5 @@ func newRequestID() (id requestID) {
 	return id
 }
 
-// String returns the id as it is sent.
+// String returns the ID as igproxy sends it.
 func (id requestID) String() string { return string(id[:]) }

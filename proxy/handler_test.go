@@ -20,7 +20,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// proxyOf returns a Proxy in which the function first replaces all steps between decode and answer.
+// proxyOf returns a Proxy that calls first instead of all steps between decode and answer.
 func proxyOf(t *testing.T, log *slog.Logger, first exchangeFunc) *Proxy {
 	t.Helper()
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
@@ -32,8 +32,8 @@ func proxyOf(t *testing.T, log *slog.Logger, first exchangeFunc) *Proxy {
 	return p
 }
 
-// cacheStatus parses Cache-Status (RFC 9211): one member of a structured list (RFC 8941), a token
-// with parameters.
+// cacheStatus returns the parameters of a Cache-Status header (RFC 9211). The header must be a
+// structured list (RFC 8941) with one member, the token igproxy.
 func cacheStatus(t *testing.T, header string) map[string]string {
 	t.Helper()
 	list := regexp.MustCompile(`^igproxy((?:; ?[a-z*][a-z0-9_.*-]*(?:=(?:-?[0-9]{1,15}|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_|~:/-]*|"(?:[ !#-\[\]-~]|\\["\\])*"))?)*)$`)

@@ -9,8 +9,8 @@ import (
 // healthPath is the path of the health check on the listener for apps. Meta has no such path.
 const healthPath = "/healthz"
 
-// serveHealth answers r without asking Meta if it is a load balancer's health check, and reports
-// whether it is one. The status is 503 while the sidecar drains, so that the balancer uses another
+// serveHealth reports whether r is a load balancer's health check. If so, it answers r without
+// asking Meta. The status is 503 while the sidecar drains, so that the balancer uses another
 // sidecar, and 200 otherwise. The Host and the token are not checked: a balancer sends no token,
 // and its Host name may be one that igproxy does not serve. The answer reveals no more than an open
 // port does. Health checks are not logged, and are not counted as requests.

@@ -16,10 +16,10 @@ import (
 // ask for the token at the same time. Such an exchange is called a flight. Only this file uses
 // package singleflight.
 //
-// A flight has its own time budget. If the caller that started it disconnects, the flight
-// continues, because Meta may already have done the exchange, and the answer is remembered. If a
-// caller seems to have disconnected, its handler still waits, because a client that has only closed
-// its sending half looks the same.
+// A flight has its own time budget. If the caller that started it disconnects, the flight continues
+// and its answer is remembered, because Meta may already have done the exchange. If a caller seems
+// to have disconnected, its handler still waits, because a client that has only closed its sending
+// half looks the same.
 //
 // A flight recovers its own panics, which would otherwise end the process.
 type joinStep struct {

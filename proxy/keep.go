@@ -14,8 +14,8 @@ import (
 // With Options.Keep, igproxy refreshes long-lived tokens in the background while they are used. If
 // a call brings a token that has a successor, igproxy sends the successor instead. Package keep
 // decides when to refresh; this file connects it with the steps: learnStep records what Meta
-// issues, keepStep answers a call that refreshes a token with the successor, and passedCall
-// replaces the token of a passed-through call.
+// issues, keepStep answers a refresh with the token's successor, and passedCall replaces the token
+// of a passed-through call.
 //
 // A refresh by igproxy takes the same steps as a refresh by an app, from recall to remember. So it
 // is joined with such calls in this process and in the fleet, and the guard step applies to it.
@@ -84,8 +84,8 @@ func (k *keeping) refresh(ctx context.Context, a *app, g *grant, token Secret) k
 	return keep.Result{Refused: err == nil && refused, RetryAt: e.RetryAt, Cause: string(e.Class)}
 }
 
-// keepStep answers a call that refreshes a token with the token's successor, if it has one. It
-// comes before recall.
+// keepStep answers a refresh with the token's successor, if the token has one. It comes before
+// recall.
 type keepStep struct {
 	*keeping
 	metrics *Metrics

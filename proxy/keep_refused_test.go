@@ -14,7 +14,7 @@ import (
 )
 
 // keptToken is a proxy whose cache has a record of the token "old" with the successor "new". The
-// upstream accepts only the token valid, and refuses all others with code 190.
+// upstream accepts only the token in the field valid, and refuses all others with code 190.
 type keptToken struct {
 	*Proxy
 	t *testing.T
@@ -61,7 +61,7 @@ func newKeptToken(t *testing.T, left time.Duration) *keptToken {
 	return k
 }
 
-// read makes a call with the token "old" while the upstream accepts only the token valid. It
+// read makes a call with the token "old" while the upstream accepts only the token in valid. It
 // returns the tokens that the upstream saw.
 func (k *keptToken) read(method, valid, contentType, body string) []string {
 	k.t.Helper()

@@ -16,7 +16,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// keptLife is the life of the stand-in's long-lived tokens in these tests. It is shorter than
+// keptLife is the lifetime of the stand-in's long-lived tokens in these tests. It is shorter than
 // RefreshBefore, so that every token is due for a refresh from the start.
 const keptLife = 40 * 24 * time.Hour
 
@@ -76,8 +76,8 @@ var families = map[string]struct{ exchange, refresh, read string }{
 		"/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=", "/apps/pages/me?access_token="},
 }
 
-// A token that was used before its end works after it: calls with it are sent with its successor,
-// and the call that refreshes it is answered with the successor, without asking Meta.
+// A token that was used before its end still works afterwards. igproxy sends calls with the
+// successor instead. It answers a refresh of the token with the successor, without asking Meta.
 func TestUsedTokenWorksAfterItsEnd(t *testing.T) {
 	for name, f := range families {
 		t.Run(name, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestUsedTokenWorksAfterItsEnd(t *testing.T) {
 			calls := i.CallsFor(long) // igproxy refreshes only the successor from here on
 			next, seconds, status := tokenFrom(t, p, f.refresh+url.QueryEscape(long))
 			if next == long || seconds <= 0 || seconds > int(keptLife/time.Second) || !strings.HasPrefix(status, "igproxy; hit; ttl=") {
-				t.Errorf("the successor is the token itself: %v, %d s left, %s", next == long, seconds, status)
+				t.Errorf("got the token itself: %v, %d s left, Cache-Status %q; want a hit with a successor", next == long, seconds, status)
 			}
 			if n := i.CallsFor(long) - calls; n != 0 {
 				t.Errorf("%d calls to Meta for an answer that is known", n)

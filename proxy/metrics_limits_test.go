@@ -72,7 +72,7 @@ func TestOneLimitHeaderDoesNotEraseTheOther(t *testing.T) {
 	})
 }
 
-// Only the numbers in Meta's reports are kept, without the ids and words around them.
+// Only the numbers in Meta's reports are kept, without the IDs and words around them.
 func TestRateLimitsHoldOnlyNumbers(t *testing.T) {
 	h := http.Header{}
 	h.Set("X-App-Usage", `{"call_volume":28,"cpu_time":15.5,"total_time":"secret","canary":1,"call_count":-1}`)

@@ -15,7 +15,7 @@ type Outage struct {
 	Start  time.Time `json:"start"`
 	End    time.Time `json:"end,omitzero"` // zero: the outage continues
 	Probes int       `json:"probes"`       // calls that tested whether the outage was over; not counted for redis
-	// Breakers has the app and the grant of each breaker. It is empty for redis.
+	// Breakers lists the app and the grant of each breaker. It is empty for redis.
 	Breakers []string `json:"breakers,omitempty"`
 }
 

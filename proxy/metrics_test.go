@@ -330,7 +330,7 @@ func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 	}
 }
 
-// A reload may add and remove apps, and so their gauges.
+// If a reload adds or removes an app, it must also add or remove the app's gauges.
 func TestGaugesOfAppsFollowAReload(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())

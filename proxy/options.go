@@ -69,7 +69,7 @@ type Options struct {
 	// Hosts are Host names, without ports, that are served in addition to loopback names and the
 	// Hosts of Apps. Empty: no others.
 	Hosts []string
-	// AnyHost turns off the check of the Host name, which suits a Unix socket. OnLoopback and
+	// AnyHost turns off the check of the Host name. This suits a Unix socket. OnLoopback and
 	// NewLaneOnLoopback still check it.
 	AnyHost bool
 	// Bearers returns the SHA-256 of the token that each request must carry: as X-Igproxy-Token, as
@@ -82,9 +82,9 @@ type Options struct {
 	// MaxPassedInFlight limits the passed-through calls in flight for each app. Further calls wait
 	// for up to a second. Required with Passthrough.
 	MaxPassedInFlight int
-	// DebugToken makes igproxy add the app's own token, which consists of the app's ID and client
-	// secret, to calls to /debug_token that do not have it. False: such calls are passed through
-	// unchanged.
+	// DebugToken makes igproxy send calls to /debug_token with the app's own token, which consists
+	// of the app's ID and client secret, unless a call has another access_token. False: such calls
+	// are passed through unchanged.
 	DebugToken bool
 	// Keep configures the refresh of tokens that are used. Nil: igproxy itself refreshes no token.
 	Keep *KeepOptions
@@ -110,10 +110,10 @@ type Options struct {
 type KeepOptions struct {
 	// RefreshBefore is how long before its end a token is refreshed.
 	RefreshBefore time.Duration
-	// CheckEvery is how long igproxy waits before it refreshes a token again, after Meta has
-	// refreshed the token or has refused to.
+	// CheckEvery is how long igproxy waits before it refreshes a token again. The time begins when
+	// Meta refreshes the token or refuses to refresh it.
 	CheckEvery time.Duration
-	// MaxPerMinute limits the refreshes that are started per minute. The tokens that end first come
+	// MaxPerMinute limits the refreshes that are started per minute. Tokens that end sooner come
 	// first.
 	MaxPerMinute int
 }

@@ -15,13 +15,13 @@ const probeToken = "igproxy-check-this-is-no-token"
 // Proof is the result of one test that Probe made.
 type Proof struct {
 	Part string // what was tested, such as "upstream https://graph.instagram.com"
-	Err  error  // what is wrong and what to do; nil: the part works
+	Err  error  // what is wrong and what to do; nil: the test succeeded
 }
 
 // Probe sends Meta an invalid token for each app, and also an invalid code if the app exchanges
-// codes. It uses no cache, breaker or pause. A part works if Meta refuses the token or the code:
-// this proves that the network and TLS work, and for a token also that the client secret is right.
-// Probe returns an error only if o itself is invalid.
+// codes. It uses no cache, breaker or pause. A test succeeds if Meta refuses the token or the code.
+// This shows that the network and TLS work. If Meta refuses the token, the client secret is right
+// too. Probe returns an error only if o itself is invalid.
 func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 	if err := o.check(); err != nil {
 		return nil, err

@@ -15,9 +15,10 @@ const proofTick = time.Second
 // through the guard step like any other, and its answer is not remembered. ProveSecrets tests the
 // secrets of an app in two cases:
 //
-//   - While Meta refuses all of them. The time between tests grows from firstProof to lastProof.
-//   - With Options.CheckSecrets, after New and after a Reload that changes them. The tests are
-//     repeated at the same intervals until Meta has answered.
+//   - While Meta refuses all of them, it tests them repeatedly. The time between tests grows from
+//     firstProof to lastProof.
+//   - With Options.CheckSecrets, it tests them after New, and after a Reload that changes them. It
+//     repeats the test at the same intervals until Meta answers.
 func (p *Proxy) ProveSecrets(ctx context.Context) {
 	tick := time.NewTicker(proofTick)
 	defer tick.Stop()

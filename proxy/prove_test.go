@@ -40,7 +40,7 @@ func startProving(t *testing.T, secret string, set func(*Options)) *proving {
 	return m
 }
 
-// answer replaces Meta for the current engine.
+// answer makes the simulated Meta answer the calls of the current engine.
 func (m *proving) answer() {
 	m.current.Load().guard.(*guardStep).next = exchangeFunc(func(ctx context.Context, c call) (answer, error) {
 		m.mu.Lock()
@@ -131,7 +131,7 @@ func TestTheSidecarIsNotReadyUntilItsSecretsAreTested(t *testing.T) {
 	})
 }
 
-// A refused secret stays refused until a call with it succeeds. The time between the tests grows.
+// A refused secret stays refused until Meta accepts it. The time between the tests grows.
 func TestARefusedSecretStaysRefusedUntilACallIsAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := startProving(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecrets = true })

@@ -30,9 +30,9 @@
 //
 // Only decode, ask and answer deal with HTTP. The steps from recall to ask have one method,
 // Exchange, and engine.go wraps them around each other: recall(join(claim(guard(ask)))). remember
-// is the second half of claim. Options.Keep adds two steps: keep comes before recall, and answers a
-// refresh with the token's successor if there is one. learn comes between claim and guard, and
-// records when tokens end.
+// is the second half of claim. Options.Keep adds two steps. keep comes before recall: it answers a
+// refresh with the token's successor, if the token has one. learn comes between claim and guard: it
+// records when tokens end, and which tokens have replaced them.
 package proxy
 
 import (

@@ -164,7 +164,8 @@ func TestAPurgedTokenTakesNoNamesOfOtherServices(t *testing.T) {
 		{Label: "facebook", Service: Facebook, ID: "3", Secret: NewSecret(testSecret), RedirectURIs: uris}}
 	p := newProxy(t, o)
 	seen := map[string]bool{}
-	// the exchange, the refresh, the record and two codes; Facebook's exchange is also its refresh
+	// The names are those of the exchange, the refresh, the record and two codes. Facebook's
+	// exchange is also its refresh.
 	for label, want := range map[string]int64{"shop": 5, "threads": 5, "facebook": 4} {
 		if _, err := p.Purge(t.Context(), label, NewSecret("IGAA-a")); err != nil {
 			t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"time"
 )
 
-// The class of an answer decides how long it is remembered.
 func TestTheClassOfAnAnswerDecidesHowLongItIsRemembered(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(t testing.TB) answer

@@ -102,7 +102,7 @@ func TestTheLogSaysUntilWhenAndWhyAnAppIsPaused(t *testing.T) {
 }
 
 // After a reload, a label may name another app, or an app at another upstream. Meta's rate limit on
-// the previous app does not apply to it, so it is not paused.
+// the previous app does not apply to the new one, so the new one is not paused.
 func TestAPauseEndsWithItsApp(t *testing.T) {
 	other, err := url.Parse("http://127.0.0.1:1")
 	if err != nil {

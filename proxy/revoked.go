@@ -24,8 +24,8 @@ const indexScope = "igproxy/index"
 const codeInvalidToken = 190
 
 // isIndexed reports whether the answers to a grant are put into the index. Answers that are not
-// remembered do not need it. The answer to a code is not put there either: Meta accepts a code only
-// once, so forgetting the answer would not help.
+// remembered need no index. The answer to a code is not in the index either: Meta accepts a code
+// only once, so forgetting the answer would not help.
 func (g *grant) isIndexed() bool { return !g.once && g.ttl > 0 }
 
 // indexKey returns the key under which the index has a grant's answer that contains the token.

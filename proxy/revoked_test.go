@@ -278,8 +278,9 @@ func TestCodesAreNotInTheIndex(t *testing.T) {
 	}
 }
 
-// igproxy reads a form only to add appsecret_proof to it. Without that setting it does not look for
-// the token there.
+// igproxy reads the form of a passed-through call only if it adds an appsecret_proof or keeps
+// tokens alive. Here it keeps no tokens alive, so without the proof it does not see the token in
+// the form.
 func TestTokenInAFormIsForgottenIfTheCallGetsAProof(t *testing.T) {
 	const exchange = "/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAAshort"
 	for _, proven := range []bool{true, false} {

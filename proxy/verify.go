@@ -48,7 +48,7 @@ func (t destination) ownCall() (c ownCall, ok bool) {
 	return ownCalls[i], true
 }
 
-// verify answers a call below ownPrefix, or sets the error.
+// verify answers a call below ownPrefix, or sets x.err.
 func (x *reply) verify(e *engine, w http.ResponseWriter, r *http.Request, t destination) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxRead) // this reader repeats its error, so dropRest sees the error too
 	x.decide(e, r, t)
@@ -60,10 +60,10 @@ func (x *reply) verify(e *engine, w http.ResponseWriter, r *http.Request, t dest
 // maxRead bounds how many bytes of a body are read, including the dropped ones.
 const maxRead = 2 * signature.MaxWebhook
 
-// dropRest reads and drops the rest of a body, and reports whether it reached the end, so that the
-// connection can be kept. If the body were left unread, net/http could reset the connection while
-// the client is still sending, and the client would not get the answer. dropRest waits at most
-// dropTime.
+// dropRest reads and drops the rest of a body. It reports whether it reached the end, because only
+// then can the connection be kept. If the body were left unread, net/http could reset the
+// connection while the client is still sending, and the client would not get the answer. dropRest
+// waits at most dropTime.
 func dropRest(w http.ResponseWriter, r *http.Request) bool {
 	if r.ContentLength > signature.MaxWebhook || r.Header.Get("Expect") != "" { // reading would send 100 Continue
 		return false
@@ -77,7 +77,7 @@ func dropRest(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// decide answers the call, or sets the error.
+// decide answers the call, or sets x.err.
 func (x *reply) decide(e *engine, r *http.Request, t destination) {
 	c, ok := t.ownCall()
 	if !ok {

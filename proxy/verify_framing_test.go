@@ -22,9 +22,9 @@ func verifyServer(t *testing.T, read time.Duration) string {
 	return s.Listener.Addr().String()
 }
 
-// The connection stays open after an HTTP/1.1 call whose whole body arrived, and not in chunks,
-// whatever the answer is. Otherwise it is closed. Bytes after a body are read as the next request,
-// not as a part of the body.
+// The connection stays open after an HTTP/1.1 call if its whole body has arrived and was not
+// chunked, whatever the answer is. Otherwise it is closed. Bytes after a body are read as the next
+// request, not as a part of the body.
 func TestTheFramingOfAWebhook(t *testing.T) {
 	addr := verifyServer(t, 0)
 	const host = " HTTP/1.1\r\nHost: localhost\r\n"

@@ -14,7 +14,7 @@ import (
 type call struct {
 	grant    *grant
 	app      *app
-	token    Secret // or the code
+	token    Secret // the token or the code that the call is about
 	redirect string // the redirect_uri of a code
 	key      cache.Key
 	secret   Secret // the client secret to send; set by ask

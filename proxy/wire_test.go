@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// wireServer serves a Proxy in which exchange replaces all steps between decode and answer.
+// wireServer serves a Proxy that calls exchange instead of all steps between decode and answer.
 func wireServer(t *testing.T, exchange exchangeFunc) string {
 	t.Helper()
 	e := testEngine(t)
