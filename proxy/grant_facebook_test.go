@@ -79,7 +79,7 @@ func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
 			"GET":            func() *http.Request { return get(path + "?" + c.query) },
 			"GET, under app": func() *http.Request { return get("/apps/pages/oauth/access_token?" + c.query) },
 			"POST, query":    func() *http.Request { return httptest.NewRequest(http.MethodPost, path+"?"+c.query, nil) },
-			"POST, no known name in the body": func() *http.Request {
+			"POST, query and empty JSON": func() *http.Request {
 				r := body("application/json; charset=utf-8", `{}`)()
 				r.URL.RawQuery = c.query
 				return r
@@ -367,7 +367,7 @@ func TestExchangesInDifferentFormsAreJoined(t *testing.T) {
 	}()
 	time.AfterFunc(50*time.Millisecond, func() { close(release) })
 	if a, b := <-done, <-done; a != 200 || b != 200 || len(facebook.asked()) != 1 {
-		t.Errorf("got %d and %d after %d calls", a, b, len(facebook.asked()))
+		t.Errorf("got %d and %d after %d calls, want 200 and 200 after 1", a, b, len(facebook.asked()))
 	}
 }
 

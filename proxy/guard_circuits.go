@@ -130,7 +130,8 @@ func (s *circuits) inFlight(upstream string) (n int) {
 // half-open is worse than closed. An empty name means all upstreams.
 func (s *circuits) worst(upstream string) breaker.State {
 	worst := breaker.Closed
-	for _, b := range s.states(upstream) { // State must not be called with the lock, because it may call changed, which takes the lock
+	// The lock must be free here, because State may call changed, which takes it.
+	for _, b := range s.states(upstream) {
 		switch state := b.State(); {
 		case state == breaker.Open, state == breaker.HalfOpen && worst == breaker.Closed:
 			worst = state

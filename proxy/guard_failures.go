@@ -16,8 +16,8 @@ import (
 //   - After a failure, igproxy pauses the token: it does not ask Meta, and answers with the same
 //     failure. The pause doubles with each further failure.
 //   - The breaker counts only the token's first failure. It counts a failure of the token again
-//     after Meta has answered for the token, or after the token has not failed for breaker.interval
-//     or twice its pause, whichever is longer.
+//     after Meta has answered a call with the token, or after the token has not failed for
+//     breaker.interval or twice its pause, whichever is longer.
 //   - The token cannot be the probe of a half-open breaker until twice its pause has passed since
 //     its failure, so that other tokens probe Meta first.
 type failures struct {
@@ -81,7 +81,7 @@ func (s *failures) note(id cache.ID, e *graph.Error, now time.Time) *graph.Error
 	return &noted
 }
 
-// forget removes the failure of a token after Meta has answered for the token.
+// forget removes the failure of a token after Meta has answered a call with the token.
 func (s *failures) forget(id cache.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

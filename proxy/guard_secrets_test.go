@@ -226,13 +226,13 @@ func TestARefusedCodeIsTriedWithTheOtherSecret(t *testing.T) {
 	o.Apps = []App{{ID: shopID, Secret: NewSecret(newSecret), Previous: NewSecret(oldSecret), RedirectURIs: []string{callback}}}
 	w := &world{p: newProxy(t, o)}
 	if r := w.post("/oauth/access_token", codeForm("used")); r.Code != 400 || len(upstream.asked()) != 2 || inUse(t, o.Metrics) != "current" {
-		t.Errorf("a used code: %d after %d calls, in use %s", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
+		t.Errorf("a used code: got %d after %d calls, in use %s; want 400 after 2, current", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
 	}
 	if r := w.post("/oauth/access_token", codeForm("good")); r.Code != 200 || len(upstream.asked()) != 4 || inUse(t, o.Metrics) != "previous" {
-		t.Errorf("a good code: %d after %d calls, in use %s", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
+		t.Errorf("a good code: got %d after %d calls, in use %s; want 200 after 4, previous", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
 	}
 	if r := w.post("/oauth/access_token", codeForm("better")); r.Code != 200 || len(upstream.asked()) != 5 {
-		t.Errorf("the call after that: %d after %d calls", r.Code, len(upstream.asked()))
+		t.Errorf("the call after that: got %d after %d calls, want 200 after 5", r.Code, len(upstream.asked()))
 	}
 	o.Apps[0].Previous = Secret{}
 	if err := w.p.Reload(o); err != nil {

@@ -127,7 +127,7 @@ func TestEachOutcomeIsAnsweredInFullAndLoggedOnce(t *testing.T) {
 			errorIn(t, w.Body.Bytes())
 		}
 		if strings.Contains(w.Body.String(), "access_token\"") != (w.Code == 200) {
-			t.Errorf("%s: status %d with %s", name, w.Code, w.Body)
+			t.Errorf("%s: the status %d does not fit the body %s", name, w.Code, w.Body)
 		}
 		for header, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
 			"Content-Type": "application/json; charset=UTF-8", "Content-Length": strconv.Itoa(w.Body.Len())} {
@@ -186,7 +186,7 @@ func checkLog(t *testing.T, name, log string, c ending, id string) {
 		}
 	}
 	if len(lines) != 1 {
-		t.Fatalf("%s: %d lines, want one:\n%s", name, len(lines), log)
+		t.Fatalf("%s: %d lines with the message request, want one:\n%s", name, len(lines), log)
 	}
 	line := lines[0]
 	want := map[string]any{"outcome": c.outcome, "source": c.source, "status": float64(c.status), "request_id": id}
@@ -202,7 +202,7 @@ func checkLog(t *testing.T, name, log string, c ending, id string) {
 		}
 	}
 	if (line["level"] == "WARN") != (c.status >= 500) {
-		t.Errorf("%s: level %v for status %d", name, line["level"], c.status)
+		t.Errorf("%s: the log level is %v for status %d", name, line["level"], c.status)
 	}
 }
 

@@ -29,7 +29,8 @@ func (a *app) keepKey(token string) cache.Key { return a.records.Derive(token) }
 
 // newKeeper returns the Keeper of a Proxy.
 func newKeeper(o Options, c carried) *keep.Keeper {
-	return keep.New(keep.Options{Store: c.cache, MaxInFlight: max(o.MaxInFlight/2, 1), // the rest is for the calls of apps
+	// The other half of MaxInFlight is left for the calls of apps.
+	return keep.New(keep.Options{Store: c.cache, MaxInFlight: max(o.MaxInFlight/2, 1),
 		Observer: keepCounts{c.metrics}, Logger: c.log})
 }
 

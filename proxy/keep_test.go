@@ -96,7 +96,7 @@ func TestUsedTokenWorksAfterItsEnd(t *testing.T) {
 				t.Errorf("got the token itself: %v, %d s left, Cache-Status %q; want a hit with a successor", next == long, seconds, status)
 			}
 			if n := i.CallsFor(long) - calls; n != 0 {
-				t.Errorf("%d calls to Meta for an answer that is known", n)
+				t.Errorf("the refresh cost %d calls to Meta, want 0", n)
 			}
 			if _, err := p.Purge(t.Context(), "", NewSecret(long)); err != nil {
 				t.Fatal(err)
@@ -119,7 +119,7 @@ func use(t testing.TB, p *Proxy, path string) {
 // path.
 func eventuallyRefreshed(t testing.TB, p *Proxy, path string) {
 	t.Helper()
-	waitFor(t, "the token of "+path+" is refreshed", func() bool {
+	waitFor(t, "a refresh of the token in "+path, func() bool {
 		return slices.ContainsFunc(p.Apps(), func(a AppStatus) bool { return a.Keep.Refreshed > 0 })
 	})
 }
@@ -187,10 +187,10 @@ func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
 			t.Errorf("%s was refreshed, want %s", got, c.want)
 		}
 	}
-	waitFor(t, "the refresh has ended", func() bool { return p.Apps()[2].Keep.Refused+p.Apps()[2].Keep.Refreshed > 0 })
+	waitFor(t, "the end of the refresh", func() bool { return p.Apps()[2].Keep.Refused+p.Apps()[2].Keep.Refreshed > 0 })
 	kept := p.carried.keeper.Find(t.Context(), p.current.Load().keep.token(p.current.Load().apps[2], NewSecret("endless-long")))
 	if successor, _, ok := kept.Successor(time.Now()); ok {
-		t.Errorf("the token is replaced by %s", successor)
+		t.Errorf("the token has the successor %s, want no successor", successor)
 	}
 }
 

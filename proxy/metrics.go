@@ -48,7 +48,7 @@ type Metrics struct {
 	reloaded     prometheus.Gauge
 	reloadAt     prometheus.Gauge
 
-	memoryHits prometheus.Counter // counts memory hits; a part of lookups, kept here so that a hit need not find it by its labels
+	memoryHits prometheus.Counter // a counter of lookups, kept here because a hit must be fast
 }
 
 var _ cache.Observer = (*Metrics)(nil)
@@ -74,11 +74,11 @@ func NewMetrics() *Metrics {
 	m.retries = counter("upstream_retries_total", "Retries that calls to Meta needed, by result.", "app", "grant", "result")
 	m.waits = histogram("upstream_duration_seconds", "Time that calls to Meta took.",
 		[]float64{.005, .01, .025, .05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
-	m.lookups = counter("cache_lookups_total", "Lookups, by tier and result.", "tier", "result")
+	m.lookups = counter("cache_lookups_total", "Cache lookups, by tier and result.", "tier", "result")
 	m.memoryHits = m.lookups.WithLabelValues(string(cache.TierMemory), cache.Found)
 	m.lookups.WithLabelValues(string(cache.TierRedis), "unsealed") // see expect
 	m.claims = counter("claims_total", "Claims on tokens that are not in memory, by result.", "result")
-	m.stores = counter("cache_stores_total", "Stores, by tier and result.", "tier", "result")
+	m.stores = counter("cache_stores_total", "Cache stores, by tier and result.", "tier", "result")
 	m.redisErrs = counter("redis_errors_total", "Redis faults, by operation and kind.", "operation", "kind")
 	m.redisUp = gauge("redis_up", "1 while Redis is used, 0 while igproxy sends it no requests.")
 	m.changes = counter("breaker_changes_total", "Changes of a breaker's state.", "upstream", "to")

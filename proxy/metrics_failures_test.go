@@ -37,7 +37,7 @@ func TestFailuresHaveCauseCodeAndRequestIDAndNoToken(t *testing.T) {
 	}
 	for i, f := range got {
 		if f.Count != 1 || f.First.IsZero() || !f.First.Equal(f.Last) {
-			t.Errorf("%+v: want one request, at one time", f)
+			t.Errorf("%+v: want a Count of 1, and First equal to Last", f)
 		}
 		f.Count, f.First, f.Last = 0, time.Time{}, time.Time{}
 		if f != want[i] {

@@ -80,7 +80,8 @@ func (s *rateLimits) forget(app string) {
 	delete(s.last, app)
 }
 
-// all returns every app's current rate limits with the minutes left, sorted by app.
+// all returns the current rate limits of all apps, sorted by app. Regain is the number of minutes
+// that are still left at the time now.
 func (s *rateLimits) all(now time.Time) (list []RateLimit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

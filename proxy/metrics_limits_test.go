@@ -94,7 +94,7 @@ func TestRateLimitsHoldOnlyNumbers(t *testing.T) {
 		limits := &NewMetrics().limits
 		limits.note("shop", http.Header{"X-App-Usage": {nothing}, "X-Business-Use-Case-Usage": {nothing}})
 		if list := limits.all(time.Now()); len(list) != 0 {
-			t.Errorf("%q is read as %+v", nothing, list)
+			t.Errorf("%q is read as %+v, want no rate limit", nothing, list)
 		}
 	}
 }

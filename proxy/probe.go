@@ -100,7 +100,7 @@ func noProof(e *graph.Error) error {
 	case graph.ClassBroken:
 		return fmt.Errorf("the answer does not look like Meta's (%s); check the URL, or try again later", e.Cause)
 	case graph.ClassHeld:
-		return fmt.Errorf("igproxy could not make the call (%s); raise its limits", e.Cause)
+		return fmt.Errorf("igproxy could not make the call (%s); raise igproxy's limits", e.Cause)
 	default:
 		return fmt.Errorf("got %w from Meta; try again later", e)
 	}

@@ -15,8 +15,8 @@ import (
 // that contains the token, so that the next exchange asks Meta again. See cache/index.go and
 // cache/revoke.go.
 
-// indexScope is the scope of the keys under which the cache indexes answers by the token in them.
-// No grant has this name.
+// indexScope is the scope of the keys under which the cache indexes answers by the token that they
+// contain. No grant has this name.
 const indexScope = "igproxy/index"
 
 // codeInvalidToken is Meta's code for a token that is not valid: it was revoked, has expired, or

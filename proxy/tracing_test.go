@@ -56,7 +56,7 @@ func TestEachStepHasASpanInsideThatOfThePreviousStep(t *testing.T) {
 			t.Errorf("%s is not a child of %s", s.Name(), parent.Name())
 		}
 		if kind := s.SpanKind(); (kind == trace.SpanKindClient) != (s.Name() == "ask") {
-			t.Errorf("%s is of kind %s", s.Name(), kind)
+			t.Errorf("the span %s has the kind %s", s.Name(), kind)
 		}
 		parent = s
 	}
@@ -128,7 +128,7 @@ func TestOnlyTraceparentIsReadFromTheAppsTraceHeaders(t *testing.T) {
 		req.Header.Set("Traceparent", wrong)
 		ask(p, req)
 		if s := servers(r)[0]; s.Parent().IsValid() {
-			t.Errorf("%q is a parent: %v", wrong, s.Parent())
+			t.Errorf("the invalid Traceparent %q became the parent %v", wrong, s.Parent())
 		}
 	}
 	r.Reset()
