@@ -11,9 +11,9 @@ import (
 )
 
 // circuit identifies a kind of call to Meta: an app, a grant and, for a code, the redirect_uri.
-// Each circuit has its own breaker and slots. So a circuit whose calls always fail, or which has
-// very many calls at once, takes no capacity from the others. The fields of a circuit come only
-// from the configuration and from the table in grant.go, so the number of circuits is limited.
+// Each circuit has its own breaker and slots. So a circuit that always fails, or that has very many
+// calls at once, takes no capacity from the others. The fields of a circuit come only from the
+// configuration and from the table in grant.go, so the number of circuits is limited.
 type circuit struct {
 	app, grant, redirect string
 	service              Service // the app's service, which a reload may change
