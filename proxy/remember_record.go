@@ -8,8 +8,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// A record is an answer in the form in which the cache stores it. The cache itself knows nothing of
-// tokens and refusals.
+// A record is an answer, encoded for the cache. The cache itself knows nothing about tokens and
+// refusals.
 //
 //	't' | expiry of the token, Unix milliseconds, 8 bytes | length of head, 4 bytes | head | tail
 //	'r' | JSON of the refusal
