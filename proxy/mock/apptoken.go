@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// appTokenEndpoint issues app tokens of Threads and Facebook. Such a call has no token, so it is
+// appTokenEndpoint issues app tokens of Threads and Facebook. A call to it has no token, so it is
 // counted under the app's ID.
 var appTokenEndpoint = &endpoint{name: "app_token", methods: []string{http.MethodGet, http.MethodPost}, token: "client_id",
 	login: true, bodied: true,

@@ -53,7 +53,7 @@ func TestFaultForAllTokensUntilCleared(t *testing.T) {
 		target, body string
 		status       int
 		says         string
-		then         int // status of an exchange after it
+		then         int // status of an exchange after this request
 	}{
 		{"/__fault?mode=down", "", 200, `{"fault":"down"}` + "\n", 500},
 		{"/__fault?mode=nonsense", "", 400, "limit613", 500},
@@ -78,7 +78,7 @@ func TestLatencyIsSetByAControlEndpoint(t *testing.T) {
 		t.Errorf("got %d %s", a.status, a.body)
 	}
 	if _, _, got := s.settings(); got != 200*time.Millisecond {
-		t.Errorf("latency %s", got)
+		t.Errorf("got latency %s, want 200ms", got)
 	}
 	for _, d := range []string{"", "200", "-1s", "soon"} {
 		if a := s.send(t, "POST", "/__latency?d="+d, nil, nil); a.status != 400 || !strings.Contains(a.body, "unit") {

@@ -38,8 +38,8 @@ func (x *call) refuseDebug() *graphError {
 	return nil
 }
 
-// inspection is the member data in the answer of debug_token. For a token that cannot be read, it
-// has only an error.
+// inspection is the JSON member data in the answer of debug_token. If the inspected token cannot be
+// read, it contains little more than an error.
 type inspection struct {
 	AppID       string           `json:"app_id,omitempty"`
 	Type        string           `json:"type,omitempty"`

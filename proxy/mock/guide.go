@@ -38,7 +38,7 @@ Control endpoints:
   POST /__signed_request       return a signed_request, as for a deauthorize callback. Here
                                and in /__webhook, app= names the app that signs
   POST /__refresh?mode=same    make a refresh return the token that was sent, with a new life;
-                               mode=new makes it return a new token, as at the start
+                               mode=new (the default) makes it return a new token
   POST /__shape?mode=flat      set the form of the response to a code: flat (as seen on the wire) or
                                data (as documented)
   POST /__age?d=25h            make all tokens and codes older

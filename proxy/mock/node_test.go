@@ -60,7 +60,7 @@ func TestPagingURLsReachAllItemsAndCarryTheToken(t *testing.T) {
 			t.Errorf("pages of %v, %d items, %v", sizes, len(seen), urls)
 		}
 		if backwards[0] != "" || !strings.HasPrefix(backwards[2], strings.TrimSuffix(want, "after=")+"before=") {
-			t.Errorf("backwards %v", backwards)
+			t.Errorf("paging.previous of each page: %v", backwards)
 		}
 		back := s.get(t, strings.TrimPrefix(backwards[2], s.server.URL))
 		if !strings.HasPrefix(back.body, `{"data":[{"id":"17900000000000025"`) || strings.Count(back.body, `"caption"`) != 25 {

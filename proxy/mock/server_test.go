@@ -102,7 +102,7 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 	}
 }
 
-// Restarting an Instagram on the same address looks like an outage to clients.
+// A server that is closed and started again on the same address looks like an outage to clients.
 func TestInstagramOutlivesItsServer(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	s.exchange(t, "IGAA-1")
