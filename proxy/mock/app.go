@@ -40,8 +40,8 @@ func (a app) accepts(secret string) bool {
 // except "".
 func (a app) has(id string) bool { return id != "" && (a.id == "" || id == a.id) }
 
-// SetSecrets sets the client secrets that the Instagram app accepts, as the button "Reset" in Meta's
-// dashboard does. Without arguments, the app accepts any secret except "".
+// SetSecrets sets the client secrets that the Instagram app accepts, as the button "Reset" in
+// Meta's dashboard does. Without arguments, the app accepts any secret except "".
 func (i *Instagram) SetSecrets(secrets ...string) { i.setSecrets(instagramFamily, secrets) }
 
 func (i *Instagram) setSecrets(f *family, secrets []string) {

@@ -78,8 +78,8 @@ func (x *call) reflect() {
 	x.reply(200, jsonType, x.success(`,"you_sent":`+encoded([]string{x.secret, x.short})))
 }
 
-// trap is the target of redirects. A client must not follow them, because it would send the original
-// URL, which contains the secret and the token, as Referer.
+// trap is the target of redirects. A client must not follow them, because it would send the
+// original URL, which contains the secret and the token, as Referer.
 const trap = "/__trap"
 
 func (x *call) redirect() {

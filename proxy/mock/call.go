@@ -36,7 +36,7 @@ type call struct {
 	forAll    *Fault // the fault set for every token
 	fault     *Fault // the fault that this call gets, or nil
 	refresh   bool   // this call asks for a refresh of the token
-	usedCode  bool // this call consumed the code
+	usedCode  bool   // this call consumed the code
 	strange   []string
 	status    int // of the response; 0 until it is sent
 }

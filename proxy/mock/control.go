@@ -28,9 +28,9 @@ func (i *Instagram) control(w http.ResponseWriter, r *http.Request) bool {
 
 const badApp = "app must be instagram, threads or facebook"
 
-// controlAt returns the handler of a control endpoint and the only method that the endpoint accepts.
-// If the method is "", the endpoint accepts every method. The handler is nil if path is not a
-// control endpoint.
+// controlAt returns the handler of a control endpoint and the only method that the endpoint
+// accepts. If the method is "", the endpoint accepts every method. The handler is nil if path is
+// not a control endpoint.
 func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
 	switch path {
 	case "/__stats":

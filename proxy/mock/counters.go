@@ -154,8 +154,8 @@ func (c *counters) first(hash string) bool {
 	return first
 }
 
-// issue returns the next token to issue for short, the token or code that was received. If prefix is
-// unchanged, it returns short itself. expires is the lifetime in seconds of a long-lived token.
+// issue returns the next token to issue for short, the token or code that was received. If prefix
+// is unchanged, it returns short itself. expires is the lifetime in seconds of a long-lived token.
 func (c *counters) issue(short, prefix string) (token string, expires int) {
 	c.mu.Lock()
 	t := c.tokens[hashOf(short)]

@@ -42,9 +42,9 @@ func (i *Instagram) MaxConcurrent(short string) int {
 	return i.currentCounters().token(short).MaxConcurrent
 }
 
-// Issued returns the tokens that the stand-in issued for short, in order: long-lived tokens if short
-// is a token, short-lived tokens if it is a code, and app tokens if it is an app's ID. Tokens in
-// broken responses are included. If a refresh returned short itself, the list contains short.
+// Issued returns the tokens that the stand-in issued for short, in order: long-lived tokens if
+// short is a token, short-lived tokens if it is a code, and app tokens if it is an app's ID. Tokens
+// in broken responses are included. If a refresh returned short itself, the list contains short.
 func (i *Instagram) Issued(short string) []string { return i.currentCounters().issued(short) }
 
 // Strange returns one string for each request that igproxy must not send in this form. The string

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// family is one of three similar APIs of Meta: Instagram, Threads and Facebook. They differ in their
-// hosts, names and secrets, and in how an app sends the parameters of a login.
+// family is one of three similar APIs of Meta: Instagram, Threads and Facebook. They differ in
+// their hosts, names and secrets, and in how an app sends the parameters of a login.
 type family struct {
 	name     string   // the value of app at the control endpoints
 	prefix   string   // of its endpoint names in the counters

@@ -6,10 +6,10 @@ import (
 )
 
 // Fault is one thing that can go wrong. A call gets the fault if its token or code starts with the
-// fault's name and a hyphen (expired-1). In a request for an app token, the app's ID counts instead.
-// After SetFault, every call with a token, code or app ID gets the fault. If a fault changes
-// something that a response does not contain, such as expires_in in the response to a code exchange,
-// it has no effect on that response.
+// fault's name and a hyphen (expired-1). In a request for an app token, the app's ID counts
+// instead. After SetFault, every call with a token, code or app ID gets the fault. If a fault
+// changes something that a response does not contain, such as expires_in in the response to a code
+// exchange, it has no effect on that response.
 type Fault struct {
 	Name        string
 	Description string // one line, for help texts
@@ -106,8 +106,8 @@ func faultNames() (names []string) {
 // them as garbage.
 const probes = "igproxy-check-"
 
-// chooseFault returns the fault for a token: the fault that is set for every token, or otherwise the
-// fault that the token's prefix names. It returns nil if neither exists.
+// chooseFault returns the fault for a token: the fault that is set for every token, or otherwise
+// the fault that the token's prefix names. It returns nil if neither exists.
 func chooseFault(forAll *Fault, short string) *Fault {
 	if forAll != nil {
 		return forAll

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// host describes what one of Meta's hosts serves. If family is nil, the stand-in finds the family of
-// each request from its contents.
+// host describes what one of Meta's hosts serves. If family is nil, the stand-in finds the family
+// of each request from its contents.
 type host struct {
 	family *family
 	login  bool // the calls at /oauth/access_token

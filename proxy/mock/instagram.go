@@ -1,8 +1,8 @@
 // Package mock is a stand-in for the logins and tokens of Instagram, Threads and Facebook, because
 // Meta has no sandbox for tokens. It serves the token exchange, the refresh, the code exchange, app
-// tokens, debug_token and a small part of reading and writing. Its responses and errors equal Meta's
-// byte for byte. It counts the calls that it receives, and it can play faults of Instagram and of
-// the network. It also signs webhooks and signed requests as Meta does.
+// tokens, debug_token and a small part of reading and writing. Its responses and errors equal
+// Meta's byte for byte. It counts the calls that it receives, and it can play faults of Instagram
+// and of the network. It also signs webhooks and signed requests as Meta does.
 //
 // Any token can be exchanged, except:
 //
@@ -113,8 +113,8 @@ func New(o Options) *Instagram {
 }
 
 // ServeHTTP serves the control endpoints directly and everything else as Instagram does. To break
-// off a response, a fault hijacks the connection or panics with http.ErrAbortHandler. Over HTTP/2 it
-// always panics, which resets only the stream.
+// off a response, a fault hijacks the connection or panics with http.ErrAbortHandler. Over HTTP/2
+// it always panics, which resets only the stream.
 func (i *Instagram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if i.control(w, r) {
 		return
@@ -125,8 +125,8 @@ func (i *Instagram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.answer()
 }
 
-// Close ends every handler that hangs or waits, and every handler that begins to hang or wait later.
-// The counters can still be read.
+// Close ends every handler that hangs or waits, and every handler that begins to hang or wait
+// later. The counters can still be read.
 func (i *Instagram) Close() { i.close() }
 
 // SetFault makes every token behave as if its prefix named this fault. SetFault("") ends the fault.

@@ -77,9 +77,9 @@ func (i *Instagram) minRefreshAge() time.Duration {
 	return min(refreshAge, i.tokenLife/60)
 }
 
-// isRefresh reports whether the call asks for a refresh of a long-lived token. Facebook has one call
-// for exchanges and refreshes. There, only a long-lived token that the stand-in issued makes the
-// call a refresh.
+// isRefresh reports whether the call asks for a refresh of a long-lived token. Facebook has one
+// call for exchanges and refreshes. There, only a long-lived token that the stand-in issued makes
+// the call a refresh.
 func (x *call) isRefresh() bool {
 	t, _, _ := x.instagram.issued.token(x.short)
 	return x.endpoint == refreshEndpoint || x.endpoint == extendEndpoint && t.long

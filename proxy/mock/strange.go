@@ -92,8 +92,8 @@ func formType(contentType string) bool {
 	return kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data"
 }
 
-// printable returns name if it looks like the name of a parameter, so that a token sent as a name is
-// not printed.
+// printable returns name if it looks like the name of a parameter, so that a token sent as a name
+// is not printed.
 func printable(name string) string {
 	if name == "" || len(name) > 30 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
 		return "of an odd name"
