@@ -29,7 +29,8 @@ const (
 	demoOpen    = 2 * time.Second
 	demoBurst   = 50
 
-	// Only the stand-in's clock moves, so igproxy has to refresh tokens that end in 60 days.
+	// The demo moves only the stand-in's clock. By igproxy's clock, a token always ends in about 60
+	// days, so igproxy must refresh such a token too.
 	demoRefreshBefore = 61 * 24 * time.Hour
 )
 

@@ -37,12 +37,12 @@ func (f figures) add(server string, value float64) { f[server] = append(f[server
 
 const sidecarName = "igproxy"
 
-// goal limits igproxy's median: to a value, or to a multiple of another server's median in the same
-// run.
+// goal is a limit for igproxy's median: a value, or a multiple of another server's median in the
+// same run.
 type goal struct {
 	Bound string  `json:"bound"` // most, least or exactly
 	Value float64 `json:"value"`
-	Times string  `json:"times,omitempty"`
+	Times string  `json:"times,omitempty"` // the server whose median is multiplied by Value
 }
 
 func atMost(v float64, times ...string) *goal  { return newGoal("most", v, times) }

@@ -42,7 +42,7 @@ type round struct {
 	requests float64
 }
 
-// load runs wrk against s with one thread. All tokens are known to s.
+// load runs wrk against s with one thread. Before that, s must have answered all tokens once.
 func (b *bench) load(s *server, tokens, connections, seconds int) (r round, err error) {
 	if err := b.truncateLogs(); err != nil {
 		return r, err

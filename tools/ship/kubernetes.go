@@ -80,8 +80,8 @@ func restricted(pod corev1.PodTemplateSpec) error {
 	return nil
 }
 
-// mounted checks that every mount has its volume, that the configuration is the one built here, and
-// that only the sidecar mounts the secret.
+// mounted checks that every mount has a volume, that every ConfigMap exists, and that only the
+// sidecar mounts the secret. It also checks that the sidecar restarts always and has probes.
 func mounted(pod corev1.PodSpec, configs map[string]bool) error {
 	volumes := map[string]corev1.Volume{}
 	for _, v := range pod.Volumes {
@@ -98,7 +98,7 @@ func mounted(pod corev1.PodSpec, configs map[string]bool) error {
 		for _, m := range c.VolumeMounts {
 			v, ok := volumes[m.Name]
 			if !ok || v.Secret != nil && !sidecar {
-				return fmt.Errorf("container %s mounts %s, which does not exist or is not for it", c.Name, m.Name)
+				return fmt.Errorf("container %s mounts volume %s, which does not exist, or has a secret that only the sidecar may mount", c.Name, m.Name)
 			}
 		}
 	}
