@@ -19,7 +19,7 @@ func appSettings(i int) []setting {
 		{key: section + "name", kind: kindText, check: checkAppName, example: "shop",
 			doc: "The name of the app, in the path /apps/NAME/ and in metrics."},
 		{key: section + "service", kind: kindWord, words: []string{"instagram", "threads", "facebook"}, example: "threads",
-			doc: "The login that the app uses: Instagram Login, Threads or Facebook Login. Apps for Instagram accounts that are connected to a Facebook page use Facebook Login. Without it: instagram."},
+			doc: "The login that the app uses: Instagram Login, Threads or Facebook Login. Apps for Instagram accounts that are connected to a Facebook page use Facebook Login. The default is instagram."},
 		{key: section + "hosts", kind: kindList, check: checkHost, example: "[shop.igproxy.internal]",
 			doc: "Host names, without a port, whose requests belong to this app. Requests may use them even if allowed_hosts does not list them."},
 		{key: section + "appsecret_proof", kind: kindSwitch, example: "true",
