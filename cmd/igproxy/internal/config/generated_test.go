@@ -42,7 +42,7 @@ var sectionDocs = map[string]string{
 	"debug_token": "The inspection of tokens, which Facebook and Threads allow only with the app's own token.",
 	"passthrough": "All other calls of an app go to Meta unchanged, so that an app needs only one base URL.",
 	"cache":       "What is cached, and for how long.",
-	"redis":       "A second cache tier that several sidecars share and that survives a restart. Values are sealed. igproxy never needs Redis to start or to answer.",
+	"redis":       "A second cache tier that several sidecars share and that survives a restart. Values are sealed. igproxy also starts and answers without Redis; only keep.enabled depends on the data in Redis.",
 	"coalesce":    "How sidecars on the same Redis share an exchange. Without redis.mode, exchanges are shared within this process only.",
 	"breaker":     "The circuit breaker. After repeated failures igproxy stops calling Meta for a while: unknown tokens then get a fast 503, and cached tokens are still served.",
 	"server":      "Limits for requests from apps.",

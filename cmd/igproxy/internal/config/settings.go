@@ -193,7 +193,8 @@ func settings() []setting {
 		{key: "passthrough.max_body_bytes", kind: kindSize, value: "64MiB", low: 1 << 10, high: 1 << 40,
 			doc: "The largest body, of a request or a response, that is passed through."},
 		{key: "passthrough.rewrite_paging", kind: kindSwitch, value: "false",
-			doc: "Whether paging links in responses are changed to point at igproxy. Meta's links contain the user's token."},
+			doc: "Whether igproxy changes paging links in responses so that they point to igproxy. Meta's links point to Meta, and " +
+				"contain the user's token."},
 
 		{key: "passthrough.appsecret_proof", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy adds appsecret_proof to calls that are passed through with a token, and replaces a proof that the app " +
@@ -205,7 +206,7 @@ func settings() []setting {
 			doc: "How Redis is deployed. Without this setting, the cache is in memory only."},
 		{key: "redis.url", kind: kindText, check: checkRedisURL, example: "rediss://redis.internal:6379/0",
 			doc: "The URL of the node, in mode single: redis://host:port/db, rediss:// for TLS, or unix:///path. Keep a password out of " +
-				"this file: use redis.password_file or IGPROXY_REDIS_URL."},
+				"the configuration file: use redis.password_file or IGPROXY_REDIS_URL."},
 		{key: "redis.addrs", kind: kindList, check: checkAddr, example: "[redis-1:6379, redis-2:6379]",
 			doc: "The addresses, as host:port, of the sentinels, of some cluster nodes, or of the one node in mode single."},
 		{key: "redis.master_name", kind: kindText, check: checkName, example: "mymaster",
@@ -284,8 +285,9 @@ func settings() []setting {
 		{key: "server.drain", kind: kindDuration, value: "20s", low: 0, high: 10 * minute,
 			doc: "How long a shutdown waits for requests, and for writes to Redis, to finish."},
 		{key: "server.drain_delay", kind: kindDuration, value: "0s", low: 0, high: 10 * minute,
-			doc: "How long after SIGTERM igproxy keeps serving as before, except that it is not ready. Then server.drain begins. Set it for " +
-				"apps that get SIGTERM at the same time and need tokens while they shut down, and for balancers that need time to notice."},
+			doc: "How long after SIGTERM igproxy keeps serving as before, except that it is not ready. Then server.drain begins. Set it " +
+				"for apps that get SIGTERM at the same time and need tokens while they shut down, and for balancers that need time to " +
+				"notice that the sidecar is not ready."},
 		{key: "server.socket_mode", kind: kindText, value: "0660", check: checkMode,
 			doc: "The mode of the Unix socket in listen, in octal. Every user who may write to the socket may connect. The setting has " +
 				"no effect on a socket that systemd passes to igproxy: its mode is SocketMode in igproxy.socket, 0666 by default."},
