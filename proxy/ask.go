@@ -13,14 +13,14 @@ import (
 
 // askStep is the step "ask": it calls Meta.
 //
-// It uses a transport and never an http.Client. The errors of a client contain the whole URL, and
-// when a client follows a redirect, it sends the URL as Referer. Only this file sends the client
-// secret.
+// It uses a transport and never an http.Client. The errors of a client contain the whole URL with
+// the secret, and when a client follows a redirect, it sends the URL as Referer. Only this file
+// sends the client secret.
 type askStep struct {
 	out       *outbound
 	timeout   time.Duration // for all tries together, including the bodies
 	maxBytes  int64         // the limit for the body of a response, after decompression
-	retries   int           // the most retries of one call; calls with a code have no retries
+	retries   int           // the most retries of one call; a call with a code has no retries
 	budget    *retryBudget  // limits the retries of all calls together
 	userAgent string
 	metrics   *Metrics
@@ -37,16 +37,17 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	if !c.grant.secret {
 		return u.repeatedly(ctx, c)
 	}
-	c.secret, _ = c.app.state.secrets.pick(Secret{}) // this call has not had a secret refused
+	c.secret, _ = c.app.state.secrets.pick(Secret{}) // Meta has not refused a secret in this call yet
 	first, err := u.repeatedly(ctx, c)
 	if !c.grant.appToken || first.refusal == nil { // if Meta refuses an app token, its secret may still be right
 		first.with = c.secret
 	}
 	// When Meta refuses a code, it does not say which parameter is wrong, so the client secret may
-	// be the reason. The secret may also be the reason if Meta refuses the app's own token in a
-	// call of /debug_token: what Meta says about the token to inspect is always in a successful
-	// response. A refused call had no effect. So asking again with the other secret is not a retry,
-	// and the settings for retries do not apply.
+	// be the reason. In a call of /debug_token, Meta reports on the token to inspect in a
+	// successful response. There a refusal is about the app's own token, which contains the secret.
+	//
+	// A refused call had no effect. So asking again with the other secret is not a retry, and the
+	// settings for retries do not apply.
 	suspect := first.is(graph.ClassSecret) || c.grant.flat && first.is(graph.ClassRefused) ||
 		c.grant.appToken && first.is(graph.ClassToken)
 	if err != nil || !suspect || !c.mayRetry() {
@@ -88,7 +89,7 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 		return answer{}, noAnswer(ctx, err)
 	}
 	defer res.Body.Close()
-	if res.StatusCode == http.StatusSwitchingProtocols { // its body is the raw connection, and no timeout would end reading it
+	if res.StatusCode == http.StatusSwitchingProtocols { // the body is the raw connection, which no timeout ends
 		return answer{}, &failure{err: unexpectedStatus(res)}
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, u.maxBytes+1))

@@ -104,10 +104,10 @@ func (o *outbound) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// roundTrip sends a request on a kept connection or on its own one. It returns errSilent if a kept
-// connection stayed silent until the call timed out. Such a connection may be dead, because
-// firewalls and NAT devices can lose their state without closing the connection. So errSilent says
-// nothing about Meta.
+// roundTrip sends a request on a kept connection, or on a new connection that no other request
+// uses. It returns errSilent if a kept connection stayed silent until the call timed out. Such a
+// connection may be dead, because firewalls and NAT devices can lose their state without closing
+// the connection. So errSilent says nothing about Meta.
 func (o *outbound) roundTrip(r *http.Request) (*http.Response, error) {
 	if !maySendTwice(r) {
 		return o.single.RoundTrip(r)

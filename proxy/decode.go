@@ -10,8 +10,8 @@ import (
 // decode reads a token call strictly. It keeps a few parameters and the bearer token, and drops
 // everything else. It drops an inbound client_secret without comparing it, because a comparison
 // would let a caller test guesses. If decode refuses the request, it returns the error for the app.
-// In the call that it then returns, only the grant and, if it is known, the app are set. As long as
-// the grant is not known, it is the one that meant returns.
+// The call that it then returns has only the app, if it is known, and the grant. Until the grant is
+// known, it is the one that meant returns.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
 	p, refused := readParams(r, e.large)
 	if refused != nil {
@@ -28,7 +28,7 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 		return call{grant: e.meant(r, fit, &p)}, refused
 	}
 	c.grant = rowOf(fit, c.app)
-	// For a code, errRedirect follows below, because an app without an ID has no redirect_uris.
+	// A code is refused below, because an app without an ID has no redirect_uris.
 	if c.app.ID == "" && (c.grant.clientID || c.grant.appToken) && !c.grant.once {
 		return c, errNoID
 	}
@@ -127,8 +127,8 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 	return fits[0], nil
 }
 
-// isForAnother reports whether a call whose client_id Meta gets has that of another app than a. If
-// the Host names a service, the client_id does not matter.
+// isForAnother reports whether the client_id of a call is the ID of another app than a. It reports
+// false if the grant does not send the client_id to Meta, or if the Host names a service.
 func (e *engine) isForAnother(a *app, fit []*grant, t destination, p *params) bool {
 	id := p.value[paramClientID]
 	return t.service == "" && rowOf(fit, a).clientID && id != "" && id != a.ID &&
