@@ -25,7 +25,7 @@ type budget struct{ plain, raced float64 }
 
 var (
 	hitBudget    = budget{17, 19} // a hit through the whole handler, with its log line
-	decodeBudget = budget{6, 7}   // reading the request and deriving its key
+	decodeBudget = budget{6, 7}   // the step "decode", which also derives the key
 	recallBudget = budget{1, 1}   // the step "recall" for a hit
 	answerBudget = budget{6, 6}   // the step "answer"
 )

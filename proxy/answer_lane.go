@@ -89,9 +89,9 @@ func (h *laneHandler) Serve(b, host, token []byte, start time.Time) (answer []by
 	return r.appendTo(b, h.proxy.dates.at(start)), last
 }
 
-// miss runs the steps after decode and appends the response to b. It does not watch for a
-// client that disconnects, for two reasons: the exchange would continue anyway, and a client that
-// has closed only its sending half still waits for the answer.
+// miss runs the steps after decode and appends the response to b. It does not watch for a client
+// that disconnects, for two reasons: the exchange would continue anyway, and a client that has
+// closed only its sending half still waits for the answer.
 func (h *laneHandler) miss(b []byte, e *engine, token []byte, last bool) []byte {
 	h.hit, h.x = nil, &reply{id: newRequestID(), last: last}
 	secret := NewSecret(string(token))

@@ -85,13 +85,13 @@ func (x *reply) hit() bool {
 	return x.outcome() == "token" && (x.source() == string(sourceMemory) || x.source() == string(sourceRedis))
 }
 
-// advicePaused tells the operator what the pause of an app means and how to end it. The log line
-// also has the attribute until.
+// advicePaused tells the operator what the pause of an app means and how to end it. It refers to
+// the attribute until of its log line.
 const advicePaused = "Meta limits the app, so igproxy makes no token calls for it before the time in until; " +
 	"known tokens are still served; if Meta lifts the limit earlier, end the pause with igproxy resume"
 
-// advice tells the operator what to do about refusals of a class. It has only the classes whose
-// messages do not say this, or mislead.
+// advice tells the operator what to do about a refusal, by its class. A class is listed only if its
+// messages do not say that, or are misleading.
 var advice = map[graph.Class]string{
 	graph.ClassSignature: "Meta did not send this webhook or signed request, or the app changed its bytes before " +
 		"passing it on, or it was signed with the secret of another app; in the last case, add that secret with webhook_secret_file",

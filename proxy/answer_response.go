@@ -68,8 +68,9 @@ func (r *response) writeTo(w http.ResponseWriter) {
 	}
 }
 
-// appendTo appends the response to b as net/http would write it in HTTP/1.1. FuzzLane compares the
-// two. appendTo cannot write a challenge or a 204, because the lane sends neither.
+// appendTo appends the response to b as net/http would write it in HTTP/1.1. FuzzLane checks that
+// both write the same bytes. appendTo cannot write a challenge or a 204, because the lane sends
+// neither.
 func (r *response) appendTo(b, date []byte) []byte {
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(r.status), 10)
@@ -92,7 +93,7 @@ func (r *response) appendTo(b, date []byte) []byte {
 		b = strconv.AppendInt(b, int64(r.retryAfter), 10)
 		b = append(b, "\r\n"...)
 	}
-	b = appendUsage(b, r.usage) // net/http sorts them after Retry-After and before X-Content-Type-Options
+	b = appendUsage(b, r.usage) // in the order of net/http: after Retry-After, before X-Content-Type-Options
 	b = append(b, "X-Content-Type-Options: nosniff\r\nX-Request-Id: "...)
 	b = append(b, r.id[:]...)
 	b = append(b, "\r\nDate: "...)

@@ -70,7 +70,7 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 	}
 }
 
-// With one app, any client_id is accepted, because an app sends whatever its library sends.
+// With one app, any client_id is accepted, because the app may not control what its library sends.
 func TestASingleAppAcceptsAnyClientID(t *testing.T) {
 	w := newWorld(t)
 	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A&client_id=whatever"); r.Code != 200 {

@@ -46,9 +46,9 @@ const mostPatience = 3 * time.Second
 func newOutbound(o Options, silent func()) *outbound {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	// Dialing and the handshake may take as long as the call. A lost DNS, TCP or TLS packet must
-	// only cause a retransmission (after 1 s for a SYN, 5 s for a DNS query) and not fail the call.
-	// Keep-alive probes detect the dead peer of an idle connection within 30 s.
+	// Dialing and the handshake may take as long as the call. So a lost DNS, TCP or TLS packet only
+	// causes a retransmission (after 1 s for a SYN, 5 s for a DNS query), and the call does not
+	// fail. Keep-alive probes detect the dead peer of an idle connection within 30 s.
 	dialer := &net.Dialer{Timeout: o.Timeout,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	kept := &http.Transport{

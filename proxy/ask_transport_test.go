@@ -86,8 +86,8 @@ func TestANameIsResolvedAgainAfterAFailure(t *testing.T) {
 	}
 }
 
-// A lost DNS query does not fail the call. It only delays it until the resolver repeats the query
-// (after 5 s by default, see resolv.conf(5)).
+// A lost DNS query only delays the call, until the resolver repeats the query (after 5 s by
+// default, see resolv.conf(5)).
 func TestLostDNSPacketOnlyDelays(t *testing.T) {
 	t.Parallel() // it waits for the resolver
 	base, asked := saying(t, rawReply(200, goodToken))

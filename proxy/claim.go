@@ -15,12 +15,12 @@ import (
 const failureTTL = time.Second
 
 // claimStep is both the step "claim" and the step "remember". They are one type, because remember
-// ends the claim. The step looks in memory again, and then in Redis. There one sidecar of the fleet
-// gets the lease on the token, and the others wait for its answer.
+// ends what claim began. The step looks in memory again, and then in Redis. There one sidecar of
+// the fleet gets the lease on the token, and the others wait for its answer.
 type claimStep struct {
 	cache       *cache.Cache
 	negativeTTL time.Duration
-	index       bool // calls are passed through, so igproxy can learn that a token was revoked
+	index       bool // indexes answers, so that they are forgotten if Meta refuses their token in a passed-through call
 	next        exchanger
 }
 

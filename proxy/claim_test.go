@@ -33,7 +33,7 @@ func TestAFailureFromRedisIsMarkedAsRepeated(t *testing.T) {
 		return newProxy(t, o)
 	}
 	leader, follower := sidecar(), sidecar()
-	for n := range 200 { // again if the leader is still publishing its failure when the follower asks
+	for n := range 200 { // repeats the test if the leader has not published its failure before the follower asks
 		token := fmt.Sprint("down-", n)
 		if w := askAt(leader, "localhost", target(token)); w.Code != 502 {
 			t.Fatalf("the leader: %d", w.Code)

@@ -19,10 +19,10 @@ type subject struct {
 	missing, kind *graph.Error // the errors if param is missing, and if other was sent instead
 	// bearer is true if the token may also be in Authorization: Bearer.
 	bearer bool
-	// once is true for a code, which works only once: the call is never repeated, and its
+	// once is true for a code, because a code works only once. The call is never repeated, and its
 	// redirect_uri must be on the app's list.
 	once bool
-	// read turns the body of a successful reply into the token that the app receives.
+	// read turns the body of a successful response into the token that the app receives.
 	read func(body []byte, now time.Time) (graph.Token, error)
 }
 

@@ -18,7 +18,7 @@ func intercepted(method, host, target string) *http.Request {
 	return r
 }
 
-// On an intercepted connection, a client sends the same requests as it would send to Meta. The host
+// On an intercepted connection, a client sends the requests that it would send to Meta. The host
 // selects the service, even if the client_id belongs to an app of another service.
 func TestTheHostOfAnInterceptedConnectionDecides(t *testing.T) {
 	redirect := url.QueryEscape(callback)

@@ -159,8 +159,8 @@ func errLargeBodies() *graph.Error {
 	return errBusy("too many large bodies at once", "Too many requests with a body of more than 4 KiB at once.")
 }
 
-// errSlowReader returns an error that is only logged, because a part of the answer has already been
-// sent.
+// errSlowReader returns the error for an app that reads an answer too slowly. It is only logged,
+// because a part of the answer has already been sent.
 func errSlowReader() *graph.Error {
 	e := *errSlowRequest
 	e.Cause = passthrough.ErrSlowReader.Error()
