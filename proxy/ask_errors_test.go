@@ -124,7 +124,7 @@ func TestOnlyTemporaryFailuresAreRetried(t *testing.T) {
 	var handshakes, connections atomic.Int32
 	counting := rawUpstream(t, func(n int, c net.Conn, r *bufio.Reader) {
 		handshakes.Store(int32(n))
-		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") // what a server without TLS answers to a ClientHello
+		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") // the answer of a server without TLS
 	})
 	closing := rawUpstream(t, func(n int, _ net.Conn, r *bufio.Reader) {
 		connections.Store(int32(n))

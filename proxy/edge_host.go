@@ -63,7 +63,7 @@ func (g gate) check(r *http.Request) *graph.Error {
 		return errProxyRequest
 	case !g.serves(r.Host) && !g.isMeta(r.Host) && (!g.any || serviceOf(r.Host) != ""):
 		return errHost
-	case strings.HasPrefix(r.UserAgent(), ownAgent) && g.isMeta(r.Host): // a hosts file sends igproxy's calls back to it
+	case strings.HasPrefix(r.UserAgent(), ownAgent) && g.isMeta(r.Host): // a hosts file directs igproxy to itself
 		return errLoop
 	case fromWebPage(r.Header):
 		return errBrowser
@@ -170,14 +170,14 @@ func dropBody(w http.ResponseWriter, r *http.Request) *graph.Error {
 	if r.ContentLength > maxDropped || r.Header.Get("Expect") != "" { // reading would send 100 Continue
 		return errBody
 	}
-	// Without a deadline an incomplete body would delay the response until the server's ReadTimeout.
+	// Without a deadline an incomplete body would delay the response until ReadTimeout.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(dropTime)) // the server supports it
 	n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxDropped+1))
 	if err != nil || n > maxDropped {
 		return errBody // the deadline stays, because net/http reads the rest of the body after the response
 	}
-	_ = control.SetReadDeadline(time.Time{}) // net/http reads on without a deadline, to notice when the client disconnects
+	_ = control.SetReadDeadline(time.Time{}) // net/http reads on, to notice when the client disconnects
 	return nil
 }
 
