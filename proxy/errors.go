@@ -195,6 +195,6 @@ func errBadAnswer(cause string) *graph.Error {
 
 func errInternal(cause string) *graph.Error {
 	return &graph.Error{Status: http.StatusInternalServerError, Code: 1, Subcode: 990026, Type: "OAuthException",
-		Message: "An unknown error has occurred inside igproxy. Its log has the details under this X-Request-Id.",
+		Message: "An unknown error has occurred inside igproxy. Look for this X-Request-Id in igproxy's log.",
 		Class:   graph.ClassInternal, Cause: cause}
 }
