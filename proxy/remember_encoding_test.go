@@ -46,8 +46,8 @@ func TestLongRefusalsAreRememberedWithOneText(t *testing.T) {
 	}
 }
 
-// FuzzRecord checks that no bytes in the cache cause a panic.
-func FuzzRecord(f *testing.F) {
+// FuzzRememberedAnswer checks that no bytes in the cache cause a panic.
+func FuzzRememberedAnswer(f *testing.F) {
 	tok, _ := graph.ReadToken([]byte(`{"access_token":"t","expires_in":60}`), time.Now())
 	f.Add(encodeRecord(answer{token: tok}))
 	f.Add(encodeRecord(answer{refusal: &graph.Error{Status: 400, Code: 190}}))
