@@ -79,7 +79,7 @@ func (h *laneHandler) Serve(b, host, token []byte, start time.Time) (answer []by
 	if !ok {
 		return h.miss(b, e, token, last), last
 	}
-	t, ok := readTokenRecord(entry.Value, start)
+	t, ok := readEncodedToken(entry.Value, start)
 	if !ok || len(t.tail) == 0 {
 		return h.miss(b, e, token, last), last
 	}

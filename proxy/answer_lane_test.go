@@ -130,7 +130,7 @@ func laneProxy(t testing.TB, o Options) *Proxy {
 	})}
 	p.current.Store(&e)
 	a := tokenAnswer(t, "IGAA-long", 60*24*time.Hour)
-	p.carried.cache.Keep(e.plain.keys.Derive(warmToken), cache.Entry{Value: encodeRecord(a), Expires: time.Now().Add(time.Hour)})
+	p.carried.cache.Keep(e.plain.keys.Derive(warmToken), cache.Entry{Value: encodeAnswer(a), Expires: time.Now().Add(time.Hour)})
 	return p
 }
 

@@ -70,5 +70,5 @@ func shareFailure(claim *cache.Claim, err error) {
 }
 
 func share(claim *cache.Claim, e *graph.Error) {
-	claim.Fail(cache.Entry{Value: encodeRecord(answer{refusal: e}), Expires: time.Now().Add(failureTTL)})
+	claim.Fail(cache.Entry{Value: encodeAnswer(answer{refusal: e}), Expires: time.Now().Add(failureTTL)})
 }
