@@ -27,7 +27,7 @@ func (s *recallStep) Exchange(ctx context.Context, c call) (answer, error) {
 // a valid record or its token has expired.
 func remembered(entry cache.Entry, from source) (answer, bool) {
 	now := time.Now()
-	a, ok := decodeRecord(entry.Value, now)
+	a, ok := decodeAnswer(entry.Value, now)
 	a.source, a.left = from, entry.Expires.Sub(now)
 	return a, ok
 }
