@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// notebook is a followed text file. The text "broken" cannot be read.
+// notebook is a followed text file. Reading fails if its text is "broken".
 type notebook struct {
 	t     *testing.T
 	path  string

@@ -136,11 +136,11 @@ func TestTheExampleHasTheDefaults(t *testing.T) {
 	}
 }
 
-// People uncomment an example and change it, so it must be valid as it is.
+// Operators uncomment an example and change it, so the example itself must be valid.
 func TestExamplesAreValidWhenUncommented(t *testing.T) {
 	for _, s := range settings() {
 		if value := defaultText(s); (value == "") != (s.example != "") {
-			t.Errorf("%s: default %q, example %q; want one of the two", s.key, value, s.example)
+			t.Errorf("%s: default %q, example %q; want exactly one of the two", s.key, value, s.example)
 		}
 		// The example of client_secret is not a value; it says that the secret does not belong
 		// there.
@@ -186,7 +186,8 @@ func TestEveryFieldOfConfigHasARow(t *testing.T) {
 	}
 	var missing func(v reflect.Value, name string)
 	missing = func(v reflect.Value, name string) {
-		// Config.Apps has its rows in appSettings. The others are contents of files, and origins.
+		// The rows of Config.Apps are in appSettings. The other fields listed here are not
+		// settings: they hold contents of files, their digests, and the origins of values.
 		if slices.Contains([]string{"Config.Apps",
 			"Config.Cache.Key", "Config.origins", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret",
 			"Config.credentials.WebhookSecrets", "Config.Threads.credentials.WebhookSecrets",

@@ -1,7 +1,7 @@
 package config
 
 // config.example.yaml, docs/configuration.md and docs/config.schema.json are generated from the
-// table of settings. This file has what all three generators use besides the table.
+// table of settings. This file has the parts that all three generators share.
 
 import (
 	"flag"
@@ -32,7 +32,7 @@ var sectionDocs = map[string]string{
 	"auth":        "Who may use igproxy. By default that is every program on this machine. A listener that other machines can reach does not start until bearer_file, client_ca or none is set.",
 	"tls":         "TLS for apps. Without it igproxy speaks plain HTTP.",
 	"admin":       "The listener for operators and orchestrators. Reading from it requires no authentication, so make sure that only they can reach it. It shows no secret.",
-	"intercept":   "For clients that cannot change their base URL: an HTTP proxy that answers in the place of Meta's token hosts.",
+	"intercept":   "For clients that cannot change their base URL: an HTTP proxy that itself answers calls to Meta's token hosts.",
 	"upstream":    "Calls to Meta, and their limits.",
 	"threads":     "A Threads app, which has its own ID and secret. Its calls have the same paths as Instagram's.",
 	"facebook":    "An app of Facebook Login, whose calls go to graph.facebook.com. Its app_id is required.",
@@ -61,7 +61,7 @@ func (s setting) sectionOf() (section, name string) {
 	return section, name
 }
 
-// spanSentence returns the allowed values as a sentence. It is not for texts and lists.
+// spanSentence returns the allowed values as a sentence. Do not call it for texts and lists.
 func (s setting) spanSentence() string {
 	rangeText := s.rangeText()
 	if s.kind == kindWord {

@@ -72,8 +72,8 @@ func TestNewTimeoutWaitsForTheSettingsItDependsOn(t *testing.T) {
 	}
 }
 
-// Only a restart turns TLS on, and a new client authority must wait for it. Without TLS it would
-// count as authentication, although no client has to present a certificate.
+// Only a restart turns TLS on, and a new client authority must wait for that restart. Otherwise it
+// would count as authentication before TLS makes clients present a certificate.
 func TestClientAuthoritiesWaitForTheTLSTheyNeed(t *testing.T) {
 	running, next := Default(), Default()
 	next.TLS.CertFile, next.TLS.KeyFile, next.Auth.ClientCA = "/c", "/k", "/ca"

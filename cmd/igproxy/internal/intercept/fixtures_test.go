@@ -182,7 +182,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not so: %s", what)
+			t.Fatalf("timed out waiting for: %s", what)
 		}
 	}
 }

@@ -107,7 +107,7 @@ func TestAHostThatCannotBeReachedIsReported(t *testing.T) {
 	}
 }
 
-// A client that leaves while the host is dialled must not keep one of the tunnels occupied.
+// A client that leaves while the host is dialled must not keep its place among the tunnels.
 func TestAClientThatLeavesEndsTheDial(t *testing.T) {
 	p := serve(t, tunnelling(1))
 	dialled, ended := make(chan bool), make(chan bool)
@@ -172,7 +172,7 @@ func TestTheAddressThatIsDialledIsTheOneThatIsChecked(t *testing.T) {
 	next := 0
 	resolver, asked := nameServer(func() []netip.Addr { next++; return answers[next-1] })
 	p.ResolveWith(resolver, func(a netip.Addr) bool { return a == public })
-	for i, want := range []int{502, 403, 403, 502} { // nothing listens on port 443 of the public one
+	for i, want := range []int{502, 403, 403, 502} { // nothing listens on port 443 of the public address
 		if res, body := p.client().connect(t, "rebind.example:443", "", ""); res.StatusCode != want {
 			t.Errorf("%v: got %d %s, want %d", answers[i], res.StatusCode, body, want)
 		}
@@ -387,7 +387,7 @@ func TestNoTunnelIsOpenedDuringAndAfterAStop(t *testing.T) {
 	}
 }
 
-// Close also ends a tunnel of which one direction has ended already.
+// Close also ends a tunnel in which one direction has already ended.
 func TestCloseEndsEveryTunnelAtOnce(t *testing.T) {
 	for name, before := range map[string]func(c *client, host net.Conn){
 		"idle":                func(*client, net.Conn) {},

@@ -68,7 +68,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	if n > 0 && len(p) == 1 && c.state.Load() < quiet && c.state.Load() != reading {
-		c.early.Store(true) // net/http reads one byte ahead to notice a disconnect; it begins the next request
+		c.early.Store(true) // net/http reads one byte ahead to notice a disconnect; that byte begins the next request
 	}
 	return n, err
 }
@@ -83,8 +83,8 @@ func (c *conn) arrived() bool {
 	}
 }
 
-// Write restarts the time for which the connection has been quiet: HTTP/2 sends the end of an
-// answer after its handler has ended.
+// Write restarts the time for which the connection has been quiet, because HTTP/2 may send the end
+// of an answer after its handler has ended.
 func (c *conn) Write(p []byte) (int, error) {
 	c.touch()
 	return c.Conn.Write(p)
@@ -97,8 +97,8 @@ func (c *conn) touch() {
 	}
 }
 
-// begin records that the header of a request is complete. It reports false after an eviction: then
-// no answer could be sent.
+// begin records that the header of a request is complete. It reports false after an eviction,
+// because then no answer can be sent.
 func (c *conn) begin(frames bool) bool {
 	for {
 		state := c.state.Load()
@@ -134,7 +134,7 @@ func (c *conn) end() {
 		if next == 0 {
 			next = answering
 			if c.frames.Load() {
-				next = time.Now().UnixNano() // HTTP/2 reads all the time; a Read does not show that the answer is sent
+				next = time.Now().UnixNano() // HTTP/2 reads all the time, so a Read does not show that the answer is sent
 			}
 		}
 		if c.state.CompareAndSwap(state, next) {
@@ -145,8 +145,8 @@ func (c *conn) end() {
 
 // Begin, Idle and Incomplete are for the fast lane, which reads the socket itself.
 
-// Begin records that a request is complete. It reports false after an eviction: then no answer
-// could be sent.
+// Begin records that a request is complete. It reports false after an eviction, because then no
+// answer can be sent.
 func (c *conn) Begin() bool { return c.begin(false) }
 
 // Idle records that the request was answered, and since when the connection has been waiting for
@@ -170,8 +170,8 @@ func (c *conn) SyscallConn() (syscall.RawConn, error) {
 	return socket.SyscallConn()
 }
 
-// Release stops counting a connection that a handler has taken over (hijacked) towards the limit.
-// Its Server closes it neither to make room nor at the end.
+// Release tells the Server that a handler has taken over (hijacked) a connection. The connection no
+// longer counts towards the limit, and the Server never closes it.
 func Release(c net.Conn) {
 	own := under(c)
 	own.freed.Store(true)

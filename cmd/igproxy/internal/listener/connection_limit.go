@@ -29,11 +29,10 @@ type bound struct {
 const (
 	// pollInterval is the time between two checks of a condition that poll waits for.
 	pollInterval = 5 * time.Millisecond
-	// sendBuffer bounds, in bytes, what the system buffers of answers that a client does not read.
-	// By default that is megabytes for each connection. Token answers are below 1 KiB, metrics are
-	// about 10 KiB.
+	// sendBuffer bounds the bytes of unread answers that the system buffers for a connection. The
+	// system's default is megabytes. Token answers are below 1 KiB, metrics are about 10 KiB.
 	sendBuffer = 64 << 10
-	// evictTries bounds how many connections with unread bytes one call of evict passes over.
+	// evictTries bounds how many connections with unread bytes one call of evict skips.
 	evictTries = 64
 )
 
@@ -83,8 +82,8 @@ func (b *bound) Close() error {
 	return b.Listener.Close()
 }
 
-// evict closes a connection to make room, and reports whether there was one. It looks for unread
-// bytes first: a request may have arrived that the server has not read yet.
+// evict closes a connection to make room, and reports whether it closed one. It looks for unread
+// bytes first, because a request may have arrived that the server has not read yet.
 func (b *bound) evict() bool {
 	for range evictTries {
 		c, state := b.open.victim()
@@ -100,10 +99,10 @@ func (b *bound) evict() bool {
 	return false
 }
 
-// endQuiet closes the HTTP/1 connections of this listener that have been quiet for the given time,
-// which counts from start at the earliest. It returns how many of the others may still send a
-// request, because their clients have not been told to close. HTTP/2 has its own way to end a
-// connection (GOAWAY).
+// endQuiet closes the HTTP/1 connections of this listener that have been quiet for quietFor, not
+// counting the time before start. It returns the number of open connections on which a request may
+// still arrive, because no answer on them has said Connection: close. HTTP/2 has its own way to end
+// a connection (GOAWAY).
 func (b *bound) endQuiet(start time.Time, quietFor time.Duration) (left int) {
 	now := time.Now()
 	for _, c := range b.open.snapshot() {

@@ -227,7 +227,7 @@ func TestIncompleteHeadersAreClosedBeforeIdleConnections(t *testing.T) {
 	keptHalf := nextIdle(t, b, accepted, time.Now())
 	_, _ = io.WriteString(keptHalf.client, "GET /")
 	_, _ = io.ReadFull(keptHalf.server, make([]byte, 5))
-	keptHalf.server.open.list(keptHalf.server) // as the server's next Read does, which would wait
+	keptHalf.server.open.list(keptHalf.server) // the server's next Read does this, but would also wait
 	for _, want := range [][5]bool{
 		{false, false, true, false, false},
 		{false, false, true, true, false},
@@ -310,7 +310,7 @@ func TestAddressOfReturnsTheNetworkOfOneClient(t *testing.T) {
 		}
 	}
 	if got := addressOf(remote{&net.UnixAddr{}}); got.IsValid() {
-		t.Errorf("a Unix socket: got %s, want none", got)
+		t.Errorf("a Unix socket: got %s, want the zero Prefix", got)
 	}
 }
 

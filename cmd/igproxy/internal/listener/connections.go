@@ -40,7 +40,7 @@ func newConnections(limit int, headerTimeout time.Duration) *connections {
 	return &connections{limit: limit, headerTimeout: headerTimeout, addresses: map[netip.Prefix]int{}}
 }
 
-// addWithin adds a fresh connection, and reports false if there are as many as the limit allows.
+// addWithin adds a fresh connection. It reports false if the limit is reached.
 func (s *connections) addWithin(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,10 +193,10 @@ func (s *connections) victim() (*conn, int64) {
 	return s.longestIdle(before)
 }
 
-// oldestIncomplete returns the oldest connection whose header is incomplete, from the address that
-// has the most of them. A fixed share for each address would hurt a load balancer or a NAT, whose
-// address all clients share; this way an address loses connections only to make room, and only
-// connections without a request.
+// oldestIncomplete returns the oldest connection whose header is incomplete, from the address with
+// the largest number of such connections. A fixed share for each address would hurt a load balancer
+// or a NAT, whose clients share an address. With this rule an address loses connections only when
+// room is needed, and only connections without a complete request.
 func (s *connections) oldestIncomplete(before int64) (oldest *conn, in int64) {
 	most, looks := 0, 0
 	for e := s.incomplete.Front(); e != nil && looks < addressSearchLimit; e = e.Next() {

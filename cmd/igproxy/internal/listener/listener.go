@@ -26,13 +26,13 @@ type Options struct {
 	// Beside is another Server that shares its bound with this one: the connections of both count
 	// together, and MaxConnections is ignored. Nil: the bound is for this listener only.
 	Beside *Server
-	// UIDs are the users, in decimal, whose processes may connect to a Unix socket. If there are
-	// none, all users may.
+	// UIDs are the users, in decimal, whose processes may connect to a Unix socket. If the list is
+	// empty, all users may.
 	UIDs []string
 	// PeerRefused is called for each connection from another user. Required with UIDs.
 	PeerRefused func()
 	// WithPeer adds the user of a Unix socket's connection to the context of its requests. It is
-	// not called for other connections, or where the system does not report the user. May be nil.
+	// not called for other connections, nor if the system does not report the user. May be nil.
 	WithPeer func(ctx context.Context, uid uint32) context.Context
 	// Lane is the fast lane. It serves the connections first, and hands some of them to net/http.
 	// Nil: net/http serves all.
@@ -44,7 +44,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Lane is what a Server needs of a lane.Lane.
+// Lane is the part of lane.Lane that a Server uses.
 type Lane interface {
 	Serve(net.Listener) error
 	Fallback() net.Listener
@@ -55,7 +55,7 @@ type Lane interface {
 type Server struct {
 	http     *http.Server
 	bound    *bound
-	secure   bool // it uses TLS; http.TLSConfig cannot tell, because net/http sets it while serving
+	secure   bool // whether it uses TLS; http.TLSConfig does not show this, because net/http sets it while serving
 	lane     Lane
 	log      *slog.Logger
 	ending   atomic.Bool
@@ -100,7 +100,7 @@ func (s *Server) track(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := r.Context().Value(connKey{}).(*conn)
 		if !c.begin(r.ProtoMajor == 2) {
-			panic(http.ErrAbortHandler) // the connection is closed, and nothing may be spent on the request
+			panic(http.ErrAbortHandler) // the connection is closed, so the request must have no effect
 		}
 		defer c.end()
 		if refuseHTTP2(w, r) {

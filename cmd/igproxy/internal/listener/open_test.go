@@ -31,7 +31,7 @@ func refused(t *testing.T, key, address, want string) {
 	l, err := listener.Open(key, address, 0o660)
 	if err == nil {
 		_ = l.Close()
-		t.Fatalf("listens on %s, want: %s", address, want)
+		t.Fatalf("Open succeeded on %s, want the error: %s", address, want)
 	}
 	if err.Error() != want {
 		t.Errorf("got\n  %v\nwant\n  %s", err, want)

@@ -23,7 +23,7 @@ const http2RefusalTime = time.Second
 // reports whether it did. net/http passes the preface of such a client on as a request. The client
 // does not understand an answer in HTTP/1.1, so it gets one in HTTP/2.
 func refuseHTTP2(w http.ResponseWriter, r *http.Request) bool {
-	hijacker, ok := w.(http.Hijacker) // not on a connection that negotiated HTTP/2
+	hijacker, ok := w.(http.Hijacker) // false on a connection that negotiated HTTP/2
 	if !ok || r.Method != "PRI" || r.RequestURI != "*" || r.ProtoMajor != 2 {
 		return false
 	}

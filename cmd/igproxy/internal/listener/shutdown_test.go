@@ -54,8 +54,8 @@ func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
 						for {
 							res, err := (&http.Client{Transport: transport}).Get(s.url())
 							if err != nil {
-								// HTTP/2 announces the end by GOAWAY. The transport obeys and opens
-								// a second connection.
+								// HTTP/2 announces the end by GOAWAY. Then the transport opens a
+								// second connection.
 								if !c.frames || !errors.Is(err, errSecond) {
 									t.Errorf("a request was lost: %v", err)
 								}

@@ -129,7 +129,7 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 	return o, nil
 }
 
-// redirectsOf returns redirect URIs as the proxy's Options take them.
+// redirectsOf returns redirect URIs for the proxy's Options, in which "" stands for "none".
 func redirectsOf(uris []string) (list []string) {
 	for _, uri := range uris {
 		if uri == config.RedirectNone {
