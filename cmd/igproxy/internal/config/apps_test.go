@@ -154,7 +154,7 @@ func TestAKeyFileNeedsTheIDOfEveryApp(t *testing.T) {
 	}
 }
 
-// Facebook Login has a section of its own, and its apps may exchange codes without a redirect_uri.
+// Facebook Login has its own section, and its apps may exchange codes without a redirect_uri.
 func TestAFacebookAppIsRead(t *testing.T) {
 	c, problems := configOf(t, "facebook:\n  app_id: \"7\"\n  client_secret_file: DIR/shop\n  redirect_uris: [https://a.example/, none]\n")
 	if len(problems) > 0 {

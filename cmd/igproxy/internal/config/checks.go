@@ -42,7 +42,7 @@ func checkAppName(text string) *fault {
 	return appName(text)
 }
 
-// minSecret is the shortest client secret that is accepted; Instagram's have 32 characters.
+// minSecret is the shortest client secret that is accepted. Instagram's secrets have 32 characters.
 const minSecret = 8
 
 func checkSecret(text string) *fault {
@@ -153,8 +153,8 @@ var (
 	databaseQuery = regexp.MustCompile(`^(db=[0-9]{1,9})?$`)
 )
 
-// checkRedisURL accepts the URL of a Redis. Its fault contains neither the value, which may have a
-// password, nor an error of net/url, which would repeat the value.
+// checkRedisURL accepts the URL of a Redis server. Its fault contains neither the value, which may
+// have a password, nor an error of net/url, which would repeat the value.
 func checkRedisURL(text string) *fault {
 	u, err := url.Parse(text)
 	switch {

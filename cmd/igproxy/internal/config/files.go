@@ -54,8 +54,8 @@ func ReadToken(path string) (proxy.Secret, error) {
 	})
 }
 
-// readClientSecrets reads a client secret and, if the file has a second line, the previous one:
-// during a rotation Meta may accept either. Its error is a *fileError.
+// readClientSecrets reads a client secret and, if the file has a second line, the previous one,
+// because during a rotation Meta may accept either of them. Its error is a *fileError.
 func readClientSecrets(path string) (secrets [2]proxy.Secret, err error) {
 	return parseFile(path, maxSecretFile, func(text string) (secrets [2]proxy.Secret, f *fault) {
 		lines, f := linesOfRotation(text, checkSecret)

@@ -89,7 +89,7 @@ func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("two", 2)
 		time.Sleep(2 * config.LookEvery)
-		n.holds("two", 3) // the file was fresh at the last read
+		n.holds("two", 3) // the file was too young at the last read to trust its time
 		time.Sleep(time.Hour)
 		n.holds("two", 3)
 	})

@@ -27,7 +27,7 @@ const (
 #
 #   export IGPROXY_CLIENT_SECRET_FILE=/run/secrets/instagram
 #
-# So copy only the lines that you change. A key without a default is commented out
+# Copy only the lines that you change. A key without a default is commented out
 # and shows an example. An unknown key is an error, so that misspellings are found.
 #
 # Environment variables override this file: IGPROXY_LISTEN is listen, and
@@ -43,10 +43,11 @@ const exampleApps = `
 # ------------------------------------------------------------------------------
 # Several apps in one sidecar, used instead of app_id, client_secret,
 # client_secret_file, webhook_secret_file and redirect_uris. The path
-# (/apps/shop/...) says which app a call belongs to. Without it, a token call belongs to the only app that its
-# grant_type fits. If it fits several apps, its client_id selects one of them or,
-# without a client_id, its Host header; otherwise the call is refused. Every
-# other call belongs to the app with its client_id, otherwise to the app with its
+# (/apps/shop/...) says which app a call belongs to. Without it, a token call
+# belongs to the only app that its grant_type fits. If the grant_type fits
+# several apps, the call's client_id selects one of them or, without a
+# client_id, its Host header does; otherwise the call is refused. Every other
+# call belongs to the app with its client_id, otherwise to the app with its
 # Host name, otherwise to the first app. Apps share no tokens.
 # apps:
 #   - name: shop                # in the path, and in metrics

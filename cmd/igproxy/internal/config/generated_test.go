@@ -50,7 +50,7 @@ var sectionDocs = map[string]string{
 }
 
 // appsDoc describes the list of apps, whose rows are in appSettings.
-const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...) says which app a call belongs to. Without it, a token call belongs to the only app that its grant_type fits. If it fits several apps, its client_id selects one of them or, without a client_id, its Host header; otherwise the call is refused. Every other call belongs to the app with its client_id, otherwise to the app with its Host name, otherwise to the first app. Apps share no tokens."
+const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...) says which app a call belongs to. Without it, a token call belongs to the only app that its grant_type fits. If the grant_type fits several apps, the call's client_id selects one of them or, without a client_id, its Host header does; otherwise the call is refused. Every other call belongs to the app with its client_id, otherwise to the app with its Host name, otherwise to the first app. Apps share no tokens."
 
 // sectionOf splits a key into its section, which is empty for a top-level key, and its name there.
 func (s setting) sectionOf() (section, name string) {

@@ -52,7 +52,7 @@ func (l *loader) set(s setting, at place, values []string) {
 }
 
 // origins returns where each key that is set comes from: FILE:LINE, the name of a variable, or, for
-// a secret in a file of its own, the key that names the file.
+// a secret in its own file, the key that names the file.
 func (l *loader) origins() map[string]string {
 	from := map[string]string{}
 	for _, s := range l.table {

@@ -17,7 +17,7 @@ import (
 // misspelling of such a key.
 type Problem struct {
 	Where   string // "igproxy.yaml:7", "environment" or "default"
-	Key     string // such as upstream.timeout; an unknown key as it is written; empty: the whole file
+	Key     string // such as upstream.timeout, or an unknown key as the file spells it; empty: the whole file
 	What    string // what is wrong
 	Fix     string // the next step
 	Warning bool   // igproxy can run with the problem

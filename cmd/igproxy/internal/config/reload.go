@@ -12,9 +12,10 @@ import (
 )
 
 // restartKeys are the keys, or sections with a dot at the end, that take effect only after a
-// restart: they are built into parts that a reload keeps, such as listeners, servers, breakers and
-// the Redis client. New contents of the files that redis.password_file, redis.cert_file and
-// redis.key_file name need no restart: these files are read again for each new connection.
+// restart, because they are built into parts that a reload keeps, such as listeners, servers,
+// breakers and the Redis client. New contents of the files that redis.password_file,
+// redis.cert_file and redis.key_file name need no restart, because these files are read again for
+// each new connection.
 var restartKeys = []string{"listen", "intercept.listen", "intercept.tls", "intercept.others", "intercept.max_tunnels", "intercept.tunnel_idle", "admin.listen", "admin.socket", "auth.uids", "upstream.max_in_flight", "log.format",
 	"server.", "redis.", "coalesce.", "breaker."}
 
@@ -83,8 +84,8 @@ func differences(running, next Config) (keys []string) {
 	return keys
 }
 
-// keep takes the values that need a restart from the running configuration, and returns the keys
-// whose values differed.
+// keep takes the values of keys that need a restart from the running configuration, and returns the
+// keys whose values differed.
 func (c *Config) keep(running Config) (kept []string) {
 	origins := map[string]string{}
 	maps.Copy(origins, c.origins) // a copy: the configuration that was read must not change

@@ -47,7 +47,7 @@ func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
 }
 
 // A setting that waits for a restart is shown with the value in use, so the origin that is shown
-// must be that of the same value.
+// must belong to that value.
 func TestASettingThatWaitsForARestartKeepsItsOrigin(t *testing.T) {
 	t.Chdir(t.TempDir())
 	origin := func(c Config, key string) string {

@@ -34,8 +34,8 @@ var notPublic = []netip.Prefix{
 }
 
 // publicIPv6 is the only range from which public IPv6 addresses are assigned:
-// https://www.iana.org/assignments/ipv6-address-space. Addresses outside it lead to this network,
-// or to an IPv4 address, which may be a private one.
+// https://www.iana.org/assignments/ipv6-address-space. Addresses outside it lead to the local
+// network, or to an IPv4 address, which may be a private one.
 var publicIPv6 = netip.MustParsePrefix("2000::/3")
 
 // isPublic reports whether a tunnel may lead to an address.

@@ -198,7 +198,7 @@ func (h *Handler) intercept(w http.ResponseWriter, host string) {
 	}
 }
 
-// establishTimeout bounds the write of the answer to a CONNECT.
+// establishTimeout bounds the write of the response to a CONNECT.
 const establishTimeout = 10 * time.Second
 
 // hijack takes a connection over and tells the client that it is connected. It reports false if the

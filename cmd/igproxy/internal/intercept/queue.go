@@ -22,7 +22,7 @@ func newQueue(addr net.Addr, release func(net.Conn)) *queue {
 }
 
 // queueTimeout bounds how long a connection waits to be accepted. It waits while the server has its
-// maximum number of connections and all of them are waiting for answers.
+// maximum number of connections and all of them are waiting for responses.
 const queueTimeout = 10 * time.Second
 
 // put waits until the connection is accepted. It reports false after queueTimeout, or if the queue

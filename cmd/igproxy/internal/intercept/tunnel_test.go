@@ -125,8 +125,8 @@ func TestAClientThatLeavesEndsTheDial(t *testing.T) {
 	eventually(t, "no tunnel is open", func() bool { return p.Tunnels() == 0 })
 }
 
-// nameServer returns a resolver whose name server calls answers for each question about an IPv4
-// address, and the number of these questions.
+// nameServer returns a resolver and a counter. The resolver's name server calls the function
+// answers for each question about an IPv4 address, and counts these questions.
 func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
 	var asked atomic.Int32
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {

@@ -87,9 +87,9 @@ func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 	wantIdle("more has arrived", false)
 }
 
-// A client that has read its answer may begin the next request before net/http has noticed that the
-// answer is sent. net/http has then already read the first byte of that request, and no later read
-// shows that it has arrived.
+// A client that has read its response may begin the next request before net/http has noticed that
+// the response is sent. net/http has then already read the first byte of that request, and no later
+// read shows that it has arrived.
 func TestARequestThatBeginsEarlyIsListedAsIncomplete(t *testing.T) {
 	c, client := tracked(t, 0)
 	c.begin(false)
@@ -165,7 +165,7 @@ func TestARequestInProgressHasNoHeaderTimeout(t *testing.T) {
 }
 
 // Over each protocol, a connection is busy while a handler works, and idle once its client has the
-// answer.
+// response.
 func TestConnectionStatesAreTrackedByARealServer(t *testing.T) {
 	for name, c := range map[string]struct{ secure, frames bool }{"HTTP/1.1": {}, "TLS": {secure: true}, "HTTP/2": {true, true}} {
 		t.Run(name, func(t *testing.T) {

@@ -26,7 +26,7 @@ type connections struct {
 const (
 	// moment is how long a connection must have been idle, or its request header incomplete, before
 	// it may be closed to make room. That is far longer than a server needs to send the rest of an
-	// answer after its handler has ended, or than a client on a busy machine needs to send its
+	// response after its handler has ended, or than a client on a busy machine needs to send its
 	// request on a new connection.
 	moment = 250 * time.Millisecond
 	// searchLimit bounds the search for the longest idle connection.
@@ -182,7 +182,8 @@ func isIncomplete(state int64) bool { return state == reading || state >= quiet 
 // victim returns the connection to close next to make room, with its state; nil if none can be
 // closed now. Connections whose header is incomplete go first, then the one that has been idle
 // longest. If the incomplete connections are more than an eighth of the limit, but all of them are
-// too new to be closed, victim leaves the idle connections alone: a flood must not close them.
+// too new to be closed, victim leaves the idle connections alone, so that a flood does not close
+// them.
 func (s *connections) victim() (*conn, int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -94,7 +94,7 @@ func New(o Options) *Server {
 type connKey struct{}
 
 // track returns a handler that records, on the connection of a request, when the request begins and
-// ends. During a drain every answer says Connection: close, which net/http turns into a GOAWAY in
+// ends. During a drain every response says Connection: close, which net/http turns into a GOAWAY in
 // HTTP/2.
 func (s *Server) track(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -139,11 +139,11 @@ func (s *Server) Serve(failed chan<- error) {
 }
 
 const (
-	// farewell is how long a drain waits for the next request on a connection, so that its answer
+	// farewell is how long a drain waits for the next request on a connection, so that its response
 	// can say Connection: close.
 	farewell = time.Second
 	// farewellTimeout bounds how long a drain waits, before it calls net/http's Shutdown, for
-	// requests that arrive slowly and for answers that began before the drain.
+	// requests that arrive slowly and for responses that began before the drain.
 	farewellTimeout = 5 * time.Second
 	// closeTimeout bounds how long Close waits for requests that the lane is answering.
 	closeTimeout = 100 * time.Millisecond
@@ -157,7 +157,7 @@ const (
 //
 //  1. No more connections are accepted. A new one waits in the socket's queue if systemd holds the
 //     socket, and is refused otherwise.
-//  2. Every answer says Connection: close. That ends a connection that is in use.
+//  2. Every response says Connection: close. That ends a connection that is in use.
 //  3. A connection that stays quiet for a second, and has nothing left to read, is closed.
 //  4. net/http's Shutdown waits for requests that take longer, and ends HTTP/2 with a GOAWAY.
 func (s *Server) Shutdown(ctx context.Context) error {

@@ -113,7 +113,7 @@ func leftAlone(t *testing.T, path string) (why string) {
 	return err.Error()
 }
 
-// boundSocket returns a Unix socket of a type that is bound to path and does not listen yet.
+// boundSocket returns a Unix socket of the given kind. It is bound to path and does not listen yet.
 func boundSocket(t *testing.T, path string, kind int) int {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_UNIX, kind, 0)

@@ -58,10 +58,10 @@ const (
 	lockTimeout  = 2 * probeTimeout
 )
 
-// lockFolder makes processes that start at the same time check and replace sockets in a folder one
-// after another. If it cannot lock the folder within lockTimeout, igproxy continues without the
-// lock. Otherwise any user who can read the folder could hold the lock to keep igproxy from
-// starting.
+// lockFolder takes a lock, so that processes that start at the same time check and replace sockets
+// in a folder one after another. If it cannot lock the folder within lockTimeout, igproxy continues
+// without the lock. Otherwise any user who can read the folder could hold the lock to keep igproxy
+// from starting.
 func lockFolder(folder string) (unlock func()) {
 	f, err := os.Open(folder)
 	if err != nil {

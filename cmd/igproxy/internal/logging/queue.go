@@ -11,8 +11,8 @@ import (
 const maxPending = 4 << 20
 
 // queue decouples the log from standard error, because a request must never wait for the reader of
-// the log: a full pipe would block every answer and the drain. Write queues a line and returns; one
-// goroutine writes what is pending, in order, many lines at once. When the queue or the disk is
+// the log: a full pipe would block every response and the drain. Write queues a line and returns;
+// one goroutine writes what is pending, in order, many lines at once. When the queue or the disk is
 // full, lines are dropped and counted, and the log reports how many as soon as it can.
 type queue struct {
 	to     io.Writer

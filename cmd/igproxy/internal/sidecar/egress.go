@@ -13,8 +13,8 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// ConfigurationError is an error in the configuration that config.Load cannot find, because it
-// depends on more than the settings.
+// ConfigurationError is an error in the configuration that config.Load cannot find, because the
+// error depends on more than the settings.
 type ConfigurationError string
 
 func (e ConfigurationError) Error() string { return string(e) }
@@ -39,7 +39,7 @@ func Egress(c config.Config) (string, error) {
 	var ways []string
 	hosts := map[string][]string{}
 	for _, base := range []string{c.Upstream.URL, c.Upstream.LoginURL, c.Threads.URL, c.Facebook.URL} {
-		u, _ := url.Parse(base) // config.Load has checked them all
+		u, _ := url.Parse(base) // config.Load has checked all URLs
 		via, err := http.ProxyFromEnvironment(&http.Request{URL: u})
 		if err != nil || via != nil && !isProxy(via) {
 			return "", errProxy
@@ -69,13 +69,13 @@ func Egress(c config.Config) (string, error) {
 	return strings.Join(ways, "; "), nil
 }
 
-// errLoop returns the error for a proxy that is igproxy's own listener, which key configures.
-// igproxy would send its calls to itself.
+// errLoop returns the error for a proxy that is igproxy's own listener. Through it, igproxy would
+// send its calls to itself. key is the setting of the listener's address.
 func errLoop(key string) error {
 	return ConfigurationError("HTTPS_PROXY leads to igproxy's own listener, " + key + "; remove it from the environment of igproxy, or set upstream.proxy: none")
 }
 
-// ownListener returns the key that configures a proxy if the proxy is one of igproxy's own
+// ownListener returns the setting of the listener's address if a proxy is one of igproxy's own
 // listeners, and "" otherwise.
 func ownListener(proxy *url.URL, c config.Config) string {
 	on := func(listen string) bool { return sameListener(proxy, listen) }

@@ -137,7 +137,7 @@ func (i *interception) shutdown(ctx context.Context) error {
 	}
 	err := i.outer.Shutdown(ctx)
 	tunnels := make(chan error, 1)
-	go func() { tunnels <- i.handler.Shutdown(ctx) }() // is waited for below
+	go func() { tunnels <- i.handler.Shutdown(ctx) }() // ends before shutdown returns
 	return errors.Join(err, i.inner.Shutdown(ctx), <-tunnels)
 }
 

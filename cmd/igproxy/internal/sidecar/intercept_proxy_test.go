@@ -22,7 +22,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// intercepting runs a sidecar that intercepts calls, until the test ends. others is
+// intercepting runs a sidecar that intercepts calls, until the test ends. others is the value of
 // intercept.others.
 func intercepting(t *testing.T, others string, change func(*config.Config)) *sidecar.Sidecar {
 	t.Helper()

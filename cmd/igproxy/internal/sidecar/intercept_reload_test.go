@@ -131,7 +131,7 @@ func TestTheFilesOfTheAuthorityAreFollowed(t *testing.T) {
 			}
 			time.Sleep(config.LookEvery)
 		}
-		if move(authority.CertFile); current().Fingerprint() != before { // its key follows
+		if move(authority.CertFile); current().Fingerprint() != before { // the key is still the previous one
 			t.Error("a certificate without its key is in use")
 		}
 		if move(authority.KeyFile); current().Fingerprint() == before {

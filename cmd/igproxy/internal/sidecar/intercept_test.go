@@ -42,7 +42,7 @@ type intercepting struct {
 }
 
 // startIntercepting starts a sidecar with interception for one app of Instagram. Upstream answers
-// each call with its path.
+// each call with the path of the call.
 func startIntercepting(t *testing.T, change func(*config.Config)) *intercepting {
 	t.Helper()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -90,7 +90,7 @@ func (n *intercepting) roots(t *testing.T) *x509.CertPool {
 	return pool
 }
 
-// transport returns a transport that uses the interception as its proxy.
+// transport returns a transport that uses the listener for interception as its proxy.
 func (n *intercepting) transport(t *testing.T, roots *x509.CertPool, userinfo *url.Userinfo) *http.Transport {
 	at := n.interceptNets[0].Addr()
 	through := &url.URL{Scheme: "http", Host: at.String(), User: userinfo}

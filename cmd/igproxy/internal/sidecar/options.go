@@ -73,7 +73,7 @@ func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 // upstreamOptions returns the proxy's Options without its cache, metrics, logger and bearer tokens.
 // CheckUpstream needs none of these.
 func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
-	base, _ := url.Parse(c.Upstream.URL) // config.Load has checked them all
+	base, _ := url.Parse(c.Upstream.URL) // config.Load has checked all URLs
 	login, _ := url.Parse(c.Upstream.LoginURL)
 	threads, _ := url.Parse(c.Threads.URL)
 	facebook, _ := url.Parse(c.Facebook.URL)

@@ -32,7 +32,7 @@ type reloader struct {
 	read    config.Config // what was read last; it may have been refused, or parts of it may wait for a restart
 	refused []string      // the problems of read, if it was refused
 	seen    config.Stamps // of the files when read was loaded
-	settled bool          // whether every later write is sure to change seen
+	settled bool          // whether any later write is certain to change the stamps
 	last    config.Stamps // at the last look
 }
 

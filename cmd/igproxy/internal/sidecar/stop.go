@@ -72,7 +72,7 @@ func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 // shutdownApps ends the servers for apps and those for interception, at the same time.
 func (s *Sidecar) shutdownApps(ctx context.Context) error {
 	intercepted := make(chan error, 1)
-	go func() { intercepted <- s.intercept.shutdown(ctx) }() // is waited for below
+	go func() { intercepted <- s.intercept.shutdown(ctx) }() // ends before shutdownApps returns
 	return errors.Join(shutdown(ctx, s.apps), <-intercepted)
 }
 

@@ -19,8 +19,7 @@ import (
 )
 
 // This file is igproxy's interface to systemd: inherited sockets (sd_listen_fds(3)), state
-// notifications (sd_notify(3)), and the watchdog (WatchdogSec=). Without systemd none of it does
-// anything.
+// notifications (sd_notify(3)), and the watchdog (WatchdogSec=). Without systemd it does nothing.
 
 // inheritedListeners returns the listeners that systemd has opened, by name: app, of which there
 // may be several, and admin. They outlive this process, so a client that connects between one

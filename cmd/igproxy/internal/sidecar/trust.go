@@ -84,7 +84,7 @@ func followTLS(c config.Config, log *slog.Logger) (currentTLS, error) {
 	return f, nil
 }
 
-// checkName checks that a certificate that an authority has signed has one of the names.
+// checkName checks that a verified certificate has one of the names.
 func checkName(cert *x509.Certificate, names []string) error {
 	dns := func(name string) bool {
 		return slices.ContainsFunc(names, func(allowed string) bool { return strings.EqualFold(name, allowed) })

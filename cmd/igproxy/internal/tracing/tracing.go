@@ -109,8 +109,8 @@ func Start(version string, log *slog.Logger) (tracer trace.Tracer, stop func(con
 	}
 }
 
-// newProvider returns a provider without connecting to anything. It recovers because the library
-// panics on a negative queue size.
+// newProvider returns a provider without connecting to anything. It recovers from panics, because
+// the library panics on a negative queue size.
 func newProvider(version string, lost *failures) (provider *sdktrace.TracerProvider, err error) {
 	defer func() {
 		if recover() != nil {
