@@ -226,12 +226,12 @@ func TestTheAuthoritySaysWhatItIsFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if name := c.Subject.String(); !strings.Contains(name, "igproxy") || !strings.Contains(name, "Meta's hosts only") {
-		t.Errorf("its name is %s", name)
+		t.Errorf("the authority's name is %s", name)
 	}
 	if years := c.NotAfter.Sub(c.NotBefore).Hours() / 24 / 365; years < 9.9 || years > 10.1 {
-		t.Errorf("it is valid for %.1f years", years)
+		t.Errorf("the authority is valid for %.1f years, want 10", years)
 	}
 	if len(c.ExtKeyUsage) > 0 || c.KeyUsage != x509.KeyUsageCertSign || c.MaxPathLen != 0 || !c.MaxPathLenZero {
-		t.Errorf("it may be used for %v, %v, with a path length of %d", c.KeyUsage, c.ExtKeyUsage, c.MaxPathLen)
+		t.Errorf("the authority has the key usages %v and %v, and the path length %d", c.KeyUsage, c.ExtKeyUsage, c.MaxPathLen)
 	}
 }

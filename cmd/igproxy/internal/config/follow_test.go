@@ -157,7 +157,7 @@ func TestAFileThatCannotBeReadAtFirstIsAnError(t *testing.T) {
 	t.Chdir(t.TempDir())
 	get, err := config.Follow("k", slog.New(slog.DiscardHandler), func() ([]byte, error) { return os.ReadFile("nowhere") }, "nowhere")
 	if get != nil || !os.IsNotExist(err) {
-		t.Errorf("got a function: %v, and %v", get != nil, err)
+		t.Errorf("got a function: %v, and the error %v; want only an error that the file does not exist", get != nil, err)
 	}
 }
 

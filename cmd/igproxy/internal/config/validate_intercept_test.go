@@ -63,7 +63,7 @@ func TestAnInterceptListenerBeyondLoopbackNeedsADecision(t *testing.T) {
 			want: []string{"warning: igproxy.yaml:2: intercept.listen: reachable by other machines without TLS: the token in auth.bearer_file can be read on the network; set intercept.tls: true, or use a network that encrypts traffic"}},
 		{name: "a token over TLS", yaml: secure + "auth:\n  bearer_file: ./token\n" + tlsFiles},
 		{name: "client certificates", yaml: secure + "auth:\n  client_ca: ./ca.pem\n" + tlsFiles},
-		{name: "client certificates that this listener does not ask for", yaml: open + "auth:\n  client_ca: ./ca.pem\n" + tlsFiles,
+		{name: "client certificates without intercept.tls", yaml: open + "auth:\n  client_ca: ./ca.pem\n" + tlsFiles,
 			want: []string{"igproxy.yaml:2: intercept.listen: reachable by other machines without authentication" + interceptChoices}},
 		{name: "client certificates beside a socket", yaml: "listen: unix:/run/s\n" + secure + "auth:\n  client_ca: ./ca.pem\n" + tlsFiles,
 			want: nil},
@@ -77,12 +77,12 @@ func TestAnInterceptListenerOnLoopbackIsNotAWayAroundAuthentication(t *testing.T
 	expectWithAuthority(t, []input{
 		{name: "client certificates", yaml: loopback + "auth:\n  client_ca: ./ca.pem\n" + tlsFiles,
 			want: []string{"igproxy.yaml:2: intercept.listen: open to every program on this machine: the listener requests no client certificate, although auth.client_ca is set; set intercept.tls: true or auth.bearer_file, or listen on unix:/path"}},
-		{name: "client certificates here too", yaml: loopback + "  tls: true\nauth:\n  client_ca: ./ca.pem\n" + tlsFiles},
+		{name: "client certificates with intercept.tls", yaml: loopback + "  tls: true\nauth:\n  client_ca: ./ca.pem\n" + tlsFiles},
 		{name: "client certificates and a token", yaml: loopback + "auth:\n  client_ca: ./ca.pem\n  bearer_file: ./token\n" + tlsFiles},
 		{name: "users of a socket", yaml: "listen: unix:/run/s\n" + loopback + "auth:\n  uids: [1000]\n",
 			want: []string{"warning: igproxy.yaml:3: intercept.listen: open to every user of this machine: auth.uids restricts only Unix sockets; listen on unix:/path, or set auth.bearer_file"}},
 		{name: "users of both sockets", yaml: "listen: unix:/run/s\nintercept:\n  listen: unix:/run/i\n" + caFiles + "auth:\n  uids: [1000]\n"},
-		{name: "users of this socket only", yaml: "intercept:\n  listen: unix:/run/i\n" + caFiles + "auth:\n  uids: [1000]\n",
+		{name: "users of the intercept socket only", yaml: "intercept:\n  listen: unix:/run/i\n" + caFiles + "auth:\n  uids: [1000]\n",
 			want: []string{"warning: igproxy.yaml:6: auth.uids: restricts only the Unix socket in listen: every user of this machine can connect to the TCP port in listen; listen on the Unix socket only, or set auth.bearer_file"}},
 	})
 }
@@ -103,7 +103,7 @@ func TestKeysOfInterceptionThatDoNotFitAreRefused(t *testing.T) {
 			want: []string{"igproxy.yaml:4: intercept.listen: the same address as listen, admin.listen or admin.socket; give each its own address"}},
 		{name: "TLS without a certificate", yaml: "intercept:\n  listen: 127.0.0.1:1\n  tls: true\n" + caFiles,
 			want: []string{"igproxy.yaml:3: intercept.tls: set without tls.cert_file and tls.key_file; set all three, or remove it"}},
-		{name: "another word", yaml: "intercept:\n  listen: 127.0.0.1:1\n  others: allow\n" + caFiles,
+		{name: "a value that is not allowed", yaml: "intercept:\n  listen: 127.0.0.1:1\n  others: allow\n" + caFiles,
 			want: []string{`igproxy.yaml:3: intercept.others: "allow" is not an allowed value; write refuse or tunnel`}},
 	})
 }
@@ -139,8 +139,8 @@ func TestCheckProvesTheAuthority(t *testing.T) {
 		before func(t *testing.T)
 		want   []string
 	}{
-		"a good one": {func(*testing.T) {}, nil},
-		"another key": {func(t *testing.T) {
+		"a valid authority": {func(*testing.T) {}, nil},
+		"the key of another authority": {func(t *testing.T) {
 			if err := os.Rename("other/igproxy-ca.key", "ca/igproxy-ca.key"); err != nil {
 				t.Fatal(err)
 			}
@@ -162,9 +162,9 @@ func TestCheckProvesTheAuthority(t *testing.T) {
 		"a certificate of a site": {func(t *testing.T) {
 			writeAuthority(t, "ca", func(c *x509.Certificate) { c.IsCA, c.MaxPathLenZero = false, false })
 		}, []string{"igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem cannot be used: it is not the certificate of an authority" + again}},
-		"an expired one": {func(t *testing.T) { writeAuthority(t, "ca", func(c *x509.Certificate) { c.NotAfter = ended }) },
+		"an expired authority": {func(t *testing.T) { writeAuthority(t, "ca", func(c *x509.Certificate) { c.NotAfter = ended }) },
 			[]string{"igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem cannot be used: it expired on " + ended.UTC().Format(time.DateOnly) + again}},
-		"one that expires soon": {func(t *testing.T) { writeAuthority(t, "ca", func(c *x509.Certificate) { c.NotAfter = soon }) },
+		"an authority that expires soon": {func(t *testing.T) { writeAuthority(t, "ca", func(c *x509.Certificate) { c.NotAfter = soon }) },
 			[]string{"warning: igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem expires on " + soon.UTC().Format(time.DateOnly) + "; make another authority with igproxy ca init, and let clients trust both before you switch to the new one"}},
 	} {
 		all = append(all, input{name: name, yaml: yaml, before: c.before, want: c.want})

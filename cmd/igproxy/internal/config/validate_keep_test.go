@@ -33,11 +33,11 @@ func TestKeepSettingsHaveARange(t *testing.T) {
 	expect(t, []input{
 		{name: "the lowest values", yaml: "keep:\n  refresh_before: 1m\n  check_every: 1s\n  max_per_minute: 1\n"},
 		{name: "the highest values", yaml: "keep:\n  refresh_before: 1392h\n  check_every: 240h\n  max_per_minute: 6000\n"},
-		{name: "below", yaml: "keep:\n  refresh_before: 59s\n  check_every: 999ms\n  max_per_minute: 0\n", want: []string{
+		{name: "below the range", yaml: "keep:\n  refresh_before: 59s\n  check_every: 999ms\n  max_per_minute: 0\n", want: []string{
 			`igproxy.yaml:2: keep.refresh_before: "59s" is out of range; write a duration from 1m to 1392h`,
 			`igproxy.yaml:3: keep.check_every: "999ms" is out of range; write a duration from 1s to 240h`,
 			`igproxy.yaml:4: keep.max_per_minute: "0" is out of range; write a whole number from 1 to 6000`}},
-		{name: "above", yaml: "keep:\n  refresh_before: 1393h\n  check_every: 241h\n  max_per_minute: 6001\n", want: []string{
+		{name: "above the range", yaml: "keep:\n  refresh_before: 1393h\n  check_every: 241h\n  max_per_minute: 6001\n", want: []string{
 			`igproxy.yaml:2: keep.refresh_before: "1393h" is out of range; write a duration from 1m to 1392h`,
 			`igproxy.yaml:3: keep.check_every: "241h" is out of range; write a duration from 1s to 240h`,
 			`igproxy.yaml:4: keep.max_per_minute: "6001" is out of range; write a whole number from 1 to 6000`}},

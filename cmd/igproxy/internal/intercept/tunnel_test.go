@@ -82,10 +82,10 @@ func TestTunnelsAreBounded(t *testing.T) {
 		t.Errorf("got %d %v %s", res.StatusCode, res.Header, body)
 	}
 	if p.counted("other", intercept.Busy) != 1 {
-		t.Error("not counted")
+		t.Error("the refused tunnel was not counted")
 	}
 	if res, _ := c.connect(t, meta+":443", "", ""); res.StatusCode != 200 {
-		t.Errorf("interception does not need a tunnel: %d", res.StatusCode)
+		t.Errorf("interception while all tunnels are in use: got %d, want 200", res.StatusCode)
 	}
 	_, _ = one.Close(), host.Close()
 	eventually(t, "the tunnel has ended", func() bool { return p.Tunnels() == 1 })
@@ -273,7 +273,7 @@ func TestATunnelEndsWhenNothingPassesInEitherDirection(t *testing.T) {
 		}
 		synctest.Wait()
 		if p.Tunnels() != 0 {
-			t.Error("a tunnel is open")
+			t.Error("a tunnel is still open")
 		}
 	})
 }
@@ -325,7 +325,7 @@ func TestATunnelEndsWhenItsReceiverDoesNotRead(t *testing.T) {
 		}
 		synctest.Wait()
 		if p.Tunnels() != 0 {
-			t.Error("a tunnel is open")
+			t.Error("a tunnel is still open")
 		}
 	})
 }
@@ -359,7 +359,7 @@ func TestADrainEndsIdleTunnelsSoonAndOthersAtItsEnd(t *testing.T) {
 		<-ended
 		synctest.Wait()
 		if p.Tunnels() != 0 {
-			t.Error("a tunnel is open")
+			t.Error("a tunnel is still open")
 		}
 	})
 }
@@ -382,7 +382,7 @@ func TestNoTunnelIsOpenedDuringAndAfterAStop(t *testing.T) {
 			}
 		}
 		if p.Tunnels() != 0 {
-			t.Errorf("%s: a tunnel is open", name)
+			t.Errorf("%s: a tunnel is still open", name)
 		}
 	}
 }

@@ -294,7 +294,7 @@ func TestTheAddressWithMostIncompleteHeadersLosesFirst(t *testing.T) {
 			defer s.mu.Unlock()
 			got, _ := s.oldestIncomplete(time.Now().UnixNano())
 			if got != all[c.want] {
-				t.Errorf("got number %d, want %d", slices.Index(all, got), c.want)
+				t.Errorf("got connection %d, want %d", slices.Index(all, got), c.want)
 			}
 		})
 	}

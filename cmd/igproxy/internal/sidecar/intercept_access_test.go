@@ -74,7 +74,7 @@ func TestAnInterceptListenerMayRequireClientCertificates(t *testing.T) {
 		t.Fatalf("%+v", reply)
 	}
 	if before, now := through(&ours), through(&theirs); strings.HasPrefix(before, "HTTP/") || now != "HTTP/2.0 200" {
-		t.Errorf("after a reload: %s and %s", before, now)
+		t.Errorf("after a change of auth.client_ca: %s with the first certificate, and %s with the second", before, now)
 	}
 }
 

@@ -108,7 +108,7 @@ func TestABrokenFileIsLoggedOnceAndRetriedUntilItIsRight(t *testing.T) {
 		put(t, "c", "cache:\n  ttl: 10m\n", time.Minute)
 		n.pass(20)
 		if strings.Count(n.log.String(), "reload failed") != 2 || !strings.Contains(n.log.String(), "it cannot be applied") {
-			t.Errorf("not applied: %s", n.log.String())
+			t.Errorf("a configuration that cannot be applied: %s", n.log.String())
 		}
 		n.refuse = nil // the file stays the same
 		n.pass(2)
@@ -134,7 +134,7 @@ func TestEachReloadNamesWhatNeedsARestart(t *testing.T) {
 	}
 	write(t, "c", "server:\n  max_connections: 10\n  drain: 7s\n")
 	if reply := n.reload(); len(reply.NeedsRestart)+len(reply.Changed) > 0 {
-		t.Errorf("changed back: %+v", reply)
+		t.Errorf("after the keys were changed back: %+v", reply)
 	}
 }
 
@@ -187,7 +187,7 @@ func TestAFileReadSeparatelyThatCannotBeUsedIsReportedAsARefusedReload(t *testin
 				put(t, c.file, c.good, 20*time.Second)
 				n.pass(3)
 				if len(n.refused) > 0 {
-					t.Errorf("the file can be used again: %s", n.log.String())
+					t.Errorf("the reload is still refused although the file can be used again: %s", n.log.String())
 				}
 			})
 		})
