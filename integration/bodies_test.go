@@ -15,13 +15,13 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// facebookApp returns the settings of a Facebook app at this stand-in.
+// facebookApp returns the settings for a Facebook app that uses this stand-in.
 func facebookApp(upstream *mock.Server) []string {
 	return []string{"UPSTREAM_URL=" + upstream.URL, "FACEBOOK_URL=" + upstream.URL, "FACEBOOK_APP_ID=" + pagesID, "FACEBOOK_CLIENT_SECRET=" + pagesSecret}
 }
 
-// startBody opens a connection and sends the header of a POST and the first part of its body. The
-// answer can be read from the reader.
+// startBody opens a connection, sends the header of a POST with a body of size bytes, and then
+// sends part, the beginning of that body. The answer can be read from the reader.
 func (p *process) startBody(t *testing.T, size int, part string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c := p.dialApp(t)
@@ -30,8 +30,8 @@ func (p *process) startBody(t *testing.T, size int, part string) (net.Conn, *buf
 	return c, bufio.NewReader(c)
 }
 
-// Clients that send large bodies slowly, on very many connections, neither use up the memory nor
-// keep other clients from an answer.
+// Many clients that send large bodies slowly do not use up the memory, and other clients still get
+// their answers.
 func TestManyLargeBodiesTakeLittleMemory(t *testing.T) {
 	t.Parallel()
 	const limit, slow, size = 64 << 20, 600, 60 << 10
@@ -60,7 +60,7 @@ func TestManyLargeBodiesTakeLittleMemory(t *testing.T) {
 		}
 	}
 	if refused != slow-slow/2 {
-		t.Errorf("%d of the last %d large bodies were refused", refused, slow-slow/2)
+		t.Errorf("%d of the last %d large bodies were refused, want all", refused, slow-slow/2)
 	}
 	for _, c := range conns {
 		_ = c.Close()
@@ -77,14 +77,14 @@ func TestABodyThatDoesNotArriveIsRefusedInTime(t *testing.T) {
 		_, answer := p.startBody(t, 20<<10, part)
 		res, err := http.ReadResponse(answer, nil)
 		if err != nil {
-			t.Fatalf("%d bytes: %v", len(part), err)
+			t.Fatalf("after %d bytes of the body: %v", len(part), err)
 		}
 		body, _ := io.ReadAll(res.Body)
 		if took := time.Since(start); res.StatusCode != 400 || !res.Close || !strings.Contains(string(body), "990015") || took > heldTimeout {
-			t.Errorf("%d bytes: got %d %s after %s, want 400, 990015 after about 1s", len(part), res.StatusCode, body, took)
+			t.Errorf("after %d bytes of the body: got %d %s within %s, want 400 with 990015 after about 1s", len(part), res.StatusCode, body, took)
 		}
 	}
 	if ig.Calls() != 0 {
-		t.Errorf("Meta was asked %d times", ig.Calls())
+		t.Errorf("Meta was called %d times, want 0", ig.Calls())
 	}
 }

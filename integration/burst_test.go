@@ -8,7 +8,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Browser tabs, repeated callbacks and retrying clients request one token many times at once. For
+// Browser tabs, repeated callbacks and retrying clients send the same token many times at once. For
 // 200 such callers igproxy makes one call to Instagram, and all of them get the same answer.
 func TestTwoHundredCallersOneCall(t *testing.T) {
 	t.Parallel()
@@ -31,15 +31,15 @@ func TestTwoHundredCallersOneCall(t *testing.T) {
 		}
 	})
 	if right.Load() != callers || ig.Calls() != 1 {
-		t.Errorf("%d right answers with %d calls, want %d with 1 call", right.Load(), ig.Calls(), callers)
+		t.Errorf("%d correct answers with %d calls, want %d with 1 call", right.Load(), ig.Calls(), callers)
 	}
 	if collapsed.Load() == 0 {
-		t.Error("no caller was reported to have joined another caller's exchange")
+		t.Error("no Cache-Status says that a caller joined another caller's exchange")
 	}
 }
 
-// 50 tokens, each sent by four callers at once, cost one call each, and every caller gets the
-// long-lived token that was issued for its own short-lived token.
+// 200 callers at once send 50 tokens, so four of them share each token. Each token costs one call,
+// and every caller gets the long-lived token that was issued for its own short-lived token.
 func TestConcurrentTokensEachGetTheirOwnAnswer(t *testing.T) {
 	t.Parallel()
 	const tokens, callers = 50, 4

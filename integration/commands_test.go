@@ -1,7 +1,7 @@
 package integration
 
-// Each mistake on the command line results in one clear line and an exit code for scripts. No
-// message contains a secret.
+// After a mistake in the command line or in a setting, a command prints at most two lines and ends
+// with an exit code that scripts can check. No message contains a secret.
 
 import (
 	"net"
@@ -38,8 +38,8 @@ func TestMistakesHaveExitCodesAndOneClearLine(t *testing.T) {
 		"leftover argument": {environ(), []string{"serve", "now"}, 2, "now"},
 		"unknown command":   {environ(), []string{"server"}, 2, "server"},
 		"unknown flag":      {environ(), []string{"serve", "--prot", "1"}, 2, "prot"},
-		"port closed":       {environ("ADMIN_LISTEN=127.0.0.1:1"), []string{"healthcheck"}, 1, "127.0.0.1:1"},
-		"mock, busy port":   {environ(), []string{"mock", "--listen", busy.Addr().String()}, 1, "listen"},
+		"closed admin port": {environ("ADMIN_LISTEN=127.0.0.1:1"), []string{"healthcheck"}, 1, "127.0.0.1:1"},
+		"busy mock port":    {environ(), []string{"mock", "--listen", busy.Addr().String()}, 1, "listen"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := command(t, c.env, c.args...)
@@ -70,7 +70,7 @@ func TestCheckReportsAllProblemsAtOnce(t *testing.T) {
 		}
 	}
 	if code, stdout, _ := command(t, environ(), "check"); code != 0 || !strings.Contains(stdout, "ok") {
-		t.Errorf("a good configuration: exit code %d\n%s", code, stdout)
+		t.Errorf("a valid configuration: exit code %d\n%s", code, stdout)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestCheckOnlineProvesEachPart(t *testing.T) {
 	redis.Kill()
 	code, stdout, stderr := command(t, environ(append(settings[:1:1], "REDIS_MODE=single", "REDIS_URL="+redis.URL())...), "check", "--online")
 	if code != 1 || stderr != "" || !strings.Contains(stdout, "error    redis: ") || !strings.Contains(stdout, "error    upstream ") {
-		t.Errorf("no Redis, unknown authority: exit code %d\n%s%s", code, stdout, stderr)
+		t.Errorf("no Redis and an unknown authority: exit code %d\n%s%s", code, stdout, stderr)
 	}
 }
 
@@ -102,7 +102,7 @@ func TestHealthcheck(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 	if r := p.page(t, "/healthz"); r.status != 200 {
-		t.Errorf("/healthz: %d", r.status)
+		t.Errorf("/healthz returned %d, want 200", r.status)
 	}
 }
 
@@ -127,7 +127,7 @@ func TestUnixSocketServesLikeAPort(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ig.sock")
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+path)
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
-		t.Errorf("socket: %v %v", info, err)
+		t.Errorf("the socket: %v, %v; want mode 0660", info, err)
 	}
 	client := unixClient(path)
 	defer client.CloseIdleConnections()
@@ -136,5 +136,6 @@ func TestUnixSocketServesLikeAPort(t *testing.T) {
 	}
 	_ = p.Cmd.Process.Kill()
 	<-p.Exited
-	serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+path) // a killed process leaves its socket behind
+	// The killed process has left its socket behind. The next process must start anyway.
+	serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+path)
 }

@@ -1,7 +1,7 @@
 package integration
 
-// The demo is the first thing that a newcomer runs, so it works on a machine that has nothing but
-// Go. Its stand-in for Meta also works as a process of its own.
+// The demo is the first thing that a newcomer runs, so it needs no settings and no other program.
+// Its stand-in for Meta also works in a separate process.
 
 import (
 	"net/http"
@@ -30,10 +30,10 @@ func TestDemoOnce(t *testing.T) {
 func TestDemoStaysUpUntilCtrlC(t *testing.T) {
 	t.Parallel()
 	p := start(t, nil, "demo")
-	eventually(t, "the demo shows what to try", func() bool { return strings.Contains(p.Log.String(), "grep ^igproxy") })
+	eventually(t, "the demo prints the commands to try", func() bool { return strings.Contains(p.Log.String(), "grep ^igproxy") })
 	page := regexp.MustCompile(`status page.*\n +(http://\S+/)\n`).FindStringSubmatch(p.Log.String())
 	if page == nil {
-		t.Fatalf("the demo's last lines do not have the URL of the status page:\n%s", p.Log.String())
+		t.Fatalf("the demo does not print the URL of the status page:\n%s", p.Log.String())
 	}
 	if status, body, err := harness.Get(t.Context(), page[1]); err != nil || status != 200 || !strings.Contains(body, "<title>igproxy") {
 		t.Errorf("%s: %d, %v", page[1], status, err)
@@ -49,7 +49,7 @@ func TestASidecarUsesAStandInThatIsAnotherProcess(t *testing.T) {
 	ca := t.TempDir() + "/ca.pem"
 	mock := start(t, nil, "mock", "--listen", "127.0.0.1:0", "--tls", "--ca-out", ca, "--secret", appSecret)
 	const listening = "mock listening"
-	eventually(t, "the mock listens", func() bool { return len(mock.Log.Lines(listening)) > 0 })
+	eventually(t, "the stand-in listens", func() bool { return len(mock.Log.Lines(listening)) > 0 })
 	p := serve(t, "UPSTREAM_URL="+mock.Log.Lines(listening)[0]["url"].(string), "UPSTREAM_CA_FILE="+ca)
 	if r := p.ask(t, "IGAA-mock"); r.status != 200 {
 		t.Errorf("got %d %s", r.status, r.body)

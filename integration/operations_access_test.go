@@ -274,7 +274,7 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	eventually(t, "the other sidecar has forgotten again", func() bool { return len(other.Log.Lines("purge received")) == 2 })
-	if lines := first.Log.Lines("purged"); len(lines) != 2 || lines[1]["fleet"] != "told" {
+	if lines := first.Log.Lines("purged"); len(lines) != 2 || lines[1]["fleet"] != "notified" {
 		t.Errorf("the log has %v", lines)
 	}
 }

@@ -23,7 +23,7 @@ func TestStatusInATerminal(t *testing.T) {
 		if code != 0 || stderr != "" {
 			t.Fatalf("exit code %d: %s%s", code, stdout, stderr)
 		}
-		return strings.Contains(stdout, "token 4") && strings.Contains(stdout, "75.0 %") && strings.Contains(stdout, "3 by the cache")
+		return strings.Contains(stdout, "token 4") && strings.Contains(stdout, "75.0%") && strings.Contains(stdout, "3 by the cache")
 	})
 	var got struct{ State struct{ Ready bool } }
 	if code, stdout, _ := command(t, env, "status", "--json"); code != 0 || json.Unmarshal([]byte(stdout), &got) != nil || !got.State.Ready || strings.Contains(stdout, appSecret) {

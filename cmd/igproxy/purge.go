@@ -25,11 +25,11 @@ func purgeCommand(env environment) *cli.Command {
 		Description: "Sends POST /purge over admin.socket, or to admin.listen with the token in\n" +
 			"admin.token_file. With --app, clears everything that is remembered for that app; with\n" +
 			"--all, for all apps; with --token-stdin, only the entries for one token or code.\n" +
-			"Without any of these it asks whether to purge all apps; where it cannot ask, it purges\n" +
-			"nothing. Later requests go to Meta again. The other sidecars on the same Redis\n" +
-			"follow within about a second. If Redis cannot be reached, the command exits with 1.\n" +
-			"Purges of everything take effect at most once every ten seconds; a purge that comes\n" +
-			"sooner is merged into the next one.",
+			"Without these options it asks whether to purge all apps; if standard input is not a\n" +
+			"terminal, it purges nothing. Later requests go to Meta again. The other sidecars on\n" +
+			"the same Redis follow within about a second. If the sidecar cannot reach Redis, only\n" +
+			"this sidecar forgets, and the command exits with 1. Except with --token-stdin, a\n" +
+			"purge waits until ten seconds have passed since the last one.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.BoolFlag{Name: "all", Usage: "purge everything that is remembered for all apps, without asking", DisableDefaultText: true},
 			&cli.StringFlag{Name: "app", Usage: "purge only the app `NAME`"},
@@ -98,7 +98,7 @@ func readToken(in io.Reader) (string, error) {
 
 func printPurge(reply admin.PurgeReply, out io.Writer) error {
 	if reply.Purged == "later" {
-		_, err := fmt.Fprintf(out, "everything was purged a moment ago: this purge takes effect in %d s, merged with others\n", reply.InSeconds)
+		_, err := fmt.Fprintf(out, "everything was purged a moment ago, so this purge waits and takes effect in %d s\n", reply.InSeconds)
 		return err
 	}
 	what := map[string]string{"all": "everything", "token": "the token"}[reply.Purged]
@@ -114,12 +114,12 @@ func printPurge(reply admin.PurgeReply, out io.Writer) error {
 		what += fmt.Sprintf(" (entries in this sidecar's memory: %d)", *n)
 	}
 	switch reply.Fleet {
-	case "told":
+	case "notified":
 		what += "; the other sidecars on this Redis forget within seconds"
 	case "none":
 	default:
-		return fmt.Errorf("purged %s, in this sidecar only: it could not be shared (%s). "+
-			"The other sidecars follow once this sidecar can write to Redis, if it is still running", what, reply.Problem)
+		return fmt.Errorf("purged %s, but in this sidecar only: it could not notify the others (%s). "+
+			"It tries again as long as it runs", what, reply.Problem)
 	}
 	_, err := fmt.Fprintf(out, "purged: %s\n", what)
 	return err

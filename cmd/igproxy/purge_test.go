@@ -31,10 +31,10 @@ func TestPurgeReadsExactlyOneTokenFromStandardInput(t *testing.T) {
 
 func TestPurgePrintsWhatItPurgedAndWhere(t *testing.T) {
 	for want, reply := range map[string]admin.PurgeReply{
-		"purged: everything for apps \"one\", \"two\"; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "told"},
+		"purged: everything for apps \"one\", \"two\"; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "notified"},
 		"purged: everything for app \"one\" (entries in this sidecar's memory: 62)\n":                            {Purged: "all", Apps: []string{"one"}, Fleet: "none", Entries: new(62)},
 		"purged: the token for app \"one\"\n":                                                                    {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
-		"everything was purged a moment ago: this purge takes effect in 7 s, merged with others\n":               {Purged: "later", InSeconds: 7, Fleet: "none"},
+		"everything was purged a moment ago, so this purge waits and takes effect in 7 s\n":               {Purged: "later", InSeconds: 7, Fleet: "none"},
 	} {
 		var out bytes.Buffer
 		if err := printPurge(reply, &out); err != nil || out.String() != want {
@@ -43,7 +43,7 @@ func TestPurgePrintsWhatItPurgedAndWhere(t *testing.T) {
 	}
 	for want, reply := range map[string]admin.PurgeReply{
 		"nothing was purged: no app has this name":                {Purged: "nothing", Problem: "no app has this name"},
-		"purged everything for app \"one\", in this sidecar only": {Purged: "all", Apps: []string{"one"}, Fleet: "not told", Problem: "redis: refused"},
+		"purged everything for app \"one\", but in this sidecar only": {Purged: "all", Apps: []string{"one"}, Fleet: "not notified", Problem: "redis: refused"},
 	} {
 		var out bytes.Buffer
 		if err := printPurge(reply, &out); err == nil || !strings.Contains(err.Error(), want) || out.Len() > 0 {

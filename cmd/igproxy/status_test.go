@@ -53,8 +53,8 @@ requests    503 in 15 min; now 16.9 per second
   served    476: token 470, passed 6
   refused   12: refused 12
   failed    15: unavailable 15
-hit ratio   84.5 %
-hits        426: half below 0.25 ms, 99 % below 5 ms
+hit ratio   84.5%
+hits        426: median below 0.25 ms, 99% below 5 ms
 exchanges   none
 calls saved 426 by the cache, 3 by sharing
 in flight   2 shared exchanges; 62 entries in memory
@@ -70,10 +70,10 @@ redis       not used since 12:00:00, because it fails; mode single; faults in 15
 intercept   http://127.0.0.1:8081; in 15 min: 12 intercepted, 3 refused
             graph.instagram.com, api.instagram.com; other hosts: refused
             the authority expires on 2036-11-25
-limits      app shop: call count 12 % used; business use cases: not reported; reported at 12:00:00
+limits      app shop: call count 12% used; business use cases: not reported; reported at 12:00:00
 
-outages     instagram, from 11:59:00, continues; 7 probes; shop exchange
-            redis, from 2026-11-24 11:00:00, until 2026-11-24 12:00:00
+outages     instagram, since 11:59:00; 7 probes; breakers: shop exchange
+            redis, from 2026-11-24 11:00:00 until 2026-11-24 12:00:00
 failures    12:00:00, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
             11:59:59, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
             11:59:58, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)

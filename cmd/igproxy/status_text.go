@@ -29,7 +29,7 @@ func statusText(s admin.Status) string {
 	}
 	hitRatio := "-"
 	if s.HitRatio != nil {
-		hitRatio = fmt.Sprintf("%.1f %%", *s.HitRatio*100)
+		hitRatio = fmt.Sprintf("%.1f%%", *s.HitRatio*100)
 	}
 	row("hit ratio", "%s", hitRatio)
 	row("hits", "%s", times(s.Latency.Hits))
@@ -84,14 +84,14 @@ func list[T any](b *strings.Builder, name string, of []T, text func(T) string) {
 }
 
 func outageLine(s admin.Status, o proxy.Outage) string {
-	end := "continues"
+	text := fmt.Sprintf("%s, since %s", o.Of, s.Clock(o.Start))
 	if !o.End.IsZero() {
-		end = "until " + s.Clock(o.End)
+		text = fmt.Sprintf("%s, from %s until %s", o.Of, s.Clock(o.Start), s.Clock(o.End))
 	}
-	if len(o.Breakers) == 0 {
-		return fmt.Sprintf("%s, from %s, %s", o.Of, s.Clock(o.Start), end)
+	if len(o.Breakers) > 0 {
+		text += fmt.Sprintf("; %s; breakers: %s", plural(o.Probes, "probe", "probes"), strings.Join(o.Breakers, ", "))
 	}
-	return fmt.Sprintf("%s, from %s, %s; %s; %s", o.Of, s.Clock(o.Start), end, plural(o.Probes, "probe", "probes"), strings.Join(o.Breakers, ", "))
+	return text
 }
 
 func failureLine(s admin.Status, f proxy.Failure) string {
@@ -142,7 +142,7 @@ func times(l admin.Latency) string {
 	if l.Count == 0 {
 		return "none"
 	}
-	return fmt.Sprintf("%d: half %s, 99 %% %s", l.Count, l.Median(), l.Most())
+	return fmt.Sprintf("%d: median %s, 99%% %s", l.Count, l.Median(), l.Most())
 }
 
 // countsOf returns the sum of the counts, then each name that has a count, with its count.
@@ -184,7 +184,7 @@ func redisLine(s admin.Status) string {
 func percentages(of map[string]float64) string {
 	names := slices.Sorted(maps.Keys(of))
 	for i, name := range names {
-		names[i] = fmt.Sprintf("%s %.4g %%", strings.ReplaceAll(name, "_", " "), of[name])
+		names[i] = fmt.Sprintf("%s %.4g%%", strings.ReplaceAll(name, "_", " "), of[name])
 	}
 	return cmp.Or(strings.Join(names, ", "), "not reported")
 }

@@ -17,20 +17,20 @@ import (
 )
 
 // chromium is a headless Chromium with one page. It is controlled over the DevTools protocol: JSON
-// messages, each followed by a zero byte, on descriptors 3 and 4. That needs no library and no open
-// port.
+// messages, each followed by a zero byte, on descriptors 3 and 4. So the tests need no library and
+// no open port.
 type chromium struct {
 	t       *testing.T
 	to      *os.File
 	session string
 
-	mu       sync.Mutex // protects the fields below
-	last     int
-	answers  map[int]chan json.RawMessage
-	troubles []string // errors from the console, the network and the content security policy
+	mu       sync.Mutex                   // protects the fields below
+	last     int                          // the ID of the last command
+	answers  map[int]chan json.RawMessage // a channel for the result of each command in flight
+	troubles []string                     // errors from the console, the network and the content security policy
 }
 
-// message is a message of the protocol, in either direction.
+// message is a DevTools message: a command, its result or an event.
 type message struct {
 	ID        int             `json:"id,omitempty"`
 	SessionID string          `json:"sessionId,omitempty"`
@@ -40,12 +40,12 @@ type message struct {
 	Error     json.RawMessage `json:"error,omitempty"`
 }
 
-// openChromium starts Chromium with an empty page. Chromium ends with the test.
+// openChromium starts Chromium with an empty page. The end of the test stops Chromium.
 func openChromium(t *testing.T) *chromium {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Fatalf("%v: make test-all installs it", err)
+		t.Fatalf("%v (make test-all installs what is missing)", err)
 	}
 	theirs, to, err := os.Pipe()
 	if err != nil {
@@ -70,14 +70,14 @@ func openChromium(t *testing.T) *chromium {
 	_ = ours.Close()
 	c := &chromium{t: t, to: to, answers: map[int]chan json.RawMessage{}}
 	read := make(chan struct{})
-	go func() { defer close(read); c.read(from) }() // ends with the browser
+	go func() { defer close(read); c.read(from) }() // ends when Chromium ends
 	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the whole process group
 		_ = cmd.Wait()
 		_ = to.Close()
 		_ = from.Close()
 		<-read
-		// A process of the browser that is still ending may write to home.
+		// A process of Chromium that is still ending may write to home, and then RemoveAll fails.
 		for start := time.Now(); os.RemoveAll(home) != nil && time.Since(start) < harness.Patience; {
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -109,7 +109,7 @@ func (c *chromium) read(from *os.File) {
 		case answer != nil:
 			delete(c.answers, m.ID)
 			if m.Error != nil {
-				c.troubles = append(c.troubles, "the protocol: "+string(m.Error))
+				c.troubles = append(c.troubles, "DevTools protocol: "+string(m.Error))
 			}
 			answer <- m.Result
 		case m.Method == "Runtime.exceptionThrown", m.Method == "Log.entryAdded", m.Method == "Runtime.consoleAPICalled":
@@ -119,7 +119,7 @@ func (c *chromium) read(from *os.File) {
 	}
 }
 
-// call sends a command and reads its result.
+// call sends a command, waits for its result, and decodes it into result unless that is nil.
 func (c *chromium) call(method string, params any, result any) {
 	c.t.Helper()
 	answer := make(chan json.RawMessage, 1)
@@ -147,7 +147,7 @@ func (c *chromium) call(method string, params any, result any) {
 	}
 }
 
-// eval evaluates an expression in the page and returns the result as text.
+// eval evaluates a JavaScript expression in the page and returns the result as text.
 func (c *chromium) eval(expression string) string {
 	c.t.Helper()
 	var got struct {
@@ -161,18 +161,18 @@ func (c *chromium) eval(expression string) string {
 	return fmt.Sprint(got.Result.Value)
 }
 
-// shows waits until expression is true in the page. If that does not happen, it fails the test with
-// a message that the page does not show what.
+// shows waits until a JavaScript expression is true in the page, and fails the test after
+// harness.Patience. The failure message says that the test waited for the page to show what.
 func (c *chromium) shows(what, expression string) {
 	c.t.Helper()
 	for deadline := time.Now().Add(harness.Patience); c.eval(expression) != "true"; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			c.t.Fatalf("the page does not show %s; it says\n%s", what, c.eval("document.body.innerText"))
+			c.t.Fatalf("waited %s for the page to show %s. Its text is\n%s", harness.Patience, what, c.eval("document.body.innerText"))
 		}
 	}
 }
 
-// text returns an expression for the text of the element with this id.
+// text returns a JavaScript expression for the text of the element with the given ID.
 func text(id string) string { return fmt.Sprintf("document.getElementById(%q)?.textContent", id) }
 
 func (c *chromium) open(url string) { c.call("Page.navigate", map[string]any{"url": url}, nil) }
@@ -210,7 +210,7 @@ func (c *chromium) picture() []byte {
 	return png
 }
 
-// quiet fails the test if the page has caused any error so far.
+// quiet fails the test if the page has reported errors since the previous call of quiet.
 func (c *chromium) quiet() {
 	c.t.Helper()
 	c.mu.Lock()

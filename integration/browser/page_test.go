@@ -1,8 +1,9 @@
 package browser
 
 // An operator on call opens the admin listener's page. It shows requests as they arrive, and says
-// when Redis fails, when the breaker is open, and when the sidecar no longer answers. It shows the
-// current state without scripts, fits a phone and needs no mouse.
+// when Redis fails, when the breaker is open, and when the sidecar no longer answers. Without
+// scripts it shows the state at the time of loading. It fits the screen of a phone and needs no
+// mouse.
 
 import (
 	"bytes"
@@ -27,12 +28,12 @@ import (
 )
 
 var (
-	updatePictures = flag.Bool("update", false, "rewrite the pictures of the page in docs")
-	pictureOf      = flag.Duration("of", 20*time.Second, "how long traffic runs before the pictures are taken")
+	updatePictures = flag.Bool("update", false, "rewrite the screenshots of the page in docs")
+	pictureOf      = flag.Duration("of", 20*time.Second, "how long traffic runs before the screenshots are taken")
 )
 
-// flow sends requests until end is called: most for known tokens, some for new ones, and a few that
-// are refused.
+// flow sends requests until end is called: most with known tokens, some with new tokens, and a few
+// with expired ones.
 func flow(p *harness.Process) (end func()) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -48,7 +49,7 @@ func flow(p *harness.Process) (end func()) {
 			callers, path := 1, harness.ExchangePath(token)
 			switch {
 			case i%40 == 39:
-				callers = 4 // concurrent callers of each new token
+				callers = 4 // concurrent callers for some of the new tokens
 			case i%23 == 22:
 				path = "/me?access_token=" + token
 			}
@@ -79,8 +80,8 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	c.shows("requests as they arrive", `document.querySelector("path.served").getAttribute("d") !== ""`)
 	c.shows("rate, hit ratio and times", `[...document.querySelectorAll("#tiles b")].slice(0, 4).every(b => /\d/.test(b.textContent))`)
 	c.shows("that there are no problems", text("concerns")+`.trim() === "No problems." && `+text("redis")+`.includes("in use") && `+text("ready")+` === "ready"`)
-	c.shows("which sidecar it is", `document.title.startsWith("igproxy " + `+text("host")+` + " " + `+text("version")+`) && `+text("host")+` !== ""`)
-	c.shows("the settings, and no secret", `document.getElementById("configuration").textContent.includes("cache.ttl") && !document.documentElement.outerHTML.includes(`+fmt.Sprintf("%q", harness.AppSecret)+`)`)
+	c.shows("which sidecar it belongs to", `document.title.startsWith("igproxy " + `+text("host")+` + " " + `+text("version")+`) && `+text("host")+` !== ""`)
+	c.shows("the settings without the secret", `document.getElementById("configuration").textContent.includes("cache.ttl") && !document.documentElement.outerHTML.includes(`+fmt.Sprintf("%q", harness.AppSecret)+`)`)
 	if *updatePictures {
 		takePictures(t, c, upstream, redis)
 		return
@@ -95,25 +96,27 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	setFault(t, upstream, "down")
 	c.shows("the open breaker", text("concerns")+`.includes("Instagram has been failing since") && /open: exchange/.test(`+text("apps")+`)`)
 	c.shows("a failure with its cause, code and request id", `[...document.querySelectorAll("#failures tbody tr")].some(r => /unavailable, 503.*2 \/ 990020.*breaker open.*[0-9a-f]{16}/s.test(r.innerText))`)
-	c.shows("one outage however many probes fail", `[...document.querySelectorAll("#outages tbody tr")].filter(r => /^Instagram/.test(r.innerText)).length === 1 && +document.querySelector("#outages tbody tr td:nth-child(5)").innerText > 2`)
-	c.shows("the way to the runbook", `document.querySelector("[data-alert=IgproxyBreakerOpen] a").href.endsWith("/docs/operations.md#igproxybreakeropen")`)
-	c.shows("that it is still ready", text("ready")+` === "ready"`)
-	c.shows("the same parts unfolded", `document.getElementById("group-failed").open`)
+	c.shows("several failed probes as one outage", `[...document.querySelectorAll("#outages tbody tr")].filter(r => /^Instagram/.test(r.innerText)).length === 1 && +document.querySelector("#outages tbody tr td:nth-child(5)").innerText > 2`)
+	c.shows("a link to the runbook", `document.querySelector("[data-alert=IgproxyBreakerOpen] a").href.endsWith("/docs/operations.md#igproxybreakeropen")`)
+	c.shows("that the sidecar is still ready", text("ready")+` === "ready"`)
+	c.shows("the opened group as still open", `document.getElementById("group-failed").open`)
 	if got := c.eval(columnsAt); got != columns {
-		t.Errorf("columns moved from %s to %s", columns, got)
+		t.Errorf("the columns, tiles or groups moved from %s to %s", columns, got)
 	}
 	setFault(t, upstream, "")
 	c.shows("the end of the outage", `[...document.querySelectorAll("#outages tbody tr")].some(r => /^Instagram/.test(r.innerText) && !/continues/.test(r.innerText))`)
 	c.quiet()
 
 	end()
-	if code := p.Stop(t); code != 0 { // although the open page reads the state every two seconds
+	// The open page reads the state every two seconds. That must not delay the stop.
+	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	c.shows("that the connection is lost", text("link")+` === "connection lost" && document.title.startsWith("(no connection)")`)
 }
 
-// columnsAt is an expression for the positions of the tables' columns, the tiles and the groups.
+// columnsAt is a JavaScript expression for the horizontal positions of all table columns, tiles and
+// groups.
 const columnsAt = `[...document.querySelectorAll("thead th, #tiles > div, #groups > details")].map(e => Math.round(e.getBoundingClientRect().left)).join()`
 
 func setFault(t *testing.T, upstream, mode string) {
@@ -136,12 +139,12 @@ func TestPageShowsTheCurrentStateWithoutScripts(t *testing.T) {
 	c.call("Emulation.setScriptExecutionDisabled", map[string]any{"value": true}, nil)
 	c.open(p.Admin + "/")
 	c.shows("the current state", `document.readyState === "complete" && /\d\d:\d\d:\d\d [A-Z]+/.test(`+text("clock")+`) && /refused, 400.*190 \/ 463.*[0-9a-f]{16}/s.test(`+text("failures")+`)`)
-	c.shows("that it is not refreshed", text("link")+` === "not refreshed" && getComputedStyle(document.querySelector(".noscript")).display === "block"`)
-	c.shows("no control without effect", `[...document.querySelectorAll("input")].every(e => e.offsetParent === null)`)
+	c.shows("that its content is not refreshed", text("link")+` === "not refreshed" && getComputedStyle(document.querySelector(".noscript")).display === "block"`)
+	c.shows("only elements that work without scripts", `[...document.querySelectorAll("input")].every(e => e.offsetParent === null)`)
 	c.quiet()
 }
 
-// findsSettings checks that the filter finds settings.
+// findsSettings checks the filter for settings.
 func findsSettings(c *chromium) {
 	c.t.Helper()
 	filter := func(words string) {
@@ -162,7 +165,7 @@ func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 		c.width(w)
 		c.eval(`for (const d of document.querySelectorAll("details")) d.open = true`)
 		if got := c.eval("document.documentElement.scrollWidth"); got != fmt.Sprint(w) {
-			t.Errorf("at %d pixels the page is %s wide", w, got)
+			t.Errorf("in a window that is %d pixels wide the page is %s pixels wide", w, got)
 		}
 	}
 	controls := c.eval(`document.querySelectorAll("a, input, summary, [tabindex='0']").length`)
@@ -180,18 +183,18 @@ func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 		t.Errorf("the focus is not visible on %s", got)
 	}
 	for what, expression := range map[string]string{
-		"one main and one h1":         `document.querySelectorAll("main").length === 1 && document.querySelectorAll("h1").length === 1`,
-		"a name for each section":     `[...document.querySelectorAll("section")].every(s => document.getElementById(s.getAttribute("aria-labelledby")).textContent)`,
-		"the charts as a table":       `document.querySelectorAll("#minutes tbody tr").length > 0 && document.querySelectorAll("#minutes th[scope=col]").length === 5`,
-		"the chart's moment in words": `/\d\d:\d\d:\d\d: \d+ served/.test(document.getElementById("moment").getAttribute("aria-valuetext"))`,
-		"changes in live regions":     `document.getElementById("concerns").getAttribute("aria-live") === "polite" && document.getElementById("link").getAttribute("aria-live") === "polite"`,
+		"one main element and one h1":  `document.querySelectorAll("main").length === 1 && document.querySelectorAll("h1").length === 1`,
+		"a name for each section":      `[...document.querySelectorAll("section")].every(s => document.getElementById(s.getAttribute("aria-labelledby")).textContent)`,
+		"the charts as a table":        `document.querySelectorAll("#minutes tbody tr").length > 0 && document.querySelectorAll("#minutes th[scope=col]").length === 5`,
+		"the selected moment in words": `/\d\d:\d\d:\d\d: \d+ served/.test(document.getElementById("moment").getAttribute("aria-valuetext"))`,
+		"changes in live regions":      `document.getElementById("concerns").getAttribute("aria-live") === "polite" && document.getElementById("link").getAttribute("aria-live") === "polite"`,
 	} {
 		c.shows(what, expression)
 	}
 }
 
-// takePictures takes the screenshots for the documentation. They show traffic, and the past outages
-// of Instagram and Redis that takePictures causes.
+// takePictures takes the screenshots for the documentation. They show traffic, a past outage of
+// Instagram and a past outage of Redis. takePictures causes both outages.
 func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.Server) {
 	t.Helper()
 	if r, err := http.Post(upstream+"/__latency?d=90ms", "", nil); err == nil {
@@ -211,9 +214,9 @@ func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.S
 		for name, width := range map[string]int{"status": 1280, "status-phone": 390} {
 			c.scheme(scheme)
 			c.width(width)
-			picture := withFewColours(t, c.picture(), width*4) // of a phone, only the first screens
+			picture := withFewColours(t, c.picture(), width*4) // at most four times as high as wide
 			if len(picture) > 200<<10 {
-				t.Errorf("the %s picture %d pixels wide has %d bytes", scheme, width, len(picture))
+				t.Errorf("the %s screenshot that is %d pixels wide has %d bytes, more than 200 KiB", scheme, width, len(picture))
 			}
 			if err := os.WriteFile("../../docs/"+name+"-"+scheme+".png", picture, 0o644); err != nil {
 				t.Fatal(err)
@@ -224,8 +227,8 @@ func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.S
 	c.width(1280)
 }
 
-// withFewColours returns the upper part of a PNG, reduced to its 256 most frequent colours. That
-// makes the file a third as large.
+// withFewColours returns the upper part of a PNG, reduced to its 256 most frequent colours. This
+// reduces the size of the file to about a third.
 func withFewColours(t *testing.T, picture []byte, height int) []byte {
 	t.Helper()
 	full, err := png.Decode(bytes.NewReader(picture))

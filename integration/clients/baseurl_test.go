@@ -12,7 +12,7 @@ import (
 )
 
 // A program whose URLs cannot be changed reaches igproxy if Meta's host names resolve to igproxy's
-// address. igproxy presents a certificate for these names, and the Host name selects the app.
+// address. igproxy presents a certificate for these names, and the Host header selects the app.
 func TestClientWithoutABaseURL(t *testing.T) {
 	instagram, upstream := harness.StandIn(t, mock.Options{AppID: appID, Secret: harness.AppSecret}, mock.ServerOptions{})
 	facebook, graph := harness.StandIn(t, mock.Options{Host: "graph.facebook.com", Facebook: mock.App{AppID: "1786", Secret: "the-secret-of-another-app"}},
@@ -43,10 +43,10 @@ func TestClientWithoutABaseURL(t *testing.T) {
 	} {
 		answer, issued := curl(c.host, c.exchange), c.ig.Issued(c.token)
 		if len(issued) != 1 || !strings.Contains(answer, `"access_token":"`+issued[0]+`"`) {
-			t.Fatalf("%s: no token, or the wrong one, in %s", c.host, answer)
+			t.Fatalf("%s: no token or a wrong token in %s", c.host, answer)
 		}
 		if me := curl(c.host, c.read+"?fields=id&access_token="+issued[0]); !strings.Contains(me, `"id":"`+c.user+`"`) {
-			t.Errorf("%s: read %s", c.host, me)
+			t.Errorf("%s: the read returned %s", c.host, me)
 		}
 		if strange := c.ig.Strange(); len(strange) > 0 {
 			t.Errorf("%s received requests that igproxy must not send: %q", c.host, strange)

@@ -28,7 +28,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// got is what a client prints on its standard output.
+// got is the JSON object that a client prints on its standard output.
 type got struct {
 	Short      string
 	Long       string
@@ -54,13 +54,13 @@ func TestThirdPartyClients(t *testing.T) {
 		code := anySecret.Code(appID, callback)
 		_, stderr, err := instagramClients[i].start(t, "node", dir, clientEnv(t, s.URL, code))
 		if err == nil || len(anySecret.Issued(code)) != 1 || !strings.Contains(stderr, "Error: Failed to obtain access token") {
-			t.Errorf("%v, %s", err, stderr)
+			t.Errorf("passport-instagram ended with %v, want a failure after one exchange\n%s", err, stderr)
 		}
 	})
 }
 
-// test runs the clients of a login: each against an igproxy that has only this app, and against one
-// that has several apps.
+// test runs each client of a login twice: against an igproxy that has only this app, and against an
+// igproxy that has several apps.
 func (l login) test(t *testing.T, dir string) {
 	ig, upstream := harness.StandIn(t, l.standIn, mock.ServerOptions{})
 	to := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_LOGIN_URL=" + upstream.URL, "THREADS_URL=" + upstream.URL, "FACEBOOK_URL=" + upstream.URL}
@@ -88,16 +88,16 @@ func (l login) test(t *testing.T, dir string) {
 				short = g.Short
 			}
 			if issued := ig.Issued(short); len(issued) != 1 || g.Long != issued[0] || g.ExpiresIn < 5183000 {
-				t.Errorf("the token was exchanged %d times (want 1), or the client got a different one, or its expires_in is too low: %d", len(issued), g.ExpiresIn)
+				t.Errorf("the token was exchanged %d times (want 1), the client got a different token, or expires_in is too low (%d)", len(issued), g.ExpiresIn)
 			}
 			if g.UserID != l.user || c.inspects && g.Inspected != appID+" true" {
-				t.Errorf("the client read the user %q; debug_token: %q", g.UserID, g.Inspected)
+				t.Errorf("the client read the user %q, want %q; debug_token says %q", g.UserID, l.user, g.Inspected)
 			}
 			if !strings.HasPrefix(g.CodeError, c.codeError) || !strings.HasPrefix(g.TokenError, c.tokenError) || g.Note != c.note {
-				t.Errorf("the client's errors are %q and %q, and its note is %q", g.CodeError, g.TokenError, g.Note)
+				t.Errorf("the client's errors are %q and %q, want %q and %q; its note is %q, want %q", g.CodeError, g.TokenError, c.codeError, c.tokenError, g.Note, c.note)
 			}
 			if strange := ig.Strange(); !slices.Equal(strange, c.strange) {
-				t.Errorf("Meta received requests that igproxy must not send: %q", strange)
+				t.Errorf("Meta received the strange requests %q, want %q", strange, c.strange)
 			}
 			l.secretWhereItBelongs(t, ig, c)
 		})
@@ -109,8 +109,8 @@ func (l login) test(t *testing.T, dir string) {
 	}
 }
 
-// severalApps writes a configuration with one app of each login, and with the app shop, which
-// belongs to the login l and has appID. It returns the path of the configuration.
+// severalApps writes a configuration with four apps and returns its path. There is one app for each
+// of the three logins. The fourth app is named shop, uses the login l and has appID.
 func (l login) severalApps(t *testing.T) (path string) {
 	t.Helper()
 	return harness.File(t, "several.yaml", fmt.Sprintf(`apps:
@@ -123,7 +123,8 @@ debug_token: {enabled: true}
 		harness.File(t, "page", "the-secret-of-a-fourth-app"), l.app, appID, harness.File(t, "shop", harness.AppSecret), callback))
 }
 
-// spend exchanges a code at the stand-in, so that igproxy has never seen it.
+// spend exchanges a code directly at the stand-in. After that Meta has seen the code, and igproxy
+// has not.
 func spend(t *testing.T, upstream *mock.Server, code string) {
 	t.Helper()
 	res, err := http.PostForm(upstream.URL+"/oauth/access_token", url.Values{"grant_type": {"authorization_code"}, "client_id": {appID},
@@ -133,7 +134,7 @@ func spend(t *testing.T, upstream *mock.Server, code string) {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		t.Fatalf("the stand-in refused a good code: %s", res.Status)
+		t.Fatalf("the stand-in refused a valid code: %s", res.Status)
 	}
 }
 
@@ -144,7 +145,7 @@ func clientEnv(t *testing.T, base, code string, more ...string) []string {
 		"OAUTHLIB_INSECURE_TRANSPORT=1") // plain HTTP to loopback, for requests-oauthlib
 }
 
-// run runs the program to its end and returns what it printed. The test fails if the program's
+// run runs the program until it ends and returns what it printed. The test fails if the program's
 // environment, arguments or output contain the secret.
 func (c client) run(t *testing.T, dir string, env []string) (g got) {
 	t.Helper()
@@ -158,7 +159,7 @@ func (c client) run(t *testing.T, dir string, env []string) (g got) {
 	}
 	for _, text := range append(slices.Concat(env, c.command), stdout, stderr) {
 		if strings.Contains(text, harness.AppSecret) {
-			t.Error("the client has the secret")
+			t.Error("the client's environment, arguments or output contain the secret")
 		}
 	}
 	if err := json.Unmarshal([]byte(stdout), &g); err != nil {
@@ -181,8 +182,8 @@ func (c client) start(t *testing.T, program, dir string, env []string) (stdout, 
 	return out.String(), errs.String(), err
 }
 
-// pythonWith returns a Python interpreter that has a module. The first python3 in PATH may not be
-// the system's, which has Debian's modules.
+// pythonWith returns a Python interpreter that can import a module. Debian's modules are installed
+// for /usr/bin/python3, but PATH may contain another python3 that comes first.
 func pythonWith(t *testing.T, module string) string {
 	t.Helper()
 	for _, python := range []string{"python3", "/usr/bin/python3"} {
@@ -190,12 +191,12 @@ func pythonWith(t *testing.T, module string) string {
 			return python
 		}
 	}
-	t.Fatalf("no python3 has the module %s: make test-all installs it", module)
+	t.Fatalf("no python3 can import %s (make test-all installs what is missing)", module)
 	return ""
 }
 
-// installClients installs the programs and their libraries, once for all tests, into a temporary
-// folder.
+// installClients installs the programs and their libraries into a temporary folder, once for all
+// tests. It returns the path of the folder.
 func installClients(t *testing.T) (dir string) {
 	t.Helper()
 	dir, err := installOnce()
@@ -206,7 +207,7 @@ func installClients(t *testing.T) (dir string) {
 }
 
 var installOnce = sync.OnceValues(func() (dir string, err error) {
-	dir = filepath.Join(filepath.Dir(harness.Binary), "clients") // Main removes it
+	dir = filepath.Join(filepath.Dir(harness.Binary), "clients") // harness.Main removes it
 	if err := os.CopyFS(dir, os.DirFS(".")); err != nil {
 		return "", err
 	}
@@ -231,8 +232,8 @@ var installOnce = sync.OnceValues(func() (dir string, err error) {
 	return dir, errors.Join(errs[:]...)
 })
 
-// secretWhereItBelongs checks that Meta got the real secret with the calls that need it, and with
-// no others. The stand-in has checked the proofs.
+// secretWhereItBelongs checks that Meta got the real secret in the calls that need it, and in no
+// other call. The stand-in checks each appsecret_proof itself.
 func (l login) secretWhereItBelongs(t *testing.T, ig *mock.Instagram, c client) {
 	t.Helper()
 	seen := map[string]int{}
@@ -253,10 +254,10 @@ func (l login) secretWhereItBelongs(t *testing.T, ig *mock.Instagram, c client) 
 		}
 		if err != nil || !slices.Equal(values["client_secret"], want) || !slices.Equal(values["access_token"], wantToken) ||
 			r.Header.Get("Authorization") != "" && kind != "read" {
-			t.Errorf("a call of kind %s (%v): the wrong secret, or a secret in a header", r.Endpoint, err)
+			t.Errorf("a call to the endpoint %s has a wrong secret, a wrong token or an Authorization header (%v)", r.Endpoint, err)
 		}
 	}
 	if seen["exchange"] != 2 || seen["read"] != 1 || !c.noCodes && seen["code"] != 2 || c.inspects && seen["debug_token"] != 1 {
-		t.Errorf("Meta got %v", seen)
+		t.Errorf("Meta got these numbers of calls of each kind: %v", seen)
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// A certificate that a thief of the authority's key signs for another site is refused by OpenSSL
-// and by Node.js, because of the authority's name constraints. One for Meta's host is accepted, so
-// the refusals have no other reason.
+// If someone steals the authority's key and signs a certificate for another site, OpenSSL and
+// Node.js refuse it because of the authority's name constraints. They accept a certificate for
+// Meta's hosts, which shows that the refusals have no other reason.
 func TestOpenSSLAndNodeRefuseOtherNamesOfTheAuthority(t *testing.T) {
 	made := harness.MakeAuthority(t)
 	const node = `require('tls').connect({ host: '127.0.0.1', port: process.argv[1], servername: process.argv[2], ca: require('fs').readFileSync(process.argv[3]) },
@@ -29,7 +29,7 @@ func TestOpenSSLAndNodeRefuseOtherNamesOfTheAuthority(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			go func() { // ends with l
+			go func() { // ends when l is closed
 				for {
 					c, err := l.Accept()
 					if err != nil {
@@ -49,7 +49,7 @@ func TestOpenSSLAndNodeRefuseOtherNamesOfTheAuthority(t *testing.T) {
 				out, _ := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
 				accepted := strings.Contains(string(out), "leaf.pem: OK") || strings.Contains(string(out), "Verify return code: 0 (ok)") || string(out) == "accepted\n"
 				if accepted != (want == "") || !strings.Contains(string(out), want) {
-					t.Errorf("%s: want %q\n%s", program, want, out)
+					t.Errorf("%s: want the error %q, or no error if that is empty\n%s", program, want, out)
 				}
 			}
 		})

@@ -1,7 +1,8 @@
 package clients
 
-// Programs with Meta's URLs in their code run unchanged with HTTPS_PROXY and what `igproxy ca show`
-// prints for their language, and with nothing else of igproxy's.
+// Programs that have Meta's URLs in their code run unchanged. They only need HTTPS_PROXY
+// (http_proxy for Ruby's net/http) and the settings that `igproxy ca show` prints for their
+// language.
 
 import (
 	"encoding/json"
@@ -21,9 +22,9 @@ import (
 // interceptedClient is a program whose URLs cannot be changed.
 type interceptedClient struct {
 	name     string
-	client          // of which only command, module and env are used
-	kind     string // what `igproxy ca show` calls it
-	protocol string // that it reports; "": it reports none
+	client          // only command, module and env are used
+	kind     string // its language or program in the output of `igproxy ca show`
+	protocol string // the HTTP version that it reports; empty if it does not report the version
 }
 
 const bothProtocols = "HTTP/1.1 and HTTP/2"
@@ -57,7 +58,7 @@ func interceptedClients(t *testing.T) []interceptedClient {
 func TestUnmodifiedClientsThroughHTTPSProxy(t *testing.T) {
 	dir := installClients(t)
 	ig, upstream := harness.StandIn(t, mock.Options{AppID: appID, Secret: harness.AppSecret}, mock.ServerOptions{})
-	ig.SetLatency(100 * time.Millisecond) // so that two calls at once join
+	ig.SetLatency(100 * time.Millisecond) // so that two concurrent exchanges become one call
 	const token = "the-token-of-the-sidecar-0123456789"
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_LOGIN_URL=" + upstream.URL, "APP_ID=" + appID, "REDIRECT_URIS=" + callback}
 	open := harness.Intercept(t, harness.Binary, settings...)
@@ -82,17 +83,17 @@ func TestUnmodifiedClientsThroughHTTPSProxy(t *testing.T) {
 			refused := func(says string) func(t *testing.T, code, refresh, stdout, stderr string, err error) {
 				return func(t *testing.T, code, _, stdout, stderr string, err error) {
 					if err == nil || !regexp.MustCompile(says).MatchString(stdout+stderr) {
-						t.Errorf("%v; want a failure that matches %s\n%s%s", err, says, stdout, stderr)
+						t.Errorf("the program ended with %v; want a failure that matches %s\n%s%s", err, says, stdout, stderr)
 					}
 					if n := len(ig.Issued(code)); n > 0 {
 						t.Errorf("the code was exchanged %d times", n)
 					}
 				}
 			}
-			run("without a token", open.Proxy, open.Made.Settings(t, c.kind), served)
-			run("with a token", withToken, closed.Made.Settings(t, c.kind), served)
-			run("token forgotten", closed.Proxy, closed.Made.Settings(t, c.kind), refused(`(?i)407|proxy`))
-			run("only the system's authorities", open.Proxy, c.systemOnly(open.Made.Settings(t, c.kind)), refused(`(?i)certificate`))
+			run("no token required", open.Proxy, open.Made.Settings(t, c.kind), served)
+			run("token required and sent", withToken, closed.Made.Settings(t, c.kind), served)
+			run("token required but not sent", closed.Proxy, closed.Made.Settings(t, c.kind), refused(`(?i)407|proxy`))
+			run("only the system's authorities trusted", open.Proxy, c.systemOnly(open.Made.Settings(t, c.kind)), refused(`(?i)certificate`))
 		}
 	})
 	for _, p := range []*harness.Interceptor{open, closed} {
@@ -109,7 +110,8 @@ func TestUnmodifiedClientsThroughHTTPSProxy(t *testing.T) {
 	}
 }
 
-// through runs the program with a proxy. PHP's settings are options; all others are variables.
+// through runs the program with a proxy. PHP gets the settings as options of its command line, and
+// every other program gets them as environment variables.
 func (c interceptedClient) through(t *testing.T, dir, proxy string, settings []string, more ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	name := "HTTPS_PROXY"
@@ -134,12 +136,14 @@ func (c interceptedClient) through(t *testing.T, dir, proxy string, settings []s
 	return run.start(t, program, dir, env)
 }
 
-// systemOnly returns the settings without those that trust igproxy's authority.
+// systemOnly returns the settings without the files of igproxy's authority, so that the program
+// trusts only the system's authorities.
 func (c interceptedClient) systemOnly(settings []string) []string {
 	return slices.DeleteFunc(slices.Clone(settings), func(s string) bool { return strings.Contains(s, ".pem") })
 }
 
-// judge checks what the program got, and what it cost.
+// judge checks the tokens and the user that the program got, and the number of calls to Meta for
+// each token.
 func (c interceptedClient) judge(t *testing.T, ig *mock.Instagram, code, refresh, stdout string) {
 	t.Helper()
 	var g struct {
@@ -154,17 +158,18 @@ func (c interceptedClient) judge(t *testing.T, ig *mock.Instagram, code, refresh
 		t.Errorf("the code was exchanged %d times (want 1), or the client got a different token", len(issued))
 	}
 	if issued := ig.Issued(g.Short); len(issued) != 1 || !slices.Equal(g.Long, []string{issued[0], issued[0]}) {
-		t.Errorf("two exchanges at once: Meta issued %d tokens (want 1), and the client got %d", len(issued), len(g.Long))
+		t.Errorf("two concurrent exchanges: Meta issued %d tokens (want 1), or the client did not get that token twice", len(issued))
 	}
 	if issued := ig.Issued(refresh); len(issued) != 1 || g.Refreshed != issued[0] {
-		t.Errorf("the token was refreshed %d times (want 1), or the client got a different one", len(issued))
+		t.Errorf("the token was refreshed %d times (want 1), or the client got a different token", len(issued))
 	}
 	if g.UserID != "17841400000000001" || g.Protocol != c.protocol {
-		t.Errorf("the client read the user %q with %q, want %q", g.UserID, g.Protocol, c.protocol)
+		t.Errorf("the client read the user %q over %q, want %q", g.UserID, g.Protocol, c.protocol)
 	}
 }
 
-// The table in docs/clients.md lists the clients of this test.
+// The table in docs/clients.md lists these clients, and the HTTP versions with which they are
+// tested.
 func TestTableOfUnmodifiedClientsMatchesTheTest(t *testing.T) {
 	_, table, _ := strings.Cut(slurp(t, "../../docs/clients.md"), "\n### Through HTTPS_PROXY\n")
 	table, _, _ = strings.Cut(table, "\n#")
@@ -177,11 +182,11 @@ func TestTableOfUnmodifiedClientsMatchesTheTest(t *testing.T) {
 		}
 	}
 	if rows := strings.Count(table, "\n| ") - 1; rows != len(protocols) {
-		t.Errorf("the table has %d rows, and the test has %d clients", rows, len(protocols))
+		t.Errorf("docs/clients.md: the table has %d rows, and the test has %d clients", rows, len(protocols))
 	}
 	for name, protocol := range protocols {
 		if !regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(name) + ` \| [^|]+ \| ` + protocol + ` \|`).MatchString(table) {
-			t.Errorf("no row for %s with %s", name, protocol)
+			t.Errorf("docs/clients.md has no row for %s with %s", name, protocol)
 		}
 	}
 }

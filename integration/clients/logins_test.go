@@ -17,13 +17,13 @@ const (
 
 // login is one of Meta's logins, and the clients that use it.
 type login struct {
-	heading  string       // of its table in docs/clients.md
-	standIn  mock.Options // of the stand-in
-	settings []string     // of an igproxy that has only this app
-	app      string       // the app's service, in YAML
-	prefix   string       // prefix of its endpoint names in the stand-in
-	token    string       // prefix of its short-lived tokens
-	user     string       // ID of the stand-in's user
+	heading  string       // the heading of its table in docs/clients.md
+	standIn  mock.Options // the options of the stand-in
+	settings []string     // the settings of an igproxy that has only this app
+	app      string       // the app's service and further keys, in YAML
+	prefix   string       // the prefix of its endpoint names in the stand-in
+	token    string       // the prefix of its short-lived tokens
+	user     string       // the ID of the stand-in's user
 	clients  []client
 }
 
@@ -41,18 +41,18 @@ var logins = []login{
 		app:      "service: threads", prefix: "threads_", token: "THQV", user: "24000000000000001", clients: threadsClients},
 }
 
-// client is a program and what it must print.
+// client is a program, with what it must print.
 type client struct {
 	name       string
-	command    []string // the last element is in clients/ or was built from there
-	module     string   // a Python module that the program needs
-	env        []string // further variables
-	noCodes    bool     // does not support codes and starts with a short-lived token
-	inspects   bool     // calls debug_token
-	codeError  string   // start of its error about a code
-	tokenError string   // start of its error about a token
-	note       string   // other output
-	strange    []string // calls that the stand-in must report as unusual
+	command    []string // the last element is a file of this folder, or a program built from it
+	module     string   // the Python modules that the program needs
+	env        []string // further environment variables
+	noCodes    bool     // the program cannot exchange a code, so it starts with a short-lived token
+	inspects   bool     // the program calls debug_token
+	codeError  string   // the start of its error about a used code
+	tokenError string   // the start of its error about an expired token
+	note       string   // other text that it must print
+	strange    []string // the requests that the stand-in must report as strange
 }
 
 var instagramClients = []client{
@@ -60,7 +60,7 @@ var instagramClients = []client{
 		codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`, tokenError: "400 190 463"},
 	{name: "github.com/markbates/goth", command: []string{"bin/goth"}, codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`,
 		tokenError: "400 190 463", note: "FetchUser: instagram responded with a 500 trying to fetch user information",
-		// A call to an API that has been shut down is passed through.
+		// FetchUser calls an API that Instagram shut down. igproxy passes the call through.
 		strange: []string{"path, no grant_type, no client_secret"}},
 	{name: "axios", command: []string{"node", "node/axios.mjs"}, noCodes: true, tokenError: "AxiosError 400 190 463"},
 	{name: "instagram-graph-api", command: []string{"node", "node/instagram-graph-api.mjs"}, noCodes: true, tokenError: "OAuthException 190 463"},
@@ -110,7 +110,7 @@ var threadsClients = []client{
 		codeError: "400 This authorization code has been used", tokenError: "400 190 463"},
 }
 
-// The tables in docs/clients.md list the clients of this test and their versions.
+// The tables in docs/clients.md list these clients and their versions.
 func TestTablesOfClientsMatchTheTest(t *testing.T) {
 	page := slurp(t, "../../docs/clients.md")
 	pinned := slurp(t, "go/go.mod") + slurp(t, "node/package.json")

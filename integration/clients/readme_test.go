@@ -11,13 +11,13 @@ import (
 
 // The examples in README work as written, except for the port.
 
-// fenced returns the first code block of a language in README.
+// fenced returns README's first code block in a language.
 func fenced(t *testing.T, language string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(slurp(t, "../../README.md"), "```"+language+"\n")
 	code, _, closed := strings.Cut(rest, "```")
 	if !found || !closed {
-		t.Fatalf("README has no block in %s", language)
+		t.Fatalf("README has no code block in %s", language)
 	}
 	return code
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// Prometheus' own tool checks the configuration, and shows when each alert fires and when it does
-// not.
+// promtool checks the configuration of Prometheus and the alert rules. It also runs tests that say
+// when each alert must fire, and when it must not.
 
 func TestAlertsFireOnlyWhenTheyShould(t *testing.T) {
 	for _, args := range [][]string{{"check", "config", "prometheus.yml"}, {"check", "rules", "alerts.yml"},
@@ -22,7 +22,7 @@ func TestAlertsFireOnlyWhenTheyShould(t *testing.T) {
 		var out bytes.Buffer
 		cmd.Dir, cmd.Stdout, cmd.Stderr = "../../deploy/prometheus", &out, &out
 		if err := cmd.Run(); err != nil || !strings.Contains(out.String(), "SUCCESS") {
-			t.Errorf("promtool %v: %v (if it is missing, make test-all installs it)\n%s", args, err, out.String())
+			t.Errorf("promtool %v: %v (make test-all installs what is missing)\n%s", args, err, out.String())
 		}
 	}
 }

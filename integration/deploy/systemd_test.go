@@ -15,7 +15,7 @@ import (
 func TestDeploySystemdAcceptsUnitsWithLowExposure(t *testing.T) {
 	service := strings.ReplaceAll(read(t, "../../deploy/systemd/igproxy.service"), "/usr/bin/igproxy", harness.Binary)
 	path := harness.File(t, "igproxy.service", service)
-	socket := filepath.Join(filepath.Dir(path), "igproxy.socket") // where the service expects it
+	socket := filepath.Join(filepath.Dir(path), "igproxy.socket") // systemd-analyze looks for it beside the service
 	if err := os.WriteFile(socket, []byte(read(t, "../../deploy/systemd/igproxy.socket")), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -24,9 +24,9 @@ func TestDeploySystemdAcceptsUnitsWithLowExposure(t *testing.T) {
 	}
 	claim := regexp.MustCompile("`systemd-analyze security` gives it ([0-9.]+) of 10").FindStringSubmatch(service)
 	if claim == nil || !strings.Contains(read(t, "../../README.md"), "exposure "+claim[1]+" of 10") {
-		t.Fatalf("the service claims %v; README must say the same", claim)
+		t.Fatalf("the claim in igproxy.service is %v; README must make the same claim", claim)
 	}
-	threshold := strings.Replace(claim[1], ".", "", 1) // 1.1 is 11
+	threshold := strings.Replace(claim[1], ".", "", 1) // systemd-analyze expects 11 for 1.1
 	if out, err := exec.CommandContext(t.Context(), "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold="+threshold, path).CombinedOutput(); err != nil {
 		t.Errorf("systemd-analyze security: %v\n%s", err, out)
 	}

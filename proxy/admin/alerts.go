@@ -47,10 +47,10 @@ var conditions = []condition{
 	}},
 	{alert: "IgproxyBreakerOpen", severity: ticket, problems: breakersOpen},
 	{alert: "IgproxyInstagramSlow", severity: ticket, window: 10 * time.Minute, limit: 5, problems: func(c condition, _ *Status, grown sample) []string {
-		return sentenceIf(grown.calls.exceeds(.99, c.limit), "Meta is slow: at least 1 % of the calls of the last 10 minutes took more than 5 s.")
+		return sentenceIf(grown.calls.exceeds(.99, c.limit), "Meta is slow: at least 1% of the calls of the last 10 minutes took more than 5 s.")
 	}},
 	{alert: "IgproxyHitsSlow", severity: ticket, window: 10 * time.Minute, limit: .05, problems: func(c condition, _ *Status, grown sample) []string {
-		return sentenceIf(grown.memory.exceeds(.99, c.limit), "Hits are slow: at least 1 % of the answers from memory of the last 10 minutes took more than 50 ms.")
+		return sentenceIf(grown.memory.exceeds(.99, c.limit), "Hits are slow: at least 1% of the answers from memory of the last 10 minutes took more than 50 ms.")
 	}},
 	{alert: "IgproxyRedisAway", severity: ticket, window: 10 * time.Minute, problems: redisAway},
 	{alert: "IgproxyUnsealed", severity: ticket, window: 10 * time.Minute, limit: 5, problems: func(c condition, _ *Status, grown sample) []string {
@@ -104,7 +104,7 @@ func notReady(_ condition, s *Status, _ sample) []string {
 	case s.State.Ready:
 		return nil
 	case s.State.Draining:
-		return []string{"The sidecar has been told to stop, and is draining."}
+		return []string{"The sidecar is stopping, and drains its connections."}
 	}
 	return []string{"The sidecar is not ready: /readyz answers 503."}
 }
@@ -112,7 +112,7 @@ func notReady(_ condition, s *Status, _ sample) []string {
 func secretsRefused(_ condition, s *Status, _ sample) (list []string) {
 	for _, a := range s.Apps {
 		if a.ClientSecret == "refused" {
-			list = append(list, fmt.Sprintf("Meta refuses the client secret of app %s. Known tokens are served, and no others. "+
+			list = append(list, fmt.Sprintf("Meta refuses the client secret of app %s. Only known tokens are served. "+
 				"Compare the app's ID and secret with those in Meta's dashboard: Instagram and Threads have their own, and those under "+
 				"App settings > Basic are for Facebook Login.", a.Name))
 		}
@@ -131,7 +131,7 @@ func requestsFail(c condition, _ *Status, grown sample) []string {
 		}
 		all += float64(n)
 	}
-	return sentenceIf(all > 0 && failed/all > c.limit, fmt.Sprintf("%.0f %% of the requests of the last 5 minutes failed, not counting rejected ones.", 100*failed/max(1, all)))
+	return sentenceIf(all > 0 && failed/all > c.limit, fmt.Sprintf("%.0f%% of the requests of the last 5 minutes failed, not counting rejected ones.", 100*failed/max(1, all)))
 }
 
 func breakersOpen(_ condition, s *Status, _ sample) (list []string) {
@@ -163,7 +163,7 @@ func rateLimitsNear(c condition, s *Status, _ sample) (list []string) {
 		if worst <= 100*c.limit {
 			continue
 		}
-		text := fmt.Sprintf("App %s has used %.0f %% of a rate limit (%s).", l.App, worst, kind)
+		text := fmt.Sprintf("App %s has used %.0f%% of a rate limit (%s).", l.App, worst, kind)
 		if l.Regain > 0 {
 			text += fmt.Sprintf(" Meta blocks the app for another %.0f min.", l.Regain)
 		}

@@ -63,7 +63,7 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 		"IgproxyClientSecretRefused": {func(s *Status, _ *sample) { s.Apps = []proxy.AppStatus{{Name: "shop", ClientSecret: "unproven"}} },
 			func(s *Status, _ *sample) { s.Apps = []proxy.AppStatus{{Name: "shop", ClientSecret: "refused"}} }, "the client secret of app shop"},
 		"IgproxyRequestsFail": {func(_ *Status, n *sample) { n.outcomes = [11]uint64{950, 0, 900, 0, 0, 900, 900, 900, 20, 30, 0} },
-			func(_ *Status, n *sample) { n.outcomes = [11]uint64{900, 0, 900, 0, 0, 900, 900, 900, 50, 50, 0} }, "10 % of the requests"},
+			func(_ *Status, n *sample) { n.outcomes = [11]uint64{900, 0, 900, 0, 0, 900, 900, 900, 50, 50, 0} }, "10% of the requests"},
 		"IgproxyInternalError": {func(_ *Status, n *sample) { n.outcomes[0] = 1 }, func(_ *Status, n *sample) { n.outcomes = [11]uint64{1000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2} }, "bug in igproxy: 2."},
 		"IgproxyBreakerOpen": {func(s *Status, _ *sample) { s.Upstreams = []proxy.Upstream{{Name: "threads", Breaker: breaker.Closed}} },
 			func(s *Status, _ *sample) {
@@ -84,7 +84,7 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 			s.Limits = []proxy.RateLimit{{App: "shop", Usage: map[string]float64{"call_count": 80}}}
 		}, func(s *Status, _ *sample) {
 			s.Limits = []proxy.RateLimit{{App: "shop", Usage: map[string]float64{"call_count": 12}, Business: map[string]float64{"total_time": 81}, Regain: 5}}
-		}, "App shop has used 81 % of a rate limit (total time). Meta blocks the app for another 5 min."},
+		}, "App shop has used 81% of a rate limit (total time). Meta blocks the app for another 5 min."},
 		"IgproxyRateLimited": {func(_ *Status, n *sample) {}, func(s *Status, n *sample) {
 			s.Apps = []proxy.AppStatus{{Name: "shop", Hold: &proxy.Hold{Until: s.Now.Add(time.Minute)}}}
 			n.limited = map[string]uint64{"shop": 1}

@@ -104,7 +104,7 @@ func (s *Status) charts() []chart {
 	}
 	topCalls, ticksCalls := scale(mostCalls)
 	list := []chart{requests,
-		{Title: "Hit ratio", Ticks: []tick{tickAt(0, "100 %"), tickAt(50, "50 %")},
+		{Title: "Hit ratio", Ticks: []tick{tickAt(0, "100%"), tickAt(50, "50%")},
 			Series: []series{bars("ratio", columns, nil, func(c column) float64 { return orZero(c.HitRatio) })}},
 		{Title: "Calls to Meta per second", Ticks: ticksCalls,
 			Series: []series{bars("calls", columns, nil, func(c column) float64 { return perSecond(c, c.Calls) / topCalls })}},
@@ -117,7 +117,7 @@ func (s *Status) charts() []chart {
 	return list
 }
 
-// latencies returns a chart of the bounds of half and of 99 % of the requests, on a logarithmic
+// latencies returns a chart of the bounds of the median and of 99% of the requests, on a logarithmic
 // scale from 0.04 ms to 10 s.
 func latencies(title string, columns []column, of func(column) Latency) chart {
 	const low, decades = -1.4, 5.4 // of milliseconds, as powers of ten
@@ -170,7 +170,7 @@ func (s *Status) moments() string {
 		sums := c.byGroup()
 		text := fmt.Sprintf("%s: %d served, %d refused, %d failed; %s to Meta", s.Clock(c.At), sums[0], sums[1], sums[2], plural(c.Calls, "call"))
 		if c.HitRatio != nil {
-			text += fmt.Sprintf("; hit ratio %.0f %%", *c.HitRatio*100)
+			text += fmt.Sprintf("; hit ratio %.0f%%", *c.HitRatio*100)
 		}
 		for _, l := range []struct {
 			name string

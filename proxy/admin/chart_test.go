@@ -72,14 +72,14 @@ func TestChartsAreDrawnToScale(t *testing.T) {
 		t.Errorf("times %v", times)
 	}
 	lines := strings.Split(s.moments(), "\n")
-	if last := lines[buckets-1]; len(lines) != buckets || last != "12:03:00: 20 served, 10 refused, 10 failed; 5 calls to Meta; hit ratio 50 %; hits p50 below 1 ms, p99 below 10 s; exchanges p50 over 10 s, p99 over 10 s" {
+	if last := lines[buckets-1]; len(lines) != buckets || last != "12:03:00: 20 served, 10 refused, 10 failed; 5 calls to Meta; hit ratio 50%; hits p50 below 1 ms, p99 below 10 s; exchanges p50 over 10 s, p99 over 10 s" {
 		t.Errorf("%d lines, the last: %s", len(lines), last)
 	}
 }
 
 func TestFaultsOfRedisAreInWords(t *testing.T) {
 	s := Status{RedisFaults: map[string]uint64{"claim open": 18, "claim refused": 3, "publish strange": 1, "purge refused": 7}}
-	want := []string{"claim: 18 not sent (Redis had failed), 3 connection refused", "publish: 1 strange", "looking for purges, or making one: 7 connection refused"}
+	want := []string{"claim: 18 not sent (Redis had failed), 3 connection refused", "publish: 1 strange", "purge (checks for purges, too): 7 connection refused"}
 	if got := s.FaultsInWords(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -50,7 +50,7 @@ func (h histogram) exceeds(q, limit float64) bool {
 }
 
 // Latency says how long requests took, as bounds in milliseconds: half of them took at most P50,
-// and 99 % took at most P99. A bound is null if Count is 0, or if it would exceed the highest bound
+// and 99% took at most P99. A bound is null if Count is 0, or if it would exceed the highest bound
 // of the histogram.
 type Latency struct {
 	Count uint64   `json:"count"`

@@ -99,7 +99,7 @@ func TestThePageShowsTheCurrentStateWithoutItsScript(t *testing.T) {
 		"igproxy web-1 | ready | v1.2.3, up",  // the head
 		"% of the requests of the last 5 minutes failed, not counting rejected ones. IgproxyRequestsFail | Instagram has been failing since ",
 		"default | instagram | accepted | not paused | open: exchange | ",
-		"failed 2 | 50.0 %",
+		"failed 2 | 50.0%",
 		"default exchange | unavailable, 503 | 2 / 990020 | breaker open | 1 | " + p.Failures()[0].RequestID,
 		"default exchange | refused, 400 | 190 / 463 | Meta refused the user&#39;s token | 1 | ",
 		"Instagram | " + time.Now().Format("15:"), "| continues |",

@@ -132,7 +132,7 @@ func percent(share *float64) string {
 	if share == nil {
 		return "–"
 	}
-	return fmt.Sprintf("%.1f %%", *share*100)
+	return fmt.Sprintf("%.1f%%", *share*100)
 }
 
 func (s *Status) tiles() []tile {
@@ -144,8 +144,8 @@ func (s *Status) tiles() []tile {
 	return []tile{
 		{"Requests per second", fmt.Sprintf("%.1f", s.Requests.PerSecond), thousands(s.Requests.Window) + " in 15 min"},
 		{"Hit ratio", percent(s.HitRatio), "of token requests"},
-		{"Half of hits took", hits.Median(), "99 %: " + hits.Most()},
-		{"Half of exchanges took", exchanges.Median(), "99 %: " + exchanges.Most()},
+		{"Median of hits", hits.Median(), "99%: " + hits.Most()},
+		{"Median of exchanges", exchanges.Median(), "99%: " + exchanges.Most()},
 		{"Calls to Meta saved", thousands(s.Saved.Cache + s.Saved.Coalescing), thousands(s.Saved.Cache) + " cache, " + thousands(s.Saved.Coalescing) + " shared"},
 		{"Calls to Meta in flight", fmt.Sprint(inFlight), thousands(s.State.Entries) + " entries cached"},
 	}
@@ -177,7 +177,7 @@ func (s *Status) appRow(a proxy.AppStatus) appRow {
 			continue
 		}
 		kind, used := highest(l)
-		row.Used = mark{"ok", fmt.Sprintf("%.0f %% (%s)", used, kind)}
+		row.Used = mark{"ok", fmt.Sprintf("%.0f%% (%s)", used, kind)}
 		switch {
 		case l.Regain > 0:
 			row.Used = mark{"bad", fmt.Sprintf("blocked for %.0f min", l.Regain)}
@@ -200,7 +200,7 @@ func (s *Status) groups() (list []group) {
 	for i, sum := range sumGroups(count) {
 		share := "–"
 		if s.Requests.Window > 0 {
-			share = fmt.Sprintf("%.1f %%", 100*float64(sum)/float64(s.Requests.Window))
+			share = fmt.Sprintf("%.1f%%", 100*float64(sum)/float64(s.Requests.Window))
 		}
 		g := group{Name: groups[i].Name, Count: thousands(sum), Share: share}
 		for _, o := range groups[i].Outcomes {

@@ -24,8 +24,8 @@ type PurgeReply struct {
 	Entries *int `json:"entries,omitempty"`
 	// InSeconds is the number of seconds until a merged purge takes effect; the status is then 202.
 	InSeconds int `json:"in_seconds,omitempty"`
-	// Fleet is "told" (every sidecar on this Redis forgets within about a second), "none" (there is
-	// no Redis), or "not told".
+	// Fleet is "notified" (every sidecar on this Redis forgets within about a second), "none" (there is
+	// no Redis), or "not notified".
 	Fleet   string `json:"fleet"`
 	Problem string `json:"problem,omitempty"`
 }
@@ -87,9 +87,9 @@ func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (s
 	}
 	switch {
 	case err != nil:
-		reply.Fleet = "not told"
+		reply.Fleet = "not notified"
 	case h.proxy.Readiness().Redis != "off":
-		reply.Fleet = "told"
+		reply.Fleet = "notified"
 	}
 	h.log.Warn("purged", "what", reply.Purged, "apps", reply.Apps, "fleet", reply.Fleet)
 	return status, reply

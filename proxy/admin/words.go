@@ -41,7 +41,7 @@ func (s *Status) Readiness() string {
 // Median returns a bound that half of the durations did not exceed, in words.
 func (l Latency) Median() string { return bound(l.Count, l.P50) }
 
-// Most returns a bound that 99 % of the durations did not exceed, in words.
+// Most returns a bound that 99% of the durations did not exceed, in words.
 func (l Latency) Most() string { return bound(l.Count, l.P99) }
 
 // bound returns an upper bound in words. The durations are counted in buckets, so nothing more
@@ -87,7 +87,7 @@ func (s *Status) FaultsInWords() (list []string) {
 
 // operationWords explain the operations on Redis whose names do not explain themselves. A fault of
 // the operation "purge" does not mean that an operator purged anything.
-var operationWords = map[string]string{"purge": "looking for purges, or making one"}
+var operationWords = map[string]string{"purge": "purge (checks for purges, too)"}
 
 // faultWords explain the kinds of Redis faults whose names do not explain themselves.
 var faultWords = map[string]string{

@@ -1,5 +1,5 @@
-// Sends HTTPS requests for graph.facebook.com to igproxy. It is for libraries whose host is fixed
-// and that send their requests with Node's https module.
+// This module sends HTTPS requests for graph.facebook.com to igproxy. It is for libraries that have
+// a fixed host and make their requests with Node's https module.
 import http from 'node:http';
 import https from 'node:https';
 import { IGPROXY } from './shared.mjs';

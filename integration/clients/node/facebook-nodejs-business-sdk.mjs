@@ -1,5 +1,5 @@
-// facebook-nodejs-business-sdk: FacebookAdsApi.GRAPH has the base URL. It is a getter, so this
-// program redefines it. The library only makes calls with a token. It has no login.
+// facebook-nodejs-business-sdk: the base URL is FacebookAdsApi.GRAPH. This is a getter, so the
+// program redefines it. The library has no login: it only makes calls with a token.
 import { createRequire } from 'node:module';
 import { IGPROXY, CLIENT_ID, SHORT, BAD_TOKEN, report, refused } from './shared.mjs';
 
@@ -14,7 +14,7 @@ const long = await exchange(SHORT);
 const me = await new User('me', {}, undefined, as(long.access_token)).get(['id', 'name']);
 const { data } = await as(`${CLIENT_ID}|none`).call('GET', ['debug_token'], { input_token: long.access_token });
 const error = await refused(() => exchange(BAD_TOKEN));
-const posted = await exchange(SHORT, 'POST'); // has access_token in the query, and the rest in JSON
+const posted = await exchange(SHORT, 'POST'); // the library puts access_token into the query, and the rest into JSON
 
 report({
   long: long.access_token,

@@ -1,5 +1,5 @@
 // fb: the library's host is fixed, so detour.mjs sends its requests to igproxy. With an appSecret
-// the library adds an appsecret_proof to each call that has a token. igproxy replaces it.
+// the library adds an appsecret_proof to each call that has a token. igproxy replaces this proof.
 import './detour.mjs';
 import fb from 'fb';
 import { CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report, refused } from './shared.mjs';

@@ -5,8 +5,9 @@ import { IGPROXY, CLIENT_ID, SHORT, BAD_TOKEN, report } from './shared.mjs';
 instagram.Constants.API_URL = IGPROXY;
 
 // The library writes two slashes into each path. It also appends ?access_token=TOKEN to the URL of
-// the exchange, which already has a query, so that the text becomes part of the last value. This
-// class appends the parameter unused, so that the text becomes the value of that one.
+// the exchange. That URL already has a query, so this text becomes part of the last parameter's
+// value. The class below removes a slash. It also adds a parameter "unused" at the end, so that the
+// text becomes the value of that parameter.
 class Exchange extends instagram.GetUserLongLivedTokenRequest {
   url() {
     return `${super.url().slice(1)}&unused=`;

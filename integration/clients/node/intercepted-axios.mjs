@@ -1,4 +1,4 @@
-// axios with Meta's URLs.
+// This program calls Meta's URLs with axios. igproxy intercepts the calls.
 import axios from 'axios';
 import { intercepted } from './intercepted.mjs';
 

@@ -1,4 +1,5 @@
-// Node's fetch with Meta's URLs. fetch does not tell the protocol, but undici, which it is made of,
+// This program calls Meta's URLs with Node's fetch. igproxy intercepts the calls. fetch does not
+// report the protocol, so this program gets it from undici, the library behind fetch, which
 // publishes its connections.
 import { subscribe } from 'node:diagnostics_channel';
 import { intercepted } from './intercepted.mjs';

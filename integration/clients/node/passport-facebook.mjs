@@ -1,5 +1,6 @@
 // passport-facebook: tokenURL and profileURL are options. With enableProof the library adds an
-// appsecret_proof to its profile call, made with its placeholder secret. igproxy replaces it.
+// appsecret_proof to its profile call. It makes this proof with its placeholder secret, and igproxy
+// replaces the proof.
 import { promisify } from 'node:util';
 import { Strategy } from 'passport-facebook';
 import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report, refused } from './shared.mjs';
@@ -17,7 +18,8 @@ const strategy = new Strategy(
   (accessToken, refreshToken, profile, done) => done(null, { token: accessToken, id: profile.id }),
 );
 
-// callback passes the browser's return from the login to the strategy, as passport does in Express.
+// callback gives the strategy the request with which the browser returns from the login, as
+// passport does in Express.
 const callback = (code) =>
   new Promise((resolve, reject) => {
     const attempt = Object.create(strategy);
@@ -28,7 +30,7 @@ const callback = (code) =>
 const user = await callback(CODE);
 const codeError = await refused(() => callback(BAD_CODE));
 
-// The library has no exchange; this program makes it with the strategy's own OAuth client.
+// The library has no exchange, so this program makes the call with the strategy's own OAuth client.
 const get = promisify(strategy._oauth2.get.bind(strategy._oauth2));
 const exchange = (token) =>
   get(`${IGPROXY}/oauth/access_token?${new URLSearchParams({ grant_type: 'fb_exchange_token', client_id: CLIENT_ID, fb_exchange_token: token })}`, token);

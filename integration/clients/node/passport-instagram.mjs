@@ -1,6 +1,6 @@
-// passport-instagram: tokenURL is an option. The library's own profile call goes to an API that
-// Instagram shut down in 2020, so this program skips that call, as users of the library do, and
-// reads /me with the strategy's own OAuth client.
+// passport-instagram: tokenURL is an option. The library's profile call goes to an API that
+// Instagram shut down in 2020. So this program turns the call off (skipUserProfile), and reads /me
+// with the strategy's own OAuth client.
 import { promisify } from 'node:util';
 import { Strategy } from 'passport-instagram';
 import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report, refused } from './shared.mjs';
@@ -17,7 +17,8 @@ const strategy = new Strategy(
   (accessToken, refreshToken, params, profile, done) => done(null, { token: accessToken, id: params.user_id }),
 );
 
-// callback passes the browser's return from the login to the strategy, as passport does in Express.
+// callback gives the strategy the request with which the browser returns from the login, as
+// passport does in Express.
 const callback = (code) =>
   new Promise((resolve, reject) => {
     const attempt = Object.create(strategy);

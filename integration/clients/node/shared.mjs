@@ -1,14 +1,15 @@
-// All clients in this folder use this file for their environment and the format of their output.
+// The clients in this folder import their environment and the format of their output from here,
+// except the intercepted ones, which use intercepted.mjs.
 export const { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, SHORT, BAD_CODE, BAD_TOKEN } = process.env;
 
 export const report = (got) => console.log(JSON.stringify(got));
 
-// refused calls a function that must fail and returns the error.
+// refused calls a function that must fail, and returns its error.
 export const refused = async (call) => {
   try {
     await call();
   } catch (error) {
     return error;
   }
-  throw new Error('it did not fail');
+  throw new Error('the call did not fail');
 };

@@ -1,5 +1,5 @@
-// simple-oauth2: tokenHost and tokenPath are options; a path in tokenHost is ignored. Its client
-// secret must be a string, which may be empty.
+// simple-oauth2: tokenHost and tokenPath are options. The library ignores a path in tokenHost. It
+// requires a string as the client secret, but accepts an empty one.
 import { AuthorizationCode } from 'simple-oauth2';
 import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report, refused } from './shared.mjs';
 
@@ -12,7 +12,7 @@ const login = new AuthorizationCode({
 const { token } = await login.getToken({ code: CODE, redirect_uri: REDIRECT_URI });
 const codeError = await refused(() => login.getToken({ code: BAD_CODE, redirect_uri: REDIRECT_URI }));
 
-// The library has no method for Instagram's GET requests; apps make them with fetch.
+// The library has no method for Instagram's GET requests, so apps make them with fetch.
 const get = async (path, params) => {
   const res = await fetch(`${IGPROXY}${path}?${new URLSearchParams(params)}`);
   return res.json();

@@ -1,5 +1,6 @@
-// Node's fetch, as apps of Threads use it. METHOD is the method with which the code is sent. Some
-// apps, such as Postiz, send it by GET with a query. Meta's own samples send it by POST with a query.
+// Node's fetch, as Threads apps use it. METHOD is the HTTP method of the call that sends the code.
+// Some apps, such as Postiz, use GET. Meta's own samples use POST. Both put the parameters into the
+// query.
 import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report } from './shared.mjs';
 
 const call = async (path, params, method = 'GET') => {

@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
-# LWP with Meta's URLs. Its env_proxy is off by default, unless PERL_LWP_ENV_PROXY is set.
+# This program calls Meta's URLs with LWP. igproxy intercepts the calls. LWP ignores HTTPS_PROXY
+# unless PERL_LWP_ENV_PROXY is set or the program turns on env_proxy.
 use strict;
 use warnings;
 use JSON::PP qw(encode_json decode_json);

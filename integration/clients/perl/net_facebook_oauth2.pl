@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# Net::Facebook::Oauth2: the URLs of the token calls are options, those of reads are arguments. The
-# library needs a secret that is not empty, so this program gives it a made-up one.
+# Net::Facebook::Oauth2: the URLs of the token calls are options, and the URLs of reads are
+# arguments. The library does not accept an empty secret, so this program gives it a made-up one.
 use strict;
 use warnings;
 use JSON::PP qw(encode_json);
@@ -21,14 +21,14 @@ sub facebook {
 
 sub refused {
     my ($call) = @_;
-    eval { $call->(); 1 } and die "it did not fail\n";
+    eval { $call->(); 1 } and die "the call did not fail\n";
     return $@;
 }
 
 my $login = facebook();
 my $short = $login->get_access_token(code => $ENV{CODE});
 my $long  = $login->get_long_lived_token(access_token => $short);
-my $about = $login->debug_token(input => $long); # the library keeps expires_in to itself
+my $about = $login->debug_token(input => $long); # the library does not return expires_in
 my $me    = $login->get("$base/v23.0/me", { fields => 'id,name' })->as_hash;
 
 print encode_json({

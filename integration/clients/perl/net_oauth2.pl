@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# Net::OAuth2: every URL is an option or an argument. The library ignores a path in its option site.
-# It warns if there is no client secret, so this program gives it a made-up one.
+# Net::OAuth2: every URL is an option or an argument. The library ignores a path in its option
+# "site". It warns if the client secret is missing, so this program gives it a made-up one.
 use strict;
 use warnings;
 use JSON::PP qw(encode_json decode_json);
@@ -21,7 +21,7 @@ my $long  = decode_json $short->get("$base/access_token?grant_type=ig_exchange_t
 my $token = Net::OAuth2::AccessToken->new(profile => $login, access_token => $long->{access_token});
 my $me    = decode_json $token->get("$base/me?fields=id,username")->decoded_content;
 
-eval { $login->get_access_token($ENV{BAD_CODE}); 1 } and die "it did not fail\n";
+eval { $login->get_access_token($ENV{BAD_CODE}); 1 } and die "the call did not fail\n";
 my $code_error = $@;
 
 my $expired = Net::OAuth2::AccessToken->new(profile => $login, access_token => $ENV{BAD_TOKEN});

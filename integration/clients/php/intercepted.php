@@ -1,5 +1,5 @@
 <?php
-// PHP's curl with Meta's URLs.
+// This program calls Meta's URLs with PHP's curl. igproxy intercepts the calls.
 $graph = 'https://graph.instagram.com';
 
 function request(string $url, ?array $form = null): CurlHandle

@@ -1,4 +1,4 @@
-"""httpx with Meta's URLs."""
+"""This program calls Meta's URLs with httpx. igproxy intercepts the calls."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""requests with Meta's URLs."""
+"""This program calls Meta's URLs with requests. igproxy intercepts the calls."""
 
 import requests
 from intercepted import run

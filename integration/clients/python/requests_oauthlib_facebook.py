@@ -25,7 +25,7 @@ me = OAuth2Session(app["client_id"], token=long).get(base + "/v23.0/me", params=
 
 try:
     facebook_compliance_fix(OAuth2Session(**app)).fetch_token(token_url, code=os.environ["BAD_CODE"])
-    raise SystemExit("it did not fail")
+    raise SystemExit("the call did not fail")
 except oauthlib.oauth2.OAuth2Error as error:
     code_error = f"{type(error).__name__} {error}"
 

@@ -1,4 +1,4 @@
-"""requests-oauthlib: every URL is an argument. Over plain HTTP it needs OAUTHLIB_INSECURE_TRANSPORT in the environment."""
+"""requests-oauthlib: every URL is an argument. For plain HTTP the library needs OAUTHLIB_INSECURE_TRANSPORT."""
 
 import json
 import os
@@ -20,7 +20,7 @@ me = session.get(base + "/me", params={"fields": "id,username"}).json()
 
 try:
     OAuth2Session(**app).fetch_token(base + "/oauth/access_token", code=os.environ["BAD_CODE"])
-    raise SystemExit("it did not fail")
+    raise SystemExit("the call did not fail")
 except oauthlib.oauth2.OAuth2Error as error:
     code_error = f"{type(error).__name__} {error}"
 

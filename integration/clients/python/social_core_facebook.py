@@ -1,6 +1,7 @@
-"""social-auth-core: the URLs are attributes of its class for Facebook, which a subclass can set.
+"""social-auth-core: the URLs are attributes of the library's class for Facebook. A subclass can set them.
 
-The class adds an appsecret_proof, made with its placeholder secret, to its call for the user's data. igproxy replaces it.
+The class adds an appsecret_proof to its call for the user's data. It makes this proof with its placeholder secret, and
+igproxy replaces the proof.
 """
 
 import json
@@ -22,7 +23,7 @@ class Facebook(FacebookOAuth2):
 
 
 class Strategy(BaseStrategy):
-    """A web framework, as far as the library needs one. It returns what the library has found out about the user."""
+    """The part of a web framework that the library needs. authenticate returns the user's data."""
 
     settings = {"SOCIAL_AUTH_FACEBOOK_KEY": os.environ["CLIENT_ID"], "SOCIAL_AUTH_FACEBOOK_SECRET": "none"}
 
@@ -55,14 +56,14 @@ long = backend().refresh_token(user["access_token"])
 
 try:
     backend(os.environ["BAD_CODE"]).auth_complete()
-    raise SystemExit("it did not fail")
+    raise SystemExit("the call did not fail")
 except AuthCanceled as refused:
     error = refused.response.json()["error"]
     code_error = f"{type(refused).__name__} {error['code']} {error['error_subcode']}"
 
 try:
     backend().refresh_token(os.environ["BAD_TOKEN"])
-    raise SystemExit("it did not fail")
+    raise SystemExit("the call did not fail")
 except requests.HTTPError as refused:
     error = refused.response.json()["error"]
     token_error = f"{type(refused).__name__} {error['code']} {error['error_subcode']}"

@@ -1,4 +1,4 @@
-# Faraday with Meta's URLs.
+# This program calls Meta's URLs with Faraday. igproxy intercepts the calls.
 require 'faraday'
 require_relative 'intercepted'
 

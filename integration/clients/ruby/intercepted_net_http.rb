@@ -1,4 +1,5 @@
-# net/http with Meta's URLs. It reads http_proxy, even for https URLs.
+# This program calls Meta's URLs with net/http. igproxy intercepts the calls. net/http takes its
+# proxy from http_proxy, even for https URLs.
 require 'net/http'
 require_relative 'intercepted'
 

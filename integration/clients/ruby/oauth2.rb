@@ -1,5 +1,6 @@
-# The gem oauth2: every URL is an option or an argument. The gem ignores a path in its option site.
-# The second client has the options that OmniAuth strategies use to get long-lived tokens.
+# The gem oauth2: every URL is an option or an argument. The gem ignores a path in its option
+# "site". The client "exchange" has the options that OmniAuth strategies use to get long-lived
+# tokens.
 require 'json'
 require 'oauth2'
 
@@ -10,7 +11,7 @@ exchange = OAuth2::Client.new(id, nil, token_url: "#{base}/access_token", token_
 
 def refused
   yield
-  abort 'it did not fail'
+  abort 'the call did not fail'
 rescue OAuth2::Error => e
   e
 end

@@ -1,5 +1,5 @@
-# The gem oauth2 with Facebook: every URL is an option or an argument, as in oauth2.rb. The options
-# are those of OmniAuth's strategy for Facebook, which is built on this gem.
+# The gem oauth2 with Facebook: every URL is an option or an argument, as in oauth2.rb. OmniAuth's
+# strategy for Facebook is built on this gem, and uses the same options.
 require 'json'
 require 'oauth2'
 
@@ -10,7 +10,7 @@ exchange = OAuth2::Client.new(ENV.fetch('CLIENT_ID'), 'none', options.merge(toke
 
 def refused
   yield
-  abort 'it did not fail'
+  abort 'the call did not fail'
 rescue OAuth2::Error => e
   error = e.response.parsed['error']
   "#{e.class} #{e.response.status} #{error['code']} #{error['error_subcode']}"

@@ -1,6 +1,6 @@
 # The gem omniauth-oauth2, on which omniauth-facebook is built: the URLs are options. This strategy
-# does what omniauth-facebook does, but its URLs begin with igproxy's. It adds an appsecret_proof,
-# made with its placeholder secret, to its call for the user. igproxy replaces it.
+# does what omniauth-facebook does, but calls igproxy. When it reads the user, it adds an
+# appsecret_proof that it has made with its placeholder secret. igproxy replaces this proof.
 require 'json'
 require 'openssl'
 require 'rack'
@@ -26,8 +26,8 @@ end
 OmniAuth.config.logger = Logger.new(nil)
 OmniAuth.config.on_failure = ->(env) { [401, {}, env['omniauth.error']] }
 
-# callback passes the browser's return from the login to the strategy, as Rack does. It returns what
-# OmniAuth has found out about the user, or the error.
+# callback gives the strategy the request with which the browser returns from the login, as Rack
+# does. It returns OmniAuth's data about the user, or the error.
 def callback(code)
   app = ->(env) { [200, {}, env['omniauth.auth']] }
   strategy = Facebook.new(app, ENV.fetch('CLIENT_ID'), 'none', provider_ignores_state: true)
@@ -35,7 +35,7 @@ def callback(code)
   strategy.call(Rack::MockRequest.env_for(path, 'rack.session' => {}))[2]
 end
 
-# The gem has no exchange; apps make it with the client of their strategy.
+# The gem has no exchange, so this program makes the call with a client of the gem oauth2.
 def exchange(token)
   client = OAuth2::Client.new(ENV.fetch('CLIENT_ID'), 'none', token_url: "#{Facebook::BASE}/oauth/access_token", token_method: :get)
   client.get_token(grant_type: 'fb_exchange_token', fb_exchange_token: token)
@@ -50,7 +50,7 @@ user = callback(ENV.fetch('CODE'))
 long = exchange(user.credentials.token)
 begin
   exchange(ENV.fetch('BAD_TOKEN'))
-  abort 'it did not fail'
+  abort 'the call did not fail'
 rescue OAuth2::Error => e
   token_error = text(e)
 end

@@ -1,4 +1,5 @@
-// Package common has what the Go clients share: their environment and the format of their output.
+// Package common has what the Go clients share: their environment, the calls that follow a login,
+// and the format of their output.
 package common
 
 import (
@@ -22,7 +23,7 @@ type Result struct {
 	Note       string `json:"note,omitempty"`
 }
 
-// Env returns the value of an environment variable, which the test sets.
+// Env returns the value of an environment variable that the test sets.
 func Env(name string) string { return os.Getenv(name) }
 
 // Must ends the program if err is not nil.
@@ -36,20 +37,20 @@ func Must(err error) {
 // Print writes the result to the standard output.
 func (g Result) Print() { Must(json.NewEncoder(os.Stdout).Encode(g)) }
 
-// Get requests JSON with a client that adds the token itself, decodes it into the value that into
-// points to, and returns the status.
-func Get(client *http.Client, base, path string, query url.Values, into any) int {
+// Get makes a GET request, stores the JSON of the response in the value that v points to, and
+// returns the status. The HTTP client adds the token to the request.
+func Get(client *http.Client, base, path string, query url.Values, v any) int {
 	res, err := client.Get(base + path + "?" + query.Encode())
 	Must(err)
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	Must(err)
-	Must(json.Unmarshal(body, into))
+	Must(json.Unmarshal(body, v))
 	return res.StatusCode
 }
 
-// Detour returns a client that sends requests for these hosts to igproxy, for libraries whose URLs
-// are constants.
+// Detour returns an HTTP client that sends requests for the given hosts to igproxy. Libraries whose
+// URLs are constants need such a client.
 func Detour(hosts ...string) *http.Client {
 	base, err := url.Parse(Env("IGPROXY"))
 	Must(err)
@@ -75,7 +76,7 @@ type longLived struct {
 	ExpiresIn   int    `json:"expires_in"`
 }
 
-// failure is Meta's error.
+// failure is an error response of Meta.
 type failure struct {
 	Error struct {
 		Code    int
@@ -87,35 +88,36 @@ func (f *failure) text(status int) string {
 	return fmt.Sprint(status, " ", f.Error.Code, " ", f.Error.Subcode)
 }
 
-// Rest does what follows a login: an exchange, a read, and an exchange that fails. The function as
-// returns a client that adds the token to its requests.
-func (g *Result) Rest(base string, as func(token string) *http.Client) {
+// Rest makes the calls that follow an Instagram login: an exchange, a read, and an exchange that
+// fails. clientFor returns an HTTP client that adds a token to its requests.
+func (g *Result) Rest(base string, clientFor func(token string) *http.Client) {
 	exchange := url.Values{"grant_type": {"ig_exchange_token"}}
 	var long longLived
-	Get(as(g.Short), base, "/access_token", exchange, &long)
+	Get(clientFor(g.Short), base, "/access_token", exchange, &long)
 	g.Long, g.ExpiresIn = long.AccessToken, long.ExpiresIn
 	var me struct{ ID string }
-	Get(as(g.Long), base, "/me", url.Values{"fields": {"id,username"}}, &me)
+	Get(clientFor(g.Long), base, "/me", url.Values{"fields": {"id,username"}}, &me)
 	g.UserID = me.ID
 	var failed failure
-	g.TokenError = failed.text(Get(as(Env("BAD_TOKEN")), base, "/access_token", exchange, &failed))
+	g.TokenError = failed.text(Get(clientFor(Env("BAD_TOKEN")), base, "/access_token", exchange, &failed))
 }
 
-// Extend makes the calls that follow a login with Facebook: an exchange of the short-lived token,
-// and an exchange that fails. If UserID is empty, it also reads the user.
-func (g *Result) Extend(base string, as func(token string) *http.Client) {
+// Extend makes the calls that follow a Facebook login: an exchange of the short-lived token, and an
+// exchange that fails. If g.UserID is empty, it also reads the user. clientFor returns an HTTP
+// client that adds a token to its requests.
+func (g *Result) Extend(base string, clientFor func(token string) *http.Client) {
 	exchange := func(token string) url.Values {
 		return url.Values{"grant_type": {"fb_exchange_token"}, "client_id": {Env("CLIENT_ID")}, "fb_exchange_token": {token}}
 	}
 	var long longLived
-	Get(as(g.Short), base, "/oauth/access_token", exchange(g.Short), &long)
+	Get(clientFor(g.Short), base, "/oauth/access_token", exchange(g.Short), &long)
 	g.Long, g.ExpiresIn = long.AccessToken, long.ExpiresIn
 	if g.UserID == "" {
 		var me struct{ ID string }
-		Get(as(g.Long), base, "/v23.0/me", url.Values{"fields": {"id,name"}}, &me)
+		Get(clientFor(g.Long), base, "/v23.0/me", url.Values{"fields": {"id,name"}}, &me)
 		g.UserID = me.ID
 	}
 	var failed failure
 	bad := Env("BAD_TOKEN")
-	g.TokenError = failed.text(Get(as(bad), base, "/oauth/access_token", exchange(bad), &failed))
+	g.TokenError = failed.text(Get(clientFor(bad), base, "/oauth/access_token", exchange(bad), &failed))
 }

@@ -1,7 +1,7 @@
 // Command goth-facebook uses goth's provider for Facebook. The provider's URLs are constants, so
 // this program gives it an HTTPClient whose transport sends requests for Facebook's host to
-// igproxy. The provider adds an appsecret_proof, made with its placeholder secret, to its call for
-// the user. igproxy replaces it.
+// igproxy. When the provider reads the user, it adds an appsecret_proof that it has made with its
+// placeholder secret. igproxy replaces this proof.
 package main
 
 import (
@@ -37,7 +37,7 @@ func main() {
 	_, err = session.Authorize(provider, url.Values{"code": {common.Env("BAD_CODE")}})
 	var refused *oauth2.RetrieveError
 	if !errors.As(err, &refused) {
-		common.Must(fmt.Errorf("no RetrieveError: %v", err))
+		common.Must(fmt.Errorf("the error is not a RetrieveError: %v", err))
 	}
 	got.CodeError = fmt.Sprintf("%T %d %s", refused, refused.Response.StatusCode, refused.Body)
 	got.Print()

@@ -1,7 +1,7 @@
 // Command goth uses goth's provider for Instagram. The provider's URLs are constants, so this
 // program gives it an HTTPClient whose transport sends requests for Instagram's hosts to igproxy.
-// The provider fetches the user from an API that Instagram shut down in 2020, so this program
-// requests /me with the same client instead.
+// The provider fetches the user from an API that Instagram shut down in 2020. So this program only
+// reports the error of FetchUser, and requests /me with the same client.
 package main
 
 import (
@@ -36,7 +36,7 @@ func main() {
 	_, err = session.Authorize(provider, url.Values{"code": {common.Env("BAD_CODE")}})
 	var refused *oauth2.RetrieveError
 	if !errors.As(err, &refused) {
-		common.Must(fmt.Errorf("no RetrieveError: %v", err))
+		common.Must(fmt.Errorf("the error is not a RetrieveError: %v", err))
 	}
 	got.CodeError = fmt.Sprintf("%T %d %s", refused, refused.Response.StatusCode, refused.Body)
 	got.Print()

@@ -1,5 +1,6 @@
-// Command intercepted uses net/http with Meta's URLs. HTTPS_PROXY, SSL_CERT_FILE and, for HTTP/1.1
-// only, GODEBUG are net/http's own variables.
+// Command intercepted calls Meta's URLs with net/http. igproxy intercepts the calls. Only Go's own
+// environment variables configure its HTTP client: HTTPS_PROXY, SSL_CERT_FILE, and GODEBUG to turn
+// HTTP/2 off.
 package main
 
 import (
@@ -38,17 +39,17 @@ func main() {
 	got.Short = read(http.PostForm("https://api.instagram.com/oauth/access_token", url.Values{"client_id": {common.Env("CLIENT_ID")}, "client_secret": {"none"},
 		"grant_type": {"authorization_code"}, "redirect_uri": {common.Env("REDIRECT_URI")}, "code": {common.Env("CODE")}})).AccessToken
 	got.Long = make([]string, 2)
-	var both sync.WaitGroup
-	var one sync.Mutex // protects got
+	var exchanges sync.WaitGroup
+	var mu sync.Mutex // protects got
 	for i := range got.Long {
-		both.Go(func() {
+		exchanges.Go(func() {
 			res, err := http.Get("https://graph.instagram.com/access_token?" + url.Values{"grant_type": {"ig_exchange_token"}, "client_secret": {"none"}, "access_token": {got.Short}}.Encode())
-			one.Lock()
-			defer one.Unlock()
+			mu.Lock()
+			defer mu.Unlock()
 			got.Long[i] = read(res, err).AccessToken
 		})
 	}
-	both.Wait()
+	exchanges.Wait()
 	got.Refreshed = get("/refresh_access_token", url.Values{"grant_type": {"ig_refresh_token"}, "access_token": {common.Env("REFRESH")}}).AccessToken
 	got.UserID = get("/me", url.Values{"fields": {"id,username"}, "access_token": {got.Long[0]}}).ID
 	common.Must(json.NewEncoder(os.Stdout).Encode(got))

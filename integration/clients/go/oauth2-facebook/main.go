@@ -1,5 +1,5 @@
-// Command oauth2-facebook uses golang.org/x/oauth2 with its endpoint for Facebook, whose token URL
-// is a variable. The HTTP client that the library makes for a token sends a Bearer header.
+// Command oauth2-facebook uses golang.org/x/oauth2 with the library's Endpoint for Facebook, but
+// with another TokenURL. The HTTP client that the library makes for a token sends a Bearer header.
 package main
 
 import (
@@ -27,7 +27,7 @@ func main() {
 	_, err = config.Exchange(ctx, common.Env("BAD_CODE"))
 	var refused *oauth2.RetrieveError
 	if !errors.As(err, &refused) {
-		common.Must(fmt.Errorf("no RetrieveError: %v", err))
+		common.Must(fmt.Errorf("the error is not a RetrieveError: %v", err))
 	}
 	got.CodeError = fmt.Sprintf("%T %d %s", refused, refused.Response.StatusCode, refused.Body)
 	got.Print()
