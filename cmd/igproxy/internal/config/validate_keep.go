@@ -1,6 +1,7 @@
 package config
 
-// validateKeep warns about keys with which refreshed tokens can be lost, or are rarely refreshed.
+// validateKeep warns if successors of refreshed tokens can be lost, and if few calls count as using
+// a token.
 func (l *loader) validateKeep() {
 	c := &l.config
 	if !c.Keep.Enabled {
@@ -16,6 +17,6 @@ func (l *loader) validateKeep() {
 			"set cache.key_file"})
 	}
 	if !c.Passthrough.Enabled {
-		warn(fault{"set although passthrough.enabled is false, so only calls that refresh or extend a token count as its use", "set passthrough.enabled: true"})
+		warn(fault{"set although passthrough.enabled is false, so only calls that refresh or extend a token count as using it", "set passthrough.enabled: true"})
 	}
 }

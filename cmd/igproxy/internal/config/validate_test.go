@@ -35,7 +35,7 @@ func TestAContradictionIsReportedWithItsReason(t *testing.T) {
 		{name: "a lease that ends before it is renewed", yaml: "redis:\n  mode: single\n  addrs: [127.0.0.1:6379]\n  timeout: 300ms\n",
 			want: []string{"igproxy.yaml:4: coalesce.lease: 1.5s is less than six times redis.timeout: leases would not be renewed in time; write 1.8s or more"}},
 		{name: "a read timeout below that of the header", yaml: "server:\n  read_timeout: 1s\n",
-			want: []string{"igproxy.yaml:2: server.read_timeout: 1s is less than server.read_header_timeout, which it includes; write 5s or more"}},
+			want: []string{"igproxy.yaml:2: server.read_timeout: 1s is less than server.read_header_timeout, although a request includes its header; write 5s or more"}},
 		{name: "redis set without a mode", yaml: "redis:\n  addrs: [127.0.0.1:6379]\n  username: me\n",
 			want: []string{"igproxy.yaml:2: redis.addrs: set without redis.mode, so Redis would not be used; set redis.mode",
 				"igproxy.yaml:3: redis.username: set without redis.mode, so Redis would not be used; set redis.mode"}},
