@@ -92,7 +92,7 @@ func run(root string, rows []row) (results, error) {
 	if terminal(os.Stderr) {
 		fmt.Fprint(os.Stderr, "\r\x1b[K")
 	}
-	_ = cmd.Wait() // an error means failed tests, which the output above has too
+	_ = cmd.Wait() // its error would only say that tests failed, which got says too
 	return got, nil
 }
 

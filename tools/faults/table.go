@@ -16,7 +16,7 @@ type row struct {
 	tests             []citation
 }
 
-// citation names a test: `TestX/a case` in the folder integration, or `proxy.TestX` in another one.
+// citation names a test: `TestX/a case` in the folder integration, or `proxy.TestX` in proxy.
 type citation struct{ pkg, test string }
 
 // key returns the name that go test -json uses, where spaces in a subtest's name are underscores.
