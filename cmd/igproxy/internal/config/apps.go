@@ -72,14 +72,14 @@ func (l *loader) validateApps() {
 			}
 		}
 		if a.Name != "" && names[a.Name] {
-			l.contradiction(fault{"another app has the same name", "give each app its own"}, key+".name")
+			l.contradiction(fault{"another app has the same name", "give each app a different name"}, key+".name")
 		}
 		if a.Service != "facebook" && slices.Contains(a.RedirectURIs, RedirectNone) {
 			l.contradiction(fault{`"none" is not a redirect URI`, "remove it: only apps of Facebook Login exchange codes without one"}, key+".redirect_uris")
 		}
 		id := cmp.Or(a.Service, "instagram") + "/" + a.AppID
 		if a.AppID != "" && ids[id] {
-			l.contradiction(fault{"another app has the same ID", "give each app its own"}, key+".app_id")
+			l.contradiction(fault{"another app has the same ID", "give each app the ID that Meta shows for it"}, key+".app_id")
 		}
 		names[a.Name], ids[id] = true, true
 	}

@@ -189,7 +189,7 @@ func (l *loader) validateRedis() {
 	case c.Mode == "":
 		for _, s := range l.table {
 			if strings.HasPrefix(s.key, "redis.") && s.value == "" || s.key == "redis.tls" && c.TLS {
-				l.refuse(fault{"set without redis.mode, so Redis would not be used", "set redis.mode"}, s.key)
+				l.refuse(fault{"set without redis.mode, so Redis would not be used", "set redis.mode to single, sentinel or cluster"}, s.key)
 			}
 		}
 		return

@@ -11,7 +11,7 @@ func (l *loader) validateKeep() {
 	switch {
 	case l.bad["redis.mode"]: // reported already
 	case c.Redis.Mode == "":
-		warn(fault{"set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops", "set redis.mode"})
+		warn(fault{"set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops", "set redis.mode to single, sentinel or cluster"})
 	case !l.isSet("cache.key_file"):
 		warn(fault{"set without cache.key_file, so the successors of refreshed tokens are lost when the client secret changes and the previous one is removed",
 			"set cache.key_file"})

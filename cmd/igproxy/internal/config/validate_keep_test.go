@@ -7,7 +7,7 @@ import (
 
 func TestKeepWarnsIfSuccessorsCanBeLost(t *testing.T) {
 	const keep, redis = "keep:\n  enabled: true\n", "redis:\n  mode: single\n  addrs: [127.0.0.1:6379]\n"
-	const lost = "warning: igproxy.yaml:2: keep.enabled: set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops; set redis.mode"
+	const lost = "warning: igproxy.yaml:2: keep.enabled: set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops; set redis.mode to single, sentinel or cluster"
 	const sealed = "warning: igproxy.yaml:2: keep.enabled: set without cache.key_file, so the successors of refreshed tokens are lost " +
 		"when the client secret changes and the previous one is removed; set cache.key_file"
 	const rare = "warning: igproxy.yaml:2: keep.enabled: set although passthrough.enabled is false, so only calls that refresh or extend a token count as using it; " +
@@ -22,7 +22,7 @@ func TestKeepWarnsIfSuccessorsCanBeLost(t *testing.T) {
 		{name: "nothing is passed through", yaml: keep + redis + key + "passthrough:\n  enabled: false\n", before: withKey, want: []string{rare}},
 		{name: "two warnings", yaml: keep + "passthrough:\n  enabled: false\n", want: []string{lost, rare}},
 		{name: "in the environment", env: []string{"IGPROXY_KEEP_ENABLED=true"},
-			want: []string{"warning: environment: IGPROXY_KEEP_ENABLED: set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops; set redis.mode"}},
+			want: []string{"warning: environment: IGPROXY_KEEP_ENABLED: set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops; set redis.mode to single, sentinel or cluster"}},
 		{name: "an invalid mode is reported once", yaml: keep + "redis:\n  mode: double\n",
 			want: []string{`igproxy.yaml:4: redis.mode: "double" is not an allowed value; write single, sentinel or cluster`}},
 		{name: "off", yaml: "keep:\n  enabled: false\npassthrough:\n  enabled: false\n"},

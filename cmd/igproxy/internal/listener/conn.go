@@ -135,7 +135,7 @@ func (c *conn) end() {
 		if next == 0 {
 			next = answering
 			if c.frames.Load() {
-				next = time.Now().UnixNano() // HTTP/2 reads all the time, so a Read does not show that the response is sent
+				next = time.Now().UnixNano() // HTTP/2 always reads, so a Read does not show that the response is sent
 			}
 		}
 		if c.state.CompareAndSwap(state, next) {
