@@ -9,7 +9,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-func TestRecordsDecodeToWhatWasRemembered(t *testing.T) {
+func TestEncodedAnswersDecodeToWhatWasRemembered(t *testing.T) {
 	now := time.Now().Truncate(time.Millisecond)
 	yes := true
 	e := &graph.Error{Status: 400, Message: "m", Type: "OAuthException", Code: 190, Subcode: 463, UserTitle: "t", UserMsg: "u", Transient: &yes,

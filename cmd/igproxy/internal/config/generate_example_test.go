@@ -44,11 +44,11 @@ const exampleApps = `
 # Several apps in one sidecar, used instead of app_id, client_secret,
 # client_secret_file, webhook_secret_file and redirect_uris. The path
 # (/apps/shop/...) says which app a call belongs to. A token call without such a
-# path belongs to the only app that its grant_type fits. If several apps fit,
-# its client_id selects one of them or, without a client_id, its Host header;
-# otherwise igproxy refuses the call. Any other call without such a path belongs
-# to the app with its client_id, otherwise to the app with its Host name,
-# otherwise to the first app. Apps share no tokens.
+# path belongs to the only app that its grant_type fits. If the grant_type fits
+# several apps, the call's client_id selects one of them or, without a
+# client_id, its Host header does; otherwise igproxy refuses the call. Any other
+# call without such a path belongs to the app with its client_id, otherwise to
+# the app with its Host name, otherwise to the first app. Apps share no tokens.
 # apps:
 #   - name: shop                # in the path, and in metrics
 #     app_id: "17841400000000004"
@@ -137,11 +137,11 @@ func TestTheExampleHasTheDefaults(t *testing.T) {
 	}
 }
 
-// People uncomment an example and change it, so it must be valid as it is.
+// Operators uncomment an example and change it, so the example itself must be valid.
 func TestExamplesAreValidWhenUncommented(t *testing.T) {
 	for _, s := range settings() {
 		if value := defaultText(s); (value == "") != (s.example != "") {
-			t.Errorf("%s: default %q, example %q; want one of the two", s.key, value, s.example)
+			t.Errorf("%s: default %q, example %q; want exactly one of the two", s.key, value, s.example)
 		}
 		// The example of client_secret is not a value; it says that the secret does not belong
 		// there.
@@ -187,7 +187,8 @@ func TestEveryFieldOfConfigHasARow(t *testing.T) {
 	}
 	var missing func(v reflect.Value, name string)
 	missing = func(v reflect.Value, name string) {
-		// Config.Apps has its rows in appSettings. The others are contents of files, and origins.
+		// The rows of Config.Apps are in appSettings. The other fields listed here are not
+		// settings: they hold contents of files, their digests, and the origins of values.
 		if slices.Contains([]string{"Config.Apps",
 			"Config.Cache.Key", "Config.origins", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret",
 			"Config.credentials.WebhookSecrets", "Config.Threads.credentials.WebhookSecrets",

@@ -28,11 +28,11 @@ type setting struct {
 	key       string // names the field of Config, in snake case
 	kind      kind
 	doc       string              // a few sentences
-	value     string              // the default, as written in the file; empty means no default
+	value     string              // the default, as written in the file; empty: no default
 	example   string              // for the documentation of a setting without a default
 	low, high float64             // the range of a number; nanoseconds for a duration, bytes for a size
 	words     []string            // the allowed values of a kindWord
-	orText    bool                // a kindList that may be one text; in a variable, spaces may separate the items
+	orText    bool                // a kindList may be one text; in a variable, spaces may then separate its items
 	check     func(string) *fault // returns what is wrong with a text or an item of a list; nil: no check
 }
 
