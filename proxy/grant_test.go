@@ -178,7 +178,7 @@ func TestTheResponseToACodeExchangeHasBothShapes(t *testing.T) {
 		if got := bodyOf(tok, time.Now()); got != want || !json.Valid([]byte(got)) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
-		back, ok := decodeRecord(encodeRecord(answer{token: tok}), time.Now())
+		back, ok := decodeAnswer(encodeAnswer(answer{token: tok}), time.Now())
 		if !ok || bodyOf(back.token, time.Now()) != want {
 			t.Error("the record decodes to another answer")
 		}

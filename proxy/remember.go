@@ -22,7 +22,7 @@ const briefTTL = 10 * time.Second
 func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	now := time.Now()
 	left := s.ttl(c, a, now)
-	entry := cache.Entry{Value: encodeRecord(a), Expires: now.Add(left)}
+	entry := cache.Entry{Value: encodeAnswer(a), Expires: now.Add(left)}
 	switch {
 	case a.source == sourceHold, a.is(graph.ClassSecret): // such refusals say nothing about the token
 		return a

@@ -200,7 +200,7 @@ func TestWithATracerTheLaneIsOff(t *testing.T) {
 			t.Fatal("the lane is on")
 		}
 		k := e.apps[0].keys["exchange"].Derive(warmToken)
-		p.carried.cache.Keep(k, cache.Entry{Value: encodeRecord(tokenAnswer(t, "IGAA-long", 60*24*time.Hour)), Expires: time.Now().Add(time.Hour)})
+		p.carried.cache.Keep(k, cache.Entry{Value: encodeAnswer(tokenAnswer(t, "IGAA-long", 60*24*time.Hour)), Expires: time.Now().Add(time.Hour)})
 		s := newLaneServer(t, p, true)
 		c := s.dial(t)
 		in := bufio.NewReader(c)
