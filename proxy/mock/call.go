@@ -129,7 +129,8 @@ func (x *call) end() {
 }
 
 // answer checks the request in Instagram's order: first the method, then the path and the
-// parameters, and finally the token. A fault replaces the check of the token and the response.
+// parameters, and finally the token. If the call has a fault, answer plays the fault instead of
+// checking the token.
 func (x *call) answer() {
 	x.wait(x.latency)
 	if !slices.Contains(x.endpoint.methods, x.r.Method) {

@@ -67,7 +67,8 @@ func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
 	return nil, ""
 }
 
-// writeMember sends a JSON object with one member. It adds a newline for people who use curl.
+// writeMember sends a JSON object with one member. It adds a newline, because people read these
+// responses in a terminal.
 func writeMember(w http.ResponseWriter, status int, name string, value any) {
 	write(w, status, "application/json", encoded(map[string]any{name: value})+"\n")
 }

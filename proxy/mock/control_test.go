@@ -21,7 +21,7 @@ func TestStatsIdentifyTokensByHash(t *testing.T) {
 	s.get(t, "/access_token?"+query("redirect-1")+"&x=1")
 	trapped := s.get(t, "/__trap")
 	if trapped.status != 200 || !strings.HasPrefix(trapped.body, `{"access_token":"IGAA`) {
-		t.Errorf("the trap does not look like an exchange: got %d %s", trapped.status, trapped.body)
+		t.Errorf("the trap does not answer like an exchange: got %d %s", trapped.status, trapped.body)
 	}
 	text := strings.NewReplacer("FIRST", hashOf("IGAA-1"), "SECOND", hashOf("expired-1"), "THIRD", hashOf("redirect-1")).Replace(
 		`{"total":4,"in_flight":0,"max_in_flight":1,"strange":["parameter x"],"trapped":1,"body_bytes":0,"endpoints":{"exchange":4},"tokens":{"FIRST":{"calls":2,"refreshes":0,"max_concurrent":1},` +

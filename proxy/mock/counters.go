@@ -59,7 +59,7 @@ func newCounters() *counters {
 	return &counters{key: key, tokens: map[string]*tokenCount{}, sums: stats{Strange: []string{}, Endpoints: map[string]int{}, Faults: map[string]int{}}}
 }
 
-// hashOf returns a hash of a token. It stands for the token in logs and counters.
+// hashOf returns a hash of a token. The hash stands for the token in logs and counters.
 func hashOf(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:8])
@@ -69,7 +69,7 @@ func hashOf(token string) string {
 type carried struct {
 	endpoint string
 	hash     string
-	refresh  bool // it asks for a refresh of the token
+	refresh  bool // the request asks for a refresh of the token
 	strange  []string
 }
 

@@ -48,7 +48,7 @@ type Options struct {
 	// other hosts are then unknown. Empty means all hosts.
 	Host string
 	// PagingBase is the scheme and host of the URLs in paging.next and paging.previous. Empty means
-	// those of the request.
+	// the scheme and host of the request.
 	PagingBase string
 	// FlatCodes makes the responses to code exchanges flat, as seen on the wire, instead of as
 	// documented. SetShape changes this.

@@ -62,7 +62,7 @@ func TestIssuedTokensLookRealAndAreUnique(t *testing.T) {
 				t.Errorf("%s contains %s", long, short)
 			}
 			if other, twice := seen[long]; twice {
-				t.Errorf("issued to %s and %s", other, short)
+				t.Errorf("the same token was issued for %s and %s", other, short)
 			}
 			seen[long] = short
 		}

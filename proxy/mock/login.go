@@ -86,8 +86,8 @@ func (x *call) issueShort() (token, expires string) {
 	return token, strconv.Itoa(int(shortLife.Seconds()))
 }
 
-// loginBody returns the response to a code exchange. Instagram's has the documented shape or the
-// flat shape seen on the wire; that of Threads is always flat and has fewer members.
+// loginBody returns the response to a code exchange. Instagram's response has the documented shape
+// or the flat shape seen on the wire. The response of Threads is always flat and has fewer members.
 func (x *call) loginBody(token, _, members string) string {
 	if x.family == threadsFamily {
 		return fmt.Sprintf(`{"access_token":"%s","user_id":%s%s}`, token, x.family.user, members)

@@ -50,8 +50,8 @@ func (x *call) judgeShort() *graphError {
 	return nil
 }
 
-// judgeLong accepts a long-lived token that is old enough. It assumes that of every token that was
-// not issued here but looks like a token of the family.
+// judgeLong accepts a long-lived token that is old enough. It also accepts every token that the
+// stand-in did not issue, if the token looks like a token of the family.
 func (x *call) judgeLong() *graphError {
 	t, age, issued := x.instagram.issued.token(x.short)
 	dead := x.instagram.issued.dead(x.short)
@@ -78,8 +78,8 @@ func (i *Instagram) minRefreshAge() time.Duration {
 }
 
 // isRefresh reports whether the call asks for a refresh of a long-lived token. Facebook has one
-// call for exchanges and refreshes. There, only a long-lived token that the stand-in issued makes
-// the call a refresh.
+// call for exchanges and refreshes. That call is a refresh if the stand-in issued its token as a
+// long-lived token.
 func (x *call) isRefresh() bool {
 	t, _, _ := x.instagram.issued.token(x.short)
 	return x.endpoint == refreshEndpoint || x.endpoint == extendEndpoint && t.long

@@ -62,7 +62,7 @@ func TestClientsRefuseDefectiveCertificates(t *testing.T) {
 			t.Errorf("%s: got %d %v", name, a.status, a.err)
 		}
 		if s.Calls() != 0 {
-			t.Errorf("%s: a call got through", name)
+			t.Errorf("%s: a call reached the stand-in", name)
 		}
 	}
 	s := newStand(t, ServerOptions{TLS: true})

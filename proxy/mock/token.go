@@ -19,8 +19,9 @@ const (
 var letters = strings.NewReplacer("-", "ZA", "_", "ZD")
 
 // newToken derives the nth token that is issued for short, which is a token, a code or an app's ID.
-// The new token looks real. It does not contain short, with two exceptions: it may contain a short
-// of fewer than 5 characters by chance, and an app token has the app's ID in its prefix.
+// The new token looks real. It does not contain short, with two exceptions: if short has fewer than
+// 5 characters, the token may contain it by chance; and an app token has the app's ID in its
+// prefix.
 func newToken(key []byte, short, prefix string, n int) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))
