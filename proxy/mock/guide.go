@@ -19,8 +19,8 @@ Meta's endpoints, with or without a leading version (/v23.0):
                                Facebook and Threads: return an app token
                                (grant_type=client_credentials)
   GET  /debug_token            Threads and Facebook: describe the token in input_token
-  GET  /me, /ID, /me/media     return data page by page; POST and DELETE write. Facebook
-                               checks appsecret_proof if it is sent
+  GET  /me, /ID, /me/media     return data, lists page by page; POST and DELETE write.
+                               Facebook checks appsecret_proof if it is sent
 
 Control endpoints:
   GET  /__stats                return the number of calls, in all and per token, and how often

@@ -16,7 +16,7 @@ type report struct {
 	Seconds  int               `json:"seconds_a_round"`
 	Machine  machine           `json:"machine"`
 	Versions map[string]string `json:"versions"`
-	Loader   float64           `json:"busiest_wrk"` // largest share of its core
+	Loader   float64           `json:"busiest_wrk"` // the largest share of its core that wrk used
 	Others   float64           `json:"others"`      // share of both cores used by other programs
 	Rows     []row             `json:"rows"`
 }
