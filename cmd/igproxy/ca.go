@@ -19,7 +19,7 @@ func caCommand(env environment) *cli.Command {
 		Usage: "make an authority",
 		Description: "Writes " + authority.CertFile + ", which clients must trust, and " + authority.KeyFile + ", which\n" +
 			"only igproxy may read. Name constraints in the certificate limit the authority\n" +
-			"to Meta's domains, so that no other site can be imitated with the key. The\ncommand never replaces a file.",
+			"to Meta's domains, so the key cannot be used to imitate other sites. The\ncommand never replaces a file.",
 		Flags: []cli.Flag{dir},
 		Action: func(c *cli.Context) error {
 			if err := authority.Create(c.String("dir")); err != nil {

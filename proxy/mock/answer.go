@@ -14,8 +14,8 @@ const (
 	defaultVersion = "v23.0" // for a path without a version
 )
 
-// graphError is the object inside Instagram's error envelope. Its fields are in the order in which
-// Meta sends them: is_transient, if present, precedes the code.
+// graphError is the object inside Instagram's error envelope. Its fields are in Meta's order:
+// is_transient, if present, precedes the code.
 type graphError struct {
 	Message   string `json:"message"`
 	Type      string `json:"type"`

@@ -9,7 +9,7 @@ import (
 // App is an app in Meta's dashboard. An empty field accepts any value except "".
 type App struct{ AppID, Secret string }
 
-// app is an App in the form in which the type Instagram stores it.
+// app is the stored form of an App.
 type app struct {
 	id      string
 	secrets func() []string // a function, so that printing an Instagram value does not show the secrets

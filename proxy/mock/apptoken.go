@@ -38,8 +38,8 @@ func (x *call) splitAppToken(token string) (id, secret string) {
 	return id, secret
 }
 
-// judgeAppToken accepts app tokens that the stand-in issued, and those that a client put together
-// from the app's ID and secret.
+// judgeAppToken accepts app tokens that the stand-in issued, and app tokens that a client made from
+// the app's ID and secret.
 func (x *call) judgeAppToken(token string) *graphError {
 	_, _, issued := x.instagram.issued.token(token)
 	if dead := x.instagram.issued.dead(token); issued || dead != nil {

@@ -73,8 +73,8 @@ type carried struct {
 	strange  []string
 }
 
-// arrive counts a new request and what it carries. If the endpoint reads a body, what is nil, and
-// carry counts it later.
+// arrive counts a new request and what it carries. If the endpoint reads a body, the argument is
+// nil, and the caller calls carry after it has read the body.
 func (c *counters) arrive(what *carried) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -86,7 +86,7 @@ func (c *counters) arrive(what *carried) {
 	}
 }
 
-// carry counts what a request carries, after its body has been read.
+// carry counts what a request carries. It is called for requests whose body is read.
 func (c *counters) carry(what *carried) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Calls returns the number of requests received, except those to control endpoints.
+// Calls returns the number of requests received, not counting requests to control endpoints.
 func (i *Instagram) Calls() int { return i.currentCounters().stats().Total }
 
 // CallsTo returns the number of requests to one endpoint: exchange, refresh, code, read, write,

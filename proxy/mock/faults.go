@@ -107,7 +107,7 @@ func faultNames() (names []string) {
 const probes = "igproxy-check-"
 
 // chooseFault returns the fault for a token: the fault that is set for every token, or otherwise
-// the fault that the token's prefix names. It returns nil if neither exists.
+// the fault that the token's prefix names. It returns nil if no fault applies.
 func chooseFault(forAll *Fault, short string) *Fault {
 	if forAll != nil {
 		return forAll

@@ -35,7 +35,8 @@ func (x *call) refuseRefresh() *graphError {
 	return nil
 }
 
-// judgeShort accepts every token except those known to be foreign, dead or long-lived.
+// judgeShort accepts every token, unless it has a prefix of another API, is revoked or expired, or
+// was issued as a long-lived token.
 func (x *call) judgeShort() *graphError {
 	t, _, issued := x.instagram.issued.token(x.short)
 	dead := x.instagram.issued.dead(x.short)
