@@ -16,13 +16,14 @@ import (
 	"testing"
 )
 
-// refusalShape is a shape of a refusal, with the expected responses to an exchange and to a code.
+// refusalShape is a shape of a refusal, with the expected responses to the exchange of a token and of
+// a code.
 type refusalShape struct {
 	status                int
 	contentType, body     string
 	message               string
-	code, subcode         int // of an exchange
-	flatCode, flatSubcode int
+	code, subcode         int // in the response to the exchange of a token
+	flatCode, flatSubcode int // in the response to the exchange of a code
 }
 
 const (

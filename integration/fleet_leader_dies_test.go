@@ -14,7 +14,7 @@ import (
 
 const lease = 1500 * time.Millisecond // default of coalesce.lease
 
-// waiting starts a caller at each sidecar and returns a channel with their answers.
+// waiting starts a caller at each sidecar and returns the channel on which their answers arrive.
 func waiting(t *testing.T, all []*process, short string) <-chan reply {
 	answers := make(chan reply, len(all))
 	for _, p := range all {
