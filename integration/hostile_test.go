@@ -126,7 +126,7 @@ func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hos
 		t.Errorf("exit code %d", code)
 	}
 	if n := len(p.Log.Lines("request")); int64(n) != answered.Load() { // the process has ended, so the log is complete
-		t.Errorf("igproxy served %d requests, and %d were answered: the other requests were smuggled in", n, answered.Load())
+		t.Errorf("igproxy logged %d requests, but sent %d answers: the other requests were smuggled in", n, answered.Load())
 	}
 	for line := range strings.Lines(p.Log.String()) {
 		low := strings.ToLower(line)
@@ -148,8 +148,8 @@ func (target hostileTarget) adapt(t *testing.T, e *hostileEntry) {
 	}
 }
 
-// check sends an entry, after the request in hit unless hit is empty. It compares the answers, and
-// returns how many were igproxy's own.
+// check sends an entry. If hit is not empty, it sends the request in hit first. It compares the
+// answers, and returns how many were igproxy's own.
 func (e hostileEntry) check(t *testing.T, dial func() (halfCloser, error), hit, wire string) (own int) {
 	conn, err := dial()
 	if err != nil {

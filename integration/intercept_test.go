@@ -22,8 +22,8 @@ const (
 	facebookHost = "graph.facebook.com"
 )
 
-// connect opens a connection to the listener for CONNECT, sends a CONNECT for a host with these
-// further header lines, and returns the connection and the answer.
+// connect opens a connection to intercept.listen, sends a CONNECT for target with these additional
+// header lines, and returns the connection and the answer.
 func connect(i *harness.Interceptor, target, lines string) (net.Conn, *http.Response, error) {
 	c, err := net.Dial("tcp", strings.TrimPrefix(i.Proxy, "http://"))
 	if err != nil {
@@ -66,7 +66,7 @@ func tunnelled(i *harness.Interceptor, host string, conf *tls.Config, protocols 
 }
 
 // tunnelTarget starts a sidecar that intercepts. Entries about /oauth/access_token get a connection
-// to Facebook, and all others one to Instagram.
+// to Facebook, and all other entries get a connection to Instagram.
 func tunnelTarget(t *testing.T, settings ...string) hostileTarget {
 	i := harness.Intercept(t, harness.Plain(t), settings...)
 	trust := i.Made.Trust(t)
@@ -83,9 +83,9 @@ func tunnelTarget(t *testing.T, settings ...string) hostileTarget {
 		}, differ: differInATunnel}
 }
 
-// differInATunnel has the entries whose Host, or whose target in absolute form, only the listener
-// for apps accepts, and those of a code without an app. On an intercepted connection the Host must
-// be the host that the client connected to, which decides the app. No absolute form is accepted.
+// differInATunnel lists the entries that get another answer on an intercepted connection. There the
+// Host must be the host that the client connected to, and no target in absolute form is accepted.
+// The host also decides to which app a code belongs.
 var differInATunnel = map[string][]string{
 	"421 990004": {"clients/netcat", "clients/netcat in unix", "clients/typed by hand", "host/without a port", "host/another port", "host/empty port",
 		"host/localhost", "host/localhost in capitals", "host/localhost and port", "host/another loopback address", "host/last loopback address", "host/ipv6",
