@@ -34,7 +34,7 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 			return "redis://other:" + redisPassword + "@" + s.Addr()
 		}},
 		"maxclients": {url: func(*redistest.Server) string { return scripted(t, "-ERR max number of clients reached") }, opens: true},
-		"broken, as a full Redis looks to the client": {url: func(s *redistest.Server) string {
+		"broken, because Redis has too many clients": {url: func(s *redistest.Server) string {
 			s.Do("CONFIG", "SET", "maxclients", "1")
 			s.Hold(t)
 			return s.URL()
