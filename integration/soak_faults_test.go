@@ -183,7 +183,7 @@ func (s *soak) afterwards(before usage) {
 	for i, seat := range s.sidecars {
 		p := seat.process.Load()
 		s.client.CloseIdleConnections()
-		eventually(s.t, fmt.Sprintf("sidecar %d is back to about %+v; it is %+v", i, before, s.measure(p, true)), func() bool {
+		eventually(s.t, fmt.Sprintf("sidecar %d uses about %+v again (it uses %+v)", i, before, s.measure(p, true)), func() bool {
 			after = s.measure(p, false)
 			// Idle connections are not leaks: soakPool to Redis, and soakInFlight to Instagram with
 			// two goroutines each.
