@@ -46,7 +46,7 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 			t.Errorf("%sgot %d %s", line, r.status, r.body)
 		}
 	}
-	var p, three *process // p runs the latest configuration so far; three runs the one with all services
+	var p, three *process // p runs the latest configuration; three runs the configuration with all services
 	var calls []string
 	configurations := 0
 	for _, block := range loginsBlock.FindAllStringSubmatch(read(t, "../docs/logins.md"), -1) {

@@ -23,7 +23,8 @@ type facts struct {
 	tests                   map[string]bool
 }
 
-// variables lists the names in pages that look like a key's environment variable but belong to no key.
+// variables lists names in pages that look like the environment variable of a key but belong to no
+// key.
 var variables = []string{"IGPROXY_CONFIG", "IGPROXY_A_B", "IGPROXY_", "IGPROXY_APPS_0_"}
 
 func factsOf(t *testing.T) facts {

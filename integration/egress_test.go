@@ -97,8 +97,8 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 	}
 }
 
-// An intercepted app has igproxy as its HTTPS_PROXY. If igproxy used the same variable, it would call
-// itself.
+// An intercepted app has igproxy as its HTTPS_PROXY. If igproxy used the same variable, it would
+// call itself.
 func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -117,8 +117,8 @@ func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
 	}
 }
 
-// The listeners for apps and the admin listener are not proxies either. Calls to Meta through one of
-// them would reach igproxy itself, which would refuse them.
+// The listeners for apps and the admin listener are not proxies either. Calls to Meta through one
+// of them would reach igproxy itself, which would refuse the calls.
 func TestAProxyThatIsAnotherListenerOfIgproxyIsRefused(t *testing.T) {
 	t.Parallel()
 	env := environ("LISTEN=127.0.0.1:8081,127.0.0.1:8083", "ADMIN_LISTEN=127.0.0.1:9091")
@@ -130,8 +130,8 @@ func TestAProxyThatIsAnotherListenerOfIgproxyIsRefused(t *testing.T) {
 	}
 }
 
-// If the cause of a failure did not name the proxy, an error of the proxy would look like an error of
-// Instagram.
+// If the cause of a failure did not name the proxy, an error of the proxy would look like an error
+// of Instagram.
 func TestErrorsOfAProxyNameTheProxy(t *testing.T) {
 	t.Parallel()
 	answering := func(answer string) string {

@@ -60,11 +60,11 @@ var upstreamFaults = []upstreamFault{
 	{"negativeexpires", 502, 2, badAnswer, 1, "broken"}, {"hugeexpires", 502, 2, badAnswer, 1, "broken"}, {"extra", 200, 0, 0, 1, "token"},
 	{"lettercase", 200, 0, 0, 1, "token"},
 	{"reflect", 502, 2, badAnswer, 1, "broken"}, {"redirect", 502, 2, badAnswer, 1, "broken"},
-	// Sizes.
+	// Answers that are too large, too deeply nested, or badly compressed.
 	{"huge", 502, 2, badAnswer, 1, "broken"}, {"endless", 502, 2, badAnswer, 1, "broken"}, {"hugeheaders", 502, 2, badAnswer, 1, "broken"},
 	{"gzipbomb", 502, 2, badAnswer, 1, "broken"}, {"gzipbroken", 502, 2, badAnswer, 1, "broken"}, {"deep", 502, 2, badAnswer, 1, "broken"},
-	// The connection fails or is slow. If a reused connection fails, igproxy repeats the call on a new
-	// connection. This does not count as a retry, so one retry may follow.
+	// The connection fails or is slow. If a reused connection fails, igproxy repeats the call on a
+	// new connection. This does not count as a retry, so one retry may follow.
 	{"reset", 503, 2, unreachable, 3, "unreached"}, {"close", 503, 2, unreachable, 3, "unreached"},
 	{"garbageline", 502, 2, badAnswer, 1, "broken"}, {"truncated", 502, 2, badAnswer, 1, "broken"}, {"chunkcut", 502, 2, badAnswer, 1, "broken"},
 	{"hang", 504, 2, tooLate, 1, "silent"}, {"driphead", 504, 2, tooLate, 1, "timeout"}, {"hangbody", 504, 2, tooLate, 1, "timeout"},

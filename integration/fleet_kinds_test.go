@@ -11,9 +11,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Apps get no error, whatever Redis does. igproxy_redis_errors_total has a separate kind for each way
-// in which Redis fails in production. The log has one line for each change of state, not for each
-// request.
+// Apps get no error, whatever Redis does. igproxy_redis_errors_total has a separate kind for each
+// way in which Redis fails in production. The log has one line for each change of state, not for
+// each request.
 func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

@@ -1,7 +1,7 @@
 package integration
 
 // The sidecar that leads an exchange for the fleet dies or is slow, or Redis loses its lease. The
-// sidecars that follow still get an answer soon, and Instagram is called at most once more.
+// sidecars that follow still get an answer soon, and Instagram gets at most one extra call.
 
 import (
 	"syscall"

@@ -200,7 +200,7 @@ func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
 			}
 		}
 		redis.Do(args...)
-		redis.Do("SCRIPT", "FLUSH") // Redis runs a script that it has cached without EVAL
+		redis.Do("SCRIPT", "FLUSH") // a script that Redis has cached does not need EVAL
 		settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=redis://" + user + ":" + redisPassword + "@" + redis.Addr() + "/0", patientRedis}
 		p := serve(t, settings...)
 		answers(t, p, user, 10)

@@ -18,7 +18,7 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 	for name, trouble := range map[string]struct {
 		url    func(t *testing.T, asked chan<- struct{}) string // of the troubled sidecar's upstream
 		status int
-		during func(t *testing.T, troubled *process, asked <-chan struct{}) // runs during the troubled sidecar's exchange
+		during func(t *testing.T, troubled *process, asked <-chan struct{}) // runs during its exchange
 	}{
 		"unreached": {nowhere, 503, nil},
 		"timeout":   {silence, 504, nil},

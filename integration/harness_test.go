@@ -56,9 +56,9 @@ func startCommand(t testing.TB, env []string, cmd *exec.Cmd) *process {
 	return &process{harness.StartCommand(t, env, cmd)}
 }
 
-// settled returns the log as soon as it has a line for every answer so far. Because igproxy writes the
-// line after it has sent the answer, settled sends one more request, which igproxy refuses, and waits
-// for the line of that request.
+// settled returns the log as soon as it has a line for every answer so far. Because igproxy writes
+// the line after it has sent the answer, settled sends one more request, which igproxy refuses, and
+// waits for the line of that request.
 func (p *process) settled(t testing.TB) *harness.Output {
 	t.Helper()
 	r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token")

@@ -3,7 +3,7 @@ package integration
 // The corpus of hostile requests is in testdata/hostile/*.txt, with one file per family and one
 // line per entry.
 //
-//	# a comment: why the answer is what it is
+//	# a comment, which explains the expected answer
 //	frame: GET {entry} HTTP/1.1\r\nHost: {host}\r\n\r\n
 //	name of the entry | answers; remarks | text for {entry} in the frame
 //	    a line that starts with a space continues the previous one, without the spaces
@@ -63,8 +63,8 @@ type hostileAnswer struct {
 	plain, head     bool
 }
 
-// readHostile reads the whole corpus. It fails the test if entries are missing or two entries send the
-// same bytes.
+// readHostile reads the whole corpus. It fails the test if entries are missing or two entries send
+// the same bytes.
 func readHostile(t *testing.T) (all []hostileEntry) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/hostile/*.txt")
@@ -125,8 +125,8 @@ func parseHostile(family, text string) (entries []hostileEntry, err error) {
 	return entries, nil
 }
 
-// joinLines appends each line that starts with a space to the previous line that starts without one.
-// It replaces the appended line with an empty line, so that line numbers stay correct.
+// joinLines appends each line that starts with a space to the previous line that starts without
+// one. It replaces the appended line with an empty line, so that line numbers stay correct.
 func joinLines(text string) []string {
 	lines := strings.Split(text, "\n")
 	last := 0

@@ -3,8 +3,8 @@ package integration
 // These tests send raw bytes over TCP, as attackers, web pages, broken clients and good clients do.
 // Each request gets the answer that the corpus expects (hostile_corpus_test.go describes its
 // format), without delay. If a refused request is valid HTTP, the answer is an error in Meta's
-// form. There are no extra answers, and Instagram gets only the expected calls. No answer, log line or
-// metric repeats what was sent. The server keeps serving.
+// form. There are no extra answers, and Instagram gets only the expected calls. No answer, log line
+// or metric repeats what was sent. The server keeps serving.
 
 import (
 	"bufio"
@@ -46,7 +46,7 @@ type hostileTarget struct {
 	dial   func(host string) (halfCloser, error)
 	client *http.Client
 	url    func(host string) string
-	differ map[string][]string // entries for which this target gives another answer than in the corpus, by that answer
+	differ map[string][]string // entries that this target answers differently than in the corpus, by its answer
 }
 
 type halfCloser interface {

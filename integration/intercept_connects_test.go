@@ -147,8 +147,8 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 	}
 }
 
-// igproxy refuses odd CONNECTs, and closes a tunnel if the client sends anything but TLS for the host
-// of its CONNECT. Meanwhile it serves other clients.
+// igproxy refuses odd CONNECTs, and closes a tunnel if the client sends anything but TLS for the
+// host of its CONNECT. Meanwhile it serves other clients.
 func TestOddConnectsAreRefusedOrClosed(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -12,7 +12,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// After SIGTERM, igproxy still answers the intercepted requests in flight, over HTTP/1.1 and HTTP/2.
+// After SIGTERM, igproxy still answers the intercepted requests in flight, over HTTP/1.1 and
+// HTTP/2.
 func TestDrainAnswersInterceptedRequestsInFlight(t *testing.T) {
 	t.Parallel()
 	const requests = 60

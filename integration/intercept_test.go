@@ -1,7 +1,7 @@
 package integration
 
-// Clients with hard-coded hosts reach igproxy through intercept.listen, their HTTPS_PROXY. These
-// tests send what such clients, and others that find the listener, may send.
+// Clients with hard-coded hosts reach igproxy through intercept.listen, which is their HTTPS_PROXY.
+// These tests act as such clients, and as other clients that find the listener.
 
 import (
 	"bufio"

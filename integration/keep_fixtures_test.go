@@ -97,8 +97,8 @@ func (m *renewing) descends(token, from string) bool {
 	return slices.ContainsFunc(m.Issued(from), func(next string) bool { return next == token || next != from && m.descends(token, next) })
 }
 
-// refusesDirectly reports whether Meta refuses a call with this token with code 190. The call does not
-// go through a sidecar.
+// refusesDirectly reports whether Meta refuses a call with this token with code 190. The call does
+// not go through a sidecar.
 func (m *renewing) refusesDirectly(t *testing.T, token string) bool {
 	t.Helper()
 	r, err := fetch(t.Context(), http.DefaultClient, m.url+"/me?fields=id&access_token="+url.QueryEscape(token))
@@ -121,8 +121,8 @@ func (p *process) uses(t *testing.T, token string) {
 	}
 }
 
-// gate is a reverse proxy in front of the stand-in. It notes the tokens of calls other than token
-// calls, and it can hold refreshes before Meta gets them, or after Meta has answered them.
+// gate is a reverse proxy in front of the stand-in. It records the queries of calls other than
+// token calls, and can hold refreshes before Meta gets them, or after Meta has answered them.
 type gate struct {
 	url  string
 	held atomic.Int32 // refreshes that wait at the gate

@@ -14,8 +14,8 @@ func (p *process) kill() {
 	<-p.Exited
 }
 
-// survives kills the sidecar dead if it still runs. It checks that the sidecar alive sends the token
-// itself, and soon its successor, which Meta still accepts after the token has ended.
+// survives kills the sidecar dead if it still runs. It checks that the sidecar alive sends the
+// token itself, and soon its successor, which Meta still accepts after the token has ended.
 func (m *renewing) survives(t *testing.T, dead, alive *process, long string) {
 	t.Helper()
 	dead.kill()

@@ -74,8 +74,8 @@ func TestCallsDoNotWaitForARefreshThatHangs(t *testing.T) {
 	}
 }
 
-// If Meta does not answer a refresh with a token, igproxy tries again later. Meanwhile it sends calls
-// unchanged.
+// If Meta does not answer a refresh with a token, igproxy tries again later. Meanwhile it sends
+// calls unchanged.
 func TestARefreshThatFailsIsRepeated(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"down", "html", "truncated", "notoken", "badjson", "limit429"} {

@@ -1,7 +1,7 @@
 package integration
 
-// Operators turn keeping off and on, purge, change the client secret and stop sidecars, while tokens
-// have successors.
+// Operators turn keeping off and on, purge, change the client secret and stop sidecars, while
+// tokens have successors.
 
 import (
 	"fmt"

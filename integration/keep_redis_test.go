@@ -174,8 +174,8 @@ func TestRedisDiesDuringARefresh(t *testing.T) {
 	meta.successor(t, all[0], long)
 }
 
-// During the outage igproxy cannot delete the revoked successor from Redis. Meanwhile it repeats each
-// call with the token itself.
+// During the outage igproxy cannot delete the revoked successor from Redis. Meanwhile it repeats
+// each call with the token itself.
 func TestARevokedSuccessorDuringAnOutageOfRedis(t *testing.T) {
 	t.Parallel()
 	meta, redis, all := keptBy(t, 1)

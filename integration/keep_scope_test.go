@@ -1,8 +1,8 @@
 package integration
 
-// igproxy replaces only what it promises to replace. Bodies other than small forms stay unchanged, and
-// a token is replaced only for its own app. An app that refreshes its tokens itself can continue to
-// do so.
+// igproxy replaces only what it promises to replace. Bodies other than small forms stay unchanged,
+// and a token is replaced only for its own app. An app that refreshes its tokens itself can
+// continue to do so.
 
 import (
 	"fmt"
@@ -87,7 +87,8 @@ func TestAnAppThatRefreshesItsTokensItselfIsFollowed(t *testing.T) {
 	}
 }
 
-// An app refreshes a token while igproxy refreshes it, through the same sidecar and through another.
+// An app refreshes a token while igproxy refreshes it, through the same sidecar and through
+// another.
 func TestARefreshByTheAppJoinsTheOneInFlight(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 2)
@@ -149,8 +150,8 @@ func TestATokenOfAnotherAppIsSentAsItCame(t *testing.T) {
 	}
 }
 
-// App tokens do not end, so they need no refresh. The test uses the form that an app can build itself,
-// which contains the app's secret.
+// App tokens do not end, so they need no refresh. The test uses the form that an app can build
+// itself, which contains the app's secret.
 func TestAnAppTokenIsNotRefreshed(t *testing.T) {
 	t.Parallel()
 	meta := newRenewing(t, mock.Options{Host: "graph.threads.net", Threads: mock.App{AppID: threadsID, Secret: threadsSecret}})

@@ -98,8 +98,8 @@ func TestSuccessorIsSentOnlyForItsApp(t *testing.T) {
 	}
 }
 
-// igproxy does not refresh a Facebook token whose end it does not know. The token may be short-lived,
-// and Meta would turn it into a long-lived one.
+// igproxy does not refresh a Facebook token whose end it does not know. The token may be
+// short-lived, and Meta would turn it into a long-lived one.
 func TestFacebookTokenOfUnknownEndIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	meta, settings := outliving(t)

@@ -19,8 +19,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// twelveAtATime calls f for each number below n, at most twelve times at once. With many more at
-// once, some requests would time out on a busy machine before Instagram is called.
+// twelveAtATime calls f for each number below n, with at most twelve calls at a time. With many
+// more, some requests would time out on a busy machine before Instagram is called.
 func twelveAtATime(n int, f func(i int)) {
 	const atOnce = 12
 	crowd(atOnce, func(first int) {
@@ -132,8 +132,8 @@ func letter(r rune) rune {
 	return -1
 }
 
-// hostile sends a fifth of the corpus of hostile requests. Before that, it puts a token into igproxy's
-// cache. The search for leaks looks for this token.
+// hostile sends a fifth of the corpus of hostile requests. Before that, it puts a token into
+// igproxy's cache. The search for leaks looks for this token.
 func (l *leaks) hostile(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	values, warm := placeholders(host), l.short("IGAA")

@@ -70,8 +70,8 @@ func (l *leaks) form(p *process, text, path string, pairs ...string) (token stri
 	return l.sendBody(p, text, path, "application/x-www-form-urlencoded", values.Encode())
 }
 
-// object sends parameters as a JSON object. It returns the token issued for text, which is one of the
-// parameters.
+// object sends parameters as a JSON object. It returns the token issued for text, which is one of
+// the parameters.
 func (l *leaks) object(p *process, text, path string, pairs ...string) (token string) {
 	members := map[string]string{"client_id": pagesID}
 	for i := 0; i < len(pairs); i += 2 {

@@ -1,6 +1,6 @@
 package integration
 
-// Interception in TestNoLeaks: the key of its authority, and the sidecar's own token in CONNECT.
+// This part of TestNoLeaks covers interception: the key of its authority, and secrets in CONNECT.
 
 import (
 	"crypto/tls"

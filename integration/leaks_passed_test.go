@@ -29,8 +29,8 @@ var passing = []passedCall{
 	{provenKind, "GET", "/apps/pages/v23.0/me", "query"},
 }
 
-// gotInPassing is the place for what Instagram got in passed-through calls. There the tokens of apps
-// may appear, but not the sidecar's secrets.
+// gotInPassing is the place for what Instagram got in passed-through calls. There the tokens of
+// apps may appear, but not the sidecar's secrets.
 const gotInPassing = "what Instagram got in passed-through calls"
 
 // ask makes the call. The sidecar's own token is sent as a header field or, where possible, as the

@@ -5,18 +5,18 @@ package integration
 // codes, users' short-lived tokens, all long-lived tokens of Instagram, Threads and Facebook, app
 // tokens, tokens to inspect, and proofs. They must not appear in logs at debug level, metrics,
 // admin pages, answers and their headers, the keys, values and channels of Redis, the output of
-// commands, a dump of all goroutines, or the command line, in any form that
-// leaks_search_test.go lists.
+// commands, a dump of all goroutines, or the command line, in any form that leaks_search_test.go
+// lists.
 //
 // The contents of webhooks and signed requests must not leak either.
 //
 // Three exceptions are removed before the search. The first is the access_token in an answer to the
 // app that sent the token or code for which it was issued. The second is the contents of a signed
-// request in the answer to it. The third is what an app itself sent in a
-// passed-through call or a refresh, if Instagram repeats it in the answer to that app.
+// request in the answer to it. The third is what an app itself sent in a passed-through call or a
+// refresh, if Instagram repeats it in the answer to that app.
 //
-// /proc/PID/environ is not searched: the operator put the secrets there, and it is as protected as
-// the memory of the process.
+// /proc/PID/environ is not searched, because the operator put the secrets there, and this file is
+// as protected as the memory of the process.
 
 import (
 	"crypto/rand"
@@ -50,8 +50,9 @@ type leaks struct {
 	hosts []string
 
 	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
-	webhooks                                                                string // a secret with which Meta only signs
 	shop, club, circle, threads, pagesNow, pagesBefore                      string // secrets of apps in one sidecar
+
+	webhooks string // Meta only signs with this secret
 
 	interception []string // settings
 	authority    []byte   // its certificate
@@ -138,7 +139,7 @@ func (l *leaks) answered(short string, r reply) {
 		}
 		own, none := `{"access_token":"`+long+`",`, `{"access_token":"",`
 		r.body = strings.Replace(strings.Replace(r.body, own, none, 1), `"data":[`+own, `"data":[`+none, 1)
-		r.body = strings.Replace(r.body, `"you_sent":["","`+short+`"]`, "", 1) // from a refresh; igproxy sends no secret in it
+		r.body = strings.Replace(r.body, `"you_sent":["","`+short+`"]`, "", 1) // a refresh sends no secret
 	}
 	l.record("answers", r.status, r.body, r.header)
 }

@@ -1,9 +1,9 @@
 package integration
 
-// An app that has no secret completes a login at one base URL: it exchanges the code from the
-// redirect for a short-lived token, and this for a long-lived token, which it refreshes and uses.
-// Each call reaches the right host of Meta with the right secret. A code is sent once, however many
-// callbacks and sidecars there are.
+// An app that has no secret completes a login at one base URL. It exchanges the code from the
+// redirect for a short-lived token, exchanges this token for a long-lived one, and refreshes and
+// uses the long-lived token. Each call reaches the right host of Meta with the right secret. A code
+// is sent once, however many callbacks and sidecars there are.
 
 import (
 	"context"
@@ -270,8 +270,8 @@ func TestSeveralAppsInOneSidecar(t *testing.T) {
 }
 
 // A sidecar that timed out waiting for another sidecar's exchange of a code does not send the code
-// again. Meta may have consumed the code already, and the answer may arrive soon. The app retries and
-// gets that answer.
+// again. Meta may have consumed the code already, and the answer may arrive soon. The app retries
+// and gets that answer.
 func TestCodeIsNotSentAgainDuringAnotherSidecarsExchange(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)

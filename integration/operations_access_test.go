@@ -1,9 +1,9 @@
 package integration
 
-// Only an operator may reload and purge. On a Unix socket, root, igproxy's own user and the users in
-// admin.uids are operators. On every admin listener, a client with the token in admin.token_file is an
-// operator too. Other callers are refused, counted and named in the log. Purges that follow each other
-// quickly are merged, so a loop of purges does not keep the cache empty.
+// Only an operator may reload and purge. On a Unix socket, root, igproxy's own user and the users
+// in admin.uids are operators. On every admin listener, a client with the token in admin.token_file
+// is an operator too. Other callers are refused, counted and named in the log. Purges that follow
+// each other quickly are merged, so a loop of purges does not keep the cache empty.
 
 import (
 	"fmt"
@@ -30,7 +30,7 @@ func asUser(cmd *exec.Cmd, uid int) *exec.Cmd {
 	return cmd
 }
 
-// operateAs runs an igproxy command as a user, with no other settings than these.
+// operateAs runs an igproxy command as a user, with only these settings.
 func operateAs(t *testing.T, uid int, settings []string, args ...string) (code int, output string) {
 	t.Helper()
 	cmd := asUser(exec.CommandContext(t.Context(), harness.Binary, args...), uid)

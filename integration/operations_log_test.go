@@ -53,8 +53,8 @@ func (p *process) metric(t *testing.T, sample string) float64 {
 	return v
 }
 
-// chatter makes a process write n log lines quickly. It sends many requests over one connection. The
-// process must have been started with the setting everyLine.
+// chatter makes a process write n log lines quickly. It sends many requests over one connection.
+// The process must have been started with the setting everyLine.
 func (p *process) chatter(t *testing.T, n int) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))

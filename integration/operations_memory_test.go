@@ -97,8 +97,8 @@ func flood(t *testing.T, p *process) {
 }
 
 // container returns a memory cgroup with this limit, which igproxy must detect. On a machine that
-// allows no cgroup, it returns the GOMEMLIMIT that igproxy would set and a limit of 256 MiB for data
-// (RLIMIT_DATA), half of which Go reserves at the start.
+// allows no cgroup, it returns the GOMEMLIMIT that igproxy would set and a limit of 256 MiB for
+// data (RLIMIT_DATA), half of which Go reserves at the start.
 func container(t *testing.T, limit int) confined {
 	t.Helper()
 	tenths := int(float64(limit) * 0.9)
@@ -127,8 +127,8 @@ func container(t *testing.T, limit int) confined {
 	return confined{"ulimit -d 262144", fmt.Sprintf("GOMEMLIMIT=%d", tenths), tenths}
 }
 
-// The entries in memory take at most an eighth of Go's memory limit, even if all answers have nearly
-// the maximum size that the cache stores.
+// The entries in memory take at most an eighth of Go's memory limit, even if all answers have
+// nearly the maximum size that the cache stores.
 func TestKeptAnswersStayWithinAnEighthOfTheMemory(t *testing.T) {
 	t.Parallel()
 	const limit, tokens, callers = 128 << 20, 8000, 8

@@ -166,8 +166,8 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 	ig.Reset()
 	redis.Restart()
 	var again *mock.Server
-	// A process that another test starts at this moment may have a copy of the old listening socket.
-	// Until the process closes it, listening fails.
+	// A process that another test starts at this moment may have a copy of the old listening
+	// socket. Until the process closes it, listening fails.
 	eventually(t, "Instagram is back", func() bool {
 		var err error
 		again, err = mock.Start(ig, mock.ServerOptions{Addr: upstream.Addr})

@@ -1,7 +1,8 @@
 package integration
 
-// Each app has its own slots for passed-through calls. No call can hold a slot for long because the
-// app drips its upload, the app does not read the answer, or the upstream drips the answer.
+// Each app has its own slots for passed-through calls. igproxy ends a call that would hold a slot
+// for long because the app drips its upload, the app does not read the answer, or the upstream
+// drips the answer.
 
 import (
 	"bufio"
@@ -18,15 +19,15 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// slowSender and slowReader limit how long a passed-through call with a slow sender or a slow reader
-// may last. igproxy ends such a call after 10 s or 30 s. The rest allows for a busy machine.
+// slowSender and slowReader limit how long a passed-through call with a slow sender or a slow
+// reader may last. igproxy ends such a call after 10 s or 30 s. The rest allows for a busy machine.
 const (
 	slowSender = 15 * time.Second
 	slowReader = 40 * time.Second
 )
 
-// passedUpstream answers passed-through calls after it has read their body: /large with 32 MiB, /drips
-// with a byte a second, and all other paths at once.
+// passedUpstream answers passed-through calls after it has read their body: /large with 32 MiB,
+// /drips with a byte a second, and all other paths at once.
 func passedUpstream(t *testing.T) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

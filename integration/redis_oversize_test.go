@@ -1,8 +1,8 @@
 package integration
 
-// A Redis that announces or holds more data than igproxy ever stores is a fault like any other. It
-// neither ends the process nor fills its memory, because no number from outside determines the size
-// of an allocation.
+// A Redis that announces or holds more data than igproxy ever stores is a fault like any other.
+// This fault does not end the process or fill its memory, because no number from outside determines
+// the size of an allocation.
 
 import (
 	"fmt"
@@ -18,8 +18,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// oversized has replies that would end the process, or take gigabytes of memory, if the library read
-// them without a limit.
+// oversized has replies that would end the process, or take gigabytes of memory, if the library
+// read them without a limit.
 var oversized = map[string]string{
 	"string":        "$9000000000000000000",
 	"2 GB":          "$2000000000\r\nabc",

@@ -277,7 +277,8 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	}
 }
 
-// A listener keeps the settings with which it started, so a reload cannot remove its authentication.
+// A listener keeps the settings with which it started, so a reload cannot remove its
+// authentication.
 func TestReloadNeverOpensAListener(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

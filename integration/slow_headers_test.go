@@ -1,8 +1,8 @@
 package integration
 
-// When too many connections are open, both listeners first close connections that have not sent a whole
-// request header, so that requests with a whole header are answered. A few bytes of the next request on a
-// kept connection count as an incomplete header.
+// When too many connections are open, both listeners first close connections that have not sent a
+// whole request header, so that requests with a whole header are answered. A few bytes of the next
+// request on a kept connection count as an incomplete header.
 
 import (
 	"bufio"

@@ -1,6 +1,7 @@
 package integration
 
-// The faults of a soak, the checks during it, and the limits on what it may leave behind.
+// This file has the faults of a soak, the checks during it, and the limits on what it may leave
+// behind.
 
 import (
 	"fmt"
@@ -151,7 +152,7 @@ func (s *soak) calm() {
 	}
 }
 
-// usage is the resources that an idle sidecar uses.
+// usage counts the resources that an idle sidecar uses.
 type usage struct {
 	goroutines  float64
 	descriptors int

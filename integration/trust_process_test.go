@@ -47,8 +47,8 @@ func healthcheckAs(t *testing.T, path string, uid int) bool {
 	return false
 }
 
-// otherUIDs returns the UIDs of other users as whom this test can run commands. It returns nil unless
-// the test runs as root.
+// otherUIDs returns the UIDs of other users as whom this test can run commands. It returns nil
+// unless the test runs as root.
 func otherUIDs() []int {
 	if os.Getuid() == 0 {
 		return []int{65533, 65534}

@@ -87,8 +87,8 @@ func TestRateLimitPausesTheApp(t *testing.T) {
 	}
 }
 
-// A refused client secret is a fault of the configuration, not of a token. igproxy logs one error, is
-// not ready, and remembers no token as refused.
+// A refused client secret is a fault of the configuration, not of a token. igproxy logs one error,
+// is not ready, and remembers no token as refused.
 func TestARefusedClientSecret(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -57,7 +57,8 @@ func MakeAuthority(t testing.TB) MadeAuthority {
 	return a
 }
 
-// Settings returns the settings that `igproxy ca show` prints for a kind of client, as "name=value".
+// Settings returns the settings that `igproxy ca show` prints for a kind of client, as
+// "name=value".
 func (a MadeAuthority) Settings(t testing.TB, kind string) (set []string) {
 	t.Helper()
 	for line := range strings.Lines(a.Shown) {

@@ -53,9 +53,9 @@ func Start(t testing.TB, env []string, args ...string) *Process {
 	return StartCommand(t, env, exec.Command(Binary, args...))
 }
 
-// StartCommand starts a command that is igproxy or becomes it. The output goes to Log. If cmd.Stderr
-// is already set, standard error goes there instead. The process is killed at the end of the test if
-// it still runs.
+// StartCommand starts a command that is igproxy or becomes it. The output goes to Log. If
+// cmd.Stderr is already set, standard error goes there instead. The process is killed at the end of
+// the test if it still runs.
 func StartCommand(t testing.TB, env []string, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{Cmd: cmd, Log: &Output{}, Exited: make(chan struct{})}
@@ -80,8 +80,8 @@ func StartCommand(t testing.TB, env []string, cmd *exec.Cmd) *Process {
 	return p
 }
 
-// withoutSleep adds a setting for the race detector to env, or to the environment of the test if env
-// is nil. Without that setting every igproxy would sleep for a second when it ends.
+// withoutSleep adds a setting for the race detector to env, or to the environment of the test if
+// env is nil. Without that setting every igproxy would sleep for a second when it ends.
 func withoutSleep(env []string) []string {
 	if env == nil {
 		env = os.Environ()
@@ -201,8 +201,8 @@ func Mock(t testing.TB, args ...string) (p *Process, url string) {
 	return p, p.Log.Lines(listening)[0]["url"].(string)
 }
 
-// Program runs a third-party program until it ends, with text on its standard input, and returns its
-// standard output. The test fails if the program is missing or fails.
+// Program runs a third-party program until it ends, with text on its standard input, and returns
+// its standard output. The test fails if the program is missing or fails.
 func Program(t testing.TB, env []string, text, program string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // some programs are compiled first

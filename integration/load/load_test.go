@@ -1,7 +1,7 @@
 package load
 
-// Each load recipe except k6.sh runs unchanged for a second, and does what its argument says: all hits
-// together cost one exchange, each miss costs one, and a burst of 200 callers costs one.
+// Each load recipe except k6.sh runs unchanged for a second, and does what its argument says: all
+// hits together cost one exchange, each miss costs one, and a burst of 200 callers costs one.
 
 import (
 	"os"
