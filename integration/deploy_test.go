@@ -73,8 +73,8 @@ func TestDeployFilesNameOnlySettingsThatExist(t *testing.T) {
 }
 
 // accepted runs `igproxy check` with a configuration file and an environment. secrets maps paths to
-// contents: wherever the file or the environment names such a path, accepted substitutes the path
-// of a temporary file with that content. The test fails unless check exits with 0 and prints
+// contents. Wherever the file or the environment names one of these paths, accepted substitutes the
+// path of a temporary file with that content. The test fails unless check exits with 0 and prints
 // exactly these warnings.
 func accepted(t *testing.T, config string, env []string, secrets map[string]string, warnings ...string) {
 	t.Helper()
