@@ -1,10 +1,11 @@
-// Package breaker implements a circuit breaker: after too many failures it refuses calls for a
-// while, and then lets a few probes decide.
+// Package breaker implements a circuit breaker. After too many failures it refuses calls for a
+// while. Then it lets a few calls through, the probes. Their verdicts close the breaker or open it
+// again.
 //
 // The library gobreaker provides the state machine and the rolling window. This package adds four
 // things: changes of state are reported in order and outside all locks, a refusal says when to try
-// again, a call that panics or ends its goroutine counts as a failure, and an outage counts as one,
-// however many probes fail.
+// again, a call that panics or ends its goroutine counts as a failure, and a failed probe continues
+// the current outage instead of beginning another.
 package breaker
 
 import (
@@ -16,7 +17,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// Verdict is how a call counts.
+// Verdict says how a call counts.
 type Verdict int
 
 // The verdicts. Failure is the zero value, so that a call that does not return (panic, Goexit)
@@ -27,7 +28,7 @@ const (
 	Ignored                // says nothing about the service: the call was canceled, or never sent
 )
 
-// State is closed (calls pass), open (calls are refused) or half-open (probes decide).
+// State is closed (calls pass), open (calls are refused) or half-open (only probes pass).
 type State string
 
 // The three states.
@@ -51,7 +52,7 @@ type Options struct {
 	// least 1.
 	MinRequests int
 	// Interval is the length of the rolling window. It must be well above the longest call, because
-	// a failure that takes longer is never counted. At least 10 ms.
+	// a call that takes longer is not counted. At least 10 ms.
 	Interval time.Duration
 	// Open is how long calls are refused before probes are let through. More than 0.
 	Open time.Duration
@@ -69,10 +70,11 @@ type Change struct {
 	Outage   // the outage that the change begins, continues or ends
 }
 
-// Outage is the time during which a breaker is not closed. A failed probe does not begin a new one.
+// Outage is the time during which a breaker is not closed. A failed probe does not begin a new
+// outage.
 type Outage struct {
-	Since  time.Time // when the breaker stopped being closed
-	Probes int       // let through since then
+	Since  time.Time // when the breaker opened
+	Probes int       // number of probes since then
 }
 
 // OpenError is returned for a call that was refused.
@@ -94,7 +96,7 @@ type Breaker struct {
 
 	mu        sync.Mutex // protects the fields below
 	outage    Outage     // the current one; zero while the breaker is closed
-	closedAt  time.Time  // when the last outage ended; zero: there was none
+	closedAt  time.Time  // when the last outage ended; see ClosedAt
 	queue     []Change
 	notifying bool
 }
@@ -168,8 +170,8 @@ func (b *Breaker) Outage() Outage {
 	return b.outage
 }
 
-// ClosedAt returns the time at which the last outage ended. It returns the zero time if there was
-// none, or if it has not ended.
+// ClosedAt returns the time at which the last outage ended. It returns the zero time before the
+// first outage and during an outage.
 func (b *Breaker) ClosedAt() time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -184,7 +186,7 @@ func (b *Breaker) State() State {
 }
 
 // retryAfter returns the time until probes are let through, but at least a second (or Options.Open,
-// if that is shorter). While probes run, it returns this minimum, because they decide soon.
+// if that is shorter). While probes run, it returns this minimum, because their verdicts come soon.
 func (b *Breaker) retryAfter() time.Duration {
 	return max(time.Until(time.Unix(0, b.until.Load())), min(time.Second, b.open))
 }
@@ -208,7 +210,7 @@ func (b *Breaker) changed(_ string, from, to gobreaker.State) {
 }
 
 // notify passes queued changes to onChange. Only one goroutine at a time does so, to keep the
-// order. It also passes on the changes that are queued meanwhile, so that none is lost.
+// order. That goroutine also passes on the changes that are queued meanwhile, so no change is lost.
 func (b *Breaker) notify() {
 	for c, ok := b.next(false); ok; c, ok = b.next(true) {
 		b.onChange(c)
@@ -216,7 +218,7 @@ func (b *Breaker) notify() {
 }
 
 // next takes the oldest change off the queue. mine is true if the caller is the goroutine that
-// notifies.
+// notifies. ok is false if the queue is empty or another goroutine notifies.
 func (b *Breaker) next(mine bool) (c Change, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -49,7 +49,7 @@ func TestConsecutiveFailuresOpenTheBreakerAndRefusalsHaveRetryAfter(t *testing.T
 			}
 		}
 		time.Sleep(4 * time.Second)
-		err := b.Do(func() breaker.Verdict { t.Error("ran while open"); return breaker.Success })
+		err := b.Do(func() breaker.Verdict { t.Error("the call ran while the breaker was open"); return breaker.Success })
 		var open *breaker.OpenError
 		if !errors.As(err, &open) || open.RetryAfter != 6*time.Second {
 			t.Fatalf("got %v, want an OpenError with RetryAfter 6s", err)

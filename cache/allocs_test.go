@@ -28,7 +28,7 @@ func TestAllocationsOfAHit(t *testing.T) {
 	} {
 		worked := true
 		got := testing.AllocsPerRun(1, func() { worked = of.f() && worked })
-		for range 300 { // the lowest count is used: sync.Pool drops values at random under the race detector
+		for range 300 { // the lowest count, because under the race detector sync.Pool drops values at random
 			got = min(got, testing.AllocsPerRun(1, func() { worked = of.f() && worked }))
 		}
 		t.Logf("%s: %v allocations", of.what, got)

@@ -2,9 +2,10 @@
 // the other processes of a fleet find them.
 //
 // An entry is only returned for the token that it was stored under, whatever Redis replies, and
-// never after it has expired. No operation waits for Redis longer than its own budget, and the
-// cache starts without Redis. The package knows neither Instagram nor HTTP: an entry is the
-// caller's bytes and the time at which they expire. An entry that changes is a record (record.go).
+// never after it has expired. Each operation has a time budget for Redis, and never waits longer.
+// The cache also starts without Redis. The package knows neither Instagram nor HTTP: an entry is
+// the caller's bytes and the time at which they expire. An entry that can be replaced is a record
+// (record.go).
 //
 // Redis never holds a token or an entry in plain text: the names of keys are keyed hashes of
 // tokens, and values are sealed under keys that cannot be derived without the token.
@@ -47,13 +48,14 @@ type Observer interface {
 	// "error", "dropped" (too many are pending, or the cache is closed) or "oversize" (the value is
 	// too large).
 	Store(tier Tier, result string)
-	// Claim is called for each claim that memory cannot answer, if Redis is configured.
+	// Claim is called for each claim that memory cannot answer, if Redis is configured. It is not
+	// called if the token was purged after the key was derived.
 	Claim(Outcome)
 	// RedisError is called for each fault of Redis, with the operation (claim, publish, renew,
 	// release, purge, revoke or load) and the kind of fault.
 	RedisError(operation, kind string)
-	// RedisState is called with false when Redis is no longer used, and with true at the start and
-	// when Redis is used again.
+	// RedisState is called with true at the start, with false when the cache stops using Redis, and
+	// with true when it uses Redis again.
 	RedisState(ok bool)
 }
 
@@ -73,8 +75,7 @@ func (noObserver) RedisState(bool)           {}
 
 // Options configure a Cache.
 type Options struct {
-	// MaxBytes bounds the memory tier, including what an entry takes in addition to its value.
-	// Required.
+	// MaxBytes bounds the memory tier, including the overhead of each entry. Required.
 	MaxBytes int64
 	// Redis is the second tier. Nil: memory only.
 	Redis *RedisOptions
@@ -86,10 +87,11 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// maxPending bounds the writes to Redis that run in the background: answers, failures of leaders,
-// and releases of leases; and, separately, updates of records. Any further write is dropped. A
-// dropped store costs at most one more exchange later, a dropped update one more refresh, and a
-// lease that is not released expires by itself.
+// maxPending bounds the writes to Redis that are pending in the background: stores of answers and
+// of failures, and releases of leases. Updates of records have a separate bound, which is the same
+// number. A write beyond the bound is dropped. A dropped store costs at most one more exchange
+// later. A dropped update costs at most one more refresh. A lease that is not released expires by
+// itself.
 const maxPending = 256
 
 // maxStored bounds the value of an entry in Redis, in bytes. It is far below maxReply, and far
@@ -110,10 +112,10 @@ type Cache struct {
 
 	mu       sync.Mutex // protects closed and purges; pending.Go is not called after closed is set
 	closed   bool
-	purges   map[ID]*Purges // by the ID of their key
+	purges   map[ID]*Purges // by the ID of Purges.key
 	closing  chan struct{}
 	pending  sync.WaitGroup // writes to Redis, and renewals of leases
-	watching sync.WaitGroup // watchRedis
+	watching sync.WaitGroup // the goroutine that runs watchRedis
 	room     chan struct{}  // has one element for each pending write to Redis
 	revoking revoking
 
@@ -157,8 +159,8 @@ func (c *Cache) Recall(k Key) (Entry, bool) {
 	return e, ok
 }
 
-// Peek returns what Recall returns, but counts only hits, for a caller that calls Recall after a
-// miss.
+// Peek returns what Recall returns, but counts only hits. It is for callers that call Recall after
+// a miss.
 func (c *Cache) Peek(k Key) (Entry, bool) {
 	e, ok := c.memory.get(k)
 	if ok {
@@ -200,17 +202,17 @@ func (c *Cache) LenOf(p *Purges) int { return c.memory.lenOf(p) }
 // Bytes returns the approximate size of the memory tier, in bytes.
 func (c *Cache) Bytes() int64 { return c.memory.bytes() }
 
-// Resize changes the bound of the memory tier, in bytes. If the tier is larger than that, the
-// entries that were used least are removed.
+// Resize changes the bound of the memory tier, in bytes. If the tier is larger than the new bound,
+// the entries that were used least are removed.
 func (c *Cache) Resize(maxBytes int64) { c.memory.entries.SetMaximum(uint64(max(maxBytes, 1))) }
 
 // Holds reports whether a value of this many bytes can be stored: in memory up to 8 KiB, in Redis
 // up to 256 KiB.
 func (c *Cache) Holds(size int) bool { return size <= maxKept || c.shared != nil && size <= maxStored }
 
-// Keep stores an entry in memory only, for entries that must not be stored in Redis. It stores
-// nothing if the entry has expired or is larger than 8 KiB, or if its token was purged after the
-// key was derived.
+// Keep stores an entry in memory only. Use it for entries that must not be stored in Redis. It
+// stores nothing if the entry has expired or is larger than 8 KiB, or if its token was purged after
+// the key was derived.
 func (c *Cache) Keep(k Key, e Entry) { c.keep(k, e, 0) }
 
 func (c *Cache) keep(k Key, e Entry, index tag) {

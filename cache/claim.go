@@ -18,16 +18,16 @@ type shared interface {
 	release(k Key, owner string, failure []byte, ttl time.Duration) error
 }
 
-// sealedIndex is the value that the index in Redis gets for an entry. If sealed is nil, it gets
-// none.
+// sealedIndex is the value that publish writes into the index in Redis for an entry. If sealed is
+// nil, it writes no value.
 type sealedIndex struct {
 	key    Key
 	sealed []byte
 }
 
-// reply is the reply to a claim. At most one field is set. No field is set if the caller has to ask
-// upstream without a lease, either because processes do not wait for each other and there is no
-// value, or because the failure cannot be decrypted.
+// reply is the reply to a claim. At most one field is set. If no field is set, the caller asks
+// upstream without a lease. This happens if Redis has no value and scripts are not used, or if the
+// failure cannot be decrypted.
 type reply struct {
 	value, failure   []byte // sealed
 	leader, follower bool
@@ -42,19 +42,20 @@ const (
 	Followed Outcome = "followed" // another process was asking upstream; Entry is its answer
 	Failed   Outcome = "failed"   // another process asked upstream; Entry is its failure
 	Leader   Outcome = "leader"   // the caller asks upstream, and other processes wait for it
-	Alone    Outcome = "alone"    // the caller asks upstream without a lease: Redis is off or failed, or Wait is over
+	Alone    Outcome = "alone"    // the caller asks upstream without a lease, for example because Redis failed
 )
 
-// A follower polls after firstPoll, then after twice as long each time, up to lastPoll. Jitter of
-// half the time in both directions keeps many followers from polling in step.
+// A follower waits for firstPoll before it asks Redis again. After each poll it doubles the wait,
+// up to lastPoll. Each wait is varied at random by up to a half, so that many followers do not poll
+// in step.
 const (
 	firstPoll = 4 * time.Millisecond
 	lastPoll  = 50 * time.Millisecond
 )
 
-// Claim is one attempt by a process to get the entry of a token that is not in its memory. If
-// Outcome is Leader or Alone, the caller asks upstream itself, and ends the claim with Remember,
-// Fail or Release. A lease only saves exchanges: losing it never makes an answer wrong.
+// Claim is one attempt by a process to get an entry that it does not have in memory. If Outcome is
+// Leader or Alone, the caller asks upstream itself, and ends the claim with Remember, Fail or
+// Release. A lease only saves exchanges: losing it never makes an answer wrong.
 type Claim struct {
 	Outcome Outcome
 	Entry   Entry // for Hit, Followed and Failed
@@ -65,17 +66,17 @@ type Claim struct {
 	index    Key // the entry's key in the index; the zero Key: the entry is not in the index
 	owner    string
 	lease    *lease
-	over     []byte // a stored value that the answer replaces if the caller asks upstream anyway
+	over     []byte // the value in Redis that the caller's answer may replace
 	lookedUp bool   // the lookup in Redis was counted
-	late     bool   // other processes may have asked upstream in the meantime
+	late     bool   // see Late
 	ended    bool
 }
 
 // Claim looks in memory again. Then it asks Redis, in one round trip, for the entry, for a recent
 // failure of another process, or for the lease on the token. If another process has the lease,
-// Claim waits for the answer until RedisOptions.Wait has passed or ctx ends. After a fault of Redis
-// (while Claim waits: after two in a row) or a panic in the code that asks Redis, the outcome is
-// Alone.
+// Claim waits for the answer until RedisOptions.Wait has passed or ctx ends. After a fault of
+// Redis, or a panic in the code that asks Redis, the outcome is Alone. While Claim waits, only a
+// second fault in a row has this effect.
 func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner(), lease: noLease}
 	if e, ok := c.memory.get(k); ok {
@@ -99,7 +100,7 @@ func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 // for its own.
 func newOwner() string { return rand.Text() }
 
-// take asks Redis once, and polls while another process has the lease.
+// take asks Redis, and polls while another process has the lease.
 func (cl *Claim) take(ctx context.Context) {
 	giveUp := time.Now().Add(cl.cache.wait)
 	waited, faults := false, 0
@@ -108,7 +109,8 @@ func (cl *Claim) take(ctx context.Context) {
 		r, err := cl.ask(ctx)
 		switch {
 		case err != nil:
-			if faults++; !waited || faults > 1 { // a follower tolerates one fault: the leader is asking upstream
+			// A follower tolerates one fault, because the leader is asking upstream.
+			if faults++; !waited || faults > 1 {
 				cl.late = waited
 				return
 			}
@@ -138,7 +140,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// ask asks Redis once. If the stored value is unusable, it asks again as if there were none.
+// ask asks Redis once. If the stored value is unusable, it asks again and tells Redis to ignore
+// that value.
 func (cl *Claim) ask(ctx context.Context) (reply, error) {
 	for {
 		r, err := cl.cache.shared.claim(ctx, cl.key, cl.owner, cl.over)
@@ -175,8 +178,9 @@ func (cl *Claim) countLookup(result string) {
 	}
 }
 
-// openFailure opens the failure in a reply, if there is one. If it has just expired, the claim asks
-// Redis again. If it cannot be decrypted, the caller asks upstream without a lease.
+// openFailure decrypts the failure in a reply, if the reply has one. If the failure has just
+// expired, the claim asks Redis again. If the failure cannot be decrypted, the caller asks upstream
+// without a lease.
 func (cl *Claim) openFailure(r reply) reply {
 	if r.failure == nil {
 		return r
@@ -192,7 +196,7 @@ func (cl *Claim) openFailure(r reply) reply {
 	return r
 }
 
-// finish sets the outcome from a reply other than follower.
+// finish sets the outcome from r, in which follower is not set.
 func (cl *Claim) finish(r reply, waited bool, asked time.Time) {
 	switch {
 	case r.value != nil && waited:

@@ -40,7 +40,7 @@ func single(s *redistest.Server) RedisOptions {
 func wantOutcome(t *testing.T, who string, cl *Claim, want Outcome) {
 	t.Helper()
 	if cl.Outcome != want {
-		t.Fatalf("%s: %s, want %s", who, cl.Outcome, want)
+		t.Fatalf("%s: got %s, want %s", who, cl.Outcome, want)
 	}
 }
 
@@ -50,7 +50,7 @@ func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 	t.Helper()
 	want := Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour).Truncate(time.Millisecond)}
 	leader := fleet(t, o, nil).Claim(t.Context(), k)
-	wantOutcome(t, "the first", leader, Leader)
+	wantOutcome(t, "the first claim", leader, Leader)
 	var wg sync.WaitGroup
 	for i := range 3 {
 		c := fleet(t, o, nil)
@@ -61,7 +61,7 @@ func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 			}
 		})
 	}
-	time.Sleep(1200 * time.Millisecond) // longer than the lease, which real Redis measures in real time
+	time.Sleep(1200 * time.Millisecond) // longer than the lease; a real Redis does not use simulated time
 	leader.Remember(want, nil)
 	wg.Wait()
 	late := fleet(t, o, nil).Claim(t.Context(), k)
@@ -73,7 +73,7 @@ func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 func failAndShare(t *testing.T, o RedisOptions, k Key) {
 	t.Helper()
 	leader := fleet(t, o, nil).Claim(t.Context(), k)
-	wantOutcome(t, "the first", leader, Leader)
+	wantOutcome(t, "the first claim", leader, Leader)
 	claimed := make(chan *Claim)
 	follower := fleet(t, o, nil)
 	go func() { claimed <- follower.Claim(context.Background(), k) }() // ends within Wait
@@ -115,12 +115,12 @@ func TestLargeValuesAreOnlyInRedisAndHugeValuesNowhere(t *testing.T) {
 		k := keyOf(t, fmt.Sprint("large", c.size))
 		first := newCache(t, Options{Redis: &o, Observer: r})
 		leader := first.Claim(t.Context(), k)
-		wantOutcome(t, "the first", leader, Leader)
+		wantOutcome(t, "the first claim", leader, Leader)
 		leader.Remember(Entry{Value: make([]byte, c.size), Expires: time.Now().Add(time.Hour)}, nil)
 		first.pending.Wait()
 		for _, other := range []*Cache{first, newCache(t, Options{Redis: &o})} {
 			cl := other.Claim(t.Context(), k)
-			wantOutcome(t, fmt.Sprintf("%d bytes, the next", c.size), cl, c.next)
+			wantOutcome(t, fmt.Sprintf("%d bytes, the next claim", c.size), cl, c.next)
 			if c.next == Hit && (cl.Tier != TierRedis || len(cl.Entry.Value) != c.size) {
 				t.Errorf("%d bytes: got %d from %s, want all from Redis", c.size, len(cl.Entry.Value), cl.Tier)
 			}
@@ -155,7 +155,7 @@ func TestWarmHitIsOneCommand(t *testing.T) {
 	wantOutcome(t, "the warm key", reader.Claim(t.Context(), k), Hit)
 	stats := fmt.Sprint(server.Do("INFO", "commandstats"))
 	if !strings.Contains(stats, "cmdstat_evalsha:calls=1,") || !strings.Contains(stats, "cmdstat_get:calls=1,") || strings.Contains(stats, "cmdstat_eval:") {
-		t.Errorf("a hit is one EVALSHA with one GET in it; Redis counted\n%s", stats)
+		t.Errorf("want one EVALSHA for a hit, with one GET in it; Redis counted\n%s", stats)
 	}
 }
 
@@ -167,7 +167,7 @@ func TestLeaseOfAKilledLeaderExpires(t *testing.T) {
 	killed.lease.stop() // no more renewals
 	start := time.Now()
 	next := fleet(t, single(server), nil).Claim(t.Context(), k)
-	wantOutcome(t, "the next", next, Leader)
+	wantOutcome(t, "the next claim", next, Leader)
 	if took := time.Since(start); took < 500*time.Millisecond {
 		t.Errorf("the lease of 1s ended after %s", took)
 	}
@@ -175,7 +175,7 @@ func TestLeaseOfAKilledLeaderExpires(t *testing.T) {
 	if winner, lost := next.Remember(Entry{Value: []byte("later"), Expires: time.Now().Add(time.Hour)}, nil); lost {
 		t.Logf("adopted %q", winner.Value) // only if next has lost its lease as well
 	}
-	eventually(t, "the first one stored wins", func() bool {
+	eventually(t, "the answer that was stored first wins", func() bool {
 		cl := fleet(t, single(server), nil).Claim(t.Context(), k)
 		return cl.Outcome == Hit && string(cl.Entry.Value) == "late"
 	})
@@ -189,7 +189,7 @@ func TestLateLeaderReturnsTheFirstStoredAnswer(t *testing.T) {
 	late.lease.gone.Store(true)
 	server.Do("FLUSHALL")
 	first := fleet(t, single(server), nil).Claim(t.Context(), k)
-	wantOutcome(t, "the first", first, Leader)
+	wantOutcome(t, "the first claim", first, Leader)
 	first.Remember(Entry{Value: []byte("first"), Expires: time.Now().Add(time.Hour)}, nil)
 	eventually(t, "the first answer is stored", func() bool { return server.TTL("igproxy:{"+k.ID().String()+"}:v") > 0 })
 	mine := Entry{Value: []byte("mine"), Expires: time.Now().Add(time.Hour)}
@@ -212,7 +212,7 @@ func TestTokenReplacesStoredRefusal(t *testing.T) {
 	first.Claim(t.Context(), k).Remember(Entry{Value: []byte("refusal"), Expires: time.Now().Add(time.Hour)}, nil)
 	eventually(t, "the refusal is stored", func() bool { return server.TTL("igproxy:{"+k.ID().String()+"}:v") > 0 })
 	late.Remember(Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour)}, func(stored Entry) bool { return string(stored.Value) == "refusal" })
-	eventually(t, "the token has replaced it", func() bool {
+	eventually(t, "the token has replaced the refusal", func() bool {
 		cl := fleet(t, single(server), nil).Claim(t.Context(), k)
 		return cl.Outcome == Hit && string(cl.Entry.Value) == "token"
 	})
@@ -245,12 +245,12 @@ func TestDocumentedPermissionsAreSufficientAndNecessary(t *testing.T) {
 	}
 	err := fleet(t, user(server, "otherkeys", strings.Replace(documented, "~igproxy:*", "~other:*", 1)), nil).Check(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "~igproxy:*") {
-		t.Errorf("without its keys, check says: %v; want it to name the keys", err)
+		t.Errorf("without access to its keys, check says: %v; want it to name the keys", err)
 	}
 }
 
-// Regression test: without the permission to store, every call has a fault. It must be logged once,
-// not in every call.
+// Regression test: without the permission to store, every call has a fault. The fault must be
+// logged once, not for every call.
 func TestMissingPermissionIsLoggedOnce(t *testing.T) {
 	server := redistest.Start(t)
 	var log safeBuilder
@@ -275,7 +275,7 @@ func TestMissingPurgePermissionsDisableOnlyPurges(t *testing.T) {
 	c := fleet(t, o, slog.New(slog.NewTextHandler(&log, nil)))
 	p := purgeableApp(t, c, "secret", "1")
 	eventually(t, "the missing permission is logged", func() bool { return strings.Contains(log.String(), "operation=purge kind=permission") })
-	eventually(t, "Redis has denied more reads of the purges than the number of faults that would open the breaker", func() bool {
+	eventually(t, "Redis has denied more reads of the purges than it takes faults to open the breaker", func() bool {
 		_, stats, _ := strings.Cut(fmt.Sprint(server.Do("INFO", "commandstats")), "cmdstat_time:")
 		_, denied, _ := strings.Cut(stats, "rejected_calls=")
 		n := 0
@@ -306,14 +306,14 @@ func TestWithoutScriptsValuesAreShared(t *testing.T) {
 			c, other := fleet(t, o, slog.New(slog.NewTextHandler(&log, nil))), fleet(t, o, nil)
 			k := keyOf(t, name)
 			first := c.Claim(t.Context(), k)
-			wantOutcome(t, "the first", first, Alone)
+			wantOutcome(t, "the first claim", first, Alone)
 			wantOutcome(t, "another process meanwhile", other.Claim(t.Context(), k), Alone)
 			first.Remember(Entry{Value: []byte("first"), Expires: time.Now().Add(time.Hour)}, nil)
 			c.pending.Wait()
 			late := fleet(t, o, nil)
 			cl := late.Claim(t.Context(), k)
 			if cl.Outcome != Hit || string(cl.Entry.Value) != "first" {
-				t.Errorf("the next: %s with %q", cl.Outcome, cl.Entry.Value)
+				t.Errorf("the next claim: %s with %q", cl.Outcome, cl.Entry.Value)
 			}
 			for i := range 5 {
 				wantOutcome(t, "a new token", c.Claim(t.Context(), keyOf(t, fmt.Sprint(name, i))), Alone)
@@ -352,8 +352,8 @@ func TestPlainPublishReplacesOnlyUnreadableValues(t *testing.T) {
 	}
 }
 
-// These are replies of servers, proxies and managed services that do not offer scripts, and replies
-// that only look like them.
+// The replies with true come from servers, proxies and managed services that do not offer scripts.
+// The other replies only look similar.
 func TestScriptDenialIsRecognizedInEveryWording(t *testing.T) {
 	for text, denied := range map[string]bool{
 		"ERR unknown command 'EVALSHA', with args beginning with: ":                        true,
@@ -396,20 +396,21 @@ func (b *safeBuilder) String() string {
 	return b.text.String()
 }
 
-// A connection that returns the replies to other commands is detected, and all connections are
-// replaced.
+// If a connection returns replies that belong to other commands, the cache detects this and
+// replaces all connections.
 func TestDesynchronizedConnectionIsDropped(t *testing.T) {
 	server := redistest.Start(t)
 	liar := redistest.StartLiar(t, server)
 	c := fleet(t, RedisOptions{Mode: ModeSingle, URL: liar.URL()}, nil)
 	for i := range 20 {
 		cl := c.Claim(t.Context(), keyOf(t, fmt.Sprint("before", i)))
-		wantOutcome(t, "while it is in step", cl, Leader)
+		wantOutcome(t, "while the connection is in step", cl, Leader)
 		cl.Release()
 	}
 	before := c.redis.client.Load()
 	liar.SetLie(redistest.Shift, 1)
-	eventually(t, "the connections are replaced", func() bool { // a wrong reply can look like an error
+	// This may take several tries, because a wrong reply can look like an error.
+	eventually(t, "the connections are replaced", func() bool {
 		c.Claim(t.Context(), keyOf(t, "shifted")).Release()
 		c.pending.Wait()
 		return c.redis.client.Load() != before
@@ -433,7 +434,7 @@ func TestScriptsAreTriedAgainAfterAWhile(t *testing.T) {
 	c := fleet(t, o, nil)
 	wantOutcome(t, "denied", c.Claim(t.Context(), keyOf(t, "denied")), Alone)
 	server.Do("ACL", "SETUSER", "some", "+eval", "+evalsha")
-	wantOutcome(t, "permitted again, during the pause", c.Claim(t.Context(), keyOf(t, "soon")), Alone)
-	c.redis.noScript.Store(time.Now().UnixNano()) // the pause is over
-	wantOutcome(t, "permitted again, after the pause", c.Claim(t.Context(), keyOf(t, "permitted")), Leader)
+	wantOutcome(t, "permitted again, before withoutScripts has passed", c.Claim(t.Context(), keyOf(t, "soon")), Alone)
+	c.redis.noScript.Store(time.Now().UnixNano()) // withoutScripts has passed
+	wantOutcome(t, "permitted again, after withoutScripts has passed", c.Claim(t.Context(), keyOf(t, "permitted")), Leader)
 }

@@ -15,19 +15,19 @@ import (
 )
 
 // These tests run the lease logic as a state machine against a model of the shared tier, in
-// simulated time: up to eight processes start at random times, run an exchange of random length,
-// and succeed, fail or are killed, while the tier is slow, loses replies, has outages and is
-// flushed.
+// simulated time. Up to eight processes start at random times. Each runs an exchange of random
+// length, and succeeds, fails or is killed. Meanwhile the tier is slow, loses replies, has outages
+// and is flushed.
 
 const testLease = 1500 * time.Millisecond
 
 var errModel = errors.New("a fault of the model")
 
-// model is the shared tier as the scripts define it.
+// model is a shared tier that does what the Redis scripts do.
 type model struct {
 	random  *rand.Rand
 	slowest time.Duration // longest delay of a reply
-	lossy   int           // one in this many replies is lost after the script ran; 0 means none
+	lossy   int           // one in this many replies is lost after the script ran; 0: no reply is lost
 	down    func() bool
 
 	mu      sync.Mutex // protects the fields below, and random
@@ -193,7 +193,7 @@ type run struct {
 	problems []string
 	asks     int // exchanges started
 	tokens   int // exchanges that returned a token
-	believed int // leases currently believed to be held
+	believed int // processes that currently believe that they hold the lease
 }
 
 func (r *run) problem(format string, args ...any) {
@@ -297,8 +297,8 @@ func (s story) ask(out *run, c *Cache, cl *Claim, i int, p part) {
 	}
 }
 
-// Regression test: a failure marker that expired in flight left its reader without a lease, so that
-// other processes did not wait for it.
+// Regression test: if a failure marker expired on its way to a process, the process asked upstream
+// without a lease, and other processes did not wait for it.
 func TestExpiredFailureMarkerLeadsToALease(t *testing.T) {
 	s := story{wait: time.Minute, slowest: 2 * time.Millisecond, parts: []part{{0, 18 * time.Millisecond, "fail"}}}
 	for at := 1010 * time.Millisecond; at < 1030*time.Millisecond; at += 500 * time.Microsecond {
@@ -327,8 +327,8 @@ func TestEveryWaiterIsAnsweredAndNoLeaseHasTwoOwners(t *testing.T) {
 	check(t, true, func(story, *run) {})
 }
 
-// While the shared tier works, each process that is to end without a token may start an exchange,
-// and all other processes together start at most one.
+// While the shared tier works, each process that is meant to end without a token may start an
+// exchange. All other processes together start at most one.
 func TestOneExchangeWhileTheSharedTierWorks(t *testing.T) {
 	check(t, false, func(s story, out *run) {
 		bad := 0
@@ -338,7 +338,7 @@ func TestOneExchangeWhileTheSharedTierWorks(t *testing.T) {
 			}
 		}
 		if out.asks > bad+1 || out.tokens > 1 {
-			out.problem("%d exchanges, of which %d returned a token; %d processes were to end without a token", out.asks, out.tokens, bad)
+			out.problem("%d exchanges, of which %d returned a token; %d processes were meant to end without a token", out.asks, out.tokens, bad)
 		}
 	})
 }

@@ -11,8 +11,8 @@ import (
 	"unsafe"
 )
 
-// jumped returns t as if the wall clock had been ahead by d when t was read, but not the monotonic
-// clock. Package time cannot make such a value, because all its operations move both clocks.
+// jumped returns t with its wall clock moved ahead by d, and its monotonic clock unchanged. Package
+// time cannot make such a value, because its operations move both clocks.
 func jumped(t time.Time, d time.Duration) time.Time {
 	inside := (*struct {
 		wall uint64 // a flag, 33 bits of seconds, 30 of nanoseconds
@@ -44,11 +44,11 @@ func TestClockJumpServesNoExpiredEntry(t *testing.T) {
 		expires time.Time
 		want    bool
 	}{
-		"no jump":                                       {now.Add(time.Hour), true},
-		"a jump ahead, past the end (or sleep)":         {jumped(now.Add(time.Hour), -2*time.Hour), false},
-		"a jump back, past the end by the other clock":  {jumped(now.Add(-time.Second), 24*time.Hour), false},
-		"a jump ahead, but not past the end":            {jumped(now.Add(2*time.Hour), -time.Hour), true},
-		"an entry from Redis, with the wall clock only": {now.Add(time.Hour).Round(0), true},
+		"no jump":                               {now.Add(time.Hour), true},
+		"a jump ahead, past the end (or sleep)": {jumped(now.Add(time.Hour), -2*time.Hour), false},
+		"a jump back, past the end by the monotonic clock": {jumped(now.Add(-time.Second), 24*time.Hour), false},
+		"a jump ahead, but not past the end":               {jumped(now.Add(2*time.Hour), -time.Hour), true},
+		"an entry from Redis, with the wall clock only":    {now.Add(time.Hour).Round(0), true},
 	} {
 		k := keyOf(t, name)
 		m.put(k, Entry{Value: []byte("v"), Expires: c.expires}, 0)

@@ -8,9 +8,9 @@ import (
 )
 
 // contain runs work and reports whether work returned. A panic is logged with its type (or its
-// text, if it is a runtime error), but without its value, which can hold anything. The goroutines
-// of the package run their work in contain, because a panic would end the process, which can answer
-// without Redis. Only batches recover from panics by themselves.
+// text, if it is a runtime error), but without its value, which may contain a secret. The
+// goroutines of the package run their work in contain, because a panic would end a process that can
+// answer without Redis. Only batches recover from panics by themselves.
 func contain(log *slog.Logger, where string, work func()) (returned bool) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -54,7 +54,7 @@ func TestCallersContinueWithoutRedisAfterAPanicInItsTier(t *testing.T) {
 				k := keyOf(t, "token")
 				cl := c.Claim(t.Context(), k)
 				wantOutcome(t, "the claim", cl, want)
-				time.Sleep(testLease) // renewals
+				time.Sleep(testLease) // long enough for renewals
 				if operation == "release" {
 					cl.Release()
 				} else {

@@ -71,11 +71,11 @@ func throughRedis(t *testing.T, o RedisOptions) tier {
 		cold := newCache(t, Options{Redis: &o})
 		defer closeCache(t, cold)
 		if e, ok := cold.Recall(k); ok {
-			t.Errorf("a cold memory has %q", e.Value)
+			t.Errorf("the empty memory has %q", e.Value)
 		}
 		e, from, ok := look(context.Background(), cold, k)
 		if ok != (from == TierRedis) {
-			t.Errorf("found %v, but from %q", ok, from)
+			t.Errorf("found: %v, but the tier is %q", ok, from)
 		}
 		if again, from, warm := look(context.Background(), cold, k); warm != ok || !bytes.Equal(again.Value, e.Value) || (warm && from != TierMemory) {
 			t.Errorf("a second claim has %.40q from %q, %v; the first had %.40q, %v", again.Value, from, warm, e.Value, ok)
@@ -129,7 +129,7 @@ func contract(t *testing.T, fresh func(*testing.T) tier) {
 			tier.lacks(t, other)
 		}
 	})
-	t.Run("of several stores, the last in a process and the first in a fleet wins", func(t *testing.T) {
+	t.Run("of several stores, the last one wins in memory and the first one in Redis", func(t *testing.T) {
 		tier, k := fresh(t), keys.Derive("several")
 		var stored []Entry
 		for i, life := range []time.Duration{time.Hour, 2 * time.Hour, time.Minute} {

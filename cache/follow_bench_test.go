@@ -11,10 +11,11 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// BenchmarkFollow measures how soon 50 followers, each in its own process's cache, have the answer
-// after it was stored, and how many commands that costs Redis:
+// BenchmarkFollow measures how long 50 followers take to get an answer after it was stored, and how
+// many commands each follower sends to Redis. Each follower has its own cache, as if it were
+// another process. Run it with:
 //
-// go test ./cache -run '^$' -bench Follow -benchtime 20x
+//	go test ./cache -run '^$' -bench Follow -benchtime 20x
 func BenchmarkFollow(b *testing.B) {
 	const followers = 50
 	server := redistest.Start(b)

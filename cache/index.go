@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// An entry is found by the token that the client sent. The index finds it by another token: the
-// long-lived one that Meta issued for it, which is part of the entry's value. Revoke uses the index
-// when that long-lived token turns out to be revoked. An entry is in the index only if Claim.Index
-// was called for it.
+// An entry is found by the token that the client sent. The index finds the entry by another token:
+// the long-lived token that Meta issued in exchange, which is part of the entry's value. Revoke
+// uses the index when that long-lived token turns out to be revoked. An entry is in the index only
+// if Claim.Index was called for it.
 //
 // In Redis, the index has one sealed value for each such entry. The value is named and sealed with
 // a key that is derived from the long-lived token, and expires with the entry. In memory, an entry
 // that this process obtained has a tag: the first eight bytes of that key's ID. An entry that came
-// from Redis has none, because the index in Redis has it. A map counts the lower halves of all
-// tags. So a token that is in no entry costs one lookup in the map; all entries are visited only if
-// the map has the token's half.
+// from Redis has no tag, because the index in Redis already has the entry. A map counts the entries
+// by the lower half of their tags. For a token that is in no entry, one lookup in the map is almost
+// always enough. All entries are visited only if the map has the lower half of the token's tag.
 
 // indexed is what Revoke needs to know about an entry.
 type indexed struct {
@@ -25,16 +25,16 @@ type indexed struct {
 	token   ID    // Key.token
 	number  int64 // Key.number
 	expires time.Time
-	key     Key // under which the index has the entry
+	key     Key // the entry's key in the index
 }
 
-// number returns the number that the token's last purge had when the key was derived. It returns
-// zero if there was none.
+// number returns the number of the token's last purge before the key was derived. It returns zero
+// if the token had not been purged alone.
 func (k Key) number() int64 { return k.marks.tokens[k.token] }
 
-// record returns what the index stores in Redis for the entry with this key: Key.token and, if the
-// token was purged before, the number of the purge and the entry's ID. Otherwise the ID is the same
-// as Key.token.
+// record returns what the index stores in Redis for the entry with this key. It begins with
+// Key.token. If the token was purged before, the number of the purge and the entry's ID follow.
+// Otherwise the entry's ID is Key.token.
 func (k Key) record() []byte {
 	b := append([]byte(nil), k.token[:]...)
 	if number := k.number(); number > 0 {
@@ -44,7 +44,7 @@ func (k Key) record() []byte {
 	return b
 }
 
-var errIndexRecord = errors.New("a value of the index has an unknown length")
+var errIndexRecord = errors.New("a value in the index has an unexpected length")
 
 // readRecord reads a value that record returned.
 func readRecord(e Entry) (indexed, error) {
@@ -59,7 +59,7 @@ func readRecord(e Entry) (indexed, error) {
 	return indexed{}, errIndexRecord
 }
 
-// tag stands for an index key in memory. Zero means that the entry is not in the index.
+// tag stands for a key of the index in memory. Zero means that the entry is not in the index.
 type tag uint64
 
 func (k Key) tag() tag { return tag(binary.BigEndian.Uint64(k.id[:])) }
@@ -96,7 +96,7 @@ func (t *tags) remove(one tag) {
 	}
 }
 
-// mayHave reports whether there may be an entry with one of these keys in the index.
+// mayHave reports whether an entry in memory may have one of these keys in the index.
 func (t *tags) mayHave(keys []Key) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

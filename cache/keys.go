@@ -24,9 +24,9 @@ const (
 	labelSeal   = "igproxy/v2/seal"
 )
 
-// ID names an entry. It is a keyed hash of the token, whose key is derived from the pepper (see
-// NewKeys). Without the pepper an ID does not identify the token, so it may be logged and stored.
-// The names of keys in Redis are in redis_keys.go.
+// ID names an entry. It is a keyed hash of the token. The key of the hash is derived from the
+// pepper (see NewKeys). Without the pepper an ID does not identify the token, so it may be logged
+// and stored. The names of keys in Redis are in redis_keys.go.
 type ID [sha256.Size]byte
 
 // String returns the ID in hex.
@@ -48,9 +48,9 @@ type KeysOptions struct {
 	Purges *Purges
 }
 
-// material is key material, which must never be printed. It is behind a pointer, so that a struct
-// that holds it in an unexported field prints an address; and it is a string, because fmt follows a
-// pointer to a struct or a slice when a verb does not fit.
+// material is key material, which must never be printed. It is a pointer, so that a struct with an
+// unexported field of this type prints an address. It points to a string, because fmt also prints
+// what a pointer to a struct or a slice points to, if the verb does not fit a pointer.
 type material *string
 
 func hide(b [sha256.Size]byte) material { s := string(b[:]); return &s }
@@ -62,17 +62,16 @@ type Keys struct {
 	current *atomic.Pointer[generation]
 }
 
-// generation derives keys from the pepper that applies since a certain purge of everything, or
-// since the start if there was none.
+// generation derives keys from one pepper. Each purge of everything begins a new generation with
+// another pepper.
 type generation struct {
 	ids     *macs // a token's HMAC is its ID
 	secrets *macs // a token's HMAC seals its entry
-	number  int64 // of that purge; zero: there was none
+	number  int64 // of the purge that began this generation; zero: the first generation
 }
 
-// NewKeys derives the pepper with HKDF from the secret and from everything else that an entry was
-// obtained with. Each part is preceded by its length, so that no two KeysOptions have the same
-// encoding.
+// NewKeys derives the pepper with HKDF from the secret and the other options, except Purges. Each
+// part is preceded by its length, so that no two KeysOptions have the same encoding.
 func NewKeys(o KeysOptions) (*Keys, error) {
 	if len(o.Secret) == 0 {
 		return nil, errors.New("cache keys: the secret is empty; give the client secret or cache.key_file")
@@ -91,14 +90,14 @@ func NewKeys(o KeysOptions) (*Keys, error) {
 	return k, nil
 }
 
-// Format prints nothing of the pepper.
+// Format prints a fixed text, and nothing of the pepper.
 func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 
 // Key names and seals one token's entry. It prints as its ID.
 type Key struct {
 	id     ID
 	secret material // the AES-256 key of the entry; nil in a key from Glance
-	token  ID       // the ID that the token has if it was never purged by itself
+	token  ID       // the token's ID, without regard to purges of the token alone
 	purges *Purges  // nil: the key cannot be purged
 	marks  *marks   // the marks that the key was derived with
 }
@@ -129,7 +128,8 @@ func (k *Keys) glance(token []byte) (*generation, Key) {
 	return g, key
 }
 
-// generation returns the generation for this number: the number of a purge of everything, or zero.
+// generation returns the generation that began with the purge of everything with this number. Zero
+// stands for the first generation.
 func (k *Keys) generation(number int64) *generation {
 	g := k.current.Load()
 	if g.number == number {
@@ -140,7 +140,7 @@ func (k *Keys) generation(number int64) *generation {
 		pepper = expand(pepper, labelPurge+strconv.FormatInt(number, 10))
 	}
 	g = newGeneration(pepper, number)
-	k.current.Store(g) // if an older generation is stored after it, the next request derives this one again
+	k.current.Store(g) // if a concurrent call stores an older one, the next call derives this one again
 	return g
 }
 
@@ -177,9 +177,10 @@ func newMACs(key []byte) *macs {
 	return &macs{sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, key)} }}}
 }
 
-// sum returns the HMAC of a token that was last purged by the purge with this number (zero: never).
-// A purged token is hashed with a zero byte and the number after it. A token that ends in just
-// these bytes has the same HMAC, but only a client that knows the purged token can send it.
+// sum returns the HMAC of a token. number is the number of the token's last purge, or zero if the
+// token was never purged. For a purged token, a zero byte and the number are hashed after the
+// token. A token that consists of the purged token and these bytes has the same HMAC, but only a
+// client that knows the purged token can send it.
 func (m *macs) sum(token []byte, number int64) [sha256.Size]byte {
 	h := m.pool.Get().(*mac)
 	defer m.pool.Put(h)

@@ -45,7 +45,8 @@ func TestDerivationIsPure(t *testing.T) {
 	}
 }
 
-// Options that are equal when concatenated must not give equal keys either.
+// Different options must give different keys, even if the options are equal when they are
+// concatenated.
 func TestKeysOfDifferentOptionsOrTokensNeverCollide(t *testing.T) {
 	type origin struct{ secret, app, scope, token string }
 	seen := map[string]origin{}
@@ -119,7 +120,7 @@ func pepperOf(t *testing.T, secret, app, scope string) []byte {
 	return pepper
 }
 
-// The hashes are shared between tokens, so what one token leaves in them must not change the key of
+// One hash serves many tokens in turn, so what one token leaves in it must not change the key of
 // the next token.
 func TestDerivationEqualsHMACForEveryToken(t *testing.T) {
 	keys := keysOf(t, "secret", "app", "scope")
@@ -140,7 +141,7 @@ func TestDerivationEqualsHMACForEveryToken(t *testing.T) {
 			t.Fatalf("a token of %d bytes: got the ids %s and %s, want %x", len(token), key.id, glance.id, want)
 		}
 		if want := under(labelSeal, token); string(*key.secret) != want || glance.secret != nil {
-			t.Fatalf("a token of %d bytes: got another key than HMAC, or Glance has one", len(token))
+			t.Fatalf("a token of %d bytes: the sealing key is not the HMAC, or Glance derived a sealing key", len(token))
 		}
 	}
 }
@@ -221,7 +222,7 @@ func TestNothingPrintsKeyMaterial(t *testing.T) {
 		}
 	}
 	if want := key.ID().String(); fmt.Sprint(key) != want || !strings.Contains(printed, `"key":"`+want+`"`) {
-		t.Errorf("a Key prints as %v; want its ID, %s, there and in the log", key, want)
+		t.Errorf("a Key prints as %v; want its ID %s, by fmt and in the log", key, want)
 	}
 }
 
@@ -233,7 +234,7 @@ func forms(material []byte) []string {
 		all = append(all, strings.Trim(fmt.Sprintf(verb, head), "[]"))
 	}
 	all = append(all, strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", head), "[]byte{"), "}"))
-	base64, _ := json.Marshal(head[:6]) // whole groups of three
+	base64, _ := json.Marshal(head[:6]) // six bytes, because base64 encodes groups of three
 	return append(all, strings.Trim(string(base64), `"`))
 }
 

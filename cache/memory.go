@@ -11,8 +11,8 @@ import (
 
 const (
 	// maxKept bounds the value of an entry in memory, in bytes. Meta's answers have a few hundred
-	// bytes, and an answer with the longest token that is accepted, 4 KiB, fits. Larger values are
-	// stored in Redis only.
+	// bytes. An answer with the longest token that igproxy accepts, 4 KiB, still fits. Larger
+	// values are stored in Redis only.
 	maxKept = 8 << 10
 
 	// entryOverhead is how many bytes an entry takes in memory in addition to its value: for its
@@ -72,9 +72,9 @@ func (m *memory) get(k Key) (Entry, bool) {
 	return e.Entry, true
 }
 
-// expired compares both the monotonic clock and the wall clock. The monotonic clock, which Before
-// uses if both times have it, stands still while a machine sleeps, and does not show that the wall
-// clock was corrected.
+// expired compares both the monotonic clock and the wall clock. Before uses the monotonic clock if
+// both times have it. That clock stands still while the machine sleeps, and does not follow
+// corrections of the wall clock.
 func expired(end, now time.Time) bool {
 	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
 }
@@ -86,7 +86,7 @@ func (m *memory) put(k Key, e Entry, index tag) {
 	switch {
 	case k.purged():
 	case len(e.Value) > maxKept:
-		m.entries.Invalidate(k.id) // or an earlier, outdated entry would be found
+		m.entries.Invalidate(k.id) // otherwise Recall would find an earlier, outdated entry
 	default:
 		one := kept{Entry: e, purges: k.purges, all: k.marks.all, tag: index}
 		if number := k.number(); number > 0 {

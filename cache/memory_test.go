@@ -138,7 +138,7 @@ func TestMemoryIsBoundedInBytes(t *testing.T) {
 	for i := range 3000 {
 		c.Keep(keys.Derive(fmt.Sprint(i)), Entry{Value: make([]byte, i%maxKept), Expires: time.Now().Add(time.Hour)})
 	}
-	c.memory.entries.CleanUp() // otter evicts off the caller's path
+	c.memory.entries.CleanUp() // otter evicts in the background
 	if got := c.Bytes(); got > bound {
 		t.Errorf("%d bytes are held, want at most %d", got, bound)
 	}
@@ -150,7 +150,7 @@ func TestMemoryIsBoundedInBytes(t *testing.T) {
 		}
 	}
 	if found == 0 || size > bound {
-		t.Errorf("%d entries of %d bytes are still found, want some, of at most %d", found, size, bound)
+		t.Errorf("found %d entries with %d bytes in total, want at least 1 entry and at most %d bytes", found, size, bound)
 	}
 }
 
@@ -201,7 +201,7 @@ func TestEntryWeighsWhatItTakes(t *testing.T) {
 func heap() int64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // finalizers and pools
+	runtime.GC() // the second time for finalizers and pools
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }

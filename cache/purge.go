@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// readEvery is the longest pause between two reads of the fleet's purges from Redis. The same round
-// trip finds out whether a failed Redis is back.
+// readEvery is the longest time between two reads of the fleet's purges from Redis. Such a read
+// also finds out whether a failed Redis works again.
 const readEvery = time.Second
 
 // Purges returns the purges of an app. Scope and Upstream are ignored. The same options give the
@@ -38,13 +38,13 @@ func (c *Cache) Retain(these []*Purges) {
 
 // PurgeAll makes the fleet forget all entries of an app: this process at once, and the other
 // processes when they next read the purges. An error means that Redis does not have the purge yet.
-// The purge is written as soon as Redis answers, if this process is still running.
+// This process writes the purge when Redis answers again, if it is still running then.
 func (c *Cache) PurgeAll(ctx context.Context, p *Purges) error {
 	return c.purge(ctx, p, []ID{everything}, nil)
 }
 
-// PurgeKeys purges single entries as PurgeAll purges all of them, and also deletes them from Redis.
-// The answer to an exchange in flight is returned, but not stored.
+// PurgeKeys does for single entries what PurgeAll does for all entries. It also deletes them from
+// Redis. The answer to an exchange in flight is returned, but not stored.
 func (c *Cache) PurgeKeys(ctx context.Context, p *Purges, keys []Key) error {
 	var tokens []ID
 	for _, k := range keys {
@@ -56,7 +56,7 @@ func (c *Cache) PurgeKeys(ctx context.Context, p *Purges, keys []Key) error {
 func (c *Cache) purge(ctx context.Context, p *Purges, tokens []ID, keys []Key) error {
 	now, err := c.readPurges(ctx, p) // so that the new purge gets no number that another process has just used
 	added := p.add(now, tokens...)
-	if len(added) > len(tokens) { // there are too many marks
+	if len(added) > len(tokens) { // too many marks: everything was purged
 		c.log.Warn("all entries purged", "names", maxMarks)
 	}
 	for _, k := range keys {
@@ -79,8 +79,8 @@ func (c *Cache) forget(p *Purges, purged []mark) {
 	}
 }
 
-// Learn reads the purges of the fleet at once, at the start and after a reload. It ends within the
-// budgets of its operations; the end of ctx does not end it sooner. An error is counted and
+// Learn reads the purges of the fleet now. Call it at the start and after a reload. It ends within
+// the budgets of its operations, and does not end earlier when ctx ends. An error is counted and
 // otherwise ignored, because the purges are read again every second.
 func (c *Cache) Learn(ctx context.Context) {
 	_, _ = c.readPurges(ctx, c.allPurges()...)
@@ -92,9 +92,9 @@ func (c *Cache) allPurges() []*Purges {
 	return slices.Collect(maps.Values(c.purges))
 }
 
-// readPurges merges the purges in Redis with the purges that are known here, and adds to Redis
-// whatever it lacks. It returns the time of Redis in Unix milliseconds, or the local time if Redis
-// did not answer.
+// readPurges merges the purges in Redis with those that this process knows, and writes to Redis the
+// purges that Redis lacks. It returns the time of Redis in Unix milliseconds, or the local time if
+// Redis did not answer.
 func (c *Cache) readPurges(ctx context.Context, all ...*Purges) (now int64, err error) {
 	if c.redis == nil {
 		return time.Now().UnixMilli(), nil
@@ -116,11 +116,11 @@ func (c *Cache) readPurges(ctx context.Context, all ...*Purges) (now int64, err 
 }
 
 // watchRedis reads the purges until the cache is closed. After a fault it reads sooner, because the
-// same round trip finds out whether Redis is back.
+// read finds out whether Redis is back.
 func (c *Cache) watchRedis() {
 	for every := readEvery; ; {
 		select {
-		case <-time.After(every/2 + rand.N(every/2)): // jitter: a fleet must not ask in step
+		case <-time.After(every/2 + rand.N(every/2)): // jitter, so that the processes of a fleet do not ask in step
 		case <-c.closing:
 			return
 		}

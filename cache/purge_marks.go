@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Purges records what was purged of one app's entries.
+// Purges records which of one app's entries were purged.
 //
 // A purge does not depend on deleting anything: it changes the names of entries. Every purge has a
 // number, and the keys of a purged token (or of all tokens of the app) are derived with that
@@ -21,9 +21,9 @@ import (
 // The processes of a fleet share the numbers through one sorted set per app in Redis. Each process
 // reads it at least once a second and merges it with what it knows: the highest number of a token
 // wins. If the set lacks a purge that a process knows, that process adds it again. So a purge
-// survives a flush of Redis, and also works if Redis was unavailable when it was made. A process
-// that is cut off from Redis learns of a purge when Redis is back; until then it serves what it has
-// in memory.
+// survives a flush of Redis, and also works if Redis was unavailable when the purge was made. A
+// process that is cut off from Redis learns of a purge when Redis is back; until then it serves
+// what it has in memory.
 type Purges struct {
 	key   Key // names the sorted set and seals its members
 	known atomic.Pointer[marks]
@@ -37,30 +37,32 @@ type marks struct {
 	until  map[ID]int64 // mark.until of those tokens whose mark is a revocation
 }
 
-// mark is one purge, or one revocation: a purge that igproxy makes by itself, see Revoke.
+// mark is one purge or one revocation. A revocation is a purge that igproxy makes by itself; see
+// Revoke.
 type mark struct {
 	token  ID    // the zero ID stands for everything
-	number int64 // Unix milliseconds of Redis's clock, or more, to exceed the number of an earlier purge
+	number int64 // time by Redis's clock in Unix milliseconds, or more if an earlier purge has this number
 	until  int64 // when a revocation is forgotten, in Unix milliseconds; zero: the mark is a purge
 }
 
 const (
-	// maxMarks bounds the purges of an app. A token has a mark for each scope of its keys. Beyond
-	// it, everything is purged instead.
+	// maxMarks bounds the purges of an app. A token has a mark for each scope of its keys. If an
+	// app has more marks, everything is purged instead.
 	maxMarks = 500
 
-	// keepMarks is how long a purge is remembered. No entry lives longer than a long-lived token of
-	// Meta, which lives for 60 days.
+	// keepMarks is how long a purge is remembered. No entry lives longer than Meta's long-lived
+	// tokens, which are valid for 60 days.
 	keepMarks = 61 * 24 * time.Hour
 
-	// maxRevoked bounds the revocations of an app. Beyond it, the oldest are forgotten, so that
-	// users who revoke their tokens cannot cause a purge of everything. A forgotten revocation only
-	// means that a copy of its entry, if one is left anywhere, can be found again.
+	// maxRevoked bounds the revocations of an app. If an app has more, the oldest are forgotten, so
+	// that users who revoke their tokens cannot cause a purge of everything. A forgotten revocation
+	// only means that a copy of its entry, if one is left anywhere, can be found again.
 	maxRevoked = 400
 
-	// maxRead is how many members of the sorted set are read, the newest ones. Those of all marks
-	// of an app fit: maxMarks, maxRevoked and a purge of everything. The rest is for members that
-	// several processes have written for the same mark.
+	// maxRead is how many members of the sorted set one read returns. It returns the newest. The
+	// limit is above the number of an app's marks: maxMarks purges, maxRevoked revocations and a
+	// purge of everything. The difference leaves room for marks that several processes have
+	// written, each as a member of its own.
 	maxRead = 2 * maxMarks
 
 	// clockMargin is added to the life of a revocation, because the clocks of a fleet's machines
@@ -94,8 +96,8 @@ func (p *Purges) current() *marks {
 	return p.known.Load()
 }
 
-// add marks tokens as purged. Each number is at least now, and higher than the numbers of the
-// token's last purge and of the last purge of everything.
+// add marks tokens as purged. The number of each mark is at least now, and higher than the numbers
+// of the token's last purge and of the last purge of everything.
 func (p *Purges) add(now int64, tokens ...ID) (added []mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -109,8 +111,8 @@ func (p *Purges) add(now int64, tokens ...ID) (added []mark) {
 }
 
 // revoke marks the tokens of entries as revoked. It returns the entries whose tokens it marked, and
-// the marks. It skips entries whose tokens have been purged since the entries were stored: they are
-// no longer served.
+// the marks. It skips entries whose tokens have been purged since the entries were stored, because
+// these entries are no longer served.
 func (p *Purges) revoke(now int64, entries []indexed) (revoked []indexed, added []mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,8 +130,8 @@ func (p *Purges) revoke(now int64, entries []indexed) (revoked []indexed, added 
 
 // merge adds the marks from the sorted set in Redis. It returns the marks that were new, the marks
 // that the set lacks, and the members of the set that are out of date or stand for the same mark as
-// another one. A member that cannot be decrypted is ignored: write access to Redis is not enough to
-// purge.
+// another member. A member that cannot be decrypted is ignored, so write access to Redis is not
+// enough to purge.
 func (p *Purges) merge(now int64, members []string) (learned, missing []mark, stale []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -149,7 +151,7 @@ func (p *Purges) merge(now int64, members []string) (learned, missing []mark, st
 		}
 	}
 	learned = append(learned, next.prune(now)...)
-	kept := map[mark]string{} // of several members for one mark, every process keeps the same one
+	kept := map[mark]string{} // if a mark has several members, every process keeps the same one
 	for member, m := range found {
 		if one, ok := kept[m]; !ok || member < one {
 			kept[m] = member
@@ -179,8 +181,8 @@ func (m *marks) mark(token ID) mark {
 	return mark{token, m.tokens[token], m.until[token]}
 }
 
-// after reports whether a mark replaces another mark of the same token: its number is higher, or
-// the number is the same and it is remembered for longer.
+// after reports whether a mark replaces another mark of the same token. It does if its number is
+// higher, or if the numbers are the same and it is remembered for longer.
 func (m mark) after(other mark) bool {
 	if m.number != other.number {
 		return m.number > other.number
@@ -195,7 +197,7 @@ func (m *marks) add(now int64, one mark) mark {
 	return m.mark(one.token)
 }
 
-// take adds a mark if it is newer than what is known, and reports whether it did.
+// take adds a mark if it replaces the known mark, and reports whether it did.
 func (m *marks) take(one mark) bool {
 	known := m.mark(one.token)
 	switch {

@@ -54,8 +54,8 @@ func TestNewPurgeIsNewerThanAllKnownPurges(t *testing.T) {
 	}
 }
 
-// In whatever order processes purge, read and write, and whatever Redis loses, in the end all
-// processes know the same marks, and the sorted set has a member for each mark.
+// In the end all processes know the same marks, and the sorted set has one member for each mark.
+// The order in which processes purge, read and write does not matter, nor does what Redis loses.
 func TestPurgesConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := int64(1_800_000_000_000)
@@ -145,7 +145,8 @@ func TestTooManyMarksPurgeEverything(t *testing.T) {
 	}
 }
 
-// A purge of one token can thus end what other users depend on, so the log has to say so.
+// If there are too many marks, the purge of one token purges all entries of the app, so the log has
+// to say so.
 func TestTooManyMarksAreLogged(t *testing.T) {
 	r := &recorder{}
 	c := newCache(t, Options{Observer: r, Logger: r.logger()})
@@ -235,8 +236,8 @@ func TestRevocationIsForgottenWhenItsEntryHasExpired(t *testing.T) {
 	}
 }
 
-// A revocation must not shorten the life of a purge: when it ended, the entries from before the
-// purge would be found again.
+// A revocation must not shorten the life of a purge. Otherwise the entries from before the purge
+// would be found again when the revocation ends.
 func TestRevocationOfAPurgedTokenLastsAsLongAsThePurge(t *testing.T) {
 	p, other := newTestPurges(t, "secret"), newTestPurges(t, "secret")
 	number := p.add(1000, ID{1})[0].number
@@ -279,7 +280,8 @@ func TestRevocationsNeverPurgeEverything(t *testing.T) {
 	}
 }
 
-// A mark that a process does not read would count as missing, and be written again in every second.
+// A mark that a process does not read would count as missing, and would be written again every
+// second.
 func TestOneReadReturnsAllMarks(t *testing.T) {
 	p := newTestPurges(t, "secret")
 	p.add(100, everything)
@@ -294,7 +296,8 @@ func TestOneReadReturnsAllMarks(t *testing.T) {
 	}
 }
 
-// A revocation of an entry whose token was purged since would only forget its successor.
+// An entry from before a purge is no longer served. Revoking it would only drop the entry that has
+// been stored since.
 func TestEntryFromBeforeAPurgeIsNotRevoked(t *testing.T) {
 	p := newTestPurges(t, "secret")
 	p.add(1000, ID{1})

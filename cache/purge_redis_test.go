@@ -56,13 +56,13 @@ func TestPurgeAllAffectsOnlyItsApp(t *testing.T) {
 	}
 	for i := range 300 {
 		if one.tier(fmt.Sprint(i)) != "" || other.tier(fmt.Sprint(i)) != TierMemory {
-			t.Fatalf("%d: found in %q, and the other app's in %q", i, one.tier(fmt.Sprint(i)), other.tier(fmt.Sprint(i)))
+			t.Fatalf("token %d: found in %q, and for the other app in %q; want only the other app's, in memory", i, one.tier(fmt.Sprint(i)), other.tier(fmt.Sprint(i)))
 		}
 	}
 	eventually(t, "the entries are removed", func() bool { return c.Len() == 300 })
 	one.store("0")
 	if one.tier("0") != TierMemory {
-		t.Error("nothing is remembered after a purge")
+		t.Error("an entry that was stored after the purge is not found")
 	}
 	again := purgeableApp(t, c, "secret", "1") // as after a reload
 	if again.purges != one.purges || again.tier("0") != TierMemory {
@@ -88,11 +88,11 @@ func TestPurgeOfOneTokenAffectsOnlyThatToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	if p.tier("this") != "" || p.tier("that") != TierMemory {
-		t.Errorf("the purged token is in %q, the other one in %q; want the other one only, in memory", p.tier("this"), p.tier("that"))
+		t.Errorf("the purged token is in %q, the other token in %q; want only the other token, in memory", p.tier("this"), p.tier("that"))
 	}
 	p.store("this")
 	if p.tier("this") != TierMemory {
-		t.Error("a purged token is not remembered again")
+		t.Error("an entry that was stored after the purge of its token is not found")
 	}
 }
 
@@ -181,8 +181,8 @@ func TestPurgeReachesTheWholeFleet(t *testing.T) {
 	})
 }
 
-// A sidecar that lost its connection learns of the purge once Redis is back. A purge during an
-// outage is published afterwards, and again to a Redis that lost its data.
+// A sidecar that lost its connection learns of the purge once Redis is back. A purge that is made
+// during an outage is written to Redis afterwards, and again after Redis has lost its data.
 func TestPurgeSurvivesRedisOutages(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -191,7 +191,7 @@ func TestPurgeSurvivesRedisOutages(t *testing.T) {
 	eventually(t, "the token is found everywhere", func() bool { return all[1].tier("token") != "" })
 	redis.Kill()
 	if err := all[0].PurgeAll(t.Context(), all[0].purges); err == nil || strings.Contains(err.Error(), redis.Addr()) {
-		t.Errorf("the purge did not reach Redis: got %v, want an error that says so", err)
+		t.Errorf("the purge did not reach Redis: got %v, want an error without the address", err)
 	}
 	if _, ok := all[1].Recall(all[1].keys.Derive("token")); !ok {
 		t.Error("a disconnected process lost its memory")
@@ -207,7 +207,7 @@ func TestSortedSetOfPurgesIsUnreadableBoundedAndExpires(t *testing.T) {
 	all, _ := fleetOf(t, single(redis), 1)
 	p := all[0]
 	if fmt.Sprint(redis.Do("DBSIZE")) != "0" {
-		t.Error("there is a set before anything was purged")
+		t.Error("the set exists before anything was purged")
 	}
 	k := p.keys.Derive("token")
 	for range 20 { // repeated purges of a token leave one member
@@ -232,8 +232,8 @@ func TestSortedSetOfPurgesIsUnreadableBoundedAndExpires(t *testing.T) {
 }
 
 // If Redis loses its data, several processes may write the same marks at once, each in members of
-// its own. If these stayed, the marks that one read does not return would be written again and
-// again.
+// its own. If all these members stayed, one read would not return all marks, and the marks that it
+// leaves out would be written again and again.
 func TestSortedSetOfPurgesKeepsOneMemberForEachMark(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -285,7 +285,7 @@ func TestEntryFromBeforeAPurgeIsNeverFound(t *testing.T) {
 			if p.tier("token") != "" {
 				t.Error("the entry is found in memory")
 			}
-			for name, value := range stored { // as a failover to a lagging replica or a replay would
+			for name, value := range stored { // as after a failover to a lagging replica, or a replay
 				redis.Set(name, value)
 			}
 			if p.tier("token") != "" {
@@ -328,8 +328,8 @@ func TestPurgeIsLoggedWithoutTokens(t *testing.T) {
 	}
 }
 
-// Regression test: the breaker ignores an error about one key, so a key of the purges that was not
-// a sorted set kept the probe from ever ending an outage.
+// Regression test: the breaker ignores errors about a single key. When the key of the purges was
+// not a sorted set, the probe got only such errors, so an outage never ended.
 func TestAKeyThatIsNotASortedSetDoesNotKeepRedisOutOfUse(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A record is an entry that can be replaced, with Update. Other entries cannot: if Remember stores
-// several under the same key, the first one wins. Records are sealed and purged like all entries.
-// Derive their keys in a scope that no other entries use.
+// A record is an entry that can be replaced, with Update. Other entries cannot be replaced: if
+// Remember stores several under the same key, the first one wins. Records are sealed and purged
+// like all entries. Derive their keys in a scope that no other entries use.
 //
 // In memory, the value of a record has a prefix, the stamp: the time at which the copy was made, in
 // Unix milliseconds.
@@ -25,7 +25,7 @@ var (
 	errUnstorable = errors.New("the record has expired, was purged, or is larger than 8 KiB")
 )
 
-// Load returns the record of a key. If the copy in memory is not younger than maxAge, Load asks
+// Load returns the record of a key. If memory has no copy that is younger than maxAge, Load asks
 // Redis and waits for at most RedisOptions.Timeout. If Redis fails, Load returns the copy, however
 // old it is. If Redis has lost the record, for example in a flush, Load returns the copy too, and
 // stores it in Redis again.
@@ -53,11 +53,12 @@ func (c *Cache) Load(ctx context.Context, k Key, maxAge time.Duration) (Entry, b
 	return c.keepRead(k, stored, at), true
 }
 
-// Update calls change with the stored record, and with whether there is one. If change returns
-// true, Update replaces the record by the one that change returns. If another process replaces the
-// record meanwhile, Update calls change again with that record.
+// Update replaces a record with the one that change returns. First it calls change with the copy in
+// memory; found is false if memory has no copy. If change returns false, Update changes nothing. If
+// change returns true, but Redis has a record, Update calls change again with the record from Redis
+// before it replaces that record.
 //
-// Update returns the record that is then stored, and whether it is the one from change. If Redis is
+// Update returns the record that is stored in the end, and whether change returned it. If Redis is
 // configured and fails, Update changes nothing and returns an error. It takes at most maxUpdates
 // times RedisOptions.StoreTimeout.
 func (c *Cache) Update(k Key, change func(stored Entry, found bool) (next Entry, replace bool)) (Entry, bool, error) {
@@ -97,9 +98,9 @@ func (c *Cache) Update(k Key, change func(stored Entry, found bool) (next Entry,
 	return Entry{}, false, errContended
 }
 
-// UpdateLater runs Update in the background. If Redis fails, or too many writes to it are pending,
-// only the copy in memory is replaced. Load returns that copy until it is maxAge old. After that,
-// Load returns the record from Redis; if Redis has no record, Load stores the copy there.
+// UpdateLater runs Update in the background. If Redis fails, or too many updates are pending, only
+// the copy in memory is replaced. Load returns that copy until it is maxAge old. After that, Load
+// returns the record from Redis; if Redis has no record, Load stores the copy there.
 func (c *Cache) UpdateLater(k Key, change func(stored Entry, found bool) (next Entry, replace bool)) {
 	inMemory := func() { _, _, _ = c.updateInMemory(k, change) }
 	if c.shared == nil || !c.background("record", c.recordRoom, func() {
@@ -127,7 +128,7 @@ func (c *Cache) updateInMemory(k Key, change func(Entry, bool) (Entry, bool)) (E
 }
 
 // restore stores a record that Redis has lost. If another process has stored a record meanwhile,
-// that record stays. Update first calls change with the copy in memory, which is e.
+// that record stays. e is the copy in memory, so Update first calls change with it.
 func (c *Cache) restore(k Key, e Entry) {
 	_, _, _ = c.Update(k, func(stored Entry, found bool) (Entry, bool) {
 		return e, !found || string(stored.Value) == string(e.Value)
@@ -135,8 +136,8 @@ func (c *Cache) restore(k Key, e Entry) {
 }
 
 // keepRead keeps a copy of a record that was read from Redis, and returns it. If the copy in memory
-// was replaced during the read, keepRead keeps and returns that copy instead. The stamp is that of
-// the copy before the read.
+// was replaced during the read, keepRead keeps and returns the new copy instead. stamp is the stamp
+// of the copy before the read.
 func (c *Cache) keepRead(k Key, e Entry, stamp time.Time) Entry {
 	c.records.Lock()
 	defer c.records.Unlock()

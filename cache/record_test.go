@@ -51,8 +51,8 @@ func TestRecordIsReplacedAndSeenByTheFleet(t *testing.T) {
 	}
 }
 
-// Update must not lose what another process has stored: change sees it, even if this process has an
-// old copy or none.
+// Update must not overwrite what another process has stored. It must pass that record to change,
+// even if this process has an older copy or no copy.
 func TestUpdateSeesWhatOtherProcessesStored(t *testing.T) {
 	o := patiently(redistest.Start(t))
 	o.Lease = testLease
@@ -105,8 +105,8 @@ func TestRecordSurvivesAFlushAndAnOutageOfRedis(t *testing.T) {
 	wantRecord(t, "after the failed update", c, k, time.Hour, "first")
 }
 
-// The end of a token is learnt only once, when Meta issues it. If Redis stores nothing just then,
-// the copy in memory is stored later.
+// igproxy learns the end of a token only once, when Meta issues the token. If Redis cannot store it
+// at that moment, the copy in memory is stored later.
 func TestLaterUpdateIsNotLostIfRedisFails(t *testing.T) {
 	server := redistest.Start(t)
 	c, _ := over(t, patiently(server))
@@ -127,7 +127,7 @@ func TestLaterUpdateIsNotLostIfRedisFails(t *testing.T) {
 	wantRecord(t, "in another process", other, k, 0, "learnt")
 }
 
-// Redis is not trusted: the record of another token does not open.
+// Redis is not trusted: the record of another token cannot be decrypted.
 func TestRecordOfAnotherTokenIsAMiss(t *testing.T) {
 	server := redistest.Start(t)
 	c, _ := over(t, patiently(server))
@@ -216,8 +216,8 @@ func (l lateReads) read(ctx context.Context, k Key) ([]byte, error) {
 	return sealed, err
 }
 
-// A call reads a record from Redis while a refresh replaces it. The copy in memory, which is
-// trusted for minutes, must be the new record.
+// A call reads a record from Redis while a refresh replaces the record. The copy in memory must
+// then be the new record, because igproxy uses the copy for minutes.
 func TestLateReadDoesNotReplaceANewerRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := &model{down: func() bool { return false }}

@@ -13,8 +13,8 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// redisTier is the second tier, which all processes share. Redis is not trusted: what it holds is
-// sealed, and what it returns must open under the right key.
+// redisTier is the second tier, which all processes share. Redis is not trusted: values are sealed,
+// and a value that Redis returns is used only if the key of the token decrypts it.
 type redisTier struct {
 	client   atomic.Pointer[client]
 	options  RedisOptions
@@ -24,7 +24,7 @@ type redisTier struct {
 	said     sync.Map     // the kinds of faults that have been logged
 	noScript atomic.Int64 // scripts are not used until this time, in Unix nanoseconds
 
-	mu       sync.Mutex // protects the fields below; retiring.Go is not called after the channel closed is closed
+	mu       sync.Mutex // protects the fields below; retiring.Go is not called after close
 	since    time.Time  // when Redis became degraded; zero if it is not
 	fault    time.Time  // when the last fault was counted
 	kind     string     // of that fault
@@ -40,7 +40,7 @@ const (
 	faultsToOpen = 3
 
 	// leaveAlone is how long a failed Redis is left alone. After that, the next read of the purges,
-	// at most a second later, tries Redis again, so that no token request waits for a probe.
+	// at most a second later, tries Redis again. No token request waits for this probe.
 	leaveAlone = 250 * time.Millisecond
 
 	// withoutScripts is how long scripts are avoided after Redis has denied one. Then they are
@@ -87,8 +87,8 @@ func (t *redisTier) probe(ctx context.Context, operation string, budget time.Dur
 	if (kind == kindTimeout || kind == kindBroken) && client.worked.Load() && t.replace(client) {
 		_, err = t.guarded(ctx, operation, budget, ask)
 	}
-	// After other faults the library looks up the nodes of a cluster again, but not after a
-	// timeout. So probe does it: the node that holds the purges may have just been lost.
+	// The library looks up the nodes of a cluster again after other faults, but not after a
+	// timeout. So probe does that, because the node that holds the purges may be dead.
 	if cluster, ok := t.client.Load().UniversalClient.(*redis.ClusterClient); ok && err != nil {
 		cluster.ReloadState(ctx)
 	}
@@ -96,8 +96,8 @@ func (t *redisTier) probe(ctx context.Context, operation string, budget time.Dur
 }
 
 // guarded runs an operation through the breaker and within its budget. It returns the kind of the
-// fault, or "". Canceling ctx does not end the operation: a blocked read would not notice, and
-// aborting it would cost the connection.
+// fault, or "". Canceling ctx does not end the operation, because a blocked read would not notice,
+// and aborting the read would cost the connection.
 func (t *redisTier) guarded(ctx context.Context, operation string, budget time.Duration, ask question) (kind string, err error) {
 	client, step := t.client.Load(), ""
 	refused := t.breaker.Do(func() breaker.Verdict {
@@ -127,8 +127,8 @@ func (t *redisTier) guarded(ctx context.Context, operation string, budget time.D
 	return kind, t.report(operation, kind, step)
 }
 
-// recovering runs the operation, and returns errDesync if it panics: the library panics on replies
-// of an unexpected shape.
+// recovering runs the operation, and returns errDesync if it panics, because the library panics on
+// replies of an unexpected shape.
 func (ask question) recovering(ctx context.Context, c *client) (err error) {
 	defer func() {
 		if recover() != nil {
@@ -138,7 +138,8 @@ func (ask question) recovering(ctx context.Context, c *client) (err error) {
 	return ask(ctx, c)
 }
 
-// report counts a fault, logs it with the next step if an operator has to act, and returns it.
+// report counts a fault and returns it. If an operator has to act, report also logs the first fault
+// of each kind, with the next step.
 func (t *redisTier) report(operation, kind, step string) error {
 	t.observer.RedisError(operation, kind)
 	if needsOperator(kind) && t.firstTime(kind) {
@@ -147,9 +148,9 @@ func (t *redisTier) report(operation, kind, step string) error {
 	return &fault{operation, kind, step}
 }
 
-// verdict decides how an operation counts. Simultaneous faults count once, such as the timeouts of
-// a burst of claims that wait for connections, or the errors of connections that broke together. A
-// fault of a replaced client says nothing about its successor.
+// verdict decides how an operation counts. Simultaneous faults count as one. Examples are the
+// timeouts of a burst of claims that wait for connections, and the errors of connections that broke
+// together. A fault of a replaced client says nothing about its successor.
 func (t *redisTier) verdict(kind, step string, began time.Time, client *client) breaker.Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -218,8 +219,8 @@ func (t *redisTier) close() {
 	t.retiring.Wait()
 }
 
-// fault is the error of an operation. It has no text from the library, because that can contain
-// stored bytes.
+// fault is the error of an operation. It has no text from the library, because such a text can
+// contain stored bytes.
 type fault struct{ operation, kind, step string }
 
 // Error returns the operation, the kind and the next step. It leaves out kindOpen, which is a state

@@ -7,7 +7,7 @@ import (
 )
 
 // steps are the next steps for an operator, by the kind of fault. ADDRESS is replaced by the
-// setting that holds the address, and TLS by the one that turns TLS on.
+// setting that holds the address, and (TLS) by the setting that turns TLS on.
 var steps = map[string]string{
 	kindRefused:     "nothing listens at the address of Redis; check ADDRESS, and whether Redis is running",
 	kindTimeout:     "Redis does not answer in time; check the network, whether Redis hangs, and whether it requires TLS (TLS) or a client certificate",
@@ -20,7 +20,7 @@ var steps = map[string]string{
 	kindNoScript:    "give the user +eval +evalsha, so that sidecars wait for each other again",
 	kindLoading:     "Redis is loading its data; try again",
 	kindReadOnly:    "this Redis is a replica, which refuses writes; point ADDRESS at the master, or set redis.mode to sentinel",
-	kindOOM:         "the memory of Redis is full; raise maxmemory, or set maxmemory-policy to evict",
+	kindOOM:         "the memory of Redis is full; raise maxmemory, or set a maxmemory-policy that evicts keys",
 	kindMisconf:     "Redis refuses writes because its last snapshot failed; check its log and its disk, or set stop-writes-on-bgsave-error no",
 	kindWrongType:   "another program wrote a key that begins with redis.prefix; check which program, or set another redis.prefix",
 	kindBusy:        "another client's script blocks Redis; wait until it ends, or use SCRIPT KILL",
@@ -54,11 +54,11 @@ var masterSteps = map[string]string{
 	kindReadOnly: "the master that the sentinels report is a replica, which refuses writes; wait until the failover ends",
 }
 
-// seeLog is the next step for a kind of fault without one of its own.
-const seeLog = "see Redis's own log"
+// seeLog is the next step for the kinds of faults that are not in these tables.
+const seeLog = "see the log of Redis"
 
 // advice returns the next step for an operator. It names only settings that are in use. err shows
-// whether the fault is one of the sentinels or of Redis itself; nil means Redis.
+// whether the sentinels or Redis itself failed; nil means Redis.
 func (o *RedisOptions) advice(kind string, err error) string {
 	if kind == "" {
 		return ""

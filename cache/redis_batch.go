@@ -88,7 +88,8 @@ func (b *batches) take() []*batched {
 	return next
 }
 
-// send runs one batch. It recovers, because an unexpected reply can make the library panic.
+// send runs one batch. It recovers from panics, because an unexpected reply can make the library
+// panic.
 func (b *batches) send(batch []*batched) {
 	panicked := true
 	defer func() {

@@ -17,7 +17,7 @@ import (
 )
 
 // answering is a hook that acts as Redis. It answers each command after a second, with the
-// command's own argument, and handles any number of commands at the same time.
+// command's argument, and handles any number of commands at the same time.
 type answering struct {
 	mu    sync.Mutex // protects sizes
 	sizes []int      // the number of commands in each pipeline, in the order of sending
@@ -51,8 +51,8 @@ func (a *answering) ProcessPipelineHook(redis.ProcessPipelineHook) redis.Process
 	return func(_ context.Context, commands []redis.Cmder) error { return a.serve(commands) }
 }
 
-// batchesOf returns batches on an answering hook, and the hook. The function fails returns the
-// error of a pipeline, or nil; sent is the pipeline's number, counted from 1.
+// batchesOf returns batches that an answering hook serves, and the hook. The function fails returns
+// the error of a pipeline, or nil; sent is the pipeline's number, counted from 1.
 func batchesOf(t *testing.T, fails func(sent int) error) (*batches, *answering) {
 	t.Helper()
 	a := &answering{fails: fails}
@@ -97,7 +97,7 @@ func TestConcurrentClaimsShareAPipeline(t *testing.T) {
 		// Two claims are sent immediately, perhaps together with others, and the rest wait for
 		// these two.
 		if sum != 100 || len(a.sizes) > parallelBatches+4 || slices.Max(a.sizes) != largestBatch {
-			t.Errorf("pipelines of %v claims, want at most six, each of at most %d, for 100 claims", a.sizes, largestBatch)
+			t.Errorf("100 claims were sent in pipelines of %v claims, want at most six pipelines of at most %d claims", a.sizes, largestBatch)
 		}
 		if b.running != 0 || len(b.waiting) != 0 {
 			t.Errorf("%d pipelines are running and %d claims wait, want none", b.running, len(b.waiting))
@@ -146,7 +146,7 @@ func TestAClaimThatWaitsForABatchKeepsItsDeadline(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		if _, err := b.do(ctx, "evalsha", "late"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 50*time.Millisecond {
-			t.Errorf("got %v after %s, want the error of its deadline after 50ms", err, time.Since(start))
+			t.Errorf("got %v after %s, want a deadline error after 50ms", err, time.Since(start))
 		}
 		time.Sleep(10 * time.Second)
 		b.sending.Wait()

@@ -11,8 +11,8 @@ import (
 )
 
 // check tries every Redis command that igproxy needs. The error names the kind of fault, or all
-// missing permissions. In mode cluster the client sends CLUSTER SLOTS before any of them, and if
-// that is denied, every command fails with its error.
+// missing permissions. In mode cluster the client sends CLUSTER SLOTS first. If Redis denies
+// CLUSTER SLOTS, every command fails with that error.
 func (t *redisTier) check(ctx context.Context) error {
 	if err := t.checkSentinels(ctx); err != nil {
 		return err
@@ -45,8 +45,8 @@ func (t *redisTier) check(ctx context.Context) error {
 				"without it nothing else can be tested", kind)
 		case kind == kindPermission, kind == kindNoScript:
 			missing = append(missing, "+"+command[0].(string))
-		case command[0] == "evalsha" && redis.HasErrorPrefix(err, "NOSCRIPT"): // eval, which loads it, was denied
-			continue
+		case command[0] == "evalsha" && redis.HasErrorPrefix(err, "NOSCRIPT"):
+			continue // EVAL was denied, so the script was not loaded
 		default:
 			return fmt.Errorf("%s: %s", kind, t.options.advice(kind, err))
 		}
@@ -63,10 +63,10 @@ func (t *redisTier) check(ctx context.Context) error {
 	return fmt.Errorf("%s: Redis denies what igproxy needs; if Redis has an access list, give the user %s", firstKind, strings.Join(missing, " "))
 }
 
-// checkSentinels asks one sentinel after another for the master until one answers, even if each of
-// those before it uses up its whole budget. (A running sidecar reaches the sentinel that works
-// after a few attempts, because it moves a sentinel that did not answer to the end of its list.) In
-// modes other than sentinel, checkSentinels does nothing.
+// checkSentinels asks one sentinel after another for the master until one answers, even if the
+// sentinels before it use up their whole budgets. (A running sidecar reaches the sentinel that
+// works after a few attempts, because it moves a sentinel that did not answer to the end of its
+// list.) In modes other than sentinel, checkSentinels does nothing.
 func (t *redisTier) checkSentinels(ctx context.Context) error {
 	s := t.client.Load().sentinels
 	if s == nil {

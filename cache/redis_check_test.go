@@ -56,8 +56,8 @@ func TestCheckNamesAllMissingPermissionsAtOnce(t *testing.T) {
 	}
 }
 
-// Without CLUSTER SLOTS the client knows no node, and every command fails as CLUSTER SLOTS does. An
-// operator who then gives the user what each command seems to lack changes nothing.
+// Without CLUSTER SLOTS the client knows no node, and every command fails as CLUSTER SLOTS does.
+// Giving the user the permissions that the commands seem to lack would change nothing.
 func TestCheckOfAClusterNamesThePermissionsOfTheClientItself(t *testing.T) {
 	t.Parallel()
 	node := redistest.StartClusterNode(t)
@@ -77,7 +77,7 @@ func TestCheckOfAClusterNamesThePermissionsOfTheClientItself(t *testing.T) {
 	}
 }
 
-// A sidecar asks the next sentinel when one hangs, so the check must, too.
+// When a sentinel hangs, a sidecar asks the next one, so the check must do the same.
 func TestCheckWaitsForTheNextSentinelWhenOneHangs(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -89,7 +89,7 @@ func TestCheckWaitsForTheNextSentinelWhenOneHangs(t *testing.T) {
 	}
 }
 
-// In mode sentinel, for example, redis.url is not in use.
+// In mode sentinel, for example, redis.url is not in use, so the advice must not name it.
 func TestAdviceNamesTheSettingsThatAreInUse(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -142,7 +142,7 @@ func TestTheCertificateMustHaveTheTLSServerName(t *testing.T) {
 	}
 }
 
-// The name of the breaker's state, open, means nothing to a person who runs a purge.
+// The name of the breaker's state, open, means nothing to an operator who runs a purge.
 func TestAnErrorWhileTheBreakerIsOpenDoesNotNameItsState(t *testing.T) {
 	o := RedisOptions{Mode: ModeSingle, URL: "redis://localhost:1"}
 	err := &fault{"purge", kindOpen, o.advice(kindOpen, nil)}

@@ -9,9 +9,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The scripts. KEYS are the value, the lease and the failure marker. ARGV[1] is the owner. Every
-// reply repeats the owner, so that igproxy detects a reply to another command, which a connection
-// that is out of step returns. A reply is {owner, word} or {owner, word, payload}.
+// The scripts. KEYS are the value, the lease and the failure marker. ARGV[1] is the owner. If a
+// connection is out of step, its replies belong to other commands. To detect this, every reply
+// repeats the owner. A reply is {owner, word} or {owner, word, payload}.
 var (
 	// ARGV[2]: the lease in ms. ARGV[3]: a value that counts as absent because it is unusable, or
 	// empty.
@@ -83,7 +83,7 @@ func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []b
 
 // publish stores a sealed value and ends the owner's lease. If a value is stored already, publish
 // returns it, because the first value that was stored wins. A stored value that equals over is
-// replaced. In the same round trip, publish stores the entry's value in the index.
+// replaced. In the same round trip, publish stores the sealed value of index.
 func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte, index sealedIndex) (winner []byte, err error) {
 	err = t.do(context.Background(), "publish", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		if t.scripted() {
@@ -102,7 +102,7 @@ func (t *redisTier) renew(k Key, owner string) (held bool, err error) {
 	budget := min(t.options.StoreTimeout, t.options.Lease/3)
 	err = t.do(context.Background(), "renew", budget, func(ctx context.Context, c *client) error {
 		if !t.scripted() {
-			return nil // no longer held
+			return nil // without scripts, the lease is not held
 		}
 		word, _, err := t.run(ctx, c, renewScript, k, owner, t.options.Lease.Milliseconds())
 		if err == nil && word != "held" && word != "gone" {

@@ -23,7 +23,7 @@ const (
 	ModeCluster  = "cluster"
 )
 
-// RedisOptions say which Redis is used, how it is reached, and how long it may take.
+// RedisOptions say which Redis is used, how it is reached, and how long operations may take.
 type RedisOptions struct {
 	// Mode is ModeSingle, ModeSentinel or ModeCluster. Required.
 	Mode string
@@ -52,7 +52,8 @@ type RedisOptions struct {
 	TLSServerName string
 	// CA holds the authorities that TLS trusts. Nil: the system's authorities.
 	CA *x509.CertPool
-	// Certificate returns the client certificate when Redis asks for one. Nil: none is sent.
+	// Certificate returns the client certificate when Redis asks for one. Nil: no certificate is
+	// sent.
 	Certificate func() (*tls.Certificate, error)
 	// Lease is how long the lease on a token lasts without a renewal. It is renewed at intervals of
 	// a third of that time. Zero: processes do not wait for each other.
@@ -60,7 +61,7 @@ type RedisOptions struct {
 	// Wait is how long a claim waits for another process's answer before the caller asks upstream
 	// itself.
 	Wait time.Duration
-	// Timeout is the budget of a claim. Zero: 50 ms.
+	// Timeout is the budget of a claim, and of reading a record. Zero: 50 ms.
 	Timeout time.Duration
 	// StoreTimeout is the budget of an operation that no token request waits for. Zero: 1 s.
 	StoreTimeout time.Duration
@@ -178,9 +179,9 @@ func (o RedisOptions) tls(serverName string) *tls.Config {
 	return c
 }
 
-// exec sends a pipeline, whose commands each have an error of their own afterwards. The library
-// leaves them without one if Redis refuses a new connection with an error reply, such as the one to
-// a wrong password. Then exec sets that error.
+// exec sends a pipeline. Afterwards each command has its own result or error. If Redis refuses a
+// new connection with an error reply, for example because of a wrong password, the library does not
+// set that error on the commands. Then exec sets it.
 func exec(ctx context.Context, pipeline redis.Pipeliner) {
 	commands, err := pipeline.Exec(ctx)
 	if err == nil || slices.ContainsFunc(commands, func(c redis.Cmder) bool { return c.Err() != nil }) {

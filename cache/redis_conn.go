@@ -27,17 +27,18 @@ type client struct {
 	cluster   *redis.ClusterClient // nil: not in mode cluster
 }
 
-// failed notes that an operation failed. In mode cluster, another node may serve its slot by now,
-// but the library reads the map of the slots again only once a minute and when a node redirects it;
-// a dead node does not. The map is read in the background, at most every 200 ms.
+// failed makes the library read the map of a cluster's slots again after a failed operation,
+// because another node may serve the slot by now. By itself the library reads the map only once a
+// minute, and when a node redirects a command. A dead node redirects nothing. The map is read in
+// the background, at most every 200 ms.
 func (c *client) failed(ctx context.Context) {
 	if c.cluster != nil {
 		c.cluster.ReloadState(ctx)
 	}
 }
 
-// run calls a script with EVALSHA. It uses EVAL if Redis does not know the script, as at the first
-// call, and after SCRIPT FLUSH or a failover.
+// run calls a script with EVALSHA. It uses EVAL if Redis does not have the script, for example at
+// the first call, and after SCRIPT FLUSH or a failover.
 func (c *client) run(ctx context.Context, s *redis.Script, keys []string, args []any) (any, error) {
 	if c.claims == nil || s != claimScript {
 		return s.Run(ctx, c, keys, args...).Result()
@@ -64,8 +65,9 @@ func (c *client) close() {
 
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// dialer returns a replacement for the library's own dialer, whose TLS handshake does not end with
-// the context. Each connection that it dials is guarded against replies that are too large.
+// dialer returns a replacement for the library's own dialer, which does not end a TLS handshake
+// when the context ends. Each connection that it dials is guarded against replies that are too
+// large.
 func dialer(config *tls.Config) dialFunc {
 	plain := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	dial := plain.DialContext
@@ -100,8 +102,8 @@ func (c *boundedConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// Read returns errOversize instead of bytes that announce too much. All later reads do the same, so
-// that the kind of fault does not depend on which read the library reports.
+// Read returns errOversize instead of the bytes of a reply that is too large. All later reads do
+// the same, so that the kind of fault does not depend on which read the library reports.
 func (c *boundedConn) Read(b []byte) (int, error) {
 	if c.bound.refused {
 		return 0, errOversize

@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The kinds of faults: a fixed set, for metric labels and logs. The text of an error is never
-// shown, because it can hold stored bytes.
+// These are the kinds of faults. The set is fixed, because they are metric labels. The text of an
+// error is never shown, because it can hold stored bytes.
 const (
 	kindRefused     = "refused"
 	kindTimeout     = "timeout"
@@ -116,7 +116,7 @@ func kindOf(err error) string {
 	case errors.As(err, &dns):
 		return kindResolve
 	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &unknown),
-		// A TLS alert; crypto/tls.AlertError is for QUIC.
+		// This error is a TLS alert. The type crypto/tls.AlertError is only for QUIC.
 		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
 		return kindTLS
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // ENOENT: there is no such Unix socket
@@ -135,8 +135,8 @@ func needsOperator(kind string) bool {
 	return kind == kindAuth || kind == kindTLS || kind == kindPermission || kind == kindNoMaster
 }
 
-// harmless reports whether Redis is still worth asking after a fault of this kind: it answered at
-// once and permits other commands, or the fault concerns one key.
+// harmless reports whether Redis can still be used after a fault of this kind. It can if Redis
+// answered at once and permits other commands, or if the fault concerns one key.
 func harmless(kind string) bool {
 	switch kind {
 	case kindPermission, kindReadOnly, kindOOM, kindMisconf, kindNoReplicas, kindMoved, kindTryAgain, kindWrongType:

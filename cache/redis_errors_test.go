@@ -44,7 +44,7 @@ func fails(t *testing.T, o RedisOptions, budget time.Duration, want string) {
 		t.Fatalf("no error, want %s", want)
 	}
 	if got := kindOf(err); got != want {
-		t.Errorf("kind %s, want %s, of %T: %v", got, want, err, err)
+		t.Errorf("kind %s, want %s; the error: %T: %v", got, want, err, err)
 	}
 	if got := kindOf(fmt.Errorf("wrapped: %w", err)); got != want {
 		t.Errorf("wrapped, its kind is %s, want %s", got, want)
@@ -112,7 +112,7 @@ func TestEachConnectionFaultHasItsKind(t *testing.T) {
 		defer held.Close()
 		eventually(t, "a connection is held", func() bool { return held.Ping(context.Background()).Err() == nil })
 		if err := client.Get(context.Background(), "k").Err(); kindOf(err) != kindPool {
-			t.Errorf("kind %s, want %s, of %v", kindOf(err), kindPool, err)
+			t.Errorf("kind %s, want %s; the error: %v", kindOf(err), kindPool, err)
 		}
 	})
 	t.Run("closed without an answer", func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestEachConnectionFaultHasItsKind(t *testing.T) {
 		client := clientOf(t, RedisOptions{Addrs: []string{"127.0.0.1:1"}})
 		_ = client.Close()
 		if err := client.Get(context.Background(), "k").Err(); kindOf(err) != kindBroken {
-			t.Errorf("kind %s, want %s, of %v", kindOf(err), kindBroken, err)
+			t.Errorf("kind %s, want %s; the error: %v", kindOf(err), kindBroken, err)
 		}
 	})
 	t.Run("a name that does not resolve", func(t *testing.T) { // an empty label needs no DNS query
@@ -158,7 +158,7 @@ func TestEachTLSFaultHasItsKind(t *testing.T) {
 	t.Run("TLS to a server that greets in plain text", func(t *testing.T) {
 		fails(t, RedisOptions{URL: "rediss://" + greets(t, "-ERR max number of clients reached\r\n")}, patient, kindTLS)
 	})
-	t.Run("plain to a TLS port", func(t *testing.T) { // the server hangs up; the advice for broken mentions rediss://
+	t.Run("plain to a TLS port", func(t *testing.T) { // the server hangs up; the advice for kindBroken mentions rediss://
 		fails(t, RedisOptions{URL: strings.Replace(secure.URL(), "rediss:", "redis:", 1)}, patient, kindBroken)
 	})
 	t.Run("refused by an alert", func(t *testing.T) {
@@ -173,13 +173,13 @@ func TestEachTLSFaultHasItsKind(t *testing.T) {
 		client := clientOf(t, RedisOptions{URL: stranger.URL(), CA: stranger.CA()})
 		client.(*redis.Client).Options().TLSConfig.MaxVersion = tls.VersionTLS12
 		if err := client.Ping(context.Background()).Err(); kindOf(err) != kindTLS {
-			t.Errorf("kind %s, want %s, of %v", kindOf(err), kindTLS, err)
+			t.Errorf("kind %s, want %s; the error: %v", kindOf(err), kindTLS, err)
 		}
 	})
 }
 
-// greets returns the address of a server that writes before it reads, as Redis does when it is
-// full.
+// greets returns the address of a server that writes before it reads, as Redis does when it accepts
+// no more clients.
 func greets(t *testing.T, text string) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// fakeRedis answers every command with what answer returns, for replies that a real server cannot
-// be made to send. It speaks RESP2 on loopback. An answer of "" closes the connection; hangUp
-// resets it.
+// fakeRedis starts a server that answers every command with what answer returns. It is for replies
+// that a real server cannot be made to send. It speaks RESP2 on loopback. An answer of "" closes
+// the connection; hangUp resets it.
 func fakeRedis(t testing.TB, answer func(command []string) string) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

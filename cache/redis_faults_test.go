@@ -106,7 +106,7 @@ func TestWrongPasswordIsLoggedOnce(t *testing.T) {
 }
 
 // If Redis refuses the password of a new connection, the library leaves the commands of a pipeline
-// without an error. A store then looked as if Redis had done it, or as a reply to another command.
+// without an error. A failed store then looked like a success, or like a reply to another command.
 func TestAWrongPasswordIsAFaultOfEachPipeline(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{Password: "right"})
 	for name, lease := range map[string]time.Duration{"with scripts": time.Second, "without scripts": 0} {
@@ -181,7 +181,7 @@ func TestReadOnlyRedisIsStillRead(t *testing.T) {
 				c.pending.Wait()
 			}
 			if _, tier, ok := look(context.Background(), c, k); !ok || tier != TierRedis {
-				t.Errorf("got it from %q, %v; want it from Redis", tier, ok)
+				t.Errorf("the tier is %q, found %v; want the value from Redis", tier, ok)
 			}
 			if r.of("fault publish "+kind) != 5 || len(r.lines()) != 0 {
 				t.Errorf("counted %v, logged %q", r.all(), r.lines())
@@ -219,8 +219,8 @@ func TestFullPoolDoesNotOpenTheBreaker(t *testing.T) {
 	}
 }
 
-// Regression test: a key that another program wrote concerns one token, but its faults opened the
-// breaker for all tokens.
+// Regression test: a key that another program has written concerns only one token, but the faults
+// of that token opened the breaker for all tokens.
 func TestErrorAboutOneKeyDoesNotOpenTheBreaker(t *testing.T) {
 	server := redistest.Start(t)
 	for name, o := range map[string]RedisOptions{"values only": {}, "coalescing": {Lease: time.Second, Wait: time.Second}} {
@@ -241,7 +241,7 @@ func TestErrorAboutOneKeyDoesNotOpenTheBreaker(t *testing.T) {
 }
 
 // Regression test: when a replica had taken over, the map of the cluster could stay old for a
-// minute, so claims of the lost node's slots failed for that long.
+// minute, so for that long all claims in the slots of the lost node failed.
 func TestReplicaIsUsedAsSoonAsItHasTakenOver(t *testing.T) {
 	cluster, r := redistest.StartCluster(t), &recorder{}
 	o := RedisOptions{Mode: ModeCluster, Addrs: strings.Split(cluster.Addrs(), ","), Timeout: 500 * time.Millisecond}

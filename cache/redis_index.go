@@ -21,9 +21,9 @@ func (t *redisTier) indexing(c *client, index sealedIndex, ttl time.Duration) in
 	return indexing{c.Pipeline(), t, index, ttl}
 }
 
-// exec sends the pipeline, which has the command store, after adding the command that stores the
-// value of the index. The caller handles the error of store. If only the other command failed, exec
-// counts the fault.
+// exec adds the command that stores the value of the index, and sends the pipeline. The pipeline
+// already has the command store, which stores the entry. The caller handles the error of store. If
+// only the command for the index failed, exec counts the fault.
 func (p indexing) exec(ctx context.Context, store redis.Cmder) {
 	if p.index.sealed == nil {
 		exec(ctx, p)
@@ -38,8 +38,8 @@ func (p indexing) exec(ctx context.Context, store redis.Cmder) {
 }
 
 // indexedBy returns the entries that are in the index under these keys. A value that cannot be
-// decrypted with its key counts as missing, so a manipulated Redis cannot make it return another
-// entry.
+// decrypted with its key counts as missing, so a manipulated Redis cannot make indexedBy return
+// another entry.
 func (t *redisTier) indexedBy(ctx context.Context, index []Key) (found []indexed, err error) {
 	err = t.do(ctx, "revoke", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		pipe := c.Pipeline()
@@ -78,7 +78,7 @@ func (t *redisTier) removeIndexed(ctx context.Context, entries []indexed) error 
 		for _, e := range entries {
 			value, _, failure := t.keys(Key{id: e.id})
 			pipe.Del(ctx, value, failure)
-			pipe.Del(ctx, t.indexKey(e.key)) // a separate DEL: in a cluster, it may be on another node
+			pipe.Del(ctx, t.indexKey(e.key)) // a separate DEL, because in a cluster this key may be on another node
 		}
 		_, err := pipe.Exec(ctx)
 		return err

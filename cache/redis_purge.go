@@ -12,7 +12,7 @@ const readTimeout = 250 * time.Millisecond
 
 // readMarks returns Redis's time in Unix milliseconds and the members of each sorted set, in one
 // round trip. It also probes a Redis that failed. If Redis denies one of the commands, or a key is
-// not a sorted set, a PING probes Redis instead. In that case purges are not shared, and everything
+// not a sorted set, a PING probes Redis instead. In that case purges are not shared, but everything
 // else works.
 func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, sets [][]string, err error) {
 	kind := ""

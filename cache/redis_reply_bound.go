@@ -2,32 +2,33 @@ package cache
 
 import "errors"
 
-// The bounds of one reply. Every reply that igproxy asks for, except the one to CLUSTER SLOTS, is
-// far within them: a stored value has little more than maxStored bytes, the purges of an app are at
-// most maxRead members, and replies to HELLO and from sentinels are smaller. CLUSTER SLOTS has
-// bounds of its own.
+// These are the bounds of one reply. Every reply that igproxy asks for, except the one to CLUSTER
+// SLOTS, is far within them: a stored value has little more than maxStored bytes, the purges of an
+// app are at most maxRead members, and replies to HELLO and from sentinels are smaller. CLUSTER
+// SLOTS has bounds of its own.
 const (
 	// maxReply bounds the size of a whole reply: its bytes, header lines included, plus memberCost
-	// (or slotsCost) for each member of an array. It is enough for CLUSTER SLOTS of about 2,500
-	// ranges of slots with three nodes each.
+	// (or slotsCost) for each member of an array. It is enough for a reply to CLUSTER SLOTS with
+	// about 2,500 ranges of slots and three nodes for each range.
 	maxReply = 1 << 20
 
-	// maxLine bounds a line in bytes. Statuses and errors have at most a few hundred.
+	// maxLine bounds a line in bytes. Statuses and errors have at most a few hundred bytes.
 	maxLine = 64 << 10
 
-	// memberCost is how many bytes are counted for each member of an array in addition to the
-	// member's own bytes, because the library needs several times as much memory for a member as
-	// the member has bytes, and many replies are read at the same time. slotsCost replaces it for
-	// CLUSTER SLOTS, which has more members.
+	// memberCost is how many bytes each member of an array counts in addition to its own bytes. The
+	// library needs several times as much memory for a member as the member has bytes, and many
+	// replies are read at the same time. slotsCost replaces memberCost for CLUSTER SLOTS, whose
+	// reply has more members.
 	memberCost = 256
 	slotsCost  = 8
 
 	// maxOutermost bounds the number of members of the outermost array.
 	maxOutermost = maxRead
 
-	// maxRanges replaces maxOutermost for CLUSTER SLOTS, which has a member for each range of
-	// slots. A cluster has 16,384 slots, and a cluster that grew shard by shard has a range for
-	// nearly every pair of shards, so maxOutermost would be too small for fifty shards.
+	// maxRanges replaces maxOutermost for CLUSTER SLOTS, whose reply has a member for each range of
+	// slots. A cluster that grew shard by shard has a range for nearly every pair of shards, so
+	// maxOutermost would be too small for fifty shards. A cluster has 16,384 slots, so it cannot
+	// have more ranges.
 	maxRanges = 16384
 
 	// maxMembers bounds the number of members of every other array. A range of slots, for example,
@@ -49,15 +50,15 @@ var errOversize = errors.New("redis: a reply that is too large")
 // the bounds allow. The library allocates what a header announces before the body arrives, and an
 // allocation that the machine cannot serve ends the process.
 //
-// Connections speak RESP2. The aggregates and strings of RESP3, which no server sends unless it was
-// asked to, are refused. That leaves replies of five forms, in which a length always comes before
-// what it counts. The bytes of bodies are skipped, so that only headers cost time.
+// Connections speak RESP2. The aggregates and strings of RESP3 are refused; a server sends them
+// only to clients that asked for RESP3. Replies of five forms remain. In all of them, a length
+// comes before what it counts. The bytes of bodies are skipped, so that only headers cost time.
 type replyBound struct {
 	slots   bool            // the reply is to CLUSTER SLOTS
 	kind    byte            // the first byte of the line that is being read
 	inLine  bool            // a line is being read; otherwise the next byte begins one
 	length  int64           // the number in the line, as far as it has been read
-	digits  int             // of that number
+	digits  int             // number of its digits so far
 	null    bool            // the number is negative
 	last    byte            // in a header, the byte before the current one
 	body    int64           // bytes of a string that are still to come, with its CR and LF

@@ -33,13 +33,14 @@ func FuzzReplyBound(f *testing.F) {
 		}
 		passed := replies[:admitted(string(replies), max(int(piece), 1))]
 		if !withinBounds(passed) {
-			t.Fatalf("passed %.200q", passed)
+			t.Fatalf("replies beyond the bounds passed: %.200q", passed)
 		}
 		if withinBounds(replies) != (len(passed) == len(replies)) {
-			t.Fatalf("passed %d of %d bytes of %.200q", len(passed), len(replies), replies)
+			t.Fatalf("%d of %d bytes passed, want all if and only if they are within the bounds: %.200q", len(passed), len(replies), replies)
 		}
 		guarded, allocated := readOne(t, &boundedConn{Conn: newReplayed(replies)})
-		// A header within the bounds may announce a body that never comes.
+		// The library allocates what a header within the bounds announces, even if the body never
+		// comes.
 		if most := uint64(2*maxReply + 20*len(replies)); allocated > most {
 			t.Fatalf("read %.200q with %d bytes allocated, want at most %d", replies, allocated, most)
 		}
@@ -65,7 +66,7 @@ func withinBounds(b []byte) bool {
 	return true
 }
 
-// member parses one value at the given depth, and returns the bytes after it, or none if b ends
+// member parses one value at the given depth, and returns the bytes after it, or nil if b ends
 // before the value does. It subtracts the value's bytes from left, the bytes that the reply may
 // still have.
 func member(b []byte, depth int, left *int) (rest []byte, ok bool) {

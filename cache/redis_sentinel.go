@@ -89,7 +89,7 @@ func (s *sentinels) ask(ctx context.Context, sentinel string) (addr string, err 
 	defer func() { _ = client.Close() }()
 	found, err := client.GetMasterAddrByName(ctx, s.master).Result()
 	switch {
-	case errors.Is(err, redis.Nil): // redis.Nil would pass for a missing key
+	case errors.Is(err, redis.Nil): // redis.Nil would look like a missing key
 		return "", errNoMaster
 	case err != nil:
 		return "", err

@@ -130,7 +130,7 @@ func TestEntryWithoutTTLStillExpires(t *testing.T) {
 		t.Errorf("after its expiry got %q from %q, want a miss", e.Value, tier)
 	}
 	if r.of("lookup redis miss") != 1 || c.Health().State != "ok" {
-		t.Errorf("want it counted as a miss: %v, %+v", r.all(), c.Health())
+		t.Errorf("counted %v, health %+v; want one miss and no fault", r.all(), c.Health())
 	}
 }
 

@@ -3,10 +3,12 @@ package cache
 import "time"
 
 // Remember ends the claim and stores an entry: in memory at once, and in Redis in the background.
-// The first entry that was stored wins, unless better reports that e is better than the stored
-// entry; if better is nil, the first entry always wins. If other processes may have asked upstream
-// in the meantime, Remember waits for Redis, at most for RedisOptions.Timeout, and returns the
-// winner and whether e lost. Otherwise it returns e at once.
+// If another process has stored an entry first, that entry wins, unless better reports that e is
+// better. If better is nil, the stored entry always wins.
+//
+// If other processes may have asked upstream in the meantime, Remember waits for Redis, at most for
+// RedisOptions.Timeout. Then it returns the winner, and whether e lost. Otherwise it returns e at
+// once.
 func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry, lost bool) {
 	if cl.ended || !time.Now().Before(e.Expires) || cl.key.purged() {
 		cl.Release()
@@ -55,7 +57,7 @@ func (cl *Claim) publish(e Entry, better func(Entry) bool) (winner Entry, lost b
 	cl.lease.stop()
 	sealed, err := seal(cl.key, sealedValue, e)
 	index := cl.sealIndex(e.Expires)
-	for range 3 { // each round replaces the value that the previous one found: it was unusable, or e is better
+	for range 3 { // each round replaces the value that the previous round found, which is unusable or worse than e
 		ttl := time.Until(e.Expires).Truncate(time.Millisecond)
 		if err != nil || ttl <= 0 {
 			break
@@ -79,8 +81,8 @@ func (cl *Claim) publish(e Entry, better func(Entry) bool) (winner Entry, lost b
 	return e, false
 }
 
-// sealIndex returns the sealed record that the index in Redis gets for the entry. If it cannot be
-// sealed, the entry is left out of the index.
+// sealIndex returns what publish writes into the index in Redis for the entry. If sealing fails,
+// the entry is left out of the index.
 func (cl *Claim) sealIndex(expires time.Time) sealedIndex {
 	if cl.index.secret == nil {
 		return sealedIndex{}

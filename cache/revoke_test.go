@@ -45,7 +45,7 @@ func (p issuing) revoke(long string) Revocation {
 	case r := <-result:
 		return r
 	case <-time.After(10 * time.Second):
-		p.t.Fatal("Revoke has no result")
+		p.t.Fatal("Revoke did not call done")
 		return ""
 	}
 }
@@ -159,8 +159,8 @@ func TestIndexCostsNoRoundTrip(t *testing.T) {
 	}
 }
 
-// Redis may return a value that belongs to another key: because the replies on a connection were
-// mixed up, or because someone with write access put it there. Such a value must not make igproxy
+// Redis may return a value that belongs to another key, because replies on a connection were mixed
+// up, or because an attacker with write access stored it there. Such a value must not make igproxy
 // forget an entry.
 func TestAnIndexValueOfAnotherKeyForgetsNothing(t *testing.T) {
 	t.Parallel()
@@ -242,10 +242,10 @@ func TestRevocationDuringARedisOutageIsSharedLater(t *testing.T) {
 		t.Error("the entry is still found")
 	}
 	redis.Restart()
-	eventually(t, "the other process forgets it", func() bool { return other.tier("short") == "" })
+	eventually(t, "the other process forgets the entry", func() bool { return other.tier("short") == "" })
 }
 
-// The tags are removed together with their entries, when these are evicted, replaced or expired.
+// A tag is removed together with its entry, when the entry is evicted, is replaced, or expires.
 func TestIndexInMemoryShrinksWithMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, Options{MaxBytes: 100 << 10})

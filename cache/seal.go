@@ -12,8 +12,8 @@ import (
 //
 //	version (1 byte) | AES-256-GCM(nonce, expiry in Unix ms (8 bytes) | the caller's bytes)
 //
-// The nonce is random. Version, ID and kind are the associated data, so that a value of one kind
-// never passes for one of another kind. The seal is as much about correctness as about secrecy: a
+// The nonce is random. Version, ID and kind are the associated data, so that a value of one kind is
+// never accepted as a value of another kind. The seal protects correctness as well as secrecy. A
 // connection to Redis that is out of step returns values of other users without an error, but such
 // values cannot be decrypted.
 const (
@@ -36,8 +36,8 @@ var (
 	errExpired      = errors.New("a stored value has expired")
 )
 
-// aead returns the cipher of a key. A key seals the entries of one token only, so it uses far fewer
-// random nonces than would make a collision likely.
+// aead returns the cipher of a key. A key seals only the entries of one token, so it uses few
+// random nonces, and a collision is very unlikely.
 func (k Key) aead() (cipher.AEAD, error) {
 	block, err := aes.NewCipher([]byte(*k.secret))
 	if err != nil {

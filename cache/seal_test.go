@@ -112,7 +112,8 @@ func TestOpenRefusesOtherKeys(t *testing.T) {
 	refuses(t, "the right id with another sealing key", Key{id: k.id, secret: keyOf(t, "token2").secret}, b)
 }
 
-// A value sealed by this key but too short to contain an expiry is refused like a foreign one.
+// A value that this key sealed, but that is too short to contain an expiry, is refused as if
+// another key had sealed it.
 func TestOpenRefusesASealWithoutExpiry(t *testing.T) {
 	k := keyOf(t, "token")
 	aead, err := k.aead()
@@ -141,7 +142,7 @@ func TestOpenRefusesExpiredEntries(t *testing.T) {
 }
 
 // FuzzSealOpen checks that a sealed entry opens to the same bytes and expiry, that a flipped bit is
-// refused, and that arbitrary bytes never open or panic.
+// refused, and that arbitrary bytes are refused without a panic.
 func FuzzSealOpen(f *testing.F) {
 	f.Add("IGAA-token", []byte(`{"access_token":"IGAA"}`), int64(3600_000), uint(0))
 	f.Add("", []byte{}, int64(1), uint(77))

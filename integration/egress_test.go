@@ -108,7 +108,7 @@ func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
 	env := environ("INTERCEPT_LISTEN=127.0.0.1:8082", "INTERCEPT_CA_FILE="+dir+"/igproxy-ca.pem", "INTERCEPT_CA_KEY_FILE="+dir+"/igproxy-ca.key")
 	for via, want := range map[string]int{"http://127.0.0.1:8082": 2, "http://localhost:8082": 2, "http://127.0.0.1:3128": 0} {
 		code, stdout, stderr := command(t, append(env, "HTTPS_PROXY="+via), "check")
-		if said := stdout + stderr; code != want || want == 2 && !strings.Contains(said, "HTTPS_PROXY is igproxy's own intercept.listen") {
+		if said := stdout + stderr; code != want || want == 2 && !strings.Contains(said, "HTTPS_PROXY leads to igproxy's own listener, intercept.listen") {
 			t.Errorf("%s: exit code %d, want %d\n%s", via, code, want, said)
 		}
 	}
@@ -124,7 +124,7 @@ func TestAProxyThatIsAnotherListenerOfIgproxyIsRefused(t *testing.T) {
 	env := environ("LISTEN=127.0.0.1:8081,127.0.0.1:8083", "ADMIN_LISTEN=127.0.0.1:9091")
 	for via, want := range map[string]string{"http://127.0.0.1:8081": "listen", "http://localhost:8083": "listen", "http://127.0.0.1:9091": "admin.listen", "http://127.0.0.1:8082": ""} {
 		code, stdout, stderr := command(t, append(env, "HTTPS_PROXY="+via), "check")
-		if said := stdout + stderr; want == "" && code != 0 || want != "" && (code != 2 || !strings.Contains(said, "HTTPS_PROXY is igproxy's own "+want+";")) {
+		if said := stdout + stderr; want == "" && code != 0 || want != "" && (code != 2 || !strings.Contains(said, "HTTPS_PROXY leads to igproxy's own listener, "+want+";")) {
 			t.Errorf("%s: exit code %d, want an error about %q\n%s", via, code, want, said)
 		}
 	}

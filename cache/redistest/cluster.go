@@ -139,8 +139,8 @@ func (c *Cluster) SlotOf(key string) int {
 	return int(slot)
 }
 
-// Migrate moves a slot with its keys to the next master, as resharding does. It calls the function
-// halfway, while the slot is half moved.
+// Migrate moves a slot with its keys to the next master, as resharding does. It calls halfway when
+// the keys have moved, but the slot still belongs to the old master.
 func (c *Cluster) Migrate(slot int, halfway func()) {
 	c.t.Helper()
 	from := slot * 3 / slots

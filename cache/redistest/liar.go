@@ -18,8 +18,8 @@ const (
 	Shift    = "shift"    // each reply belongs to the previous command
 	Flip     = "flip"     // one bit of the payload is flipped
 	Truncate = "truncate" // the connection ends in the middle of a reply
-	Replay   = "replay"   // an earlier reply, which belonged to another command
-	Swap     = "swap"     // the true reply of the previous swap, which may be from another connection
+	Replay   = "replay"   // an earlier reply, to another command, is sent instead
+	Swap     = "swap"     // the reply that the last swap withheld is sent instead; it may be from another connection
 )
 
 // Lies lists all kinds of lies.

@@ -20,7 +20,7 @@ const (
 
 var (
 	portsMu sync.Mutex
-	ports   = map[int]bool{} // returned by this process; portsMu protects it
+	ports   = map[int]bool{} // the ports that this process has returned; portsMu protects the map
 )
 
 // FreePort returns a free loopback port that it has not returned before in this process.
@@ -46,8 +46,9 @@ func freePort(t testing.TB, distance int) int {
 	return 0
 }
 
-// isFree reports whether no server listens on the port. It connects instead of listening: a child
-// process that starts at this moment would keep the listening socket until it executes its program.
+// isFree reports whether no server listens on the port. It connects instead of listening, because a
+// child process that starts at that moment would keep the listening socket until it executes its
+// program.
 func isFree(port int) bool {
 	c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port))
 	if err != nil {

@@ -45,8 +45,8 @@ func StartSentinels(t testing.TB) *Sentinels {
 	return s
 }
 
-// StartSentinel starts one sentinel for a master without replicas at a loopback port, and returns
-// the sentinel's address.
+// StartSentinel starts one sentinel for a master without replicas, and returns the sentinel's
+// address. The argument is the master's port on loopback.
 func StartSentinel(t testing.TB, master int) string {
 	t.Helper()
 	port := startSentinel(t, master, 1, time.Minute)

@@ -117,8 +117,8 @@ func (s *Status) charts() []chart {
 	return list
 }
 
-// latencies returns a chart of the bounds of the median and of 99% of the requests, on a logarithmic
-// scale from 0.04 ms to 10 s.
+// latencies returns a chart of the medians and the 99th percentiles, on a logarithmic scale from
+// 0.04 ms to 10 s.
 func latencies(title string, columns []column, of func(column) Latency) chart {
 	const low, decades = -1.4, 5.4 // of milliseconds, as powers of ten
 	height := func(ms float64) float64 { return (math.Log10(ms) - low) / decades }

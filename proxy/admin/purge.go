@@ -24,8 +24,8 @@ type PurgeReply struct {
 	Entries *int `json:"entries,omitempty"`
 	// InSeconds is the number of seconds until a merged purge takes effect; the status is then 202.
 	InSeconds int `json:"in_seconds,omitempty"`
-	// Fleet is "notified" (every sidecar on this Redis forgets within about a second), "none" (there is
-	// no Redis), or "not notified".
+	// Fleet is "notified" (every sidecar on this Redis forgets within about a second), "not
+	// notified", or "none" (there is no Redis).
 	Fleet   string `json:"fleet"`
 	Problem string `json:"problem,omitempty"`
 }

@@ -25,7 +25,7 @@ type conn struct {
 	answered  int       // the number of answers, up to busyAfter
 	idleSince time.Time // when the last answer was written; zero: no answer yet
 	deadline  purpose
-	next      state // the result of work
+	next      state // the state of the bytes that work has left unanswered
 	err       error // the error of the last read in work
 }
 
@@ -36,14 +36,14 @@ const (
 	maxRequest = 2 << 10 // in bytes; a larger request is left to net/http
 	busyAfter  = 8       // a connection counts as busy after this number of answers
 
-	// shortest is the least number of bytes after an answer that counts as the start of a request.
-	// If fewer have arrived at the deadline, the connection is closed without a refusal, as
-	// net/http would do.
+	// shortest is how many bytes after an answer count as the start of a request. If fewer bytes
+	// have arrived at the deadline, the connection is closed without a refusal, as net/http would
+	// do.
 	shortest = 4
 )
 
-// buffers are shared: idle connections need none, and busy ones reuse memory that is still in the
-// processor's cache.
+// buffers are shared by all connections. An idle connection needs no buffer, and a busy connection
+// reuses memory that is still in the processor's cache.
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 func newConn(l *Lane, accepted net.Conn) *conn {
@@ -92,8 +92,8 @@ func (c *conn) serve() (rest io.Reader) {
 	}
 }
 
-// work answers what has arrived. It reports whether serve has to decide what follows, because of
-// c.next or c.err. Otherwise work has to be called again when more arrives.
+// work reads and answers what has arrived. If it returns true, serve has to act on c.next or c.err.
+// If it returns false, work has to be called again when more arrives.
 func (c *conn) work() (finished bool) {
 	for {
 		b := buffers.Get().(*buffer)
@@ -114,7 +114,8 @@ func (c *conn) work() (finished bool) {
 		}
 		c.await()
 		// On a busy connection a second read would find nothing, unless the client sent the end of
-		// the stream together with its request. At the deadline called look, serve reads that end.
+		// the stream together with its request. In that case serve reads the end at the deadline
+		// called look.
 		if isBusy && c.begun == nil && n < maxRequest {
 			return false
 		}

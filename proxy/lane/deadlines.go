@@ -7,7 +7,7 @@ type purpose int
 
 const (
 	_      purpose = iota
-	header         // to end a connection on which a request's header does not arrive
+	header         // to end a connection on which a request's header does not arrive in time
 	look           // to read what work may have left unread on a busy connection
 	idle           // to end a connection without requests
 )

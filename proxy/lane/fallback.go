@@ -6,8 +6,8 @@ import (
 	"net"
 )
 
-// fallback is the listener that gives net/http the connections that leave the lane. It is open
-// until the context closed ends.
+// fallback is the listener that gives net/http the connections that leave the lane. The context in
+// the field closed ends when the listener is closed.
 type fallback struct {
 	handed chan net.Conn
 	closed context.Context

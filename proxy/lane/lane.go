@@ -1,18 +1,19 @@
-// Package lane serves the connections of the app listener: it answers plain token requests on the
+// Package lane serves the connections of the app listener. It answers plain token requests on the
 // connection itself, below net/http, at about half the cost.
 //
 // Connections move in one direction. Each begins in the lane, which reads it in a goroutine of its
 // own and recognises one form of request, a plain request: GET /access_token as common clients
 // write it (request.go). The Handler answers these requests in order, hits and misses alike. When a
-// request of any other form arrives, the lane hands the connection, with the bytes that it has
-// read, to net/http for good: an http.Server serves Fallback. So the lane has to understand only
-// one form, and depends on nothing inside net/http. It is stricter than the rest of igproxy
-// wherever the two could differ. Its answers equal net/http's byte for byte, except for Date and
-// the request id: proxy.FuzzLane compares them.
+// request of any other form arrives, the lane hands the connection to net/http, with the bytes that
+// it has read. An http.Server gets such connections from Fallback. The lane never takes a
+// connection back, so it has to understand only one form, and depends on nothing inside net/http.
+// It is stricter than the rest of igproxy wherever the two could differ. An answer of the lane
+// equals the answer through net/http byte for byte, except for Date and the request id.
+// proxy.FuzzLane compares the two.
 //
-// The Handler declines requests that need more than the Host and the token: if igproxy requires a
-// token of its own, if it has several apps, or if it traces requests. A listener with TLS has no
-// lane.
+// The Handler declines requests that need more than the Host and the token. All requests need more
+// if igproxy requires its own token, if it has several Instagram apps, or if it traces requests. A
+// listener with TLS has no lane.
 package lane
 
 import (
@@ -74,7 +75,7 @@ func New(o Options) *Lane {
 func (l *Lane) Fallback() net.Listener { return l.fallback }
 
 // Serve accepts connections until the listener is closed, and then returns the error of Accept. If
-// Accept fails for another reason, Serve tries again after growing pauses, as net/http does.
+// Accept fails for another reason, Serve tries again after growing delays, as net/http does.
 func (l *Lane) Serve(listener net.Listener) error {
 	for pause := time.Duration(0); ; {
 		c, err := listener.Accept()

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// socket reads and writes a connection without waiting. If that is not possible now, Read and Write
-// return syscall.EAGAIN. See blocking for connections that cannot do that.
+// socket reads and writes a connection without waiting. A Read or Write that would have to wait
+// returns syscall.EAGAIN. The type blocking is for connections that cannot do this.
 type socket interface {
 	io.ReadWriter
 	// wait calls work at once, and again each time that something may have arrived, until work

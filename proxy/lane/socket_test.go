@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// overSockets runs a test over TCP and over a Unix socket. The lane does not read sockets in the
-// same way as connections in memory.
+// overSockets runs a test over TCP and over a Unix socket, because the lane does not read sockets
+// in the same way as connections in memory.
 func overSockets(t *testing.T, h echo, test func(t *testing.T, d *testLane, dial func() net.Conn)) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
@@ -64,8 +64,8 @@ func TestRequestsOverSocketsAreAnsweredOrHandedOver(t *testing.T) {
 	})
 }
 
-// A busy connection is not read to the end after each request, so the end of the stream may be
-// found late.
+// A busy connection is not read to the end after each request, so the lane may notice the end of
+// the stream late.
 func TestAClientThatClosesItsSendingHalfGetsItsAnswerAndTheEnd(t *testing.T) {
 	overSockets(t, echo{}, func(t *testing.T, _ *testLane, dial func() net.Conn) {
 		for _, before := range []int{0, 1, 20} {
@@ -104,7 +104,7 @@ func TestAnswersThatAClientReadsLateAreComplete(t *testing.T) {
 			last = served.Load()
 		}
 		if n := served.Load(); n == 0 || n == requests {
-			t.Fatalf("%d of %d answers were sent before the client has read any; want more than none and fewer than all", n, requests)
+			t.Fatalf("%d of %d answers were sent before the client read any; want some, but not all", n, requests)
 		}
 		got, err := io.ReadAll(c)
 		if n := strings.Count(string(got), "Token: IGAA\r\n\r\n"); err != nil || n != requests {

@@ -1,4 +1,4 @@
-// Package loglimit limits log lines that clients and servers can cause any number of times: it
+// Package loglimit limits log lines that clients and servers can cause any number of times. It
 // bounds how many lines of each kind are written per second. The first lines of a kind in each
 // second are always written, and the next line after a gap says how many were left out.
 package loglimit
@@ -54,16 +54,17 @@ func (l *Limits[K]) Of(kind K) *Limit {
 // for every hit, and a hit must stay cheap.
 type Limit struct {
 	most    *atomic.Int64
-	second  atomic.Int64
+	second  atomic.Int64 // the current second, in Unix time
 	lines   atomic.Int64 // in that second
 	skipped atomic.Int64 // lines left out since the last one that was written
 }
 
-// Next reports whether the next line may be written, and if so, how many were left out before it.
+// Next reports whether the next line may be written. If so, it also returns how many lines were
+// left out before it.
 func (l *Limit) Next(now time.Time) (skipped int64, ok bool) {
 	second, old := now.Unix(), l.second.Load()
-	// A time a little before the current second is that of a late line, which starts no new second.
-	// A time more than a minute before it means that the clock was set back.
+	// If now is shortly before the current second, the line is late, and starts no new second. If
+	// now is more than a minute before it, the clock was set back.
 	if (second > old || second < old-60) && l.second.CompareAndSwap(old, second) {
 		l.lines.Store(0)
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // burst asks for n lines at one time. It returns how many were allowed, and how many skipped lines
-// they reported.
+// these reported.
 func burst(l *loglimit.Limit, n int, now time.Time) (lines int, skipped int64) {
 	for range n {
 		if left, ok := l.Next(now); ok {
@@ -33,7 +33,7 @@ func TestEachKindHasItsOwnLines(t *testing.T) {
 	} {
 		lines, skipped := burst(limits.Of(c.kind), c.n, now.Add(c.after))
 		if lines != c.lines || skipped != c.skipped {
-			t.Errorf("%d of %s after %s: %d lines, %d left out before; want %d and %d", c.n, c.kind, c.after, lines, skipped, c.lines, c.skipped)
+			t.Errorf("%d lines of kind %s after %s: %d were written, %d left out before them; want %d and %d", c.n, c.kind, c.after, lines, skipped, c.lines, c.skipped)
 		}
 	}
 	limits.Set(5)
@@ -46,7 +46,7 @@ func TestEachKindHasItsOwnLines(t *testing.T) {
 	}
 }
 
-// The number of kinds may depend on what an upstream sends.
+// The number of kinds may depend on what an upstream sends, so it must be bounded.
 func TestTheNumberOfKindsIsBounded(t *testing.T) {
 	limits, now, lines := loglimit.New[int](1), time.Unix(1000, 0), 0
 	for kind := range 1000 {
@@ -58,7 +58,7 @@ func TestTheNumberOfKindsIsBounded(t *testing.T) {
 	}
 }
 
-// A line whose clock was read in the previous second must not start that second again.
+// A line whose time was taken in the previous second must not start that second again.
 func TestLateLineDoesNotRestartItsSecond(t *testing.T) {
 	limit, now := loglimit.New[string](1).Of("a"), time.Unix(1000, 0)
 	for i, c := range []struct {

@@ -19,7 +19,7 @@ var (
 	// ErrPayload means that the payload is not a JSON object.
 	ErrPayload = errors.New("a payload that is not a JSON object")
 	// ErrAlgorithm means that the payload does not name HMAC-SHA256 as the algorithm.
-	ErrAlgorithm = errors.New("another algorithm than HMAC-SHA256")
+	ErrAlgorithm = errors.New("an algorithm other than HMAC-SHA256")
 )
 
 // ReadRequest returns the payload of a signed request that one of the secrets signed. A signed

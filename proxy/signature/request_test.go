@@ -94,8 +94,9 @@ func TestASignedRequestIsReadStrictly(t *testing.T) {
 }
 
 // No text makes ReadRequest panic, and a text that was not signed with one of the secrets is never
-// accepted. A signed text is accepted if and only if it is the base64url of a JSON object with the
-// right algorithm, and no part of it can be changed afterwards.
+// accepted. A signed payload is accepted if and only if it is a JSON object with the right
+// algorithm. A signed request that is changed afterwards is not accepted, unless it still has the
+// same payload.
 func FuzzSignedRequest(f *testing.F) {
 	for _, seed := range []string{"", ".", payload, signed(another, payload), "e30.e30", `{"algorithm":"hmac-sha256"}`, `{"algorithm":"none"}`, `[]`, `null`, "a.b.c", "=.=",
 		strings.Repeat("A", 43) + ".eyJhbGdvcml0aG0iOiJITUFDLVNIQTI1NiJ9", strings.Repeat("A", 43) + "=.e30=", "\n.\n", `{"algorithm":"HMAC-SHA256","algorithm":1}`} {
@@ -114,7 +115,7 @@ func FuzzSignedRequest(f *testing.F) {
 		valid = valid && strings.EqualFold(algorithm, "HMAC-SHA256")
 		good := signed(current, text)
 		if got, err := signature.ReadRequest(good, secrets); (err == nil) != valid || valid && string(got) != text {
-			t.Fatalf("%q, signed, gives %q, %v", text, got, err)
+			t.Fatalf("the signed payload %q gives %q, %v", text, got, err)
 		}
 		for _, changed := range []string{good + "A", good[1:], good[:len(good)-1], "B" + good[1:], strings.Replace(good, ".", ".A", 1), good + "=", good + "\n"} {
 			if got, err := signature.ReadRequest(changed, secrets); err == nil && changed != good && string(got) != text {

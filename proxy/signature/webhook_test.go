@@ -53,7 +53,7 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 			{nil, []string{sha1Field(another, body)}, false},
 			{[]string{""}, []string{sha1Field(current, body)}, true},
 			{[]string{sha256Field(current, body)}, []string{sha1Field(another, body)}, true},
-			{[]string{sha256Field(another, body)}, []string{sha1Field(current, body)}, false}, // SHA-256 counts
+			{[]string{sha256Field(another, body)}, []string{sha1Field(current, body)}, false}, // SHA-256 decides
 			{[]string{sha256Field(current, body)}, []string{"", ""}, true},
 		} {
 			w, err := signature.ReadWebhook(c.new, c.old)
@@ -69,7 +69,7 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 			}
 		}
 	}
-	// A different spelling of the same JSON is another body.
+	// The same JSON in a different spelling is a different body.
 	w, _ := signature.ReadWebhook([]string{sha256Field(current, escaped)}, nil)
 	if got, _ := w.IsSigned(strings.NewReader(`{"text":"ä@/<"}`), []string{current}); got {
 		t.Error("a body in another spelling was accepted")
@@ -149,7 +149,7 @@ func TestABodyIsReadInSmallPieces(t *testing.T) {
 		})
 	}
 	if small, large := allocations(100), allocations(signature.MaxWebhook); large > small {
-		t.Errorf("a small body takes %v allocations, a large one %v", small, large)
+		t.Errorf("a small body takes %v allocations, a large one %v; want no more for the large one", small, large)
 	}
 }
 
@@ -169,8 +169,8 @@ var (
 	oldForm = regexp.MustCompile(`^sha1=[0-9a-fA-F]{40}$`)
 )
 
-// No header fields make ReadWebhook panic. It accepts exactly one field in the documented form, and
-// the SHA-1 field only if the SHA-256 field was not sent.
+// No header fields make ReadWebhook panic. It accepts a field only if the field was sent once and
+// has the documented form. It accepts the SHA-1 field only if the SHA-256 field was not sent.
 func FuzzWebhookFields(f *testing.F) {
 	const body = `{"object":"instagram"}`
 	good, old := sha256Field(current, body), sha1Field(current, body)

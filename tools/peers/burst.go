@@ -86,9 +86,9 @@ func (b *bench) bursts() error {
 	}
 	upstream := float64(burstLatency / time.Millisecond)
 	b.report.add("burst500.calls", "500 callers of a cold token: calls upstream", "", calls, exactly(1))
-	b.report.add("burst500.last", "500 callers: the last answer (upstream: 200 ms)", "ms", last, atMost(upstream+60))
+	b.report.add("burst500.last", "500 callers: time of the last answer (upstream: 200 ms)", "ms", last, atMost(upstream+60))
 	b.report.add("burst5000.calls", "5,000 callers of a cold token: calls upstream", "", manyCalls, exactly(1))
-	b.report.add("burst5000.last", "5,000 callers: the last answer (upstream: 200 ms)", "ms", manyLast, atMost(upstream+300))
+	b.report.add("burst5000.last", "5,000 callers: time of the last answer (upstream: 200 ms)", "ms", manyLast, atMost(upstream+300))
 	return nil
 }
 

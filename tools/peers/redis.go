@@ -77,7 +77,7 @@ func (b *bench) redisHits() error {
 			}
 		}
 	}
-	b.report.add("redis.cpu", "CPU for a million hits in Redis; nginx: in its cache", "s", cpu, atMost(2, nginxName))
+	b.report.add("redis.cpu", "CPU for a million hits in Redis (nginx: in its own cache)", "s", cpu, atMost(2, nginxName))
 	b.report.add("redis.rps", "hits in Redis a second", "/s", rps, atLeast(25_000))
 	b.report.add("redis.p99", "p99 of a hit in Redis", "ms", p99, nil)
 	b.report.add("redis.commands", "commands to Redis for a hit", "", sent, exactly(1))

@@ -64,9 +64,9 @@ func (b *bench) scale() error {
 		}
 	}
 	b.report.add("scale.one", "CPU for a million hits: 1 token, 64 connections", "s", alone, nil)
-	b.report.add("scale.tokens", "the same among 1,000,000 remembered tokens, against 1", "×", growth(amongTokens, alone), atMost(1.3))
-	b.report.add("scale.open", "the same with 10,000 more connections open, against none", "×", growth(amongOpen, alone), atMost(1.3))
-	b.report.add("scale.busy", "the same with 10,000 connections that all ask at once, against 64", "×", growth(allBusy, alone), atMost(1.3))
+	b.report.add("scale.tokens", "the same with 1,000,000 remembered tokens, relative to 1 token", "×", growth(amongTokens, alone), atMost(1.3))
+	b.report.add("scale.open", "the same with 10,000 more connections open, relative to no more", "×", growth(amongOpen, alone), atMost(1.3))
+	b.report.add("scale.busy", "the same with 10,000 connections that all ask at once, relative to 64", "×", growth(allBusy, alone), atMost(1.3))
 	return nil
 }
 

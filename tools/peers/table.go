@@ -90,7 +90,7 @@ func (r *report) table(w *strings.Builder, rows []row) (goals, met int) {
 	for _, c := range columns {
 		w.WriteString(" " + c.head + " |")
 	}
-	w.WriteString(" to nginx | goal | |\n|---|" + strings.Repeat("--:|", len(columns)+1) + "---|---|\n")
+	w.WriteString(" vs nginx | goal | |\n|---|" + strings.Repeat("--:|", len(columns)+1) + "---|---|\n")
 	for _, row := range rows {
 		fmt.Fprintf(w, "| %s |", row.What)
 		for _, c := range columns {
