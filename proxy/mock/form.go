@@ -58,7 +58,7 @@ func (x *call) endReadingOnClose() (stop func()) {
 	watch.Go(func() {
 		select {
 		case <-x.instagram.closed:
-			_ = http.NewResponseController(x.w).SetReadDeadline(time.Now()) // fails only if the request has no connection
+			_ = http.NewResponseController(x.w).SetReadDeadline(time.Now()) // fails only if there is no connection
 		case <-done:
 		}
 	})
