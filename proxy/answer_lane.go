@@ -65,7 +65,7 @@ type laneHandler struct {
 	// What Sent needs to know about the last request.
 	hit *plainCall // nil: the request was a miss
 	id  requestID  // the request ID of a hit
-	x   *reply     // the reply of a miss
+	x   *reply     // the request and its outcome, for a miss
 }
 
 // Serve implements lane.Handler.

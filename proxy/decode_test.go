@@ -64,7 +64,7 @@ func TestDecodeAcceptsRealClients(t *testing.T) {
 			continue
 		}
 		if c.token.Reveal() != token || c.grant.name != "exchange" {
-			t.Errorf("%s: got grant %s, or a token other than the one sent; want grant exchange", name, c.grant.name)
+			t.Errorf("%s: got the grant %s and the token %q, want exchange and %q", name, c.grant.name, c.token.Reveal(), token)
 		}
 	}
 }

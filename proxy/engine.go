@@ -122,8 +122,8 @@ func newAsk(o Options, c carried, out *outbound) *askStep {
 		userAgent: ownAgent + cmp.Or(o.Version, "dev"), metrics: c.metrics}
 }
 
-// closeIdle closes the connections to Meta that no call uses. A connection in use is closed when
-// its call ends, unless another call reuses it first.
+// closeIdle closes the connections to Meta that no call is using. A connection in use is closed
+// when its call ends, unless another call needs a connection before that.
 func (e *engine) closeIdle() {
 	e.out.CloseIdleConnections()
 	if e.bypass != nil {
