@@ -53,8 +53,8 @@ func TestRepeatedRequestsWriteFewLines(t *testing.T) {
 }
 
 // While Meta hangs for ten minutes, 50 cold tokens are requested each second, and igproxy refuses
-// almost all of these requests. It writes few lines about the refusals, but the lines say how many
-// refusals there were until the last line.
+// almost all of these requests. It writes few lines about the refusals. Together the lines count
+// all refusals, except those after the last line.
 func TestRefusalsDuringAnOutageWriteFewLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most, rate, seconds = 3, 50, 600

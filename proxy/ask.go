@@ -39,7 +39,7 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	}
 	c.secret, _ = c.app.state.secrets.pick(Secret{}) // Meta has not refused a secret in this call yet
 	first, err := u.repeatedly(ctx, c)
-	if !c.grant.appToken || first.refusal == nil { // a refused app token does not show whether the secret in it is right
+	if !c.grant.appToken || first.refusal == nil { // a refused app token does not show whether its secret is right
 		first.with = c.secret
 	}
 	// An error in the flat shape does not say which parameter is wrong, so the client secret may be

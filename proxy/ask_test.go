@@ -52,7 +52,7 @@ func TestTheQueryIsBuiltFromScratch(t *testing.T) {
 		r.Header.Set(name, "from the app")
 	}
 	if w := ask(p, r); w.Code != 200 {
-		t.Fatalf("got %d: %s", w.Code, w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	seen := requests()
 	if len(seen) != 1 {

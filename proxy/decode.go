@@ -129,7 +129,7 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 	return fits[0], nil
 }
 
-// isForAnother reports whether the client_id of a call is the ID of another app than a. It reports
+// isForAnother reports whether the client_id of a call is the ID of an app other than a. It reports
 // false if the grant does not send the client_id to Meta, or if the Host names a service.
 func (e *engine) isForAnother(a *app, fit []*grant, t destination, p *params) bool {
 	id := p.value[paramClientID]

@@ -109,9 +109,9 @@ func (t trust) compare(token string) bearerResult {
 }
 
 // MatchDigest returns the index of the first digest that is the SHA-256 of a token, or -1 if no
-// digest matches. It compares every digest, even after a match, so that its duration does not depend on
-// which one matched. It compares digests instead of tokens, so that its duration does not reveal
-// the length of a token or how much of a guess was right.
+// digest matches. It compares every digest, even after a match, so that its duration does not
+// depend on which one matched. It compares digests instead of tokens, so that its duration does not
+// reveal the length of a token or how much of a guess was right.
 func MatchDigest(token string, digests [][sha256.Size]byte) (index int) {
 	got := sha256.Sum256([]byte(token))
 	index = -1

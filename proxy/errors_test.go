@@ -39,7 +39,8 @@ func errToken(sent ...string) *graph.Error {
 	return refused
 }
 
-// subcodes reads all subcodes from the source files, so that the test below does not miss a new one.
+// subcodes reads the subcodes from the source files, so that the test below does not miss a new
+// subcode.
 func subcodes(t *testing.T) map[int]bool {
 	t.Helper()
 	found := map[int]bool{graph.SubcodeUnreadable: true, graph.SubcodeLoop: true}
@@ -78,7 +79,7 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 				t.Errorf("%d has status %d and code %d, docs/errors.md has %s and %d", subcode, e.Status, e.Code, m[1], code)
 			}
 			if promised := m[5] == "after `Retry-After`"; promised != !e.RetryAt.IsZero() {
-				t.Errorf("%d: RetryAt %v, docs/errors.md has %q", subcode, e.RetryAt, m[5])
+				t.Errorf("%d: RetryAt is %v, but docs/errors.md has %q; want both to promise Retry-After, or neither", subcode, e.RetryAt, m[5])
 			}
 			if transient := e.Transient != nil && *e.Transient; transient != (e.Code == 2) || m[5] == "no" && e.Status >= 500 {
 				t.Errorf("%d: is_transient is %v with code %d and status %d, docs/errors.md has %q; want is_transient for code 2 only, and no \"no\" for a 5xx",
