@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// unequal matches the headers whose values always differ between two responses.
+// unequal matches the headers whose values may differ between two servers.
 var unequal = regexp.MustCompile(`(Date|X-Request-Id): [^\r]*`)
 
 // bothWays sends the same bytes, in two pieces, to a server without the lane and to one with it. It

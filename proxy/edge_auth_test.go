@@ -79,7 +79,7 @@ func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 	form := codeForm("CODE").Encode()
 	for name, c := range map[string]struct {
 		method, path, body string
-		with, without      int // the status with and without the check; 0: any
+		with, without      int // the status with and without the check; 0: not tested
 	}{
 		"token in the query":            {"GET", "/" + token + "&access_token=IGAA", "", 200, 400},
 		"the same, escaped":             {"GET", "/" + token + "&access%5Ftoken=IGAA", "", 200, 400},
