@@ -16,17 +16,18 @@ import (
 // peerKey is the context key of WithPeer.
 type peerKey struct{}
 
-// WithPeer returns a context that carries the UID of the process at the other end of a Unix socket,
-// as the kernel reports it. Use it for the requests of that connection. A request without a UID
-// needs the token to run an operation.
+// WithPeer returns a context that carries the UID of the client of a Unix socket, as the kernel
+// reports it. Use the context for the requests on that connection. A request without a UID needs
+// the token to run an operation.
 func WithPeer(ctx context.Context, uid uint32) context.Context {
 	return context.WithValue(ctx, peerKey{}, uid)
 }
 
-// access decides who may run operations: root, igproxy's own user and the UIDs in uids over a Unix
-// socket, and everyone who has the token. It ignores the headers in which a proxy names its client.
+// access decides which callers may run operations. Over a Unix socket, root, igproxy's own user and
+// the users in uids may. On every listener, a caller that sends the token may. Headers such as
+// X-Forwarded-For are ignored.
 type access struct {
-	uids   []string                   // in decimal; besides root and igproxy's own user
+	uids   []string                   // in decimal
 	tokens func() [][sha256.Size]byte // digests; nil: no token is configured
 }
 
@@ -35,7 +36,7 @@ type caller struct {
 	uid       uint32
 	hasUID    bool // otherwise only the address is known
 	address   string
-	withToken bool // it sent the token
+	withToken bool // the request has a valid token
 }
 
 // attributes returns what the log says about the caller.
@@ -56,7 +57,7 @@ type refusal struct {
 	text   string // what is wrong, and the next step
 }
 
-// check returns the sender of a request, and a refusal if the sender may not run operations.
+// check returns the sender of a request. If the sender may not run operations, refused says why.
 func (a access) check(r *http.Request) (c caller, refused *refusal) {
 	c.address = r.RemoteAddr
 	c.uid, c.hasUID = r.Context().Value(peerKey{}).(uint32)
@@ -82,8 +83,8 @@ func (a access) allows(uid uint32) bool {
 	return uid == 0 || int(uid) == os.Getuid() || slices.Contains(a.uids, strconv.FormatUint(uint64(uid), 10))
 }
 
-// isToken reports whether there is exactly one Authorization header, and it holds a configured
-// token.
+// isToken reports whether credentials, the Authorization headers of a request, are exactly one
+// header with a configured token.
 func (a access) isToken(credentials []string) bool {
 	scheme, token, _ := strings.Cut(credentials[0], " ")
 	return proxy.MatchDigest(token, a.tokens()) >= 0 && strings.EqualFold(scheme, "Bearer") && len(credentials) == 1

@@ -131,7 +131,7 @@ func TestTheHostNameIsCheckedAndWebPagesAreRefused(t *testing.T) {
 			t.Errorf("%s: %d, want %d", host, w.Code, want)
 		}
 		if w := send(every, r); w.Code != 200 {
-			t.Errorf("%s: %d with every host allowed, want 200", host, w.Code)
+			t.Errorf("%s: got %d with every host allowed, want 200", host, w.Code)
 		}
 	}
 	for _, path := range []string{"/metrics", "/status"} {
@@ -157,7 +157,7 @@ func TestAReloadChangesTheHostsAndTheDescription(t *testing.T) {
 	}
 }
 
-// An announced body that never comes does not delay the answer.
+// A client announces a body and does not send it. The answer must not wait for the body.
 func TestNoAnswerWaitsForABody(t *testing.T) {
 	s := httptest.NewServer(handlerOf(t, newProxy(t, optionsFor(t, nowhere))))
 	defer s.Close()
@@ -170,7 +170,7 @@ func TestNoAnswerWaitsForABody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only an answer that waits takes this long
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // reached only if the answer waits for the body
 			_, _ = io.WriteString(conn, head+"\r\n"+framing+"\r\n\r\n")
 			if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 "+status) {
 				t.Errorf("%s, %s: got %q, %v", head, framing, line, err)

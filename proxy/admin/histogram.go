@@ -9,7 +9,7 @@ type histogram struct {
 	all    uint64
 }
 
-// add adds the durations of a histogram with the same bounds, or of an empty one.
+// add adds the durations in o, which is empty or has the same bounds.
 func (h *histogram) add(o histogram) {
 	if h.bounds == nil {
 		h.bounds, h.counts = o.bounds, make([]uint64, len(o.counts))
@@ -20,7 +20,7 @@ func (h *histogram) add(o histogram) {
 	h.all += o.all
 }
 
-// since returns the durations added after an earlier state of the same histogram.
+// since returns the durations that were added after earlier, a previous state of the same histogram.
 func (h histogram) since(earlier histogram) histogram {
 	rest := histogram{h.bounds, slices.Clone(h.counts), h.all - earlier.all}
 	for i, n := range earlier.counts {
@@ -29,9 +29,10 @@ func (h histogram) since(earlier histogram) histogram {
 	return rest
 }
 
-// quantile returns the index of the lowest bound that a share q of the durations did not exceed, or
-// len(bounds) if there is no such bound. It does not guess within a bucket, because the counts do
-// not say where in the bucket the durations are. It reports false for an empty histogram.
+// quantile returns the index of the lowest bound that at least a share q of the durations did not
+// exceed, or len(bounds) if no bound is high enough. It does not interpolate between two bounds,
+// because the counts do not say where between them the durations are. It reports false for an empty
+// histogram.
 func (h histogram) quantile(q float64) (bound int, ok bool) {
 	if h.all == 0 {
 		return 0, false

@@ -20,7 +20,7 @@ func TestHistoryCoversAnHour(t *testing.T) {
 	}
 	window := h.window()
 	if n := len(window); n != maxSamples || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) || s.at.Sub(h.started) != time.Hour {
-		t.Errorf("%d samples, from %v", n, window[0].at)
+		t.Errorf("got %d samples, the first at %v", n, window[0].at)
 	}
 	for _, want := range []uint64{10, 15} { // a sample that has left the window no longer counts
 		if begin(); len(h.window()) != maxSamples || h.window()[0].outcomes[0] != want {

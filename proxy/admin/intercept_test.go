@@ -38,7 +38,7 @@ func TestTheInterceptionIsInTheStatusAndOnThePage(t *testing.T) {
 	}
 	h = intercepting(t, "refuse")
 	if got := words(t, h); !strings.Contains(got, "Other hosts | refused |") {
-		t.Errorf("others are refused, and the page does not say so:\n%s", got)
+		t.Errorf("the page does not say that other hosts are refused:\n%s", got)
 	}
 }
 
@@ -48,6 +48,6 @@ func TestThePageHasNoInterceptionThatIsOff(t *testing.T) {
 		t.Errorf("the status has %+v", got)
 	}
 	if got := words(t, h); strings.Contains(got, "Interception") {
-		t.Errorf("the page has a section for it:\n%s", got)
+		t.Errorf("the page has a section for the interception:\n%s", got)
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// The page may use only its own style, its own script and its own origin: nothing from elsewhere,
-// and no style or script in an attribute.
+// The page may use only its own style, its own script and its own origin. No attribute may contain a
+// style or a script.
 func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	p := newFailing(t)
 	fail(p)
@@ -39,7 +39,7 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	for name, element := range map[string]string{"script-src": "script", "style-src": "style"} {
 		found := regexp.MustCompile(`(?s)<`+element+`>(.*?)</`+element+`>`).FindAllStringSubmatch(text, -1)
 		if len(found) != 1 {
-			t.Fatalf("%d elements %s, want 1", len(found), element)
+			t.Fatalf("the page has %d <%s> elements, want 1", len(found), element)
 		}
 		sum := sha256.Sum256([]byte(found[0][1]))
 		if want := "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"; directives[name] != want {
@@ -79,7 +79,7 @@ func fail(p *proxy.Proxy) {
 	}
 }
 
-// words returns what a reader of the page sees, without its script.
+// words returns the text that a reader sees on the page.
 func words(t *testing.T, h http.Handler) string {
 	t.Helper()
 	text := get(h, "/").Body.String()
@@ -110,7 +110,7 @@ func TestThePageShowsTheCurrentStateWithoutItsScript(t *testing.T) {
 		}
 	}
 	if !regexp.MustCompile(`\| \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z]+ \|`).MatchString(got) {
-		t.Errorf("the page has no clock with its time zone:\n%s", got)
+		t.Errorf("the page does not show the time with a time zone:\n%s", got)
 	}
 	for _, never := range []string{"canary", appSecret} {
 		if strings.Contains(got, never) {
@@ -134,7 +134,7 @@ func TestTheColumnsAreTheSameInEachState(t *testing.T) {
 	}
 }
 
-// A bar for five seconds that are not over yet would look like a drop in traffic.
+// A bar for an incomplete bucket would look like a drop in traffic.
 func TestTheChartsShowOnlyCompleteBuckets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProxy(t, optionsFor(t, nowhere))
@@ -151,7 +151,7 @@ func TestTheChartsShowOnlyCompleteBuckets(t *testing.T) {
 			time.Sleep(time.Second + time.Millisecond)
 		}
 		if text := get(h, "/").Body.String(); !strings.Contains(text, ": 0 served, 1 refused, 0 failed; 0 calls to Meta\n") {
-			t.Errorf("no moment is described in words")
+			t.Errorf("the page does not describe the bucket in words")
 		}
 	})
 }

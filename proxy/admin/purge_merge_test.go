@@ -44,7 +44,7 @@ func TestPurgesOfEverythingAreMergedToOneInTenSeconds(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if got := purged(log); got != 5 {
-			t.Errorf("%d purges a minute later, want 5, as before", got)
+			t.Errorf("%d purges after another minute, want still 5", got)
 		}
 		if status, _ := purge(t, h, "/purge", form, ""); status != 200 || purged(log) != 6 {
 			t.Errorf("after a quiet minute: got %d, want 200", status)
@@ -91,7 +91,7 @@ func TestClosePerformsThePurgesThatWait(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if got := purged(log); got != 6 {
-			t.Errorf("%d purges a minute later, want 6", got)
+			t.Errorf("%d purges after another minute, want still 6", got)
 		}
 	})
 }

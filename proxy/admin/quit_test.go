@@ -59,7 +59,7 @@ func TestQuitIsForTheOperatorOnThisMachineOnly(t *testing.T) {
 		}
 	}
 	if got := operations(t, h, "quit", "denied"); got != "6" {
-		t.Errorf("%s denied are counted, want 6", got)
+		t.Errorf("%s denied operations were counted, want 6", got)
 	}
 	o.Quit = nil
 	h.Reload(o)

@@ -90,7 +90,7 @@ func TestRefusedReloadIsInTheStatusUntilOneSucceeds(t *testing.T) {
 	for _, ok := range []bool{true, false, false, true} {
 		p.Metrics().Reloaded(ok)
 		if got := status(t, h); got.ReloadRefused == ok {
-			t.Errorf("reloaded: %v, and the status says refused: %v", ok, got.ReloadRefused)
+			t.Errorf("after Reloaded(%v): got ReloadRefused %v, want %v", ok, got.ReloadRefused, !ok)
 		}
 	}
 }
@@ -103,7 +103,7 @@ func TestABucketBeginsEveryFiveSecondsUntilClose(t *testing.T) {
 		_ = get(p, "/access_token")
 		time.Sleep(9 * time.Second)
 		got := status(t, h)
-		if len(got.Buckets) != 3 || got.Buckets[2].Seconds != 5 { // a fourth has begun
+		if len(got.Buckets) != 3 || got.Buckets[2].Seconds != 5 { // the fourth is not complete
 			t.Fatalf("%d buckets, want 3: %+v", len(got.Buckets), got.Buckets)
 		}
 		rejected := slices.Index(got.Outcomes, "rejected")
