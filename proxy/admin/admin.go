@@ -42,13 +42,14 @@ type Options struct {
 	// function reports whether it succeeded and returns the reply, which is sent as JSON.
 	// docs/metrics.md lists the names.
 	Operations map[string]func() (ok bool, reply any)
-	// Quit handles POST /quit. It makes the process begin to stop, and must return at once. Nil: the
-	// operation is off.
+	// Quit handles POST /quit. It makes the process begin to stop, and must return at once. Nil:
+	// the operation is off.
 	Quit func()
 	// UIDs are the UIDs, in decimal, of users that may run operations over a Unix socket. Root and
 	// igproxy's own user always may. Set the user of a connection with WithPeer.
 	UIDs []string
-	// Intercept returns the state of the interception, without its counts. Nil: interception is off.
+	// Intercept returns the state of the interception, without its counts. Nil: interception is
+	// off.
 	Intercept func() Interception
 	// Tokens returns the SHA-256 digests of the tokens that allow operations on every listener: the
 	// current token and, during a rotation, the previous one. Nil: no token is configured.

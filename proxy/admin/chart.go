@@ -20,8 +20,8 @@ type chart struct {
 // column is 1 unit wide, and the chart is 100 units high.
 type series struct{ Name, Path string }
 
-// tick is a labelled position on an axis. At is a percentage of the chart's height, from the top, or
-// of its width, from the left.
+// tick is a labelled position on an axis. At is a percentage of the axis, from the top or from the
+// left.
 type tick struct {
 	At    string
 	Label string

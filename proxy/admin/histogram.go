@@ -20,7 +20,8 @@ func (h *histogram) add(o histogram) {
 	h.all += o.all
 }
 
-// since returns the durations that were added after earlier, a previous state of the same histogram.
+// since returns the durations that were added after earlier, a previous state of the same
+// histogram.
 func (h histogram) since(earlier histogram) histogram {
 	rest := histogram{h.bounds, slices.Clone(h.counts), h.all - earlier.all}
 	for i, n := range earlier.counts {

@@ -15,8 +15,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// The page may use only its own style, its own script and its own origin. No attribute may contain a
-// style or a script.
+// The page may use only its own style, its own script and its own origin. No attribute may contain
+// a style or a script.
 func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	p := newFailing(t)
 	fail(p)

@@ -22,11 +22,11 @@ type PurgeReply struct {
 	// Entries is how many entries this sidecar had in memory for the apps. It is nil unless Purged
 	// is "all".
 	Entries *int `json:"entries,omitempty"`
-	// InSeconds is the number of seconds until a merged purge takes effect. It is set only if Purged
-	// is "later"; the status is then 202.
+	// InSeconds is the number of seconds until a merged purge takes effect. It is set only if
+	// Purged is "later"; the status is then 202.
 	InSeconds int `json:"in_seconds,omitempty"`
-	// Fleet is "notified" (every sidecar on this Redis forgets within about a second), "none" (Redis
-	// is not configured, or nothing has been purged yet), or "not notified".
+	// Fleet is "notified" (every sidecar on this Redis forgets within about a second), "none"
+	// (Redis is not configured, or nothing has been purged yet), or "not notified".
 	Fleet   string `json:"fleet"`
 	Problem string `json:"problem,omitempty"`
 }
@@ -66,8 +66,8 @@ func (h *Handler) purgeLater(app string) {
 	h.forget(ctx, app, proxy.Secret{})
 }
 
-// forget purges the answers of an app, or of every app if the name is empty. With a token, it purges
-// only the answers for that token.
+// forget purges the answers of an app, or of every app if the name is empty. With a token, it
+// purges only the answers for that token.
 func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (status int, reply PurgeReply) {
 	status, reply = http.StatusOK, PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
 	entries := 0

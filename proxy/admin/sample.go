@@ -12,8 +12,9 @@ import (
 // status lists them: by group, successes first.
 var outcomes = [...]string{"token", "passed", "verified", "refused", "limited", "unverified", "rejected", "gone", "unavailable", "timeout", "failed"}
 
-// sample has the values of the counters at one moment. Counters only grow, so the counts of a period
-// are the difference between the samples at its end and at its start. The method since computes it.
+// sample has the values of the counters at one moment. Counters only grow, so the counts of a
+// period are the difference between the samples at its end and at its start. The method since
+// computes it.
 type sample struct {
 	at            time.Time
 	outcomes      [len(outcomes)]uint64

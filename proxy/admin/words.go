@@ -11,8 +11,8 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// Clock returns a time as text, in the sidecar's time zone, which the log uses too. It adds the date
-// if the time is not today.
+// Clock returns a time as text, in the sidecar's time zone, which the log uses too. It adds the
+// date if the time is not today.
 func (s *Status) Clock(t time.Time) string {
 	now, t := s.Now, t.In(s.Now.Location())
 	if t.IsZero() {

@@ -60,7 +60,7 @@ func TestNoSpellingOfSecretOrTokenGetsThrough(t *testing.T) {
 		for i, mark := range []string{"[client secret]", "[access token]"} {
 			for name, text := range spelled(pair[i]) {
 				whole := "before " + text + " and " + text + "."
-				want := mark // another spelling hides the whole text
+				want := mark // for any spelling but the raw one, the mark replaces the whole text
 				if strings.Contains(text, pair[i]) {
 					want = strings.ReplaceAll(whole, pair[i], mark)
 				}
@@ -108,7 +108,8 @@ func TestAMixtureOfSpellingsIsFound(t *testing.T) {
 	}
 }
 
-// Scrubbing once tried every way to read a text: it took minutes for a few hundred backslashes.
+// An earlier version tried every way to decode a text. It took minutes for a few hundred
+// backslashes.
 func TestScrubbingATextOfEscapesTakesLinearTime(t *testing.T) {
 	const size = 64 << 10 // upstream.max_response_bytes
 	word := strings.Repeat(`\`, 100) + "1"

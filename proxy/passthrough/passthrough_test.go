@@ -56,8 +56,8 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	return s
 }
 
-// call sends a request and returns the answer, its body and the Result. The error is that of the
-// request, or of reading the answer.
+// call sends a request and returns the answer, its body and the Result. It returns an error if the
+// request fails, or if the answer cannot be read.
 func (s *sidecar) call(t *testing.T, r *http.Request) (status int, body string, got passthrough.Result, err error) {
 	t.Helper()
 	client := s.Client()
@@ -234,7 +234,7 @@ func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
 }
 
 // Upgrade is not passed on. An answer that switches protocols anyway is refused, because its body
-// would be the bare connection.
+// would be the connection itself.
 func TestProtocolUpgradesAreRefused(t *testing.T) {
 	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Upgrade"); got != "" {
