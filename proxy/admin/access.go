@@ -23,15 +23,15 @@ func WithPeer(ctx context.Context, uid uint32) context.Context {
 	return context.WithValue(ctx, peerKey{}, uid)
 }
 
-// access decides which callers may run operations. Over a Unix socket, root, igproxy's own user and
-// the users in uids may. On every listener, a caller that sends the token may. Headers such as
-// X-Forwarded-For are ignored.
+// access decides which callers may run operations. A caller with a valid token may run them on
+// every listener. Over a Unix socket, root, igproxy's own user and the users in uids may run them
+// without a token. Headers such as X-Forwarded-For are ignored.
 type access struct {
 	uids   []string                   // in decimal
 	tokens func() [][sha256.Size]byte // digests; nil: no token is configured
 }
 
-// caller is the sender of a request, as far as it is known.
+// caller is what is known about the sender of a request.
 type caller struct {
 	uid       uint32
 	hasUID    bool // otherwise only the address is known
@@ -51,7 +51,7 @@ func (c caller) attributes() []any {
 	return who
 }
 
-// refusal is the answer to a caller who may not run operations.
+// refusal is the answer to a caller that may not run operations.
 type refusal struct {
 	status int
 	text   string // what is wrong, and the next step
@@ -71,9 +71,9 @@ func (a access) check(r *http.Request) (c caller, refused *refusal) {
 	case c.hasUID:
 		return c, &refusal{http.StatusForbidden, fmt.Sprintf("UID %d may not run operations: use root or igproxy's own user, or add %[1]d to admin.uids", c.uid)}
 	case a.tokens != nil:
-		return c, &refusal{http.StatusUnauthorized, "operations need a token: send the one in admin.token_file as Authorization: Bearer TOKEN"}
+		return c, &refusal{http.StatusUnauthorized, "operations need a token: send the token in admin.token_file as Authorization: Bearer TOKEN"}
 	default:
-		return c, &refusal{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; SIGHUP reloads the configuration and needs neither"}
+		return c, &refusal{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; to reload the configuration without them, send SIGHUP"}
 	}
 	return c, nil
 }

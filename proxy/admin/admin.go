@@ -33,8 +33,9 @@ type Options struct {
 	Proxy *proxy.Proxy
 	// Hosts are the names, without a port, that the Host header may have besides those of loopback.
 	Hosts []string
-	// AnyHost turns off the check of the Host name. Set it for every listener beyond loopback:
-	// probes use the address of a pod as the Host, and that address is not known in advance.
+	// AnyHost turns off the check of the Host name. Set it for every listener beyond loopback,
+	// because probes use the address of a pod as the Host, and that address is not known in
+	// advance.
 	AnyHost bool
 	// About describes the process on the status page.
 	About About
@@ -75,7 +76,7 @@ type Handler struct {
 	sampling  sync.WaitGroup
 }
 
-// reloadable is what Reload replaces.
+// reloadable is the part of a Handler that Reload replaces.
 type reloadable struct {
 	checked http.Handler // the routes behind the check of the Host name
 	about   About

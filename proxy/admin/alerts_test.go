@@ -130,6 +130,6 @@ func TestAlertsThatPageComeFirst(t *testing.T) {
 	s := Status{State: proxy.Readiness{Ready: true, Redis: "ok"}, ReloadRefused: true, Apps: []proxy.AppStatus{{Name: "shop", ClientSecret: "refused"}}}
 	got := alertsOf(&s, []sample{emptySample()})
 	if len(got) != 2 || got[0].Severity != "page" || got[1].Severity != "ticket" || viewOf(Status{Alerts: got}).Level() != "bad" || viewOf(Status{Alerts: got[1:]}).Level() != "warn" {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want the alert that pages first, and the levels bad and warn", got)
 	}
 }

@@ -37,9 +37,9 @@ type column struct {
 	x int // 0: the leftmost place
 }
 
-// columnsOf returns the columns of the buckets, the latest first, which is the rightmost. A bucket
-// that began late still has one column, and so has one that lasted long because the machine was
-// suspended.
+// columnsOf returns the columns of the buckets, from right to left. The latest bucket is the
+// rightmost. Each bucket has one column, even if it began late, or lasted long because the machine
+// was suspended.
 func columnsOf(list []Bucket) (columns []column) {
 	if len(list) == 0 {
 		return nil
@@ -56,8 +56,8 @@ func columnsOf(list []Bucket) (columns []column) {
 }
 
 // bars draws a bar in each column. value returns its height as a share of the chart's height. If
-// heights is not nil, bars are stacked: heights has the height of the stack in each column, and
-// bars puts the new bar on top and adds its height.
+// heights is not nil, it has the height that is used in each column so far. The new bar stands on
+// top, and its height is added to heights.
 func bars(name string, columns []column, heights map[int]float64, value func(column) float64) series {
 	var path strings.Builder
 	for _, c := range columns {

@@ -21,7 +21,7 @@ func TestEachOutcomeIsInOneGroup(t *testing.T) {
 		t.Errorf("the groups have the outcomes %v, want %v", all, outcomes)
 	}
 	if got := sumGroups(func(o string) uint64 { return uint64(len(o)) }); got != [3]uint64{5 + 6 + 8, 7 + 7 + 10 + 8 + 4, 11 + 7 + 6} {
-		t.Errorf("got %v", got)
+		t.Errorf("sumGroups: got %v", got)
 	}
 }
 
@@ -36,7 +36,7 @@ func TestEachBucketHasItsColumn(t *testing.T) {
 		got = append(got, c.x)
 	}
 	if want := []int{179, 178, 177, 139, 138, 137}; !slices.Equal(got, want) {
-		t.Errorf("columns %v, want %v", got, want)
+		t.Errorf("got the columns %v, want %v", got, want)
 	}
 	if columnsOf(nil) != nil {
 		t.Error("got columns for no buckets")

@@ -119,6 +119,6 @@ func decode(t *testing.T, w *httptest.ResponseRecorder, into any) {
 	d := json.NewDecoder(w.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil || w.Header().Get("Content-Type") != "application/json" {
-		t.Fatalf("%d %v: %v", w.Code, w.Header(), err)
+		t.Fatalf("got status %d, headers %v, error %v; want a JSON reply", w.Code, w.Header(), err)
 	}
 }

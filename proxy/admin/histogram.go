@@ -52,8 +52,8 @@ func (h histogram) exceeds(q, limit float64) bool {
 }
 
 // Latency says how long requests took, as bounds in milliseconds: half of them took at most P50,
-// and 99% took at most P99. A bound is null if Count is 0, or if it would exceed the highest bound
-// of the histogram.
+// and 99% took at most P99. P50 and P99 are null if Count is 0. Each is also null if it would
+// exceed the highest bound of the histogram.
 type Latency struct {
 	Count uint64   `json:"count"`
 	P50   *float64 `json:"p50_ms"`

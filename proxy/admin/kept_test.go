@@ -64,7 +64,7 @@ func TestTheKeptTokensOfEachAppAreInTheStatusAndOnThePage(t *testing.T) {
 		shop, club = kept()
 	}
 	if *shop != (keep.Status{Refreshed: 1}) || *club != (keep.Status{}) {
-		t.Errorf("got %+v and %+v", *shop, *club)
+		t.Errorf("got %+v for shop and %+v for club, want one refresh for shop only", *shop, *club)
 	}
 	const want = "Kept tokens shop | in 24 h: 1 refreshed, 0 refused, 0 failed; now: 0 ending soon, 0 waiting | " +
 		"club | in 24 h: 0 refreshed, 0 refused, 0 failed; now: 0 ending soon, 0 waiting |"
@@ -82,7 +82,7 @@ func TestTheKeptTokensOfEachAppAreInTheStatusAndOnThePage(t *testing.T) {
 func TestThePageHasNoKeptTokensIfNoneAreKept(t *testing.T) {
 	h := handlerOf(t, newProxy(t, optionsFor(t, nowhere)))
 	if got := status(t, h).Apps[0].Keep; got != nil {
-		t.Errorf("the status has %+v", got)
+		t.Errorf("the status has the kept tokens %+v, want nil", got)
 	}
 	if got := words(t, h); strings.Contains(got, "Kept tokens") {
 		t.Errorf("the page has a section for kept tokens:\n%s", got)

@@ -24,7 +24,7 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 		Configuration: []admin.Setting{{Name: `"><script>alert(1)</script>`, Value: "<img src=x>", Origin: "' onload='x"}}}}), "/")
 	text, policy := w.Body.String(), w.Header().Get("Content-Security-Policy")
 	if w.Header().Get("Content-Type") != "text/html; charset=utf-8" || !strings.HasPrefix(text, "<!doctype html>") || !strings.HasSuffix(text, "</html>\n") {
-		t.Errorf("headers %v and %.100s", w.Header(), text)
+		t.Errorf("got the headers %v and a page that begins with %.100s", w.Header(), text)
 	}
 	directives := map[string]string{}
 	for d := range strings.SplitSeq(policy, "; ") {
@@ -47,7 +47,7 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 		}
 	}
 	if strings.Contains(policy, "unsafe") {
-		t.Errorf("the policy is %q", policy)
+		t.Errorf("the policy %q allows unsafe sources", policy)
 	}
 	for _, never := range []string{`\son[a-z]+="`, `\sstyle="`, `<script[^>]+src`, `<link[^>]+stylesheet`, `@import`, `url\(`, `innerHTML`, `<b>&`, `<img`, `</title>v1`, "' onload='x"} {
 		if found := regexp.MustCompile(never).FindString(text); found != "" {
@@ -56,7 +56,7 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	}
 	for _, u := range regexp.MustCompile(`https?://[^"' ]*`).FindAllString(text, -1) {
 		if u != "http://www.w3.org/2000/svg" && !strings.HasPrefix(u, "https://github.com/igproxy/igproxy/blob/main/docs/operations.md#igproxy") {
-			t.Errorf("the page has %s, which is neither a namespace nor the runbook", u)
+			t.Errorf("the page has %s, want only the SVG namespace and the runbook", u)
 		}
 	}
 }
@@ -130,7 +130,7 @@ func TestTheColumnsAreTheSameInEachState(t *testing.T) {
 	fail(failing)
 	got, want := columns(h), columns(handlerOf(t, healthy))
 	if !slices.Equal(got, want) || len(got) < 30 {
-		t.Errorf("failing: %q\nhealthy: %q", got, want)
+		t.Errorf("columns of a failing sidecar: %q\ncolumns of a healthy sidecar: %q", got, want)
 	}
 }
 

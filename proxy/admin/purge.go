@@ -56,7 +56,7 @@ func (h *Handler) purge(r *http.Request) (status int, _ any) {
 	return status, reply
 }
 
-// purgeTimeout bounds a purge that no request waits for.
+// purgeTimeout bounds a purge that runs after its request was answered.
 const purgeTimeout = 2 * time.Second
 
 // purgeLater performs a purge that was merged.

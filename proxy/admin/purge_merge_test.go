@@ -65,7 +65,7 @@ func TestPurgesOfTokensAndOtherAppsAreNotMerged(t *testing.T) {
 		}
 		for range 2 {
 			if status, reply := purge(t, h, "/purge", form, "app=unknown"); status != 422 || reply.Problem == "" {
-				t.Errorf("an unknown app: got %d %+v", status, reply)
+				t.Errorf("an unknown app: got %d %+v, want 422 and a problem", status, reply)
 			}
 		}
 		if got := purged(log); got != 5 {

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// Class is what an error means for igproxy: who has to act, whether it is remembered, and whether
-// it counts as a failure of Meta. It is also a metric label and a log field.
+// Class is what an error means for igproxy: whether the operator must act, whether the error is
+// remembered, and whether it counts as a failure of Meta. It is also a metric label and a log
+// field.
 type Class string
 
 // The classes.
@@ -15,7 +16,7 @@ const (
 	ClassSignature Class = "signature"  // no secret of the app signed what the app sent
 	ClassToken     Class = "bad_token"  // the user's token is invalid: remembered
 	ClassStanding  Class = "standing"   // the app may not use that account: an operator must act
-	ClassSecret    Class = "secret"     // the client secret or the app's id is refused: an operator must act
+	ClassSecret    Class = "secret"     // the client secret or the app's ID is refused: an operator must act
 	ClassRefused   Class = "refused"    // any other definite refusal: remembered briefly
 	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: its token calls are paused
 	ClassUserLimit Class = "user_limit" // a rate limit on a user or page: calls with that token are paused
@@ -40,7 +41,7 @@ func classify(e *Error) Class {
 		return ClassUserLimit
 	case code == 190, code == 452:
 		return ClassToken
-	case code == 101, saysSecret(e): // 101: the app's id is invalid
+	case code == 101, saysSecret(e): // 101: the app's ID is invalid
 		return ClassSecret
 	case code == 1, code == 2, e.Transient != nil && *e.Transient:
 		return ClassTransient

@@ -82,7 +82,7 @@ func FuzzRetryAfter(f *testing.F) {
 		}
 		for _, values := range graph.ReadUsage(h, scrub) {
 			if text := values[0]; !json.Valid([]byte(text)) || len(text) > graph.MaxUsage || readable(text, testSecret) {
-				t.Fatalf("passed on %q", text)
+				t.Fatalf("the header %q was passed on", text)
 			}
 		}
 	})

@@ -144,7 +144,7 @@ func TestAnErrorIsReadInAnyShapeThatMetaHasUsed(t *testing.T) {
 			continue
 		}
 		if !ok {
-			t.Errorf("%s: not read", name)
+			t.Errorf("%s: the error was not read", name)
 			continue
 		}
 		if got := string(e.InShape(false).Encode()); got != `{"error":{`+s.graph+`}}` {
@@ -229,7 +229,7 @@ func FuzzGraphError(f *testing.F) {
 		}
 		for _, text := range []string{e.Message, e.Type, e.UserTitle, e.UserMsg, e.TraceID} {
 			if readable(text, testSecret) || readable(text, token) {
-				t.Fatalf("readable in %q", text)
+				t.Fatalf("the secret or the token is readable in %q", text)
 			}
 			if len(text) > graph.MaxText {
 				t.Fatalf("%d bytes of text, want at most %d", len(text), graph.MaxText)

@@ -68,7 +68,7 @@ func TestNoSpellingOfSecretOrTokenGetsThrough(t *testing.T) {
 					t.Errorf("%s, %s: got %q, want %q", mark, name, got, want)
 				}
 				if !graph.Contains(`{"x":"`+text+`"}`, pair[i]) {
-					t.Errorf("%s, %s: not found in a body", mark, name)
+					t.Errorf("%s, %s: the word was not found in a body", mark, name)
 				}
 			}
 		}
@@ -161,7 +161,7 @@ func TestUsageHeadersThatRepeatASecretAreDropped(t *testing.T) {
 			}
 			h := http.Header{"X-App-Usage": {`{"call_count":"` + text + `"}`}, "X-Business-Use-Case-Usage": {`{"` + text + `":[]}`}}
 			if got := graph.ReadUsage(h, scrubber(oddSecret, oddToken)); len(got) > 0 {
-				t.Errorf("%s: passed on: %v", name, got)
+				t.Errorf("%s: the header was passed on: %v", name, got)
 			}
 		}
 	}

@@ -65,10 +65,10 @@ var (
 	errErrorMember = errors.New("an error with a success status")
 )
 
-// ReadToken reads the successful reply to an exchange or a refresh strictly: one JSON object with
-// no member twice, a non-empty access_token, and an expires_in that is a whole number of seconds
-// up to maxLife. Unknown members are kept byte for byte after the three known ones, except
-// lookalikes of known names.
+// ReadToken reads the successful reply to an exchange or a refresh strictly. The reply must be one
+// JSON object without repeated members, with a non-empty access_token, and with an expires_in that
+// is a whole number of seconds up to maxLife. Unknown members are kept byte for byte, and follow
+// the three known members. Lookalikes of known names are dropped.
 func ReadToken(body []byte, now time.Time) (Token, error) { return readToken(body, now, true) }
 
 // ReadFacebookToken reads what ReadToken reads, but expires_in may be 0 or absent: app tokens and

@@ -167,7 +167,7 @@ func startWith(s *shelf, set keep.Settings, log *slog.Logger) *running {
 	return &running{k, c, func() { cancel(); <-ended }}
 }
 
-// fleet is several sidecars that share a shelf.
+// fleet has several sidecars that share a shelf.
 type fleet struct {
 	shelf *shelf
 	mu    sync.Mutex // protects the fields below

@@ -36,7 +36,7 @@ type Outcome string
 // The outcomes.
 const (
 	Refreshed Outcome = "refreshed" // Meta issued a successor, or moved the end of the token
-	Unchanged Outcome = "unchanged" // Meta's answer is not used: it ends no later, or the record has changed
+	Unchanged Outcome = "unchanged" // Meta's answer is not used: its token ends no later, or the record has changed
 	Refused   Outcome = "refused"   // Meta refused a token that is known not to have ended
 	Postponed Outcome = "postponed" // Meta refused a token of unknown or past end; it may be too young
 	Failed    Outcome = "failed"    // Meta did not answer, or igproxy could not ask
@@ -210,8 +210,8 @@ func (k *Keeper) Used(t Kept) {
 	}
 }
 
-// Invalid tells the Keeper that Meta has refused the token itself as invalid, so that the token is
-// not counted as one that ended without a refresh.
+// Invalid tells the Keeper that Meta has refused the token itself as invalid. The token is then not
+// counted as a token that ended without a refresh.
 func (k *Keeper) Invalid(t Token) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

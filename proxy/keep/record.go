@@ -11,8 +11,8 @@ import (
 )
 
 // horizon is the longest life of a record, and the longest remaining life that is recorded for a
-// token, because Meta's long-lived tokens are valid for 60 days. So every record expires before its
-// purge is forgotten (see cache.Purges).
+// token, because Meta's long-lived tokens are valid for 60 days. So a record that was purged
+// expires before the purge is forgotten (see cache.Purges).
 const horizon = 60 * 24 * time.Hour
 
 const (
@@ -43,7 +43,8 @@ type record struct {
 // Format hides the contents of the record.
 func (r record) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[record]") }
 
-// decodeRecord returns the record of an entry. It reports false if there is no record.
+// decodeRecord returns the record in an entry. It reports false if the entry was not found or has
+// no valid record.
 //
 // If a time is so far ahead that only a wrong clock can have recorded it, decodeRecord replaces it:
 // an end becomes a near one, so that the token is refreshed when it is next used, and Next becomes
@@ -84,8 +85,8 @@ func (r record) successor() string {
 	return ""
 }
 
-// current returns the token to use instead of token, which an app sent: the successor or, without a
-// successor, the token itself.
+// current returns the token to send to Meta when an app has sent token: the successor, or token
+// itself if it has no successor.
 func (r record) current(token string) string { return cmp.Or(r.successor(), token) }
 
 // end returns the end of the token that current returns.
@@ -102,9 +103,9 @@ func (r record) isEnding(now time.Time, within time.Duration) bool {
 	return end > now.UnixMilli() && end <= now.Add(within).UnixMilli()
 }
 
-// isDue reports whether to refresh the current token, which Meta has just accepted. It is due if it
-// ends within this time, but not before Next. An end counts as near if it is unknown, or if it has
-// passed by this machine's clock.
+// isDue reports whether to refresh the current token, which Meta has just accepted. It is due after
+// Next, if it ends within this time. It is also due after Next if its end is unknown, or has passed
+// by this machine's clock.
 func (r record) isDue(now time.Time, within time.Duration) bool {
 	return now.UnixMilli() >= r.Next && (r.isEnding(now, within) || r.end() <= now.UnixMilli())
 }

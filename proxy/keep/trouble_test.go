@@ -44,7 +44,7 @@ func TestClockThatIsAheadDoesNotEndATokenThatMetaAccepts(t *testing.T) {
 }
 
 // The shelf goes down during a refresh, so the successor is lost. The log says when the token
-// itself ends. The next try is as soon as after a refresh that Meta did not answer.
+// itself ends. The next try comes as early as after a refresh that Meta did not answer.
 func TestARefreshWhoseResultIsLostIsLoggedAsOneOfTheTokenItself(t *testing.T) {
 	var log bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {

@@ -20,7 +20,7 @@ const (
 // maxForm bounds the size of a form that is searched for a token, in bytes.
 const maxForm = 64 << 10
 
-// credentials are the parts of a call in which its token and its proof can be.
+// credentials are the parts of a call that can have its token and its proof.
 type credentials struct {
 	query  string
 	form   string // the body, if isForm

@@ -28,7 +28,7 @@ func FuzzProof(f *testing.F) {
 			(&sending{call: Call{Proof: proofOf}}).prepare(r)
 			body, err := io.ReadAll(r.Body)
 			if err != nil || r.ContentLength >= 0 && r.ContentLength != int64(len(body)) {
-				t.Fatalf("%d bytes, announced as %d, %v", len(body), r.ContentLength, err)
+				t.Fatalf("got a body of %d bytes, announced as %d, and the error %v", len(body), r.ContentLength, err)
 			}
 			gotQuery, gotForm := r.URL.RawQuery, string(body)
 			read := form

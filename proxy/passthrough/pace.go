@@ -86,7 +86,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.pace.waited(time.Since(start), n)
 	switch {
-	case err == nil: // over HTTP/2 a deadline that passes ends the body, even while nothing reads it
+	case err == nil: // over HTTP/2, a deadline that passes ends the body even if nothing is reading it
 		_ = b.control.SetReadDeadline(b.readEnd())
 	case err != io.EOF && isOver(end) && end.Before(b.end):
 		b.slow.CompareAndSwap(nil, &ErrSlowRequest)

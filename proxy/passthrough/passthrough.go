@@ -26,7 +26,7 @@ type Options struct {
 	Transport http.RoundTripper
 	// Timeout bounds one call, bodies included. Required.
 	Timeout time.Duration
-	// MaxBodyBytes bounds the body of a request and that of an answer. Required.
+	// MaxBodyBytes bounds the body of a request, and the body of an answer. Required.
 	MaxBodyBytes int64
 	// DropHeaders are the names of request headers that are not passed on.
 	DropHeaders []string
@@ -70,8 +70,8 @@ type Call struct {
 	// Proof is nil. If the app's proof is the proof of its token, the token and the proof are
 	// replaced together. Otherwise both stay as they are. Required with Replace.
 	ProofOf func(token string) string
-	// OnAnswer is called with the status and the header of an answer before it is passed on.
-	// Required.
+	// OnAnswer is called with the status and the header of an answer, before the answer is passed
+	// on. Required.
 	OnAnswer func(status int, header http.Header)
 	// OnRefused is called for an answer with status 400 or 401, when its whole body has been read.
 	// It gets the token that was sent, the status and the body. The token is "" if the call has no
@@ -91,8 +91,8 @@ type Call struct {
 type Result struct {
 	// Status is the status sent to the app, or 0 if nothing was sent.
 	Status int
-	// Err says why there is no answer, or only a part of one. If it is set and Cut is not, nothing
-	// was sent to the app.
+	// Err says why the answer is missing or incomplete. If Err is set and Cut is not, nothing was
+	// sent to the app.
 	Err error
 	// Cut says that the answer broke off after a part of it was sent. The caller must close the
 	// connection to the app. Err may be nil.
@@ -111,7 +111,8 @@ var (
 	ErrSwitching = errors.New("a switch to another protocol")
 )
 
-// Serve streams one call both ways. It sends nothing to the app if there is no answer.
+// Serve streams one call to Meta and its answer to the app. Without an answer from Meta, it sends
+// nothing to the app.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Result) {
 	deadline := time.Now().Add(p.options.Timeout)
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
@@ -217,8 +218,8 @@ func BearerToken(fields []string) string {
 	return token
 }
 
-// rewrite directs the request to Meta. ReverseProxy has removed hop-by-hop headers and those that
-// proxies add (Forwarded, X-Forwarded-*). Path and query are sent byte for byte.
+// rewrite directs the request to Meta. ReverseProxy has removed hop-by-hop headers, and the headers
+// that proxies add (Forwarded, X-Forwarded-*). Path and query are sent byte for byte.
 func (p *Proxy) rewrite(pr *httputil.ProxyRequest, c Call) {
 	target := *c.Base
 	target.RawPath = strings.TrimSuffix(target.EscapedPath(), "/") + c.Path

@@ -17,8 +17,8 @@ func isRefusal(res *http.Response) bool {
 	return (res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusUnauthorized) && res.ContentLength <= maxRefusal
 }
 
-// watch calls OnRefused with the body of a refusal when all of it has been read. The app gets the
-// same bytes as without OnRefused, and just as early.
+// watch calls OnRefused with the body of a refusal when the whole body has been read. OnRefused
+// does not change or delay what the app gets.
 func (s *sending) watch(res *http.Response) {
 	if s.call.OnRefused == nil || !isRefusal(res) {
 		return

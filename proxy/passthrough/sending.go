@@ -19,7 +19,7 @@ type sending struct {
 	mayRepeat  bool        // the call can be sent again: isReplaced, and the body is empty or buffered
 }
 
-// prepare replaces the token of a call and adds its proof.
+// prepare replaces the token of a call and adds a proof, as far as Call asks for it.
 func (s *sending) prepare(r *http.Request) {
 	replace, prove := s.call.Replace, s.call.Proof
 	s.original = readCredentials(r, replace != nil || prove != nil)
@@ -31,7 +31,7 @@ func (s *sending) prepare(r *http.Request) {
 	switch {
 	case replace == nil:
 	case reprove && (len(sentProof) > 1 || !hmac.Equal([]byte(sentProof[0]), []byte(s.call.ProofOf(own)))):
-		return // the proof is not the proof of the token: Meta decides about such a call
+		return // the app's proof does not fit its token, so Meta decides about the unchanged call
 	default:
 		s.token = replace(own)
 	}

@@ -136,14 +136,14 @@ func TestRefusedReplacementIsFollowedByTheCallAsItCame(t *testing.T) {
 				t.Errorf("Meta saw %q, and the app got %d; want %q and %d", got, status, c.want, c.wantStatus)
 			}
 			if fmt.Sprint(refused) != fmt.Sprint(strings.Fields(c.wantRefused)) {
-				t.Errorf("refused %q, want %q", refused, c.wantRefused)
+				t.Errorf("OnRefused got the tokens %q, want %q", refused, c.wantRefused)
 			}
 		})
 	}
 }
 
-// post sends a POST with these parts, and the headers in pairs of name and value, and returns the
-// status of the answer.
+// post sends a POST with these parts and returns the status of the answer. The names and values of
+// further headers alternate in header.
 func (s *sidecar) post(t *testing.T, query, bearer, contentType, body string, header ...string) int {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/me?"+query, strings.NewReader(body))
