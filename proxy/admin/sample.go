@@ -55,7 +55,8 @@ func readSample(m *proxy.Metrics) sample {
 				durations.bounds = append(durations.bounds, b.GetUpperBound())
 				durations.counts = append(durations.counts, b.GetCumulativeCount())
 			}
-			value := uint64(metric.GetCounter().GetValue() + metric.GetGauge().GetValue()) // a metric has only one of them; the other is 0
+			// A metric is a counter or a gauge, so one of the two values is 0.
+			value := uint64(metric.GetCounter().GetValue() + metric.GetGauge().GetValue())
 			s.add(family.GetName(), labels, value, durations)
 		}
 	}

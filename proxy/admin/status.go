@@ -59,7 +59,7 @@ type Status struct {
 	RedisMode     string            `json:"redis_mode,omitempty"`
 	RedisFaults   map[string]uint64 `json:"redis_faults"` // by operation and kind
 	Limits        []proxy.RateLimit `json:"rate_limits"`
-	Pauses        []proxy.Pause     `json:"pauses"`    // the pauses that rate limits of apps caused; POST /resume ends them
+	Pauses        []proxy.Pause     `json:"pauses"`    // caused by rate limits of apps; POST /resume ends them
 	Intercept     *Interception     `json:"intercept"` // null: off
 	Process       Process           `json:"process"`
 	ReloadRefused bool              `json:"reload_refused"` // the latest change of the configuration was refused
