@@ -15,24 +15,24 @@ import (
 // view is what the page shows: the status, in words.
 type view struct {
 	*Status
-	Style   template.CSS
-	Script  template.JS
-	Clock   string
-	Problem string // the number of alerts; without alerts, the readiness
-	Tiles   []tile
-	Rows    []appRow
-	Groups  []group
-	Charts  []chart
-	Moments string
-	Minutes []minute
-	Past    []outageRow
-	Wrong   []failureRow
-	Calls   []countRow
-	Redis   []pair
-	Kept    []pair // the kept tokens by app; empty if igproxy keeps no tokens
-	Proxied []pair // the interception; empty if it is off
-	Faults  []string
-	About   []pair
+	Style       template.CSS
+	Script      template.JS
+	Clock       string
+	Problem     string // the number of alerts; without alerts, the readiness
+	Tiles       []tile
+	Rows        []appRow
+	Groups      []group
+	Charts      []chart
+	Moments     string
+	Minutes     []minute
+	Past        []outageRow
+	Wrong       []failureRow
+	Calls       []countRow
+	Redis       []pair
+	Kept        []pair // the kept tokens by app; empty if igproxy keeps no tokens
+	Intercepted []pair // the interception; empty if it is off
+	Faults      []string
+	About       []pair
 }
 
 // tile is a number with a line that explains it.
@@ -77,7 +77,7 @@ type failureRow struct{ Last, First, Of, Outcome, Status, Code, Cause, Count, Re
 
 func viewOf(s Status) view {
 	v := view{Status: &s, Style: template.CSS(pageStyle), Script: template.JS(pageScript), Charts: s.charts(), Moments: s.moments(),
-		Tiles: s.tiles(), Groups: s.groups(), Minutes: s.minutes(), Faults: s.FaultsInWords(), Redis: s.redis(), Kept: s.kept(), Proxied: s.Intercept.rows(),
+		Tiles: s.tiles(), Groups: s.groups(), Minutes: s.minutes(), Faults: s.FaultsInWords(), Redis: s.redis(), Kept: s.kept(), Intercepted: s.Intercept.rows(),
 		Calls: s.calls()}
 	v.Clock = s.Now.Format("2006-01-02 15:04:05 MST")
 	v.Problem = plural(len(s.Alerts), "problem")
@@ -106,8 +106,8 @@ func viewOf(s Status) view {
 	return v
 }
 
-// known joins names, such as an app and a grant. It leaves out a name that is "none", which means
-// that it is not known.
+// known joins names, such as an app and a grant. It leaves out "none", which stands for an unknown
+// name.
 func known(names ...string) string {
 	names = slices.DeleteFunc(names, func(name string) bool { return name == "none" })
 	return cmp.Or(strings.Join(names, " "), "–")

@@ -8,10 +8,10 @@ import (
 // mergeWindow is the time within which purges of everything are merged into one.
 const mergeWindow = 10 * time.Second
 
-// merger merges purges of everything. The first purge of an app takes effect at once. Later purges
-// within mergeWindow are merged into one, which takes effect when the window ends, so that a loop
-// of purges cannot turn most hits into exchanges. No purge is lost: close performs those that are
-// pending.
+// merger merges purges of everything, for one app or for all apps. The first purge takes effect at
+// once. Later purges within mergeWindow are merged into one, which takes effect when the window
+// ends, so that a loop of purges cannot turn most hits into exchanges. No purge is lost, because
+// close performs the pending purges.
 type merger struct {
 	purge func(app string) // performs a purge; an empty name means all apps
 

@@ -94,7 +94,7 @@ type Saved struct {
 type Process struct {
 	UptimeSeconds float64 `json:"uptime_seconds"`
 	Goroutines    uint64  `json:"goroutines"`
-	HeapBytes     uint64  `json:"heap_bytes"`   // live objects, and dead ones not yet collected
+	HeapBytes     uint64  `json:"heap_bytes"`   // live objects, and dead objects not yet collected
 	MemoryBytes   uint64  `json:"memory_bytes"` // all memory mapped by the Go runtime
 	Processors    int     `json:"processors"`   // GOMAXPROCS
 }

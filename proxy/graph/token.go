@@ -131,8 +131,8 @@ func readToken(body []byte, now time.Time, mustExpire bool) (Token, error) {
 	return NewToken(head, append(extra, '}'), now.Add(time.Duration(seconds)*time.Second)), nil
 }
 
-// MaxToken is the longest token or code accepted, in bytes after decoding. Real ones have about 180
-// characters.
+// MaxToken is the length of the longest token or code that is accepted, in bytes after decoding.
+// Meta's tokens have about 180 characters.
 const MaxToken = 4 << 10
 
 // IsPrintable reports whether s consists of visible ASCII characters, as Meta's tokens do.

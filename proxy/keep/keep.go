@@ -99,11 +99,12 @@ type Options struct {
 	MaxInFlight int
 	// Observer counts what the Keeper does. Required.
 	Observer Observer
-	// Logger gets one line for each refresh. Nil: no log.
+	// Logger receives a line for each refresh, and for tokens that ended without a refresh. Nil:
+	// nothing is logged.
 	Logger *slog.Logger
 }
 
-// Keeper refreshes tokens. Safe for concurrent use.
+// Keeper refreshes tokens. It is safe for concurrent use.
 type Keeper struct {
 	options Options
 	log     *slog.Logger
@@ -160,7 +161,7 @@ type Kept struct {
 	found  bool
 }
 
-// Format prints the name of the record, and neither the token nor its successor.
+// Format prints the name of the record, but not the token or its successor.
 func (t Kept) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.Key.ID().String()) }
 
 // Find looks up the record of a token. It takes no longer than Store.Load.

@@ -71,7 +71,7 @@ func TestARefreshWhoseResultIsLostIsLoggedAsOneOfTheTokenItself(t *testing.T) {
 	})
 }
 
-// A panic ends neither the process nor the refreshes of other tokens.
+// A panic must not end the process or the refreshes of other tokens.
 func TestPanicInARefreshIsContained(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		answer := c.answer
