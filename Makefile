@@ -5,11 +5,11 @@
 #                      promtool, systemd-analyze
 # make faults          run the tests of docs/faults.md, and print its table with a tick for each row that holds
 # make lint            run gofmt, go vet, staticcheck and the security linters of .golangci.yml, and check that go.mod is tidy
-# make fuzz            fuzz each target for FUZZTIME (30s; 5000x is a number of inputs); make test only runs the seeds and the kept inputs
+# make fuzz            fuzz each target for FUZZTIME (30s; 5000x means 5000 inputs); make test runs only the seeds and the kept inputs
 # make soak            cause all faults in random order under load, for SOAK (10m); SEED repeats the choices of an earlier run
-# make load            put a load on loopback with wrk and vegeta, for LOAD (10) seconds each, and with hey; then print the sidecar's own figures
+# make load            load a sidecar on loopback with wrk and vegeta, for LOAD (10) seconds each, and with hey; then print the sidecar's own figures
 # make bench           run each benchmark COUNT (6) times, and compare times and allocations with tools/bench/baseline.txt
-# make bench-baseline  rewrite tools/bench/baseline.txt; its times are those of one machine, its allocations are the same everywhere
+# make bench-baseline  rewrite tools/bench/baseline.txt; the times depend on the machine, the numbers of allocations do not
 # make bench-peers     compare igproxy with nginx, Varnish, bare handlers of net/http and fasthttp, and an epoll loop in C, for docs/performance.md;
 #                      needs Linux, 2 cores and a C compiler, and takes about 30 minutes; PEERS=-quick takes about 12
 # make bench-fleet     measure calls, Redis commands and latencies of many sidecars on one Redis
@@ -60,7 +60,7 @@ test-all: test
 faults: deps
 	@go run -C tools ./faults
 
-# Needs no network except for the modules that go.sum pins. govulncheck is not included, because it
+# lint needs the network only for the modules that go.sum pins. It does not run govulncheck, because it
 # reads a database on the network: the same tree could pass today and fail tomorrow. SECURITY.md
 # says how to run it.
 lint:

@@ -19,13 +19,13 @@ import (
 	"github.com/igproxy/igproxy/proxy/lane"
 )
 
-// budget is the largest number of allocations allowed. With the race detector some functions are
-// not inlined, so some values escape to the heap.
+// budget is the largest number of allocations allowed, without and with the race detector. The race
+// detector prevents the inlining of some functions, so more values escape to the heap.
 type budget struct{ plain, raced float64 }
 
 var (
 	hitBudget    = budget{17, 19} // a hit through the whole handler, with its log line
-	decodeBudget = budget{6, 7}   // reading the request and deriving its key
+	decodeBudget = budget{6, 7}   // the step "decode", which also derives the key
 	recallBudget = budget{1, 1}   // the step "recall" for a hit
 	answerBudget = budget{6, 6}   // the step "answer"
 )
@@ -81,8 +81,8 @@ func atMost(t *testing.T, what string, b budget, f func()) {
 	t.Logf("%s: %v allocations, at most %v are allowed", what, fewest, most)
 }
 
-// fewestAllocations returns the smallest result of many runs: with the race detector sync.Pool
-// drops items at random, and other goroutines allocate, too.
+// fewestAllocations returns the smallest result of many runs. The results differ, because other
+// goroutines allocate too, and because sync.Pool drops items at random under the race detector.
 func fewestAllocations(f func()) float64 {
 	fewest := testing.AllocsPerRun(1, f)
 	for range 300 {
@@ -101,17 +101,18 @@ func raced(t *testing.T) bool {
 
 func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 	o := optionsFor(t, "https://graph.instagram.com", nil)
-	// With one line a second, most hits have no log line.
+	// With a limit of one line a second, most hits have no log line.
 	o.LogLines, o.Logger = 1, slog.New(slog.NewJSONHandler(io.Discard, nil))
 	p := laneProxy(t, o)
 	c := newScripted(t, p)
 	one := fewestAllocations(func() { c.serve(1) }) // the connection itself allocates, too
 	if four := fewestAllocations(func() { c.serve(4) }); four != one || c.answers != 4 {
-		t.Errorf("a connection with four hits allocates %v times, and one with a single hit %v times; %d hits were answered, want 4", four, one, c.answers)
+		t.Errorf("a connection with four hits allocates %v times, a connection with one hit %v times; %d hits were answered, want 4", four, one, c.answers)
 	}
 }
 
-// scripted is a connection from which a number of identical hits can be read, and then EOF.
+// scripted is a listener and its only connection. The connection delivers a number of identical
+// requests, which are hits, and then EOF.
 type scripted struct {
 	net.Conn
 	lane          *lane.Lane
@@ -140,7 +141,7 @@ func (c *scripted) serve(hits int) {
 	<-c.ended
 }
 
-// Accept and Addr make scripted a listener, too.
+// Accept and Addr make scripted a listener. The methods below make it a connection.
 func (c *scripted) Accept() (net.Conn, error) {
 	if _, ok := <-c.connect; !ok {
 		return nil, net.ErrClosed

@@ -8,14 +8,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// answer writes the response. Write errors are ignored: they only mean that the caller has
+// answer writes the response. It ignores write errors, because they only mean that the caller has
 // disconnected.
 func (x *reply) answer(w http.ResponseWriter) {
 	r := x.response(time.Now())
 	r.writeTo(w)
 }
 
-// response builds what the app receives.
+// response builds the response that the app receives, and stores its status in x.
 func (x *reply) response(now time.Time) response {
 	r := response{id: x.id, usage: x.result.usage, challenge: x.err == errUntrusted, last: x.last}
 	r.cacheStatus = x.appendCacheStatus(make([]byte, 0, 32))
@@ -43,7 +43,8 @@ func appendExpiresIn(to []byte, end, now time.Time) []byte {
 	return strconv.AppendInt(to, int64(end.Sub(now)/time.Second), 10)
 }
 
-// refusal returns the error that the app receives, from igproxy or Meta, or nil.
+// refusal returns the error that the app receives, whether it comes from igproxy or from Meta. It
+// returns nil if the request succeeded.
 func (x *reply) refusal() *graph.Error {
 	if x.err != nil {
 		return x.err.InShape(x.flat)
@@ -52,7 +53,8 @@ func (x *reply) refusal() *graph.Error {
 }
 
 // appendCacheStatus appends the value of Cache-Status (RFC 9211). It appends nothing for a request
-// that was refused before the lookup, is passed through or only checks a signature.
+// that igproxy refused before the lookup, for a passed-through call, and for a call that only
+// checks a signature.
 func (x *reply) appendCacheStatus(to []byte) []byte {
 	switch {
 	case x.passed != nil, x.signed != nil, x.err != nil && (x.err.Class == graph.ClassRequest || x.err.Class == graph.ClassSignature):
@@ -75,7 +77,7 @@ func (x *reply) appendCacheStatus(to []byte) []byte {
 	return append(to, "igproxy; fwd=miss"...)
 }
 
-// appendHit appends the Cache-Status of a hit.
+// appendHit appends the value of Cache-Status for a hit whose entry expires after left.
 func appendHit(to []byte, left time.Duration) []byte {
 	return strconv.AppendInt(append(to, "igproxy; hit; ttl="...), int64(left/time.Second), 10)
 }

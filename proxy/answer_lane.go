@@ -12,8 +12,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/lane"
 )
 
-// plainCall is what all requests that the lane answers have in common: the whole call except for
-// its token and cache key.
+// plainCall is what all requests that the lane answers have in common: the whole call except its
+// token and its cache key.
 type plainCall struct {
 	app      *app
 	grant    *grant
@@ -39,7 +39,7 @@ func plainCallOf(e *engine, m *Metrics) (c *plainCall) {
 	return c
 }
 
-// NewLane returns a lane whose requests the proxy answers. It sets o.NewHandler.
+// NewLane returns a lane whose requests the proxy answers. It ignores o.NewHandler.
 func (p *Proxy) NewLane(o lane.Options) *lane.Lane {
 	o.NewHandler = func() lane.Handler { return &laneHandler{proxy: p} }
 	return lane.New(o)
@@ -57,14 +57,14 @@ type laneHandler struct {
 	proxy      *Proxy
 	onLoopback bool
 
-	// The engine and the Host that were checked last, kept because a client usually sends the same
-	// Host again.
+	// engine and host are those for which serves last returned true. A client usually repeats its
+	// Host, so most requests need no new check.
 	engine *engine
 	host   string
 
-	// What Sent needs to know about the last answer.
-	hit *plainCall // nil: the answer was a miss
-	id  requestID  // the id of a hit
+	// What Sent needs to know about the last request.
+	hit *plainCall // nil: the request was a miss
+	id  requestID  // the request ID of a hit
 	x   *reply     // the reply of a miss
 }
 
@@ -79,7 +79,7 @@ func (h *laneHandler) Serve(b, host, token []byte, start time.Time) (answer []by
 	if !ok {
 		return h.miss(b, e, token, last), last
 	}
-	t, ok := readTokenRecord(entry.Value, start)
+	t, ok := readEncodedToken(entry.Value, start)
 	if !ok || len(t.tail) == 0 {
 		return h.miss(b, e, token, last), last
 	}
@@ -89,9 +89,9 @@ func (h *laneHandler) Serve(b, host, token []byte, start time.Time) (answer []by
 	return r.appendTo(b, h.proxy.dates.at(start)), last
 }
 
-// miss runs every step after decode. It does not watch for a client that disconnects: the exchange
-// would continue anyway, and a client that has closed only its sending half still waits for the
-// answer.
+// miss runs the steps after decode and appends the response to b. It does not watch for a client
+// that disconnects, for two reasons: the exchange would continue anyway, and a client that has
+// closed only its sending half still waits for the answer.
 func (h *laneHandler) miss(b []byte, e *engine, token []byte, last bool) []byte {
 	h.hit, h.x = nil, &reply{id: newRequestID(), last: last}
 	secret := NewSecret(string(token))
@@ -127,9 +127,10 @@ func (h *laneHandler) Sent(start time.Time, took time.Duration) {
 	}
 }
 
-// serves reports whether the engine serves a Host. It reports false for a Host with unusual
-// characters and for Meta's own hosts, which say whose call it is, so that net/http gets the
-// request and the gate (edge_host.go) and route (decode_path.go) decide.
+// serves reports whether the lane may answer requests for a Host. It reports false for a Host with
+// unusual characters, and for the names of Meta's own hosts, because they select a service.
+// net/http then gets the request, and the gate (edge_host.go) and route (decode_path.go) decide
+// about it.
 func (h *laneHandler) serves(e *engine, host []byte) bool {
 	if h.engine == e && h.host == string(host) {
 		return true

@@ -11,11 +11,13 @@ import (
 	"time"
 )
 
+// unequal matches the headers whose values always differ between two responses.
 var unequal = regexp.MustCompile(`(Date|X-Request-Id): [^\r]*`)
 
-// bothWays sends the same bytes, cut in two, to net/http alone and to the lane. It returns both
-// answers without Date and request id. It must run in a synctest bubble: simulated timeouts end the
-// connections on which the server waits for more.
+// bothWays sends the same bytes, in two pieces, to a server without the lane and to one with it. It
+// returns what the two servers answer, without the values of Date and X-Request-Id. It must run in
+// a synctest bubble, because simulated timeouts end the connections on which a server waits for
+// more bytes.
 func bothWays(t testing.TB, p *Proxy, sent []byte, cut int) (plain, lane string) {
 	t.Helper()
 	var out [2]string
@@ -56,7 +58,7 @@ func TestTheLanesAnswersEqualThoseOfNetHTTPByteForByte(t *testing.T) {
 	})
 }
 
-// A Host of Meta says whose call it is, also in the lane.
+// If the Host is one of Meta's names, it selects the service, in the lane too.
 func TestTheLaneTreatsMetasHostNamesAsNetHTTPDoes(t *testing.T) {
 	for host, want := range map[string]string{"graph.instagram.com": "IGAA-long", "API.Instagram.com.": "IGAA-long",
 		"graph.threads.net": "990004", "graph.facebook.com": "990004", "GRAPH.facebook.com:443": "990004"} {
@@ -87,8 +89,8 @@ func TestTheLaneTreatsHalfARequestAsNetHTTPDoes(t *testing.T) {
 	}
 }
 
-// FuzzLane checks that the lane never answers differently from net/http, whatever bytes arrive and
-// in whatever pieces.
+// FuzzLane checks that the lane never answers differently from net/http, whatever bytes arrive, and
+// wherever they are cut in two.
 func FuzzLane(f *testing.F) {
 	for _, seed := range laneSeeds {
 		f.Add([]byte(seed), uint(0))

@@ -73,7 +73,7 @@ func answersTo(t *testing.T, to net.Addr, pieces []string) string {
 // changing matches the values that differ between two answers to the same request.
 var changing = regexp.MustCompile(`(Date: |X-Request-Id: |ttl=|"expires_in":)[^\r}]*`)
 
-// Each stream consists of hits, misses and other requests, and is cut into pieces of any length.
+// Each stream consists of hits, misses and other requests, and is sent in pieces of random lengths.
 func TestStreamsAreAnsweredTheSameWithAndWithoutTheLane(t *testing.T) {
 	p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
 	plain := []string{hitRequest, coldRequest, strings.Replace(hitRequest, warmToken, "IGAA-new", 1)}
@@ -103,7 +103,8 @@ func TestStreamsAreAnsweredTheSameWithAndWithoutTheLane(t *testing.T) {
 	}
 }
 
-// cutUp cuts a text at random: into bytes, into a few pieces, or not at all.
+// cutUp cuts a text into pieces of random lengths. The maximum length is also chosen at random: 1,
+// 40 or 400 bytes, or the whole text.
 func cutUp(r *rand.Rand, text string) (pieces []string) {
 	longest := []int{1, 40, 400, len(text)}[r.IntN(4)]
 	for text != "" {

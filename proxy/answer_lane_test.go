@@ -21,7 +21,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/lane"
 )
 
-// laneServer serves a proxy as cmd/igproxy does, with or without the lane, on connections in
+// laneServer serves a Proxy as cmd/igproxy does, with or without the lane. The connections are in
 // memory.
 type laneServer struct {
 	*http.Server
@@ -69,7 +69,7 @@ func newLaneServerOf(t testing.TB, p *Proxy, on bool, idle time.Duration) *laneS
 	return s
 }
 
-// pipes is a listener of connections in memory.
+// pipes is a listener whose connections are in memory.
 type pipes struct {
 	dialed chan net.Conn
 	closed chan struct{}
@@ -95,7 +95,7 @@ func (s *laneServer) dial(t testing.TB) net.Conn {
 	return ours
 }
 
-// laneClient returns a connection to a server with the lane, and a reader of its answers.
+// laneClient returns a connection to a server with the lane, and a reader for the answers.
 func laneClient(t testing.TB) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c := newLaneServer(t, laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil)), true).dial(t)
@@ -109,8 +109,8 @@ const (
 	coldRequest = "GET /access_token?grant_type=ig_exchange_token&access_token=IGAA-cold HTTP/1.1\r\n" + laneHost + "\r\n"
 )
 
-// laneProxy returns a Proxy that has warmToken in memory. Instead of Instagram, it has fixed
-// answers for a few other tokens.
+// laneProxy returns a Proxy that has the answer for warmToken in memory. For any other token it
+// does not call Instagram, but returns a fixed result.
 func laneProxy(t testing.TB, o Options) *Proxy {
 	t.Helper()
 	p := newProxy(t, o)
@@ -130,7 +130,7 @@ func laneProxy(t testing.TB, o Options) *Proxy {
 	})}
 	p.current.Store(&e)
 	a := tokenAnswer(t, "IGAA-long", 60*24*time.Hour)
-	p.carried.cache.Keep(e.plain.keys.Derive(warmToken), cache.Entry{Value: encodeRecord(a), Expires: time.Now().Add(time.Hour)})
+	p.carried.cache.Keep(e.plain.keys.Derive(warmToken), cache.Entry{Value: encodeAnswer(a), Expires: time.Now().Add(time.Hour)})
 	return p
 }
 
@@ -259,7 +259,8 @@ func TestAClientThatDoesNotReadIsDisconnectedInTheLaneToo(t *testing.T) {
 	})
 }
 
-// net.Pipe has no buffer, so the lane is still writing an answer that the client has not read yet.
+// net.Pipe has no buffer. So when the drain begins, the lane is still writing the answer, which the
+// client has not read yet.
 func TestDrainDoesNotCutLaneAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newLaneServer(t, laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil)), true)
@@ -314,7 +315,7 @@ func TestARequestDuringADrainIsTheLastOfItsConnection(t *testing.T) {
 }
 
 // The lane answers nothing if requests must carry igproxy's own token, or if there are several
-// Instagram apps. Only decode can then decide.
+// Instagram apps. In these cases only decode can tell what to do with a request.
 func TestLaneLeavesDecisionsToDecode(t *testing.T) {
 	two := optionsFor(t, "https://graph.instagram.com", nil)
 	two.Apps = []App{{Label: "a", ID: "1", Secret: NewSecret(testSecret)}, {Label: "b", ID: "2", Secret: NewSecret(testSecret)}}

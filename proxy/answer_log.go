@@ -19,17 +19,17 @@ type lineKind struct {
 // requestLines limits the log lines about requests.
 type requestLines struct {
 	*loglimit.Limits[lineKind]
-	hits *loglimit.Limit // looked up once, to keep hits cheap
+	hits *loglimit.Limit // the limit for hits; looked up only once, to keep hits cheap
 }
 
-// newRequestLines limits the lines of each kind to the number most per second. Zero means no limit.
-func newRequestLines(most int) requestLines {
-	l := loglimit.New[lineKind](most)
+// newRequestLines limits each kind of line to perSecond lines a second. Zero means no limit.
+func newRequestLines(perSecond int) requestLines {
+	l := loglimit.New[lineKind](perSecond)
 	return requestLines{l, l.Of(lineKind{outcome: "hit"})}
 }
 
-// log writes a line about the request, unless the limit of its kind is used up. A line contains
-// names and numbers, and never a value that the client sent.
+// log writes a line about the request, unless the limit for its kind has been reached. A line
+// contains names and numbers, and never a value that the client sent.
 func (x *reply) log(lines requestLines, log *slog.Logger, took time.Duration) {
 	if !log.Enabled(context.Background(), x.level()) {
 		return
@@ -50,8 +50,8 @@ func (x *reply) level() slog.Level {
 	return slog.LevelInfo
 }
 
-// write writes the line. It may read only fields of x that laneHandler.Sent sets, because Sent
-// builds a reply of its own.
+// write writes the line. For a hit in the lane, x is a reply in which laneHandler.Sent has set only
+// the fields that write needs. If write needs a further field, Sent must set it too.
 func (x *reply) write(log *slog.Logger, took time.Duration, skipped int64) {
 	attrs := append(make([]slog.Attr, 0, 12),
 		slog.String("outcome", x.outcome()),
@@ -85,14 +85,16 @@ func (x *reply) hit() bool {
 	return x.outcome() == "token" && (x.source() == string(sourceMemory) || x.source() == string(sourceRedis))
 }
 
-// advicePaused tells the operator what a pause means and how to end it.
-const advicePaused = "Meta limits the app, so igproxy makes no token calls for it until then; known tokens " +
-	"are still served; if Meta lifts the limit earlier, end the pause with igproxy resume"
+// advicePaused tells the operator what the pause of an app means and how to end it. It refers to
+// the attribute until of its log line.
+const advicePaused = "Meta limits the app, so igproxy makes no token calls for it before the time in until; " +
+	"known tokens are still served; if Meta lifts the limit earlier, end the pause with igproxy resume"
 
-// advice tells the operator what to do about refusals whose message misleads.
+// advice tells the operator what to do about a refusal, by its class. A class is listed only if its
+// messages do not say that, or are misleading.
 var advice = map[graph.Class]string{
-	graph.ClassSignature: "someone other than Meta sent it, or the app did not pass on the bytes as they came, or another app's " +
-		"secret signs it: add that secret with webhook_secret_file",
+	graph.ClassSignature: "Meta did not send this webhook or signed request, or the app changed its bytes before " +
+		"passing it on, or it was signed with the secret of another app; in the last case, add that secret with webhook_secret_file",
 	graph.ClassStanding: "code 100: the app has no access to this account (the account is not an accepted " +
 		"tester, the app is not live, or app ID and secret do not match); see Meta's dashboard",
 	graph.ClassSecret: "compare the app's ID and client secret with those in Meta's dashboard: " +

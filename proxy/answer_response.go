@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// response is what an app receives, except for calls that are passed through. It is built once, and
-// written with net/http or, in the lane, as bytes.
+// response is the HTTP response that an app receives. Passed-through calls do not use it. It is
+// built once, and is written through net/http or, in the lane, as bytes.
 type response struct {
 	status      int
 	id          requestID
 	cacheStatus []byte // RFC 9211; empty: there was no lookup
 	retryAfter  int    // in seconds; zero: no such header
-	challenge   bool   // igproxy's own token is missing or wrong
+	challenge   bool   // true if igproxy's own token is missing or wrong; adds WWW-Authenticate
 	last        bool   // the connection is closed after the response
 	usage       http.Header
 
@@ -46,7 +46,7 @@ func (r *response) writeTo(w http.ResponseWriter) {
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 	set("X-Request-Id", r.id.String())
-	if r.status != http.StatusNoContent { // RFC 9110, section 8.6
+	if r.status != http.StatusNoContent { // 204 must not have a Content-Length: RFC 9110, section 8.6
 		h["Content-Type"] = headerJSON
 		set("Content-Length", strconv.Itoa(r.bodyLength()))
 	}
@@ -68,8 +68,9 @@ func (r *response) writeTo(w http.ResponseWriter) {
 	}
 }
 
-// appendTo appends the response to b, as net/http would write it in HTTP/1.1; FuzzLane compares the
-// two. It writes no challenge and no 204, because the lane has neither.
+// appendTo appends the response to b as net/http would write it in HTTP/1.1. FuzzLane checks that
+// both write the same bytes. appendTo cannot write a challenge or a 204, because the lane sends
+// neither.
 func (r *response) appendTo(b, date []byte) []byte {
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(r.status), 10)
@@ -92,7 +93,7 @@ func (r *response) appendTo(b, date []byte) []byte {
 		b = strconv.AppendInt(b, int64(r.retryAfter), 10)
 		b = append(b, "\r\n"...)
 	}
-	b = appendUsage(b, r.usage) // as net/http sorts: after Retry-After, before X-Content-Type-Options
+	b = appendUsage(b, r.usage) // in the order of net/http: after Retry-After, before X-Content-Type-Options
 	b = append(b, "X-Content-Type-Options: nosniff\r\nX-Request-Id: "...)
 	b = append(b, r.id[:]...)
 	b = append(b, "\r\nDate: "...)

@@ -16,9 +16,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// minSecret is the length of the shortest client secret accepted, in bytes. Real ones are 32 bytes
-// long. Secrets are scrubbed from error messages, and a very short one could be part of an ordinary
-// word.
+// minSecret is the length of the shortest accepted client secret, in bytes. Meta's secrets are 32
+// bytes long. igproxy removes secrets from Meta's error messages, and a very short secret could be
+// part of an ordinary word.
 const minSecret = 8
 
 // App configures one app that is registered with Meta.
@@ -28,22 +28,24 @@ type App struct {
 	Label string
 	// Service is the API that the app belongs to. Empty: Instagram.
 	Service Service
-	// ID is the app id (client_id). It is part of the cache keys, so that two apps on one Redis
-	// never share entries. The apps of one service must have different IDs. One of the IDs may be
-	// empty, if that app has neither RedirectURIs nor a Key.
+	// ID is the app's ID (client_id). It is part of the cache keys, so that two apps that use the
+	// same Redis never share entries. The apps of one service must have different IDs. One app of
+	// each service may have an empty ID, if it has neither RedirectURIs nor a Key.
 	ID string
-	// Secret is the client secret that is added to each exchange. At least 8 bytes.
+	// Secret is the client secret that is added to each exchange. It has at least 8 bytes.
 	Secret Secret
-	// Previous is the previous client secret, while the secret is being changed. Meta accepts only
-	// one of the two. The one that Meta accepted last is sent first. Zero: there is only Secret.
+	// Previous is the previous client secret, while the client secret is being changed. Meta
+	// accepts only one of the two. igproxy first sends the one that Meta accepted last. Zero: there
+	// is only Secret.
 	Previous Secret
-	// Key is what cache keys are derived from, so that entries survive a change of the client
-	// secret. An app with a Key needs an ID, because several apps may have the same Key. Zero:
-	// Previous if there is one, otherwise Secret.
+	// Key is the secret from which cache keys are derived. With a Key, entries survive a change of
+	// the client secret. An app with a Key needs an ID, because several apps may have the same Key.
+	// Zero: cache keys are derived from Previous if it is set, and otherwise from Secret.
 	Key Secret
-	// WebhookSecrets are more secrets that may sign the app's webhooks and signed requests, besides
-	// Secret and Previous: those of an Instagram app may be signed with the secret of its Facebook
-	// app. They are used for nothing else. Each has at least 8 bytes.
+	// WebhookSecrets are further secrets with which the app's webhooks and signed requests may be
+	// signed, besides Secret and Previous. For example, Meta may sign the webhooks of an Instagram
+	// app with the secret of its Facebook app. WebhookSecrets are used for nothing else. Each has
+	// at least 8 bytes.
 	WebhookSecrets []Secret
 	// RedirectURIs are the values of redirect_uri with which a code may be exchanged. They are
 	// compared byte by byte. An item "" allows codes without a redirect_uri, which Facebook issues
@@ -67,11 +69,11 @@ type app struct {
 	records  *cache.Keys            // see keepKey
 	purges   *cache.Purges
 	state    *appState
-	passing  *slots // for passed-through calls; nil: no calls are passed through
+	passing  *slots // limits the passed-through calls in flight; nil: no calls are passed through
 }
 
-// appState is what Meta has reported about an app as a whole. Reloads carry it over, unless the
-// label now names another app, or an app at another upstream.
+// appState is what Meta's answers have shown about an app: its rate limit, and which client secret
+// Meta accepts. A reload keeps it, unless the label now names another app (see isSame).
 type appState struct {
 	limit   pause
 	secrets clientSecrets
@@ -86,14 +88,14 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 			return nil, err
 		}
 		if a.Label == noApp {
-			return nil, fmt.Errorf("apps: %q cannot be the name of an app: igproxy uses it for requests whose app is unknown", noApp)
+			return nil, fmt.Errorf("apps: %q cannot be the name of an app, because igproxy uses it for requests whose app is unknown", noApp)
 		}
 		if appNamed(apps, a.Label) != nil {
-			return nil, fmt.Errorf("apps: two are named %q; give each its own name", a.Label)
+			return nil, fmt.Errorf("apps: two apps are named %q; give each its own name", a.Label)
 		}
 		for _, other := range apps {
 			if other.Service == a.Service && other.ID == a.ID {
-				return nil, fmt.Errorf("apps: %q and %q have the same app_id, or both have none; give each its own",
+				return nil, fmt.Errorf("apps: %q and %q have the same app_id, or both lack an app_id; give each app its own",
 					other.Label, a.Label)
 			}
 		}
@@ -109,8 +111,8 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 	return apps, nil
 }
 
-// newApp returns an app that is ready for requests. Without a cache, as for a Probe, its purges are
-// nil.
+// newApp returns an app that is ready for requests. If c is nil, as for a Probe, the purges of the
+// app are nil.
 func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	a.Label, a.Service = cmp.Or(a.Label, "default"), cmp.Or(a.Service, Instagram)
 	secrets := []Secret{a.Secret}
@@ -130,7 +132,7 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	tooShort := func(s Secret) bool { return len(s.Reveal()) < minSecret }
 	switch {
 	case shared && a.ID == "":
-		return nil, errors.New("a cache key needs an app_id: without one, two apps with the same key would get each other's tokens")
+		return nil, errors.New("an app with a cache key needs an app_id, because two apps with the same key and no app_id would get each other's tokens")
 	case slices.ContainsFunc(secrets, tooShort):
 		return nil, fmt.Errorf("client secret: it has fewer than %d characters; copy it from Meta's dashboard",
 			minSecret)
@@ -138,7 +140,7 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 		return nil, fmt.Errorf("webhook secret: it has fewer than %d characters; copy it from Meta's dashboard",
 			minSecret)
 	case len(a.RedirectURIs) > 0 && a.ID == "":
-		return nil, errors.New("redirect_uris without an app_id: exchanging a code requires the app's id")
+		return nil, errors.New("an app with redirect_uris needs an app_id, because Meta requires the app's ID when a code is exchanged")
 	}
 	ready := &app{App: a, secrets: secrets, signers: signers, keys: map[string]*cache.Keys{}, state: &appState{}}
 	options := cache.KeysOptions{Secret: []byte(a.Key.Reveal()), Service: string(a.Service), AppID: a.ID}
@@ -168,8 +170,8 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	return ready, nil
 }
 
-// isSame reports whether two apps with the same label are the same app at Meta, so that what is
-// known about one holds for the other.
+// isSame reports whether two apps with the same label are the same app at Meta. If they are, what
+// Meta has shown about one also holds for the other.
 func (a *app) isSame(b *app) bool {
 	return a.Service == b.Service && a.ID == b.ID && a.upstream == b.upstream
 }
@@ -177,17 +179,17 @@ func (a *app) isSame(b *app) bool {
 // loginHost is the name of the host at which Instagram exchanges codes.
 const loginHost = "api.instagram.com"
 
-// metaHosts are the names of Meta's own hosts, by service. A request for one of them, from an app
-// whose connections to Meta are directed to igproxy, belongs to an app of that service.
+// metaHosts are the names of Meta's own hosts, by service. igproxy gets requests for these names if
+// an app's connections to Meta are redirected to igproxy. The name then selects the service.
 var metaHosts = map[Service][]string{
 	Instagram: {"graph.instagram.com", loginHost},
 	Threads:   {"graph.threads.net", "graph.threads.com"},
 	Facebook:  {"graph.facebook.com"},
 }
 
-// appToken returns the access token that Meta accepts as the app's own:
-// https://developers.facebook.com/docs/facebook-login/guides/access-tokens#apptokens and, with the
-// prefix, https://developers.facebook.com/docs/threads/get-started.
+// appToken returns the app's own access token, which consists of the app's ID and a client secret:
+// https://developers.facebook.com/docs/facebook-login/guides/access-tokens#apptokens. For Threads,
+// it begins with TH: https://developers.facebook.com/docs/threads/get-started.
 func (a *app) appToken(secret string) string {
 	if a.Service == Threads {
 		return "TH|" + a.ID + "|" + secret
@@ -204,7 +206,8 @@ func (a *app) proof(token string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// serviceOf returns the service that has this host, or an empty Service.
+// serviceOf returns the service whose host an authority names, or an empty Service if it names no
+// host of Meta.
 func serviceOf(authority string) Service {
 	name, _ := hostName(authority)
 	for service, hosts := range metaHosts {
@@ -240,7 +243,8 @@ func appNamed(apps []*app, label string) *app {
 	return nil
 }
 
-// paused returns the refusal to repeat if token calls of this app are paused, and nil otherwise.
+// paused returns the refusal that token calls of this app get while the app is paused. It returns
+// nil if the app is not paused.
 func (a *app) paused(now time.Time) *graph.Error {
 	if e := a.state.limit.check(now); e != nil {
 		return e

@@ -15,20 +15,20 @@ type AppStatus struct {
 	Name         string  `json:"name"`
 	Service      Service `json:"service"`
 	ClientSecret string  `json:"client_secret"` // unproven, accepted or refused
-	Hold         *Hold   `json:"hold"`          // null: there is no hold
-	// Breaker is the worst state among the breakers of the app. If that is not closed, NotClosed
+	Hold         *Hold   `json:"hold"`          // null: token calls are not paused
+	// Breaker is the worst state among the breakers of the app. If it is not closed, NotClosed
 	// lists the grants whose breakers are in this state.
 	Breaker   breaker.State `json:"breaker"`
 	NotClosed []string      `json:"not_closed,omitempty"`
 	InFlight  int           `json:"in_flight"`      // token calls to Meta
-	Keep      *keep.Status  `json:"keep,omitempty"` // null: tokens are not refreshed by igproxy itself
+	Keep      *keep.Status  `json:"keep,omitempty"` // null: igproxy does not keep tokens alive
 }
 
 // Hold is a period during which igproxy makes no token calls for an app.
 type Hold struct {
 	Until time.Time `json:"until"`
 	Why   string    `json:"why"`
-	// Resumable says that POST /resume ends it.
+	// Resumable is true if POST /resume ends the hold.
 	Resumable bool `json:"resumable"`
 }
 

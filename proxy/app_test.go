@@ -22,7 +22,7 @@ func shops() []App {
 	}
 }
 
-// newShops returns a proxy with two apps of one service.
+// newShops returns a proxy with two apps of one service, and the upstream of that service.
 func newShops(t *testing.T) (*Proxy, *service) {
 	t.Helper()
 	graph := newService(t)
@@ -41,12 +41,12 @@ func askAt(p *Proxy, host, path string) *httptest.ResponseRecorder {
 
 func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 	for name, c := range map[string]struct{ path, host, secret string }{
-		"path":                    {"/apps/club/access_token?grant_type=ig_exchange_token&access_token=A", "localhost", "secret-of-the-club"},
-		"path and version":        {"/apps/shop/v23.0/access_token/?grant_type=ig_exchange_token&access_token=A", "localhost", "secret-of-the-shop"},
-		"id":                      {"/access_token?grant_type=ig_exchange_token&access_token=A&client_id=22", "localhost", "secret-of-the-club"},
-		"host":                    {"/access_token?grant_type=ig_exchange_token&access_token=A", "SHOP.internal:8080", "secret-of-the-shop"},
-		"path before id and host": {"/apps/club/access_token?grant_type=ig_exchange_token&access_token=A&client_id=21", "shop.internal", "secret-of-the-club"},
-		"id before host":          {"/access_token?grant_type=ig_exchange_token&access_token=A&client_id=22", "shop.internal", "secret-of-the-club"},
+		"path":                       {"/apps/club/access_token?grant_type=ig_exchange_token&access_token=A", "localhost", "secret-of-the-club"},
+		"path and version":           {"/apps/shop/v23.0/access_token/?grant_type=ig_exchange_token&access_token=A", "localhost", "secret-of-the-shop"},
+		"id":                         {"/access_token?grant_type=ig_exchange_token&access_token=A&client_id=22", "localhost", "secret-of-the-club"},
+		"host":                       {"/access_token?grant_type=ig_exchange_token&access_token=A", "SHOP.internal:8080", "secret-of-the-shop"},
+		"path overrides id and host": {"/apps/club/access_token?grant_type=ig_exchange_token&access_token=A&client_id=21", "shop.internal", "secret-of-the-club"},
+		"id overrides host":          {"/access_token?grant_type=ig_exchange_token&access_token=A&client_id=22", "shop.internal", "secret-of-the-club"},
 	} {
 		p, graph := newShops(t)
 		if w := askAt(p, c.host, c.path); w.Code != 200 || !strings.Contains(graph.asked()[0], "client_secret="+c.secret+"&") {
@@ -70,7 +70,7 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 	}
 }
 
-// With one app, any client_id is accepted, because an app sends whatever its library sends.
+// With one app, any client_id is accepted, because the app may not control what its library sends.
 func TestASingleAppAcceptsAnyClientID(t *testing.T) {
 	w := newWorld(t)
 	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A&client_id=whatever"); r.Code != 200 {
@@ -115,7 +115,8 @@ func TestAppsShareNoTokensAndNoPauses(t *testing.T) {
 	}
 }
 
-// If one app's secret is wrong, the other apps must still get traffic through this sidecar.
+// If one app's secret is wrong, the sidecar must stay ready, so that the other apps can still use
+// it.
 func TestOneAppsRefusedSecretLeavesTheSidecarReady(t *testing.T) {
 	p, graph := newShops(t)
 	if s := p.Readiness(); !s.Ready || s.ClientSecret != "unproven" {
@@ -152,11 +153,11 @@ func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 
 func TestIndistinguishableAppsAreRefused(t *testing.T) {
 	for name, spoil := range map[string]func([]App) []App{
-		"no apps":     func([]App) []App { return nil },
-		"same name":   func(a []App) []App { a[1].Label = "shop"; return a },
-		"same id":     func(a []App) []App { a[1].ID = "21"; return a },
-		"no secret":   func(a []App) []App { a[1].Secret = Secret{}; return a },
-		"code, no id": func(a []App) []App { a[0].ID = ""; return a },
+		"no apps":                  func([]App) []App { return nil },
+		"same name":                func(a []App) []App { a[1].Label = "shop"; return a },
+		"same id":                  func(a []App) []App { a[1].ID = "21"; return a },
+		"no secret":                func(a []App) []App { a[1].Secret = Secret{}; return a },
+		"no id, but redirect URIs": func(a []App) []App { a[0].ID = ""; return a },
 	} {
 		o := optionsFor(t, "http://127.0.0.1:1", nil)
 		o.Cache, o.Apps = newCache(t), spoil(shops())
@@ -173,7 +174,8 @@ func TestUnknownHostIsNotServed(t *testing.T) {
 	}
 }
 
-// One key file may serve several apps, and one Redis several upstreams.
+// Several apps may have the same key file, and answers from several upstreams may be in one Redis.
+// Their cache keys must differ.
 func TestOneKeyNeverMixesAppsServicesAndUpstreams(t *testing.T) {
 	seen := map[cache.ID]string{}
 	for name, c := range map[string]struct {
@@ -208,20 +210,20 @@ func TestOneKeyNeverMixesAppsServicesAndUpstreams(t *testing.T) {
 func TestRejectedRequestsAreLabelledWithTheirAppOnlyIfItIsKnown(t *testing.T) {
 	const token = "access_token?grant_type=ig_exchange_token"
 	for name, c := range map[string]struct{ path, host, app string }{
-		"foreign host":           {"/" + token + "&access_token=A", "evil.example", "none"},
-		"foreign host with path": {"/apps/club/" + token + "&access_token=A", "evil.example", "none"},
-		"unknown app":            {"/apps/other/" + token, "localhost", "none"},
-		"unknown app, any path":  {"/apps/other/me", "localhost", "none"},
-		"no app named":           {"/" + token + "&access_token=A", "localhost", "none"},
-		"two ids":                {"/" + token + "&client_id=21&client_id=22", "localhost", "none"},
-		"two ids, any path":      {"/me?client_id=21&client_id=22", "localhost", "none"},
-		"malformed, no app":      {"/" + token + "&access_token=%", "club.internal", "none"},
-		"path, malformed":        {"/apps/club/" + token + "&access_token=%", "localhost", "club"},
-		"path, no token":         {"/apps/club/" + token, "localhost", "club"},
-		"path, wrong grant":      {"/apps/club/access_token?grant_type=x", "localhost", "club"},
-		"path, not passed":       {"/apps/club/x/access_token", "localhost", "club"},
-		"id, no token":           {"/" + token + "&client_id=22", "localhost", "club"},
-		"host, no token":         {"/" + token, "club.internal", "club"},
+		"foreign host":            {"/" + token + "&access_token=A", "evil.example", "none"},
+		"foreign host with path":  {"/apps/club/" + token + "&access_token=A", "evil.example", "none"},
+		"unknown app":             {"/apps/other/" + token, "localhost", "none"},
+		"unknown app, other call": {"/apps/other/me", "localhost", "none"},
+		"no app named":            {"/" + token + "&access_token=A", "localhost", "none"},
+		"two ids":                 {"/" + token + "&client_id=21&client_id=22", "localhost", "none"},
+		"two ids, other call":     {"/me?client_id=21&client_id=22", "localhost", "none"},
+		"malformed, no app":       {"/" + token + "&access_token=%", "club.internal", "none"},
+		"path, malformed":         {"/apps/club/" + token + "&access_token=%", "localhost", "club"},
+		"path, no token":          {"/apps/club/" + token, "localhost", "club"},
+		"path, wrong grant":       {"/apps/club/access_token?grant_type=x", "localhost", "club"},
+		"path, refused path":      {"/apps/club/x/access_token", "localhost", "club"},
+		"id, no token":            {"/" + token + "&client_id=22", "localhost", "club"},
+		"host, no token":          {"/" + token, "club.internal", "club"},
 	} {
 		var log strings.Builder
 		p, graph := newShops(t)

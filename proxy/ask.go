@@ -13,22 +13,23 @@ import (
 
 // askStep is the step "ask": it calls Meta.
 //
-// It uses a transport and never an http.Client, because the errors of a client print the whole URL,
-// and its redirects forward the URL as Referer. Only this file sends the client secret.
+// It uses a transport and never an http.Client. The errors of a client contain the whole URL with
+// the secret, and when a client follows a redirect, it sends the URL as Referer. Only this file
+// sends the client secret.
 type askStep struct {
 	out       *outbound
 	timeout   time.Duration // for all tries together, including the bodies
-	maxBytes  int64         // of a reply, after decompression
-	retries   int           // for each call whose grant may be repeated
-	budget    *retryBudget  // shared by all calls
+	maxBytes  int64         // the limit for the body of a response, after decompression
+	retries   int           // the most retries of one call; a call with a code has no retries
+	budget    *retryBudget  // limits the retries of all calls together
 	userAgent string
 	metrics   *Metrics
 }
 
-// Exchange asks Meta. It returns Meta's definite answer, which is a token or a refusal. Otherwise
-// it returns a *graph.Error: one of igproxy's own, or a transient failure that Meta reported. If
-// Meta refuses the client secret and the app has a second one, Exchange asks again with that
-// secret.
+// Exchange asks Meta. It returns Meta's definite answer, which is a token or a refusal. If it gets
+// no definite answer, it returns a *graph.Error. This is one of igproxy's own errors, or a
+// temporary failure that Meta reported. If the client secret may be the reason for a refusal, and
+// the app has a second secret, Exchange asks again with the second one.
 func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, context.DeadlineExceeded)
 	defer cancel()
@@ -36,16 +37,17 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	if !c.grant.secret {
 		return u.repeatedly(ctx, c)
 	}
-	c.secret, _ = c.app.state.secrets.pick(Secret{}) // no secret has been refused yet
+	c.secret, _ = c.app.state.secrets.pick(Secret{}) // Meta has not refused a secret in this call yet
 	first, err := u.repeatedly(ctx, c)
-	if !c.grant.appToken || first.refusal == nil { // a refusal of an app token does not say what is wrong with it
+	if !c.grant.appToken || first.refusal == nil { // if Meta refuses an app token, its secret may still be right
 		first.with = c.secret
 	}
-	// The code exchange does not say which parameter it refuses, so the client secret may be the
-	// reason for any refusal. It may also be the reason if Meta refuses the app's own token,
-	// because what Meta says about the token to inspect is in a successful reply. A refused call
-	// had no effect, so asking again with the other secret is not a retry, and the settings for
-	// retries do not apply.
+	// When Meta refuses a code, it does not say which parameter is wrong, so the client secret may
+	// be the reason. In a call of /debug_token, Meta reports on the token to inspect in a
+	// successful response. There a refusal is about the app's own token, which contains the secret.
+	//
+	// A refused call had no effect. So asking again with the other secret is not a retry, and the
+	// settings for retries do not apply.
 	suspect := first.is(graph.ClassSecret) || c.grant.flat && first.is(graph.ClassRefused) ||
 		c.grant.appToken && first.is(graph.ClassToken)
 	if err != nil || !suspect || !c.mayRetry() {
@@ -87,7 +89,7 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 		return answer{}, noAnswer(ctx, err)
 	}
 	defer res.Body.Close()
-	if res.StatusCode == http.StatusSwitchingProtocols { // its body is the bare connection, which no timeout ends
+	if res.StatusCode == http.StatusSwitchingProtocols { // the body is the raw connection, which no timeout ends
 		return answer{}, &failure{err: unexpectedStatus(res)}
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, u.maxBytes+1))
@@ -95,15 +97,15 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 	case err != nil:
 		return answer{}, cutShort(ctx, err)
 	case int64(len(body)) > u.maxBytes && graph.IsRefusal(res.StatusCode):
-		body = nil // a long page: only its status matters
+		body = nil // a long error page, of which only the status matters
 	case int64(len(body)) > u.maxBytes:
 		return answer{}, &failure{err: errBadAnswer("longer than upstream.max_response_bytes")}
 	}
 	return u.read(c, res, body)
 }
 
-// request builds the query or the form from scratch. All that it takes from the app's request is
-// the token, or the code and its redirect_uri.
+// request builds the query or the form from scratch. From the app's request it takes only the
+// token, or the code and its redirect_uri.
 func (u *askStep) request(ctx context.Context, c call) *http.Request {
 	q := url.Values{}
 	set := func(name, value string, sent bool) {
@@ -133,7 +135,7 @@ func (u *askStep) request(ctx context.Context, c call) *http.Request {
 	return r.WithContext(ctx)
 }
 
-// read turns a whole reply into a token, a refusal or a failure.
+// read turns a whole response into a token, a refusal or a failure.
 func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failure) {
 	now := time.Now()
 	scrub := c.scrubber()
@@ -159,7 +161,7 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 		e.Class = graph.ClassRefused
 	}
 	e.RetryAt = graph.RetryAt(e.Class, res.Header, now)
-	if e.Status >= 500 { // the fault is Meta's, not igproxy's
+	if e.Status >= 500 { // 502 says that the fault is Meta's, not igproxy's
 		e.Status = http.StatusBadGateway
 	}
 	if e.Class.IsDefinite() {
@@ -171,8 +173,8 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()}
 }
 
-// unexpectedStatus returns the error for a reply that is neither a token nor a refusal, such as a
-// redirect, which is never followed, or the error page of a failing host.
+// unexpectedStatus returns the error for a response that is neither a token nor a refusal. Examples
+// are a redirect, which igproxy never follows, and the error page of a failing host.
 func unexpectedStatus(res *http.Response) *graph.Error {
 	e := errBadAnswer(graph.StatusCause(res.StatusCode))
 	e.RetryAt = graph.RetryAfter(res.Header, time.Now())

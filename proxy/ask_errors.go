@@ -18,13 +18,14 @@ type failure struct {
 	repeatable bool
 }
 
-// noAnswer returns the failure of a call that ended before the header of a reply was read, for
+// noAnswer returns the failure of a call that ended before the header of a response was read, for
 // example because dialing failed.
 func noAnswer(ctx context.Context, err error) *failure {
 	return classifyFailure(ctx, err).nameProxy(err)
 }
 
-// classifyFailure returns the failure that err means, without the proxy's name.
+// classifyFailure returns the failure for a transport error. The cause of the failure does not name
+// the proxy.
 func classifyFailure(ctx context.Context, err error) *failure {
 	var silent *graph.Error
 	switch {
@@ -38,14 +39,14 @@ func classifyFailure(ctx context.Context, err error) *failure {
 		return &failure{err: errBadAnswer(kind)}
 	case outOfResources:
 		return &failure{err: errBusy(outOfResources, "igproxy has run out of file descriptors or memory.")}
-	case "resolve", "refused", "reset", "closed": // these may be temporary; a certificate stays invalid
+	case "resolve", "refused", "reset", "closed": // these may be temporary; an invalid certificate stays invalid
 		return &failure{err: errUnreachable(kind), repeatable: true}
 	default:
 		return &failure{err: errUnreachable(kind)}
 	}
 }
 
-// cutShort returns the failure of a call that ended in the middle of a reply. The call is not
+// cutShort returns the failure of a call that ended in the middle of a response. The call is not
 // repeated, because Meta may have done the exchange.
 func cutShort(ctx context.Context, err error) *failure {
 	if timedOut(ctx, err) {
@@ -59,12 +60,12 @@ func timedOut(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// outOfResources is the kind of a failure that this machine causes. It says nothing about Meta and
-// must not open the breaker.
+// outOfResources is the kind of failure that happens when this machine has run out of file
+// descriptors or memory. It says nothing about Meta and must not open the breaker.
 const outOfResources = "out of descriptors or memory"
 
-// failureKind returns the kind of a transport error, one of a fixed set. The error's own text is
-// never used, because it can contain what the other side sent.
+// failureKind returns the kind of a transport error, which is one of a fixed set of texts. It never
+// returns the error's own text, because that can contain what the other side sent.
 func failureKind(err error) string {
 	var dns *net.DNSError
 	var unknown x509.UnknownAuthorityError
@@ -74,7 +75,7 @@ func failureKind(err error) string {
 	switch {
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE),
 		errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM),
-		errors.As(err, &dns) && strings.Contains(dns.Err, syscall.EMFILE.Error()): // the resolver keeps only the text
+		errors.As(err, &dns) && strings.Contains(dns.Err, syscall.EMFILE.Error()): // the resolver keeps only this text
 		return outOfResources
 	case errors.As(err, &dns):
 		return "resolve"

@@ -64,19 +64,19 @@ func TestEachTransportErrorHasItsKind(t *testing.T) {
 		ca   *mock.Server
 		want string
 	}{
-		"unknown authority":      {good.URL, expired, "tls: unknown authority"},
-		"expired certificate":    {expired.URL, expired, "tls: invalid certificate"},
-		"another host's name":    {elsewhere.URL, elsewhere, "tls: wrong name"},
-		"no TLS there":           {"https" + strings.TrimPrefix(plain.URL, "http"), nil, "tls"},
-		"a version too old":      {oldTLS(t), nil, "tls"},
-		"nothing listens":        {deadURL(t), nil, "refused"},
-		"reset":                  {hangingUp(t, 0), nil, "reset"},
-		"closed":                 {hangingUp(t, 1), nil, "closed"},
-		"no status line":         {said("SORRY\r\n\r\n"), nil, "malformed"},
-		"a status in letters":    {said("HTTP/1.1 abc\r\n\r\n"), nil, "malformed"},
-		"a header without colon": {said("HTTP/1.1 200 OK\r\nno colon\r\n\r\n"), nil, "malformed"},
-		"a length in letters":    {said("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), nil, "malformed"},
-		"an endless head":        {said("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n"), nil, "malformed"},
+		"unknown authority":          {good.URL, expired, "tls: unknown authority"},
+		"expired certificate":        {expired.URL, expired, "tls: invalid certificate"},
+		"another host's certificate": {elsewhere.URL, elsewhere, "tls: wrong name"},
+		"a server without TLS":       {"https" + strings.TrimPrefix(plain.URL, "http"), nil, "tls"},
+		"an old TLS version":         {oldTLS(t), nil, "tls"},
+		"nothing listens":            {deadURL(t), nil, "refused"},
+		"reset":                      {hangingUp(t, 0), nil, "reset"},
+		"closed":                     {hangingUp(t, 1), nil, "closed"},
+		"no status line":             {said("SORRY\r\n\r\n"), nil, "malformed"},
+		"a status in letters":        {said("HTTP/1.1 abc\r\n\r\n"), nil, "malformed"},
+		"a header without colon":     {said("HTTP/1.1 200 OK\r\nno colon\r\n\r\n"), nil, "malformed"},
+		"a length in letters":        {said("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), nil, "malformed"},
+		"an endless head":            {said("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n"), nil, "malformed"},
 	} {
 		o := optionsFor(t, c.base, nil)
 		if c.ca != nil {
@@ -96,7 +96,7 @@ func TestEachTransportErrorHasItsKind(t *testing.T) {
 		}
 	}
 	if got := failureKind(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}); got != "resolve" {
-		t.Errorf("no such name is %q, want resolve", got)
+		t.Errorf("an unknown name is %q, want resolve", got)
 	}
 	if got := failureKind(errors.New("canary")); got != "other" {
 		t.Errorf("an unknown error is %q, want other", got)
@@ -117,14 +117,14 @@ func TestErrorTextsAreNotExposed(t *testing.T) {
 	}
 }
 
-// A certificate is still invalid a second later, so the call is not retried. A call whose
-// connection was closed may succeed on another connection.
+// An invalid certificate is still invalid a second later, so the call is not retried. A call whose
+// connection was closed is retried, because it may succeed on another connection.
 func TestOnlyTemporaryFailuresAreRetried(t *testing.T) {
 	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
 	var handshakes, connections atomic.Int32
 	counting := rawUpstream(t, func(n int, c net.Conn, r *bufio.Reader) {
 		handshakes.Store(int32(n))
-		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") // as a server without TLS answers a ClientHello
+		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") // the answer of a server without TLS
 	})
 	closing := rawUpstream(t, func(n int, _ net.Conn, r *bufio.Reader) {
 		connections.Store(int32(n))

@@ -48,7 +48,7 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 	}
 }
 
-// A hit in memory has no usage headers, because they would be old.
+// A hit in memory has no usage headers, because they would be outdated.
 func TestUsageHeadersComeOnlyWithTheirExchange(t *testing.T) {
 	base, _ := saying(t, rawReply(200, goodToken, `X-App-Usage: {"call_volume":3}`, `X-Business-Use-Case-Usage: not JSON`))
 	o := optionsFor(t, base, nil)

@@ -10,8 +10,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// via returns the host and port of the proxy for a request, without credentials, or "" if the
-// request is sent directly.
+// via returns the host and port, without credentials, of the forward proxy through which a request
+// is sent. It returns "" if the request is sent directly.
 func (o *outbound) via(r *http.Request) string {
 	if o.single.Proxy == nil {
 		return ""
@@ -23,7 +23,8 @@ func (o *outbound) via(r *http.Request) string {
 	return proxy.Host
 }
 
-// proxiedError is the error of a request for which no connection through the proxy could be opened.
+// proxiedError is the error of a request for which no connection through the forward proxy could be
+// opened.
 type proxiedError struct {
 	via string // the proxy's host and port
 	err error
@@ -32,13 +33,13 @@ type proxiedError struct {
 func (e *proxiedError) Error() string { return "through the proxy " + e.via + ": " + e.err.Error() }
 func (e *proxiedError) Unwrap() error { return e.err }
 
-// connectError is a proxy's refusal of CONNECT. The reason that the proxy gave is dropped, because
-// it is text from outside and may not reach the log.
+// connectError is a forward proxy's refusal of CONNECT. It does not keep the reason that the proxy
+// gave, because text from outside must not reach the log.
 type connectError struct{ status int }
 
 func (e *connectError) Error() string { return fmt.Sprintf("the proxy answered %d", e.status) }
 
-// refusedByProxy returns an error if a proxy refuses CONNECT.
+// refusedByProxy returns an error if a forward proxy refuses CONNECT.
 func refusedByProxy(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
 	if res.StatusCode == http.StatusOK {
 		return nil
@@ -46,13 +47,13 @@ func refusedByProxy(_ context.Context, _ *url.URL, _ *http.Request, res *http.Re
 	return &connectError{res.StatusCode}
 }
 
-// nameProxy adds the proxy to the cause of f if err, from which f was made, is a *proxiedError. It
-// returns f.
+// nameProxy adds the host and port of the forward proxy to the cause of f, and returns f. It
+// changes nothing unless err, the error that led to f, is a *proxiedError.
 func (f *failure) nameProxy(err error) *failure {
 	var proxied *proxiedError
 	var refusal *connectError
 	switch {
-	case !errors.As(err, &proxied) || f.err.Class == graph.ClassHeld: // the cause is in igproxy itself
+	case !errors.As(err, &proxied) || f.err.Class == graph.ClassHeld: // ClassHeld: the cause is in igproxy itself
 		return f
 	case errors.As(err, &refusal):
 		f.err.Cause = fmt.Sprintf("the proxy %s answered %d", proxied.via, refusal.status)

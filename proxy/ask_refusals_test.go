@@ -8,8 +8,8 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// A 4xx with a web page is a refusal: it keeps its status and does not count as a failure. Only the
-// statuses that mean "try later" are failures.
+// A 4xx whose body is a web page is a refusal: it keeps its status and does not count as a failure.
+// Only the statuses that mean "try later" are failures.
 func TestAny4xxIsARefusal(t *testing.T) {
 	for _, form := range []bool{false, true} {
 		w := newWorld(t)

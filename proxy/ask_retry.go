@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// repeatedly asks with one client secret. It repeats a call only if the failure, the call's grant,
-// the guard step, the time left and the retry budget all allow it.
+// repeatedly asks with one client secret. It repeats a call only if the settings, the failure, the
+// call's grant, the guard step, the time left and the retry budget all allow it.
 func (u *askStep) repeatedly(ctx context.Context, c call) (answer, error) {
 	retries := u.retries
 	if c.grant.once {
@@ -50,12 +50,12 @@ func (u *askStep) retry(ctx context.Context, c call) bool {
 	return result == retrySpent
 }
 
-// retryPause is the longest pause before a retry. The pause is fully jittered (evenly spread from
-// zero to this), so that calls and sidecars that failed at the same time do not retry at the same
-// time: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter.
+// retryPause is the longest pause before a retry. The pauses are fully jittered, that is, evenly
+// spread from zero to retryPause. So calls and sidecars that failed at the same time do not retry
+// at the same time: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter.
 const retryPause = 200 * time.Millisecond
 
-// waitForRetry waits, and reports whether the call has time left.
+// waitForRetry waits for a random pause, and reports whether the call still has time left.
 func waitForRetry(ctx context.Context) bool {
 	select {
 	case <-time.After(rand.N(retryPause)):
@@ -65,10 +65,10 @@ func waitForRetry(ctx context.Context) bool {
 	}
 }
 
-// retryBudget limits the retries of this process, for all calls together. Each call earns a tenth
-// of a retry. Each second earns a whole one, so that a quiet sidecar can retry too. If every call
-// fails, the load on Meta, which is already failing, grows only by a tenth and one call a second.
-// One retry for each call would double it.
+// retryBudget limits the retries of all calls of this process together. Each call earns a tenth of
+// a retry. Each second earns a whole retry, so that a quiet sidecar can retry too. If every call
+// fails, retries increase the load on Meta, which is already failing, only by a tenth and one call
+// a second. One retry for each call would double the load.
 type retryBudget struct {
 	mu     sync.Mutex // protects the fields below
 	left   float64    // how many retries may still be made
@@ -83,7 +83,7 @@ const (
 
 func newRetryBudget() *retryBudget { return &retryBudget{left: retrySaved, filled: time.Now()} }
 
-// earn adds the share that one call earns, and what the time since the previous call has earned.
+// earn adds what one call earns, and what the time since the previous call has earned.
 func (b *retryBudget) earn() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -96,7 +96,7 @@ func (b *retryBudget) earn() {
 func (b *retryBudget) spend() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.left < 1-1e-9 { // ten tenths are a little less than 1 in binary
+	if b.left < 1-1e-9 { // in floating point, the sum of ten tenths is a little less than 1
 		return false
 	}
 	b.left--

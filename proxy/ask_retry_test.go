@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// If every call fails, there is one retry for every ten calls, and one for every second.
+// If every call fails, there is one retry for every ten calls, and one more for every second.
 func TestRetriesAreATenthOfTheCallsPlusOneASecond(t *testing.T) {
 	for calls, pace := range map[int]time.Duration{100_000: time.Millisecond, 10_000: 10 * time.Millisecond, 1000: 0} {
 		synctest.Test(t, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestAQuietSidecarCanRetryEveryCall(t *testing.T) {
 		for n := range 1000 {
 			b.earn()
 			if !b.spend() {
-				t.Fatalf("call %d of one call per second could not be retried", n)
+				t.Fatalf("call %d could not be retried, at one call a second", n)
 			}
 			time.Sleep(time.Second)
 		}
@@ -68,7 +68,7 @@ func TestThePauseBeforeARetryIsFullyJittered(t *testing.T) {
 		for range 2000 {
 			start := time.Now()
 			if !waitForRetry(t.Context()) {
-				t.Fatal("no pause")
+				t.Fatal("the call had time left, but waitForRetry reported false")
 			}
 			all = append(all, time.Since(start))
 			sum += time.Since(start)
@@ -133,7 +133,7 @@ func TestACallIsRepeatedOnlyIfNothingForbidsIt(t *testing.T) {
 			}
 			for _, result := range []string{retrySpent, retryDenied, retryHeld, retryLate} {
 				if got := retried(t, u.metrics, result); (got == 1) != (result == c.result) {
-					t.Errorf("%v retries were counted as %s, want one as %q", got, result, c.result)
+					t.Errorf("%v retries were counted as %s; the only retry should be counted as %q", got, result, c.result)
 				}
 			}
 		})

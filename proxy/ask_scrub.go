@@ -6,8 +6,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// secretsToHide returns the client secrets that a reply could repeat: the app's, and the one that
-// was sent, which may be another one after a reload.
+// secretsToHide returns the client secrets that a response could repeat: those of the app, and the
+// one that was sent. After a reload, the one that was sent may no longer be among those of the app.
 func (c call) secretsToHide() []Secret {
 	if c.secret.IsZero() {
 		return c.app.secrets

@@ -12,7 +12,7 @@ func callWith(t testing.TB, secret, token string) call {
 	return c
 }
 
-// A text that is too short to be a token is not replaced.
+// A token that is too short is not replaced, because it may be an ordinary word.
 func TestSecretsAndTheTokenAreHiddenInMetasTexts(t *testing.T) {
 	c := callWith(t, testSecret, "IGAAshort-lived")
 	if got := c.scrubber()("see " + testSecret + " and IGAAshort-lived"); got != "see [client secret] and [access token]" {

@@ -17,7 +17,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// recorded returns an upstream that records each request and answers with a token.
+// recorded returns an upstream that records each request and answers with a token, and a function
+// that returns the requests.
 func recorded(t *testing.T) (base string, requests func() []*http.Request) {
 	var mu sync.Mutex
 	var seen []*http.Request
@@ -65,7 +66,7 @@ func TestTheQueryIsBuiltFromScratch(t *testing.T) {
 	// net/http adds Accept-Encoding.
 	headers := http.Header{"Accept": {"application/json"}, "User-Agent": {"igproxy/1.2.3"}, "Accept-Encoding": {"gzip"}}
 	if fmt.Sprint(got.Header) != fmt.Sprint(headers) || got.ContentLength != 0 || got.Host != strings.TrimPrefix(base, "http://") {
-		t.Errorf("headers %v, body %d, host %s; want %v", got.Header, got.ContentLength, got.Host, headers)
+		t.Errorf("headers %v, a body of %d bytes, host %s; want the headers %v", got.Header, got.ContentLength, got.Host, headers)
 	}
 }
 
@@ -116,7 +117,7 @@ func TestTransientRefusalIsRetriedAtMostOnce(t *testing.T) {
 		"403 without an envelope": {rawReply(403, "<html>"), 403, 1},
 		"429 without an envelope": {rawReply(429, "<html>"), 502, 1},
 		"200, nonsense":           {rawReply(200, "<html>"), 502, 1},
-		"no HTTP":                 {"SORRY\r\n\r\n", 502, 1},
+		"not HTTP":                {"SORRY\r\n\r\n", 502, 1},
 	} {
 		for retries, want := range []int{1, c.want} {
 			base, asked := saying(t, c.answer)
@@ -151,8 +152,8 @@ func TestACallWithoutAnAnswerIsRepeatedOnce(t *testing.T) {
 }
 
 // keptThenDead returns an upstream that waits until this many connections are open, and then
-// answers the first request on each. It closes a connection without a reply when its second request
-// arrives. count returns the number of requests.
+// answers the first request on each. When the second request arrives on a connection, it closes the
+// connection without a response. count returns the number of requests.
 func keptThenDead(t *testing.T, connections int) (base string, count func() int32) {
 	var requests atomic.Int32
 	var together sync.WaitGroup
@@ -185,7 +186,7 @@ func TestADeadKeptConnectionDoesNotFailTheCall(t *testing.T) {
 		o := optionsFor(t, base, nil)
 		o.Retries = retries
 		p := newProxy(t, o)
-		p.carried.retries.left = -1000 // there is no budget for a retry
+		p.carried.retries.left = -1000 // the budget allows no retry
 		var wg sync.WaitGroup
 		for n := range kept {
 			wg.Go(func() {
@@ -205,7 +206,7 @@ func TestADeadKeptConnectionDoesNotFailTheCall(t *testing.T) {
 }
 
 // A code works only once. If a kept connection turned out to be dead, igproxy could not know
-// whether Meta has used the code, so each code is sent on a new connection.
+// whether Meta had used the code. So each code is sent on a new connection.
 func TestCodesUseNewConnections(t *testing.T) {
 	base, count := keptThenDead(t, 1)
 	o := optionsFor(t, base, nil)
@@ -259,7 +260,8 @@ func TestAnswersAreBoundedAfterDecompression(t *testing.T) {
 	}
 }
 
-// Whichever part of a reply the upstream delays, the timeout ends the call, and its slot is freed.
+// Whichever part of a response the upstream delays, the call ends within the timeout and frees its
+// slot.
 func TestTimeoutCoversTheWholeCall(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	switching := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -268,11 +270,11 @@ func TestTimeoutCoversTheWholeCall(t *testing.T) {
 		base, token string
 		status      int
 	}{
-		"no answer":    {s.URL, "hang-1", 504},
-		"no body":      {s.URL, "hangbody-1", 504},
-		"a slow body":  {s.URL, "drip-1", 504},
-		"switched":     {silent, "IGAAshort", 502},
-		"no handshake": {mute(t), "IGAAshort", 504},
+		"no answer":          {s.URL, "hang-1", 504},
+		"no body":            {s.URL, "hangbody-1", 504},
+		"a slow body":        {s.URL, "drip-1", 504},
+		"switched protocols": {silent, "IGAAshort", 502},
+		"no handshake":       {mute(t), "IGAAshort", 504},
 	} {
 		o := optionsFor(t, c.base, s.CA())
 		o.Timeout = 400 * time.Millisecond

@@ -10,17 +10,18 @@ import (
 	"time"
 )
 
-// outbound is a pool of connections to Meta, for the token calls or for the calls passed through.
+// outbound is a pool of connections to Meta, for token calls or for passed-through calls.
 //
-// It speaks only HTTP/1.1. Few calls need Meta, and with one connection for each call in flight, a
-// connection that dies fails only one call. With HTTP/2 all calls would share one connection, and
-// its death or a GOAWAY would be an outage.
+// It speaks only HTTP/1.1. Each call in flight has its own connection, so a connection that dies
+// fails only one call. Few calls need Meta, so this costs little. With HTTP/2 all calls would share
+// one connection, and its death or a GOAWAY would be an outage.
 //
 // A call that may be sent twice uses a kept connection. If that connection turns out to be dead,
-// Go's transport repeats the call on another one. Such repetitions need no retry budget: a
-// connection is kept only after it delivered a whole reply, so there are never more repetitions
-// than replies. Any other call (a code, an upload) dials its own connection, because igproxy could
-// not know whether a dead connection lost the request before or after Meta acted on it.
+// Go's transport repeats the call on another one. Such repetitions need no retry budget, because a
+// connection is kept only after it has delivered a whole response. So there are never more
+// repetitions than responses. Any other call (a code, an upload) dials its own connection. If a
+// kept connection turned out to be dead, igproxy could not know whether Meta had acted on the
+// request.
 //
 // Every MaxConnectionAge the kept connections are replaced. Otherwise a busy connection would never
 // be closed, and igproxy would not notice that the address of Meta's host has changed in DNS.
@@ -32,22 +33,22 @@ type outbound struct {
 	maxAge   time.Duration   // of kept; zero: no limit
 	single   *http.Transport // for other requests; it keeps no connection
 	dialer   *net.Dialer     // of kept and single
-	patience time.Duration   // how long a kept connection may stay silent before the idle ones are closed
-	silent   func()          // called for each kept connection that has been silent for that long; it must not block
+	patience time.Duration   // how long a kept connection may stay silent before all idle ones are closed
+	silent   func()          // called when a kept connection has been silent for that long; it must not block
 }
 
-// mostPatience bounds patience. When the idle connections have been closed, later calls dial new
-// ones, so a pool of dead connections is replaced within this time.
+// mostPatience bounds patience. After the idle connections have been closed, calls dial new ones,
+// so a pool of dead connections is replaced within this time.
 const mostPatience = 3 * time.Second
 
 // newOutbound returns a pool without connections. Unless IgnoreProxy is set, the pool uses
-// HTTPS_PROXY and the related variables; TLS passes through such a proxy end to end.
+// HTTPS_PROXY and the related variables. TLS passes through such a proxy end to end.
 func newOutbound(o Options, silent func()) *outbound {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	// Dialing and the handshake have no shorter timeout than the call: a lost DNS, TCP or TLS
-	// packet must only cause a retransmission (after 1 s for a SYN, 5 s for a DNS query) and not
-	// fail the call. Keep-alive probes detect the dead peer of an idle connection within 30 s.
+	// Dialing and the handshake may take as long as the call. So a lost DNS, TCP or TLS packet only
+	// causes a retransmission (after 1 s for a SYN, 5 s for a DNS query), and the call does not
+	// fail. Keep-alive probes detect the dead peer of an idle connection within 30 s.
 	dialer := &net.Dialer{Timeout: o.Timeout,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	kept := &http.Transport{
@@ -73,9 +74,9 @@ func newOutbound(o Options, silent func()) *outbound {
 		patience: min(o.Timeout/2, mostPatience), silent: silent}
 }
 
-// transport returns the transport of the kept connections. A transport that has reached maxAge is
-// replaced by a new one, so that no connection gets calls for longer than that. The idle
-// connections of the old transport are closed now, and the others when their calls end.
+// transport returns the transport of the kept connections. It replaces a transport that has reached
+// maxAge, so no connection gets new calls after that time. The idle connections of the old
+// transport are closed at once, and the others when their calls end.
 func (o *outbound) transport() *http.Transport {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -103,10 +104,10 @@ func (o *outbound) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// roundTrip sends a request on a kept connection or on one of its own. It returns errSilent if a
-// kept connection was silent until the call's time ended. Such a connection may be dead, because
-// firewalls and NAT devices lose their state without closing anything, so the error says nothing
-// about Meta.
+// roundTrip sends a request on a kept connection, or on a new connection that no other request
+// uses. It returns errSilent if a kept connection stayed silent until the call timed out. Such a
+// connection may be dead, because firewalls and NAT devices can lose their state without closing
+// the connection. So errSilent says nothing about Meta.
 func (o *outbound) roundTrip(r *http.Request) (*http.Response, error) {
 	if !maySendTwice(r) {
 		return o.single.RoundTrip(r)
@@ -142,8 +143,7 @@ func (o *outbound) roundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// maySendTwice reports whether a request is safe, as RFC 9110 section 9.2.1 defines it, and has no
-// body.
+// maySendTwice reports whether a request has a safe method (RFC 9110, section 9.2.1) and no body.
 func maySendTwice(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
@@ -152,7 +152,7 @@ func maySendTwice(r *http.Request) bool {
 	return false
 }
 
-// CloseIdleConnections closes the kept connections that no call uses now.
+// CloseIdleConnections closes the kept connections that no call is using.
 func (o *outbound) CloseIdleConnections() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

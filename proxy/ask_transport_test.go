@@ -9,8 +9,8 @@ import (
 )
 
 // nameServer starts a name server and returns a resolver that uses it. The server ignores the first
-// drop queries. It answers all later ones with 127.0.0.1 while exists is true, and with "no such
-// name" otherwise.
+// drop queries. It answers later queries with 127.0.0.1 while exists is true, and otherwise with
+// "no such name".
 func nameServer(t *testing.T, exists *atomic.Bool, drop int) *net.Resolver {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -59,8 +59,8 @@ func nameReply(query []byte, exists bool) []byte {
 	return reply
 }
 
-// withoutProxy ignores HTTPS_PROXY and the related variables, because a proxy would resolve the
-// name itself.
+// withoutProxy makes p ignore HTTPS_PROXY and the related variables, because a proxy would resolve
+// the name itself.
 func withoutProxy(p *Proxy) {
 	out := p.current.Load().out
 	out.kept.Proxy, out.single.Proxy = nil, nil
@@ -78,16 +78,16 @@ func TestANameIsResolvedAgainAfterAFailure(t *testing.T) {
 	p.current.Load().out.dialer.Resolver = nameServer(t, &exists, 0)
 	w := ask(p, get(target("IGAAshort")))
 	if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != 990023 || w.Header().Get("Retry-After") == "" || !strings.Contains(log.String(), "resolve") {
-		t.Errorf("without the name: got %d/%d\n%s", w.Code, e.Subcode, log.String())
+		t.Errorf("while the name does not exist: got %d/%d\n%s", w.Code, e.Subcode, log.String())
 	}
 	exists.Store(true)
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || asked.Load() != 1 {
-		t.Errorf("with the name: got %d after %d calls", w.Code, asked.Load())
+		t.Errorf("after the name was added: got %d after %d calls", w.Code, asked.Load())
 	}
 }
 
-// A lost packet delays the call until it is sent again (after 5 s by default, see resolv.conf(5)),
-// but does not fail it.
+// A lost DNS query only delays the call, until the resolver repeats the query (after 5 s by
+// default, see resolv.conf(5)).
 func TestLostDNSPacketOnlyDelays(t *testing.T) {
 	t.Parallel() // it waits for the resolver
 	base, asked := saying(t, rawReply(200, goodToken))
@@ -96,7 +96,7 @@ func TestLostDNSPacketOnlyDelays(t *testing.T) {
 	exists.Store(true)
 	p := newProxy(t, optionsFor(t, "http://instagram.example:"+port, nil))
 	withoutProxy(p)
-	p.current.Load().out.dialer.Resolver = nameServer(t, &exists, 2) // the queries for A and AAAA
+	p.current.Load().out.dialer.Resolver = nameServer(t, &exists, 2) // it drops the queries for A and AAAA
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || asked.Load() != 1 {
 		t.Errorf("got %d %s after %d calls", w.Code, w.Body, asked.Load())
 	}

@@ -42,8 +42,8 @@ func BenchmarkMiss(b *testing.B) {
 	}
 }
 
-// BenchmarkBurst measures fifty concurrent callers that send one new token. Only one of them asks
-// the stand-in.
+// BenchmarkBurst measures fifty concurrent callers that send the same new token. Together they
+// cause one call to the stand-in.
 func BenchmarkBurst(b *testing.B) {
 	i, s := newInstagram(b, overTLS)
 	p := newProxy(b, optionsFor(b, s.URL, s.CA()))

@@ -9,23 +9,23 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// failureTTL is how long a failure of the sidecar that asked Meta is shared. That is long enough
-// for the sidecars that wait for its answer to get the failure instead, so that they do not ask
-// Meta one after another.
+// failureTTL is how long a failure is shared after the sidecar with the lease got it from Meta. In
+// this time, the sidecars that wait for the answer get the failure instead. Otherwise they would
+// ask Meta one after another.
 const failureTTL = time.Second
 
-// claimStep is both the step "claim" and the step "remember", because remember ends the claim after
-// the steps between them have run. It looks in memory again, then in Redis, where one sidecar of
-// the fleet gets the lease on the token and the others wait for its answer.
+// claimStep is both the step "claim" and the step "remember". They are one type, because remember
+// ends what claim began. The step looks in memory again, and then in Redis. There one sidecar of
+// the fleet gets the lease on the token, and the others wait for its answer.
 type claimStep struct {
 	cache       *cache.Cache
 	negativeTTL time.Duration
-	index       bool // calls are passed through, so igproxy can learn that a token was revoked
+	index       bool // indexes answers, so that they are forgotten if Meta refuses their token in a passed-through call
 	next        exchanger
 }
 
 func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
-	if c.grant.ttl == 0 { // there is nothing to share
+	if c.grant.ttl == 0 { // the answer is not remembered, so there is nothing to share
 		return s.next.Exchange(ctx, c)
 	}
 	claim := s.cache.Claim(ctx, c.key)
@@ -48,7 +48,7 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 			return answer{}, a.refusal
 		}
 	}
-	if claim.Late() && c.grant.once { // the code may be used up, and its answer may still arrive
+	if claim.Late() && c.grant.once { // the other sidecar may have used the code, and may still get the answer
 		return answer{}, errBusy("another sidecar is asking", "Another sidecar is exchanging this code.")
 	}
 	a, err := s.next.Exchange(ctx, c)
@@ -60,8 +60,8 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 }
 
 // shareFailure shares a failure with the other sidecars if it came from Meta. Any other failure may
-// concern only this sidecar: it got no reply from Meta, its breaker is open, or it is overloaded.
-// In that case the lease is only released, because the next sidecar may succeed.
+// concern only this sidecar. For example, this sidecar got no response from Meta, its breaker is
+// open, or it is overloaded. Then the lease is only released, because the next sidecar may succeed.
 func shareFailure(claim *cache.Claim, err error) {
 	var e *graph.Error
 	if errors.As(err, &e) && (e.Class == graph.ClassTransient || e.Class == graph.ClassBroken) {
@@ -70,5 +70,5 @@ func shareFailure(claim *cache.Claim, err error) {
 }
 
 func share(claim *cache.Claim, e *graph.Error) {
-	claim.Fail(cache.Entry{Value: encodeRecord(answer{refusal: e}), Expires: time.Now().Add(failureTTL)})
+	claim.Fail(cache.Entry{Value: encodeAnswer(answer{refusal: e}), Expires: time.Now().Add(failureTTL)})
 }

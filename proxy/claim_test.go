@@ -12,8 +12,8 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// One sidecar asks Meta, which fails, and another sidecar finds that failure in Redis. The second
-// one did not ask Meta, but neither its log line nor Cache-Status said so.
+// One sidecar asks Meta and gets a failure. Another sidecar finds this failure in Redis and does
+// not ask Meta. Its log line and its Cache-Status must say so.
 func TestAFailureFromRedisIsMarkedAsRepeated(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	redis := redistest.Start(t)
@@ -33,7 +33,7 @@ func TestAFailureFromRedisIsMarkedAsRepeated(t *testing.T) {
 		return newProxy(t, o)
 	}
 	leader, follower := sidecar(), sidecar()
-	for n := range 200 { // the leader may still be publishing its failure when the follower asks
+	for n := range 200 { // repeats the test if the leader has not published its failure before the follower asks
 		token := fmt.Sprint("down-", n)
 		if w := askAt(leader, "localhost", target(token)); w.Code != 502 {
 			t.Fatalf("the leader: %d", w.Code)
@@ -51,7 +51,7 @@ func TestAFailureFromRedisIsMarkedAsRepeated(t *testing.T) {
 			t.Errorf("Cache-Status is %q, want %q", got, want)
 		}
 		if !strings.Contains(log.String(), "repeated=true") {
-			t.Errorf("the line does not have repeated=true: %s", log.String())
+			t.Errorf("the log line does not have repeated=true: %s", log.String())
 		}
 		return
 	}

@@ -25,24 +25,24 @@ func debugWorld(t *testing.T) (w *world, facebook *service) {
 
 const debugAnswer = `{"data":{"app_id":"1786","type":"USER","is_valid":true,"expires_at":0,"scopes":["a"],"user_id":"17841400000000001"}}`
 
-// An app calls /debug_token without its secret: igproxy makes the app's own token.
+// An app calls /debug_token without its secret, because igproxy adds the app's own token.
 func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		target, service, want string
 	}{
 		"no access_token": {"/apps/pages/v23.0/debug_token?input_token=EAA", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
-		"APP":             {"/apps/pages/debug_token?input_token=EAA&access_token=APP", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
-		"made with an unused secret": {"/debug_token?input_token=EAA&access_token=" + pagesID + "|unused", "facebook",
+		"the word APP":    {"/apps/pages/debug_token?input_token=EAA&access_token=APP", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
+		"an app token with any secret": {"/debug_token?input_token=EAA&access_token=" + pagesID + "|unused", "facebook",
 			"/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
-		"of the other app": {"/debug_token?input_token=EAA&access_token=1787%7Cunused", "facebook",
+		"the other app's token": {"/debug_token?input_token=EAA&access_token=1787%7Cunused", "facebook",
 			"/debug_token?access_token=1787%7Csecret-of-more-0123456789&input_token=EAA"},
-		"by client_id": {"/debug_token?input_token=EAA&client_id=1787", "facebook", "/debug_token?access_token=1787%7Csecret-of-more-0123456789&input_token=EAA"},
-		"Threads":      {"/debug_token?input_token=THAA&access_token=TH|" + clubID + "|unused", "threads", "/debug_token?access_token=TH%7C" + clubID + "%7Cthreads-secret-0123456789&input_token=THAA"},
+		"the other app's client_id": {"/debug_token?input_token=EAA&client_id=1787", "facebook", "/debug_token?access_token=1787%7Csecret-of-more-0123456789&input_token=EAA"},
+		"Threads":                   {"/debug_token?input_token=THAA&access_token=TH|" + clubID + "|unused", "threads", "/debug_token?access_token=TH%7C" + clubID + "%7Cthreads-secret-0123456789&input_token=THAA"},
 		"a user's token": {"/apps/pages/v23.0/debug_token?input_token=EAA&access_token=EAAuser", "facebook",
 			"/v23.0/debug_token?input_token=EAA&access_token=EAAuser"},
-		"another app's token":            {"/apps/pages/debug_token?input_token=EAA&access_token=1|x", "facebook", "/debug_token?input_token=EAA&access_token=1|x"},
-		"another app's token, by path":   {"/apps/pages/debug_token?input_token=EAA&access_token=1787|x", "facebook", "/debug_token?input_token=EAA&access_token=1787|x"},
-		"the app token that Meta issued": {"/debug_token?input_token=EAA&access_token=17860%7Cabc&client_id=" + pagesID, "facebook", "/debug_token?input_token=EAA&access_token=17860%7Cabc&client_id=" + pagesID},
+		"an unknown app's token":          {"/apps/pages/debug_token?input_token=EAA&access_token=1|x", "facebook", "/debug_token?input_token=EAA&access_token=1|x"},
+		"not the token of the path's app": {"/apps/pages/debug_token?input_token=EAA&access_token=1787|x", "facebook", "/debug_token?input_token=EAA&access_token=1787|x"},
+		"the app token that Meta issued":  {"/debug_token?input_token=EAA&access_token=17860%7Cabc&client_id=" + pagesID, "facebook", "/debug_token?input_token=EAA&access_token=17860%7Cabc&client_id=" + pagesID},
 	} {
 		w, facebook := debugWorld(t)
 		s := map[string]*service{"facebook": facebook, "threads": w.threads}[c.service]
@@ -57,8 +57,8 @@ func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 	}
 }
 
-// Without the app's ID, Meta would refuse these calls with code 101, as it refuses a wrong client
-// secret, and igproxy would pause the app.
+// Without the app's ID, Meta would refuse these calls with code 101. A wrong client secret has the
+// same code, so igproxy would pause the app.
 func TestACallThatNeedsTheAppsIDIsRefusedWithoutIt(t *testing.T) {
 	w := newWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
@@ -89,8 +89,8 @@ func TestDebugTokenWithAUsersBearerIsPassedThrough(t *testing.T) {
 	}
 }
 
-// igproxy sends the secret only if the operator has turned the setting on, and no answer repeats
-// it.
+// igproxy sends the secret in these calls only if the operator has enabled the setting, and no
+// answer contains the secret.
 func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, debugAnswer)
@@ -118,13 +118,13 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 			t.Errorf("%d: got %d %s, want %d without the secret and the token", c.status, got.Code, got.Body, c.want)
 		}
 	}
-	// A refusal of the app token does not prove the secret, whatever its code.
+	// A refusal of the app token does not show whether the secret is right, whatever the code.
 	if state := w.p.Apps()[0].ClientSecret; state != "unproven" {
 		t.Errorf("the secret is %s", state)
 	}
 }
 
-// During a rotation, Meta's refusal of the app's own token may be due to the secret in it.
+// During a rotation, Meta may refuse the app's own token because of the secret in it.
 func TestDebugTokenTriesBothSecretsOfARotation(t *testing.T) {
 	const previous = "previous-secret-0123456789"
 	for accepted, calls := range map[string][]int{pagesSecret: {1, 1}, previous: {2, 1}, "another-secret-0123456789": {2, 2}} {
@@ -170,6 +170,6 @@ func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 	}
 	post := w.post("/apps/pages/debug_token", url.Values{"input_token": {"EAA"}, "access_token": {"APP"}})
 	if asked := facebook.asked(); post.Code != 200 || len(asked) != 1 || !strings.HasPrefix(asked[0], http.MethodPost) || strings.Contains(asked[0], pagesSecret) {
-		t.Errorf("a POST is passed through as it is: %d, %q", post.Code, asked)
+		t.Errorf("a POST must be passed through unchanged: %d, %q", post.Code, asked)
 	}
 }

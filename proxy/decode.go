@@ -7,11 +7,11 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// decode reads a token call strictly. If it refuses the request, it returns the error for the app,
-// and a call in which only the grant (until it is known, the one that meant returns) and, if it is
-// known, the app are set. It keeps a few parameters and the bearer token and drops everything else.
-// It drops an inbound client_secret without comparing it, because a comparison would let a caller
-// test guesses.
+// decode reads a token call strictly. It keeps a few parameters and the bearer token, and drops
+// everything else. It drops an inbound client_secret without comparing it, because a comparison
+// would let a caller test guesses. If decode refuses the request, it returns the error for the app.
+// The call that it then returns has only the app, if it is known, and the grant. Until the grant is
+// known, it is the one that meant returns.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
 	p, refused := readParams(r, e.large)
 	if refused != nil {
@@ -28,7 +28,7 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 		return call{grant: e.meant(r, fit, &p)}, refused
 	}
 	c.grant = rowOf(fit, c.app)
-	// A code is refused below instead, because an app with redirect_uris has an ID.
+	// A code is refused below, because an app without an ID has no redirect_uris.
 	if c.app.ID == "" && (c.grant.clientID || c.grant.appToken) && !c.grant.once {
 		return c, errNoID
 	}
@@ -39,11 +39,11 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 		return c, errOwnToken
 	}
 	if c.grant.once {
-		// Without this list igproxy would exchange codes that were issued for someone else's page.
-		// Without a redirect_uri, the list must have an empty one.
+		// Without the list of redirect_uris, igproxy would exchange codes that were issued for
+		// another site. A call without a redirect_uri needs an empty item in the list.
 		c.redirect = p.value[paramRedirect]
 		if p.count[paramRedirect] > 1 || !slices.Contains(c.app.RedirectURIs, c.redirect) {
-			// Only Facebook issues codes without one.
+			// Only Facebook issues codes without a redirect_uri.
 			if p.count[paramRedirect] <= 1 && c.redirect == "" && c.app.Service == Facebook {
 				return c, errNoRedirect
 			}
@@ -54,9 +54,10 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	return c, nil
 }
 
-// meant returns the row whose form of errors a refused request gets: of the rows with its
-// grant_type, and of these with the service of its client_id or Host, a row with flat errors if
-// there is one. A grant_type, client_id or Host that excludes all rows counts as not sent.
+// meant returns a row for a request that is refused before its row is known. The row decides the
+// form of the error. meant keeps the rows with the grant_type of the request, then those of the
+// service that its client_id or Host selects, then those with flat errors. It skips a condition
+// that no row meets.
 func (e *engine) meant(r *http.Request, rows []*grant, p *params) *grant {
 	apps := narrow(e.apps, r, p)
 	for _, fits := range []func(*grant) bool{
@@ -73,8 +74,8 @@ func (e *engine) meant(r *http.Request, rows []*grant, p *params) *grant {
 	return rows[0]
 }
 
-// metasAuthorization returns the Authorization fields in which the token for Meta may be. It
-// returns none if the only field holds igproxy's own token and access_token is a parameter.
+// metasAuthorization returns the Authorization fields that may have the token for Meta. It returns
+// nil if the only field has igproxy's own token and there is a parameter access_token.
 func (e *engine) metasAuthorization(r *http.Request, p params) []string {
 	fields := r.Header["Authorization"]
 	if len(fields) == 1 && p.count[paramToken] > 0 {
@@ -85,9 +86,10 @@ func (e *engine) metasAuthorization(r *http.Request, p params) []string {
 	return fields
 }
 
-// addBasicID adds the client id that OAuth libraries send with a code as the user name of Basic
-// authentication (RFC 6749, section 2.3.1). Any other user name comes from a base URL such as
-// http://igproxy:TOKEN@host and is ignored. An id that is also a parameter is not counted twice.
+// addBasicID adds the user name of Basic authentication to the parameters as client_id, if it is
+// the ID of an app. OAuth libraries send the ID with a code in this way (RFC 6749, section 2.3.1).
+// Any other user name comes from a base URL such as http://igproxy:TOKEN@host and is ignored. An ID
+// that is also a parameter is not counted twice.
 func (e *engine) addBasicID(p *params, r *http.Request) {
 	for _, authorization := range r.Header["Authorization"] {
 		one := &http.Request{Header: http.Header{"Authorization": {authorization}}}
@@ -99,10 +101,12 @@ func (e *engine) addBasicID(p *params, r *http.Request) {
 	}
 }
 
-// choose returns the app that a token call belongs to: the app that the path prefix names,
-// otherwise the only app that has a row in fit, otherwise the app that client_id or Host selects.
-// It returns an error that names the apps if this leaves no app or several. If only one app has a
-// row in fit, any client_id is accepted, except that of another app if Meta gets the client_id.
+// choose returns the app that a token call belongs to. It is the first of these:
+//   - the app that the path prefix names;
+//   - the only app that has a row in fit, unless isForAnother reports true;
+//   - the only app with a row in fit that client_id and Host select.
+//
+// If this leaves no app, choose returns an error that names the apps with a row in fit.
 func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) (*app, *graph.Error) {
 	if t.app != nil {
 		return t.app, nil
@@ -123,16 +127,16 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 	return fits[0], nil
 }
 
-// isForAnother reports whether a call whose client_id Meta gets has that of another app than a. If
-// the Host names a service, the client_id does not matter.
+// isForAnother reports whether the client_id of a call is the ID of another app than a. It reports
+// false if the grant does not send the client_id to Meta, or if the Host names a service.
 func (e *engine) isForAnother(a *app, fit []*grant, t destination, p *params) bool {
 	id := p.value[paramClientID]
 	return t.service == "" && rowOf(fit, a).clientID && id != "" && id != a.ID &&
 		slices.ContainsFunc(e.apps, func(other *app) bool { return other.ID == id })
 }
 
-// narrow returns the apps with the client_id of the request, or all apps if it has no client_id. If
-// some of these apps have the Host name of the request, narrow returns only those.
+// narrow returns the apps with the client_id of the request, or all apps if the request has no
+// client_id. If some of these apps have the Host name of the request, narrow returns only those.
 func narrow(apps []*app, r *http.Request, p *params) []*app {
 	host, _ := hostName(r.Host)
 	var byID, byHost []*app
@@ -151,9 +155,10 @@ func narrow(apps []*app, r *http.Request, p *params) []*app {
 	return byID
 }
 
-// likely returns the app that a passed-through call belongs to: the app with its client_id,
-// otherwise the app with its Host name, otherwise the first. With several apps, client_id may be
-// sent only once. If the Host is one of Meta's, only the apps of its service are considered.
+// likely returns the app that a passed-through call most likely belongs to: the app with its
+// client_id, otherwise the app with its Host name, otherwise the first app. If the Host is one of
+// Meta's, only the apps of its service are considered. If there are several apps, likely refuses a
+// call with more than one client_id.
 func (e *engine) likely(r *http.Request, t destination) (*app, *graph.Error) {
 	p, _ := readQuery(r.URL.RawQuery)
 	if p.count[paramClientID] > 1 && len(e.apps) > 1 {

@@ -11,24 +11,25 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// maxBody is the size of the largest body of a token call, in bytes. It has room for a code, a URI
-// and a few names.
+// maxBody is the size of the largest body of a token call, in bytes. That is enough for a code, a
+// URI and a few names.
 const maxBody = 64 << 10
 
 const (
-	// smallBody is the size up to which any number of bodies is read at the same time, in bytes.
+	// smallBody is the size of the largest small body, in bytes. Any number of small bodies can be
+	// in memory at the same time.
 	smallBody = 4 << 10
-	// maxLargeBodies is the number of larger bodies that are held in memory at the same time.
-	// Otherwise clients that send large bodies slowly, on all connections that the server accepts,
-	// would use up the memory of a small container.
+	// maxLargeBodies is the largest number of larger bodies in memory at the same time. Without
+	// this limit, clients that slowly send large bodies on all connections would use up the memory
+	// of a small container.
 	maxLargeBodies = 32
 )
 
-// readParams reads the parameters of a token call from the query or from the body, but not from
-// both; with fb_exchange_token in the body, an access_token in the query is ignored. Meta documents
-// one form for each call; clients also use the others: GET with a query, and POST with a query, a
-// form or a JSON object. The channel large has an item for each body above smallBody that is held
-// in memory.
+// readParams reads the parameters of a token call from the query or from the body. It refuses a
+// call with parameters in both, with one exception: if the body has fb_exchange_token, it ignores
+// an access_token in the query. Meta documents one form for each call, but clients also use the
+// others: GET with a query, and POST with a query, a form or a JSON object. The channel large has
+// an item for each body above smallBody that is in memory.
 func readParams(r *http.Request, large chan struct{}) (p params, refused *graph.Error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return p, errMethod
@@ -51,16 +52,16 @@ func readParams(r *http.Request, large chan struct{}) (p params, refused *graph.
 	return sent, nil
 }
 
-// only returns a copy of the parameters that has only this one.
+// only returns a copy of p that keeps only the parameter one.
 func (p params) only(one param) (left params) {
 	left.count[one], left.value[one] = p.count[one], p.value[one]
 	return left
 }
 
-// readBody reads the body of a request: URL-encoded as in RFC 6749, multipart as curl -F sends
-// it in Meta's documentation, or a JSON object as some HTTP clients send by default. An empty
-// body may have any type. A body that is announced as too large is not read, so that a client
-// which waits for 100 Continue does not send it.
+// readBody reads the body of a request. It accepts a URL-encoded form as in RFC 6749, a multipart
+// form as curl -F sends it in Meta's documentation, and a JSON object as some HTTP clients send by
+// default. An empty body may have any type. A body that is announced as too large is not read. So a
+// client that waits for 100 Continue does not send it.
 func readBody(r *http.Request, large chan struct{}) (p params, refused *graph.Error) {
 	if r.ContentLength > maxBody {
 		return p, errForm
@@ -96,7 +97,7 @@ func readBody(r *http.Request, large chan struct{}) (p params, refused *graph.Er
 type largeBody struct {
 	io.ReadCloser
 	large chan struct{}
-	left  int // bytes to read without a place
+	left  int // how many more bytes can be read without a place
 	taken bool
 }
 
@@ -169,7 +170,7 @@ func readJSON(body []byte) (p params, refused *graph.Error) {
 	return p, nil
 }
 
-// addJSON adds a member of an object.
+// addJSON adds a member of a JSON object.
 func (p *params) addJSON(name string, value json.RawMessage) {
 	switch c := value[0]; {
 	case c == 'n':

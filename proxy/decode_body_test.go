@@ -31,7 +31,7 @@ func TestABodyAnnouncedAsTooLargeIsNotRead(t *testing.T) {
 	}
 }
 
-// Any number of small bodies is read while others hold all places for large ones.
+// Small bodies are read even while all places for large bodies are taken.
 func TestTooManyLargeBodiesGet503(t *testing.T) {
 	const pair = "fb_exchange_token=EAA&pad="
 	full := make(chan struct{}, 1)
@@ -55,7 +55,7 @@ func TestTooManyLargeBodiesGet503(t *testing.T) {
 	}
 }
 
-// Signed requests have few bytes, and share the places with token calls.
+// Forms with a signed request share the places for large bodies with token calls.
 func TestTooManyLargeSignedFormsGet503(t *testing.T) {
 	full := make(chan struct{}, 1)
 	full <- struct{}{}
@@ -83,7 +83,7 @@ func TestTooManyLargeSignedFormsGet503(t *testing.T) {
 	}
 }
 
-// Two services may have apps with one ID. Then the Host name decides.
+// Apps of two services may have the same ID. Then the Host name decides.
 func TestTheHostDecidesBetweenAppsWithOneID(t *testing.T) {
 	twin := App{Label: "twin", ID: pagesID, Secret: NewSecret(testSecret), RedirectURIs: []string{callback}}
 	target := "/oauth/access_token?grant_type=authorization_code&code=C&client_id=" + pagesID + "&redirect_uri=" + url.QueryEscape(callback)
@@ -103,8 +103,8 @@ func TestTheHostDecidesBetweenAppsWithOneID(t *testing.T) {
 	}
 }
 
-// FuzzBody checks that the accepted parameters are exactly those that the standard library finds
-// once in the body, and that nothing makes readParams panic or accept more than maxBody bytes.
+// FuzzBody checks that readParams finds the same parameters in a body as the standard library, and
+// that nothing makes it panic or accept more than maxBody bytes.
 func FuzzBody(f *testing.F) {
 	const form, multi, object = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"
 	part := "--b\r\nContent-Disposition: form-data; name=\"code\"\r\n\r\nC\r\n"
@@ -128,7 +128,7 @@ func FuzzBody(f *testing.F) {
 		case !ok && len(body) > 0 || len(body) > maxBody:
 			t.Fatalf("%s %q: accepted as %v", kind, body, got)
 		case got.array:
-			return // refused by the next step
+			return // grants refuses the request
 		}
 		for i, name := range paramNames {
 			if got.count[i] != len(want[name]) || got.count[i] > 0 && got.value[i] != want[name][got.count[i]-1] && got.count[i] == 1 {

@@ -13,16 +13,16 @@ import (
 
 // subject is what a call exchanges: a token, a code, or nothing but the app's own credentials.
 type subject struct {
-	param         param  // its parameter
-	other         param  // the parameter of what apps send by mistake
-	noun          string // for error messages
-	missing, kind *graph.Error
+	param         param        // its parameter
+	other         param        // the parameter that apps send instead by mistake
+	noun          string       // for error messages
+	missing, kind *graph.Error // the errors if param is missing, and if other was sent instead
 	// bearer is true if the token may also be in Authorization: Bearer.
 	bearer bool
-	// once is true for a code, which works only once: the call is never repeated, and its
+	// once is true for a code, because a code works only once. The call is never repeated, and its
 	// redirect_uri must be on the app's list.
 	once bool
-	// read turns the body of a successful reply into the token that the app receives.
+	// read turns the body of a successful response into the token that the app receives.
 	read func(body []byte, now time.Time) (graph.Token, error)
 }
 
@@ -30,7 +30,7 @@ var (
 	tokenSubject = &subject{param: paramToken, other: paramCode, noun: "access token", bearer: true,
 		read: graph.ReadToken,
 		missing: requestError(http.StatusBadRequest, 2500, 990009, "An active access token must be used to "+
-			"query information about the current user. Send one access_token, the short-lived token."),
+			"query information about the current user. Send one access_token."),
 		kind: badRequest(990014, "This call takes an access_token, not a code. "+
 			"Exchange the code first: POST /oauth/access_token.")}
 	codeSubject         = newCodeSubject(graph.ReadCode)
@@ -71,7 +71,7 @@ const (
 
 var paramNames = [paramCount]string{"grant_type", "access_token", "code", "fb_exchange_token", "input_token", "redirect_uri", "client_id"}
 
-// params is the part of a query or a form that is kept: how often each parameter was sent, and its
+// params is what igproxy keeps of a query or a body: how often each parameter was sent, and its
 // last value.
 type params struct {
 	count [paramCount]int
@@ -111,7 +111,9 @@ func readQuery(raw string) (p params, refused *graph.Error) {
 	return p, nil
 }
 
-// grants returns the rows that have the grant_type that was sent.
+// grants returns the rows that fit the grant_type of the request. A row with an implied grant_type
+// also fits a request without grant_type, if the row's own parameter was sent. A row without a
+// grant_type fits every request.
 func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
 	switch {
 	case p.array:
@@ -131,10 +133,11 @@ func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
 	return fit, nil
 }
 
-// pick returns the token or the code of a call. If a subject allows it and there is no access_token
-// parameter, the token is taken from Authorization: Bearer (RFC 6750, section 2.1). The same token
-// may be sent in both places, as requests-oauthlib does. Any other Authorization is ignored,
-// because OAuth libraries try Basic with the client secret first.
+// pick returns the token or the code of a call. If the subject allows a bearer token and there is
+// no access_token parameter, pick takes the token from Authorization: Bearer (RFC 6750, section
+// 2.1). The same token may be sent in both places, as requests-oauthlib does. An Authorization with
+// another scheme is not taken for a token. OAuth libraries often send one, because they first try
+// Basic with the client secret.
 func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error) {
 	if s == appSubject {
 		return Secret{}, nil

@@ -15,7 +15,7 @@ import (
 type destination struct {
 	app        *app     // named by the prefix /apps/NAME; nil without the prefix
 	unknownApp bool     // no app has that NAME
-	path       string   // escaped as it was sent, without the prefix
+	path       string   // without the prefix, with the escapes that were sent
 	service    Service  // the service whose host name is the request's Host; empty for any other Host
 	rows       []*grant // the grants with this path; empty if it is not the path of a token call
 	own        bool     // the path is below ownPrefix
@@ -47,9 +47,14 @@ func (e *engine) route(r *http.Request) destination {
 const appTokenWord = "APP"
 
 // takesAppToken reports whether igproxy adds the app's own token to a call of /debug_token. It does
-// so if the call has no access_token, if the access_token is appTokenWord, or if it consists of the
-// app's ID and any text where the secret would be. That ID also selects the app, unless the path
-// names one. Any other token is a user's, and the call is passed through.
+// so for a GET request without a bearer token for Meta, in these cases:
+//   - there is no access_token;
+//   - the access_token is appTokenWord;
+//   - the access_token is an app token, which is the ID of an app and any text in place of the
+//     secret. takesAppToken then stores this app in t. If the path names an app, the ID must be
+//     the ID of that app.
+//
+// A call with any other token is passed through.
 func (e *engine) takesAppToken(r *http.Request, t *destination) bool {
 	p, malformed := readQuery(r.URL.RawQuery)
 	if malformed != nil || r.Method != http.MethodGet {
@@ -97,20 +102,19 @@ func unversioned(path string) string {
 	return path
 }
 
-// errPath is the answer to a path that is neither a token call nor passed through.
+// errPath is the error for a path that is neither the path of a token call nor passed through.
 var errPath = requestError(http.StatusNotFound, 2500, 990002, "Unknown path components. igproxy does not pass "+
-	"this path through. Check the path after the base URL, as in GET /access_token, and NAME in /apps/NAME/.")
+	"this path through. Check the path after the base URL, such as /access_token, and NAME in /apps/NAME/.")
 
 // mayPass reports whether a call that is neither a token call nor igproxy's own is passed through.
 func (e *engine) mayPass(t destination) bool {
 	return e.bypass != nil && !t.unknownApp && reachable(t.path)
 }
 
-// reachable reports whether a path may be passed through. A path is refused if any server could
-// take it for a token call or for a call below ownPrefix, because servers differ in how they treat
-// escapes, dot segments, double slashes, letter case and version prefixes. Without the client
-// secret a token call does no harm, but an app that sends its own secret would bypass igproxy
-// unnoticed.
+// reachable reports whether a path may be passed through. Servers differ in how they treat escapes,
+// dot segments, double slashes, letter case and version prefixes. So reachable refuses a path that
+// any server could take for a token call or for a call below ownPrefix. A token call without the
+// client secret does no harm, but an app that sends its own secret would bypass igproxy unnoticed.
 func reachable(escaped string) bool {
 	path := strings.ToLower(escaped)
 	for range graph.MaxLayers {

@@ -56,7 +56,7 @@ func TestDecodeAcceptsRealClients(t *testing.T) {
 		"content type":             with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Content-Type", "application/json"),
 		"bearer":                   with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "bearer  "+token),
 		"query and same bearer":    with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Authorization", "Bearer "+token),
-		"basic beside a query":     with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Authorization", "Basic Zm9v"),
+		"query and Basic":          with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Authorization", "Basic Zm9v"),
 	} {
 		c, refused := decoded(e, r)
 		if refused != nil {
@@ -77,7 +77,7 @@ func with(r *http.Request, name, value string) *http.Request {
 func TestDecodeRefusesMalformedRequests(t *testing.T) {
 	const ok = "/access_token?grant_type=ig_exchange_token&access_token=IGAAtoken"
 	fragment := get(ok)
-	fragment.URL.RawQuery += "#_" // as net/http leaves it
+	fragment.URL.RawQuery += "#_" // net/http leaves a fragment in the query
 	e := testEngine(t)
 	for name, c := range map[string]struct {
 		r       *http.Request
@@ -116,7 +116,7 @@ func TestDecodeRefusesMalformedRequests(t *testing.T) {
 		"long token":           {get("/access_token?grant_type=ig_exchange_token&access_token=" + strings.Repeat("a", graph.MaxToken+1)), 400, 100, 990012},
 		"two bearers":          {with(with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "Bearer a"), "Authorization", "Bearer b"), 400, 100, 990010},
 		"query and bearer":     {with(get(ok), "Authorization", "Bearer other"), 400, 100, 990010},
-		"query and two others": {with(with(get(ok), "Authorization", "Basic YTpi"), "Authorization", "bearer other"), 400, 100, 990010},
+		"query, Basic, bearer": {with(with(get(ok), "Authorization", "Basic YTpi"), "Authorization", "bearer other"), 400, 100, 990010},
 		"array and plain":      {get(ok + "&access_token[]=other"), 400, 100, 990007},
 		"array client id":      {get(ok + "&client_id[x]=1"), 400, 100, 990007},
 		"two client ids":       {get(ok + "&client_id=1&client_id=2"), 400, 100, 990010},

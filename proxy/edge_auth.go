@@ -17,12 +17,15 @@ import (
 //	Authorization: Bearer TOKEN
 //
 // Most HTTP clients send the second form for a base URL such as http://igproxy:TOKEN@host, so an
-// app still changes only its base URL; NAME is ignored. The third form counts only in a request
-// whose Authorization cannot hold Meta's token, because the query has an access_token, the call
-// takes its token or code in another parameter, or the call is below ownPrefix. From such a request
-// igproxy never passes a bearer token on, even if it requires no token of its own. Otherwise, when
-// an operator turns the check off while apps still send the sidecar's token, igproxy would pass
-// that token on to Meta. Proxy-Authorization is not used, because proxies remove it.
+// app still changes only its base URL. NAME is ignored.
+//
+// The third form counts only if the Authorization cannot hold Meta's token. That is so if the query
+// has an access_token, if the call takes its token or code in another parameter, or if the call is
+// below ownPrefix. igproxy never passes on a bearer token from such a request, even if no token is
+// required. Otherwise Meta would get igproxy's own token when an operator turns the check off while
+// apps still send the token.
+//
+// Proxy-Authorization is not used, because proxies remove it.
 type trust struct {
 	// digests returns the SHA-256 of the current token and, during a rotation, of the previous one.
 	// Nil: no token is required.
@@ -38,15 +41,15 @@ const (
 	bearerCurrent  bearerResult = "current"
 	bearerPrevious bearerResult = "previous"
 	bearerMissing  bearerResult = "missing"
-	bearerWrong    bearerResult = "wrong" // or sent twice
+	bearerWrong    bearerResult = "wrong" // also a token that was sent twice
 )
 
 // trustHeader carries igproxy's own token. If a request has this header, its Authorization is not
 // checked.
 const trustHeader = "X-Igproxy-Token"
 
-// challenge is required in a 401 (RFC 9110, section 15.5.2). Some clients send the user name and
-// password of their base URL only after a challenge.
+// challenge is the WWW-Authenticate header that a 401 must have (RFC 9110, section 15.5.2). Some
+// clients send the user name and password of their base URL only after a challenge.
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
 // check returns the error for a request to a destination, or nil. A missing, a wrong and a repeated
@@ -105,10 +108,10 @@ func (t trust) compare(token string) bearerResult {
 	return bearerPrevious
 }
 
-// MatchDigest returns the index of the first digest that is the SHA-256 of a token, or -1 if there
-// is none. It compares every digest, even after a match, so that its duration does not depend on
-// which one matched. Comparing digests does not reveal the length of a token or how much of a guess
-// was right.
+// MatchDigest returns the index of the first digest that is the SHA-256 of a token, or -1 if no
+// digest is. It compares every digest, even after a match, so that its duration does not depend on
+// which one matched. It compares digests instead of tokens, so that its duration does not reveal
+// the length of a token or how much of a guess was right.
 func MatchDigest(token string, digests [][sha256.Size]byte) (index int) {
 	got := sha256.Sum256([]byte(token))
 	index = -1

@@ -152,7 +152,7 @@ func TestBothTokensAreAcceptedDuringARotation(t *testing.T) {
 		fields []string // the values of X-Igproxy-Token
 		right  bool
 	}{"current": {[]string{"the next one"}, true}, "previous": {[]string{ownToken}, true}, "both": {[]string{"the next one", ownToken}, false},
-		"another": {[]string{"x"}, false}, "none": {nil, false}} {
+		"another": {[]string{"x"}, false}, "missing": {nil, false}} {
 		r := get(wireOK)
 		r.Header[trustHeader] = c.fields
 		if got := required.check(r, destination{}); (got == nil) != c.right {
@@ -215,7 +215,7 @@ func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
 	}
 	s.Close() // waits for the last log line, which is written after the answer
 	if got := strings.Count(log.String(), "outcome=rejected"); got != len(targets) || strings.Contains(log.String(), guess) {
-		t.Errorf("%d log lines, want %d, none of them with the guess:\n%s", got, len(targets), log)
+		t.Errorf("%d log lines, want %d, without the guess:\n%s", got, len(targets), log)
 	}
 }
 

@@ -15,12 +15,12 @@ import (
 
 // gate refuses requests that a server-side app never sends: requests for a Host name that is not
 // served (a web page can rebind its own DNS name to loopback), requests from a web page, and
-// requests meant for a forward proxy. http.CrossOriginProtection cannot be used: it never checks a
-// GET.
+// requests meant for a forward proxy. http.CrossOriginProtection cannot be used, because it never
+// checks a GET.
 type gate struct {
-	any   bool // every Host is served, except Meta's of other services
+	any   bool // every Host is served, except Meta's own names that are not in meta
 	hosts map[string]bool
-	meta  []string // Meta's own names; a target in absolute form must not have them
+	meta  []string // Meta's own names that are served; a target in absolute form must not have them
 }
 
 func newGate(hosts []string, anyHost bool) gate {
@@ -31,8 +31,8 @@ func newGate(hosts []string, anyHost bool) gate {
 	return g
 }
 
-// alsoServing returns a gate that also serves these names of Meta's hosts. An app may resolve them
-// to igproxy; a web page cannot rebind them.
+// alsoServing returns a gate that also serves these names of Meta's hosts. They may resolve to
+// igproxy on the machine of an app. A web page cannot rebind them, because Meta owns them.
 func (g gate) alsoServing(meta []string) gate {
 	g.meta = meta
 	return g
@@ -63,7 +63,7 @@ func (g gate) check(r *http.Request) *graph.Error {
 		return errProxyRequest
 	case !g.serves(r.Host) && !g.isMeta(r.Host) && (!g.any || serviceOf(r.Host) != ""):
 		return errHost
-	case strings.HasPrefix(r.UserAgent(), ownAgent) && g.isMeta(r.Host): // a hosts file leads igproxy to itself
+	case strings.HasPrefix(r.UserAgent(), ownAgent) && g.isMeta(r.Host): // a hosts file directs igproxy to itself
 		return errLoop
 	case fromWebPage(r.Header):
 		return errBrowser
@@ -96,8 +96,8 @@ func (g gate) isMeta(authority string) bool {
 }
 
 // hostName returns the normal form of an authority's name. It reports false if the authority is
-// malformed (RFC 3986, section 3.2). net.SplitHostPort would allocate for an authority without a
-// port.
+// malformed (RFC 3986, section 3.2). It does not use net.SplitHostPort, which would allocate for an
+// authority without a port.
 func hostName(authority string) (name string, ok bool) {
 	name, port, _ := strings.Cut(authority, ":")
 	if rest, bracketed := strings.CutPrefix(authority, "["); bracketed {
@@ -118,8 +118,8 @@ func normalHost(name string) string { return strings.TrimSuffix(strings.ToLower(
 
 // fromWebPage reports whether a browser sent the request on behalf of a web page. Browsers say so
 // in Sec-Fetch-Site (W3C Fetch Metadata), at least to loopback and over HTTPS. They also send
-// Origin, but so do server-side clients: SvelteKit, and undici with a global origin. Therefore an
-// Origin that could be a server's counts only if another header shows that a browser sent the
+// Origin, but so do some server-side clients, such as SvelteKit, and undici with a global origin.
+// So an Origin that could be a server's counts only if another header shows that a browser sent the
 // request.
 func fromWebPage(h http.Header) bool {
 	foreign := func(site string) bool { return site != "none" && site != "same-origin" }
@@ -136,10 +136,10 @@ func isServerOrigin(origin []string) bool {
 	return len(origin) == 1 && (strings.HasPrefix(origin[0], "http://") || strings.HasPrefix(origin[0], "https://"))
 }
 
-// isBrowser reports whether a header has fields that only browsers send. Sec-Fetch-Mode is not one
-// of them: the fetch function of Node.js sends it. A browser without Sec-Fetch-Site is recognised
-// by its User-Agent. If a page replaces the User-Agent, the browser first sends a preflight
-// request, which is refused.
+// isBrowser reports whether a header has fields that only browsers send. Sec-Fetch-Mode is not such
+// a field, because the fetch function of Node.js sends it. A browser without Sec-Fetch-Site is
+// recognised by its User-Agent. If a page replaces the User-Agent, the browser first sends a
+// preflight request, which is refused.
 func isBrowser(h http.Header) bool {
 	return len(h["Sec-Fetch-Site"]) > 0 || len(h["Sec-Fetch-Dest"]) > 0 || len(h["Sec-Fetch-User"]) > 0 ||
 		slices.ContainsFunc(h["User-Agent"], func(agent string) bool { return strings.HasPrefix(agent, "Mozilla/") })
@@ -157,39 +157,41 @@ func scheme(r *http.Request) string {
 func announcesBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.TransferEncoding) > 0 }
 
 const (
-	// maxDropped is the size of the largest body of a GET request that is dropped, in bytes.
+	// maxDropped is the size of the largest body that is dropped from a GET request, in bytes.
 	maxDropped = 4 << 10
 	// dropTime bounds the wait for such a body. Clients send it together with the header.
 	dropTime = 2 * time.Second
 )
 
-// dropBody reads and drops a small body of a GET request, because some clients send an empty body
-// in chunks, or {}, which means nothing. It returns the error for any other body. After an error
-// the bytes that follow must not be read as a request.
+// dropBody reads and drops a small body of a GET request. Some clients send a body that means
+// nothing: an empty body in chunks, or {}. dropBody returns an error for a large, incomplete or
+// malformed body. After an error the bytes that follow must not be read as a request.
 func dropBody(w http.ResponseWriter, r *http.Request) *graph.Error {
 	if r.ContentLength > maxDropped || r.Header.Get("Expect") != "" { // reading would send 100 Continue
 		return errBody
 	}
-	// Without a deadline an incomplete body would delay the answer until the server's ReadTimeout.
+	// Without a deadline an incomplete body would delay the response until ReadTimeout.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(dropTime)) // the server supports it
 	n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxDropped+1))
 	if err != nil || n > maxDropped {
-		return errBody // the deadline stays, because net/http reads the rest of the body after the answer
+		return errBody // the deadline stays, because net/http reads the rest of the body after the response
 	}
-	_ = control.SetReadDeadline(time.Time{}) // net/http keeps reading, to notice when the client disconnects
+	_ = control.SetReadDeadline(time.Time{}) // net/http reads on, to notice when the client disconnects
 	return nil
 }
 
-// lastAfterDrop reports whether the connection must be closed after the answer to a request whose
-// body was dropped. RFC 9112, section 6.1, requires it for a body in chunks if the request also has
-// a Content-Length. net/http hides that header, so every body in chunks counts.
+// lastAfterDrop reports whether the connection must be closed after the response although the whole
+// body was read. This is so for HTTP/1.0 (see last) and for a body in chunks. RFC 9112, section
+// 6.1, requires it for a body in chunks if the request also has a Content-Length. net/http hides
+// that header, so every body in chunks counts.
 func lastAfterDrop(r *http.Request) bool { return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) }
 
-// linger reads and drops what is left of a body after the answer, if the connection is then closed:
-// because the client wants that, or because the answer says so (last). Otherwise net/http would
-// close it at once or after half a second, the kernel would reset it while the client sends, and
-// the client could lose the answer. For other connections net/http prevents that.
+// linger reads and drops the rest of a body after the response, if the connection is then closed,
+// either because the client wants that or because the response says so (last). Without linger,
+// net/http would close the connection at once or after half a second. If the client were still
+// sending, the kernel would reset the connection, and the client could lose the response. For
+// connections that stay open, net/http prevents that.
 func linger(w http.ResponseWriter, r *http.Request, last bool) {
 	if !r.Close && !last || !announcesBody(r) || r.Header.Get("Expect") != "" { // reading would send 100 Continue
 		return
@@ -200,10 +202,10 @@ func linger(w http.ResponseWriter, r *http.Request, last bool) {
 	_, _ = io.CopyN(io.Discard, r.Body, maxRead)
 }
 
-// last reports whether the connection must be closed after the answer. Otherwise net/http could
-// read the bytes that follow as another request, or wait for them before it sends the answer. These
-// bytes can be:
-//   - a body, which is not read (func dropBody reads some);
+// last reports whether the connection must be closed after the response. Otherwise net/http could
+// read the bytes that follow as another request, or wait for them before it sends the response.
+// These bytes can be:
+//   - a body that igproxy has not read; see lastAfterDrop for one that it has read;
 //   - data for the tunnel that a client expects after CONNECT;
 //   - the body of an HTTP/1.0 request with Transfer-Encoding. net/http ignores that header,
 //     although RFC 9112, section 6.1, requires such framing to be treated as faulty.

@@ -35,8 +35,10 @@ func FuzzHost(f *testing.F) {
 }
 
 // FuzzOwnToken checks that no header makes trust panic, and that trust accepts a request only if
-// the token was sent once: in its own header or, without that header, as the password of Basic, or
-// as Bearer if the query has Meta's token.
+// the token was sent once, in one of three forms:
+//   - in its own header;
+//   - without that header, as the password of Basic;
+//   - without that header, as Bearer, if the query has Meta's token.
 func FuzzOwnToken(f *testing.F) {
 	const token = "0123456789abcdef"
 	basic := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }

@@ -32,8 +32,8 @@ func TestHostsThatAreServed(t *testing.T) {
 	}
 }
 
-// A hosts file that leads an app's calls to igproxy must not lead igproxy's own calls there.
-// Without this error a token call would wait for itself until its time is up.
+// A hosts file that directs an app's calls to igproxy may also direct igproxy's own calls there.
+// igproxy must refuse them. Otherwise a token call would wait for itself until it times out.
 func TestIgproxysOwnCallToOneOfMetasNamesIsRefused(t *testing.T) {
 	g := newGate(nil, false).alsoServing([]string{"graph.instagram.com"})
 	for _, c := range []struct {
@@ -63,14 +63,14 @@ func TestBrowsersAreDistinguishedFromNodeFetch(t *testing.T) {
 			"Accept-Encoding": {"gzip, deflate"}}, nil},
 		"SvelteKit's fetch": {http.Header{"Origin": {"https://app.example"}, "Sec-Fetch-Mode": {"cors"}, "Accept-Language": {"*"},
 			"User-Agent": {"node"}}, nil},
-		"undici's, with a global origin": {http.Header{"Origin": {"http://localhost:3000"}, "Sec-Fetch-Mode": {"cors"}, "User-Agent": {"undici"}}, nil},
-		"an app's own origin":            {http.Header{"Origin": {"https://app.example"}}, nil},
+		"undici with a global origin": {http.Header{"Origin": {"http://localhost:3000"}, "Sec-Fetch-Mode": {"cors"}, "User-Agent": {"undici"}}, nil},
+		"an app's own origin":         {http.Header{"Origin": {"https://app.example"}}, nil},
 
 		"a page's fetch":               {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}, errBrowser},
 		"a page from igproxy's origin": {http.Header{"Origin": {"http://localhost:8080"}, "Sec-Fetch-Site": {"same-origin"}}, errBrowser},
 		"with Sec-Fetch-Dest":          {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}}, errBrowser},
 		"with Sec-Fetch-User":          {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-User": {"?1"}}, errBrowser},
-		"an older browser's": {http.Header{"Origin": {"https://evil.example"},
+		"an older browser": {http.Header{"Origin": {"https://evil.example"},
 			"User-Agent": {"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/15.6 Safari/605.1.15"}}, errBrowser},
 		"a preflight request":      {http.Header{"Origin": {"https://evil.example"}, "Access-Control-Request-Method": {"GET"}}, errBrowser},
 		"an extension":             {http.Header{"Origin": {"chrome-extension://evil"}}, errBrowser},

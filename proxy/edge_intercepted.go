@@ -8,10 +8,11 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// Intercepted returns the handler for connections that clients opened to one of MetaHosts, and that
-// igproxy answers instead. The connections use TLS, and their clients have been authenticated, so
-// the handler does not require igproxy's own token. A request must be for the host of its
-// connection, which selects the service. Apart from that, it is handled like any other request.
+// Intercepted returns the handler for intercepted connections. A client opened such a connection to
+// one of MetaHosts, and igproxy answers instead. The connections use TLS, and their clients have
+// been authenticated, so the handler does not require igproxy's own token. A request must be for
+// the host of its connection, which selects the service. Apart from that, it is handled like any
+// other request.
 func (p *Proxy) Intercepted() http.Handler { return interceptedHandler{p} }
 
 type interceptedHandler struct{ proxy *Proxy }
@@ -24,7 +25,8 @@ func (h interceptedHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // for which it has an app.
 func (p *Proxy) MetaHosts() []string { return slices.Clone(p.current.Load().gate.meta) }
 
-// admit returns an error if a request must be refused whatever it asks for, and otherwise nil.
+// admit returns an error if a request must be refused whatever it asks for. Otherwise it returns
+// nil.
 func (e *engine) admit(r *http.Request, t destination, from entrance) *graph.Error {
 	if from.intercepted {
 		return e.gate.checkIntercepted(r)

@@ -10,27 +10,28 @@ import (
 	"testing"
 )
 
-// intercepted returns a request on a connection that a client made to a host of Meta.
+// intercepted returns a request on an intercepted connection, which a client opened to one of
+// Meta's hosts.
 func intercepted(method, host, target string) *http.Request {
 	r := httptest.NewRequest(method, target, nil)
 	r.Host, r.TLS = host, &tls.ConnectionState{ServerName: host}
 	return r
 }
 
-// A client that believes that it is connected to Meta sends its requests as it always does. The
-// host selects the service, even if the client_id belongs to an app of another service.
+// On an intercepted connection, a client sends the requests that it would send to Meta. The host
+// selects the service, even if the client_id belongs to an app of another service.
 func TestTheHostOfAnInterceptedConnectionDecides(t *testing.T) {
 	redirect := url.QueryEscape(callback)
 	for name, c := range map[string]struct{ host, target, want, asks string }{
-		"exchange":            {"graph.instagram.com", "/access_token?grant_type=ig_exchange_token&access_token=IGAA", "instagram", "/access_token?"},
-		"code":                {"api.instagram.com", "/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "login", "/oauth/access_token"},
-		"code, another id":    {"api.instagram.com", "/oauth/access_token?grant_type=authorization_code&code=C&client_id=" + pagesID + "&redirect_uri=" + redirect, "login", "/oauth/access_token"},
-		"Facebook's code":     {"graph.facebook.com", "/v23.0/oauth/access_token?code=C&client_id=1&redirect_uri=" + redirect, "facebook", "/oauth/access_token?"},
-		"Threads' code":       {"graph.threads.com", "/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "threads", "/oauth/access_token"},
-		"a read":              {"graph.threads.net", "/v1.0/me?access_token=THAA", "threads", "/v1.0/me"},
-		"a read of Facebook":  {"graph.facebook.com", "/me?access_token=EAA&client_id=" + clubID, "facebook", "/me"},
-		"the old Instagram":   {"api.instagram.com", "/v1/users/self?access_token=IGAA", "login", "/v1/users/self"},
-		"igproxy's own names": {"graph.facebook.com", "/healthz", "facebook", "/healthz"},
+		"exchange":              {"graph.instagram.com", "/access_token?grant_type=ig_exchange_token&access_token=IGAA", "instagram", "/access_token?"},
+		"code":                  {"api.instagram.com", "/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "login", "/oauth/access_token"},
+		"code, another id":      {"api.instagram.com", "/oauth/access_token?grant_type=authorization_code&code=C&client_id=" + pagesID + "&redirect_uri=" + redirect, "login", "/oauth/access_token"},
+		"Facebook's code":       {"graph.facebook.com", "/v23.0/oauth/access_token?code=C&client_id=1&redirect_uri=" + redirect, "facebook", "/oauth/access_token?"},
+		"Threads' code":         {"graph.threads.com", "/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "threads", "/oauth/access_token"},
+		"a read":                {"graph.threads.net", "/v1.0/me?access_token=THAA", "threads", "/v1.0/me"},
+		"a read of Facebook":    {"graph.facebook.com", "/me?access_token=EAA&client_id=" + clubID, "facebook", "/me"},
+		"the old Instagram API": {"api.instagram.com", "/v1/users/self?access_token=IGAA", "login", "/v1/users/self"},
+		"igproxy's health path": {"graph.facebook.com", "/healthz", "facebook", "/healthz"},
 	} {
 		w, facebook := facebookWorld(t, otherApps...)
 		services := map[string]*service{"facebook": facebook, "threads": w.threads, "login": w.login, "instagram": w.graph}
@@ -40,7 +41,7 @@ func TestTheHostOfAnInterceptedConnectionDecides(t *testing.T) {
 		for service, s := range services {
 			asked := s.asked()
 			if len(asked) != 0 && service != c.want || service == c.want && (len(asked) != 1 || !strings.Contains(asked[0], " "+c.asks)) {
-				t.Errorf("%s: %s got %q; the answer is %d %s", name, service, asked, got.Code, got.Body)
+				t.Errorf("%s: %s was asked %q; the app got %d %s", name, service, asked, got.Code, got.Body)
 			}
 		}
 	}
@@ -63,11 +64,11 @@ func TestAnInterceptedConnectionIsForItsOwnHostOnly(t *testing.T) {
 			r.Host = "localhost"
 			return r
 		}(), 421},
-		"no TLS":                {func() *http.Request { r := intercepted("GET", "graph.facebook.com", "/me"); r.TLS = nil; return r }(), 421},
-		"a service without app": {intercepted("GET", "graph.instagram.com", "/me"), 421},
-		"absolute form":         {intercepted("GET", "graph.facebook.com", "http://graph.facebook.com/me"), 400},
-		"a web page":            {with(intercepted("GET", "graph.facebook.com", "/me"), "Sec-Fetch-Site", "cross-site"), 403},
-		"igproxy itself":        {with(intercepted("GET", "graph.facebook.com", "/me"), "User-Agent", "igproxy/1.0"), 400},
+		"no TLS":                   {func() *http.Request { r := intercepted("GET", "graph.facebook.com", "/me"); r.TLS = nil; return r }(), 421},
+		"a service without an app": {intercepted("GET", "graph.instagram.com", "/me"), 421},
+		"absolute form":            {intercepted("GET", "graph.facebook.com", "http://graph.facebook.com/me"), 400},
+		"a web page":               {with(intercepted("GET", "graph.facebook.com", "/me"), "Sec-Fetch-Site", "cross-site"), 403},
+		"igproxy itself":           {with(intercepted("GET", "graph.facebook.com", "/me"), "User-Agent", "igproxy/1.0"), 400},
 	} {
 		got := httptest.NewRecorder()
 		w.p.Intercepted().ServeHTTP(got, c.r)
@@ -77,8 +78,8 @@ func TestAnInterceptedConnectionIsForItsOwnHostOnly(t *testing.T) {
 	}
 }
 
-// The client of an intercepted connection was authenticated at its CONNECT, so its requests need no
-// token of igproxy's. Other listeners still require the token.
+// The client of an intercepted connection was authenticated at its CONNECT, so its requests do not
+// need igproxy's own token. Other listeners still require the token.
 func TestAnInterceptedConnectionNeedsNoTokenOfIgproxy(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)

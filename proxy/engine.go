@@ -10,7 +10,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// carried is what survives a Reload.
+// carried is what a Reload keeps.
 type carried struct {
 	cache    *cache.Cache
 	circuits *circuits
@@ -37,10 +37,10 @@ type engine struct {
 	guard  exchanger     // the step guard, where calls that test client secrets begin
 	out    *outbound     // used by ask
 	bypass *bypass       // nil: only token calls are answered
-	keep   *keeping      // nil: tokens are not refreshed by igproxy itself
+	keep   *keeping      // nil: igproxy does not keep tokens alive
 
 	checkSecrets, readyWhenRefused bool          // as in Options
-	budget                         time.Duration // of a call that tests a client secret
+	budget                         time.Duration // the time for a call that tests a client secret
 
 	plain *plainCall // nil: the lane answers nothing
 }
@@ -89,8 +89,8 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	return e, nil
 }
 
-// compose builds the steps between decode and answer, and returns the first one and guard. If
-// requests are traced, each step is wrapped in a step that makes a span.
+// compose builds the steps between decode and answer. It returns the first step and the step guard.
+// If requests are traced, it wraps each step in a step that makes a span.
 func compose(o Options, c carried, table []*grant, out *outbound) (first, guarded exchanger) {
 	recall := func(next exchanger) exchanger {
 		return traced(c.tracer, "recall", &recallStep{cache: c.cache, next: next})
@@ -114,7 +114,7 @@ func compose(o Options, c carried, table []*grant, out *outbound) (first, guarde
 	return recall(join(claim(asking))), guarded
 }
 
-// ownAgent begins the User-Agent of igproxy's own calls.
+// ownAgent is the prefix of the User-Agent that igproxy sends in its own calls.
 const ownAgent = "igproxy/"
 
 func newAsk(o Options, c carried, out *outbound) *askStep {

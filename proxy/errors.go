@@ -10,9 +10,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
-// requestError returns a refusal of a request. The subcode tells apps and dashboards which of
-// igproxy's own errors it is, and never changes; docs/errors.md lists all subcodes. Type and code
-// are the ones that Meta uses for similar errors. A message ends with the next step and never
+// requestError returns the error for a refused request. The subcode tells apps and dashboards which
+// of igproxy's own errors it is. A subcode never changes. docs/errors.md lists all of them. Type
+// and code are those that Meta uses for similar errors. A message ends with the next step and never
 // repeats what was sent.
 func requestError(status, code, subcode int, message string) *graph.Error {
 	kind := "IGApiException"
@@ -27,14 +27,14 @@ func badRequest(subcode int, message string) *graph.Error {
 	return requestError(http.StatusBadRequest, 100, subcode, message)
 }
 
-// Refusals of a request, before anything is looked up. They are shared and never modified.
+// The errors for requests that are refused before the lookup. They are shared and never modified.
 var (
 	errProxyRequest = badRequest(990003,
 		"igproxy is not a forward proxy. Use it as the base URL of the app's calls.")
 	errHost = requestError(http.StatusMisdirectedRequest, 100, 990004, "This Host name is not served here. "+
 		"Use localhost or a loopback address, or add the name to allowed_hosts.")
 	errOtherHost = requestError(http.StatusMisdirectedRequest, 100, 990004, "The Host of this request is not the host "+
-		"that the connection was made to. Send each request on a connection to its own host.")
+		"that the connection was made to. Open a separate connection for each host.")
 	errLoop = badRequest(graph.SubcodeLoop, "This request came from igproxy itself. "+
 		"Let igproxy reach Meta directly: remove its own address from HTTPS_PROXY and from its hosts file.")
 	errBrowser = requestError(http.StatusForbidden, 100, 990005, "Requests from web pages are refused, "+
@@ -50,10 +50,11 @@ var (
 		"Send the parameters in the query, or in a body of the type application/x-www-form-urlencoded, "+
 		"multipart/form-data or application/json.")
 	errTwoPlaces = badRequest(990015, "Parameters were sent in the query and in the body. Send all of them in one place.")
-	errRedirect  = badRequest(990017, "A code needs one redirect_uri that is allowed here. "+
-		"Send the one that the code was issued for, and add it to redirect_uris in igproxy's configuration.")
-	errNoRedirect = badRequest(990017, "This code came without a redirect_uri. Send the one that the code was issued "+
-		"for. If it was issued without one, as in embedded signup, add the item none to redirect_uris in igproxy's configuration.")
+	errRedirect  = badRequest(990017, "A code needs exactly one redirect_uri, which igproxy must allow. "+
+		"Send the redirect_uri that the code was issued for, and add it to redirect_uris in igproxy's configuration.")
+	errNoRedirect = badRequest(990017, "The code came without a redirect_uri. Send the redirect_uri that the code "+
+		"was issued for. If the code was issued without a redirect_uri, as in embedded signup, "+
+		"add the item none to redirect_uris in igproxy's configuration.")
 	errNoID     = badRequest(990019, "This call needs the app's ID. Add app_id to the app in igproxy's configuration.")
 	errTooLarge = requestError(http.StatusRequestEntityTooLarge, 100, 990018,
 		"The body is larger than igproxy passes through. Send less, or raise passthrough.max_body_bytes.")
@@ -64,10 +65,10 @@ var (
 	errPostOnly       = badRequest(990001, "This call does not support the method of the request. Send POST.")
 	errWhoseSignature = badRequest(990016, "This sidecar serves several apps. Call /apps/NAME/_igproxy/... with a name "+
 		"from igproxy's configuration, or use a Host name of the app.")
-	errUnsignedWebhook = badRequest(990029, "There is no signature, or it is malformed or was sent twice. Pass on "+
-		"the header X-Hub-Signature-256 of the webhook as it came, or X-Hub-Signature if that is the only one.")
+	errUnsignedWebhook = badRequest(990029, "The signature is missing, malformed or repeated. Pass on the header "+
+		"X-Hub-Signature-256 of the webhook unchanged, or X-Hub-Signature if Meta sent only that.")
 	errWebhookTooLarge = requestError(http.StatusRequestEntityTooLarge, 100, 990018,
-		"The body is larger than 3 MiB. Meta sends no such webhook, so refuse it.")
+		"The body is larger than 3 MiB. Meta sends no webhook of that size, so refuse it.")
 	errSlowBody = requestError(http.StatusRequestTimeout, 100, 990028,
 		"The body of the request did not arrive within server.read_timeout. Send it faster.")
 	errCutBody    = badRequest(990030, "The body of the request is incomplete or malformed. Send all of it.")
@@ -75,14 +76,15 @@ var (
 		"in the body, as application/x-www-form-urlencoded or multipart/form-data.")
 	errOwnToken = requestError(http.StatusBadRequest, 2500, 990009, "The token is igproxy's own, which Meta does not know. "+
 		"Send the user's token, and igproxy's own in X-Igproxy-Token.")
-	// errUntrusted has code 100, not the 190 that status 401 suggests: to apps, 190 means that a
+	// errUntrusted has code 100. Code 190 would fit status 401 better, but to apps it means that a
 	// user's token no longer works.
 	errUntrusted = requestError(http.StatusUnauthorized, 100, 990013, "igproxy requires its own token here. "+
-		"Send the one from auth.bearer_file as X-Igproxy-Token, or as the password of the base URL: "+
+		"Send the token from auth.bearer_file as X-Igproxy-Token, or as the password of the base URL: "+
 		"http://igproxy:TOKEN@host.")
 )
 
-// errSignature returns the error for something that none of the app's secrets signed.
+// errSignature returns the error for a webhook or signed request that was not signed with any of
+// the app's secrets.
 func errSignature(subcode int, cause, message string) *graph.Error {
 	e := requestError(http.StatusForbidden, 100, subcode, message)
 	e.Class, e.Cause = graph.ClassSignature, cause
@@ -90,20 +92,20 @@ func errSignature(subcode int, cause, message string) *graph.Error {
 }
 
 func errWrongWebhook() *graph.Error {
-	return errSignature(990031, "signed with another secret", "None of the app's secrets signed this body. Do not process it. "+
-		"If Meta sent it, pass on its bytes as they came, and see webhook_secret_file in igproxy's configuration.")
+	return errSignature(990031, "signed with another secret", "This body was not signed with any of the app's secrets. "+
+		"Do not process it. If Meta sent it, pass on its bytes unchanged, and see webhook_secret_file in igproxy's configuration.")
 }
 
 func errWrongRequest(cause string) *graph.Error {
-	return errSignature(990032, cause, "None of the app's secrets signed this signed_request, or it is malformed. Do not process "+
-		"it. If Meta sent it, pass it on as it came, and see webhook_secret_file in igproxy's configuration.")
+	return errSignature(990032, cause, "This signed_request is malformed, or was not signed with any of the app's secrets. "+
+		"Do not process it. If Meta sent it, pass it on unchanged, and see webhook_secret_file in igproxy's configuration.")
 }
 
 func errTwice(noun string) *graph.Error {
 	return badRequest(990010, "The "+noun+" was sent more than once. Send it once, in one place.")
 }
 
-// errWhichApp returns the error for a call that several apps could have made.
+// errWhichApp returns the error for a call that does not say which of several apps makes it.
 func errWhichApp(apps []*app) *graph.Error {
 	const most = 8
 	var paths []string
@@ -157,8 +159,8 @@ func errLargeBodies() *graph.Error {
 	return errBusy("too many large bodies at once", "Too many requests with a body of more than 4 KiB at once.")
 }
 
-// errSlowReader returns an error that is only logged, because a part of the answer has already been
-// sent.
+// errSlowReader returns the error for an app that reads an answer too slowly. It is only logged,
+// because a part of the answer has already been sent.
 func errSlowReader() *graph.Error {
 	e := *errSlowRequest
 	e.Cause = passthrough.ErrSlowReader.Error()
@@ -193,6 +195,6 @@ func errBadAnswer(cause string) *graph.Error {
 
 func errInternal(cause string) *graph.Error {
 	return &graph.Error{Status: http.StatusInternalServerError, Code: 1, Subcode: 990026, Type: "OAuthException",
-		Message: "An unknown error has occurred inside igproxy. Its log has the details under this X-Request-Id.",
+		Message: "An unknown error has occurred inside igproxy. Look for this X-Request-Id in igproxy's log.",
 		Class:   graph.ClassInternal, Cause: cause}
 }

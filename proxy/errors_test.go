@@ -66,7 +66,7 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 			t.Errorf("a malformed row: %s", line)
 			continue
 		}
-		status, _ := strconv.Atoi(m[1]) // 4xx: any
+		status, _ := strconv.Atoi(m[1]) // 0 for 4xx, which allows every 4xx
 		code, _ := strconv.Atoi(m[2])
 		subcode, _ := strconv.Atoi(m[3])
 		documented[subcode] = true
@@ -109,7 +109,7 @@ func TestOwnErrorsParseLikeInstagramsErrors(t *testing.T) {
 	}
 }
 
-// An unread body closes the connection, and the answer announces this. A wrong method alone does
+// An unread body closes the connection, and the response announces this. A POST without a body does
 // not close it.
 func TestAnUnreadBodyClosesTheConnection(t *testing.T) {
 	p := proxyOf(t, nil, nil)

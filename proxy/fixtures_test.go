@@ -32,7 +32,7 @@ type exchangeFunc func(context.Context, call) (answer, error)
 
 func (f exchangeFunc) Exchange(ctx context.Context, c call) (answer, error) { return f(ctx, c) }
 
-// callFor returns a decoded request for a token.
+// callFor returns a call that exchanges a token.
 func callFor(t testing.TB, token string) call {
 	t.Helper()
 	e := testEngine(t)
@@ -91,8 +91,8 @@ func newInstagram(t testing.TB, o mock.ServerOptions) (*mock.Instagram, *mock.Se
 
 var overTLS = mock.ServerOptions{TLS: true}
 
-// optionsFor returns valid Options for an upstream at this URL. The timeout is long enough for a
-// busy machine; tests of timeouts set their own.
+// optionsFor returns valid Options for an upstream at the URL base. The timeout is long enough for
+// a busy machine; tests of timeouts set their own.
 func optionsFor(t testing.TB, base string, ca *x509.CertPool) Options {
 	t.Helper()
 	u, err := url.Parse(base)
@@ -105,7 +105,8 @@ func optionsFor(t testing.TB, base string, ca *x509.CertPool) Options {
 		Breaker: breaker.Options{Failures: 1000, Ratio: 1, MinRequests: 1000, Interval: 2 * time.Minute, Open: 10 * time.Second, Probes: 1}}
 }
 
-// newProxy builds a Proxy, with its own cache if o has none, and closes it after the test.
+// newProxy builds a Proxy and closes it after the test. If o has no cache, the Proxy gets a new
+// one.
 func newProxy(t testing.TB, o Options) *Proxy {
 	t.Helper()
 	if o.Cache == nil {
@@ -136,7 +137,7 @@ func ask(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// graphBody is the error object inside the envelope.
+// graphBody is the error object inside Meta's JSON envelope {"error": ...}.
 type graphBody struct {
 	Message   string `json:"message"`
 	Type      string `json:"type"`
@@ -148,8 +149,7 @@ type graphBody struct {
 	TraceID   string `json:"fbtrace_id"`
 }
 
-// errorIn returns the error object inside the envelope. It fails the test if there are unknown
-// members.
+// errorIn returns the error object in body. It fails the test if body has unknown members.
 func errorIn(t testing.TB, body []byte) graphBody {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(body))
@@ -158,7 +158,7 @@ func errorIn(t testing.TB, body []byte) graphBody {
 		Error graphBody `json:"error"`
 	}
 	if err := dec.Decode(&e); err != nil || e.Error.Code == nil || e.Error.Message == "" || e.Error.Type == "" {
-		t.Fatalf("not an envelope: %s (%v)", body, err)
+		t.Fatalf("not an error envelope: %s (%v)", body, err)
 	}
 	return e.Error
 }
@@ -195,7 +195,8 @@ func rawUpstream(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) s
 	return "http://" + l.Addr().String()
 }
 
-// saying starts an upstream that answers every request with these bytes, and counts the requests.
+// saying starts an upstream that counts the requests and answers each of them with the bytes of
+// answer.
 func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
 	t.Helper()
 	requests = new(atomic.Int32)
@@ -212,7 +213,7 @@ func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
 	}), requests
 }
 
-// rawReply returns a whole HTTP/1.1 answer. headers are complete lines, without CRLF.
+// rawReply returns a complete HTTP/1.1 response. headers are complete lines, without CRLF.
 func rawReply(status int, body string, headers ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "HTTP/1.1 %d X\r\nContent-Length: %d\r\n", status, len(body))
@@ -244,7 +245,7 @@ func (w *statusWriter) Header() http.Header         { return w.header }
 func (w *statusWriter) WriteHeader(status int)      { w.status = status }
 func (w *statusWriter) Write(b []byte) (int, error) { return len(b), nil }
 
-// passing returns a copy of o in which each limit that is zero is replaced by one that no test
+// passing returns a copy of o. It replaces each limit that is zero with a limit that no test
 // reaches.
 func passing(o PassthroughOptions) *PassthroughOptions {
 	o.Timeout, o.MaxBodyBytes = cmp.Or(o.Timeout, time.Minute), cmp.Or(o.MaxBodyBytes, 64<<20)

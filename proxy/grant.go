@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Service is Meta's service that an app belongs to.
+// Service is the service of Meta that an app belongs to.
 type Service string
 
 // The services.
@@ -25,16 +25,16 @@ type grant struct {
 	service    Service       // the service whose apps may make the call
 	path       string        // the path after an optional version prefix, inbound and outbound
 	grantType  string        // the value of grant_type; empty: the call has no such parameter
-	implied    bool          // an app may leave grant_type out, and Meta is not sent one
+	implied    bool          // apps may leave grant_type out, and igproxy does not send it to Meta
 	*subject                 // what is exchanged
 	secret     bool          // whether the client secret is sent
-	clientID   bool          // whether the app's id is sent
+	clientID   bool          // whether the app's ID is sent
 	post       bool          // Meta gets a form by POST, otherwise a query by GET
 	flat       bool          // errors have the flat shape of Instagram's code exchange
 	hasAccount bool          // Meta's error code 100 means that the app may not use the account
 	proves     bool          // a call with an invalid token shows whether the client secret is right
-	refreshes  bool          // Meta answers a long-lived token with one that ends later; see keep.go
-	takesShort bool          // Meta also answers a short-lived token, with a long-lived one
+	refreshes  bool          // Meta answers a long-lived token with a token that ends later; see keep.go
+	takesShort bool          // the call also accepts a short-lived token; the answer is a long-lived one
 	appToken   bool          // the call is made with the app's ID and client secret as its access_token
 	upstream   string        // the name of the upstream, one of upstreams
 	base       *url.URL      // the upstream's URL
@@ -49,7 +49,7 @@ func (g *grant) method() string {
 	return http.MethodGet
 }
 
-// The upstreams, by the names that metrics and logs use.
+// The names of the upstreams in metrics and logs.
 const (
 	upstreamGraph    = "instagram"
 	upstreamLogin    = "login"
@@ -67,7 +67,8 @@ const (
 	debugPath    = "/debug_token"
 )
 
-// grants returns the rows of the services for which there is an app. Meta documents the calls under
+// grants returns the rows of the services for which an app is configured. It leaves out the rows of
+// /debug_token if Options.DebugToken is not set. Meta documents the calls under
 // https://developers.facebook.com/docs/:
 //
 //   - Instagram: instagram-platform/reference/access_token, .../refresh_access_token, and
@@ -106,8 +107,9 @@ func threadsGrants(o Options) []*grant {
 		grant{name: "threads_debug_token", path: debugPath, subject: debugSubject, secret: true, appToken: true})
 }
 
-// facebookGrants returns Facebook's rows. The exchange also extends a long-lived token, and the new
-// token replaces the old one, so its answer is remembered only as long as that of a refresh.
+// facebookGrants returns Facebook's rows. An exchange can also extend a long-lived token. The new
+// token then replaces the old one, so the answer is remembered only as long as the answer to a
+// refresh.
 func facebookGrants(o Options) []*grant {
 	return family(grant{service: Facebook, upstream: upstreamFacebook, base: o.FacebookURL, path: oauthPath, secret: true, clientID: true},
 		grant{name: "facebook_exchange", grantType: "fb_exchange_token",
@@ -119,8 +121,7 @@ func facebookGrants(o Options) []*grant {
 		grant{name: "facebook_debug_token", path: debugPath, subject: debugSubject, appToken: true})
 }
 
-// family returns the rows of one service. Fields of a row that are zero get their values from
-// common.
+// family returns the rows of one service. It fills the empty fields of each row from common.
 func family(common grant, list ...grant) (all []*grant) {
 	for i := range list {
 		g := &list[i]
@@ -152,8 +153,9 @@ func rowOf(rows []*grant, a *app) *grant {
 	return nil
 }
 
-// proofRow returns the row whose call, made with an invalid token, shows whether the app's client
-// secret is right: Meta checks the secret before the token.
+// proofRow returns the row of the call that tests the app's client secret. The call is made with an
+// invalid token: Meta checks the secret before the token, so its error shows whether the secret is
+// right.
 func proofRow(table []*grant, a *app) *grant {
 	return rowOf(slices.DeleteFunc(slices.Clone(table), func(g *grant) bool { return !g.proves }), a)
 }

@@ -15,8 +15,8 @@ const (
 	pagesSecret = "facebook-secret-0123456789"
 )
 
-// facebookWorld returns a world with a Facebook app and these other apps, and the upstream that
-// stands for Facebook.
+// facebookWorld returns a world with a Facebook app and the given apps. It also returns the
+// upstream that plays Facebook.
 func facebookWorld(t *testing.T, apps ...App) (w *world, facebook *service) {
 	t.Helper()
 	w, facebook = newWorld(t), newService(t)
@@ -30,7 +30,7 @@ func facebookWorld(t *testing.T, apps ...App) (w *world, facebook *service) {
 	return w, facebook
 }
 
-// otherApps are the apps of the other services, for facebookWorld.
+// otherApps are apps of the other services, for facebookWorld.
 var otherApps = []App{
 	{Label: "shop", ID: shopID, Secret: NewSecret(testSecret), RedirectURIs: []string{callback}},
 	{Label: "club", Service: Threads, ID: clubID, Secret: NewSecret("threads-secret-0123456789"), RedirectURIs: []string{callback}},
@@ -38,7 +38,8 @@ var otherApps = []App{
 
 const facebookAnswer = `{"access_token":"EAAlong","token_type":"bearer","expires_in":5183944}`
 
-// Whichever form the app uses, Facebook gets the documented one, and each call only once.
+// Whichever form the app uses, Facebook gets the call in the documented form. If an app makes one
+// call in several forms, Facebook gets it only once.
 func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
 	const path = "/v23.0/oauth/access_token"
 	body := func(kind, body string) func() *http.Request {
@@ -78,7 +79,7 @@ func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
 			"GET":            func() *http.Request { return get(path + "?" + c.query) },
 			"GET, under app": func() *http.Request { return get("/apps/pages/oauth/access_token?" + c.query) },
 			"POST, query":    func() *http.Request { return httptest.NewRequest(http.MethodPost, path+"?"+c.query, nil) },
-			"POST, no known name in the body": func() *http.Request {
+			"POST, query and empty JSON": func() *http.Request {
 				r := body("application/json; charset=utf-8", `{}`)()
 				r.URL.RawQuery = c.query
 				return r
@@ -92,13 +93,13 @@ func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
 			}
 		}
 		if asked := facebook.asked(); len(asked) != 1 || asked[0] != "GET /oauth/access_token?"+c.want+"|" {
-			t.Errorf("%s: Facebook got %q, want once\n%s", name, asked, c.want)
+			t.Errorf("%s: Facebook got %q, want one call:\n%s", name, asked, c.want)
 		}
 	}
 }
 
 // An exchange of a long-lived token returns a new token that replaces it, so the answer is
-// remembered no longer than that of a refresh.
+// remembered no longer than the answer to a refresh.
 func TestAnExtendedFacebookTokenIsRememberedAsARefresh(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, facebookAnswer)
@@ -129,13 +130,13 @@ func TestATokenThatDoesNotExpireIsServedWithoutExpiresIn(t *testing.T) {
 			}
 		}
 		if n := len(facebook.asked()); n != 1 {
-			t.Errorf("%s: Facebook was asked %d times", in, n)
+			t.Errorf("%s: Facebook was asked %d times, want once", in, n)
 		}
 	}
 	w, facebook := facebookWorld(t)
 	facebook.say(200, `{"access_token":"a","expires_in":-1}`)
 	if got := w.get("/oauth/access_token?grant_type=client_credentials"); got.Code != 502 {
-		t.Errorf("a negative expires_in: got %d", got.Code)
+		t.Errorf("a negative expires_in: got %d, want 502", got.Code)
 	}
 }
 
@@ -145,30 +146,30 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 	redirect := url.QueryEscape(callback)
 	for name, c := range map[string]struct {
 		target, host string
-		want         string // the service that was asked, or a part of the refusal
+		want         string // the service that must be asked, or a part of the error message
 	}{
-		"fb_exchange_token":      {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA", "", "facebook"},
-		"code, Facebook's id":    {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + pagesID, "", "facebook"},
-		"code, Threads' id":      {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + clubID, "", "threads"},
-		"code, Instagram's id":   {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + shopID, "", "login"},
-		"code, no grant type":    {"/oauth/access_token?code=C&redirect_uri=" + redirect, "", "facebook"},
-		"code, Facebook's host":  {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "graph.facebook.com", "facebook"},
-		"code, Threads' host":    {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "graph.threads.com", "threads"},
-		"code, Instagram's host": {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "api.instagram.com:443", "login"},
-		"code, by path":          {"/apps/club/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "threads"},
-		"code, ambiguous":        {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "/apps/pages/, /apps/shop/, /apps/club/"},
-		"app token, ambiguous":   {"/oauth/access_token?grant_type=client_credentials", "", "/apps/pages/, /apps/club/"},
-		"app token, Threads' id": {"/oauth/access_token?grant_type=client_credentials&client_id=" + clubID, "", "threads"},
-		"code of another app":    {"/oauth/access_token?code=C&redirect_uri=" + redirect + "&client_id=" + shopID, "", "/apps/pages/"},
-		"token of another app":   {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA&client_id=" + clubID, "", "/apps/pages/"},
-		"an unknown client id":   {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA&client_id=1", "", "facebook"},
-		"no client id for Meta":  {"/access_token?grant_type=ig_exchange_token&access_token=IGAA&client_id=" + pagesID, "", "instagram"},
-		"no grant at all":        {"/oauth/access_token?fb_exchange_token=EAA", "", "grant_type=authorization_code or client_credentials or fb_exchange_token"},
-		"another service's app":  {"/apps/shop/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA", "", "grant_type=authorization_code."},
-		"token in access_token":  {"/oauth/access_token?grant_type=fb_exchange_token&access_token=EAA", "", "in fb_exchange_token, not in access_token"},
-		"Facebook's host, read":  {"/v23.0/me?access_token=EAA", "graph.facebook.com", "facebook"},
-		"read by path":           {"/apps/pages/v23.0/me?access_token=EAA", "", "facebook"},
-		"path and another host":  {"/apps/club/v1.0/me?access_token=THAA", "api.instagram.com", "threads"},
+		"fb_exchange_token":       {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA", "", "facebook"},
+		"code, Facebook's id":     {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + pagesID, "", "facebook"},
+		"code, Threads' id":       {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + clubID, "", "threads"},
+		"code, Instagram's id":    {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + shopID, "", "login"},
+		"code, no grant type":     {"/oauth/access_token?code=C&redirect_uri=" + redirect, "", "facebook"},
+		"code, Facebook's host":   {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "graph.facebook.com", "facebook"},
+		"code, Threads' host":     {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "graph.threads.com", "threads"},
+		"code, Instagram's host":  {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "api.instagram.com:443", "login"},
+		"code, by path":           {"/apps/club/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "threads"},
+		"code, ambiguous":         {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "/apps/pages/, /apps/shop/, /apps/club/"},
+		"app token, ambiguous":    {"/oauth/access_token?grant_type=client_credentials", "", "/apps/pages/, /apps/club/"},
+		"app token, Threads' id":  {"/oauth/access_token?grant_type=client_credentials&client_id=" + clubID, "", "threads"},
+		"code of another app":     {"/oauth/access_token?code=C&redirect_uri=" + redirect + "&client_id=" + shopID, "", "/apps/pages/"},
+		"token of another app":    {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA&client_id=" + clubID, "", "/apps/pages/"},
+		"an unknown client id":    {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA&client_id=1", "", "facebook"},
+		"exchange, Facebook's id": {"/access_token?grant_type=ig_exchange_token&access_token=IGAA&client_id=" + pagesID, "", "instagram"},
+		"no grant type":           {"/oauth/access_token?fb_exchange_token=EAA", "", "grant_type=authorization_code or client_credentials or fb_exchange_token"},
+		"another service's app":   {"/apps/shop/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA", "", "grant_type=authorization_code."},
+		"token in access_token":   {"/oauth/access_token?grant_type=fb_exchange_token&access_token=EAA", "", "in fb_exchange_token, not in access_token"},
+		"Facebook's host, read":   {"/v23.0/me?access_token=EAA", "graph.facebook.com", "facebook"},
+		"read by path":            {"/apps/pages/v23.0/me?access_token=EAA", "", "facebook"},
+		"path and another host":   {"/apps/club/v1.0/me?access_token=THAA", "api.instagram.com", "threads"},
 	} {
 		w, facebook := facebookWorld(t, otherApps...)
 		services := map[string]*service{"facebook": facebook, "threads": w.threads, "login": w.login, "instagram": w.graph}
@@ -185,8 +186,9 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 	}
 }
 
-// All three services share this path, but errors of Facebook have another form. A call that can
-// only be one of Facebook's gets that form, even if it is refused before its app is known.
+// All three services share this path, but Facebook's errors have a different form. A call that can
+// only be meant for Facebook gets an error in Facebook's form, even if igproxy refuses the call
+// before it knows the app.
 func TestARefusalAtASharedPathHasTheFormOfItsService(t *testing.T) {
 	const path = "/oauth/access_token"
 	post := func(query, kind, body string) *http.Request {
@@ -199,26 +201,26 @@ func TestARefusalAtASharedPathHasTheFormOfItsService(t *testing.T) {
 		host    string
 		flat    bool
 	}{
-		"nothing":                               {get(path), "", true},
-		"a grant type of none":                  {get(path + "?grant_type=password"), "", true},
-		"a grant type of Facebook's":            {get(path + "?grant_type=fb_exchange_token&client_id=1&client_id=2"), "", false},
-		"the same in brackets":                  {get(path + "?grant_type=fb_exchange_token&fb_exchange_token[]=EAA"), "", false},
-		"Facebook's grant type, Instagram's ID": {get(path + "?grant_type=fb_exchange_token&client_id=" + shopID + "&code[]=C"), "", false},
-		"client_credentials":                    {get(path + "?grant_type=client_credentials"), "", false},
-		"a code of any service":                 {get(path + "?grant_type=authorization_code&code=C"), "", true},
-		"a code with an unknown ID":             {get(path + "?grant_type=authorization_code&code=C&client_id=1"), "", true},
-		"Facebook's ID":                         {get(path + "?client_id=" + pagesID), "", false},
-		"Facebook's ID, another grant type":     {get(path + "?grant_type=password&client_id=" + pagesID), "", false},
-		"Instagram's ID":                        {get(path + "?client_id=" + shopID), "", true},
-		"Threads' ID":                           {get(path + "?client_id=" + clubID), "", true},
-		"Facebook's host":                       {get(path), "graph.facebook.com", false},
-		"Facebook's path":                       {get("/apps/pages" + path), "", false},
-		"Facebook's ID in a form":               {post("", urlencoded, "client_id="+pagesID), "", false},
-		"Instagram's ID in a form":              {post("", urlencoded, "client_id="+shopID), "", true},
-		"Facebook's ID in JSON":                 {post("", "application/json", `{"client_id":`+pagesID+`}`), "", false},
-		"Facebook's ID in two places":           {post("?client_id="+pagesID, urlencoded, "code=C"), "", false},
-		"Facebook's ID, and no form":            {post("?client_id="+pagesID, "text/plain", "code=C"), "", false},
-		"Facebook's ID, and a body":             {httptest.NewRequest(http.MethodGet, path+"?client_id="+pagesID, strings.NewReader(strings.Repeat("x", 5000))), "", false},
+		"nothing":                                    {get(path), "", true},
+		"an unknown grant type":                      {get(path + "?grant_type=password"), "", true},
+		"a grant type of Facebook's":                 {get(path + "?grant_type=fb_exchange_token&client_id=1&client_id=2"), "", false},
+		"Facebook's grant type, a token in brackets": {get(path + "?grant_type=fb_exchange_token&fb_exchange_token[]=EAA"), "", false},
+		"Facebook's grant type, Instagram's ID":      {get(path + "?grant_type=fb_exchange_token&client_id=" + shopID + "&code[]=C"), "", false},
+		"client_credentials":                         {get(path + "?grant_type=client_credentials"), "", false},
+		"a code of any service":                      {get(path + "?grant_type=authorization_code&code=C"), "", true},
+		"a code with an unknown ID":                  {get(path + "?grant_type=authorization_code&code=C&client_id=1"), "", true},
+		"Facebook's ID":                              {get(path + "?client_id=" + pagesID), "", false},
+		"Facebook's ID, another grant type":          {get(path + "?grant_type=password&client_id=" + pagesID), "", false},
+		"Instagram's ID":                             {get(path + "?client_id=" + shopID), "", true},
+		"Threads' ID":                                {get(path + "?client_id=" + clubID), "", true},
+		"Facebook's host":                            {get(path), "graph.facebook.com", false},
+		"Facebook's path":                            {get("/apps/pages" + path), "", false},
+		"Facebook's ID in a form":                    {post("", urlencoded, "client_id="+pagesID), "", false},
+		"Instagram's ID in a form":                   {post("", urlencoded, "client_id="+shopID), "", true},
+		"Facebook's ID in JSON":                      {post("", "application/json", `{"client_id":`+pagesID+`}`), "", false},
+		"Facebook's ID, a form as well":              {post("?client_id="+pagesID, urlencoded, "code=C"), "", false},
+		"Facebook's ID, another content type":        {post("?client_id="+pagesID, "text/plain", "code=C"), "", false},
+		"Facebook's ID, GET with a body":             {httptest.NewRequest(http.MethodGet, path+"?client_id="+pagesID, strings.NewReader(strings.Repeat("x", 5000))), "", false},
 	} {
 		w, _ := facebookWorld(t, otherApps...)
 		c.request.Host = cmp.Or(c.host, "localhost")
@@ -230,14 +232,14 @@ func TestARefusalAtASharedPathHasTheFormOfItsService(t *testing.T) {
 	}
 }
 
-// Facebook's refusals are passed on unchanged. Unlike Instagram's, its code 100 does not mean that
-// the app may not use the account.
+// Facebook's refusals are passed on unchanged. Facebook's code 100, unlike Instagram's, does not
+// mean that the app may not use the account.
 func TestFacebooksRefusalsAreServedUnchanged(t *testing.T) {
 	codeCall := "/oauth/access_token?code=C&redirect_uri=" + url.QueryEscape(callback)
 	const exchange = "/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA"
 	for name, c := range map[string]struct {
 		target, body string
-		calls        int // after two requests
+		calls        int // to Facebook, after two requests
 		state        string
 	}{
 		"used code":    {codeCall, `{"error":{"message":"This authorization code has been used.","type":"OAuthException","code":100,"error_subcode":36009}}`, 2, "unproven"},
@@ -256,7 +258,7 @@ func TestFacebooksRefusalsAreServedUnchanged(t *testing.T) {
 			t.Errorf("%s: %d calls, want %d", name, n, c.calls)
 		}
 		if got := w.p.Apps()[0].ClientSecret; got != c.state {
-			t.Errorf("%s: the secret is %s, want %s", name, got, c.state)
+			t.Errorf("%s: the state of the secret is %s, want %s", name, got, c.state)
 		}
 	}
 }
@@ -279,7 +281,7 @@ func TestTheProbeProvesAFacebookApp(t *testing.T) {
 		t.Fatalf("got %v, %v", proofs, err)
 	}
 	if asked := facebook.asked(); !strings.Contains(asked[0], "grant_type=fb_exchange_token") || !strings.Contains(asked[1], "code=igproxy") {
-		t.Errorf("asked %q", asked)
+		t.Errorf("Facebook got %q, want an exchange, then a code exchange", asked)
 	}
 	facebook.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":1}}`)
 	if err := firstProblem(Probe(t.Context(), o)); err == nil || !strings.Contains(err.Error(), "client secret") {
@@ -287,7 +289,7 @@ func TestTheProbeProvesAFacebookApp(t *testing.T) {
 	}
 }
 
-// Only an app whose list has an empty redirect_uri exchanges codes without one.
+// A code is exchanged without a redirect_uri only if the app's list has an empty redirect_uri.
 func TestACodeWithoutARedirectURIMustBeAllowed(t *testing.T) {
 	w, facebook := facebookWorld(t, App{Label: "strict", Service: Facebook, ID: "1787", Secret: NewSecret("secret-of-strict-0123456789"), RedirectURIs: []string{callback}})
 	facebook.say(200, facebookAnswer)
@@ -304,7 +306,7 @@ func TestACodeWithoutARedirectURIMustBeAllowed(t *testing.T) {
 	}
 }
 
-// A form is read to its end, so its connection can be used again.
+// igproxy reads a form to its end, so the connection can be used again.
 func TestAConnectionIsKeptAfterAForm(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, facebookAnswer)
@@ -342,7 +344,7 @@ func TestJSONParametersAreReadStrictly(t *testing.T) {
 		}
 	}
 	if n := len(facebook.asked()); n != 0 {
-		t.Errorf("Facebook was asked %d times", n)
+		t.Errorf("Facebook was asked %d times, want 0", n)
 	}
 }
 
@@ -365,11 +367,11 @@ func TestExchangesInDifferentFormsAreJoined(t *testing.T) {
 	}()
 	time.AfterFunc(50*time.Millisecond, func() { close(release) })
 	if a, b := <-done, <-done; a != 200 || b != 200 || len(facebook.asked()) != 1 {
-		t.Errorf("got %d and %d after %d calls", a, b, len(facebook.asked()))
+		t.Errorf("got %d and %d after %d calls, want 200 and 200 after 1", a, b, len(facebook.asked()))
 	}
 }
 
-// Meta's SDK for Node.js adds its own access_token to the URL of each call, even to that of an
+// Meta's SDK for Node.js adds its own access_token to the URL of each call, even if the call is an
 // exchange whose parameters are in the body.
 func TestAnAccessTokenBesideAnExchangeInTheBodyIsIgnored(t *testing.T) {
 	w, facebook := facebookWorld(t)
@@ -383,7 +385,7 @@ func TestAnAccessTokenBesideAnExchangeInTheBodyIsIgnored(t *testing.T) {
 	}
 	for _, asked := range facebook.asked() {
 		if strings.Contains(asked, "EAAother") {
-			t.Errorf("asked %s", asked)
+			t.Errorf("the access_token of the URL was sent to Facebook: %s", asked)
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 // service is an upstream that records requests and gives the answers that a test sets.
 type service struct {
 	url  *url.URL
-	mu   sync.Mutex // protects all below
+	mu   sync.Mutex // protects the fields below
 	says func(r *http.Request, form url.Values) (status int, body string)
 	seen []string // METHOD path?query|form
 	head []http.Header
@@ -66,7 +66,7 @@ const (
 	clubID   = "1785"
 )
 
-// world is a proxy with an Instagram app and a Threads app, and its three upstreams.
+// world is a Proxy with an Instagram app and a Threads app, together with its three upstreams.
 type world struct {
 	p                      *Proxy
 	graph, login, threads  *service
@@ -104,7 +104,7 @@ func codeForm(code string) url.Values {
 
 const codeAnswer = `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"]}`
 
-// Each grant asks its own upstream and sends what the call needs, and nothing more.
+// Each grant has its own upstream, which gets only the parameters that the call needs.
 func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)
@@ -159,8 +159,8 @@ func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 	}
 }
 
-// The response to a code exchange has the members both flat and in data, whichever shape Meta sent.
-// Its numbers are the same, byte for byte, as those that Meta sent.
+// The response to a code exchange has all members twice: at the top level and in the list data.
+// Meta's answer may have either shape. Numbers stay the same, byte for byte.
 func TestTheResponseToACodeExchangeHasBothShapes(t *testing.T) {
 	for in, want := range map[string]string{
 		codeAnswer: `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"],"token_type":"bearer",` +
@@ -178,7 +178,7 @@ func TestTheResponseToACodeExchangeHasBothShapes(t *testing.T) {
 		if got := bodyOf(tok, time.Now()); got != want || !json.Valid([]byte(got)) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
-		back, ok := decodeRecord(encodeRecord(answer{token: tok}), time.Now())
+		back, ok := decodeAnswer(encodeAnswer(answer{token: tok}), time.Now())
 		if !ok || bodyOf(back.token, time.Now()) != want {
 			t.Error("the record decodes to another answer")
 		}
@@ -192,8 +192,8 @@ func TestTheResponseToACodeExchangeHasBothShapes(t *testing.T) {
 	}
 }
 
-// A code works only once: a repeated callback gets the first answer, and no request to Instagram is
-// repeated.
+// A code works only once. So a repeated callback gets the first answer, and igproxy never sends a
+// code to Instagram twice.
 func TestDoubleCallbackGetsTheFirstAnswer(t *testing.T) {
 	w := newWorld(t)
 	used := false
@@ -242,8 +242,8 @@ func TestErrorsOfACodeExchangeKeepTheirShape(t *testing.T) {
 		"two codes":             func(f url.Values) { f.Add("code", "second") },
 		"a space":               func(f url.Values) { f.Set("code", "a b") },
 		"no redirect":           func(f url.Values) { f.Del("redirect_uri") },
-		"a stranger's redirect": func(f url.Values) { f.Set("redirect_uri", "https://evil.example/") },
-		"nearly the redirect":   func(f url.Values) { f.Set("redirect_uri", callback+"/") },
+		"another redirect":      func(f url.Values) { f.Set("redirect_uri", "https://evil.example/") },
+		"redirect with a slash": func(f url.Values) { f.Set("redirect_uri", callback+"/") },
 		"a token":               func(f url.Values) { f.Set("access_token", "IGAA") },
 		"another grant":         func(f url.Values) { f.Set("grant_type", "ig_exchange_token") },
 		"an unknown id":         func(f url.Values) { f.Set("client_id", "999") },
@@ -288,7 +288,7 @@ func TestFormsAreReadStrictly(t *testing.T) {
 		t.Errorf("multipart: %d %s", r.Code, r.Body)
 	}
 	if r := post("application/x-www-form-urlencoded; charset=utf-8", codeForm("urlencoded").Encode(), ""); r.Code != 200 {
-		t.Errorf("urlencoded with a charset, and Basic: %d %s", r.Code, r.Body)
+		t.Errorf("urlencoded with a charset and Basic credentials: %d %s", r.Code, r.Body)
 	}
 	for _, head := range w.login.head {
 		if head.Get("Authorization") != "" {
@@ -315,7 +315,8 @@ func TestFormsAreReadStrictly(t *testing.T) {
 	}
 }
 
-// The error for a token or a grant on the wrong call names the right call, and Meta is not asked.
+// If a client sends a token, a code or a grant_type to the wrong path, igproxy does not ask Meta.
+// Its error names the right call.
 func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 	w := newWorld(t)
 	for path, says := range map[string]string{
@@ -330,12 +331,12 @@ func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 		}
 	}
 	if n := len(w.graph.asked()) + len(w.threads.asked()); n != 0 {
-		t.Errorf("Meta was asked %d times, want never", n)
+		t.Errorf("Meta was asked %d times, want 0", n)
 	}
 }
 
-// A parameter that decides what a call does must be sent once, in one place: RFC 6749, section 3.2,
-// and RFC 6750, section 2. Names in another letter case are unknown and are dropped.
+// A parameter that decides what a call does must be sent only once (RFC 6749, section 3.2, and RFC
+// 6750, section 2). Names are case-sensitive: ACCESS_TOKEN is an unknown parameter, and is dropped.
 func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)

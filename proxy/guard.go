@@ -44,13 +44,13 @@ func (s *guardStep) Exchange(ctx context.Context, c call) (answer, error) {
 
 // ask calls the step ask through the breaker and records the result.
 func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefore bool) (a answer, err error) {
-	// A flight that waited for a slot may have less time left than a call may take. If it times
-	// out, that says nothing about Meta.
+	// A flight that waited for a slot may have less time left than s.timeout. If the call then
+	// times out, the reason may be the wait, so Meta is not blamed.
 	end, bounded := ctx.Deadline()
 	isLate := bounded && time.Until(end) < s.timeout
 	// The probe of a half-open breaker may be retried.
 	c.mayRetry = func() bool { return b.State() != breaker.Open && c.app.paused(time.Now()) == nil }
-	var e *graph.Error // err, if it is one
+	var e *graph.Error // err as a *graph.Error; nil if it is not one
 	refused := b.Do(func() breaker.Verdict {
 		a, err = s.next.Exchange(ctx, c)
 		if errors.As(err, &e) && isLate && (e.Class == graph.ClassTimeout || e.Class == graph.ClassSilent) {
@@ -58,7 +58,7 @@ func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefo
 			err = e
 		}
 		switch {
-		case err == nil: // also a refusal or a rate limit
+		case err == nil: // refusals and rate limits are answers too
 			return breaker.Success
 		case e != nil && e.Class.IsFailure() && !(failedBefore && mayBeDueToToken(e)):
 			return breaker.Failure

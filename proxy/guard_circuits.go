@@ -10,25 +10,25 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// A circuit is one way of asking Meta: an app's grant and, for a code, its redirect_uri. Each has
-// its own breaker and slots, so that a circuit whose calls always fail, or that asks for very many
-// tokens at once, takes no capacity from the others. The fields of a circuit come only from the
+// circuit identifies a kind of call to Meta: an app, a grant and, for a code, the redirect_uri.
+// Each circuit has its own breaker and slots. So a circuit that always fails, or that has very many
+// calls at once, takes no capacity from the others. The fields of a circuit come only from the
 // configuration and from the table in grant.go, so the number of circuits is limited.
 type circuit struct {
 	app, grant, redirect string
-	service              Service // of the app, which a reload may change
+	service              Service // the app's service, which a reload may change
 }
 
 func circuitOf(c call) circuit { return circuit{c.app.Label, c.grant.name, c.redirect, c.app.Service} }
 
 // circuits holds all circuits. Each is created when it is first used. Reloads carry them over.
 type circuits struct {
-	options breaker.Options // checked by newCircuits
-	slots   int             // of each circuit
+	options breaker.Options // valid: newCircuits has checked them
+	slots   int             // the number of slots of each circuit
 	metrics *Metrics
 	log     *slog.Logger
 
-	mu  sync.Mutex // protects all
+	mu  sync.Mutex // protects the map all
 	all map[circuit]*circuitState
 }
 
@@ -38,8 +38,9 @@ type circuitState struct {
 	upstream string
 }
 
-// newCircuits returns an empty set of circuits, whose breakers will have the options o, except for
-// OnChange, which is ignored. Its error names an invalid option.
+// newCircuits returns an empty set of circuits. Their breakers get the options o, except for
+// o.OnChange, which is ignored. If an option is invalid, newCircuits returns an error that names
+// it.
 func newCircuits(o breaker.Options, slots int, m *Metrics, log *slog.Logger) (*circuits, error) {
 	if _, err := breaker.New(o); err != nil {
 		return nil, err
@@ -55,14 +56,14 @@ func (s *circuits) of(c call) *circuitState {
 	if s.all[key] == nil {
 		o, upstream := s.options, c.grant.upstream
 		o.OnChange = func(c breaker.Change) { s.changed(key, upstream, c) }
-		b, _ := breaker.New(o) // newCircuits has checked the options
+		b, _ := breaker.New(o) // the options are valid
 		s.all[key] = &circuitState{b, newSlots(s.slots), upstream}
 	}
 	return s.all[key]
 }
 
-// changed counts and logs a change of a breaker. It ignores the last calls of a circuit that a
-// reload has removed.
+// changed counts and logs a change of a breaker. It ignores a change that comes after a reload has
+// removed the circuit.
 func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
 	s.mu.Lock()
 	exists := s.all[of] != nil
@@ -80,9 +81,9 @@ func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
 	}
 }
 
-// outage returns when the longest current outage of an upstream's breakers began, the number of
-// probes that all of these breakers have let through since then, and when the last outage ended.
-// Each of these is zero if there was no such outage.
+// outage sums up the outages of an upstream's breakers. o.Since is when the longest of the current
+// outages began, o.Probes is the number of probes in all current outages, and closedAt is when the
+// last outage ended. Each of them is zero if there was no such outage.
 func (s *circuits) outage(upstream string) (o breaker.Outage, closedAt time.Time) {
 	for _, b := range s.states(upstream) {
 		one := b.Outage()
@@ -129,7 +130,8 @@ func (s *circuits) inFlight(upstream string) (n int) {
 // half-open is worse than closed. An empty name means all upstreams.
 func (s *circuits) worst(upstream string) breaker.State {
 	worst := breaker.Closed
-	for _, b := range s.states(upstream) { // without the lock, because State may call changed, which takes it
+	// The lock must be free here, because State may call changed, which takes it.
+	for _, b := range s.states(upstream) {
 		switch state := b.State(); {
 		case state == breaker.Open, state == breaker.HalfOpen && worst == breaker.Closed:
 			worst = state

@@ -13,16 +13,17 @@ import (
 // an outage of Meta. Otherwise a worker that keeps sending a token that always fails at Meta would
 // open the breaker for all tokens.
 //
-//   - After a failure igproxy does not ask Meta for the token during a pause, which doubles with
-//     each failure. During the pause it answers with the same failure.
-//   - The breaker counts only the token's first failure, until Meta answers for the token, or until
-//     the token has not failed for breaker.interval or twice its pause, whichever is longer.
-//   - The token cannot be the probe of a half-open breaker until twice its pause has passed, so
-//     that other tokens probe Meta first.
+//   - After a failure, igproxy pauses the token: it does not ask Meta, and answers with the same
+//     failure. The pause doubles with each further failure.
+//   - The breaker counts only the token's first failure. It counts a failure of the token again
+//     after Meta has answered a call with the token, or after the token has not failed for
+//     breaker.interval or twice its pause, whichever is longer.
+//   - The token cannot be the probe of a half-open breaker until twice its pause has passed since
+//     its failure, so that other tokens probe Meta first.
 type failures struct {
 	interval time.Duration // of the breaker
 
-	mu  sync.Mutex // protects all
+	mu  sync.Mutex // protects the map all
 	all map[cache.ID]tokenFailure
 }
 
@@ -34,11 +35,11 @@ type tokenFailure struct {
 }
 
 const (
-	firstPause = time.Second      // after a token's first failure; each further one doubles it
+	firstPause = time.Second      // the pause after a token's first failure; each further failure doubles it
 	lastPause  = 30 * time.Second // the longest pause
 	// maxFailed is the largest number of tokens remembered. With the default settings, far fewer
-	// fail before a breaker opens. The breaker still counts the failures of further tokens, but
-	// these failures are not remembered.
+	// fail before a breaker opens. The failures of further tokens are not remembered, but the
+	// breaker still counts them.
 	maxFailed = 4096
 )
 
@@ -58,7 +59,7 @@ func (s *failures) isOver(f tokenFailure, now time.Time) bool {
 	return now.Sub(f.at) >= max(s.interval, 2*f.pause)
 }
 
-// note remembers a failure and returns a copy of it with the time of the next attempt.
+// note remembers a failure. It returns a copy whose RetryAt is the time of the next attempt.
 func (s *failures) note(id cache.ID, e *graph.Error, now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +81,7 @@ func (s *failures) note(id cache.ID, e *graph.Error, now time.Time) *graph.Error
 	return &noted
 }
 
-// forget forgets a token that Meta has answered.
+// forget removes the failure of a token after Meta has answered a call with the token.
 func (s *failures) forget(id cache.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,8 +101,9 @@ func (f tokenFailure) repeated(now time.Time) *graph.Error {
 // mayProbe reports whether the token may be the probe of a half-open breaker.
 func (f tokenFailure) mayProbe(now time.Time) bool { return now.Sub(f.at) >= 2*f.pause }
 
-// mayBeDueToToken reports whether a failure may be due to the token: Meta answered, or may at least
-// have received the request. If a host cannot be reached, every token fails alike.
+// mayBeDueToToken reports whether a failure may be due to the token. This is possible only if Meta
+// has received the request, or may have received it. If Meta cannot be reached, all tokens fail
+// alike.
 func mayBeDueToToken(e *graph.Error) bool {
 	switch e.Class {
 	case graph.ClassTransient, graph.ClassBroken, graph.ClassTimeout:

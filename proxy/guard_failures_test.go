@@ -46,7 +46,7 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 			_, err := g.Exchange(t.Context(), c)
 			var e *graph.Error
 			if !errors.As(err, &e) || e.Code != 2 || !e.RetryAt.After(time.Now()) {
-				t.Fatalf("the bad token: %v, Retry-After %v", err, e.RetryAt)
+				t.Fatalf("the bad token: got %v, RetryAt %v; want code 2 and a time in the future", err, e.RetryAt)
 			}
 			if e.Repeated {
 				repeated++
@@ -116,7 +116,7 @@ func TestProbeIsNeverARecentlyFailedToken(t *testing.T) {
 			_, _ = g.Exchange(t.Context(), withToken(c, fmt.Sprint("user-", n)))
 		}
 		if state := g.circuits.worst(""); state != breaker.Open {
-			t.Fatalf("the breaker is %s in an outage", state)
+			t.Fatalf("the breaker is %s in an outage, want open", state)
 		}
 		down = false
 		time.Sleep(25 * time.Second) // the breaker is half-open, and the bad token's pause is over
@@ -176,7 +176,7 @@ func TestCallsThatAlwaysFailHaveTheirOwnBreaker(t *testing.T) {
 				}
 			}
 			if state := g.circuits.worst(""); state != breaker.Open || calls != 3 {
-				t.Errorf("%s: its own breaker is %s after %d calls", name, state, calls)
+				t.Errorf("%s: its own breaker is %s after %d calls, want open after 3", name, state, calls)
 			}
 		})
 	}
@@ -227,12 +227,12 @@ func TestTheNumberOfRememberedFailuresIsBounded(t *testing.T) {
 			s.note(id(n), e, time.Now())
 		}
 		if len(s.all) != maxFailed {
-			t.Errorf("%d remembered, want %d", len(s.all), maxFailed)
+			t.Errorf("%d failures are remembered, want %d", len(s.all), maxFailed)
 		}
 		time.Sleep(time.Minute)
 		s.note(id(0), e, time.Now())
 		if len(s.all) != 1 {
-			t.Errorf("%d remembered after the others have expired, want 1", len(s.all))
+			t.Errorf("%d failures are remembered after the others have expired, want 1", len(s.all))
 		}
 	})
 }

@@ -17,8 +17,9 @@ type pause struct {
 	since time.Time    // when the pause began
 }
 
-// begin starts a pause, or extends the current one. It reports whether to log that. Extending a
-// pause by a second or less is not logged: calls that were in flight together do that.
+// begin starts a pause, or extends the current one. It reports whether to log the change. An
+// extension by a second or less is not logged, because calls that were in flight together cause
+// such extensions.
 func (p *pause) begin(limit *graph.Error, now time.Time) (notable bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -34,8 +35,8 @@ func (p *pause) begin(limit *graph.Error, now time.Time) (notable bool) {
 	return notable
 }
 
-// current returns the current pause, without the label of the app. It reports false if there is
-// none.
+// current returns the current pause, without the label of the app. It reports false if the app is
+// not paused.
 func (p *pause) current(now time.Time) (Pause, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,15 +46,15 @@ func (p *pause) current(now time.Time) (Pause, bool) {
 	return Pause{Since: p.since, Until: p.limit.RetryAt, Code: p.limit.Code}, true
 }
 
-// end ends the pause. The next reply from Meta may begin another one.
+// end ends the pause. The next response from Meta may begin a new pause.
 func (p *pause) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.limit = nil
 }
 
-// check returns the error that is repeated during the pause, with status 429, or nil if Meta may be
-// asked.
+// check returns the error to repeat during the pause, with status 429. It returns nil if Meta may
+// be asked.
 func (p *pause) check(now time.Time) *graph.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

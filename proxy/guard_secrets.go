@@ -12,8 +12,9 @@ const (
 	// refusedPause is the pause after Meta has refused every secret of an app. While it lasts,
 	// igproxy makes no token calls to Meta for this app.
 	refusedPause = 5 * time.Second
-	// firstProof is the time from a refusal to the next call that igproxy makes by itself to test
-	// the secrets (a proof). The time doubles with each further proof, up to lastProof.
+	// firstProof is the time from a refusal to the first proof. A proof is a call that igproxy
+	// makes by itself to test the secrets. The time doubles with each further proof, up to
+	// lastProof.
 	firstProof = 10 * time.Second
 	lastProof  = 5 * time.Minute
 )
@@ -29,23 +30,23 @@ const (
 // last is sent first. If Meta refuses it, the call is repeated once with the other secret. The zero
 // value has no secrets; the method use sets them.
 type clientSecrets struct {
-	mu        sync.Mutex    // protects all below
+	mu        sync.Mutex    // protects the fields below
 	list      []Secret      // the current one, then the previous one
 	inUse     int           // index in list
-	accepted  bool          // Meta has accepted one of list
-	refusal   *graph.Error  // set once Meta has refused every secret, until it accepts one
-	refusedAt time.Time     // when refusal came
+	accepted  bool          // Meta has accepted a secret in list
+	refusal   *graph.Error  // Meta's error if it has refused every secret; nil once it accepts one
+	refusedAt time.Time     // when Meta last refused every secret
 	nextProof time.Duration // from refusedAt until a proof is due
 	testAt    time.Time     // when a proof of unproven secrets is due; zero: now
-	testPause time.Duration // between the last two such proofs
+	testPause time.Duration // from the last such proof to testAt
 }
 
 // secretNames are the names of the two secrets in the metric and the log, by index in the list.
 var secretNames = []string{"current", "previous"}
 
-// use replaces the app's secrets with list and forgets what was known about the previous ones. The
-// secret in use stays in use, and stays accepted, if it is also in list, unless it was refused. If
-// list has not changed, use does nothing.
+// use replaces the app's secrets with list. If the secret in use is also in list, and Meta has not
+// refused it, it stays in use and keeps its state. Everything else that was known about the old
+// secrets is forgotten. If list equals the app's current secrets, use does nothing.
 func (s *clientSecrets) use(list []Secret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,9 +61,9 @@ func (s *clientSecrets) use(list []Secret) {
 	s.list, s.inUse, s.refusal, s.testAt, s.testPause = list, max(0, inUse), nil, time.Time{}, 0
 }
 
-// pick returns the secret to send: the one in use, or another one if Meta has just refused the one
-// in use. It reports false if there is no other secret. The other secret may be one that a reload
-// has added since the call began.
+// pick returns the secret to send: the secret in use or, if Meta has just refused that one, the
+// app's other secret, which a reload may have added since the call began. It reports false if the
+// app has no other secret.
 func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,7 +89,7 @@ func (s *clientSecrets) check(now time.Time) *graph.Error {
 	return &repeated
 }
 
-// standing returns what is known about the secrets. If they are refused, an operator must act.
+// standing returns the state of the secrets. If the state is secretRefused, an operator must act.
 func (s *clientSecrets) standing() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,9 +102,8 @@ func (s *clientSecrets) standing() string {
 	return secretUnproven
 }
 
-// dueProof reports whether igproxy should now make a call by itself to test the secrets: because
-// nothing is known about them and untested is set, or because they are refused. It reports true at
-// growing intervals, because Meta may not answer the call.
+// dueProof reports whether a proof is due now. Refused secrets are always tested; unproven ones are
+// tested only if untested is set. The time between proofs grows, because Meta may not answer them.
 func (s *clientSecrets) dueProof(untested bool, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,10 +122,10 @@ func (s *clientSecrets) dueProof(untested bool, now time.Time) bool {
 	return false
 }
 
-// note updates the state from the answer to a call. It reports whether all secrets are refused from
-// now on, whether one is accepted again, and the name of the secret that has replaced a refused
-// one, if any. An answer to a call without a secret, or with one that a reload has replaced,
-// changes nothing.
+// note updates the state from the answer to a call. It reports whether the answer has made the
+// secrets refused, whether it has made refused secrets accepted again, and the name of the new
+// secret in use. The name is empty if the secret in use has not changed. An answer changes nothing
+// if its call was made without a secret, or with a secret that a reload has removed.
 func (s *clientSecrets) note(a answer, now time.Time) (refused, accepted bool, inUse string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -66,10 +66,10 @@ func TestACallWithARefusedSecretIsRepeatedWithTheOtherSecret(t *testing.T) {
 		t.Errorf("at the start the secret in use is %s, want current", got)
 	}
 	step("the dashboard still has the old secret", "IGAA-1", 2, "previous")
-	step("and from then on", "IGAA-2", 1, "previous")
+	step("the call after that", "IGAA-2", 1, "previous")
 	i.SetSecrets(newSecret)
 	step("the dashboard has the new secret", "IGAA-3", 2, "current")
-	step("and from then on", "IGAA-4", 1, "current")
+	step("the call after that", "IGAA-4", 1, "current")
 	if got := strings.Count(log.String(), "client secret switched"); got != 2 || strings.Contains(log.String(), oldSecret) || strings.Contains(log.String(), newSecret) {
 		t.Errorf("the switch was logged %d times, want 2, without a secret: %s", got, log)
 	}
@@ -112,7 +112,7 @@ func TestTwoRefusedSecretsPauseTheAppAndAreNotPrinted(t *testing.T) {
 	i.SetSecrets("something-else-altogether")
 	w := ask(p, get(target("IGAA-1")))
 	if w.Code != 400 || i.Calls() != 2 || p.Readiness().Ready || inUse(t, o.Metrics) != "current" {
-		t.Errorf("got %d after %d calls, ready %v, in use %s", w.Code, i.Calls(), p.Readiness().Ready, inUse(t, o.Metrics))
+		t.Errorf("got %d after %d calls, ready %v, in use %s; want 400 after 2, false, current", w.Code, i.Calls(), p.Readiness().Ready, inUse(t, o.Metrics))
 	}
 	if w := ask(p, get(target("IGAA-2"))); w.Code != 400 || i.Calls() != 2 {
 		t.Errorf("the app is not paused: got %d after %d calls, want 400 after 2", w.Code, i.Calls())
@@ -202,9 +202,9 @@ func TestALateAnswerDoesNotSwitchTheSecretBack(t *testing.T) {
 	}
 }
 
-// The code exchange does not say what it refuses, so a refused code is tried with the other secret.
-// If that call is refused, too, the first refusal is the answer, and neither secret counts as
-// refused.
+// The errors of the code exchange do not say whether Meta refuses the code or the secret, so a
+// refused code is sent again with the other secret. If Meta refuses that call too, the first
+// refusal is the answer, and neither secret counts as refused.
 func TestARefusedCodeIsTriedWithTheOtherSecret(t *testing.T) {
 	var mu sync.Mutex
 	right := oldSecret
@@ -226,13 +226,13 @@ func TestARefusedCodeIsTriedWithTheOtherSecret(t *testing.T) {
 	o.Apps = []App{{ID: shopID, Secret: NewSecret(newSecret), Previous: NewSecret(oldSecret), RedirectURIs: []string{callback}}}
 	w := &world{p: newProxy(t, o)}
 	if r := w.post("/oauth/access_token", codeForm("used")); r.Code != 400 || len(upstream.asked()) != 2 || inUse(t, o.Metrics) != "current" {
-		t.Errorf("a used code: %d after %d calls, in use %s", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
+		t.Errorf("a used code: got %d after %d calls, in use %s; want 400 after 2, current", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
 	}
 	if r := w.post("/oauth/access_token", codeForm("good")); r.Code != 200 || len(upstream.asked()) != 4 || inUse(t, o.Metrics) != "previous" {
-		t.Errorf("a good code: %d after %d calls, in use %s", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
+		t.Errorf("a good code: got %d after %d calls, in use %s; want 200 after 4, previous", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
 	}
 	if r := w.post("/oauth/access_token", codeForm("better")); r.Code != 200 || len(upstream.asked()) != 5 {
-		t.Errorf("and from then on: %d after %d calls", r.Code, len(upstream.asked()))
+		t.Errorf("the call after that: got %d after %d calls, want 200 after 5", r.Code, len(upstream.asked()))
 	}
 	o.Apps[0].Previous = Secret{}
 	if err := w.p.Reload(o); err != nil {
@@ -255,13 +255,13 @@ func TestNeitherSecretIsPassedOn(t *testing.T) {
 		}
 		upstream.say(200, `{"access_token":"IGAAlong","token_type":"bearer","expires_in":5183944,"x":"`+repeated+`"}`)
 		if w := ask(p, get(target("IGAA-2"))); w.Code != 502 {
-			t.Errorf("a success that repeats a secret: %d %s", w.Code, w.Body)
+			t.Errorf("a success that repeats a secret: got %d %s, want 502", w.Code, w.Body)
 		}
 	}
 }
 
-// Without a Key, cache entries survive as long as the previous secret is configured. With a Key
-// they always survive.
+// If the app has no Key, cache entries survive a rotation as long as the previous secret is
+// configured. If it has a Key, they always survive.
 func TestCacheSurvivesUntilThePreviousSecretIsRemoved(t *testing.T) {
 	idOf := func(a App) string {
 		a.ID = "1"

@@ -2,8 +2,8 @@ package proxy
 
 import "context"
 
-// slots limits how many calls of a circuit, or passed-through calls of an app, are in flight, and
-// how many wait for a slot.
+// slots limits how many calls are in flight, and how many calls wait for a slot. Each circuit has
+// its own slots, and each app has slots for its passed-through calls.
 type slots struct {
 	inFlight chan struct{}
 	queue    chan struct{} // calls in flight, and calls that wait

@@ -137,13 +137,13 @@ func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 		wrong = false
 		_, _ = g.Exchange(t.Context(), c)
 		if c.app.state.secrets.standing() != secretAccepted || !strings.Contains(log.String(), "client secret accepted again") {
-			t.Errorf("code 190 proves the secret right, but it still counts as refused:\n%s", log.String())
+			t.Errorf("code 190 shows that the secret is right, but the secret still counts as refused:\n%s", log.String())
 		}
 	})
 }
 
-// A flight that spent its budget waiting for a slot may time out without Meta's fault. Such a
-// timeout must not open the breaker.
+// If a flight has waited long for a slot, its timeout may not be Meta's fault, so the timeout must
+// not open the breaker.
 func TestTimeoutAfterWaitingForASlotIsNotAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuarded(t, 1, func(ctx context.Context, _ call) (answer, error) {

@@ -52,9 +52,9 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, from entrance)
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(p.carried.lines, p.carried.log, time.Since(start))
 	if x.gone || x.cut {
-		// If the handler returned, an answer that broke off could look complete, and net/http would
-		// send an empty 200 to a caller that closed only its sending half and still reads. The
-		// panic closes the connection instead.
+		// If the handler returned normally, an answer that broke off could look complete. If
+		// nothing was sent yet, net/http would send an empty 200, which a caller that has closed
+		// only its sending half would still read. The panic closes the connection instead.
 		panic(http.ErrAbortHandler)
 	}
 	if x.passed == nil {
@@ -155,5 +155,5 @@ func newRequestID() (id requestID) {
 	return id
 }
 
-// String returns the id as it is sent.
+// String returns the ID as igproxy sends it.
 func (id requestID) String() string { return string(id[:]) }

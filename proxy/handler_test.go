@@ -20,7 +20,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// proxyOf returns a Proxy in which the function first replaces all steps between decode and answer.
+// proxyOf returns a Proxy that calls first instead of all steps between decode and answer.
 func proxyOf(t *testing.T, log *slog.Logger, first exchangeFunc) *Proxy {
 	t.Helper()
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
@@ -32,8 +32,8 @@ func proxyOf(t *testing.T, log *slog.Logger, first exchangeFunc) *Proxy {
 	return p
 }
 
-// cacheStatus parses Cache-Status (RFC 9211): one member of a structured list (RFC 8941), a token
-// with parameters.
+// cacheStatus returns the parameters of a Cache-Status header (RFC 9211). The header must be a
+// structured list (RFC 8941) with one member, the token igproxy.
 func cacheStatus(t *testing.T, header string) map[string]string {
 	t.Helper()
 	list := regexp.MustCompile(`^igproxy((?:; ?[a-z*][a-z0-9_.*-]*(?:=(?:-?[0-9]{1,15}|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_|~:/-]*|"(?:[ !#-\[\]-~]|\\["\\])*"))?)*)$`)
@@ -85,16 +85,16 @@ func endings(t *testing.T) map[string]ending {
 	from := func(s source) func(*answer) {
 		return func(a *answer) { a.source, a.left = s, 90*time.Second+time.Millisecond }
 	}
-	asItCame := func(*answer) {}
+	unchanged := func(*answer) {}
 	return map[string]ending{
 		"a first exchange":  {token(func(a *answer) { a.stored = true }), 200, "token", "upstream", "fwd=miss stored"},
-		"not remembered":    {token(asItCame), 200, "token", "upstream", "fwd=miss"},
+		"not remembered":    {token(unchanged), 200, "token", "upstream", "fwd=miss"},
 		"a hit in memory":   {token(from(sourceMemory)), 200, "token", "memory", "hit ttl=90"},
 		"a hit in Redis":    {token(from(sourceRedis)), 200, "token", "redis", "hit ttl=90"},
 		"a joined exchange": {token(func(a *answer) { a.joined, a.stored = true, true }), 200, "token", "joined", "collapsed fwd=miss"},
-		"a refusal":         {refusal(190, asItCame), 400, "refused", "upstream", "fwd=miss"},
+		"a refusal":         {refusal(190, unchanged), 400, "refused", "upstream", "fwd=miss"},
 		"a known refusal":   {refusal(190, from(sourceMemory)), 400, "refused", "memory", "hit ttl=90"},
-		"a rate limit":      {refusal(4, asItCame), 400, "limited", "upstream", "fwd=miss"},
+		"a rate limit":      {refusal(4, unchanged), 400, "limited", "upstream", "fwd=miss"},
 		"a pause":           {refusal(4, from(sourceHold)), 400, "limited", "hold", "detail=\"hold\""},
 		"wrong secret": {func() (answer, error) { return refusalAnswer(100, 0, "Error validating client secret."), nil }, 400, "refused",
 			"upstream", "fwd=miss"},
@@ -127,7 +127,7 @@ func TestEachOutcomeIsAnsweredInFullAndLoggedOnce(t *testing.T) {
 			errorIn(t, w.Body.Bytes())
 		}
 		if strings.Contains(w.Body.String(), "access_token\"") != (w.Code == 200) {
-			t.Errorf("%s: status %d with %s", name, w.Code, w.Body)
+			t.Errorf("%s: the status %d does not fit the body %s", name, w.Code, w.Body)
 		}
 		for header, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
 			"Content-Type": "application/json; charset=UTF-8", "Content-Length": strconv.Itoa(w.Body.Len())} {
@@ -168,11 +168,12 @@ func checkCacheStatus(t *testing.T, name, header, want string) {
 	}
 }
 
-// checkLog checks that the log has one line "request", with known fields and nothing that was sent.
+// checkLog checks that the log has one line "request" with known fields, and contains nothing that
+// the client sent.
 func checkLog(t *testing.T, name, log string, c ending, id string) {
 	t.Helper()
 	if strings.Contains(log, "canary") || strings.Contains(log, testSecret) || strings.Contains(log, "IGAA") {
-		t.Errorf("%s: the log contains a value from outside: %s", name, log)
+		t.Errorf("%s: the log contains a value that was sent: %s", name, log)
 	}
 	var lines []map[string]any
 	for _, text := range strings.Split(strings.TrimSpace(log), "\n") {
@@ -185,7 +186,7 @@ func checkLog(t *testing.T, name, log string, c ending, id string) {
 		}
 	}
 	if len(lines) != 1 {
-		t.Fatalf("%s: %d lines, want one:\n%s", name, len(lines), log)
+		t.Fatalf("%s: %d lines with the message request, want one:\n%s", name, len(lines), log)
 	}
 	line := lines[0]
 	want := map[string]any{"outcome": c.outcome, "source": c.source, "status": float64(c.status), "request_id": id}
@@ -201,7 +202,7 @@ func checkLog(t *testing.T, name, log string, c ending, id string) {
 		}
 	}
 	if (line["level"] == "WARN") != (c.status >= 500) {
-		t.Errorf("%s: level %v for status %d", name, line["level"], c.status)
+		t.Errorf("%s: the log level is %v for status %d", name, line["level"], c.status)
 	}
 }
 

@@ -9,11 +9,11 @@ import (
 // healthPath is the path of the health check on the listener for apps. Meta has no such path.
 const healthPath = "/healthz"
 
-// serveHealth reports whether r is a load balancer's health check, and answers it without asking
-// Meta. The status is 503 while a stop is in progress, so that the balancer uses another sidecar,
-// and 200 otherwise. A balancer sends no token, and its Host name may be one that igproxy does not
-// serve, so neither is checked. The answer reveals no more than an open port does. Health checks
-// are neither logged nor counted as requests.
+// serveHealth reports whether r is a load balancer's health check. If so, it answers r without
+// asking Meta. The status is 503 while the sidecar drains, so that the balancer uses another
+// sidecar, and 200 otherwise. The Host and the token are not checked: a balancer sends no token,
+// and its Host name may be one that igproxy does not serve. The answer reveals no more than an open
+// port does. Health checks are not logged, and are not counted as requests.
 func (p *Proxy) serveHealth(w http.ResponseWriter, r *http.Request) bool {
 	if path, _, _ := strings.Cut(r.RequestURI, "?"); path != healthPath || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false

@@ -44,7 +44,7 @@ func TestHealthChecksOnTheAppPortAreAnsweredByIgproxyItself(t *testing.T) {
 	}
 	for _, c := range [][2]string{{http.MethodPost, "/healthz"}, {http.MethodGet, "/healthz/"}, {http.MethodGet, "/v1/healthz"}, {http.MethodGet, "http://evil.example/healthz"}} {
 		if w := check(c[0], c[1], ""); w.Code < 400 {
-			t.Errorf("%s %s: got %d, want the refusal of any other request", c[0], c[1], w.Code)
+			t.Errorf("%s %s: got %d, want an error, as for any other request", c[0], c[1], w.Code)
 		}
 	}
 	p.Drain()

@@ -16,10 +16,10 @@ import (
 // ask for the token at the same time. Such an exchange is called a flight. Only this file uses
 // package singleflight.
 //
-// A flight has its own time budget. If the caller that started it disconnects, the flight
-// continues, because Meta may already have done the exchange, and the answer is remembered. If a
-// caller seems to have disconnected, its handler still waits, because a client that has only closed
-// its sending half looks the same.
+// A flight has its own time budget. If the caller that started it disconnects, the flight continues
+// and its answer is remembered, because Meta may already have done the exchange. If a caller seems
+// to have disconnected, its handler still waits, because a client that has only closed its sending
+// half looks the same.
 //
 // A flight recovers its own panics, which would otherwise end the process.
 type joinStep struct {
@@ -80,8 +80,8 @@ func (s *joinStep) fly(ctx context.Context, c call) (a answer, err error) {
 	return s.next.Exchange(ctx, c)
 }
 
-// panicKind returns the text of a runtime error, and only the type of any other panic, because its
-// value can hold anything.
+// panicKind returns the text of a runtime error. For any other panic it returns only the type of
+// the value, because the value may contain a secret.
 func panicKind(v any) string {
 	if err, ok := v.(runtime.Error); ok {
 		return err.Error()

@@ -14,13 +14,14 @@ import (
 // With Options.Keep, igproxy refreshes long-lived tokens in the background while they are used. If
 // a call brings a token that has a successor, igproxy sends the successor instead. Package keep
 // decides when to refresh; this file connects it with the steps: learnStep records what Meta
-// issues, keepStep answers a call that refreshes a token with the successor, and passedCall
-// replaces the token of a passed-through call.
+// issues, keepStep answers a refresh with the token's successor, and passedCall replaces the token
+// of a passed-through call.
 //
-// A refresh by igproxy takes the same steps as one by an app, from recall to remember. So it is
-// joined with such calls in this process and in the fleet, and the guard step applies to it.
+// A refresh by igproxy takes the same steps as a refresh by an app, from recall to remember. So it
+// is joined with such calls in this process and in the fleet, and the guard step applies to it.
 
-// keepScope is the scope of the keys of records. No grant has this name.
+// keepScope is the scope of the keys of records. No grant has this name, so no answer has the key
+// of a record.
 const keepScope = "igproxy/keep"
 
 // keepKey returns the key of a token's record.
@@ -28,7 +29,8 @@ func (a *app) keepKey(token string) cache.Key { return a.records.Derive(token) }
 
 // newKeeper returns the Keeper of a Proxy.
 func newKeeper(o Options, c carried) *keep.Keeper {
-	return keep.New(keep.Options{Store: c.cache, MaxInFlight: max(o.MaxInFlight/2, 1), // the rest is for apps
+	// The other half of MaxInFlight is left for the calls of apps.
+	return keep.New(keep.Options{Store: c.cache, MaxInFlight: max(o.MaxInFlight/2, 1),
 		Observer: keepCounts{c.metrics}, Logger: c.log})
 }
 
@@ -83,8 +85,8 @@ func (k *keeping) refresh(ctx context.Context, a *app, g *grant, token Secret) k
 	return keep.Result{Refused: err == nil && refused, RetryAt: e.RetryAt, Cause: string(e.Class)}
 }
 
-// keepStep answers a call that refreshes a token with the token's successor, if it has one. It
-// comes before recall.
+// keepStep answers a refresh with the token's successor, if the token has one. It comes before
+// recall.
 type keepStep struct {
 	*keeping
 	metrics *Metrics
@@ -107,7 +109,7 @@ func (s *keepStep) Exchange(ctx context.Context, c call) (answer, error) {
 
 // learnStep records the end of each token that Meta issues, and the successor of each token that
 // Meta refreshes. It comes between claim and guard. A token without an end is not recorded: it
-// needs no refresh, and a refresh could replace it by a token that ends.
+// needs no refresh, and a refresh could replace it with a token that ends.
 type learnStep struct {
 	*keeping
 	next exchanger
@@ -130,7 +132,8 @@ func (s *learnStep) Exchange(ctx context.Context, c call) (answer, error) {
 }
 
 // replace returns the successor of the call's token, or the token itself if it has no successor. It
-// looks for none if the token is an app token (ID|SECRET), which cannot be refreshed.
+// does not look for a successor of an app token (ID|SECRET), which cannot be refreshed, or of a
+// token that is too long.
 func (c *passedCall) replace(token string) string {
 	if len(token) > graph.MaxToken || strings.Contains(token, "|") {
 		return token

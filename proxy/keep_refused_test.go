@@ -14,7 +14,7 @@ import (
 )
 
 // keptToken is a proxy whose cache has a record of the token "old" with the successor "new". The
-// upstream accepts some tokens, and refuses all others with code 190.
+// upstream accepts only the token in the field valid, and refuses all others with code 190.
 type keptToken struct {
 	*Proxy
 	t *testing.T
@@ -24,7 +24,8 @@ type keptToken struct {
 	calls []string // the tokens that the upstream saw
 }
 
-// newKeptToken returns a keptToken whose own token ends after this time. Zero: the end is unknown.
+// newKeptToken returns a keptToken whose token "old" ends when left has passed. If left is zero,
+// the record does not have the end of "old".
 func newKeptToken(t *testing.T, left time.Duration) *keptToken {
 	t.Helper()
 	k := &keptToken{t: t}
@@ -60,8 +61,8 @@ func newKeptToken(t *testing.T, left time.Duration) *keptToken {
 	return k
 }
 
-// read makes a call with the token "old" while Meta accepts only this token. It returns the tokens
-// that the upstream saw.
+// read makes a call with the token "old" while the upstream accepts only the token in valid. It
+// returns the tokens that the upstream saw.
 func (k *keptToken) read(method, valid, contentType, body string) []string {
 	k.t.Helper()
 	k.mu.Lock()
@@ -75,9 +76,9 @@ func (k *keptToken) read(method, valid, contentType, body string) []string {
 	return slices.Clone(k.calls)
 }
 
-// Meta also answers some calls that a token may not make with code 190, for example those that
-// need the token of a page (subcode 2069032). If the app's token has ended, the successor is all
-// that is left of the login: such a refusal must not lose it.
+// Meta also uses code 190 for some calls that a valid token may not make, for example for calls
+// that need the token of a page (subcode 2069032). If the app's token has ended, the login works
+// only with the successor, so such a refusal must not drop the successor.
 func TestRefusedSuccessorIsKeptIfTheTokenItselfHasEnded(t *testing.T) {
 	for name, c := range map[string]struct {
 		left        time.Duration
@@ -86,7 +87,7 @@ func TestRefusedSuccessorIsKeptIfTheTokenItselfHasEnded(t *testing.T) {
 		body        string
 		valid       string   // the token that Meta accepts
 		want        []string // the tokens that Meta sees
-		then        []string // in the next call, in which Meta accepts the successor
+		then        []string // the first token that Meta sees in the next call, when it accepts only the successor
 	}{
 		"ended":                     {left: -time.Hour, method: "GET", want: []string{"new"}, then: []string{"new"}},
 		"ended, streamed":           {left: -time.Hour, method: "POST", contentType: "application/json", body: "{}", want: []string{"new"}, then: []string{"new"}},

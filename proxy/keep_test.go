@@ -16,11 +16,11 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// keptLife is the life of the stand-in's long-lived tokens in these tests. It is shorter than
-// RefreshBefore, so that every token is due from the start.
+// keptLife is the lifetime of the stand-in's long-lived tokens in these tests. It is shorter than
+// RefreshBefore, so that every token is due for a refresh from the start.
 const keptLife = 40 * 24 * time.Hour
 
-// keepingProxy returns a Proxy that keeps tokens, with a stand-in.
+// keepingProxy returns a Proxy that keeps tokens alive, and the stand-in that is its upstream.
 func keepingProxy(t testing.TB, change func(*Options)) (*Proxy, *mock.Instagram) {
 	t.Helper()
 	facebook := mock.App{AppID: pagesID, Secret: pagesSecret}
@@ -50,7 +50,8 @@ func keepingProxy(t testing.TB, change func(*Options)) (*Proxy, *mock.Instagram)
 	return p, i
 }
 
-// tokenFrom makes a token call and returns the token and the seconds that it has left.
+// tokenFrom makes a token call. It returns the token, the seconds until it ends, and the
+// Cache-Status header.
 func tokenFrom(t testing.TB, p *Proxy, path string) (token string, seconds int, cacheStatus string) {
 	t.Helper()
 	w := ask(p, get(path))
@@ -75,8 +76,8 @@ var families = map[string]struct{ exchange, refresh, read string }{
 		"/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=", "/apps/pages/me?access_token="},
 }
 
-// A token that was used before its end works after it: calls with it are sent with its successor,
-// and the call that refreshes it is answered with the successor, without asking Meta.
+// A token that was used before its end still works afterwards. igproxy sends calls with the
+// successor instead. It answers a refresh of the token with the successor, without asking Meta.
 func TestUsedTokenWorksAfterItsEnd(t *testing.T) {
 	for name, f := range families {
 		t.Run(name, func(t *testing.T) {
@@ -89,13 +90,13 @@ func TestUsedTokenWorksAfterItsEnd(t *testing.T) {
 			i.Age(21 * 24 * time.Hour)
 			use(t, p, f.read+long)
 
-			calls := i.CallsFor(long) // igproxy's own refreshes are of the successor
+			calls := i.CallsFor(long) // igproxy refreshes only the successor from here on
 			next, seconds, status := tokenFrom(t, p, f.refresh+url.QueryEscape(long))
 			if next == long || seconds <= 0 || seconds > int(keptLife/time.Second) || !strings.HasPrefix(status, "igproxy; hit; ttl=") {
-				t.Errorf("the successor is the token itself: %v, %d s left, %s", next == long, seconds, status)
+				t.Errorf("got the token itself: %v, %d s left, Cache-Status %q; want a hit with a successor", next == long, seconds, status)
 			}
 			if n := i.CallsFor(long) - calls; n != 0 {
-				t.Errorf("%d calls to Meta for an answer that is known", n)
+				t.Errorf("the refresh cost %d calls to Meta, want 0", n)
 			}
 			if _, err := p.Purge(t.Context(), "", NewSecret(long)); err != nil {
 				t.Fatal(err)
@@ -114,15 +115,17 @@ func use(t testing.TB, p *Proxy, path string) {
 	}
 }
 
-// eventuallyRefreshed waits until the token of a call has a successor.
+// eventuallyRefreshed waits until igproxy has refreshed a token. The test uses only the token in
+// path.
 func eventuallyRefreshed(t testing.TB, p *Proxy, path string) {
 	t.Helper()
-	waitFor(t, "the token of "+path+" is refreshed", func() bool {
+	waitFor(t, "a refresh of the token in "+path, func() bool {
 		return slices.ContainsFunc(p.Apps(), func(a AppStatus) bool { return a.Keep.Refreshed > 0 })
 	})
 }
 
-// Turned off by a reload, a token goes as it came. Turned on again, the record is found.
+// After a reload that turns keep off, igproxy sends tokens unchanged. After a reload that turns it
+// on again, igproxy finds the record and sends the successor.
 func TestKeepCanBeTurnedOffAndOn(t *testing.T) {
 	var options Options
 	p, i := keepingProxy(t, func(o *Options) { o.Cache = newCache(t); options = *o })
@@ -146,8 +149,9 @@ func TestKeepCanBeTurnedOffAndOn(t *testing.T) {
 	use(t, p, f.read+long)
 }
 
-// A token that does not end, as Facebook issues them for some pages, must not be refreshed: the
-// answer could be a token that ends. Nor does it replace a token that ends.
+// Facebook issues tokens that do not end, for example for some pages. igproxy must not refresh
+// them, because the answer could be a token that ends. Such a token must not become the successor
+// of a token that ends either.
 func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
 	lives := map[string]string{"short": "", "long": `,"expires_in":3456000`, "endless-long": ""}
 	refreshes := make(chan string, 10)
@@ -183,10 +187,10 @@ func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
 			t.Errorf("%s was refreshed, want %s", got, c.want)
 		}
 	}
-	waitFor(t, "the refresh has ended", func() bool { return p.Apps()[2].Keep.Refused+p.Apps()[2].Keep.Refreshed > 0 })
+	waitFor(t, "the end of the refresh", func() bool { return p.Apps()[2].Keep.Refused+p.Apps()[2].Keep.Refreshed > 0 })
 	kept := p.carried.keeper.Find(t.Context(), p.current.Load().keep.token(p.current.Load().apps[2], NewSecret("endless-long")))
 	if successor, _, ok := kept.Successor(time.Now()); ok {
-		t.Errorf("the token is replaced by %s", successor)
+		t.Errorf("the token has the successor %s, want no successor", successor)
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// Metrics counts what igproxy does, in a registry of its own. Names and labels are public:
-// docs/metrics.md lists them. Every label has a fixed set of values, none of which comes from a
-// request. Metrics is also the cache's Observer. In this package, only this file and
+// Metrics counts what igproxy does. It has its own Prometheus registry. Names and labels are
+// public: docs/metrics.md lists them. The set of values of each label is fixed, and no value comes
+// from a request. Metrics is also the cache's Observer. In this package, only this file and
 // metrics_gauges.go use the Prometheus client.
 type Metrics struct {
 	registry *prometheus.Registry // igproxy's own
@@ -48,7 +48,7 @@ type Metrics struct {
 	reloaded     prometheus.Gauge
 	reloadAt     prometheus.Gauge
 
-	memoryHits prometheus.Counter // the counter of lookups for memory hits, looked up once because a hit must be fast
+	memoryHits prometheus.Counter // a counter of lookups, kept here because a hit must be fast
 }
 
 var _ cache.Observer = (*Metrics)(nil)
@@ -74,16 +74,16 @@ func NewMetrics() *Metrics {
 	m.retries = counter("upstream_retries_total", "Retries that calls to Meta needed, by result.", "app", "grant", "result")
 	m.waits = histogram("upstream_duration_seconds", "Time that calls to Meta took.",
 		[]float64{.005, .01, .025, .05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
-	m.lookups = counter("cache_lookups_total", "Lookups, by tier and result.", "tier", "result")
+	m.lookups = counter("cache_lookups_total", "Cache lookups, by tier and result.", "tier", "result")
 	m.memoryHits = m.lookups.WithLabelValues(string(cache.TierMemory), cache.Found)
 	m.lookups.WithLabelValues(string(cache.TierRedis), "unsealed") // see expect
 	m.claims = counter("claims_total", "Claims on tokens that are not in memory, by result.", "result")
-	m.stores = counter("cache_stores_total", "Stores, by tier and result.", "tier", "result")
+	m.stores = counter("cache_stores_total", "Cache stores, by tier and result.", "tier", "result")
 	m.redisErrs = counter("redis_errors_total", "Redis faults, by operation and kind.", "operation", "kind")
 	m.redisUp = gauge("redis_up", "1 while Redis is used, 0 while igproxy sends it no requests.")
 	m.changes = counter("breaker_changes_total", "Changes of a breaker's state.", "upstream", "to")
 	m.silent = counter("upstream_silent_connections_total",
-		"Kept connections to Meta that stayed silent; the idle ones were then closed.", "pool")
+		"Kept connections to Meta that stayed silent. Each time, igproxy closed its idle connections.", "pool")
 	m.peers = auto.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total",
 		Help: "Connections to a Unix socket that were closed because their user is not allowed."})
 	m.connects = counter("intercept_connects_total", "CONNECT requests on the listener for interception, by result.", "host", "result")
@@ -91,7 +91,7 @@ func NewMetrics() *Metrics {
 	m.bearers = counter("bearer_checks_total", "Checks of the sidecar's own token in requests, by result.", "result")
 	m.revokes = counter("revoked_tokens_total",
 		"Passed-through calls that Meta refused with code 190, by what igproxy did with the remembered answer that contains their token.", "app", "result")
-	m.refreshes = counter("keep_refreshes_total", "Refreshes of tokens that igproxy began by itself, by outcome.", "app", "outcome")
+	m.refreshes = counter("keep_refreshes_total", "Token refreshes that igproxy started by itself, by outcome.", "app", "outcome")
 	m.replacements = counter("keep_successors_total", "Calls that were sent with the successor of their token, or answered with it.", "app")
 	m.endings = counter("keep_tokens_ended_total", "Tokens that were used shortly before their end and ended without a refresh.", "app")
 	m.reloaded = gauge("config_last_reload_successful", "0 if the last reload of the configuration was refused, otherwise 1.")
@@ -120,8 +120,8 @@ func (m *Metrics) LogLinesDropped(read func() int) {
 		Help: "Log lines that standard error did not accept in time."}, func() float64 { return float64(read()) })
 }
 
-// expect exports, with the value 0, those counters of the apps for whose increase the alerts ask.
-// In a counter that appears with the value 1, Prometheus sees no increase.
+// expect exports the counters whose increase triggers an alert, with the value 0. If such a counter
+// first appeared with the value 1, Prometheus would see no increase.
 func (m *Metrics) expect(apps []*app, table []*grant) {
 	failed := func(app, grant string) { m.requests.WithLabelValues(app, grant, "failed", string(sourceNone)) }
 	failed(noApp, "none")
@@ -144,7 +144,8 @@ func (m *Metrics) answered(x *reply, took time.Duration) {
 	m.failures.note(x, time.Now())
 }
 
-// hitCounters count the memory hits of one app's grant. They are looked up once.
+// hitCounters count the memory hits of one app and grant. They are kept, so that a hit need not
+// find them by their labels.
 type hitCounters struct {
 	requests prometheus.Counter
 	duration prometheus.Observer
@@ -195,7 +196,7 @@ func (m *Metrics) Operation(name, outcome string) { m.operated.WithLabelValues(n
 // bearerChecked counts a check of the sidecar's own token.
 func (m *Metrics) bearerChecked(result bearerResult) { m.bearers.WithLabelValues(string(result)).Inc() }
 
-// revoked counts a passed-through call that came back with code 190.
+// revoked counts a passed-through call that Meta refused with code 190.
 func (m *Metrics) revoked(app string, result cache.Revocation) {
 	m.revokes.WithLabelValues(app, string(result)).Inc()
 }

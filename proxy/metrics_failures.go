@@ -86,8 +86,8 @@ var classCauses = map[graph.Class]string{
 	graph.ClassUserLimit: "rate limit of the user or page",
 }
 
-// causeOf returns the cause of an error in words. If igproxy wrote the message, the cause can be
-// its first sentence. Meta's messages are never used.
+// causeOf returns the cause of an error in words. If igproxy rejected the request and the error has
+// no Cause, the cause is the first sentence of igproxy's message. Meta's messages are never used.
 func causeOf(e *graph.Error) string {
 	cause := e.Cause
 	switch {

@@ -37,7 +37,7 @@ func TestFailuresHaveCauseCodeAndRequestIDAndNoToken(t *testing.T) {
 	}
 	for i, f := range got {
 		if f.Count != 1 || f.First.IsZero() || !f.First.Equal(f.Last) {
-			t.Errorf("%+v: want one request, at one time", f)
+			t.Errorf("%+v: want a Count of 1, and First equal to Last", f)
 		}
 		f.Count, f.First, f.Last = 0, time.Time{}, time.Time{}
 		if f != want[i] {
@@ -45,7 +45,7 @@ func TestFailuresHaveCauseCodeAndRequestIDAndNoToken(t *testing.T) {
 		}
 	}
 	if text, _ := json.Marshal(got); bytes.Contains(text, []byte("canary")) {
-		t.Errorf("what a client sent is in %s", text)
+		t.Errorf("the failures contain what a client sent: %s", text)
 	}
 }
 
@@ -78,7 +78,7 @@ func TestFailuresOfOneKindShareAnEntry(t *testing.T) {
 	s.note(&reply{gone: true, err: errTimeout()}, start)
 	s.note(&reply{app: "shop"}, start)
 	if s.list[0].Subcode != 149 {
-		t.Errorf("a request whose caller disconnected, or one with a token, counts as a failure: %+v", s.list[0])
+		t.Errorf("a request whose caller disconnected, or a request that got a token, counts as a failure: %+v", s.list[0])
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // and remove apps.
 type gauges struct{ p *Proxy }
 
-// watch adds the gauges of p. It returns an error for a second Proxy.
+// watch adds the gauges of p. It returns an error if m already has the gauges of another Proxy.
 func (m *Metrics) watch(p *Proxy) error {
 	if m.registry.Register(gauges{p}) != nil {
 		return errors.New("proxy: these Metrics belong to another Proxy: call NewMetrics for each Proxy")
@@ -37,7 +37,7 @@ var (
 	refusedGauge  = gauge("client_secret_refused", "1 while Meta refuses the app's client secret.", "app")
 	inUseGauge    = gauge("client_secret_in_use", "1 for the client secret that the app's calls use first.", "app", "which")
 	passingGauge  = gauge("passthrough_in_flight", "Calls that are being passed through.", "app")
-	endingGauge   = gauge("keep_ending", "Tokens that were used here, end within keep.refresh_before and have not been refreshed.", "app")
+	endingGauge   = gauge("keep_ending", "Tokens used at this sidecar that end within keep.refresh_before and have not been refreshed.", "app")
 	waitingGauge  = gauge("keep_waiting", "Tokens that wait for a refresh.", "app")
 	usageGauge    = gauge("upstream_usage_ratio", "Used share of a rate limit, as Meta last reported it; 1 means that all of it is used.", "app", "limit", "kind")
 )

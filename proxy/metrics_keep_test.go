@@ -14,7 +14,7 @@ import (
 // keepOptions are the defaults of the configuration.
 var keepOptions = &KeepOptions{RefreshBefore: 240 * time.Hour, CheckEvery: 24 * time.Hour, MaxPerMinute: 60}
 
-// keepLines returns the lines of /metrics about tokens that are kept, sorted.
+// keepLines returns the lines of /metrics about tokens that are kept alive, sorted.
 func keepLines(m *Metrics) []string {
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, get("/metrics"))
@@ -23,15 +23,15 @@ func keepLines(m *Metrics) []string {
 	return lines
 }
 
-// Prometheus sees no increase in a counter whose first value is 1, and a dashboard must not suggest
-// that tokens are kept when they are not.
+// Prometheus sees no increase in a counter whose first value is 1, so the counters must start at 0.
+// If no tokens are kept alive, a dashboard must not suggest that they are.
 func TestTheMetricsOfKeptTokensAreExportedFromTheStartAndOnlyIfTokensAreKept(t *testing.T) {
 	o := optionsFor(t, "http://127.0.0.1:1", nil)
 	o.Metrics = NewMetrics()
 	o.Apps = []App{{Label: "shop", ID: "1", Secret: NewSecret("secret-of-shop")}}
 	p := newProxy(t, o)
 	if got := keepLines(o.Metrics); len(got) != 0 {
-		t.Errorf("no tokens are kept, and /metrics has %q", got)
+		t.Errorf("no tokens are kept alive, but /metrics has %q", got)
 	}
 	off := o
 	o.Keep = keepOptions
@@ -58,6 +58,6 @@ func TestTheMetricsOfKeptTokensAreExportedFromTheStartAndOnlyIfTokensAreKept(t *
 	if got := keepLines(o.Metrics); slices.ContainsFunc(got, func(line string) bool {
 		return strings.Contains(line, "_ending{") || strings.Contains(line, "_waiting{")
 	}) {
-		t.Errorf("after a reload, no tokens are kept, and /metrics has %q", got)
+		t.Errorf("after the reload no tokens are kept alive, but /metrics has %q", got)
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // RateLimit is what Meta last reported about an app's rate limits, within the past hour. It holds
-// numbers only, without the ids that came with them. All numbers except the minutes are percentages
+// only numbers, without the IDs that came with them. All numbers except the minutes are percentages
 // of what the app may use.
 type RateLimit struct {
 	App      string             `json:"app"`
@@ -33,8 +33,8 @@ var usageKinds = []string{"call_count", "call_volume", "total_cputime", "cpu_tim
 // maxUsageAge is how long a report is used. Meta's limits apply to rolling hours.
 const maxUsageAge = time.Hour
 
-// rateLimits keeps what each of the two headers last reported about each app. A reply may have only
-// one of the headers.
+// rateLimits keeps what each of the two headers last reported about each app. A response may have
+// only one of the headers.
 type rateLimits struct {
 	mu   sync.Mutex // protects last
 	last map[string]usageReport
@@ -42,7 +42,7 @@ type rateLimits struct {
 
 type usageReport struct{ usage, business RateLimit }
 
-// note records the numbers in the headers of a reply to a call of the app.
+// note records the numbers in the headers of Meta's response to a call of the app.
 func (s *rateLimits) note(app string, h http.Header) {
 	now := time.Now()
 	usage, business := RateLimit{At: now}, RateLimit{At: now}
@@ -80,7 +80,8 @@ func (s *rateLimits) forget(app string) {
 	delete(s.last, app)
 }
 
-// all returns every app's current rate limits with the minutes left, sorted by app.
+// all returns the current rate limits of all apps, sorted by app. Regain is the number of minutes
+// that are still left at the time now.
 func (s *rateLimits) all(now time.Time) (list []RateLimit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,8 +104,8 @@ func (s *rateLimits) all(now time.Time) (list []RateLimit) {
 	return list
 }
 
-// mergeUsage replaces each number in the map highest by that in members if the latter is larger. It
-// returns the map. highest may be nil.
+// mergeUsage raises each number in highest to the number in members if that is larger, and returns
+// highest. If highest is nil, mergeUsage makes a map when it needs one.
 func mergeUsage(highest map[string]float64, members map[string]any) map[string]float64 {
 	for _, kind := range usageKinds {
 		n, ok := members[kind].(float64)

@@ -48,8 +48,8 @@ func TestALimitIsForgottenAfterAnHour(t *testing.T) {
 	})
 }
 
-// A reply may have only one of the two headers. It then says nothing about the limits in the other
-// header.
+// A response may have only one of the two headers. It then says nothing about the limits in the
+// other header.
 func TestOneLimitHeaderDoesNotEraseTheOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMetrics()
@@ -72,7 +72,7 @@ func TestOneLimitHeaderDoesNotEraseTheOther(t *testing.T) {
 	})
 }
 
-// Only the numbers in Meta's reports are kept, without the ids and words around them.
+// Only the numbers in Meta's reports are kept, without the IDs and words around them.
 func TestRateLimitsHoldOnlyNumbers(t *testing.T) {
 	h := http.Header{}
 	h.Set("X-App-Usage", `{"call_volume":28,"cpu_time":15.5,"total_time":"secret","canary":1,"call_count":-1}`)
@@ -94,7 +94,7 @@ func TestRateLimitsHoldOnlyNumbers(t *testing.T) {
 		limits := &NewMetrics().limits
 		limits.note("shop", http.Header{"X-App-Usage": {nothing}, "X-Business-Use-Case-Usage": {nothing}})
 		if list := limits.all(time.Now()); len(list) != 0 {
-			t.Errorf("%q is read as %+v", nothing, list)
+			t.Errorf("%q is read as %+v, want no rate limit", nothing, list)
 		}
 	}
 }

@@ -11,11 +11,11 @@ import (
 // Outage is a period during which at least one breaker of an upstream was open or half-open, or
 // during which Redis was not used because it had failed.
 type Outage struct {
-	Of     string    `json:"of"` // instagram, login, threads or redis
+	Of     string    `json:"of"` // instagram, login, threads, facebook or redis
 	Start  time.Time `json:"start"`
 	End    time.Time `json:"end,omitzero"` // zero: the outage continues
 	Probes int       `json:"probes"`       // calls that tested whether the outage was over; not counted for redis
-	// Breakers name the app and the grant of each breaker; none for redis.
+	// Breakers lists the app and the grant of each breaker. It is empty for redis.
 	Breakers []string `json:"breakers,omitempty"`
 }
 

@@ -20,7 +20,7 @@ func TestAnOutageIsOneEntryWithStartEndAndProbes(t *testing.T) {
 			_ = p.carried.circuits.of(call{app: e.apps[app], grant: e.grants[0]}).Do(func() breaker.Verdict { return v })
 		}
 		if got := p.Outages(); len(got) != 0 {
-			t.Fatalf("outages before any: %+v", got)
+			t.Fatalf("outages before any failure: %+v", got)
 		}
 		start := time.Now()
 		for range 3 {

@@ -53,8 +53,8 @@ func countedAs(t testing.TB, m *Metrics, name, result string) (sum float64) {
 	return sum
 }
 
-// metricRow is a row of docs/metrics.md: the type, and each label with its values, or nil if any
-// value is allowed.
+// metricRow is a row of docs/metrics.md: the type and the labels. Each label has its values, or nil
+// if any value is allowed.
 type metricRow struct {
 	kind   string
 	labels map[string][]string
@@ -81,7 +81,7 @@ func documented(t *testing.T) map[string]metricRow {
 	return table
 }
 
-// readmeTable returns the rows of the table in README with this header row.
+// readmeTable returns the rows of the table in README whose header row is head.
 func readmeTable(t *testing.T, head string) (rows []string) {
 	t.Helper()
 	return tableIn(t, "../README.md", head)
@@ -244,8 +244,8 @@ func sortedWords(words []string) []string {
 	return words
 }
 
-// Each way in which a request can end is counted under label values that docs/metrics.md lists, and
-// no other values are listed.
+// For each way in which a request can end, docs/metrics.md lists the label values under which the
+// request is counted. It lists no other values.
 func TestOutcomesAndSourcesMatchTheDocs(t *testing.T) {
 	outcomeSet, sources := map[string]bool{}, map[string]bool{}
 	count := func(x reply) {
@@ -330,7 +330,7 @@ func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 	}
 }
 
-// A reload may add and remove apps, and so their gauges.
+// If a reload adds or removes an app, it must also add or remove the app's gauges.
 func TestGaugesOfAppsFollowAReload(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())

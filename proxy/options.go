@@ -17,8 +17,8 @@ import (
 // Tracer that New was given; everything else may change. A field is required unless its comment
 // says what zero means.
 type Options struct {
-	// Apps are the apps that are served; at least one. Labels are unique, and so are the ids of the
-	// apps of one service.
+	// Apps are the apps that are served; at least one. Labels are unique. The IDs of the apps of
+	// one service are unique too.
 	Apps []App
 	// UpstreamURL is Instagram's base URL, such as https://graph.instagram.com.
 	UpstreamURL *url.URL
@@ -31,10 +31,10 @@ type Options struct {
 	// UpstreamCAs are the only certificate authorities trusted for the upstreams. Nil: the
 	// system's.
 	UpstreamCAs *x509.CertPool
-	// Timeout bounds one exchange, with all its attempts and bodies.
+	// Timeout limits the time of one exchange, including its retry and the transfer of all bodies.
 	Timeout time.Duration
-	// MaxResponseBytes limits the answer to a token call, and an answer whose paging is rewritten,
-	// after decompression.
+	// MaxResponseBytes limits the size of the response to a token call, and of a response in which
+	// paging is rewritten. It counts bytes after decompression.
 	MaxResponseBytes int64
 	// MaxInFlight limits the calls in flight for each app and grant, and for each redirect URI of
 	// the code exchange.
@@ -45,7 +45,7 @@ type Options struct {
 	// IgnoreProxy makes calls to Meta ignore HTTPS_PROXY and the related variables.
 	IgnoreProxy bool
 	// CheckSecrets makes ProveSecrets test the client secrets that New gets or Reload changes,
-	// until a call has proven them.
+	// until a call has shown whether Meta accepts them.
 	CheckSecrets bool
 	// ReadyWhenRefused keeps the Proxy ready when Meta refuses the client secrets of all apps,
 	// because known tokens are still served.
@@ -69,7 +69,7 @@ type Options struct {
 	// Hosts are Host names, without ports, that are served in addition to loopback names and the
 	// Hosts of Apps. Empty: no others.
 	Hosts []string
-	// AnyHost turns off the check of the Host name, which suits a Unix socket. OnLoopback and
+	// AnyHost turns off the check of the Host name. This suits a Unix socket. OnLoopback and
 	// NewLaneOnLoopback still check it.
 	AnyHost bool
 	// Bearers returns the SHA-256 of the token that each request must carry: as X-Igproxy-Token, as
@@ -82,8 +82,9 @@ type Options struct {
 	// MaxPassedInFlight limits the passed-through calls in flight for each app. Further calls wait
 	// for up to a second. Required with Passthrough.
 	MaxPassedInFlight int
-	// DebugToken makes igproxy call /debug_token with an app's own token, made of its ID and client
-	// secret, for apps that send none. False: such calls are passed through as they are.
+	// DebugToken makes igproxy send calls to /debug_token with the app's own token, which consists
+	// of the app's ID and client secret, unless a call has another access_token. False: such calls
+	// are passed through unchanged.
 	DebugToken bool
 	// Keep configures the refresh of tokens that are used. Nil: igproxy itself refreshes no token.
 	Keep *KeepOptions
@@ -109,10 +110,10 @@ type Options struct {
 type KeepOptions struct {
 	// RefreshBefore is how long before its end a token is refreshed.
 	RefreshBefore time.Duration
-	// CheckEvery is how long a token is not refreshed again after Meta has refreshed it or has
-	// refused to.
+	// CheckEvery is how long igproxy waits before it refreshes a token again. The time begins when
+	// Meta refreshes the token or refuses to refresh it.
 	CheckEvery time.Duration
-	// MaxPerMinute limits the refreshes that are started per minute. The tokens that end first come
+	// MaxPerMinute limits the refreshes that are started per minute. Tokens that end sooner come
 	// first.
 	MaxPerMinute int
 }
@@ -121,7 +122,7 @@ type KeepOptions struct {
 // the apps.
 func (o Options) check() error {
 	if len(o.Apps) == 0 {
-		return errors.New("apps: there is no app, so there is no client secret")
+		return errors.New("apps: no app is configured, so there is no client secret")
 	}
 	urls := []*url.URL{o.UpstreamURL, o.LoginURL, o.ThreadsURL, o.FacebookURL}
 	for i, name := range []string{"upstream url", "upstream login_url", "threads url", "facebook url"} {

@@ -11,8 +11,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
-// PassthroughOptions configure the calls that are not token calls: reads, uploads, paging. New and
-// Reload set Transport, DropHeaders, MaxJSONBytes and IsOwnToken.
+// PassthroughOptions configure the calls that are not token calls, such as reads, uploads and
+// paging. New and Reload set Transport, DropHeaders, MaxJSONBytes and IsOwnToken.
 type PassthroughOptions = passthrough.Options
 
 // passthroughGrant is used in logs and metrics instead of a grant's name.
@@ -42,8 +42,8 @@ func newBypass(o Options, metrics *Metrics) *bypass {
 // and can retry, instead of keeping a connection open.
 const passedQueue = time.Second
 
-// passingSlots returns the app's slots for passed-through calls: the ones that it had before,
-// unless their number has changed.
+// passingSlots returns the app's slots for passed-through calls. If n has not changed, these are
+// the slots that the app had before the reload.
 func passingSlots(n int, before *app) *slots {
 	if before != nil && before.passing != nil && cap(before.passing.inFlight) == n {
 		return before.passing
@@ -51,7 +51,7 @@ func passingSlots(n int, before *app) *slots {
 	return newSlots(n)
 }
 
-// pass finds the app and the host of a call that is passed through, or sets the error.
+// pass finds the app and the host of a call that is passed through, or sets x.err.
 func (x *reply) pass(e *engine, r *http.Request, t destination, shared *carried) {
 	a := t.app
 	if a == nil {
@@ -128,7 +128,7 @@ func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 	default:
 		x.err = noAnswer(r.Context(), got.Err).err
 	}
-	if got.Cut { // a part of the answer was sent
+	if got.Cut { // a part of the answer has been sent
 		return
 	}
 	x.last = true // a part of the request may be unread

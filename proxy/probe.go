@@ -8,20 +8,20 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// probeToken is not a valid token or code. Meta checks the client secret before it looks at a
-// token.
+// probeToken is an invalid token, and also an invalid code. Meta checks the client secret first, so
+// its error shows whether the secret is right.
 const probeToken = "igproxy-check-this-is-no-token"
 
-// Proof is the result of Probe for one part of the way to Meta.
+// Proof is the result of one test that Probe made.
 type Proof struct {
-	Part string // such as "upstream https://graph.instagram.com"
-	Err  error  // what is wrong and what to do; nil: the part works
+	Part string // what was tested, such as "upstream https://graph.instagram.com"
+	Err  error  // what is wrong and what to do; nil: the test succeeded
 }
 
 // Probe sends Meta an invalid token for each app, and also an invalid code if the app exchanges
-// codes. It uses no cache, breaker or pause. A part works if Meta refuses the token or the code:
-// this proves that the network and TLS work, and for a token also that the client secret is right.
-// Probe returns an error only if o itself is invalid.
+// codes. It uses no cache, breaker or pause. A test succeeds if Meta refuses the token or the code.
+// This shows that the network and TLS work. If Meta refuses the token, the client secret is right
+// too. Probe returns an error only if o itself is invalid.
 func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 	}
 	refusal := got.refusal
 	if refusal.Subcode == graph.SubcodeLoop {
-		return errors.New("the call came back to igproxy; remove its own address from HTTPS_PROXY and from its hosts file")
+		return errors.New("the call came back to igproxy; remove igproxy's own address from HTTPS_PROXY and from the hosts file")
 	}
 	if c.grant.once && refusesCode(refusal) {
 		return nil
@@ -83,14 +83,14 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 		"check upstream.url and its path", refusal)
 }
 
-// refusesCode reports whether a refusal of a code exchange is the one for an invalid code.
+// refusesCode reports whether the refusal of a code exchange means that the code is invalid.
 // Instagram and Threads do not say which parameter they refuse; Facebook uses code 100.
 func refusesCode(e *graph.Error) bool {
 	return e.Class == graph.ClassRefused && (e.Flat && e.Subcode == 0 || !e.Flat && e.Code == 100 && e.Subcode != graph.SubcodeUnreadable)
 }
 
 // noProof returns an error that says why Meta gave no usable answer. It does not use the message of
-// e, which refers apps to Retry-After: a person at a command line does not see that header.
+// e, which refers to Retry-After, because the command line does not show that header.
 func noProof(e *graph.Error) error {
 	switch e.Class {
 	case graph.ClassUnreached:
@@ -98,9 +98,9 @@ func noProof(e *graph.Error) error {
 	case graph.ClassTimeout:
 		return fmt.Errorf("no answer from Meta in time (%s); check the network and the URL, or raise upstream.timeout", e.Cause)
 	case graph.ClassBroken:
-		return fmt.Errorf("the reply is not one that Meta sends (%s); check the URL, or try again later", e.Cause)
+		return fmt.Errorf("the answer does not look like Meta's (%s); check the URL, or try again later", e.Cause)
 	case graph.ClassHeld:
-		return fmt.Errorf("igproxy could not make the call (%s); raise its limits", e.Cause)
+		return fmt.Errorf("igproxy could not make the call (%s); raise igproxy's limits", e.Cause)
 	default:
 		return fmt.Errorf("got %w from Meta; try again later", e)
 	}

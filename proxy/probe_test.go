@@ -38,7 +38,7 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 		"no timeout":      {s.URL, func(o *Options) { o.Timeout = 0 }, "upstream timeout"},
 		"app limit":       {said(envelope(403, 4, "m")), nil, "rate limited"},
 		"user limit":      {said(envelope(400, 17, "m")), nil, "rate limited"},
-		"no standing":     {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no access to this account"},
+		"no access":       {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no access to this account"},
 		"a permission":    {said(envelope(403, 10, "m")), nil, "10/0"},
 		"a token issued":  {said(rawReply(200, goodToken)), nil, "in exchange for an invalid one"},
 		"Instagram down":  {said(envelope(500, 2, "m")), nil, "reported by Meta"},
@@ -64,11 +64,12 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 		}
 	}
 	if strange := i.Strange(); len(strange) != 1 { // the request with the wrong path
-		t.Errorf("strange requests: %v", strange)
+		t.Errorf("unexpected requests: %v, want only the one with the wrong path", strange)
 	}
 }
 
-// The code of that answer is 100, which would otherwise mean that the app has no access.
+// igproxy answers a call that comes back to it with code 100. From Meta, this code means that the
+// app has no access to the account, so Probe must tell the two apart.
 func TestProbeSaysThatItsCallCameBackToIgproxy(t *testing.T) {
 	for name, service := range map[string]Service{"Instagram": Instagram, "Facebook": Facebook} {
 		base, _ := saying(t, rawReply(http.StatusBadRequest, string(errLoop.Encode())))
@@ -93,7 +94,7 @@ func TestProbeEndsWithItsContext(t *testing.T) {
 	err := firstProblem(Probe(ctx, optionsFor(t, mute(t), nil)))
 	var e *graph.Error
 	if err == nil || errors.As(err, &e) {
-		t.Errorf("got %v, want an error written for people", err)
+		t.Errorf("got %v, want an error other than a *graph.Error", err)
 	}
 }
 

@@ -17,8 +17,8 @@ func proofOf(secret, token string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// The proof is added where the token is, and replaces a proof that the app sent. Every other byte
-// stays as it is.
+// igproxy adds the appsecret_proof to the query or the form that has the token, and to the query
+// for a bearer token. It replaces a proof that the app sent. All other bytes stay unchanged.
 func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 	proof := "appsecret_proof=" + proofOf(pagesSecret, "EAA|1")
 	form := "application/x-www-form-urlencoded"
@@ -34,7 +34,7 @@ func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 		"bearer and query": {query: "access_token=EAA%7C1", bearer: "EAA|1", want: "?access_token=EAA%7C1&" + proof + "|"},
 		"form":             {query: "a=b", body: "access_token=EAA%7C1&caption=%C3%A9+x", kind: form, want: "?a=b|access_token=EAA%7C1&caption=%C3%A9+x&" + proof},
 		"form, replaced":   {query: "appsecret_proof=old", body: "appsecret_proof=old&access_token=EAA%7C1", kind: form + "; charset=utf-8", want: "|access_token=EAA%7C1&" + proof},
-		"query, old in form": {query: "access_token=EAA%7C1", body: "appsecret_proof=old&caption=x", kind: form,
+		"query, old proof in form": {query: "access_token=EAA%7C1", body: "appsecret_proof=old&caption=x", kind: form,
 			want: "?access_token=EAA%7C1&" + proof + "|caption=x"},
 		"two tokens":              {query: "access_token=EAA%7C1&access_token=EAA2&appsecret_proof=own", want: "?access_token=EAA%7C1&access_token=EAA2&appsecret_proof=own|"},
 		"query and form":          {query: "access_token=EAA1", body: "access_token=EAA2", kind: form, want: "?access_token=EAA1|access_token=EAA2"},
@@ -45,7 +45,7 @@ func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 		"a large form":            {body: large, kind: form, want: "|" + large},
 		"a large form, own proof": {query: "appsecret_proof=own", body: large, kind: form, want: "?appsecret_proof=own|" + large},
 		"a large form, a query":   {query: "access_token=EAA%7C1", body: large, kind: form, want: "?access_token=EAA%7C1&" + proof + "|" + large},
-		"a form without it":       {query: "a=b", body: "caption=x", kind: form, want: "?a=b|caption=x"},
+		"a form without a token":  {query: "a=b", body: "caption=x", kind: form, want: "?a=b|caption=x"},
 	} {
 		for _, chunked := range []bool{false, true} {
 			if chunked && c.body == "" {
@@ -84,13 +84,13 @@ func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 	}
 }
 
-// Calls of an app without the setting get no proof, nor do token calls. During a rotation the proof
-// is made with the secret that Meta accepted last.
+// Only passed-through calls get a proof, and only if the app has the setting. During a rotation,
+// the proof is made with the secret that Meta accepted last.
 func TestTheProofIsMadeWithTheAppsSecretInUse(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	w.get("/v23.0/me?access_token=EAA")
 	if asked := facebook.asked()[0]; strings.Contains(asked, "appsecret_proof") {
-		t.Errorf("without the setting: %s", asked)
+		t.Errorf("without the setting, a call got a proof: %s", asked)
 	}
 	o := optionsFor(t, w.graph.url.String(), nil)
 	o.FacebookURL, o.Passthrough = facebook.url, passing(PassthroughOptions{})

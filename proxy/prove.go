@@ -13,11 +13,12 @@ const proofTick = time.Second
 // ProveSecrets tests client secrets until ctx ends, so that their states do not depend on requests.
 // A test is a call with an invalid token: Meta checks the secret before the token. The call goes
 // through the guard step like any other, and its answer is not remembered. ProveSecrets tests the
-// secrets of an app
+// secrets of an app in two cases:
 //
-//   - while Meta refuses all of them, at intervals that grow from firstProof to lastProof;
-//   - with Options.CheckSecrets, after New and after a Reload that changes them, at the same
-//     intervals until Meta has answered.
+//   - While Meta refuses all of them, it tests them repeatedly. The time between tests grows from
+//     firstProof to lastProof.
+//   - With Options.CheckSecrets, it tests them after New, and after a Reload that changes them. It
+//     repeats the test at the same intervals until Meta answers.
 func (p *Proxy) ProveSecrets(ctx context.Context) {
 	tick := time.NewTicker(proofTick)
 	defer tick.Stop()

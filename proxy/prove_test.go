@@ -40,7 +40,7 @@ func startProving(t *testing.T, secret string, set func(*Options)) *proving {
 	return m
 }
 
-// answer replaces Meta for the current engine.
+// answer makes the simulated Meta answer the calls of the current engine.
 func (m *proving) answer() {
 	m.current.Load().guard.(*guardStep).next = exchangeFunc(func(ctx context.Context, c call) (answer, error) {
 		m.mu.Lock()
@@ -86,8 +86,8 @@ func (m *proving) called(t *testing.T, want ...time.Duration) {
 	}
 }
 
-// A secret that no call has proven is not reported as accepted, and without CheckSecrets igproxy
-// makes no call before an app sends a request.
+// A secret that no call has tested is not reported as accepted. Without CheckSecrets, igproxy does
+// not call Meta before an app sends a request.
 func TestAnUntestedSecretIsUnproven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := startProving(t, testSecret, func(*Options) {})
@@ -127,11 +127,11 @@ func TestTheSidecarIsNotReadyUntilItsSecretsAreTested(t *testing.T) {
 		m.silent = false
 		m.mu.Unlock()
 		time.Sleep(time.Minute)
-		m.expect(t, "when Meta is back, without a request", secretAccepted, true)
+		m.expect(t, "when Meta answers again, without a request from an app", secretAccepted, true)
 	})
 }
 
-// A refused secret does not become good with time, and the calls that test it become rare.
+// A refused secret stays refused until Meta accepts it. The time between the tests grows.
 func TestARefusedSecretStaysRefusedUntilACallIsAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := startProving(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecrets = true })
@@ -148,7 +148,7 @@ func TestARefusedSecretStaysRefusedUntilACallIsAccepted(t *testing.T) {
 		m.accepted = "a-secret-that-is-wrong" // corrected in Meta's dashboard
 		m.mu.Unlock()
 		time.Sleep(lastProof)
-		m.expect(t, "after the correction, without a request", secretAccepted, true)
+		m.expect(t, "after the correction, without a request from an app", secretAccepted, true)
 	})
 }
 
@@ -156,7 +156,7 @@ func TestReadinessFollowsARefusedSecretOnlyIfTheOperatorWantsThat(t *testing.T) 
 	synctest.Test(t, func(t *testing.T) {
 		m := startProving(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecrets, o.ReadyWhenRefused = true, true })
 		if !m.Readiness().Ready {
-			t.Error("with ReadyWhenRefused, the sidecar waits for the test of the secret")
+			t.Error("with ReadyWhenRefused, the sidecar is not ready before the first test")
 		}
 		m.expect(t, "with ReadyWhenRefused", secretRefused, true)
 		m.Drain()
@@ -164,7 +164,7 @@ func TestReadinessFollowsARefusedSecretOnlyIfTheOperatorWantsThat(t *testing.T) 
 	})
 }
 
-// A rate limit pauses the app for igproxy's own calls, too.
+// A rate limit also pauses the calls that igproxy makes by itself.
 func TestATestOfASecretRespectsTheAppsPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := startProving(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecrets = true })

@@ -15,7 +15,7 @@
 // Files, comments, logs and metrics use these names.
 //
 //   - decode selects an app and a row of the table in grant.go, and reads the token or the code.
-//   - recall looks in memory, without waiting. A hit continues with answer.
+//   - recall looks in memory, without waiting. After a hit, the next step is answer.
 //   - join runs one flight per token in this process. The flight is detached from its caller, has
 //     its own time budget and recovers its own panics.
 //   - claim looks in memory again, then in Redis, where one sidecar of a fleet gets the lease and
@@ -23,16 +23,16 @@
 //   - guard checks the number of calls in flight, the pauses of the app and of the token, and the
 //     circuit breaker.
 //   - ask sends a request that is built from scratch, with the client secret if the call needs it,
-//     and limits the time of the call and the bytes of the reply.
+//     and limits the time of the call and the size of the response.
 //   - remember keeps tokens, and refusals that concern only one token.
 //   - answer writes status, headers and body; expires_in is the time left. For a request that
 //     package lane has read, answer_lane.go writes the same bytes.
 //
 // Only decode, ask and answer deal with HTTP. The steps from recall to ask have one method,
 // Exchange, and engine.go wraps them around each other: recall(join(claim(guard(ask)))). remember
-// is the second half of claim. Options.Keep adds a step before recall, which answers calls that
-// refresh a token with its successor, and one between claim and guard, which learns when tokens
-// end.
+// is the second half of claim. Options.Keep adds two steps. keep comes before recall: it answers a
+// refresh with the token's successor, if the token has one. learn comes between claim and guard: it
+// records when tokens end, and which tokens have replaced them.
 package proxy
 
 import (
@@ -47,7 +47,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// Proxy answers apps. It is an http.Handler, safe for concurrent use.
+// Proxy answers the requests of apps. It is an http.Handler, and is safe for concurrent use.
 type Proxy struct {
 	current  atomic.Pointer[engine]
 	carried  carried
@@ -57,8 +57,8 @@ type Proxy struct {
 	dates    dates       // for the lane
 }
 
-// New builds a Proxy. An error names the invalid option, or, if one of a group is invalid, all
-// options of the group and their limits. New opens no connection.
+// New builds a Proxy. If an option is invalid, the error names it. Some options are checked
+// together; their error names all of them, with their limits. New opens no connection.
 func New(o Options) (*Proxy, error) {
 	if o.Cache == nil {
 		return nil, errors.New("proxy: Cache is nil: build one with cache.New")
@@ -81,9 +81,9 @@ func New(o Options) (*Proxy, error) {
 }
 
 // Reload builds a new engine from o and switches to it, or returns an error and changes nothing.
-// The cache, the breakers, the flights, the retry budget, the large bodies, the metrics and what
-// Meta has reported about the apps are carried over. A request finishes with the engine that it
-// began with. Calls to Reload must not overlap.
+// The cache, the breakers, the flights, the retry budget, the limit on large bodies, the metrics,
+// and what Meta has reported about the apps are carried over. A request finishes with the engine
+// that it began with. Calls to Reload must not overlap.
 func (p *Proxy) Reload(o Options) error {
 	last := p.current.Load()
 	var before []*app

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// badOptions returns changes that make good Options invalid, by name. The error must contain the
-// name, without "carried: " and up to the comma. Reload does not check the options named "carried",
-// because it carries them over from New.
+// badOptions returns changes that make valid Options invalid, by name. The error must contain the
+// part of the name after "carried: " and before the comma. Reload does not check the options whose
+// names begin with "carried", because it carries them over from New.
 func badOptions() map[string]func(*Options) {
 	return map[string]func(*Options){
 		"carried: Cache":                  func(o *Options) { o.Cache = nil },
@@ -53,7 +53,8 @@ func TestNewRefusesEachBadOptionAndNamesIt(t *testing.T) {
 	}
 }
 
-// Metrics cannot tell two proxies apart. A second Proxy gets an error, not a panic.
+// Metrics cannot tell two Proxies apart, so New returns an error for the second one. It must not
+// panic.
 func TestMetricsBelongToOneProxy(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	o.Cache, o.Metrics = newCache(t), NewMetrics()

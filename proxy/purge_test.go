@@ -46,18 +46,18 @@ func TestAPurgeCoversAnAppOrATokenUnderEachGrant(t *testing.T) {
 		return apps
 	}
 	if apps := purge("one", NewSecret("IGAA-a")); !slices.Equal(apps, []string{"one"}) || known("one", "IGAA-a") || !known("one", "IGAA-b") || !known("two", "IGAA-a") {
-		t.Errorf("purging a token of one app did not purge exactly that; purged apps: %v", apps)
+		t.Errorf("want only the token IGAA-a of app one to be purged; purged apps: %v", apps)
 	}
 	if apps := purge("", NewSecret("IGAA-a")); !slices.Equal(apps, []string{"one", "two"}) || known("two", "IGAA-a") {
-		t.Errorf("purging a token without an app did not purge it for all apps: %v", apps)
+		t.Errorf("want the token IGAA-a of both apps to be purged; purged apps: %v", apps)
 	}
 	fill()
 	if purge("two", Secret{}); known("two", "IGAA-b") || !known("one", "IGAA-b") {
-		t.Error("purging an app did not purge exactly that app")
+		t.Error("want all tokens of app two to be purged, and those of app one to be kept")
 	}
 	fill()
 	if purge("", Secret{}); known("one", "IGAA-b") || known("two", "IGAA-b") {
-		t.Error("purging without an app did not purge all apps")
+		t.Error("want all tokens of both apps to be purged")
 	}
 	if apps, err := p.Purge(t.Context(), "unknown", Secret{}); err == nil || apps != nil {
 		t.Errorf("an unknown app: got %v, %v; want an error", apps, err)
@@ -111,7 +111,7 @@ func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 	}
 	before := i.Calls()
 	if w := askAt(p, "localhost", "/apps/two"+target("IGAA-a")); w.Code != 200 || i.Calls() != before+1 {
-		t.Errorf("got %d after %d calls: %v", w.Code, i.Calls()-before, w.Header()["Cache-Status"])
+		t.Errorf("got %d after %d calls, Cache-Status %q; want 200 after 1", w.Code, i.Calls()-before, w.Header()["Cache-Status"])
 	}
 }
 
@@ -145,8 +145,8 @@ func TestAPurgedCodeIsForgottenUnderEachRedirectURI(t *testing.T) {
 	}
 }
 
-// igproxy remembers a limited number of purged names, and beyond it purges everything. So the purge
-// of a token must not add names that no call of the app uses.
+// igproxy remembers a limited number of purged names. If there are more, it purges everything. So
+// the purge of a token must not add names that no call of the app uses.
 func TestAPurgedTokenTakesNoNamesOfOtherServices(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	redis := redistest.Start(t)
@@ -164,7 +164,8 @@ func TestAPurgedTokenTakesNoNamesOfOtherServices(t *testing.T) {
 		{Label: "facebook", Service: Facebook, ID: "3", Secret: NewSecret(testSecret), RedirectURIs: uris}}
 	p := newProxy(t, o)
 	seen := map[string]bool{}
-	// Facebook's exchange is also its refresh. The other names are the record and two codes.
+	// The names are those of the exchange, the refresh, the record and two codes. Facebook's
+	// exchange is also its refresh.
 	for label, want := range map[string]int64{"shop": 5, "threads": 5, "facebook": 4} {
 		if _, err := p.Purge(t.Context(), label, NewSecret("IGAA-a")); err != nil {
 			t.Fatal(err)
@@ -179,7 +180,7 @@ func TestAPurgedTokenTakesNoNamesOfOtherServices(t *testing.T) {
 			}
 		}
 		if len(seen) != before+1 {
-			t.Errorf("%s: %d sets of purges are new; want 1", label, len(seen)-before)
+			t.Errorf("%s: the purge made %d sets of names; want 1", label, len(seen)-before)
 		}
 	}
 }

@@ -21,10 +21,11 @@ type Readiness struct {
 	Entries      int           `json:"entries"`
 }
 
-// Readiness returns the current readiness. An open breaker or a failed Redis leaves the Proxy
-// ready, because known tokens are still served. So does a refused client secret, unless the secrets
-// of all apps are refused. With CheckSecrets, the Proxy is not ready until ProveSecrets has tested
-// the secrets that New got. With ReadyWhenRefused, the state of the secrets has no effect.
+// Readiness returns the current readiness. The Proxy stays ready while a breaker is open or Redis
+// fails, because known tokens are still served. It also stays ready while Meta refuses the client
+// secrets of some apps, but not while Meta refuses those of all apps. With CheckSecrets, the Proxy
+// is not ready until ProveSecrets has tested the secrets that New got. With ReadyWhenRefused, the
+// state of the secrets has no effect.
 func (p *Proxy) Readiness() Readiness {
 	health := p.carried.cache.Health()
 	r := Readiness{

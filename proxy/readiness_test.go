@@ -41,7 +41,7 @@ func TestSinceIsWhenTheBreakerLastWasClosed(t *testing.T) {
 		}
 		check("after two hours", breaker.Open, opened, 720)
 		if last := log.String()[strings.LastIndex(log.String(), "breaker changed"):]; !strings.Contains(last, "to=open since="+opened.Format("2006-01-02T15:04:05.000Z07:00")+" probes=720") {
-			t.Errorf("the log does not say since when, and with how many probes: %s", last)
+			t.Errorf("the log does not say when the outage began, and how many probes there were: %s", last)
 		}
 		for range 3 {
 			do(another, breaker.Failure)

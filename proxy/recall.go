@@ -24,10 +24,10 @@ func (s *recallStep) Exchange(ctx context.Context, c call) (answer, error) {
 }
 
 // remembered reads an entry of the cache. It reports false, which means a miss, if the entry is not
-// a valid record or its token has expired.
+// a valid answer or its token has expired.
 func remembered(entry cache.Entry, from source) (answer, bool) {
 	now := time.Now()
-	a, ok := decodeRecord(entry.Value, now)
+	a, ok := decodeAnswer(entry.Value, now)
 	a.source, a.left = from, entry.Expires.Sub(now)
 	return a, ok
 }

@@ -121,7 +121,7 @@ func TestATokensSecondCallerJoinsTheFlightFromBeforeTheReload(t *testing.T) {
 		}
 	}
 	if n := len(arrived); n != 0 {
-		t.Errorf("the token was exchanged %d more times, want none", n)
+		t.Errorf("the token was exchanged %d more times, want 0", n)
 	}
 }
 
@@ -225,7 +225,7 @@ func TestTheCachePausesAndBreakersSurviveAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := ask(p, get(target("down-1"))); w.Code != 502 || p.Readiness().Breaker != breaker.Open {
-		t.Fatalf("down: %d, breaker %s", w.Code, p.Readiness().Breaker)
+		t.Fatalf("a call that fails: got %d, breaker %s; want 502, open", w.Code, p.Readiness().Breaker)
 	}
 	if err := p.Reload(o); err != nil || p.Readiness().Breaker != breaker.Open {
 		t.Errorf("the breaker's state was lost: %s, %v", p.Readiness().Breaker, err)
@@ -250,7 +250,7 @@ func TestNewSecretIsNotConsideredRefused(t *testing.T) {
 		t.Errorf("the right secret: %v, ready %v", err, p.Readiness().Ready)
 	}
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || i.Calls() != 2 {
-		t.Errorf("got %d after %d calls", w.Code, i.Calls())
+		t.Errorf("got %d after %d calls, want 200 after 2", w.Code, i.Calls())
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // margin is how long a token must still be valid to stay in the cache, so that no app gets a token
-// that expires on the way.
+// that expires on its way to the app.
 const margin = time.Minute
 
 // briefTTL is the longest time that igproxy remembers a refusal whose reason may disappear at any
@@ -22,7 +22,7 @@ const briefTTL = 10 * time.Second
 func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	now := time.Now()
 	left := s.ttl(c, a, now)
-	entry := cache.Entry{Value: encodeRecord(a), Expires: now.Add(left)}
+	entry := cache.Entry{Value: encodeAnswer(a), Expires: now.Add(left)}
 	switch {
 	case a.source == sourceHold, a.is(graph.ClassSecret): // such refusals say nothing about the token
 		return a
@@ -45,8 +45,8 @@ func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	return a
 }
 
-// index puts the entry of a token into the index, so that it is forgotten when a call with that
-// token is refused.
+// index puts an answer with a token into the index, so that igproxy can forget the answer when Meta
+// refuses a passed-through call with that token.
 func index(c call, claim *cache.Claim, a answer) {
 	if a.refusal != nil || !c.grant.isIndexed() {
 		return

@@ -7,7 +7,6 @@ import (
 	"time"
 )
 
-// The class of an answer decides how long it is remembered.
 func TestTheClassOfAnAnswerDecidesHowLongItIsRemembered(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(t testing.TB) answer
@@ -82,7 +81,8 @@ func TestRepeatedRefusalsCostFewCalls(t *testing.T) {
 	}
 }
 
-// Any refusal of a code may be due to the client secret, which an operator may correct.
+// Whenever Meta refuses a code, the reason may be a wrong client secret, which an operator can
+// correct. So no refusal of a code is remembered.
 func TestRefusalOfACodeIsNotRemembered(t *testing.T) {
 	asked := 0
 	s := &claimStep{cache: newCache(t), negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {

@@ -11,7 +11,7 @@ type Pause struct {
 	App   string    `json:"app"`
 	Since time.Time `json:"since"`
 	Until time.Time `json:"until"`
-	Code  int       `json:"code"` // of Meta's error
+	Code  int       `json:"code"` // the code of Meta's error
 }
 
 // Pauses returns the current pauses, in the order of the apps.
@@ -27,7 +27,7 @@ func (p *Proxy) Pauses() (list []Pause) {
 }
 
 // Resume ends the pause of the app with this label, or the pauses of all apps if the label is
-// empty, and forgets what Meta has reported about the rate limits of these apps. It returns the
+// empty. It also forgets what Meta has reported about the rate limits of these apps. It returns the
 // pauses that it ended, or an error if no app has the label. It does not affect other sidecars.
 func (p *Proxy) Resume(label string) (ended []Pause, err error) {
 	apps, now := p.current.Load().apps, time.Now()

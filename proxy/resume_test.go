@@ -12,7 +12,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// limited pauses the app that path selects: it lets the upstream reply with code 4 once.
+// limited pauses the app that path selects. To do so, it makes the upstream answer one call with
+// code 4.
 func limited(t *testing.T, p *Proxy, upstream *service, path string) {
 	t.Helper()
 	upstream.say(400, `{"error":{"message":"Application request limit reached","type":"OAuthException","code":4}}`)
@@ -100,8 +101,8 @@ func TestTheLogSaysUntilWhenAndWhyAnAppIsPaused(t *testing.T) {
 	})
 }
 
-// If a label names another app after a reload, or an app at another upstream, that app does not
-// inherit the limit that Meta has set for the previous one.
+// After a reload, a label may name another app, or an app at another upstream. Meta's rate limit on
+// the previous app does not apply to the new one, so the new one is not paused.
 func TestAPauseEndsWithItsApp(t *testing.T) {
 	other, err := url.Parse("http://127.0.0.1:1")
 	if err != nil {

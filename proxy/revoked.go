@@ -11,21 +11,21 @@ import (
 )
 
 // A user can revoke a long-lived token by removing the app or changing the password. igproxy learns
-// of it when Meta refuses a call that igproxy passes through with code 190. igproxy then forgets
-// the answer that contains the token, so that the next exchange asks Meta again. See cache/index.go
-// and cache/revoke.go.
+// of this when Meta refuses a passed-through call with code 190. igproxy then forgets the answer
+// that contains the token, so that the next exchange asks Meta again. See cache/index.go and
+// cache/revoke.go.
 
-// indexScope is the scope of the keys under which the cache indexes answers by the token in them.
-// No grant has this name.
+// indexScope is the scope of the keys under which the cache indexes answers by the token that they
+// contain. No grant has this name.
 const indexScope = "igproxy/index"
 
 // codeInvalidToken is Meta's code for a token that is not valid: it was revoked, has expired, or
 // never was a token.
 const codeInvalidToken = 190
 
-// isIndexed reports whether the answers to a grant are in the index. Answers that are not
-// remembered are not, nor is the answer to a code: Meta accepts a code only once, so forgetting the
-// answer would not help.
+// isIndexed reports whether the answers to a grant are put into the index. Answers that are not
+// remembered need no index. The answer to a code is not in the index either: Meta accepts a code
+// only once, so forgetting the answer would not help.
 func (g *grant) isIndexed() bool { return !g.once && g.ttl > 0 }
 
 // indexKey returns the key under which the index has a grant's answer that contains the token.
@@ -33,14 +33,14 @@ func (a *app) indexKey(g *grant, token string) cache.Key {
 	return a.index.Derive(g.name + "\x00" + token)
 }
 
-// passedCall is what igproxy has to know about a call that it passes through, in order to keep its
-// token alive, and to forget the token if Meta refuses it.
+// passedCall is a passed-through call. igproxy uses it to keep the call's token alive, and to
+// forget the token if Meta refuses it.
 type passedCall struct {
 	engine *engine
 	app    *app
 	ctx    context.Context // of the request
 	shared *carried
-	kept   *keep.Kept // the call's token, if tokens are kept and the call has one
+	kept   *keep.Kept // the call's token and its record; nil if tokens are not kept alive or the call has no token
 
 	successorDoubted bool // Meta has refused the successor, and the end of the token itself is unknown
 }
@@ -58,8 +58,8 @@ func (c *passedCall) answered(status int, header http.Header) {
 	c.shared.keeper.Used(*c.kept)
 }
 
-// refused reads Meta's refusal of the call. If the refusal means that the token is not valid, it
-// makes the cache forget the answer that contains the token.
+// refused reads Meta's refusal of the call. If Meta refuses the token as invalid, refused makes the
+// cache forget the answer that contains the token.
 func (c *passedCall) refused(token string, status int, body []byte) {
 	if token == "" || len(token) > graph.MaxToken || !isInvalidToken(status, body) {
 		return

@@ -70,7 +70,8 @@ func refusing(status int, body string) func(http.ResponseWriter) {
 	}
 }
 
-// exchange returns the long-lived token for a token, and whether the upstream was asked.
+// exchange makes a token call. It returns the token that the upstream issued last, and whether this
+// call asked the upstream.
 func (x *revoking) exchange(path string) (long string, asked bool) {
 	x.t.Helper()
 	x.mu.Lock()
@@ -163,7 +164,7 @@ func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
 				t.Error("another token was forgotten")
 			}
 			if x.countedAs(cache.Dropped) != 1 || strings.Count(x.log.String(), "revoked token forgotten") != 1 {
-				t.Errorf("counted %v; the log:\n%s", x.countedAs(cache.Dropped), &x.log)
+				t.Errorf("%v dropped answers are counted, want 1 and one log line; the log:\n%s", x.countedAs(cache.Dropped), &x.log)
 			}
 			second, asked := x.exchange(c.grant + "short")
 			if !asked || second == long {
@@ -242,7 +243,7 @@ func TestNothingElseMakesATokenForgotten(t *testing.T) {
 		}
 	}
 	if x.countedAs(cache.NotFound) != 3 || x.countedAs(cache.Dropped) != 0 {
-		t.Errorf("%v unknown and %v dropped, want 3 and 0", x.countedAs(cache.NotFound), x.countedAs(cache.Dropped))
+		t.Errorf("%v tokens were not found and %v answers were dropped, want 3 and 0", x.countedAs(cache.NotFound), x.countedAs(cache.Dropped))
 	}
 }
 
@@ -277,8 +278,9 @@ func TestCodesAreNotInTheIndex(t *testing.T) {
 	}
 }
 
-// igproxy reads a form only to add appsecret_proof to it. Without that setting it does not look for
-// the token there.
+// igproxy reads the form of a passed-through call only if it adds an appsecret_proof or keeps
+// tokens alive. Here it keeps no tokens alive, so without the proof it does not see the token in
+// the form.
 func TestTokenInAFormIsForgottenIfTheCallGetsAProof(t *testing.T) {
 	const exchange = "/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAAshort"
 	for _, proven := range []bool{true, false} {
@@ -295,7 +297,7 @@ func TestTokenInAFormIsForgottenIfTheCallGetsAProof(t *testing.T) {
 			}
 		}
 		if _, asked := x.exchange(exchange); asked != proven {
-			t.Errorf("with appsecret_proof %v: asked again %v", proven, asked)
+			t.Errorf("with appsecret_proof %v: Meta was asked again: %v, want %v", proven, asked, proven)
 		}
 	}
 }
@@ -317,7 +319,7 @@ func TestWithoutPassthroughThereIsNoIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 		if keys := redis.Keys(); slices.ContainsFunc(keys, func(k string) bool { return strings.HasSuffix(k, ":i") }) != pass {
-			t.Errorf("passthrough %v: Redis has %q", pass, keys)
+			t.Errorf("passthrough %v: Redis has %q, want an index: %v", pass, keys, pass)
 		}
 	}
 }

@@ -11,8 +11,8 @@ const redacted = "[secret]"
 // Secret holds a text that must never be printed: a client secret, a token or a code. The zero
 // Secret is empty.
 //
-// The text is behind a pointer: when a struct is printed with %+v, the methods of its unexported
-// fields are not called, and the output shows an address instead of the text.
+// The text is behind a pointer. When package fmt prints a struct with %+v, it does not call the
+// methods of unexported fields, so it prints an address instead of the text.
 type Secret struct{ text *string }
 
 // NewSecret wraps text. The caller should drop its own copy.

@@ -19,10 +19,10 @@ import (
 // they call each other. The spans of a flight belong to the trace of the caller that began it. A
 // call that is passed through has only the server span.
 //
-// Spans contain names and numbers from fixed sets or from the configuration, and never a value that
-// was sent: no path, query, header, token or text of an error. Attribute names come from
-// OpenTelemetry's semantic conventions for HTTP where they exist, and are igproxy.* otherwise. In
-// this package, only this file uses OpenTelemetry's library.
+// Spans contain the request's ID, and names and numbers that are fixed or come from the
+// configuration. They never contain a value that was sent: no path, query, header, token or text of
+// an error. Attribute names come from OpenTelemetry's semantic conventions for HTTP where they
+// exist, and are igproxy.* otherwise. In this package, only this file uses OpenTelemetry's library.
 
 // Tracer is OpenTelemetry's tracer. A nil Tracer makes no spans.
 type Tracer = trace.Tracer
@@ -75,8 +75,8 @@ func portOf(u *url.URL) int {
 	return map[string]int{"http": 80, "https": 443}[u.Scheme]
 }
 
-// noteReply records the reply to the call's nth request in the span of ask. res is nil if there is
-// no reply.
+// noteReply records the response to the call's nth request in the span of ask. res is nil if there
+// was no response.
 func noteReply(ctx context.Context, res *http.Response, n int) {
 	span := trace.SpanFromContext(ctx)
 	if res != nil {
@@ -96,7 +96,7 @@ func markError(span trace.Span, c graph.Class) {
 var traceHeaders = []string{"Traceparent", "Tracestate", "Baggage"}
 
 // beginTrace starts the server span of a request. The span's name consists of fixed words, because
-// samplers see it.
+// samplers read it.
 func beginTrace(t Tracer, e *engine, r *http.Request) (trace.Span, *http.Request) {
 	if t == nil {
 		return noop.Span{}, r

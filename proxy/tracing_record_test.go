@@ -54,8 +54,8 @@ func under(r *tracetest.SpanRecorder, top sdktrace.ReadOnlySpan) (found []sdktra
 	return found
 }
 
-// lineOf returns a span as a line: its name, its status, and, sorted, the attributes that are the
-// same in each run.
+// lineOf returns a span as a line: its name, its status and its sorted attributes. It leaves out
+// the attributes that differ from run to run.
 func lineOf(s sdktrace.ReadOnlySpan) string {
 	var attrs []string
 	for _, kv := range s.Attributes() {
@@ -87,7 +87,7 @@ func traceOf(t *testing.T, r *tracetest.SpanRecorder, h http.Handler, req *http.
 	ask(h, req)
 	s := servers(r)
 	if len(s) != 1 {
-		t.Fatalf("%d server spans", len(s))
+		t.Fatalf("%d server spans, want 1", len(s))
 	}
 	if started, ended := len(r.Started()), len(r.Ended()); started != ended {
 		t.Errorf("%d spans began and %d ended", started, ended)

@@ -20,8 +20,8 @@ const (
 	ofApp    = "igproxy.app=default igproxy.grant=exchange"
 )
 
-// nested returns the lines of the spans from recall to the step that the parameter last names, all
-// with the same error and source. The parameter ask is the text that only the span of ask has.
+// nested returns the lines of the spans of the steps from recall to last, all with the same error
+// and source. The text in ask is added only to the span of the step ask.
 func nested(last, failure, source, ask string) (lines []string) {
 	for _, step := range []string{"recall", "join", "claim", "guard", "ask"} {
 		line := step + failure
@@ -56,7 +56,7 @@ func TestEachStepHasASpanInsideThatOfThePreviousStep(t *testing.T) {
 			t.Errorf("%s is not a child of %s", s.Name(), parent.Name())
 		}
 		if kind := s.SpanKind(); (kind == trace.SpanKindClient) != (s.Name() == "ask") {
-			t.Errorf("%s is of kind %s", s.Name(), kind)
+			t.Errorf("the span %s has the kind %s", s.Name(), kind)
 		}
 		parent = s
 	}
@@ -89,7 +89,7 @@ func TestAFailureIsNamedByItsClass(t *testing.T) {
 		nested("guard", failure("app_limit"), "hold", "")...)...)
 }
 
-// A panic's value may contain anything.
+// The value of a panic may contain a secret, so it must not be in a span.
 func TestAPanicEndsItsSpansWithoutItsValue(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	r := recording(&o)
@@ -128,7 +128,7 @@ func TestOnlyTraceparentIsReadFromTheAppsTraceHeaders(t *testing.T) {
 		req.Header.Set("Traceparent", wrong)
 		ask(p, req)
 		if s := servers(r)[0]; s.Parent().IsValid() {
-			t.Errorf("%q is a parent: %v", wrong, s.Parent())
+			t.Errorf("the invalid Traceparent %q became the parent %v", wrong, s.Parent())
 		}
 	}
 	r.Reset()
@@ -200,7 +200,7 @@ func TestWithATracerTheLaneIsOff(t *testing.T) {
 			t.Fatal("the lane is on")
 		}
 		k := e.apps[0].keys["exchange"].Derive(warmToken)
-		p.carried.cache.Keep(k, cache.Entry{Value: encodeRecord(tokenAnswer(t, "IGAA-long", 60*24*time.Hour)), Expires: time.Now().Add(time.Hour)})
+		p.carried.cache.Keep(k, cache.Entry{Value: encodeAnswer(tokenAnswer(t, "IGAA-long", 60*24*time.Hour)), Expires: time.Now().Add(time.Hour)})
 		s := newLaneServer(t, p, true)
 		c := s.dial(t)
 		in := bufio.NewReader(c)
@@ -247,6 +247,6 @@ func TestWithoutATracerTracingIsFree(t *testing.T) {
 		server, _ := beginTrace(p.carried.tracer, e, r)
 		x.endTrace(server)
 	}); n != 0 {
-		t.Errorf("%v allocations", n)
+		t.Errorf("got %v allocations, want 0", n)
 	}
 }

@@ -23,7 +23,8 @@ const (
 	ownPrefix  = "/" + ownSegment + "/"
 )
 
-// verified is the answer of an own call if one of the app's secrets signed what the client sent.
+// verified is the answer to one of igproxy's own calls, if one of the app's secrets signed what the
+// client sent.
 type verified struct {
 	status  int
 	payload []byte // the body, in JSON; empty: the answer has no body
@@ -38,7 +39,7 @@ type ownCall struct {
 // ownCalls are all of igproxy's own calls. Each is a POST.
 var ownCalls = []ownCall{{"webhook", (*reply).verifyWebhook}, {"signed_request", (*reply).verifySignedRequest}}
 
-// ownCall returns the call at the destination, if there is one.
+// ownCall returns the call at the destination. It reports false if the path is not that of a call.
 func (t destination) ownCall() (c ownCall, ok bool) {
 	i := slices.IndexFunc(ownCalls, func(c ownCall) bool { return strings.TrimSuffix(t.path, "/") == ownPrefix+c.name })
 	if i < 0 {
@@ -47,9 +48,9 @@ func (t destination) ownCall() (c ownCall, ok bool) {
 	return ownCalls[i], true
 }
 
-// verify answers a call below ownPrefix, or sets the error.
+// verify answers a call below ownPrefix, or sets x.err.
 func (x *reply) verify(e *engine, w http.ResponseWriter, r *http.Request, t destination) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxRead) // repeats its error, so dropRest sees it too
+	r.Body = http.MaxBytesReader(w, r.Body, maxRead) // this reader repeats its error, so dropRest sees the error too
 	x.decide(e, r, t)
 	if x.last && dropRest(w, r) {
 		x.last = lastAfterDrop(r)
@@ -59,10 +60,10 @@ func (x *reply) verify(e *engine, w http.ResponseWriter, r *http.Request, t dest
 // maxRead bounds how many bytes of a body are read, including the dropped ones.
 const maxRead = 2 * signature.MaxWebhook
 
-// dropRest reads and drops the rest of a body, and reports whether it reached the end, so that the
-// connection can be kept. If the body were left unread, net/http could reset the connection while
-// the client is still sending, and the client would not get the answer. dropRest waits at most
-// dropTime.
+// dropRest reads and drops the rest of a body. It reports whether it reached the end, because only
+// then can the connection be kept. If the body were left unread, net/http could reset the
+// connection while the client is still sending, and the client would not get the answer. dropRest
+// waits at most dropTime.
 func dropRest(w http.ResponseWriter, r *http.Request) bool {
 	if r.ContentLength > signature.MaxWebhook || r.Header.Get("Expect") != "" { // reading would send 100 Continue
 		return false
@@ -76,7 +77,7 @@ func dropRest(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// decide answers the call, or sets the error.
+// decide answers the call, or sets x.err.
 func (x *reply) decide(e *engine, r *http.Request, t destination) {
 	c, ok := t.ownCall()
 	if !ok {
@@ -151,9 +152,9 @@ func (x *reply) verifySignedRequest(e *engine, r *http.Request, secrets []string
 // maxSignedForm bounds the size of a form with a signed request, in bytes.
 const maxSignedForm = 64 << 10
 
-// signedRequestIn returns the form field signed_request. It refuses a form that does not have
-// exactly one. It also refuses the parameter in the query, because the app might read that one. The
-// channel large is that of readParams.
+// signedRequestIn returns the form field signed_request. It refuses a form that does not have this
+// field exactly once. It also refuses a request with this parameter in the query, because the app
+// might read the query instead. For large, see readParams.
 func signedRequestIn(r *http.Request, large chan struct{}) (text string, refused *graph.Error) {
 	const field = "signed_request"
 	if r.ContentLength > maxSignedForm || len(r.Header["Content-Type"]) != 1 || r.URL.Query().Has(field) {
@@ -162,7 +163,7 @@ func signedRequestIn(r *http.Request, large chan struct{}) (text string, refused
 	limited := &largeBody{ReadCloser: r.Body, large: large, left: smallBody + 1}
 	defer limited.end()
 	r.Body = http.MaxBytesReader(nil, limited, maxSignedForm)
-	err := r.ParseForm() // ParseMultipartForm hides its error
+	err := r.ParseForm() // called first, because ParseMultipartForm hides the error of ParseForm
 	if err == nil {
 		err = r.ParseMultipartForm(maxSignedForm)
 	}

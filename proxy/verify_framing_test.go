@@ -22,9 +22,9 @@ func verifyServer(t *testing.T, read time.Duration) string {
 	return s.Listener.Addr().String()
 }
 
-// The connection stays open after a call whose whole body arrived, whatever the answer is, unless
-// the body came in chunks. Otherwise it is closed. Bytes after a body are neither lost nor read as
-// a part of it.
+// The connection stays open after an HTTP/1.1 call if its whole body has arrived and was not
+// chunked, whatever the answer is. Otherwise it is closed. Bytes after a body are read as the next
+// request, not as a part of the body.
 func TestTheFramingOfAWebhook(t *testing.T) {
 	addr := verifyServer(t, 0)
 	const host = " HTTP/1.1\r\nHost: localhost\r\n"
@@ -73,7 +73,7 @@ func TestTheFramingOfAWebhook(t *testing.T) {
 }
 
 // A refusal reaches a client that still sends a large body and wants the connection closed.
-// net/http alone would reset it.
+// net/http alone would reset the connection, and the client would not get the refusal.
 func TestARefusalReachesAClientThatStillSends(t *testing.T) {
 	addr := verifyServer(t, 0)
 	body := strings.Repeat("x", 3<<20)

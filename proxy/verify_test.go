@@ -60,7 +60,8 @@ func postForm(path, contentType, body string) *http.Request {
 
 const urlencoded = "application/x-www-form-urlencoded"
 
-// wantRefusal checks the status and the subcode of an error in the envelope.
+// wantRefusal checks the status and the subcode of an error, and that the answer repeats nothing
+// that was sent.
 func wantRefusal(t *testing.T, name string, w *httptest.ResponseRecorder, status, subcode int) {
 	t.Helper()
 	if e := errorIn(t, w.Body.Bytes()); w.Code != status || e.Subcode != subcode {
@@ -230,7 +231,7 @@ func TestASignatureCountsOnlyForItsApp(t *testing.T) {
 	}
 }
 
-// A reload changes the secrets at once; both are accepted during a rotation.
+// A reload changes the secrets at once. During a rotation, both secrets are accepted.
 func TestSecretsOfSignaturesAreReloaded(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	p := newProxy(t, o)
@@ -259,13 +260,13 @@ func TestSecretsOfSignaturesAreReloaded(t *testing.T) {
 			}
 		}
 		if accepted != c.accepted {
-			t.Errorf("with %+v: %s are accepted", c, accepted)
+			t.Errorf("with %+v: the secrets %s are accepted, want %s", c, accepted, c.accepted)
 		}
 	}
 }
 
-// A path below /_igproxy is never passed through, in any spelling that some server could take for
-// it.
+// A path below /_igproxy is never passed through. This is also true of any spelling that a server
+// could take for such a path.
 func TestThePrefixIsNotPassedThrough(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"/_igproxy/x", "/_igproxy", "/_IGPROXY/webhook", "/%5figproxy/webhook", "/%255figproxy/webhook", "/_igproxy%2fwebhook", "//_igproxy/webhook", "/./_igproxy/webhook",
@@ -280,12 +281,12 @@ func TestThePrefixIsNotPassedThrough(t *testing.T) {
 		wantRefusal(t, path, ask(w.p, r), 404, 990002)
 	}
 	if n := len(w.graph.asked()) + len(w.login.asked()); n != 0 {
-		t.Errorf("asked %d times", n)
+		t.Errorf("Meta was asked %d times, want 0", n)
 	}
 }
 
-// Each call is one line in the log and one count in the metrics, both with its outcome. Neither
-// repeats what was sent. Wrong signatures write at most LogLines lines a second.
+// Each call is logged and counted with its outcome. The log and the metrics do not repeat what was
+// sent. Wrong signatures cause at most LogLines log lines a second.
 func TestSignaturesAreLoggedAndCountedWithoutWhatWasSent(t *testing.T) {
 	var log bytes.Buffer
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
@@ -338,11 +339,12 @@ func TestSignaturesAreLoggedAndCountedWithoutWhatWasSent(t *testing.T) {
 		}
 	}
 	if all := log.String() + w.Body.String() + fmt.Sprintf("%+v", p.Failures()); strings.Contains(all, "canary") || strings.Contains(all, "sha256=") || strings.Contains(all, testSecret) {
-		t.Errorf("what was sent is repeated: %s", all)
+		t.Errorf("the log, the metrics or the failures repeat what was sent: %s", all)
 	}
 }
 
-// No call below the prefix has a token of Meta's, so a bearer token there is igproxy's own.
+// Calls below /_igproxy carry no token of Meta's, so a bearer token in such a call is igproxy's own
+// token.
 func TestOwnTokenAsBearerIsAcceptedBelowThePrefix(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	o.Bearers = trusting(sha256.Sum256([]byte(ownToken))).digests

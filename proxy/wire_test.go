@@ -1,6 +1,6 @@
 package proxy
 
-// These tests read from a raw connection what net/http sends.
+// These tests use a raw connection to read exactly the bytes that net/http sends.
 
 import (
 	"bufio"
@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// wireServer serves a Proxy in which exchange replaces all steps between decode and answer.
+// wireServer serves a Proxy that calls exchange instead of all steps between decode and answer.
 func wireServer(t *testing.T, exchange exchangeFunc) string {
 	t.Helper()
 	e := testEngine(t)
@@ -55,7 +55,8 @@ func sent(t *testing.T, addr, request string, half bool) string {
 
 const wireOK = "/access_token?grant_type=ig_exchange_token&access_token=t"
 
-// The bytes that net/http would read as the next request may be the body of the previous one.
+// The bytes that net/http would read as the next request may belong to the body of the previous
+// one. So igproxy closes the connection.
 func TestBytesAfterABodyAreNotReadAsARequest(t *testing.T) {
 	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
 	const host, second = " HTTP/1.1\r\nHost: localhost\r\n", "GET " + wireOK + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -73,8 +74,8 @@ func TestBytesAfterABodyAreNotReadAsARequest(t *testing.T) {
 	}
 }
 
-// Some clients send an empty or a small body with each GET. It is dropped, and the next request on
-// the connection is answered.
+// Some clients send an empty or a small body with each GET. igproxy drops the body, and answers the
+// next request on the connection.
 func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 	asked := 0
 	addr := wireServer(t, func(ctx context.Context, _ call) (answer, error) {
@@ -149,9 +150,9 @@ func TestNoAnswerWaitsForABody(t *testing.T) {
 	}
 }
 
-// Many clients ask for a connection of their own, and net/http closes such a connection without
-// reading the body that is left. The kernel then resets it, and a client that still sends would
-// lose the answer.
+// Many clients send Connection: close. net/http then closes the connection without reading the rest
+// of the body. The kernel resets such a connection, so a client that is still sending would lose
+// the answer.
 func TestARefusalReachesAClientThatClosesItsConnection(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	o.Bearers = trusting(sha256.Sum256([]byte(ownToken))).digests
@@ -182,7 +183,8 @@ func TestARefusalReachesAClientThatClosesItsConnection(t *testing.T) {
 	}
 }
 
-// A client that sends nothing more gets its answer at once, and is disconnected soon after.
+// A client that stops sending in the middle of a body gets its answer at once. Soon afterwards,
+// igproxy closes the connection.
 func TestARefusalDoesNotWaitForTheRestOfABody(t *testing.T) {
 	s := httptest.NewServer(newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil)))
 	t.Cleanup(s.Close)

@@ -94,8 +94,8 @@ func TestCaSaysWhatIsWrong(t *testing.T) {
 	}{
 		"ca show --dir none":  {exitUsage, here + "/none/igproxy-ca.pem does not exist; run igproxy ca init, or name another folder with --dir"},
 		"ca show":             {exitUsage, here + "/igproxy-ca.pem does not exist; run igproxy ca init, or name another folder with --dir"},
-		"ca show --dir mixed": {exitUsage, here + "/mixed/igproxy-ca.key is not the key of " + here + "/mixed/igproxy-ca.pem, or one of them is not PEM; run"},
-		"ca show --dir other": {exitUsage, here + "/other/igproxy-ca.key is not the key of " + here + "/other/igproxy-ca.pem, or one of them is not PEM; run"},
+		"ca show --dir mixed": {exitUsage, here + "/mixed/igproxy-ca.key is not the key of " + here + "/mixed/igproxy-ca.pem, or one of the two files is not PEM; run"},
+		"ca show --dir other": {exitUsage, here + "/other/igproxy-ca.key is not the key of " + here + "/other/igproxy-ca.pem, or one of the two files is not PEM; run"},
 		"ca init --dir file":  {exitFailed, "mkdir file: not a directory"},
 		"ca init --dir":       {exitUsage, "flag needs an argument: -dir; see igproxy ca init --help"},
 		"ca init here":        {exitUsage, `ca init takes no argument, got "here"; see igproxy ca init --help`},

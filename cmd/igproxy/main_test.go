@@ -174,7 +174,7 @@ func TestCheckShowsWhereEachSettingComesFrom(t *testing.T) {
 			t.Errorf("%s is shown as %q, want %q", key, columns[key], want)
 		}
 	}
-	hidden := "warning  environment: IGPROXY_LOG_LEVEL: hides igproxy.yaml:5, which sets the same key\n         remove one of the two\n"
+	hidden := "warning  environment: IGPROXY_LOG_LEVEL: overrides igproxy.yaml:5, which sets the same key\n         remove one of the two\n"
 	if code != exitOK || stderr != "" || !strings.Contains(stdout, hidden) || strings.Contains(stdout, canary) {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}

@@ -34,7 +34,7 @@ func TestPurgePrintsWhatItPurgedAndWhere(t *testing.T) {
 		"purged: everything for apps \"one\", \"two\"; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "notified"},
 		"purged: everything for app \"one\" (entries in this sidecar's memory: 62)\n":                            {Purged: "all", Apps: []string{"one"}, Fleet: "none", Entries: new(62)},
 		"purged: the token for app \"one\"\n":                                                                    {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
-		"everything was purged a moment ago, so this purge waits and takes effect in 7 s\n":               {Purged: "later", InSeconds: 7, Fleet: "none"},
+		"everything was purged a moment ago, so this purge waits and takes effect in 7 s\n":                      {Purged: "later", InSeconds: 7, Fleet: "none"},
 	} {
 		var out bytes.Buffer
 		if err := printPurge(reply, &out); err != nil || out.String() != want {
@@ -42,7 +42,7 @@ func TestPurgePrintsWhatItPurgedAndWhere(t *testing.T) {
 		}
 	}
 	for want, reply := range map[string]admin.PurgeReply{
-		"nothing was purged: no app has this name":                {Purged: "nothing", Problem: "no app has this name"},
+		"nothing was purged: no app has this name":                    {Purged: "nothing", Problem: "no app has this name"},
 		"purged everything for app \"one\", but in this sidecar only": {Purged: "all", Apps: []string{"one"}, Fleet: "not notified", Problem: "redis: refused"},
 	} {
 		var out bytes.Buffer

@@ -69,7 +69,7 @@ redis       not used since 12:00:00, because it fails; mode single; faults in 15
             claim: 18 not sent (Redis had failed), 3 connection refused
 intercept   http://127.0.0.1:8081; in 15 min: 12 intercepted, 3 refused
             graph.instagram.com, api.instagram.com; other hosts: refused
-            the authority ends on 2036-11-25
+            the authority expires on 2036-11-25
 limits      app shop: call count 12% used; business use cases: not reported; reported at 12:00:00
 
 outages     instagram, since 11:59:00; 7 probes; breakers: shop exchange

@@ -54,7 +54,7 @@ func statusText(s admin.Status) string {
 	if i := s.Intercept; i != nil {
 		row("intercept", "%s; in 15 min: %s", i.Listen, i.ConnectsInWords())
 		row("", "%s; other hosts: %s", strings.Join(i.Hosts, ", "), i.OthersInWords())
-		row("", "the authority ends on %s", i.Ends.UTC().Format(time.DateOnly))
+		row("", "the authority expires on %s", i.Ends.UTC().Format(time.DateOnly))
 	}
 	for _, l := range s.Limits {
 		row("limits", "app %s: %s used; business use cases: %s; reported at %s", l.App, percentages(l.Usage), percentages(l.Business), s.Clock(l.At))
@@ -67,7 +67,7 @@ func statusText(s admin.Status) string {
 	return b.String()
 }
 
-// list writes a row for each of the first five items, and says how many more there are.
+// list writes a row for each of the first five items, and then the number of further items.
 func list[T any](b *strings.Builder, name string, of []T, text func(T) string) {
 	if len(of) == 0 {
 		fmt.Fprintf(b, "%-11s none since the start\n", name)

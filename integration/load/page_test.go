@@ -31,7 +31,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := string(text)
-	lines := blockAfter(t, page, "and the app in front of igproxy:")
+	lines := blockAfter(t, page, "and then igproxy with the stand-in as its upstream:")
 	if len(lines) != 4 || !strings.HasSuffix(lines[0], " &") || strings.TrimSpace(lines[3]) != "igproxy serve" {
 		t.Fatalf("the block is %q", lines)
 	}
@@ -53,7 +53,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	login := blockAfter(t, page, "exchange it as the app does:")
+	login := blockAfter(t, page, "exchange the code as the app does:")
 	quiet := func(line string) string {
 		return here(strings.ReplaceAll(strings.Replace(strings.TrimSpace(line), "curl ", "curl -sS --fail --noproxy '*' ", 1), "http://127.0.0.1:8080", p.URL))
 	}

@@ -25,8 +25,8 @@ type PurgeReply struct {
 	// InSeconds is the number of seconds until a merged purge takes effect. It is set only if
 	// Purged is "later"; the status is then 202.
 	InSeconds int `json:"in_seconds,omitempty"`
-	// Fleet is "notified" (every sidecar on this Redis forgets within about a second), "none"
-	// (Redis is not configured, or nothing has been purged yet), or "not notified".
+	// Fleet is "notified" (every sidecar on this Redis forgets within about a second), "not
+	// notified", or "none" (Redis is not configured, or nothing has been purged yet).
 	Fleet   string `json:"fleet"`
 	Problem string `json:"problem,omitempty"`
 }

@@ -1,11 +1,12 @@
 // Command faults proves docs/faults.md: it runs the tests that the table cites and prints the table
-// with a tick for each row that this run proved. A row holds if all its tests ran and passed and
-// none was skipped.
+// with a tick for each row that holds. A row holds if all its tests passed in this run, and neither
+// they nor their subtests were skipped.
 //
 //	go run -C tools ./faults            runs the tests, as make faults does
 //	go run -C tools ./faults -from FILE reads the output of go test -json and runs nothing
 //
-// The exit code is 0 if every row holds, 1 if a row does not hold, and 2 if there is no table.
+// The exit code is 0 if every row holds, 1 if a row does not hold, and 2 if the table or the results
+// of the tests cannot be obtained.
 package main
 
 import (
@@ -23,8 +24,8 @@ import (
 )
 
 func main() {
-	root := flag.String("root", "..", "the repository")
-	from := flag.String("from", "", "read this output `file` of go test -json instead of running the tests")
+	root := flag.String("root", "..", "the `folder` of the repository")
+	from := flag.String("from", "", "read the output of go test -json from this `file` instead of running the tests")
 	flag.Parse()
 	code, err := prove(*root, *from)
 	if err != nil {
@@ -61,7 +62,8 @@ func prove(root, from string) (code int, err error) {
 	return 0, nil
 }
 
-// run runs the cited tests, one package at a time so that they do not disturb each other's timing.
+// run runs the cited tests, one package at a time, because packages that are tested at the same time
+// disturb each other's timing.
 func run(root string, rows []row) (results, error) {
 	var names, packages []string
 	for _, r := range rows {
@@ -90,7 +92,7 @@ func run(root string, rows []row) (results, error) {
 	if terminal(os.Stderr) {
 		fmt.Fprint(os.Stderr, "\r\x1b[K")
 	}
-	_ = cmd.Wait() // failed tests are part of the output read above
+	_ = cmd.Wait() // its error would only say that tests failed, which got says too
 	return got, nil
 }
 
@@ -104,7 +106,7 @@ func colourful(f *os.File) bool {
 	return terminal(f) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// explain prints the output of the tests that failed, and the errors of the compiler.
+// explain prints the output of the tests that failed, and the compiler's errors.
 func explain(w io.Writer, rows []row, got results) {
 	printed := map[string]bool{}
 	for _, r := range rows {

@@ -10,8 +10,8 @@ import (
 type results struct {
 	ended   map[string]string // pass, fail or skip
 	seconds map[string]float64
-	output  map[string]string // by top-level test, including its subtests but not igproxy's log
-	build   strings.Builder   // errors of the compiler
+	output  map[string]string // of each top-level test and its subtests, without igproxy's log
+	build   strings.Builder   // the compiler's errors
 }
 
 type event struct {
@@ -21,8 +21,8 @@ type event struct {
 
 const module = "github.com/igproxy/igproxy/"
 
-// read reads a run to its end, or to the first line that is not an event. It reports each test that
-// passes to progress.
+// read reads a run to its end, or to the first line that is not an event. Whenever a test passes, it
+// calls progress with the number of tests that have passed.
 func read(r io.Reader, progress func(passed int)) results {
 	got := results{ended: map[string]string{}, seconds: map[string]float64{}, output: map[string]string{}}
 	passed := 0
@@ -55,7 +55,7 @@ func read(r io.Reader, progress func(passed int)) results {
 	}
 }
 
-// why returns the reason why a row does not hold, or "" if it does.
+// why returns the reason why a row does not hold, or "" if it holds.
 func (got results) why(r row) string {
 	if len(r.tests) == 0 {
 		return "no test is cited"

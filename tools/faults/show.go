@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	widest = 62 // characters of a column; longer text is cut
+	widest = 62 // the most characters in a column; longer text is cut off
 	bold   = "1"
 	dim    = "2"
 	red    = "31"
@@ -58,7 +58,7 @@ func show(w io.Writer, rows []row, got results, colours bool, took time.Duration
 
 func width(s string) int { return min(utf8.RuneCountInString(s), widest) }
 
-// pad cuts or fills s to the width of its column.
+// pad fills s with spaces to the width of its column, or cuts it off.
 func pad(s string, to int) string {
 	if letters := []rune(s); len(letters) > widest {
 		s = string(letters[:widest-1]) + "…"

@@ -16,7 +16,7 @@ type row struct {
 	tests             []citation
 }
 
-// citation names a test: `TestX/a case` of package integration, or `proxy.TestX` of another one.
+// citation names a test: `TestX/a case` in the folder integration, or `proxy.TestX` in proxy.
 type citation struct{ pkg, test string }
 
 // key returns the name that go test -json uses, where spaces in a subtest's name are underscores.
@@ -27,7 +27,7 @@ func (c citation) top() string {
 	return top
 }
 
-const home = "integration"
+const home = "integration" // the folder of tests that are cited without one
 
 var cited = regexp.MustCompile("`(?:([a-z]+(?:/[a-z]+)*)\\.)?(Test[^`]+)`")
 
@@ -48,7 +48,7 @@ func parse(text string) (rows []row, err error) {
 			continue
 		}
 		if len(cells) != 8 {
-			return nil, fmt.Errorf("docs/faults.md:%d: a row has six cells: number, fault, how, app, calls, test", n+1)
+			return nil, fmt.Errorf("docs/faults.md:%d: a row must have six cells (number, fault, how, app, calls, tests), not %d", n+1, len(cells)-2)
 		}
 		plain := func(i int) string { return strings.ReplaceAll(strings.TrimSpace(cells[i]), "`", "") }
 		r := row{group: group, number: number, fault: plain(2), sees: plain(4), cost: plain(5)}

@@ -36,8 +36,8 @@ func (b *bench) hits() error {
 			what, key, ofNginx = "10,000 tokens", "hit10k", 0.45
 		}
 		b.report.add(key+".cpu", "CPU for a million hits, "+what, "s", cpu, atMost(ofNginx, nginxName))
-		b.report.add(key+".fasthttp", "the same, against fasthttp", "×", against(fasthttpName, cpu), atMost(0.9))
-		b.report.add(key+".floor", "the same, against the epoll loop", "×", against(floorName, cpu), atMost(1.45))
+		b.report.add(key+".fasthttp", "the same, divided by fasthttp's", "×", against(fasthttpName, cpu), atMost(0.9))
+		b.report.add(key+".floor", "the same, divided by the epoll loop's", "×", against(floorName, cpu), atMost(1.45))
 		b.report.add(key+".rps", "hits a second, "+what, "/s", rps, atLeast(1.5, nginxName))
 		b.report.add(key+".p99", "p99 of a hit, "+what, "ms", p99, atMost(1, nginxName))
 	}

@@ -77,7 +77,7 @@ func (b *bench) sizes() error {
 	b.report.add("idle", "idle: PSS", "MB", idle, nil)
 	b.report.add("idle.private", "idle: private memory, without the binary's pages", "MB", idlePrivate, atMost(6))
 	b.report.add("loaded", "after hits for 10,000 tokens over 64 connections: PSS", "MB", loaded, atMost(20))
-	b.report.add("token", "a remembered token, beyond the answer's own bytes", "bytes", perToken, atMost(1024))
+	b.report.add("token", "a remembered token, in addition to the answer's own bytes", "bytes", perToken, atMost(1024))
 	b.report.add("connection", "a kept idle connection", "KiB", perConnection, atMost(5))
 	b.report.add("start", "start to first answer", "ms", starts, atMost(50))
 	b.report.add("binary", "the binary, stripped", "MB", figures{sidecarName: {float64(info.Size()) / 1e6}}, nil)

@@ -23,21 +23,22 @@ import (
 // Domains are the domains, with all their subdomains, for which an authority may sign certificates.
 var Domains = []string{"instagram.com", "threads.net", "threads.com", "facebook.com"}
 
-// everyAddress has all IP addresses. An authority excludes them, so that it cannot sign for any.
+// everyAddress contains all IP addresses. An authority's name constraints exclude them, so that it
+// cannot sign for an IP address.
 var everyAddress = []*net.IPNet{
 	{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
 	{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
 }
 
 const (
-	life     = 10 * 365 * 24 * time.Hour // of an authority
-	leafLife = 7 * 24 * time.Hour        // of a certificate for a host
+	life     = 10 * 365 * 24 * time.Hour // how long an authority is valid
+	leafLife = 7 * 24 * time.Hour        // how long a certificate for a host is valid
 	// renewAt is how long before its expiry a certificate for a host is replaced. It is far longer
 	// than a handshake takes.
 	renewAt = 24 * time.Hour
 	// skew is how far the clock of a client may be behind.
 	skew = time.Hour
-	// hostLimit bounds how many certificates are kept. Callers ask for a few hosts only.
+	// hostLimit bounds the number of kept certificates. Callers ask for only a few hosts.
 	hostLimit = 64
 )
 
@@ -45,14 +46,14 @@ const (
 type Authority struct {
 	cert   *x509.Certificate
 	signer *ecdsa.PrivateKey
-	key    *ecdsa.PrivateKey // of all certificates for hosts
+	key    *ecdsa.PrivateKey // shared by all certificates for hosts
 
 	mu     sync.Mutex // protects leaves
 	leaves map[string]*tls.Certificate
 }
 
-// New returns the Authority with this certificate and key. If the certificate lacks the limits that
-// Create sets, is not valid at the moment, or has another kind of key, the error says so.
+// New returns the Authority with this certificate and key. It returns an error if the certificate
+// lacks the limits that Create sets, or is not valid now, or if the key is not ECDSA on P-256.
 func New(pair *tls.Certificate) (*Authority, error) {
 	cert, err := x509.ParseCertificate(pair.Certificate[0])
 	if err != nil {
@@ -69,8 +70,8 @@ func New(pair *tls.Certificate) (*Authority, error) {
 	return &Authority{cert: cert, signer: signer, key: key, leaves: map[string]*tls.Certificate{}}, err
 }
 
-// check returns an error if a certificate is not that of an authority, could be used against sites
-// other than Meta's, or is not valid at the time now.
+// check returns an error if a certificate does not belong to an authority, could be used against
+// sites other than Meta's, or is not valid at the time now.
 func check(c *x509.Certificate, now time.Time) error {
 	switch {
 	case !c.IsCA || !c.BasicConstraintsValid || c.KeyUsage&x509.KeyUsageCertSign == 0:
@@ -79,13 +80,13 @@ func check(c *x509.Certificate, now time.Time) error {
 		return errors.New("it may sign for other authorities (its path length is not 0)")
 	case !c.PermittedDNSDomainsCritical || len(c.PermittedDNSDomains) == 0 ||
 		slices.ContainsFunc(c.PermittedDNSDomains, func(d string) bool { return !slices.Contains(Domains, d) }):
-		return errors.New("it has no critical name constraints, or they permit other domains than " + strings.Join(Domains, ", "))
+		return errors.New("it has no critical name constraints, or they permit domains other than " + strings.Join(Domains, ", "))
 	case !excludes(c.ExcludedIPRanges, everyAddress):
 		return errors.New("its name constraints do not exclude all IP addresses")
 	case now.Before(c.NotBefore):
 		return fmt.Errorf("it is valid only from %s", c.NotBefore.Format(time.DateOnly))
 	case now.After(c.NotAfter):
-		return fmt.Errorf("it ended on %s", c.NotAfter.Format(time.DateOnly))
+		return fmt.Errorf("it expired on %s", c.NotAfter.Format(time.DateOnly))
 	}
 	return nil
 }
@@ -110,8 +111,8 @@ func fingerprint(c *x509.Certificate) string {
 	return strings.Join(pairs, ":")
 }
 
-// Leaf returns a certificate for a host, which must be in one of Domains. It keeps the certificate,
-// and replaces it a day before it expires.
+// Leaf returns a certificate for a host, which must be in one of Domains. It returns the same
+// certificate until a day before the certificate expires.
 func (a *Authority) Leaf(host string) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

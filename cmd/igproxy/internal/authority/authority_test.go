@@ -61,11 +61,11 @@ func TestTheKeyIsReadableByItsOwnerOnlyAndNeverReplaced(t *testing.T) {
 	}
 	before, _ := os.ReadFile(filepath.Join(dir, authority.KeyFile))
 	if err := authority.Create(dir); err == nil || !strings.Contains(err.Error(), authority.KeyFile+" exists") {
-		t.Errorf("a second authority in the folder: %v", err)
+		t.Errorf("creating a second authority in the folder: got %v", err)
 	}
 	_ = os.Remove(filepath.Join(dir, authority.KeyFile))
 	if err := authority.Create(dir); err == nil || !strings.Contains(err.Error(), authority.CertFile+" exists") {
-		t.Errorf("beside a certificate: %v", err)
+		t.Errorf("creating an authority beside a certificate: got %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, authority.KeyFile)); err == nil {
 		t.Error("a key without its certificate was left")
@@ -90,7 +90,7 @@ func TestAuthorityIsLimitedToMetasHosts(t *testing.T) {
 			t.Errorf("%s: the certificate is valid for %v", host, life)
 		}
 	}
-	// Signing with the key directly, as a thief would, does not help either.
+	// A thief of the key cannot make certificates for other hosts either.
 	for _, template := range []*x509.Certificate{
 		{DNSNames: []string{"example.com"}},
 		{DNSNames: []string{"graph.facebook.com", "example.com"}},
@@ -126,11 +126,11 @@ func TestACertificateIsSignedAgainBeforeItEnds(t *testing.T) {
 		first, _ := a.Leaf("graph.facebook.com")
 		time.Sleep(5 * 24 * time.Hour)
 		if again, _ := a.Leaf("graph.facebook.com"); again != first {
-			t.Error("after five days there is another certificate")
+			t.Error("the certificate was replaced after five days")
 		}
 		time.Sleep(25 * time.Hour)
 		if again, err := a.Leaf("graph.facebook.com"); err != nil || again == first || !again.Leaf.NotAfter.After(first.Leaf.NotAfter) {
-			t.Errorf("a day before its end the certificate is still used: %v", err)
+			t.Errorf("the certificate was not replaced a day before its expiry: %v", err)
 		}
 		time.Sleep(time.Until(a.Ends()) - time.Hour)
 		last, err := a.Leaf("graph.facebook.com")
@@ -138,8 +138,8 @@ func TestACertificateIsSignedAgainBeforeItEnds(t *testing.T) {
 			t.Errorf("a certificate outlives the authority: %v, %v", last.Leaf.NotAfter, err)
 		}
 		time.Sleep(2 * time.Hour)
-		if _, err := authority.New(&pair); err == nil || !strings.Contains(err.Error(), "it ended on ") {
-			t.Errorf("an authority that has ended: %v", err)
+		if _, err := authority.New(&pair); err == nil || !strings.Contains(err.Error(), "it expired on ") {
+			t.Errorf("an expired authority: got %v", err)
 		}
 	})
 }
@@ -157,11 +157,11 @@ func TestAnAuthorityWithoutItsLimitsIsRefused(t *testing.T) {
 		"is not the certificate of an auth":  func(c *x509.Certificate) { c.IsCA, c.MaxPathLenZero = false, false },
 		"path length is not 0":               func(c *x509.Certificate) { c.MaxPathLenZero, c.MaxPathLen = false, 1 },
 		"no critical name constraints":       func(c *x509.Certificate) { c.PermittedDNSDomainsCritical = false },
-		"they permit other domains":          func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"facebook.com", "example.com"} },
-		"permit other domains than":          func(c *x509.Certificate) { c.PermittedDNSDomains = []string{""} },
+		"they permit domains other":          func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"facebook.com", "example.com"} },
+		"permit domains other than":          func(c *x509.Certificate) { c.PermittedDNSDomains = []string{""} },
 		"do not exclude all IP addresses":    func(c *x509.Certificate) { c.ExcludedIPRanges = all[:1] },
 		"it is valid only from":              func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) },
-		"it ended on":                        func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) },
+		"it expired on":                      func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) },
 		"is not the certificate of an autho": func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature },
 	} {
 		template := right()
@@ -204,13 +204,13 @@ func TestACertificateIsKeptForEachHostAndTheirNumberIsBounded(t *testing.T) {
 	if err != nil || other == first || other.Leaf.SerialNumber.Cmp(first.Leaf.SerialNumber) == 0 || len(other.Leaf.DNSNames) != 1 {
 		t.Errorf("got %v, %v", other.Leaf.DNSNames, err)
 	}
-	for i := range 100 { // callers ask for a few hosts only
+	for i := range 100 { // more than the bound
 		if _, err := a.Leaf(fmt.Sprintf("h%d.facebook.com", i)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if again, _ := a.Leaf("graph.facebook.com"); again == first {
-		t.Error("any number of certificates is kept")
+		t.Error("the number of kept certificates is not bounded")
 	}
 	want := strings.ToUpper(fmt.Sprintf("% x", sha256.Sum256(pair.Certificate[0])))
 	if got := strings.ReplaceAll(a.Fingerprint(), ":", " "); got != want {
@@ -226,12 +226,12 @@ func TestTheAuthoritySaysWhatItIsFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if name := c.Subject.String(); !strings.Contains(name, "igproxy") || !strings.Contains(name, "Meta's hosts only") {
-		t.Errorf("its name is %s", name)
+		t.Errorf("the authority's name is %s", name)
 	}
 	if years := c.NotAfter.Sub(c.NotBefore).Hours() / 24 / 365; years < 9.9 || years > 10.1 {
-		t.Errorf("it is valid for %.1f years", years)
+		t.Errorf("the authority is valid for %.1f years, want 10", years)
 	}
 	if len(c.ExtKeyUsage) > 0 || c.KeyUsage != x509.KeyUsageCertSign || c.MaxPathLen != 0 || !c.MaxPathLenZero {
-		t.Errorf("it may be used for %v, %v, with a path length of %d", c.KeyUsage, c.ExtKeyUsage, c.MaxPathLen)
+		t.Errorf("the authority has the key usages %v and %v, and the path length %d", c.KeyUsage, c.ExtKeyUsage, c.MaxPathLen)
 	}
 }

@@ -23,9 +23,9 @@ const (
 	KeyFile  = "igproxy-ca.key"
 )
 
-// Create makes an authority and writes its certificate, which everyone may read, and its key, which
-// only the current user may read, into a folder. It makes the folder if it does not exist, and
-// never replaces a file.
+// Create makes an authority and writes its certificate and its key into a folder. Every user may
+// read the certificate, but only the current user may read the key. Create makes the folder if it
+// does not exist, and never replaces a file.
 func Create(dir string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -63,7 +63,7 @@ func Create(dir string) error {
 		return err
 	}
 	if err := writeNew(filepath.Join(dir, CertFile), "CERTIFICATE", cert, 0o644); err != nil {
-		_ = os.Remove(keyPath) // a key without its certificate is of no use
+		_ = os.Remove(keyPath) // a key without its certificate is useless
 		return err
 	}
 	return nil

@@ -12,14 +12,14 @@ const appsKey = "apps"
 
 func appKey(i int) string { return appsKey + "." + strconv.Itoa(i) }
 
-// appSettings returns the rows of app i.
+// appSettings returns the rows of the table of settings for app i.
 func appSettings(i int) []setting {
 	section := appKey(i) + "."
 	return append([]setting{
 		{key: section + "name", kind: kindText, check: checkAppName, example: "shop",
 			doc: "The name of the app, in the path /apps/NAME/ and in metrics."},
 		{key: section + "service", kind: kindWord, words: []string{"instagram", "threads", "facebook"}, example: "threads",
-			doc: "The login that the app uses: Instagram Login, Threads or Facebook Login. Apps for Instagram accounts that are connected to a Facebook page use Facebook Login. Without it: instagram."},
+			doc: "The login that the app uses: Instagram Login, Threads or Facebook Login. Apps for Instagram accounts that are connected to a Facebook page use Facebook Login. The default is instagram."},
 		{key: section + "hosts", kind: kindList, check: checkHost, example: "[shop.igproxy.internal]",
 			doc: "Host names, without a port, whose requests belong to this app. Requests may use them even if allowed_hosts does not list them."},
 		{key: section + "appsecret_proof", kind: kindSwitch, example: "true",
@@ -68,18 +68,18 @@ func (l *loader) validateApps() {
 		l.validateCredentials(key+".", true)
 		for _, name := range []string{key + ".name", key + ".app_id"} {
 			if !l.isSet(name) {
-				l.contradiction(fault{"missing", "set it: every app needs one of its own"}, name, key)
+				l.contradiction(fault{"missing", "set it: every app needs its own"}, name, key)
 			}
 		}
 		if a.Name != "" && names[a.Name] {
-			l.contradiction(fault{"another app has the same name", "give each app its own"}, key+".name")
+			l.contradiction(fault{"another app has the same name", "give each app a different name"}, key+".name")
 		}
 		if a.Service != "facebook" && slices.Contains(a.RedirectURIs, RedirectNone) {
-			l.contradiction(fault{"none is not a redirect URI", "remove it: only apps of Facebook Login exchange codes without one"}, key+".redirect_uris")
+			l.contradiction(fault{`"none" is not a redirect URI`, "remove it: only apps of Facebook Login exchange codes without one"}, key+".redirect_uris")
 		}
 		id := cmp.Or(a.Service, "instagram") + "/" + a.AppID
 		if a.AppID != "" && ids[id] {
-			l.contradiction(fault{"another app has the same ID", "give each app its own"}, key+".app_id")
+			l.contradiction(fault{"another app has the same ID", "give each app the ID that Meta shows for it"}, key+".app_id")
 		}
 		names[a.Name], ids[id] = true, true
 	}
@@ -95,11 +95,11 @@ func (l *loader) validateCredentials(section string, needed bool) {
 	case needed && !inText && !inFile:
 		fix := "set " + envName(file) + " (or " + file + ") to the path of a file that holds it, or " + envName(text) + " to the secret itself"
 		l.contradiction(fault{"no client secret", fix}, text, strings.TrimSuffix(section, "."))
-	case !inText && !inFile && (section != "" || len(l.config.Apps) == 0): // or validateApps refuses it
+	case !inText && !inFile && (section != "" || len(l.config.Apps) == 0): // otherwise validateApps refuses it
 		l.refuse(fault{"set without " + file, "set " + file + " too, or move this to the section of its app"}, section+"webhook_secret_file")
 	}
 	if !l.isSet(section + "app_id") {
-		isListed := strings.HasPrefix(section, appsKey) // and its app_id is reported as missing anyway
+		isListed := strings.HasPrefix(section, appsKey) // validateApps reports a missing app_id of such an app
 		if (l.isSet(text) || l.isSet(file)) && l.isSet("cache.key_file") && !isListed {
 			what := "missing, and cache.key_file is set (" + l.place("cache.key_file").where + "): apps with the same key file would get each other's tokens"
 			l.contradiction(fault{what, "set it to the ID that Meta's dashboard shows"}, section+"app_id", text, file)

@@ -36,13 +36,13 @@ func matches(pattern, what, fix string) func(string) *fault {
 }
 
 func checkAppName(text string) *fault {
-	if text == "none" { // the label of requests whose app is not known
-		return &fault{"not a name: none stands for no app", "choose another"}
+	if text == "none" { // in metrics, the label of requests without a known app
+		return &fault{`the name "none" is reserved`, "choose another name"}
 	}
 	return appName(text)
 }
 
-// minSecret is the shortest client secret that is accepted; Instagram's have 32 characters.
+// minSecret is the shortest client secret that is accepted. Instagram's secrets have 32 characters.
 const minSecret = 8
 
 func checkSecret(text string) *fault {
@@ -106,7 +106,8 @@ func checkAddr(text string) *fault {
 	return nil
 }
 
-// checkRedirect accepts what an app can send as redirect_uri, which is compared byte for byte.
+// checkRedirect accepts every URI that an app can send as redirect_uri. It does not normalize the
+// URI, because igproxy compares redirect URIs byte for byte.
 func checkRedirect(text string) *fault {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme == "" || u.Host+u.Opaque+u.Path == "" || strings.ContainsAny(text, "# \"<>") {
@@ -152,8 +153,8 @@ var (
 	databaseQuery = regexp.MustCompile(`^(db=[0-9]{1,9})?$`)
 )
 
-// checkRedisURL accepts the URL of a Redis. Its fault contains neither the value, which may have a
-// password, nor an error of net/url, which would repeat the value.
+// checkRedisURL accepts the URL of a Redis server. Its fault contains neither the value, which may
+// have a password, nor an error of net/url, which would repeat the value.
 func checkRedisURL(text string) *fault {
 	u, err := url.Parse(text)
 	switch {
@@ -171,8 +172,8 @@ func checkRedisURL(text string) *fault {
 func isUnix(listen string) bool { return strings.HasPrefix(listen, "unix:") }
 func isTCP(listen string) bool  { return !isUnix(listen) }
 
-// beyondLoopback reports whether other machines may be able to reach a listener. It assumes so for
-// a name other than localhost.
+// beyondLoopback reports whether other machines may be able to reach a listener. It assumes that
+// they can if the host is a name other than localhost.
 func beyondLoopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
 	return err == nil && isTCP(listen) && !isLoopback(host)

@@ -7,7 +7,7 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// InterceptTunnel is the value of intercept.others that passes other connections on.
+// InterceptTunnel is the value of intercept.others that makes igproxy open tunnels to other hosts.
 const InterceptTunnel = "tunnel"
 
 // ProxyNone is the value of upstream.proxy that forbids a proxy.
@@ -121,13 +121,13 @@ type Config struct {
 	digests [3][sha256.Size]byte // of the contents of plainFiles, in that order; zero: not read
 }
 
-// service configures the only app of a service that is not Instagram.
+// service is a section for one app of a service other than Instagram: threads or facebook.
 type service struct {
 	credentials
 	URL string
 }
 
-// App is one of several apps in one sidecar.
+// App is an item of the list apps.
 type App struct {
 	Name    string
 	Service string // instagram, threads or facebook; empty: instagram
@@ -139,7 +139,7 @@ type App struct {
 // credentials identify an app to Meta.
 type credentials struct {
 	AppID            string
-	ClientSecret     proxy.Secret // set also if it comes from ClientSecretFile
+	ClientSecret     proxy.Secret // also set if it was read from ClientSecretFile
 	ClientSecretFile string
 	PreviousSecret   proxy.Secret // the second line of ClientSecretFile
 

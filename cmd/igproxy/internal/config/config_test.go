@@ -156,7 +156,7 @@ func TestAMissingConfigurationIsOneProblem(t *testing.T) {
 	}
 }
 
-// No mistake with a secret makes a message repeat it.
+// Whatever mistake is made with a secret, no message repeats the secret.
 func TestNoMessageContainsASecret(t *testing.T) {
 	for _, yaml := range []string{
 		"client_secret: %", "client_secert: %", "clientSecret: %", "client-secret: %", "secret: %", "upstream:\n  client_secret: %", "client_secret: [%]",

@@ -10,8 +10,8 @@ import (
 // envPrefix begins the name of every variable that sets a key of the configuration.
 const envPrefix = "IGPROXY_"
 
-// envName returns the name of the variable that sets a key. A name with the prefix is returned as
-// it is.
+// envName returns the name of the variable that sets a key. If the key is already the name of a
+// variable, envName returns it unchanged.
 func envName(key string) string {
 	if strings.HasPrefix(key, envPrefix) {
 		return key
@@ -25,8 +25,8 @@ func envName(key string) string {
 var injected = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?` +
 	`(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT=\w+://|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)`)
 
-// comma separates the items of a list. commaOrSpace separates them if the list may also be written
-// as one text.
+// comma separates the items of a list. commaOrSpace separates them if the file may also contain the
+// list as one text.
 var (
 	comma        = regexp.MustCompile(` *, *`)
 	commaOrSpace = regexp.MustCompile(`[ ,]+`)
@@ -40,11 +40,11 @@ func (l *loader) environment(environ []string) {
 			values[name] = value // the last one wins, as in a shell
 		}
 	}
-	delete(values, envPrefix+"CONFIG") // is read by the --config flag
+	delete(values, envPrefix+"CONFIG") // the --config flag reads it
 	for _, s := range l.table {
 		name := envName(s.key)
 		if at := l.places[s.key]; values[name] != "" && l.isSet(s.key) {
-			l.warn(inEnvironment, s.key, fault{"hides " + at.where + ", which sets the same key", "remove one of the two"})
+			l.warn(inEnvironment, s.key, fault{"overrides " + at.where + ", which sets the same key", "remove one of the two"})
 		}
 		switch value := values[name]; {
 		case value == "":

@@ -30,7 +30,7 @@ func TestAProblemWithAVariableNamesTheVariable(t *testing.T) {
 // An operator who edits a line that a variable overrides must learn why nothing changes.
 func TestTheEnvironmentOverridesTheFileWithAWarning(t *testing.T) {
 	configFiles(t)
-	warning := []string{"warning: environment: IGPROXY_UPSTREAM_TIMEOUT: hides igproxy.yaml:3, which sets the same key; remove one of the two"}
+	warning := []string{"warning: environment: IGPROXY_UPSTREAM_TIMEOUT: overrides igproxy.yaml:3, which sets the same key; remove one of the two"}
 	in := input{yaml: "listen: 127.0.0.1:1\nupstream:\n  timeout: 5s\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"}}
 	c, lines := in.load(t)
 	if c.Listen[0] != "127.0.0.1:1" || c.Upstream.Timeout != 3*time.Second || !slices.Equal(lines, warning) {
@@ -42,7 +42,7 @@ func TestTheEnvironmentOverridesTheFileWithAWarning(t *testing.T) {
 func TestAWrongValueInTheFileIsReportedEvenIfTheEnvironmentOverridesIt(t *testing.T) {
 	expect(t, []input{{name: "both", yaml: "upstream:\n  timeout: 5\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"},
 		want: []string{`igproxy.yaml:2: upstream.timeout: "5" is not a duration; write a duration from 100ms to 1m`,
-			"warning: environment: IGPROXY_UPSTREAM_TIMEOUT: hides igproxy.yaml:2, which sets the same key; remove one of the two"}}})
+			"warning: environment: IGPROXY_UPSTREAM_TIMEOUT: overrides igproxy.yaml:2, which sets the same key; remove one of the two"}}})
 }
 
 func TestAnEmptyVariableIsUnset(t *testing.T) {

@@ -54,8 +54,8 @@ func ReadToken(path string) (proxy.Secret, error) {
 	})
 }
 
-// readClientSecrets reads a client secret and, if the file has a second line, the previous one:
-// during a rotation Meta may accept either. Its error is a *fileError.
+// readClientSecrets reads a client secret and, if the file has a second line, the previous one,
+// because during a rotation Meta may accept either of them. Its error is a *fileError.
 func readClientSecrets(path string) (secrets [2]proxy.Secret, err error) {
 	return parseFile(path, maxSecretFile, func(text string) (secrets [2]proxy.Secret, f *fault) {
 		lines, f := linesOfRotation(text, checkSecret)
@@ -67,7 +67,7 @@ func readClientSecrets(path string) (secrets [2]proxy.Secret, err error) {
 }
 
 // linesOfRotation splits a text into the current secret and, if there is a second line, the
-// previous one. If there are two, a fault says which line it is in.
+// previous one. If there are two lines, the fault says which of them is wrong.
 func linesOfRotation(text string, check func(string) *fault) ([]string, *fault) {
 	lines := strings.Split(trimNewline(text), "\n")
 	if len(lines) > 2 {
@@ -88,7 +88,7 @@ func linesOfRotation(text string, check func(string) *fault) ([]string, *fault) 
 	return lines, nil
 }
 
-// readKeyFile reads a file of random bytes as it is: a newline at the end is part of the key. Its
+// readKeyFile reads a file of random bytes unchanged: a newline at the end is part of the key. Its
 // error is a *fileError.
 func readKeyFile(path string) (proxy.Secret, error) {
 	return parseFile(path, maxSecretFile, func(text string) (proxy.Secret, *fault) {
@@ -99,8 +99,8 @@ func readKeyFile(path string) (proxy.Secret, error) {
 	})
 }
 
-// ReadBearers reads the token that apps, or operators, must send and, if the file has a second
-// line, the previous one. It returns their SHA-256 digests. Its error is a *fileError.
+// ReadBearers reads the token that apps or operators must send and, if the file has a second line,
+// the previous token. It returns their SHA-256 digests. Its error is a *fileError.
 func ReadBearers(path string) (digests [][sha256.Size]byte, err error) {
 	return parseFile(path, maxSecretFile, func(text string) (digests [][sha256.Size]byte, f *fault) {
 		lines, f := linesOfRotation(text, func(line string) *fault {
@@ -133,8 +133,8 @@ func ReadKeyPair(certPath, keyPath string) (*tls.Certificate, error) {
 	return parseFile(keyPath, maxCertFile, func(key string) (*tls.Certificate, *fault) {
 		pair, err := tls.X509KeyPair(cert, []byte(key))
 		if err != nil { // its text may repeat parts of the file, such as the name of a PEM block
-			return nil, &fault{"is not the key of " + shownPath(certPath) + ", or one of them is not PEM",
-				"name a certificate and its own key"}
+			return nil, &fault{"is not the key of " + shownPath(certPath) + ", or one of the two files is not PEM",
+				"name a certificate and the key that belongs to it"}
 		}
 		return &pair, nil
 	})
@@ -159,7 +159,7 @@ func parseFile[T any](path string, max int64, parse func(text string) (T, *fault
 	return v, nil
 }
 
-// readRegular reads a regular file of at most max bytes. It does not open anything else: opening a
+// readRegular reads a regular file of at most max bytes. It opens nothing else, because opening a
 // named pipe would wait for its writer. Its error is a *fileError.
 func readRegular(path string, max int64) ([]byte, error) {
 	switch info, err := os.Stat(path); {
@@ -235,15 +235,16 @@ func faultOfSecret(text string) *fault {
 // assignment matches a line of an env file, such as CLIENT_SECRET=text.
 var assignment = regexp.MustCompile(`^(export )?([A-Za-z0-9]+_[A-Za-z0-9_]*|(?i:secret|token|password|key))=[^=]`)
 
-// faultOfWrapping finds a NAME= before the secret, or quotation marks around it. They belong to an
-// env file, not to the secret: a shell removes them, but Docker and Kubernetes keep them.
+// faultOfWrapping finds a NAME= before the secret, or quotation marks around it. They are the
+// syntax of an env file, not part of the secret. A shell removes them, but Docker and Kubernetes do
+// not.
 func faultOfWrapping(text string) *fault {
 	quoted := len(text) > 1 && text[0] == text[len(text)-1] && strings.ContainsRune("\"'`", rune(text[0]))
 	switch {
 	case assignment.MatchString(text):
 		return &fault{"begins with NAME=, as a line of an env file does", "keep only what follows the equals sign, without quotation marks"}
 	case quoted:
-		return &fault{"has quotation marks around it", "remove them: env files of Docker and files of secrets are read as they are"}
+		return &fault{"has quotation marks around it", "remove them: Docker env files and secret files are read literally"}
 	}
 	return nil
 }

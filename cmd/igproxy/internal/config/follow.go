@@ -13,14 +13,13 @@ import (
 // LookEvery is the shortest time between two looks at files for changes.
 const LookEvery = time.Second
 
-// settleTime is the age from which a file's modification time is conclusive. A younger file may be
-// written again within the same tick of the file system's clock, which changes neither its time nor
-// its size. (Git calls such index entries racy.)
+// settleTime is the age from which a file's modification time can be trusted. A younger file may be
+// written again within the same tick of the file system's clock. Then its modification time does
+// not change, and its size may be the same too. (Git calls such index entries racy.)
 const settleTime = 2 * time.Second
 
-// followed is a value made from files. It is made again when a file changes, which means that the
-// file is written, replaced, or swapped behind a symbolic link, as Kubernetes does with a mounted
-// secret.
+// followed is a value made from files. It is made again when a file is written or replaced, or when
+// a symbolic link leads to another file. Kubernetes updates a mounted secret by changing a link.
 type followed[T any] struct {
 	key   string // for the log
 	paths []string
@@ -95,7 +94,7 @@ func (f *followed[T]) store(value T, seen Stamps) {
 	f.seen, f.settled = seen, seen.Settled()
 }
 
-// Stamps identify what files held at one moment, by their inode, modification time and size.
+// Stamps identify the contents of files at one moment, by inode, modification time and size.
 type Stamps []fs.FileInfo
 
 // Stamp looks at each file, following symbolic links. A missing file has a nil stamp.

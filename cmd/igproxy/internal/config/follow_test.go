@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// notebook is a followed text file. The text "broken" cannot be read.
+// notebook is a followed text file. Reading fails if its text is "broken".
 type notebook struct {
 	t     *testing.T
 	path  string
@@ -89,7 +89,7 @@ func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("two", 2)
 		time.Sleep(2 * config.LookEvery)
-		n.holds("two", 3) // the file was fresh at the last read
+		n.holds("two", 3) // the file was too young at the last read to trust its time
 		time.Sleep(time.Hour)
 		n.holds("two", 3)
 	})
@@ -157,7 +157,7 @@ func TestAFileThatCannotBeReadAtFirstIsAnError(t *testing.T) {
 	t.Chdir(t.TempDir())
 	get, err := config.Follow("k", slog.New(slog.DiscardHandler), func() ([]byte, error) { return os.ReadFile("nowhere") }, "nowhere")
 	if get != nil || !os.IsNotExist(err) {
-		t.Errorf("got a function: %v, and %v", get != nil, err)
+		t.Errorf("got a function: %v, and the error %v; want only an error that the file does not exist", get != nil, err)
 	}
 }
 

@@ -27,12 +27,12 @@ const (
 #
 #   export IGPROXY_CLIENT_SECRET_FILE=/run/secrets/instagram
 #
-# So copy only the lines that you change. A key without a default is commented out
+# Copy only the lines that you change. A key without a default is commented out
 # and shows an example. An unknown key is an error, so that misspellings are found.
 #
 # Environment variables override this file: IGPROXY_LISTEN is listen, and
-# IGPROXY_UPSTREAM_TIMEOUT is upstream.timeout. Lists are written there as a,b,c.
-# An empty variable counts as unset.
+# IGPROXY_UPSTREAM_TIMEOUT is upstream.timeout. In a variable, a list is written as
+# a,b,c. An empty variable counts as unset.
 #
 # Durations have a unit: 250ms, 10s, 5m, 1h30m. Sizes: 65536 (bytes), 64KiB, 1MiB.
 `
@@ -43,11 +43,12 @@ const exampleApps = `
 # ------------------------------------------------------------------------------
 # Several apps in one sidecar, used instead of app_id, client_secret,
 # client_secret_file, webhook_secret_file and redirect_uris. The path
-# (/apps/shop/...) says which app a call belongs to. Without it, a token call belongs to the only app that its
-# grant_type fits. If it fits several apps, its client_id selects one of them or,
-# without a client_id, its Host header; otherwise the call is refused. Every
-# other call belongs to the app with its client_id, otherwise to the app with its
-# Host name, otherwise to the first app. Apps share no tokens.
+# (/apps/shop/...) says which app a call belongs to. A token call without such a
+# path belongs to the only app that its grant_type fits. If the grant_type fits
+# several apps, the call's client_id selects one of them or, without a
+# client_id, its Host header does; otherwise igproxy refuses the call. Any other
+# call without such a path belongs to the app with its client_id, otherwise to
+# the app with its Host name, otherwise to the first app. Apps share no tokens.
 # apps:
 #   - name: shop                # in the path, and in metrics
 #     app_id: "17841400000000004"
@@ -55,7 +56,7 @@ const exampleApps = `
 #     redirect_uris: [https://shop.example/callback]
 #     hosts: [shop.igproxy.internal]
 #   - name: club
-#     service: threads          # instagram, threads or facebook; without it: instagram
+#     service: threads          # instagram (the default), threads or facebook
 #     app_id: "17841400000000005"
 #     client_secret_file: /run/secrets/club
 `
@@ -136,11 +137,11 @@ func TestTheExampleHasTheDefaults(t *testing.T) {
 	}
 }
 
-// People uncomment an example and change it, so it must be valid as it is.
+// Operators uncomment an example and change it, so the example itself must be valid.
 func TestExamplesAreValidWhenUncommented(t *testing.T) {
 	for _, s := range settings() {
 		if value := defaultText(s); (value == "") != (s.example != "") {
-			t.Errorf("%s: default %q, example %q; want one of the two", s.key, value, s.example)
+			t.Errorf("%s: default %q, example %q; want exactly one of the two", s.key, value, s.example)
 		}
 		// The example of client_secret is not a value; it says that the secret does not belong
 		// there.
@@ -186,7 +187,8 @@ func TestEveryFieldOfConfigHasARow(t *testing.T) {
 	}
 	var missing func(v reflect.Value, name string)
 	missing = func(v reflect.Value, name string) {
-		// Config.Apps has its rows in appSettings. The others are contents of files, and origins.
+		// The rows of Config.Apps are in appSettings. The other fields listed here are not
+		// settings: they hold contents of files, their digests, and the origins of values.
 		if slices.Contains([]string{"Config.Apps",
 			"Config.Cache.Key", "Config.origins", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret",
 			"Config.credentials.WebhookSecrets", "Config.Threads.credentials.WebhookSecrets",

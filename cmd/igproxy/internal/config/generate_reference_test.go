@@ -8,8 +8,8 @@ import (
 const (
 	referencePath   = "../../../../docs/configuration.md"
 	referenceHeader = "# Configuration\n" + `
-This page lists all keys of the configuration. It is generated from the table of settings that igproxy itself uses.
-` + "[`config.example.yaml`](../config.example.yaml)" + ` has the same content as a file to copy from.
+This page lists all keys of the configuration. It is generated from the table of settings that igproxy uses.
+` + "[`config.example.yaml`](../config.example.yaml)" + ` has the same content in the form of a configuration file.
 
 - ` + "`igproxy serve` needs one value: the client secret, best set with `IGPROXY_CLIENT_SECRET_FILE`" + `. Everything else is optional.
 - **The file** is YAML, named by ` + "`--config` or `IGPROXY_CONFIG`" + `. An unknown key is an error, and the most similar known key is suggested.
@@ -23,9 +23,9 @@ This page lists all keys of the configuration. It is generated from the table of
 - **Changes**: a key marked live takes effect as soon as the file, or a file that it names, changes. A key marked restart takes effect after a
   restart, as do all environment variables and turning TLS on or off. The log and ` + "`igproxy reload`" + ` name the keys that wait for a restart.
   [operations.md](operations.md) has more.
-- **Editors** that support JSON Schema complete and validate the file with [config.schema.json](config.schema.json) if this is its first line:
-  ` + "`# yaml-language-server: $schema=PATH`" + `. The schema accepts what igproxy accepts, except for an unquoted text that looks like a number.
-  igproxy checks more than the schema does, including how keys fit together.
+- **Editors** that support JSON Schema complete and validate the file with [config.schema.json](config.schema.json) if this is the first line of the file:
+  ` + "`# yaml-language-server: $schema=PATH`" + `. The schema refuses an unquoted text that looks like a number, which igproxy accepts.
+  igproxy also checks more than the schema does, including how keys fit together.
 `
 )
 
@@ -46,7 +46,7 @@ func referenceMD() string {
 		}
 		referenceRow(&b, s)
 	}
-	referenceSection(&b, "apps", appsDoc+" This is a list; the variables count its items from 0, and can only change items that are in the file.")
+	referenceSection(&b, "apps", appsDoc+" This is a list. In variables, its items are numbered from 0; a variable can only change an item that is in the file.")
 	for _, s := range appSettings(0) {
 		referenceRow(&b, s)
 	}

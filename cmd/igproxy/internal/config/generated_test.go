@@ -1,7 +1,7 @@
 package config
 
 // config.example.yaml, docs/configuration.md and docs/config.schema.json are generated from the
-// table of settings. This file has what all three generators use besides the table.
+// table of settings. This file has the parts that all three generators share.
 
 import (
 	"flag"
@@ -29,20 +29,20 @@ func TestGeneratedFilesAreUpToDate(t *testing.T) {
 // sectionDocs introduce each section.
 var sectionDocs = map[string]string{
 	"":            "The sidecar itself.",
-	"auth":        "Who may use igproxy. By default that is every program on this machine. A listener that other machines can reach does not start until bearer_file, client_ca or none is set.",
+	"auth":        "Who may use igproxy. By default, every program on this machine may use it. A listener that other machines can reach does not start until bearer_file, client_ca or none is set.",
 	"tls":         "TLS for apps. Without it igproxy speaks plain HTTP.",
-	"admin":       "The listener for operators and orchestrators. Reading from it requires no authentication, so make sure that only they can reach it. It shows no secret.",
-	"intercept":   "For clients that cannot change their base URL: an HTTP proxy that answers in the place of Meta's token hosts.",
+	"admin":       "The listener for operators and orchestrators. Reading from it requires no authentication, so make sure that only operators and orchestrators can reach it. It shows no secret.",
+	"intercept":   "For clients that cannot change their base URL: an HTTP proxy that itself answers calls to Meta's token hosts.",
 	"upstream":    "Calls to Meta, and their limits.",
 	"threads":     "A Threads app, which has its own ID and secret. Its calls have the same paths as Instagram's.",
 	"facebook":    "An app of Facebook Login, whose calls go to graph.facebook.com. Its app_id is required.",
 	"refresh":     "Calls of GET /refresh_access_token, which refresh a long-lived token.",
 	"code":        "Calls of /oauth/access_token that exchange the code which a login returns. The app needs no secret for them.",
-	"keep":        "Long-lived tokens end after 60 days unless they are refreshed.",
-	"debug_token": "The inspection of tokens, which Facebook and Threads allow with the app's own token only.",
+	"keep":        "The refresh of long-lived tokens, which otherwise end after 60 days.",
+	"debug_token": "The inspection of tokens, which Facebook and Threads allow only with the app's own token.",
 	"passthrough": "All other calls of an app go to Meta unchanged, so that an app needs only one base URL.",
 	"cache":       "What is cached, and for how long.",
-	"redis":       "A second cache tier that several sidecars share and that survives a restart. Values are sealed. igproxy never needs Redis to start or to answer.",
+	"redis":       "A second cache tier that several sidecars share and that survives a restart. Values are sealed. igproxy also starts and answers without Redis; only keep.enabled depends on the data in Redis.",
 	"coalesce":    "How sidecars on the same Redis share an exchange. Without redis.mode, exchanges are shared within this process only.",
 	"breaker":     "The circuit breaker. After repeated failures igproxy stops calling Meta for a while: unknown tokens then get a fast 503, and cached tokens are still served.",
 	"server":      "Limits for requests from apps.",
@@ -50,7 +50,7 @@ var sectionDocs = map[string]string{
 }
 
 // appsDoc describes the list of apps, whose rows are in appSettings.
-const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...) says which app a call belongs to. Without it, a token call belongs to the only app that its grant_type fits. If it fits several apps, its client_id selects one of them or, without a client_id, its Host header; otherwise the call is refused. Every other call belongs to the app with its client_id, otherwise to the app with its Host name, otherwise to the first app. Apps share no tokens."
+const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...) says which app a call belongs to. A token call without such a path belongs to the only app that its grant_type fits. If the grant_type fits several apps, the call's client_id selects one of them or, without a client_id, its Host header does; otherwise igproxy refuses the call. Any other call without such a path belongs to the app with its client_id, otherwise to the app with its Host name, otherwise to the first app. Apps share no tokens."
 
 // sectionOf splits a key into its section, which is empty for a top-level key, and its name there.
 func (s setting) sectionOf() (section, name string) {
@@ -61,7 +61,7 @@ func (s setting) sectionOf() (section, name string) {
 	return section, name
 }
 
-// spanSentence returns the allowed values as a sentence. It is not for texts and lists.
+// spanSentence returns the allowed values as a sentence. Do not call it for texts and lists.
 func (s setting) spanSentence() string {
 	rangeText := s.rangeText()
 	if s.kind == kindWord {

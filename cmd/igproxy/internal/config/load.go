@@ -1,10 +1,10 @@
-// Package config has the table of settings. It loads a configuration strictly from a file and the
+// Package config has the table of settings. It loads a configuration from a file and the
 // environment, reports all problems at once, and determines what a reload changes.
 package config
 
-// Load reads the file at path, unless path is empty, then the environment, which overrides it, and
-// then the files that these name. It returns all problems at once, sorted by place. If one of them
-// is not a warning, the Config must not be used, except for the values of keys without a problem.
+// Load reads the file at path (unless path is empty), the environment, which overrides the file,
+// and all files that the configuration names. It returns all problems, sorted by place. If one of
+// them is an error and not a warning, use only the values of keys without a problem.
 func Load(path string, environ []string) (Config, []Problem) {
 	l := newLoader(Default())
 	readable := path == "" || l.readFile(path)
@@ -41,7 +41,7 @@ func (l *loader) warn(at place, key string, f fault) {
 	l.problems[len(l.problems)-1].Warning = true
 }
 
-// set gives a key its values. If they are refused, the key keeps its previous value.
+// set sets a key to its values. If they are refused, the key keeps its previous value.
 func (l *loader) set(s setting, at place, values []string) {
 	l.places[s.key] = at
 	faults := s.set(&l.config, values)
@@ -52,7 +52,7 @@ func (l *loader) set(s setting, at place, values []string) {
 }
 
 // origins returns where each key that is set comes from: FILE:LINE, the name of a variable, or, for
-// a secret in a file of its own, the key that names the file.
+// a secret in its own file, the key that names the file.
 func (l *loader) origins() map[string]string {
 	from := map[string]string{}
 	for _, s := range l.table {

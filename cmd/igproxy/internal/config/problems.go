@@ -17,7 +17,7 @@ import (
 // misspelling of such a key.
 type Problem struct {
 	Where   string // "igproxy.yaml:7", "environment" or "default"
-	Key     string // such as upstream.timeout; an unknown key as it is written; empty: the whole file
+	Key     string // such as upstream.timeout, or an unknown key as the file spells it; empty: the whole file
 	What    string // what is wrong
 	Fix     string // the next step
 	Warning bool   // igproxy can run with the problem
@@ -110,8 +110,8 @@ func mayBeSecret(value string) bool {
 	})
 }
 
-// keyForm is the form that an unknown key must have to be repeated in a message. Any other text may
-// be a value, perhaps a secret, in the place of a key. Secrets have more than four digits.
+// keyForm matches the unknown keys that messages repeat. Any other text may be a value, perhaps a
+// secret, that was written where a key belongs. Secrets have more than four digits.
 var keyForm = regexp.MustCompile(`^[A-Za-z][A-Za-z_.-]*([0-9][A-Za-z_.-]*){0,4}$`)
 
 func looksLikeKey(name string) bool { return len(name) <= 48 && keyForm.MatchString(name) }

@@ -12,9 +12,10 @@ import (
 )
 
 // restartKeys are the keys, or sections with a dot at the end, that take effect only after a
-// restart: they are built into parts that a reload keeps, such as listeners, servers, breakers and
-// the Redis client. New contents of the files that redis.password_file, redis.cert_file and
-// redis.key_file name need no restart: these files are read again for each new connection.
+// restart, because they are built into parts that a reload keeps, such as listeners, servers,
+// breakers and the Redis client. New contents of the files that redis.password_file,
+// redis.cert_file and redis.key_file name need no restart, because these files are read again for
+// each new connection.
 var restartKeys = []string{"listen", "intercept.listen", "intercept.tls", "intercept.others", "intercept.max_tunnels", "intercept.tunnel_idle", "admin.listen", "admin.socket", "auth.uids", "upstream.max_in_flight", "log.format",
 	"server.", "redis.", "coalesce.", "breaker."}
 
@@ -83,8 +84,8 @@ func differences(running, next Config) (keys []string) {
 	return keys
 }
 
-// keep takes the values that need a restart from the running configuration, and returns the keys
-// that differed.
+// keep takes the values of keys that need a restart from the running configuration, and returns the
+// keys whose values differed.
 func (c *Config) keep(running Config) (kept []string) {
 	origins := map[string]string{}
 	maps.Copy(origins, c.origins) // a copy: the configuration that was read must not change
@@ -113,9 +114,9 @@ func (c *Config) keep(running Config) (kept []string) {
 }
 
 // Files returns the paths of the files that have to be watched for a reload: all files that the
-// configuration names. Certificates, redis.password_file, and the tokens of auth.bearer_file and
-// admin.token_file take effect through the code that uses them. They are watched too, because a
-// restart would fail if they cannot be used. Pipes are left out, because they cannot change.
+// configuration names, except pipes, which cannot change. Certificates, redis.password_file,
+// auth.bearer_file and admin.token_file are also read separately by the code that uses them. They
+// are watched too, so that a reload reports a file with which a restart would fail.
 func (c Config) Files() (paths []string) {
 	paths = append(paths, c.Cache.KeyFile, c.Auth.BearerFile, c.Auth.ClientCA, c.Admin.TokenFile, c.TLS.CertFile, c.TLS.KeyFile, c.Intercept.CAFile, c.Intercept.CAKeyFile,
 		c.Redis.PasswordFile, c.Redis.CertFile, c.Redis.KeyFile)
@@ -129,15 +130,15 @@ func (c Config) Files() (paths []string) {
 	return watchable(slices.DeleteFunc(paths, func(path string) bool { return path == "" }))
 }
 
-// plainFiles returns those of the files whose contents take effect with a reload or a restart, and
-// are not kept in Config.
+// plainFiles returns the files whose contents are not kept in Config, and take effect only with a
+// reload or a restart.
 func (c Config) plainFiles() [3]struct{ key, path string } {
 	return [...]struct{ key, path string }{{"upstream.ca_file", c.Upstream.CAFile}, {"redis.ca_file", c.Redis.CAFile},
 		{"redis.sentinel_password_file", c.Redis.SentinelPasswordFile}}
 }
 
-// digestFiles records the contents of the plain files, so that a change can be found. A file that
-// cannot be read has no digest.
+// digestFiles records digests of the plain files, so that a change can be found. A file that cannot
+// be read has no digest.
 func (c *Config) digestFiles() {
 	for i, f := range c.plainFiles() {
 		if text, err := readRegular(f.path, maxCertFile); err == nil {

@@ -63,28 +63,28 @@ func TestNewTimeoutWaitsForTheSettingsItDependsOn(t *testing.T) {
 	l := newLoader(next)
 	l.validateTimes()
 	if !slices.Contains(kept, "upstream.timeout") || next.Upstream.Timeout != running.Upstream.Timeout || len(l.problems) > 0 {
-		t.Errorf("kept %v, and upstream.timeout is %s", kept, next.Upstream.Timeout)
+		t.Errorf("keys that wait for a restart: %v; upstream.timeout is %s", kept, next.Upstream.Timeout)
 	}
 	fits := Default()
 	fits.Upstream.Timeout = 9 * time.Second
 	if kept := fits.keep(running); kept != nil || fits.Upstream.Timeout != 9*time.Second {
-		t.Errorf("kept %v", kept)
+		t.Errorf("a timeout that fits: %v wait for a restart", kept)
 	}
 }
 
-// Only a restart turns TLS on, and a new client authority must wait for it. Without TLS it would
-// count as authentication, although no client has to present a certificate.
+// Only a restart turns TLS on, and a new client authority must wait for that restart. Otherwise it
+// would count as authentication before TLS makes clients present a certificate.
 func TestClientAuthoritiesWaitForTheTLSTheyNeed(t *testing.T) {
 	running, next := Default(), Default()
 	next.TLS.CertFile, next.TLS.KeyFile, next.Auth.ClientCA = "/c", "/k", "/ca"
 	if kept := next.keep(running); len(kept) != 3 || next.RequiresAuth() {
-		t.Errorf("kept %v, requires authentication: %v", kept, next.RequiresAuth())
+		t.Errorf("keys that wait for a restart: %v; requires authentication: %v", kept, next.RequiresAuth())
 	}
 	running.TLS.CertFile, running.TLS.KeyFile = "/c", "/k"
 	next = running
 	next.Auth.ClientCA = "/ca"
 	if kept := next.keep(running); kept != nil || next.Auth.ClientCA != "/ca" {
-		t.Errorf("with TLS on: kept %v", kept)
+		t.Errorf("with TLS on: %v wait for a restart", kept)
 	}
 }
 

@@ -76,9 +76,9 @@ var schemaValues = []string{
 	"an-app-secret-of-no-app", "short", strings.Repeat("a", maxValue), strings.Repeat("a", maxValue+1),
 }
 
-// wantsQuotes reports whether a YAML parser reads a text setting's value as something other than a
-// text. igproxy reads it as it is written; the schema demands quotation marks, except for an app's
-// ID.
+// wantsQuotes reports whether a YAML parser reads the value of a text setting as another type, such
+// as a number. igproxy reads the value literally. The schema demands quotation marks, except for an
+// app's ID.
 func wantsQuotes(s setting, form string) bool {
 	if s.kind != kindText && s.kind != kindList || strings.HasSuffix(s.key, "app_id") {
 		return false

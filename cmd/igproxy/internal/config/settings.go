@@ -22,17 +22,17 @@ const (
 	kindSwitch   kind = "switch"
 )
 
-// setting is one key of the configuration. The file, the environment, the checks and the generated
-// documentation take all they need to know about the key from here.
+// setting is one key of the configuration. The code that reads the file and the environment, the
+// checks and the generated documentation get all that they need to know about the key from here.
 type setting struct {
 	key       string // names the field of Config, in snake case
 	kind      kind
 	doc       string              // a few sentences
-	value     string              // the default, as written in the file; empty means no default
+	value     string              // the default, as written in the file; empty: no default
 	example   string              // for the documentation of a setting without a default
 	low, high float64             // the range of a number; nanoseconds for a duration, bytes for a size
 	words     []string            // the allowed values of a kindWord
-	orText    bool                // a kindList that may be one text; in a variable, spaces may separate the items
+	orText    bool                // a kindList may be one text; in a variable, spaces may then separate its items
 	check     func(string) *fault // returns what is wrong with a text or an item of a list; nil: no check
 }
 
@@ -46,9 +46,10 @@ func settings() []setting {
 			doc: "Where apps reach igproxy: host:port, [::1]:port or unix:/path, or a list of these, such as [127.0.0.1:8080, '[::1]:8080', " +
 				"unix:/run/igproxy/app.sock]. Port 0 picks a free port, which the log shows."},
 		{key: "allowed_hosts", kind: kindList, check: checkHost, example: "[igproxy.internal]",
-			doc: "Host names, without a port, that requests may use. A listener on loopback always allows the names of loopback; " +
-				"any other listener for apps allows every name while this list is empty, except those of Meta's hosts for whose service there is no app. An admin listener beyond loopback always allows every name: probes use the address of a pod. " +
-				"admin.socket allows the same names as admin.listen."},
+			doc: "Host names, without a port, that requests may use. A listener on loopback also accepts the names of loopback. While " +
+				"this list is empty, any other listener for apps accepts every name, except the host names of a service of Meta (such " +
+				"as graph.facebook.com) for which there is no app. An admin listener beyond loopback always accepts every name, because " +
+				"probes use the address of a pod. admin.socket accepts the same names as admin.listen."},
 	}, credentialSettings("", "instagram"), credentialSettings("threads.", "threads"), []setting{
 		{key: "threads.url", kind: kindText, value: "https://graph.threads.net", check: checkUpstreamURL,
 			doc: "The base URL of Threads, which is also reachable as https://graph.threads.com. Plain http is allowed only on loopback."},
@@ -57,20 +58,22 @@ func settings() []setting {
 			doc: "The base URL of Facebook. Plain http is allowed only on loopback."},
 
 		{key: "auth.bearer_file", kind: kindText, example: "/run/secrets/igproxy-token",
-			doc: "A file with a token of at least 16 characters that every app must send: as X-Igproxy-Token, as the " +
-				"password of its base URL (http://igproxy:TOKEN@host), or as Authorization: Bearer in calls with access_token in the query, " +
-				"at /oauth/access_token and below /_igproxy/. While the token is being rotated, the file has the previous one on a " +
-				"second line, and both are accepted. Reloaded when it changes."},
+			doc: "A file with a token of at least 16 characters that every app must send in one of three ways: as X-Igproxy-Token; as " +
+				"the password in its base URL (http://igproxy:TOKEN@host); or as Authorization: Bearer, but only in calls with " +
+				"access_token in the query, in calls of /oauth/access_token and in calls below /_igproxy/. While the token is being " +
+				"rotated, the file has the previous token on a second line, and igproxy accepts both. The file is reloaded when it " +
+				"changes."},
 		{key: "auth.client_ca", kind: kindText, example: "/etc/igproxy/clients-ca.pem",
-			doc: "The authorities, in PEM, that sign the client certificates of apps. Needs tls.cert_file. With auth.bearer_file, " +
-				"an app needs both a certificate and the token. Reloaded when it changes."},
+			doc: "The authorities, in PEM, that sign the client certificates of apps. This setting needs tls.cert_file. With " +
+				"auth.bearer_file too, an app needs both a certificate and the token. Reloaded when it changes."},
 		{key: "auth.client_names", kind: kindList, check: checkClientName, example: "[shop.internal, spiffe://example.org/shop]",
 			doc: "A client certificate must have one of these names in its subject alternative name: a DNS name, in which letter " +
 				"case is ignored, or a URI, compared exactly. Without this list, every certificate that auth.client_ca signed is accepted."},
 		{key: "auth.uids", kind: kindList, check: checkUID, example: "[1000, 1001]",
 			doc: "The UIDs that may connect to a Unix socket, on Linux. Without this list, every user whom server.socket_mode allows may connect."},
 		{key: "auth.none", kind: kindSwitch, value: "false",
-			doc: "Whether other machines may use igproxy without authentication. Set it to true only if the network keeps strangers out."},
+			doc: "Whether other machines may use igproxy without authentication. Set it to true only if the network lets only trusted " +
+				"programs connect."},
 
 		{key: "tls.cert_file", kind: kindText, example: "/etc/igproxy/tls.crt",
 			doc: "The certificate that igproxy presents to apps, with its chain, in PEM. Reloaded when it changes. A Unix socket in listen does not use TLS."},
@@ -78,23 +81,25 @@ func settings() []setting {
 			doc: "The private key of tls.cert_file, in PEM."},
 
 		{key: "admin.listen", kind: kindText, value: "127.0.0.1:9090", check: checkListen,
-			doc: "Where /healthz, /readyz, /metrics and the status page at / are served: host:port, [::1]:port or unix:/path. " +
-				"9090 is also Prometheus' own port: if it runs on the same machine, change one of the two."},
+			doc: "Where /healthz, /readyz, /metrics and the status page at / are served: host:port, [::1]:port or unix:/path. Prometheus " +
+				"also uses port 9090 by default: if it runs on the same machine, change one of the two ports."},
 		{key: "admin.socket", kind: kindText, check: checkSocket, example: "/run/igproxy/admin.sock",
-			doc: "A Unix socket, mode 0660, that serves the same as admin.listen. Root, igproxy's own user and the UIDs in admin.uids can " +
-				"run operations (reload, purge, resume, quit) over it, and over admin.listen if that is a Unix socket too. This works " +
-				"on Linux only; elsewhere use admin.token_file."},
+			doc: "A Unix socket, mode 0660, that serves the same as admin.listen. Root, igproxy's own user and the UIDs in admin.uids " +
+				"can run operations (reload, purge, resume, quit) over this socket, and over admin.listen if it is a Unix socket too. " +
+				"This works only on Linux; on other systems use admin.token_file."},
 		{key: "admin.uids", kind: kindList, check: checkUID, example: "[1000]",
 			doc: "More UIDs that can run operations over the Unix socket, on Linux. Their users must also be in the socket's group."},
 		{key: "admin.token_file", kind: kindText, example: "/run/secrets/igproxy-admin-token",
-			doc: "A file with a token of at least 16 characters and, while it is being rotated, the previous one on a second line. Clients that " +
-				"send either token as Authorization: Bearer TOKEN can run operations over any admin listener. Reloaded when it changes."},
+			doc: "A file with a token of at least 16 characters and, while it is being rotated, the previous token on a second line. " +
+				"Clients that send either token as Authorization: Bearer TOKEN can run operations over any admin listener. Reloaded " +
+				"when it changes."},
 		{key: "admin.ready_when_refused", kind: kindSwitch, value: "false",
-			doc: "Whether /readyz stays ready while Meta refuses the client secrets of all apps. Known tokens are still served then. If false, " +
-				"the sidecar is not ready until Meta accepts a secret again; igproxy tests that by itself."},
+			doc: "Whether /readyz stays ready while Meta refuses the client secrets of all apps. igproxy still serves known tokens " +
+				"during that time. If false, the sidecar is not ready until Meta accepts a secret again, which igproxy tests by itself."},
 		{key: "admin.quit", kind: kindSwitch, value: "false",
-			doc: "Whether POST /quit on an admin listener stops igproxy, for a program on the same machine that may run operations. Use it " +
-				"for a Kubernetes Job whose sidecar is an ordinary container: the job calls it when its work is done."},
+			doc: "Whether POST /quit on an admin listener stops igproxy. Only a program on the same machine that may run operations can " +
+				"use it. Set it for a Kubernetes Job whose sidecar is an ordinary container: the job calls POST /quit when its work is " +
+				"done."},
 
 		{key: "intercept.listen", kind: kindText, check: checkListen, example: "127.0.0.1:8082",
 			doc: "Where clients that cannot change their base URL reach igproxy as their HTTPS_PROXY: host:port, [::1]:port or unix:/path. " +
@@ -104,12 +109,13 @@ func settings() []setting {
 		{key: "intercept.ca_key_file", kind: kindText, example: "/run/secrets/igproxy-ca.key",
 			doc: "The private key of intercept.ca_file, in PEM. Reloaded when it changes."},
 		{key: "intercept.tls", kind: kindSwitch, value: "false",
-			doc: "Whether clients speak TLS to intercept.listen, as with HTTPS_PROXY=https://host:port. It then uses tls.cert_file and, if it is set, " +
-				"auth.client_ca. Few clients can."},
+			doc: "Whether clients speak TLS to intercept.listen, as with HTTPS_PROXY=https://host:port. If so, igproxy uses " +
+				"tls.cert_file and, if it is set, auth.client_ca. Few clients can speak TLS to their proxy."},
 		{key: "intercept.others", kind: kindWord, value: "refuse", words: []string{"refuse", InterceptTunnel},
-			doc: "What happens to connections to all other hosts than Meta's token hosts. tunnel passes them on unread, to port 443 of public addresses only."},
+			doc: "What igproxy does with connections to hosts other than Meta's token hosts. refuse answers them with 403. tunnel passes " +
+				"their bytes on unread, but only to port 443 of public addresses."},
 		{key: "intercept.max_tunnels", kind: kindCount, value: "256", low: 1, high: 100_000,
-			doc: "How many tunnels to other hosts may be open at once. Further ones get 503."},
+			doc: "How many tunnels to other hosts may be open at once. igproxy answers further requests for a tunnel with 503."},
 		{key: "intercept.tunnel_idle", kind: kindDuration, value: "5m", low: second, high: 24 * hour,
 			doc: "How long a tunnel may be idle before igproxy closes it."},
 
@@ -136,43 +142,50 @@ func settings() []setting {
 			doc: "Whether calls to Meta go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY select. igproxy check and the " +
 				"log line \"listening\" show which proxy is used. none means that no proxy is used."},
 		{key: "upstream.check_at_start", kind: kindSwitch, value: "false",
-			doc: "Whether igproxy tests each app's client secret when it starts, and when a reload changes the secret, by a call to Meta with an " +
-				"invalid token. If so, the sidecar is not ready after its start until the answer has come or upstream.timeout has passed, " +
-				"unless admin.ready_when_refused is true. If false, the first request shows whether the secret is right."},
+			doc: "Whether igproxy tests each app's client secret when it starts, and when a reload changes the secret. The test is a " +
+				"call to Meta with an invalid token. If true, the sidecar is not ready after its start until Meta has answered or " +
+				"upstream.timeout has passed, unless admin.ready_when_refused is true. If false, the first request that needs the " +
+				"secret shows whether it is right."},
 
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
-			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour. App tokens are cached for the same time."},
+			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour. App " +
+				"tokens are cached for the same time."},
 		{key: "cache.negative_ttl", kind: kindDuration, value: "1m", low: 0, high: 59 * 24 * hour,
 			doc: "How long igproxy remembers that a token is invalid. It remembers other definite refusals of a token for at most 10s. 0 turns both off."},
 		{key: "cache.max_bytes", kind: kindSize, example: "32MiB", low: 1 << 10, high: 1 << 40,
-			doc: "How much memory the cache may take; a token takes about 600 bytes, and answers above 8 KiB are kept in Redis only. " +
-				"Without it: an eighth of the memory limit, at least 8 MiB and at most 64 MiB."},
+			doc: "How much memory the cache may take. A token takes about 600 bytes. Answers above 8 KiB are kept only in Redis. Without " +
+				"this setting, the cache takes an eighth of the memory limit, at least 8 MiB and at most 64 MiB."},
 		{key: "cache.key_file", kind: kindText, example: "/run/secrets/igproxy-cache-key",
-			doc: "A file of 32 to 4096 random bytes from which cache keys and seals are derived, so that entries survive a change " +
-				"of the client secret. With it, every app needs an app_id. Without it, keys and seals are derived from the client secret, or from the previous one while client_secret_file has two lines."},
+			doc: "A file of 32 to 4096 random bytes from which cache keys and seals are derived, so that entries survive a change of the " +
+				"client secret. With this file, every app needs an app_id. Without it, keys and seals are derived from the client " +
+				"secret or, while client_secret_file has two lines, from the previous secret."},
 
 		{key: "refresh.ttl", kind: kindDuration, value: "5m", low: second, high: hour,
-			doc: "How long a refreshed token, or one that Facebook's exchange returned, is cached, so that many processes that refresh the same token cost one call."},
+			doc: "How long the answer to a refresh, or to an exchange at Facebook, is cached. Many processes that refresh the same token " +
+				"during this time cost one call."},
 		{key: "code.ttl", kind: kindDuration, value: "2m", low: second, high: 50 * minute,
 			doc: "How long the response to a code exchange is cached. A code works once; a repeated callback gets the first answer again."},
 
 		{key: "keep.enabled", kind: kindSwitch, value: "false",
-			doc: "Whether igproxy refreshes long-lived tokens while they are used, and sends a call that brings a refreshed token with its successor. " +
-				"An app can then keep the token that it has stored. Successors are sealed and stored in Redis, which must not lose them: see docs/keep.md."},
+			doc: "Whether igproxy refreshes long-lived tokens while they are used. When a call brings a token that igproxy has " +
+				"refreshed, igproxy sends the call to Meta with the token's successor, so an app can keep the token that it has stored. " +
+				"Successors are sealed and stored in Redis, which must not lose them: see docs/keep.md."},
 		{key: "keep.refresh_before", kind: kindDuration, value: "240h", low: minute, high: 58 * 24 * hour,
-			doc: "How long before its end a token that is used is refreshed."},
+			doc: "How long before its end igproxy refreshes a token that is in use."},
 		{key: "keep.check_every", kind: kindDuration, value: "24h", low: second, high: 240 * hour,
-			doc: "How long igproxy waits after Meta has refreshed a token, or has refused to, before it tries to refresh it again."},
+			doc: "How long igproxy waits after Meta has refreshed a token, or has refused to refresh it, before it tries to refresh the " +
+				"token again."},
 		{key: "keep.max_per_minute", kind: kindCount, value: "60", low: 1, high: 6000,
 			doc: "How many refreshes one sidecar may start per minute. The tokens that end first are refreshed first."},
 
 		{key: "debug_token.enabled", kind: kindSwitch, value: "false",
-			doc: "Whether igproxy makes the app's own token for GET /debug_token, so that an app of Facebook Login or Threads can inspect users' " +
-				"tokens without its secret. igproxy does so if the call has no access_token, has access_token=APP, or has one that begins with the app's ID. " +
-				"Every program that may use igproxy can then inspect tokens."},
+			doc: "Whether igproxy makes the app's own token for GET /debug_token, so that an app of Facebook Login or Threads can " +
+				"inspect users' tokens without its secret. igproxy does so if the call has no access_token, has access_token=APP, or " +
+				"has an access_token that begins with the app's ID and |. Every program that may use igproxy can then inspect tokens."},
 
 		{key: "passthrough.enabled", kind: kindSwitch, value: "true",
-			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service unchanged, except for appsecret_proof and keep.enabled. If false, they get 404."},
+			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service, unchanged " +
+				"except for what passthrough.appsecret_proof and keep.enabled change. If false, such requests get 404."},
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
 			doc: "How long a call that is passed through may take, including both bodies."},
 		{key: "passthrough.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
@@ -180,18 +193,20 @@ func settings() []setting {
 		{key: "passthrough.max_body_bytes", kind: kindSize, value: "64MiB", low: 1 << 10, high: 1 << 40,
 			doc: "The largest body, of a request or a response, that is passed through."},
 		{key: "passthrough.rewrite_paging", kind: kindSwitch, value: "false",
-			doc: "Whether paging links in responses are changed to point at igproxy. Meta's links contain the user's token."},
+			doc: "Whether igproxy changes paging links in responses so that they point to igproxy. Meta's links point to Meta, and " +
+				"contain the user's token."},
 
 		{key: "passthrough.appsecret_proof", kind: kindSwitch, value: "false",
-			doc: "Whether igproxy adds appsecret_proof to calls that are passed through with a token, or replaces the one that the app sent. " +
-				"Set it if Require App Secret is on in the app's settings in Meta's dashboard. The token must be in the query, in Authorization: Bearer, or in a " +
-				"URL-encoded form of at most 64 KiB. To choose the apps for which igproxy does this, set apps[].appsecret_proof instead."},
+			doc: "Whether igproxy adds appsecret_proof to calls that are passed through with a token, and replaces a proof that the app " +
+				"sent. Set it if Require App Secret is on in the app's settings in Meta's dashboard. The token must be in the query, in " +
+				"Authorization: Bearer, or in a URL-encoded form of at most 64 KiB. To set this for single apps, use " +
+				"apps[].appsecret_proof instead."},
 
 		{key: "redis.mode", kind: kindWord, words: []string{"single", "sentinel", "cluster"}, example: "single",
-			doc: "How Redis is deployed. Without it the cache is in memory only."},
+			doc: "How Redis is deployed. Without this setting, the cache is in memory only."},
 		{key: "redis.url", kind: kindText, check: checkRedisURL, example: "rediss://redis.internal:6379/0",
-			doc: "The node, in mode single: redis://host:port/db, rediss:// for TLS, or unix:///path. Keep a password out of this " +
-				"file: use redis.password_file or IGPROXY_REDIS_URL."},
+			doc: "The URL of the node, in mode single: redis://host:port/db, rediss:// for TLS, or unix:///path. Keep a password out of " +
+				"the configuration file: use redis.password_file or IGPROXY_REDIS_URL."},
 		{key: "redis.addrs", kind: kindList, check: checkAddr, example: "[redis-1:6379, redis-2:6379]",
 			doc: "The addresses, as host:port, of the sentinels, of some cluster nodes, or of the one node in mode single."},
 		{key: "redis.master_name", kind: kindText, check: checkName, example: "mymaster",
@@ -199,7 +214,7 @@ func settings() []setting {
 		{key: "redis.username", kind: kindText, check: checkName, example: "igproxy",
 			doc: "The Redis ACL user. Without it, igproxy connects as the default user."},
 		{key: "redis.password", kind: kindText, check: faultOfSecret, example: "(better not here)",
-			doc: "The Redis password. Keep it out of this file: use redis.password_file or IGPROXY_REDIS_PASSWORD."},
+			doc: "The Redis password. Keep it out of the configuration file: use redis.password_file or IGPROXY_REDIS_PASSWORD."},
 		{key: "redis.password_file", kind: kindText, example: "/run/secrets/redis",
 			doc: "The file that holds the Redis password. It is read for every new connection, so a rotated password is picked up."},
 		{key: "redis.sentinel_username", kind: kindText, check: checkName, example: "sentinel",
@@ -209,8 +224,8 @@ func settings() []setting {
 		{key: "redis.tls", kind: kindSwitch, value: "false",
 			doc: "Whether to use TLS for redis.addrs, including sentinels. With redis.url, write rediss:// instead."},
 		{key: "redis.tls_server_name", kind: kindText, check: checkHost, example: "redis.internal",
-			doc: "The name that the certificates of Redis, and of the sentinels, must have, and that is sent as SNI. Without it: the host in the address. " +
-				"Set it if the addresses are IP addresses or tunnels."},
+			doc: "The name that the certificates of Redis and of the sentinels must have, which is also sent as SNI. Without this " +
+				"setting, it is the host in the address. Set it if the addresses are IP addresses or lead through tunnels."},
 		{key: "redis.ca_file", kind: kindText, example: "/etc/igproxy/redis-ca.pem",
 			doc: "The only certificate authorities, in PEM, that igproxy trusts for Redis. Without it, igproxy trusts the system's authorities."},
 		{key: "redis.cert_file", kind: kindText, example: "/etc/igproxy/redis-client.pem",
@@ -231,9 +246,10 @@ func settings() []setting {
 			doc: "Whether sidecars on the same Redis share an exchange: one asks Meta, and the others poll Redis, at first every few " +
 				"milliseconds. If false, or if Redis denies scripts, sidecars share answers but do not wait for each other."},
 		{key: "coalesce.lease", kind: kindDuration, value: "1.5s", low: 200 * ms, high: minute,
-			doc: "How long other sidecars wait for one that died during an exchange; a running sidecar renews its lease. At least six times redis.timeout."},
+			doc: "How long the other sidecars wait for a sidecar that was killed during an exchange. A running sidecar renews its lease, " +
+				"so an exchange may take longer. At least six times redis.timeout."},
 		{key: "coalesce.wait", kind: kindDuration, value: "5s", low: 100 * ms, high: minute,
-			doc: "How long a sidecar waits for another's answer before it asks Meta itself."},
+			doc: "How long a sidecar waits for the answer of another sidecar before it asks Meta itself."},
 
 		{key: "breaker.failures", kind: kindCount, value: "5", low: 1, high: million,
 			doc: "How many failures in a row open a breaker, so that Meta is not asked for a while. Each combination of app, grant " +
@@ -254,29 +270,34 @@ func settings() []setting {
 		{key: "server.read_timeout", kind: kindDuration, value: "10s", low: 100 * ms, high: 5 * minute,
 			doc: "How long an app may take to send a whole request. At least server.read_header_timeout."},
 		{key: "server.write_timeout", kind: kindDuration, value: "20s", low: second, high: 10 * minute,
-			doc: "How long a request may take after its header. At least upstream.timeout + 1s; with Redis, redis.timeout is added, and with coalesce.enabled also coalesce.wait."},
+			doc: "How long a request may take after its header. At least upstream.timeout + 1s, plus redis.timeout with Redis, plus " +
+				"coalesce.wait with coalesce.enabled."},
 		{key: "server.idle_timeout", kind: kindDuration, value: "1m30s", low: second, high: hour,
 			doc: "How long an idle connection is kept open for the next request of an app."},
 		{key: "server.max_header_bytes", kind: kindSize, value: "16KiB", low: 8 << 10, high: 1 << 20,
 			doc: "The largest request header accepted, including the request line, which contains the token."},
 		{key: "server.max_connections", kind: kindCount, value: "1024", low: 1, high: million,
-			doc: "How many connections apps may have open. Beyond that, igproxy closes one that has not sent a whole request header, or otherwise the one that has been idle longest. If all of them are waiting for answers, new connections wait."},
+			doc: "How many connections apps may have open. Above this number, igproxy closes a connection that has not sent a whole " +
+				"request header or, if there is no such connection, the one that has been idle longest. If all connections are waiting " +
+				"for answers, new connections wait."},
 		{key: "server.fast_lane", kind: kindSwitch, value: "true",
 			doc: "Whether plain token requests are served without net/http, at half the cost. The responses are the same."},
 		{key: "server.drain", kind: kindDuration, value: "20s", low: 0, high: 10 * minute,
 			doc: "How long a shutdown waits for requests, and for writes to Redis, to finish."},
 		{key: "server.drain_delay", kind: kindDuration, value: "0s", low: 0, high: 10 * minute,
-			doc: "How long after SIGTERM igproxy keeps serving as before, except that it is not ready. Then server.drain begins. Set it for " +
-				"apps that get SIGTERM at the same time and need tokens while they shut down, and for balancers that need time to notice."},
+			doc: "How long after SIGTERM igproxy keeps serving as before, except that it is not ready. Then server.drain begins. Set it " +
+				"for apps that get SIGTERM at the same time and need tokens while they shut down, and for balancers that need time to " +
+				"notice that the sidecar is not ready."},
 		{key: "server.socket_mode", kind: kindText, value: "0660", check: checkMode,
-			doc: "The mode of the Unix socket in listen, in octal. Every user who may write to the socket may connect. " +
-				"It does not change a socket that systemd passes on: SocketMode in igproxy.socket is the mode of that one, 0666 by default."},
+			doc: "The mode of the Unix socket in listen, in octal. Every user who may write to the socket may connect. The setting has " +
+				"no effect on a socket that systemd passes to igproxy: its mode is SocketMode in igproxy.socket, 0666 by default."},
 
 		{key: "log.level", kind: kindWord, value: "info", words: []string{"debug", "info", "warn", "error"},
 			doc: "The lowest level that is logged. debug is currently the same as info."},
 		{key: "log.lines", kind: kindCount, value: "100", low: 1, high: million,
-			doc: "How many lines of one kind are logged per second. Requests with the same outcome and status are one kind, hits are another, " +
-				"and every other message is a kind of its own. The next line of the kind says how many were left out (not_logged); the metrics count all."},
+			doc: "How many lines of one kind are logged per second. All hits are one kind, other requests with the same outcome and " +
+				"status are one kind, and every other message is a kind of its own. The next line of the kind says how many lines were " +
+				"left out (not_logged). The metrics count all requests."},
 		{key: "log.format", kind: kindWord, value: "auto", words: []string{"auto", "json", "text"},
 			doc: "The format of log lines. auto means text if standard error is a terminal, and json otherwise."},
 	})
@@ -286,8 +307,8 @@ func settings() []setting {
 // empty or ends with a dot. secret is a file name for the example.
 func credentialSettings(section, secret string) []setting {
 	codes := setting{key: section + "redirect_uris", kind: kindList, check: checkRedirect, example: "[https://app.example/callback]",
-		doc: "The redirect URIs with which codes may be exchanged, compared byte for byte. Without any, " +
-			"codes at /oauth/access_token are refused: igproxy would otherwise exchange codes that others obtained."}
+		doc: "The redirect URIs with which codes may be exchanged, compared byte for byte. While the list is empty, " +
+			"igproxy refuses codes at /oauth/access_token, because it would otherwise exchange codes that were sent to an attacker's redirect URI."}
 	if section == "facebook." || strings.HasPrefix(section, appsKey) {
 		codes.check = checkRedirectOrNone
 		codes.doc += " The item none allows codes without a redirect_uri, such as those of Facebook's embedded signup."
@@ -296,13 +317,14 @@ func credentialSettings(section, secret string) []setting {
 		{key: section + "app_id", kind: kindText, check: checkAppID, example: `"17841400000000002"`,
 			doc: "The app's ID in Meta's dashboard. It also keeps the entries of several apps on one Redis apart."},
 		{key: section + "client_secret", kind: kindText, check: checkSecret, example: "(better not here)",
-			doc: "The app's secret. Keep it out of this file: use client_secret_file or " + envName(section+"client_secret") + "."},
+			doc: "The app's secret. Keep it out of the configuration file: use client_secret_file or " + envName(section+"client_secret") + "."},
 		{key: section + "client_secret_file", kind: kindText, example: "/run/secrets/" + secret,
 			doc: "The file that holds the app's secret and, while it is being rotated, the previous one on a second line. " +
 				"One newline at the end is removed. The file is reloaded when it changes. A pipe, such as <(command) in a shell, is read once."},
 		{key: section + "webhook_secret_file", kind: kindText, example: "/run/secrets/" + secret + "-webhooks",
-			doc: "A file with one or two secrets, one per line. Besides client_secret, they may have signed the app's webhooks and signed requests: " +
-				"Meta may sign those of an Instagram app with the secret of the Facebook app to which it belongs. The file is reloaded when it changes."},
+			doc: "A file with one or two more secrets, one per line, with which igproxy also checks the signatures of the app's webhooks " +
+				"and signed requests. Meta may sign those of an Instagram app with the secret of the Facebook app to which the " +
+				"Instagram app belongs. The file is reloaded when it changes."},
 		codes,
 	}
 }

@@ -13,7 +13,8 @@ import (
 // RequiresAuth reports whether apps must authenticate with a token or a certificate.
 func (c Config) RequiresAuth() bool { return c.Auth.BearerFile != "" || c.Auth.ClientCA != "" }
 
-// OpenTo says in words who may use igproxy. It describes listeners of the same kind once.
+// OpenTo says in words who may use igproxy. It does not repeat a text that is the same for several
+// listeners.
 func (c Config) OpenTo() string {
 	var all []string
 	for _, address := range c.Listen {
@@ -136,7 +137,7 @@ func (c Config) Upstreams() (urls []string) {
 
 // Effective returns the key, the value in use and the origin of every setting. The value is "set"
 // for a secret, and for a URL that may contain one. The origin is "default", FILE:LINE, the name of
-// a variable, or, for a secret in a file of its own, the key that names the file.
+// a variable, or, for a secret in its own file, the key that names the file.
 func (c Config) Effective() (all [][3]string) {
 	rows := settings()
 	for i := range c.Apps {

@@ -110,7 +110,7 @@ func (l *loader) validateTrust(hasUIDs bool) {
 		l.refuse(fault{"set without tls.cert_file and tls.key_file: client certificates need TLS", "set all three"}, "auth.client_ca")
 	}
 	if !l.isSet("auth.client_ca") {
-		l.refuse(fault{"set without auth.client_ca, so no certificate is asked for", "set both"}, "auth.client_names")
+		l.refuse(fault{"set without auth.client_ca, so no client certificate is requested", "set both"}, "auth.client_names")
 	}
 	if l.config.Auth.None {
 		l.refuse(fault{"set although auth.none is true", "keep one of the two"}, "auth.bearer_file", "auth.client_ca", "auth.uids")
@@ -128,7 +128,7 @@ func (l *loader) validateTrust(hasUIDs bool) {
 	case !hasSocket:
 		l.refuse(fault{"allowed only with a Unix socket, as in listen: unix:/path", "remove it"}, "auth.uids")
 	case l.isSet("auth.uids") && slices.ContainsFunc(l.config.Listen, isTCP) && !l.isSet("auth.bearer_file") && !l.isSet("auth.client_ca"):
-		l.warn(l.place("auth.uids"), "auth.uids", fault{"restricts only the Unix socket in listen: every user of this machine can use the port beside it",
+		l.warn(l.place("auth.uids"), "auth.uids", fault{"restricts only the Unix socket in listen: every user of this machine can connect to the TCP port in listen",
 			"listen on the Unix socket only, or set auth.bearer_file"})
 	}
 	if slices.ContainsFunc(l.config.Listen, beyondLoopback) {
@@ -161,7 +161,7 @@ func (l *loader) validateTimes() {
 	}
 	atLeast(c.Breaker.Interval, 3*c.Upstream.Timeout, "three times upstream.timeout: slow failures would not be counted",
 		"breaker.interval", "upstream.timeout")
-	atLeast(c.Server.ReadTimeout, c.Server.ReadHeaderTimeout, "server.read_header_timeout, which it includes",
+	atLeast(c.Server.ReadTimeout, c.Server.ReadHeaderTimeout, "server.read_header_timeout, although a request includes its header",
 		"server.read_timeout", "server.read_header_timeout")
 	exchange, sum := c.Upstream.Timeout+time.Second, "upstream.timeout + 1s"
 	if c.Redis.Mode != "" {
@@ -189,7 +189,7 @@ func (l *loader) validateRedis() {
 	case c.Mode == "":
 		for _, s := range l.table {
 			if strings.HasPrefix(s.key, "redis.") && s.value == "" || s.key == "redis.tls" && c.TLS {
-				l.refuse(fault{"set without redis.mode, so Redis would not be used", "set redis.mode"}, s.key)
+				l.refuse(fault{"set without redis.mode, so Redis would not be used", "set redis.mode to single, sentinel or cluster"}, s.key)
 			}
 		}
 		return

@@ -19,12 +19,12 @@ func (l *loader) validateIntercept() {
 	}
 	if slices.Contains(l.config.Listen, c.Listen) || c.Listen == l.config.Admin.Listen || c.Listen == "unix:"+l.config.Admin.Socket {
 		if !strings.HasSuffix(c.Listen, ":0") {
-			l.contradiction(fault{"the same address as listen, admin.listen or admin.socket", "give each its own"}, "intercept.listen")
+			l.contradiction(fault{"the same address as listen, admin.listen or admin.socket", "give each its own address"}, "intercept.listen")
 		}
 	}
 	for _, key := range []string{"intercept.ca_file", "intercept.ca_key_file"} {
 		if !l.isSet(key) {
-			l.contradiction(fault{"missing", "run igproxy ca init --dir DIR, and set it to the file in DIR"}, key, "intercept.listen")
+			l.contradiction(fault{"missing", "run igproxy ca init --dir DIR, and set this key to the file in DIR"}, key, "intercept.listen")
 		}
 	}
 	if c.TLS && l.config.TLS.CertFile == "" {
@@ -51,7 +51,7 @@ func (l *loader) validateInterceptTrust() {
 		l.warn(at, "intercept.listen", fault{"reachable by other machines without TLS: the token in auth.bearer_file can be read on the network",
 			"set intercept.tls: true, or use a network that encrypts traffic"})
 	case !proven && auth.ClientCA != "":
-		l.report(at, "intercept.listen", fault{"open to every program on this machine: it asks for no certificate, although auth.client_ca is set",
+		l.report(at, "intercept.listen", fault{"open to every program on this machine: the listener requests no client certificate, although auth.client_ca is set",
 			"set intercept.tls: true or auth.bearer_file, or listen on unix:/path"})
 	case !proven && l.isSet("auth.uids"):
 		l.warn(at, "intercept.listen", fault{"open to every user of this machine: auth.uids restricts only Unix sockets", "listen on unix:/path, or set auth.bearer_file"})
@@ -63,7 +63,7 @@ func (l *loader) validateInterceptTrust() {
 const InterceptChoices = "set auth.bearer_file, or auth.client_ca with intercept.tls: true, " +
 	"or auth.none: true if the network keeps others out; or listen on 127.0.0.1 or unix:/path"
 
-// endsSoon is how long before an authority expires igproxy check begins to warn.
+// endsSoon is the remaining lifetime below which igproxy check warns about an authority.
 const endsSoon = 60 * 24 * time.Hour
 
 // openAuthority reads the authority and warns if it expires soon.
@@ -80,8 +80,8 @@ func (l *loader) openAuthority() {
 	}
 	_, ok := openSecret(l, "intercept.ca_key_file", c.CAKeyFile, func(string) (*authority.Authority, error) { return a, err })
 	if ok && time.Until(a.Ends()) < endsSoon {
-		l.warn(l.place("intercept.ca_file"), "intercept.ca_file", fault{shownPath(c.CAFile) + " ends on " + a.Ends().UTC().Format(time.DateOnly),
-			"make another authority with igproxy ca init, and let clients trust both before you change to it"})
+		l.warn(l.place("intercept.ca_file"), "intercept.ca_file", fault{shownPath(c.CAFile) + " expires on " + a.Ends().UTC().Format(time.DateOnly),
+			"make another authority with igproxy ca init, and let clients trust both before you switch to the new one"})
 	}
 }
 

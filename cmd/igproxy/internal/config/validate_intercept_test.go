@@ -63,26 +63,27 @@ func TestAnInterceptListenerBeyondLoopbackNeedsADecision(t *testing.T) {
 			want: []string{"warning: igproxy.yaml:2: intercept.listen: reachable by other machines without TLS: the token in auth.bearer_file can be read on the network; set intercept.tls: true, or use a network that encrypts traffic"}},
 		{name: "a token over TLS", yaml: secure + "auth:\n  bearer_file: ./token\n" + tlsFiles},
 		{name: "client certificates", yaml: secure + "auth:\n  client_ca: ./ca.pem\n" + tlsFiles},
-		{name: "client certificates that this listener does not ask for", yaml: open + "auth:\n  client_ca: ./ca.pem\n" + tlsFiles,
+		{name: "client certificates without intercept.tls", yaml: open + "auth:\n  client_ca: ./ca.pem\n" + tlsFiles,
 			want: []string{"igproxy.yaml:2: intercept.listen: reachable by other machines without authentication" + interceptChoices}},
 		{name: "client certificates beside a socket", yaml: "listen: unix:/run/s\n" + secure + "auth:\n  client_ca: ./ca.pem\n" + tlsFiles,
 			want: nil},
 	}...))
 }
 
-// What keeps others from the app's listener must not be missing on this one unnoticed.
+// If the listener for apps requires authentication, the intercept listener must not be open
+// unnoticed.
 func TestAnInterceptListenerOnLoopbackIsNotAWayAroundAuthentication(t *testing.T) {
 	const loopback = "intercept:\n  listen: 127.0.0.1:1\n" + caFiles
 	expectWithAuthority(t, []input{
 		{name: "client certificates", yaml: loopback + "auth:\n  client_ca: ./ca.pem\n" + tlsFiles,
-			want: []string{"igproxy.yaml:2: intercept.listen: open to every program on this machine: it asks for no certificate, although auth.client_ca is set; set intercept.tls: true or auth.bearer_file, or listen on unix:/path"}},
-		{name: "client certificates here too", yaml: loopback + "  tls: true\nauth:\n  client_ca: ./ca.pem\n" + tlsFiles},
+			want: []string{"igproxy.yaml:2: intercept.listen: open to every program on this machine: the listener requests no client certificate, although auth.client_ca is set; set intercept.tls: true or auth.bearer_file, or listen on unix:/path"}},
+		{name: "client certificates with intercept.tls", yaml: loopback + "  tls: true\nauth:\n  client_ca: ./ca.pem\n" + tlsFiles},
 		{name: "client certificates and a token", yaml: loopback + "auth:\n  client_ca: ./ca.pem\n  bearer_file: ./token\n" + tlsFiles},
 		{name: "users of a socket", yaml: "listen: unix:/run/s\n" + loopback + "auth:\n  uids: [1000]\n",
 			want: []string{"warning: igproxy.yaml:3: intercept.listen: open to every user of this machine: auth.uids restricts only Unix sockets; listen on unix:/path, or set auth.bearer_file"}},
 		{name: "users of both sockets", yaml: "listen: unix:/run/s\nintercept:\n  listen: unix:/run/i\n" + caFiles + "auth:\n  uids: [1000]\n"},
-		{name: "users of this socket only", yaml: "intercept:\n  listen: unix:/run/i\n" + caFiles + "auth:\n  uids: [1000]\n",
-			want: []string{"warning: igproxy.yaml:6: auth.uids: restricts only the Unix socket in listen: every user of this machine can use the port beside it; listen on the Unix socket only, or set auth.bearer_file"}},
+		{name: "users of the intercept socket only", yaml: "intercept:\n  listen: unix:/run/i\n" + caFiles + "auth:\n  uids: [1000]\n",
+			want: []string{"warning: igproxy.yaml:6: auth.uids: restricts only the Unix socket in listen: every user of this machine can connect to the TCP port in listen; listen on the Unix socket only, or set auth.bearer_file"}},
 	})
 }
 
@@ -92,17 +93,17 @@ func TestKeysOfInterceptionThatDoNotFitAreRefused(t *testing.T) {
 			want: []string{"igproxy.yaml:2: intercept.ca_file: set without intercept.listen, so nothing would be intercepted; set intercept.listen, or remove it",
 				"igproxy.yaml:3: intercept.ca_key_file: set without intercept.listen, so nothing would be intercepted; set intercept.listen, or remove it"}},
 		{name: "a listener without files", yaml: "intercept:\n  listen: 127.0.0.1:1\n",
-			want: []string{"igproxy.yaml:2: intercept.ca_file: missing; run igproxy ca init --dir DIR, and set it to the file in DIR",
-				"igproxy.yaml:2: intercept.ca_key_file: missing; run igproxy ca init --dir DIR, and set it to the file in DIR"}},
+			want: []string{"igproxy.yaml:2: intercept.ca_file: missing; run igproxy ca init --dir DIR, and set this key to the file in DIR",
+				"igproxy.yaml:2: intercept.ca_key_file: missing; run igproxy ca init --dir DIR, and set this key to the file in DIR"}},
 		{name: "the app's address", yaml: "listen: 127.0.0.1:1\nintercept:\n  listen: 127.0.0.1:1\n" + caFiles,
-			want: []string{"igproxy.yaml:3: intercept.listen: the same address as listen, admin.listen or admin.socket; give each its own"}},
+			want: []string{"igproxy.yaml:3: intercept.listen: the same address as listen, admin.listen or admin.socket; give each its own address"}},
 		{name: "the operator's address", yaml: "admin:\n  listen: 127.0.0.1:1\nintercept:\n  listen: 127.0.0.1:1\n" + caFiles,
-			want: []string{"igproxy.yaml:4: intercept.listen: the same address as listen, admin.listen or admin.socket; give each its own"}},
+			want: []string{"igproxy.yaml:4: intercept.listen: the same address as listen, admin.listen or admin.socket; give each its own address"}},
 		{name: "the operator's socket", yaml: "admin:\n  socket: /run/a\nintercept:\n  listen: unix:/run/a\n" + caFiles,
-			want: []string{"igproxy.yaml:4: intercept.listen: the same address as listen, admin.listen or admin.socket; give each its own"}},
+			want: []string{"igproxy.yaml:4: intercept.listen: the same address as listen, admin.listen or admin.socket; give each its own address"}},
 		{name: "TLS without a certificate", yaml: "intercept:\n  listen: 127.0.0.1:1\n  tls: true\n" + caFiles,
 			want: []string{"igproxy.yaml:3: intercept.tls: set without tls.cert_file and tls.key_file; set all three, or remove it"}},
-		{name: "another word", yaml: "intercept:\n  listen: 127.0.0.1:1\n  others: allow\n" + caFiles,
+		{name: "a value that is not allowed", yaml: "intercept:\n  listen: 127.0.0.1:1\n  others: allow\n" + caFiles,
 			want: []string{`igproxy.yaml:3: intercept.others: "allow" is not an allowed value; write refuse or tunnel`}},
 	})
 }
@@ -138,12 +139,12 @@ func TestCheckProvesTheAuthority(t *testing.T) {
 		before func(t *testing.T)
 		want   []string
 	}{
-		"a good one": {func(*testing.T) {}, nil},
-		"another key": {func(t *testing.T) {
+		"a valid authority": {func(*testing.T) {}, nil},
+		"the key of another authority": {func(t *testing.T) {
 			if err := os.Rename("other/igproxy-ca.key", "ca/igproxy-ca.key"); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{"igproxy.yaml:4: intercept.ca_key_file: ./ca/igproxy-ca.key is not the key of ./ca/igproxy-ca.pem, or one of them is not PEM; name a certificate and its own key"}},
+		}, []string{"igproxy.yaml:4: intercept.ca_key_file: ./ca/igproxy-ca.key is not the key of ./ca/igproxy-ca.pem, or one of the two files is not PEM; name a certificate and the key that belongs to it"}},
 		"a key that everyone can read": {func(t *testing.T) {
 			if err := os.Chmod("ca/igproxy-ca.key", 0o644); err != nil {
 				t.Fatal(err)
@@ -155,23 +156,24 @@ func TestCheckProvesTheAuthority(t *testing.T) {
 			[]string{"igproxy.yaml:4: intercept.ca_key_file: ./ca/igproxy-ca.key does not exist; create it, or correct the path"}},
 		"no constraints": {func(t *testing.T) {
 			writeAuthority(t, "ca", func(c *x509.Certificate) { c.PermittedDNSDomains, c.ExcludedIPRanges = nil, nil })
-		}, []string{"igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem cannot be used: it has no critical name constraints, or they permit other domains than instagram.com, threads.net, threads.com, facebook.com" + again}},
+		}, []string{"igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem cannot be used: it has no critical name constraints, or they permit domains other than instagram.com, threads.net, threads.com, facebook.com" + again}},
 		"addresses": {func(t *testing.T) { writeAuthority(t, "ca", func(c *x509.Certificate) { c.ExcludedIPRanges = nil }) },
 			[]string{"igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem cannot be used: its name constraints do not exclude all IP addresses" + again}},
 		"a certificate of a site": {func(t *testing.T) {
 			writeAuthority(t, "ca", func(c *x509.Certificate) { c.IsCA, c.MaxPathLenZero = false, false })
 		}, []string{"igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem cannot be used: it is not the certificate of an authority" + again}},
-		"one that has ended": {func(t *testing.T) { writeAuthority(t, "ca", func(c *x509.Certificate) { c.NotAfter = ended }) },
-			[]string{"igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem cannot be used: it ended on " + ended.UTC().Format(time.DateOnly) + again}},
-		"one that ends soon": {func(t *testing.T) { writeAuthority(t, "ca", func(c *x509.Certificate) { c.NotAfter = soon }) },
-			[]string{"warning: igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem ends on " + soon.UTC().Format(time.DateOnly) + "; make another authority with igproxy ca init, and let clients trust both before you change to it"}},
+		"an expired authority": {func(t *testing.T) { writeAuthority(t, "ca", func(c *x509.Certificate) { c.NotAfter = ended }) },
+			[]string{"igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem cannot be used: it expired on " + ended.UTC().Format(time.DateOnly) + again}},
+		"an authority that expires soon": {func(t *testing.T) { writeAuthority(t, "ca", func(c *x509.Certificate) { c.NotAfter = soon }) },
+			[]string{"warning: igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem expires on " + soon.UTC().Format(time.DateOnly) + "; make another authority with igproxy ca init, and let clients trust both before you switch to the new one"}},
 	} {
 		all = append(all, input{name: name, yaml: yaml, before: c.before, want: c.want})
 	}
 	expectWithAuthority(t, all)
 }
 
-// The listener, its TLS and its tunnels are built once. docs/configuration.md says so in its table.
+// The listener, its TLS and its tunnels are built once, at the start. The table in
+// docs/configuration.md says which keys need a restart.
 func TestWhichKeysOfInterceptionNeedARestart(t *testing.T) {
 	running := config.Default()
 	running.Intercept.Listen, running.Intercept.CAFile, running.Intercept.CAKeyFile = "127.0.0.1:1", "./a", "./k"
@@ -180,10 +182,10 @@ func TestWhichKeysOfInterceptionNeedARestart(t *testing.T) {
 	read.Intercept.TLS, read.Intercept.Others, read.Intercept.MaxTunnels, read.Intercept.TunnelIdle = true, config.InterceptTunnel, 7, time.Hour
 	next, changed, waiting := config.Merge(running, read)
 	if want := []string{"intercept.ca_file", "intercept.ca_key_file"}; !slices.Equal(changed, want) {
-		t.Errorf("%q take effect, want %q", changed, want)
+		t.Errorf("keys that take effect now: %q, want %q", changed, want)
 	}
 	if want := []string{"intercept.listen", "intercept.tls", "intercept.others", "intercept.max_tunnels", "intercept.tunnel_idle"}; !slices.Equal(waiting, want) {
-		t.Errorf("%q wait, want %q", waiting, want)
+		t.Errorf("keys that wait for a restart: %q, want %q", waiting, want)
 	}
 	want := running.Intercept
 	want.CAFile, want.CAKeyFile = "./b", "./l"

@@ -1,6 +1,7 @@
 package config
 
-// validateKeep warns about keys with which refreshed tokens can be lost, or are rarely refreshed.
+// validateKeep warns if successors of refreshed tokens can be lost, and if few calls count as using
+// a token.
 func (l *loader) validateKeep() {
 	c := &l.config
 	if !c.Keep.Enabled {
@@ -10,12 +11,12 @@ func (l *loader) validateKeep() {
 	switch {
 	case l.bad["redis.mode"]: // reported already
 	case c.Redis.Mode == "":
-		warn(fault{"set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops", "set redis.mode"})
+		warn(fault{"set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops", "set redis.mode to single, sentinel or cluster"})
 	case !l.isSet("cache.key_file"):
 		warn(fault{"set without cache.key_file, so the successors of refreshed tokens are lost when the client secret changes and the previous one is removed",
 			"set cache.key_file"})
 	}
 	if !c.Passthrough.Enabled {
-		warn(fault{"set although passthrough.enabled is false, so only calls that refresh or extend a token count as its use", "set passthrough.enabled: true"})
+		warn(fault{"set although passthrough.enabled is false, so only calls that refresh or extend a token count as using it", "set passthrough.enabled: true"})
 	}
 }

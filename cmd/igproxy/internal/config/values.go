@@ -19,8 +19,8 @@ const (
 	maxItems = 64   // of a list
 )
 
-// set parses the values, exactly one unless the setting is a list, into the field. If it returns
-// faults, it leaves the field unchanged. A list can have a fault for each item.
+// set parses values into the field of c. A setting that is not a list has exactly one value. If set
+// returns faults, it leaves the field unchanged. A list can have a fault for each item.
 func (s setting) set(c *Config, values []string) []fault {
 	if field, isList := s.field(c).Addr().Interface().(*[]string); isList {
 		return s.setList(field, values)
@@ -71,8 +71,8 @@ func (s setting) setList(field *[]string, values []string) (faults []fault) {
 	return faults
 }
 
-// checkItem checks item i of a list of n. A fault that does not show the value says which item it
-// is about, unless there is only one.
+// checkItem checks item i of a list of n. A fault that does not show the value gives the item's
+// number, unless the list has only one item.
 func (s setting) checkItem(value string, i, n int) *fault {
 	f, entry := s.checkText(value), "entry "+strconv.Itoa(i+1)
 	switch {
@@ -101,7 +101,8 @@ func (s setting) checkText(text string) *fault {
 	return nil
 }
 
-// setNumber sets every kind of number from a float64, which is exact for all allowed values.
+// setNumber sets a field of any numeric type. It computes in float64, which is exact for all
+// allowed values.
 func (s setting) setNumber(field reflect.Value, text string) *fault {
 	n, err := s.number(text)
 	switch {
@@ -180,8 +181,8 @@ func sizeText(n int64) string {
 	return strconv.FormatInt(n, 10) + " bytes"
 }
 
-// text returns the value as people write it. A secret is "set" or empty. A size of zero is one that
-// is not set, and is empty too.
+// text returns the value as an operator writes it. For a secret it returns "set", or "" if it is
+// not set. It also returns "" for a size of zero, which means that the size is not set.
 func (s setting) text(c *Config) string {
 	switch v := s.field(c).Interface().(type) {
 	case proxy.Secret:

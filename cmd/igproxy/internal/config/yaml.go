@@ -50,7 +50,7 @@ func (l *loader) readFile(path string) bool {
 }
 
 // errorLine returns the line where the mistake begins, or 0. For an error of the scanner, such as a
-// missing quotation mark, that is where the construct starts.
+// missing quotation mark, this is the line on which the unfinished text starts.
 func errorLine(err error) int {
 	var e *yaml.LoadError
 	if !errors.As(err, &e) {
@@ -64,7 +64,7 @@ func errorLine(err error) int {
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
-// isPlain reports whether a node is free of the parts of YAML that make a configuration hard to
+// isPlain reports whether a node is free of the features of YAML that make a configuration hard to
 // read, or let a small file expand to a large one. It reports each of them as a problem.
 func (l *loader) isPlain(n *yaml.Node) bool {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" || n.Style&yaml.TaggedStyle != 0 ||
@@ -185,7 +185,7 @@ func (l *loader) value(at place, s setting, n *yaml.Node) {
 		return // counts as unset
 	}
 	if s.orText && n.Kind == yaml.ScalarNode {
-		values[0] = trimNewline(values[0]) // as for other texts
+		values[0] = trimNewline(values[0]) // setOne does this for other texts
 	}
 	l.set(s, at, values)
 	if s.isSecret() {
@@ -199,8 +199,8 @@ func (s setting) takes(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && !(s.kind == kindList && isNull(n))
 }
 
-// reportItems reports what is wrong with the items of a list that cannot be set because some of its
-// items are not values.
+// reportItems reports the faults of all other items if some items of a list are not values. The
+// list is not set then.
 func (l *loader) reportItems(at place, s setting, items []*yaml.Node) {
 	for i, item := range items {
 		if s.takes(item) {

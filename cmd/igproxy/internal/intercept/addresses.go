@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// errNotPublic means that a host has an address that no tunnel may lead to.
+// errNotPublic means that a host has an address to which no tunnel may lead.
 var errNotPublic = errors.New("not a public address")
 
 // notPublic lists the networks that lead to this machine, to its provider, or nowhere, although Go
@@ -34,8 +34,8 @@ var notPublic = []netip.Prefix{
 }
 
 // publicIPv6 is the only range from which public IPv6 addresses are assigned:
-// https://www.iana.org/assignments/ipv6-address-space. Addresses outside it lead to this network,
-// or to an IPv4 address, which may be a private one.
+// https://www.iana.org/assignments/ipv6-address-space. Addresses outside it lead to the local
+// network, or to an IPv4 address, which may be a private one.
 var publicIPv6 = netip.MustParsePrefix("2000::/3")
 
 // isPublic reports whether a tunnel may lead to an address.
@@ -55,7 +55,7 @@ func (t *tunnels) onlyPublic(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// isOwn reports whether this machine has an address, which can be a public one. It returns true if
+// isOwn reports whether an address, even a public one, belongs to this machine. It returns true if
 // the addresses of this machine cannot be listed.
 func (t *tunnels) isOwn(a netip.Addr) bool {
 	list, err := t.own()

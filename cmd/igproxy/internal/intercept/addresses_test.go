@@ -45,7 +45,7 @@ func TestNoTunnelLeadsToThisMachineItsNetworkOrItsProvider(t *testing.T) {
 // A machine can have public addresses of its own, and most machines with IPv6 do.
 func TestAPublicAddressOfThisMachineGetsNoTunnel(t *testing.T) {
 	p := serve(t, tunnelling(1))
-	own, other := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3") // public ones, for this test
+	own, other := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3") // this test treats both as public
 	answer := own
 	resolver, _ := nameServer(func() []netip.Addr { return []netip.Addr{answer} })
 	p.ResolveWith(resolver, func(netip.Addr) bool { return true })
@@ -56,7 +56,7 @@ func TestAPublicAddressOfThisMachineGetsNoTunnel(t *testing.T) {
 		failure error
 		want    int
 	}{
-		{own, nil, 403}, {other, nil, 502}, // nothing listens on port 443 of the other one
+		{own, nil, 403}, {other, nil, 502}, // nothing listens on port 443 of other
 		{other, errors.New("no list"), 403}, // it could be an address of this machine
 	} {
 		answer, failure = step.answer, step.failure

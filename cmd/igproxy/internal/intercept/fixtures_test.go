@@ -105,7 +105,7 @@ func (p *proxy) client() *client {
 func (c *client) Read(b []byte) (int, error) { return c.r.Read(b) }
 
 // connect sends a CONNECT with these header lines, followed at once by further bytes. It returns
-// the answer and the text of its body.
+// the response and the text of its body.
 func (c *client) connect(t *testing.T, target, header, further string) (*http.Response, string) {
 	t.Helper()
 	return c.send(t, fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: x\r\n%s\r\n%s", target, header, further))
@@ -182,7 +182,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not so: %s", what)
+			t.Fatalf("timed out waiting for: %s", what)
 		}
 	}
 }

@@ -72,15 +72,15 @@ func New(o Options) *Handler {
 	return &Handler{options: o, queue: newQueue(o.Addr, o.Release), tunnels: newTunnels(o.Tunnels)}
 }
 
-// Listener returns the listener that accepts the intercepted connections. The first byte that can
-// be read from each is the first one that the client sent to Meta's host.
+// Listener returns the listener that accepts the intercepted connections. The first byte that a
+// read returns from such a connection is the first byte that the client sent to Meta's host.
 func (h *Handler) Listener() net.Listener { return h.queue }
 
 // challenge is required in a 407 (RFC 9110, section 15.5.8).
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
-// ServeHTTP implements http.Handler. Its errors are plain text and not Meta's JSON, because no
-// client takes the answer to a CONNECT for Meta's, and most show their user only its status.
+// ServeHTTP implements http.Handler. Its errors are plain text and not Meta's JSON, because clients
+// know that a proxy and not Meta answers a CONNECT, and most of them show only the status.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if announcesBody(r) {
 		w.Header().Set("Connection", "close") // net/http would wait for the body before it answers
@@ -102,13 +102,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.authorized(r) {
 		w.Header().Set("Proxy-Authenticate", challenge)
 		h.refuse(w, name, label, http.StatusProxyAuthRequired, Unauthorized, "igproxy requires its own token here. "+
-			"Send the one from auth.bearer_file as the password of the proxy's URL: http://igproxy:TOKEN@host:port.")
+			"Send the token from auth.bearer_file as the password of the proxy's URL: http://igproxy:TOKEN@host:port.")
 		return
 	}
 	switch {
 	case !ok:
 		h.refuse(w, name, label, http.StatusBadRequest, Refused, "The target of this CONNECT is not host:port.")
-	case announcesBody(r): // its bytes would be taken for the first that the client sends to the host
+	case announcesBody(r): // the body would look like the first bytes that the client sends to the host
 		h.refuse(w, name, label, http.StatusBadRequest, Refused, "A CONNECT must not have a body.")
 	case label != "other":
 		h.intercept(w, label)
@@ -127,17 +127,18 @@ func announcesBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.
 // hostName matches names in DNS, in lower case.
 var hostName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9_])?$`)
 
-// target returns the host, in its normal form, and the port of a CONNECT. If the target is not the
-// name or the address of a host and a port, it reports false, and the host is invalid. It reads the
-// request line, because for some malformed targets net/http sets r.Host to a part of the target, or
-// to the header Host.
+// target returns the host, in its normal form, and the port of a CONNECT. If the request's target
+// is not the name or address of a host with a port, it reports false, and the host is the constant
+// invalid. It reads the request line, because for some malformed targets net/http sets r.Host to a
+// part of the target, or to the header Host.
 func target(r *http.Request) (host, port string, ok bool) {
 	host, port, err := net.SplitHostPort(r.RequestURI)
 	host = nameForLog(host)
 	return host, port, err == nil && host != invalid
 }
 
-// invalid is logged instead of a target that is not a host, because it could be a secret.
+// invalid is logged instead of a target that is not a host, because such a target could be a
+// secret.
 const invalid = "invalid"
 
 // nameForLog returns the normal form of a host's name or address, or invalid.
@@ -149,7 +150,7 @@ func nameForLog(host string) string {
 	return invalid
 }
 
-// authorized reports whether a request has one of the accepted tokens, or needs none.
+// authorized reports whether a request has one of the accepted tokens, or needs no token.
 func (h *Handler) authorized(r *http.Request) bool {
 	accepted := h.options.Bearers()
 	if len(accepted) == 0 {
@@ -197,7 +198,7 @@ func (h *Handler) intercept(w http.ResponseWriter, host string) {
 	}
 }
 
-// establishTimeout bounds the write of the answer to a CONNECT.
+// establishTimeout bounds the write of the response to a CONNECT.
 const establishTimeout = 10 * time.Second
 
 // hijack takes a connection over and tells the client that it is connected. It reports false if the
@@ -207,7 +208,7 @@ func (h *Handler) hijack(w http.ResponseWriter) (*hijacked, bool) {
 	if err != nil {
 		return nil, false
 	}
-	_ = c.SetDeadline(time.Now().Add(establishTimeout)) // a failure shows in the write
+	_ = c.SetDeadline(time.Now().Add(establishTimeout)) // if this fails, the write fails too
 	if _, err := c.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n")); err != nil {
 		_ = c.Close()
 		return nil, false
@@ -233,7 +234,7 @@ func (c *hijacked) Read(p []byte) (int, error) {
 // NetConn returns the connection that was taken over.
 func (c *hijacked) NetConn() net.Conn { return c.Conn }
 
-// SyscallConn returns the socket. A drain checks there whether a request has arrived.
+// SyscallConn returns the socket. A drain uses it to check whether a request has arrived.
 func (c *hijacked) SyscallConn() (syscall.RawConn, error) {
 	under := c.Conn
 	if secure, ok := under.(*tls.Conn); ok {

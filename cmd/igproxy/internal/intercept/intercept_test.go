@@ -32,24 +32,24 @@ func TestAClientMustSendTheTokenAsItsPassword(t *testing.T) {
 		header string
 		want   int
 	}{
-		"the token":              {basic("igproxy:current-token"), 200},
-		"without a user name":    {basic(":current-token"), 200},
-		"with any user name":     {basic("me:current-token"), 200},
-		"the previous one":       {basic("igproxy:previous:token"), 200},
-		"the scheme in capitals": {strings.Replace(basic("x:current-token"), "Basic", "BASIC", 1), 200},
-		"nothing":                {"", 407},
-		"another token":          {basic("igproxy:other-token"), 407},
-		"a part of it":           {basic("igproxy:current"), 407},
-		"more than it":           {basic("igproxy:current-token "), 407},
-		"an empty one":           {basic("igproxy:"), 407},
-		"as the user name":       {basic("current-token:"), 407},
-		"no colon":               {basic("current-token"), 407},
-		"two headers":            {basic("x:current-token") + basic("x:current-token"), 407},
-		"Bearer":                 {"Proxy-Authorization: Bearer current-token\r\n", 407},
-		"Bearer of Basic":        {strings.Replace(basic("x:current-token"), "Basic", "Bearer", 1), 407},
-		"not base64":             {"Proxy-Authorization: Basic !!!\r\n", 407},
-		"no credentials":         {"Proxy-Authorization: Basic\r\n", 407},
-		"the app's header":       {strings.TrimPrefix(basic("x:current-token"), "Proxy-"), 407},
+		"the token":                      {basic("igproxy:current-token"), 200},
+		"without a user name":            {basic(":current-token"), 200},
+		"with any user name":             {basic("me:current-token"), 200},
+		"the previous token":             {basic("igproxy:previous:token"), 200},
+		"the scheme in capitals":         {strings.Replace(basic("x:current-token"), "Basic", "BASIC", 1), 200},
+		"nothing":                        {"", 407},
+		"another token":                  {basic("igproxy:other-token"), 407},
+		"a part of the token":            {basic("igproxy:current"), 407},
+		"the token and a space":          {basic("igproxy:current-token "), 407},
+		"an empty token":                 {basic("igproxy:"), 407},
+		"the token as the user name":     {basic("current-token:"), 407},
+		"no colon":                       {basic("current-token"), 407},
+		"two headers":                    {basic("x:current-token") + basic("x:current-token"), 407},
+		"Bearer":                         {"Proxy-Authorization: Bearer current-token\r\n", 407},
+		"Bearer and Basic's credentials": {strings.Replace(basic("x:current-token"), "Basic", "Bearer", 1), 407},
+		"not base64":                     {"Proxy-Authorization: Basic !!!\r\n", 407},
+		"no credentials":                 {"Proxy-Authorization: Basic\r\n", 407},
+		"the app's header":               {strings.TrimPrefix(basic("x:current-token"), "Proxy-"), 407},
 	} {
 		for _, target := range []string{meta + ":443", "example.com:443", "nonsense"} {
 			res, body := p.client().connect(t, target, c.header, "")
@@ -84,7 +84,7 @@ func TestAClientMayAnswerTheChallengeOnItsConnection(t *testing.T) {
 	})
 	c := p.client()
 	if res, _ := c.connect(t, meta+":443", "", ""); res.StatusCode != 407 || res.Close {
-		t.Fatalf("got %d, and that the connection ends: %t", res.StatusCode, res.Close)
+		t.Fatalf("got %d, and the connection will close: %t", res.StatusCode, res.Close)
 	}
 	if res, body := c.connect(t, meta+":443", basic("x:the-token"), "hello"); res.StatusCode != 200 || len(res.Header) > 0 {
 		t.Fatalf("got %d %s %v", res.StatusCode, body, res.Header)
@@ -134,7 +134,7 @@ func TestOnlyTokenHostsOnPort443AreIntercepted(t *testing.T) {
 				t.Errorf("%s %s: %d %q, want %d", mode, target, res.StatusCode, body, want[mode])
 			}
 		}
-		// The target is what counts, whatever the header Host says.
+		// Only the target counts, whatever the header Host says.
 		for text, want := range map[string]int{
 			"CONNECT " + meta + ":443 HTTP/1.1\r\nHost: example.com\r\n\r\n":    200,
 			"CONNECT " + meta + ":443 HTTP/1.0\r\n\r\n":                         200,
@@ -184,7 +184,7 @@ func TestEverythingButConnectIsRefusedAtOnce(t *testing.T) {
 		}
 	}
 	if log := p.logged(); strings.Contains(log, "canary") || !strings.Contains(log, "target=graph.facebook.com status=405") {
-		t.Errorf("the log has a token, or not the host:\n%s", log)
+		t.Errorf("the log has a token, or lacks the host:\n%s", log)
 	}
 }
 
@@ -247,7 +247,7 @@ func TestAnInterceptedConnectionHasASocket(t *testing.T) {
 	p.client().connect(t, meta+":443", "", "")
 	socket, ok := p.accept(t).(syscall.Conn)
 	if !ok {
-		t.Fatal("it has none")
+		t.Fatal("the connection has no socket")
 	}
 	raw, err := socket.SyscallConn()
 	if err != nil {

@@ -21,8 +21,8 @@ func newQueue(addr net.Addr, release func(net.Conn)) *queue {
 	return q
 }
 
-// queueTimeout bounds how long a connection waits to be accepted. It has to wait if the server has
-// as many connections as it allows, and all of them wait for answers.
+// queueTimeout bounds how long a connection waits to be accepted. It waits while the server has its
+// maximum number of connections and all of them are waiting for responses.
 const queueTimeout = 10 * time.Second
 
 // put waits until the connection is accepted. It reports false after queueTimeout, or if the queue

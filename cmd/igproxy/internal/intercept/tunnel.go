@@ -25,7 +25,7 @@ type tunnels struct {
 	slots    chan struct{}
 	idle     time.Duration
 	dialer   *net.Dialer
-	dial     func(ctx context.Context, network, address string) (net.Conn, error) // dialer's, except in tests
+	dial     func(ctx context.Context, network, address string) (net.Conn, error) // dialer.DialContext, except in tests
 	allowed  func(netip.Addr) bool                                                // isPublic, except in tests
 	own      func() ([]net.Addr, error)                                           // net.InterfaceAddrs, except in tests
 	draining atomic.Bool
@@ -155,7 +155,7 @@ func (l *lastByte) idle() time.Duration { return time.Since(l.start) - time.Dura
 func (t *tunnels) copy(to, from net.Conn, last *lastByte) bool {
 	buffer := make([]byte, 16<<10)
 	for {
-		_ = from.SetReadDeadline(time.Now().Add(t.untilLook())) // a failure shows in the read
+		_ = from.SetReadDeadline(time.Now().Add(t.untilLook())) // if this fails, the read fails too
 		n, err := from.Read(buffer)
 		if n > 0 {
 			last.passed()
@@ -188,8 +188,8 @@ func (t *tunnels) idleNow() time.Duration {
 // drain may have shortened the idle timeout, or a byte may have passed in the other direction.
 func (t *tunnels) untilLook() time.Duration { return min(t.idle, drainIdle) }
 
-// Shutdown ends each tunnel once it is idle for a second, and all others when ctx ends. Once
-// it has begun, new tunnels are refused, so shut down the listener of CONNECT requests first.
+// Shutdown ends each tunnel once it has been idle for a second, and all others when ctx ends. It
+// refuses new tunnels, so shut down the listener of CONNECT requests first.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	t := h.tunnels
 	t.mu.Lock()

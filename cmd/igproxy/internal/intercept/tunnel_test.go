@@ -82,10 +82,10 @@ func TestTunnelsAreBounded(t *testing.T) {
 		t.Errorf("got %d %v %s", res.StatusCode, res.Header, body)
 	}
 	if p.counted("other", intercept.Busy) != 1 {
-		t.Error("not counted")
+		t.Error("the refused tunnel was not counted")
 	}
 	if res, _ := c.connect(t, meta+":443", "", ""); res.StatusCode != 200 {
-		t.Errorf("interception does not need a tunnel: %d", res.StatusCode)
+		t.Errorf("interception while all tunnels are in use: got %d, want 200", res.StatusCode)
 	}
 	_, _ = one.Close(), host.Close()
 	eventually(t, "the tunnel has ended", func() bool { return p.Tunnels() == 1 })
@@ -107,7 +107,7 @@ func TestAHostThatCannotBeReachedIsReported(t *testing.T) {
 	}
 }
 
-// A client that leaves while the host is dialled must not keep one of the tunnels occupied.
+// A client that leaves while the host is dialled must not keep its place among the tunnels.
 func TestAClientThatLeavesEndsTheDial(t *testing.T) {
 	p := serve(t, tunnelling(1))
 	dialled, ended := make(chan bool), make(chan bool)
@@ -125,8 +125,8 @@ func TestAClientThatLeavesEndsTheDial(t *testing.T) {
 	eventually(t, "no tunnel is open", func() bool { return p.Tunnels() == 0 })
 }
 
-// nameServer returns a resolver whose name server calls answers for each question about an IPv4
-// address, and the number of these questions.
+// nameServer returns a resolver and a counter. The resolver's name server calls the function
+// answers for each question about an IPv4 address, and counts these questions.
 func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
 	var asked atomic.Int32
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
@@ -172,7 +172,7 @@ func TestTheAddressThatIsDialledIsTheOneThatIsChecked(t *testing.T) {
 	next := 0
 	resolver, asked := nameServer(func() []netip.Addr { next++; return answers[next-1] })
 	p.ResolveWith(resolver, func(a netip.Addr) bool { return a == public })
-	for i, want := range []int{502, 403, 403, 502} { // nothing listens on port 443 of the public one
+	for i, want := range []int{502, 403, 403, 502} { // nothing listens on port 443 of the public address
 		if res, body := p.client().connect(t, "rebind.example:443", "", ""); res.StatusCode != want {
 			t.Errorf("%v: got %d %s, want %d", answers[i], res.StatusCode, body, want)
 		}
@@ -273,7 +273,7 @@ func TestATunnelEndsWhenNothingPassesInEitherDirection(t *testing.T) {
 		}
 		synctest.Wait()
 		if p.Tunnels() != 0 {
-			t.Error("a tunnel is open")
+			t.Error("a tunnel is still open")
 		}
 	})
 }
@@ -325,7 +325,7 @@ func TestATunnelEndsWhenItsReceiverDoesNotRead(t *testing.T) {
 		}
 		synctest.Wait()
 		if p.Tunnels() != 0 {
-			t.Error("a tunnel is open")
+			t.Error("a tunnel is still open")
 		}
 	})
 }
@@ -359,7 +359,7 @@ func TestADrainEndsIdleTunnelsSoonAndOthersAtItsEnd(t *testing.T) {
 		<-ended
 		synctest.Wait()
 		if p.Tunnels() != 0 {
-			t.Error("a tunnel is open")
+			t.Error("a tunnel is still open")
 		}
 	})
 }
@@ -382,12 +382,12 @@ func TestNoTunnelIsOpenedDuringAndAfterAStop(t *testing.T) {
 			}
 		}
 		if p.Tunnels() != 0 {
-			t.Errorf("%s: a tunnel is open", name)
+			t.Errorf("%s: a tunnel is still open", name)
 		}
 	}
 }
 
-// Close also ends a tunnel of which one direction has ended already.
+// Close also ends a tunnel in which one direction has already ended.
 func TestCloseEndsEveryTunnelAtOnce(t *testing.T) {
 	for name, before := range map[string]func(c *client, host net.Conn){
 		"idle":                func(*client, net.Conn) {},

@@ -11,7 +11,8 @@ import (
 )
 
 // conn is a connection that counts towards the limit until it is closed. It tracks the bytes that
-// arrive, and the handlers that begin and end, to know whether its client is waiting for an answer.
+// arrive, and the handlers that begin and end, to know whether its client is waiting for a
+// response.
 type conn struct {
 	net.Conn
 	bound   *bound // of its listener
@@ -21,9 +22,9 @@ type conn struct {
 	state   atomic.Int64
 	listed  atomic.Bool // it is in open.incomplete
 	frames  atomic.Bool // it is HTTP/2, where not everything that arrives belongs to a request
-	closing atomic.Bool // the answer to its latest request says Connection: close
+	closing atomic.Bool // the response to its latest request says Connection: close
 	freed   atomic.Bool // a handler has taken it over; see Release
-	early   atomic.Bool // the next request began before the answer to this one was finished
+	early   atomic.Bool // the next request began before the response to the current one was complete
 
 	// open.mu protects the fields below.
 	element  *list.Element // in open.incomplete; nil if it is not there
@@ -38,17 +39,17 @@ type conn struct {
 // it is listed as incomplete, and idle otherwise.
 const (
 	evicted   int64 = -3 // it is being closed, and nothing that arrives is served
-	answering int64 = -2 // the handler has ended, and its answer may still be in a buffer
+	answering int64 = -2 // the handler has ended, and its response may still be in a buffer
 	reading   int64 = -1 // something has arrived, and no handler has begun yet
 	quiet     int64 = 1 << 32
 )
 
 // Read records what the connection is waiting for, and whether something has arrived. After an
-// eviction it discards what arrives, because no answer could be sent.
+// eviction it discards what arrives, because no response could be sent.
 //
-// A server reads again when it has sent its answer and has no further request in its buffer, or
+// A server reads again when it has sent its response and has no further request in its buffer, or
 // when the header that it reads is incomplete. A server that watches for the client to disconnect
-// while a handler works may call Read a little too early; an eviction therefore also requires that
+// while a handler works may call Read a little too early. Therefore an eviction also requires that
 // nothing has happened for a moment.
 func (c *conn) Read(p []byte) (int, error) {
 	switch c.state.Load() {
@@ -68,7 +69,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	if n > 0 && len(p) == 1 && c.state.Load() < quiet && c.state.Load() != reading {
-		c.early.Store(true) // net/http reads one byte ahead to notice a disconnect; it begins the next request
+		c.early.Store(true) // net/http reads one byte ahead to notice a disconnect; that byte begins the next request
 	}
 	return n, err
 }
@@ -83,8 +84,8 @@ func (c *conn) arrived() bool {
 	}
 }
 
-// Write restarts the time for which the connection has been quiet: HTTP/2 sends the end of an
-// answer after its handler has ended.
+// Write restarts the time for which the connection has been quiet, because HTTP/2 may send the end
+// of a response after its handler has ended.
 func (c *conn) Write(p []byte) (int, error) {
 	c.touch()
 	return c.Conn.Write(p)
@@ -97,8 +98,8 @@ func (c *conn) touch() {
 	}
 }
 
-// begin records that the header of a request is complete. It reports false after an eviction: then
-// no answer could be sent.
+// begin records that the header of a request is complete. It reports false after an eviction,
+// because then no response can be sent.
 func (c *conn) begin(frames bool) bool {
 	for {
 		state := c.state.Load()
@@ -134,7 +135,7 @@ func (c *conn) end() {
 		if next == 0 {
 			next = answering
 			if c.frames.Load() {
-				next = time.Now().UnixNano() // HTTP/2 reads all the time; a Read does not show that the answer is sent
+				next = time.Now().UnixNano() // HTTP/2 always reads, so a Read does not show that the response is sent
 			}
 		}
 		if c.state.CompareAndSwap(state, next) {
@@ -145,8 +146,8 @@ func (c *conn) end() {
 
 // Begin, Idle and Incomplete are for the fast lane, which reads the socket itself.
 
-// Begin records that a request is complete. It reports false after an eviction: then no answer
-// could be sent.
+// Begin records that a request is complete. It reports false after an eviction, because then no
+// response can be sent.
 func (c *conn) Begin() bool { return c.begin(false) }
 
 // Idle records that the request was answered, and since when the connection has been waiting for
@@ -170,8 +171,8 @@ func (c *conn) SyscallConn() (syscall.RawConn, error) {
 	return socket.SyscallConn()
 }
 
-// Release stops counting a connection that a handler has taken over (hijacked) towards the limit.
-// Its Server closes it neither to make room nor at the end.
+// Release tells the Server that a handler has taken over (hijacked) a connection. The connection no
+// longer counts towards the limit, and the Server never closes it.
 func Release(c net.Conn) {
 	own := under(c)
 	own.freed.Store(true)

@@ -31,7 +31,7 @@ func eventually(t *testing.T, condition string, holds func() bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if !poll(ctx.Done(), holds) {
-		t.Fatalf("not within 10 s: %s", condition)
+		t.Fatalf("timed out waiting for: %s", condition)
 	}
 }
 
@@ -48,13 +48,13 @@ func TestRequestsAfterAnEvictionAreNotServed(t *testing.T) {
 			evict(c)
 			go func() { _, _ = client.Write([]byte("GET")) }() // ends with the connection
 			if state := c.state.Load(); !c.state.CompareAndSwap(state, evicted) {
-				t.Fatal("its state changed")
+				t.Fatal("an evicted connection changed its state")
 			}
 			if n, err := c.Read(make([]byte, 4)); n != 0 || !errors.Is(err, net.ErrClosed) {
 				t.Errorf("got %d bytes, %v", n, err)
 			}
 			if c.begin(false) {
-				t.Error("a request began")
+				t.Error("a request began after the eviction")
 			}
 		})
 	}
@@ -87,9 +87,9 @@ func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 	wantIdle("more has arrived", false)
 }
 
-// A client that has read its answer may begin the next request before net/http has noticed that the
-// answer is sent. net/http has then already read the first byte of that request, and no later read
-// shows that it has arrived.
+// A client that has read its response may begin the next request before net/http has noticed that
+// the response is sent. net/http has then already read the first byte of that request, and no later
+// read shows that it has arrived.
 func TestARequestThatBeginsEarlyIsListedAsIncomplete(t *testing.T) {
 	c, client := tracked(t, 0)
 	c.begin(false)
@@ -128,14 +128,14 @@ func TestARequestThatHasBegunIsNotListedAsIncomplete(t *testing.T) {
 	c.begin(false)
 	c.open.list(c)
 	if c.listed.Load() || c.open.incomplete.Len() != 0 {
-		t.Error("the connection is listed")
+		t.Error("the connection is listed as incomplete")
 	}
 }
 
 func TestAnIncompleteHeaderEndsAfterItsTimeout(t *testing.T) {
 	for name, prepare := range map[string]func(c *conn, client net.Conn){
-		"on a fresh connection":         func(*conn, net.Conn) {},
-		"on a kept one, after one byte": func(c *conn, _ net.Conn) { c.begin(false); c.end(); c.state.Store(reading); c.open.list(c) },
+		"on a fresh connection":                func(*conn, net.Conn) {},
+		"on a kept connection, after one byte": func(c *conn, _ net.Conn) { c.begin(false); c.end(); c.state.Store(reading); c.open.list(c) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -165,7 +165,7 @@ func TestARequestInProgressHasNoHeaderTimeout(t *testing.T) {
 }
 
 // Over each protocol, a connection is busy while a handler works, and idle once its client has the
-// answer.
+// response.
 func TestConnectionStatesAreTrackedByARealServer(t *testing.T) {
 	for name, c := range map[string]struct{ secure, frames bool }{"HTTP/1.1": {}, "TLS": {secure: true}, "HTTP/2": {true, true}} {
 		t.Run(name, func(t *testing.T) {

@@ -11,12 +11,13 @@ import (
 // bound limits how many connections are open at once. At the limit it closes a connection to make
 // room: first the oldest whose request header is incomplete, then the one that has been idle
 // longest. HTTP lets a server close a kept connection at any time, and clients expect it (RFC 9112,
-// section 9.3.1). If all open connections are waiting for an answer, the next connection waits
+// section 9.3.1). If all open connections are waiting for a response, the next connection waits
 // until one is closed, and further ones wait in the system's accept queue. Several listeners can
-// share one limit: then a connection of one is closed to make room for a connection of another.
+// share one limit. Then a connection of one listener may be closed to make room for a connection of
+// another.
 //
 // golang.org/x/net/netutil has a limit, too, but its connections hide CloseWrite. Without
-// CloseWrite, the answer of net/http to a request that it has not read to the end (431, a refused
+// CloseWrite, the response of net/http to a request that it has not read to the end (431, a refused
 // body) is lost in a connection reset.
 type bound struct {
 	net.Listener
@@ -29,11 +30,10 @@ type bound struct {
 const (
 	// pollInterval is the time between two checks of a condition that poll waits for.
 	pollInterval = 5 * time.Millisecond
-	// sendBuffer bounds, in bytes, what the system buffers of answers that a client does not read.
-	// By default that is megabytes for each connection. Token answers are below 1 KiB, metrics are
-	// about 10 KiB.
+	// sendBuffer bounds the bytes of unread responses that the system buffers for a connection. The
+	// system's default is megabytes. Token responses are below 1 KiB, metrics are about 10 KiB.
 	sendBuffer = 64 << 10
-	// evictTries bounds how many connections with unread bytes one call of evict passes over.
+	// evictTries bounds how many connections with unread bytes one call of evict skips.
 	evictTries = 64
 )
 
@@ -61,7 +61,7 @@ func (b *bound) Accept() (net.Conn, error) {
 }
 
 // accept accepts a connection. While the process has no file descriptor left, it closes other
-// connections to make room, first here and then elsewhere.
+// connections to make room: first connections of clients, then, by relieve, connections elsewhere.
 func (b *bound) accept() (net.Conn, error) {
 	c, err := b.Listener.Accept()
 	for relieved := false; errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE); c, err = b.Listener.Accept() {
@@ -83,8 +83,8 @@ func (b *bound) Close() error {
 	return b.Listener.Close()
 }
 
-// evict closes a connection to make room, and reports whether there was one. It looks for unread
-// bytes first: a request may have arrived that the server has not read yet.
+// evict closes a connection to make room, and reports whether it closed one. It looks for unread
+// bytes first, because a request may have arrived that the server has not read yet.
 func (b *bound) evict() bool {
 	for range evictTries {
 		c, state := b.open.victim()
@@ -100,10 +100,10 @@ func (b *bound) evict() bool {
 	return false
 }
 
-// endQuiet closes the HTTP/1 connections of this listener that have been quiet for the given time,
-// which counts from start at the earliest. It returns how many of the others may still send a
-// request, because their clients have not been told to close. HTTP/2 has its own way to end a
-// connection (GOAWAY).
+// endQuiet closes the HTTP/1 connections of this listener that have been quiet for quietFor, not
+// counting the time before start. It returns the number of open connections on which a request may
+// still arrive, because no response on them has said Connection: close. HTTP/2 has its own way to
+// end a connection (GOAWAY).
 func (b *bound) endQuiet(start time.Time, quietFor time.Duration) (left int) {
 	now := time.Now()
 	for _, c := range b.open.snapshot() {

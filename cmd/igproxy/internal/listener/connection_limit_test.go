@@ -36,7 +36,7 @@ func dial(t *testing.T, l net.Listener) net.Conn {
 	return c
 }
 
-// Regression: the answer to a header that was too large was lost in a reset, because the bound's
+// Regression: the response to a header that was too large was lost in a reset, because the bound's
 // connections hid CloseWrite from net/http.
 func TestA431IsAnsweredInFullThroughTheBound(t *testing.T) {
 	l := loopback(t)
@@ -52,7 +52,7 @@ func TestA431IsAnsweredInFullThroughTheBound(t *testing.T) {
 	}()
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		t.Fatalf("no answer: %v", err)
+		t.Fatalf("no response: %v", err)
 	}
 	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("got %d %q, %v", res.StatusCode, body, err)
@@ -125,7 +125,7 @@ func nextBusy(t *testing.T, b *bound, accepted <-chan *conn) pair {
 	return p
 }
 
-// nextIdle accepts a connection on which nothing has happened since an answer at the given time.
+// nextIdle accepts a connection on which nothing has happened since a response at the given time.
 func nextIdle(t *testing.T, b *bound, accepted <-chan *conn, since time.Time) pair {
 	t.Helper()
 	p := nextBusy(t, b, accepted)
@@ -136,7 +136,7 @@ func nextIdle(t *testing.T, b *bound, accepted <-chan *conn, since time.Time) pa
 // idleSince ends the request in progress, as if at the given time.
 func (c *conn) idleSince(since time.Time) {
 	c.end()
-	c.open.mu.Lock() // keys otherwise only grow
+	c.open.mu.Lock() // keys only grow, except here
 	defer c.open.mu.Unlock()
 	c.state.Store(since.UnixNano())
 	c.key = since.UnixNano()
@@ -188,7 +188,7 @@ func TestFullListenerWaitsUntilAConnectionIsQuiet(t *testing.T) {
 		t.Error("the idle connection is still open")
 	}
 	if took := time.Since(since); took < moment {
-		t.Errorf("the idle connection was closed after %s, want at least %s: its answer may still be in a buffer", took, moment)
+		t.Errorf("the idle connection was closed after %s, want at least %s: its response may still be in a buffer", took, moment)
 	}
 }
 
@@ -227,7 +227,7 @@ func TestIncompleteHeadersAreClosedBeforeIdleConnections(t *testing.T) {
 	keptHalf := nextIdle(t, b, accepted, time.Now())
 	_, _ = io.WriteString(keptHalf.client, "GET /")
 	_, _ = io.ReadFull(keptHalf.server, make([]byte, 5))
-	keptHalf.server.open.list(keptHalf.server) // as the server's next Read does, which would wait
+	keptHalf.server.open.list(keptHalf.server) // the server's next Read does this, but would also wait
 	for _, want := range [][5]bool{
 		{false, false, true, false, false},
 		{false, false, true, true, false},
@@ -294,7 +294,7 @@ func TestTheAddressWithMostIncompleteHeadersLosesFirst(t *testing.T) {
 			defer s.mu.Unlock()
 			got, _ := s.oldestIncomplete(time.Now().UnixNano())
 			if got != all[c.want] {
-				t.Errorf("got number %d, want %d", slices.Index(all, got), c.want)
+				t.Errorf("got connection %d, want %d", slices.Index(all, got), c.want)
 			}
 		})
 	}
@@ -310,7 +310,7 @@ func TestAddressOfReturnsTheNetworkOfOneClient(t *testing.T) {
 		}
 	}
 	if got := addressOf(remote{&net.UnixAddr{}}); got.IsValid() {
-		t.Errorf("a Unix socket: got %s, want none", got)
+		t.Errorf("a Unix socket: got %s, want the zero Prefix", got)
 	}
 }
 

@@ -26,7 +26,7 @@ type connections struct {
 const (
 	// moment is how long a connection must have been idle, or its request header incomplete, before
 	// it may be closed to make room. That is far longer than a server needs to send the rest of an
-	// answer after its handler has ended, or than a client on a busy machine needs to send its
+	// response after its handler has ended, or than a client on a busy machine needs to send its
 	// request on a new connection.
 	moment = 250 * time.Millisecond
 	// searchLimit bounds the search for the longest idle connection.
@@ -40,7 +40,7 @@ func newConnections(limit int, headerTimeout time.Duration) *connections {
 	return &connections{limit: limit, headerTimeout: headerTimeout, addresses: map[netip.Prefix]int{}}
 }
 
-// addWithin adds a fresh connection, and reports false if there are as many as the limit allows.
+// addWithin adds a fresh connection. It reports false if the limit is reached.
 func (s *connections) addWithin(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,7 +182,8 @@ func isIncomplete(state int64) bool { return state == reading || state >= quiet 
 // victim returns the connection to close next to make room, with its state; nil if none can be
 // closed now. Connections whose header is incomplete go first, then the one that has been idle
 // longest. If the incomplete connections are more than an eighth of the limit, but all of them are
-// too new to be closed, victim leaves the idle connections alone: a flood must not close them.
+// too new to be closed, victim leaves the idle connections alone, so that a flood does not close
+// them.
 func (s *connections) victim() (*conn, int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,10 +194,10 @@ func (s *connections) victim() (*conn, int64) {
 	return s.longestIdle(before)
 }
 
-// oldestIncomplete returns the oldest connection whose header is incomplete, from the address that
-// has the most of them. A fixed share for each address would hurt a load balancer or a NAT, whose
-// address all clients share; this way an address loses connections only to make room, and only
-// connections without a request.
+// oldestIncomplete returns the oldest connection whose header is incomplete, from the address with
+// the largest number of such connections. A fixed share for each address would hurt a load balancer
+// or a NAT, whose clients share an address. With this rule an address loses connections only when
+// room is needed, and only connections without a complete request.
 func (s *connections) oldestIncomplete(before int64) (oldest *conn, in int64) {
 	most, looks := 0, 0
 	for e := s.incomplete.Front(); e != nil && looks < addressSearchLimit; e = e.Next() {

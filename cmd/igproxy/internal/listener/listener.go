@@ -26,13 +26,13 @@ type Options struct {
 	// Beside is another Server that shares its bound with this one: the connections of both count
 	// together, and MaxConnections is ignored. Nil: the bound is for this listener only.
 	Beside *Server
-	// UIDs are the users, in decimal, whose processes may connect to a Unix socket. If there are
-	// none, all users may.
+	// UIDs are the users, in decimal, whose processes may connect to a Unix socket. If the list is
+	// empty, all users may.
 	UIDs []string
 	// PeerRefused is called for each connection from another user. Required with UIDs.
 	PeerRefused func()
 	// WithPeer adds the user of a Unix socket's connection to the context of its requests. It is
-	// not called for other connections, or where the system does not report the user. May be nil.
+	// not called for other connections, nor if the system does not report the user. May be nil.
 	WithPeer func(ctx context.Context, uid uint32) context.Context
 	// Lane is the fast lane. It serves the connections first, and hands some of them to net/http.
 	// Nil: net/http serves all.
@@ -44,7 +44,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Lane is what a Server needs of a lane.Lane.
+// Lane is the part of lane.Lane that a Server uses.
 type Lane interface {
 	Serve(net.Listener) error
 	Fallback() net.Listener
@@ -55,7 +55,7 @@ type Lane interface {
 type Server struct {
 	http     *http.Server
 	bound    *bound
-	secure   bool // it uses TLS; http.TLSConfig cannot tell, because net/http sets it while serving
+	secure   bool // whether it uses TLS; http.TLSConfig does not show this, because net/http sets it while serving
 	lane     Lane
 	log      *slog.Logger
 	ending   atomic.Bool
@@ -94,13 +94,13 @@ func New(o Options) *Server {
 type connKey struct{}
 
 // track returns a handler that records, on the connection of a request, when the request begins and
-// ends. During a drain every answer says Connection: close, which net/http turns into a GOAWAY in
+// ends. During a drain every response says Connection: close, which net/http turns into a GOAWAY in
 // HTTP/2.
 func (s *Server) track(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := r.Context().Value(connKey{}).(*conn)
 		if !c.begin(r.ProtoMajor == 2) {
-			panic(http.ErrAbortHandler) // the connection is closed, and nothing may be spent on the request
+			panic(http.ErrAbortHandler) // the connection is closed, so the request must have no effect
 		}
 		defer c.end()
 		if refuseHTTP2(w, r) {
@@ -139,11 +139,11 @@ func (s *Server) Serve(failed chan<- error) {
 }
 
 const (
-	// farewell is how long a drain waits for the next request on a connection, so that its answer
+	// farewell is how long a drain waits for the next request on a connection, so that its response
 	// can say Connection: close.
 	farewell = time.Second
 	// farewellTimeout bounds how long a drain waits, before it calls net/http's Shutdown, for
-	// requests that arrive slowly and for answers that began before the drain.
+	// requests that arrive slowly and for responses that began before the drain.
 	farewellTimeout = 5 * time.Second
 	// closeTimeout bounds how long Close waits for requests that the lane is answering.
 	closeTimeout = 100 * time.Millisecond
@@ -157,7 +157,7 @@ const (
 //
 //  1. No more connections are accepted. A new one waits in the socket's queue if systemd holds the
 //     socket, and is refused otherwise.
-//  2. Every answer says Connection: close. That ends a connection that is in use.
+//  2. Every response says Connection: close. That ends a connection that is in use.
 //  3. A connection that stays quiet for a second, and has nothing left to read, is closed.
 //  4. net/http's Shutdown waits for requests that take longer, and ends HTTP/2 with a GOAWAY.
 func (s *Server) Shutdown(ctx context.Context) error {

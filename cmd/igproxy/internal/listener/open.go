@@ -32,7 +32,7 @@ func Explain(key, address string, err error) error {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%s: %s is in use by another process; stop it or choose another address", key, address)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s: no permission to listen on %s; choose a port above 1023 or a folder of your own", key, address)
+		return fmt.Errorf("%s: no permission to listen on %s; choose a port above 1023 or a folder that this user may write to", key, address)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s: the folder of %s does not exist; create it or choose another path", key, address)
 	}

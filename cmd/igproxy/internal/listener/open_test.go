@@ -31,7 +31,7 @@ func refused(t *testing.T, key, address, want string) {
 	l, err := listener.Open(key, address, 0o660)
 	if err == nil {
 		_ = l.Close()
-		t.Fatalf("listens on %s, want: %s", address, want)
+		t.Fatalf("Open succeeded on %s, want the error: %s", address, want)
 	}
 	if err.Error() != want {
 		t.Errorf("got\n  %v\nwant\n  %s", err, want)
@@ -113,7 +113,7 @@ func leftAlone(t *testing.T, path string) (why string) {
 	return err.Error()
 }
 
-// boundSocket returns a Unix socket of a type that is bound to path and does not listen yet.
+// boundSocket returns a Unix socket of the given kind. It is bound to path and does not listen yet.
 func boundSocket(t *testing.T, path string, kind int) int {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_UNIX, kind, 0)

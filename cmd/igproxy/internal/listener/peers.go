@@ -9,8 +9,8 @@ import (
 )
 
 // peers accepts only connections from the processes of some users, on a Unix socket. The kernel
-// reports the UID; a user of another user namespace who has no UID in this one appears as 65534.
-// Connections from other users are closed unread.
+// reports the UID; a user of another user namespace who has no UID in this one appears as UID
+// 65534. Connections from other users are closed unread.
 type peers struct {
 	net.Listener
 	uids    []string // in decimal

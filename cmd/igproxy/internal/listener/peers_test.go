@@ -71,9 +71,9 @@ func TestASocketAcceptsOnlyItsUsers(t *testing.T) {
 					t.Fatal(err)
 				}
 				_, _ = io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n")
-				answer, _ := io.ReadAll(conn)
+				response, _ := io.ReadAll(conn)
 				_ = conn.Close()
-				if got := len(answer) > 0; got != c.in {
+				if got := len(response) > 0; got != c.in {
 					t.Errorf("answered: %v, want %v", got, c.in)
 				}
 			}

@@ -39,7 +39,7 @@ func TestAReleasedConnectionIsNoLongerTheServers(t *testing.T) {
 				last = <-taken
 				defer last.Close()
 				if open := len(s.bound.open.snapshot()); open != 0 {
-					t.Errorf("%d connections count", open)
+					t.Errorf("%d connections count towards the limit, want 0", open)
 				}
 				client.Transport.(*http.Transport).CloseIdleConnections()
 			}

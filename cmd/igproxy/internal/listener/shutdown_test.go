@@ -54,8 +54,8 @@ func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
 						for {
 							res, err := (&http.Client{Transport: transport}).Get(s.url())
 							if err != nil {
-								// HTTP/2 announces the end by GOAWAY. The transport obeys and opens
-								// a second connection.
+								// HTTP/2 announces the end by GOAWAY. Then the transport opens a
+								// second connection.
 								if !c.frames || !errors.Is(err, errSecond) {
 									t.Errorf("a request was lost: %v", err)
 								}
@@ -108,7 +108,7 @@ func TestAStopWaitsAMomentForRequestsOnIdleConnections(t *testing.T) {
 	time.Sleep(farewell / 4)
 	for _, c := range conns[1:] {
 		if res := ask(t, c); !res.Close {
-			t.Error("the answer does not say that the connection ends")
+			t.Error("the response does not say that the connection ends")
 		}
 	}
 	if n, err := conns[0].Read(make([]byte, 1)); err != io.EOF {
@@ -149,15 +149,15 @@ func TestAStopAnswersAHeaderThatIsStillArriving(t *testing.T) {
 	go func() { ended <- s.Shutdown(context.Background()) }()
 	time.Sleep(farewell + farewell/2) // longer than an idle connection is kept
 	_, _ = io.WriteString(c, "T / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	if answer, _ := io.ReadAll(c); !strings.Contains(string(answer), "hello") {
-		t.Errorf("got %q", answer)
+	if response, _ := io.ReadAll(c); !strings.Contains(string(response), "hello") {
+		t.Errorf("got %q", response)
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 }
 
-// answeringLane is a Lane with an answer that takes longer than any drain.
+// answeringLane is a Lane with a response that takes longer than any drain.
 type answeringLane struct{ net.Listener }
 
 func (answeringLane) Serve(l net.Listener) error {

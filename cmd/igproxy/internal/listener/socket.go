@@ -34,7 +34,7 @@ func unread(c net.Conn) bool {
 	n := 0
 	_ = withDescriptor(c, func(fd int) {
 		var one [1]byte
-		n, _, _ = syscall.Recvfrom(fd, one[:], syscall.MSG_PEEK) // it does not block: Go's sockets never do
+		n, _, _ = syscall.Recvfrom(fd, one[:], syscall.MSG_PEEK) // never blocks, because Go's sockets are non-blocking
 	})
 	return n > 0
 }

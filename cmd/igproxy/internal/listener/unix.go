@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// unixSocket is a listener on a Unix socket. When it is closed, it removes its path, unless the
-// path belongs to another socket by now. A plain net.UnixListener would remove whatever is there.
+// unixSocket is a listener on a Unix socket. When it is closed, it removes the file at its path,
+// unless that file is another socket by then. A plain net.UnixListener would remove whatever is
+// there.
 type unixSocket struct {
 	*net.UnixListener
 	close func() error
@@ -57,9 +58,10 @@ const (
 	lockTimeout  = 2 * probeTimeout
 )
 
-// lockFolder makes processes that start at the same time check and replace sockets in a folder one
-// after another. If it cannot lock the folder within lockTimeout, it does nothing: any user who can
-// read the folder can hold the lock, and must not be able to keep igproxy from starting.
+// lockFolder takes a lock, so that processes that start at the same time check and replace sockets
+// in a folder one after another. If it cannot lock the folder within lockTimeout, igproxy continues
+// without the lock. Otherwise any user who can read the folder could hold the lock to keep igproxy
+// from starting.
 func lockFolder(folder string) (unlock func()) {
 	f, err := os.Open(folder)
 	if err != nil {

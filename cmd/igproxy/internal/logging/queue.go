@@ -11,9 +11,9 @@ import (
 const maxPending = 4 << 20
 
 // queue decouples the log from standard error, because a request must never wait for the reader of
-// the log: a full pipe would block every answer, and with it the drain. Write queues a line and
-// returns; one goroutine writes what is pending, in order, many lines at once. When the queue or
-// the disk is full, lines are dropped and counted, and the log reports how many as soon as it can.
+// the log: a full pipe would block every response and the drain. Write queues a line and returns;
+// one goroutine writes what is pending, in order, many lines at once. When the queue or the disk is
+// full, lines are dropped and counted, and the log reports how many as soon as it can.
 type queue struct {
 	to     io.Writer
 	report func(lines int) // logs how many lines were dropped; that line comes back through Write
@@ -87,8 +87,8 @@ func (q *queue) run() {
 	}
 }
 
-// unreported returns how many dropped lines to report: none while the queue is so full that the
-// report itself could be dropped.
+// unreported returns how many dropped lines to report. It returns 0 while the queue is so full that
+// the report itself could be dropped.
 func (q *queue) unreported() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -11,13 +11,14 @@ import (
 // GOTRACEBACK says. Two things are needed:
 //
 //   - a hard RLIMIT_CORE of 0, so that no core file is written;
-//   - on Linux, a core filter without any kind of memory, because the limit does not apply where
-//     core dumps are piped to a program (core_pattern with |, see core(5)): that program then gets
-//     registers and a list of mappings, and no memory.
+//   - on Linux, a core filter that excludes all memory, because the limit does not apply if core
+//     dumps are piped to a program (core_pattern with |, see core(5)). That program then gets
+//     registers and a list of mappings, but no memory.
 //
-// PR_SET_DUMPABLE 0 would do both, but it also gives /proc/PID to root, so that an operator who is
-// the same user could see neither limits nor descriptors, and profilers and debuggers could not
-// attach. A process that may ptrace this one can read its memory anyway; SECURITY.md says so.
+// PR_SET_DUMPABLE 0 would do both, but it also makes root the owner of /proc/PID. Then an operator
+// who runs as igproxy's own user could not see limits or descriptors, and profilers and debuggers
+// could not attach. A process that may ptrace this one can read its memory anyway; SECURITY.md says
+// so.
 func NoCoreDumps() error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
 		return fmt.Errorf("RLIMIT_CORE: %w", err)

@@ -13,8 +13,8 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// ConfigurationError is an error in the configuration that config.Load cannot find, because it
-// depends on more than the settings.
+// ConfigurationError is an error in the configuration that config.Load cannot find, because the
+// error depends on more than the settings.
 type ConfigurationError string
 
 func (e ConfigurationError) Error() string { return string(e) }
@@ -23,10 +23,11 @@ func (e ConfigurationError) Error() string { return string(e) }
 const errProxy = ConfigurationError("HTTPS_PROXY or HTTP_PROXY is not the URL of a proxy; correct it (in a user name or a password, write % as %25, " +
 	"and @ : / ? # as %40 %3A %2F %3F %23), or set upstream.proxy: none")
 
-// Egress returns how calls reach Meta: "direct", or "through proxy HOST:PORT (HOSTS)" with the
-// hosts of Meta that are reached through it, but never the proxy's credentials. If the ways differ,
-// it returns all of them, each with its hosts. It returns an error if HTTPS_PROXY or HTTP_PROXY is
-// invalid, or is one of igproxy's own listeners.
+// Egress returns how calls reach Meta: "direct", or "through proxy HOST:PORT (HOSTS)", where HOSTS
+// are the hosts of Meta that are reached through the proxy. If hosts are reached in several ways,
+// it returns each way with its hosts. The result never contains the proxy's credentials. Egress
+// returns an error if HTTPS_PROXY or HTTP_PROXY is invalid, or leads to one of igproxy's own
+// listeners.
 func Egress(c config.Config) (string, error) {
 	const direct = "direct"
 	if c.Upstream.Proxy == config.ProxyNone {
@@ -38,7 +39,7 @@ func Egress(c config.Config) (string, error) {
 	var ways []string
 	hosts := map[string][]string{}
 	for _, base := range []string{c.Upstream.URL, c.Upstream.LoginURL, c.Threads.URL, c.Facebook.URL} {
-		u, _ := url.Parse(base) // config.Load has checked them all
+		u, _ := url.Parse(base) // config.Load has checked all URLs
 		via, err := http.ProxyFromEnvironment(&http.Request{URL: u})
 		if err != nil || via != nil && !isProxy(via) {
 			return "", errProxy
@@ -68,13 +69,14 @@ func Egress(c config.Config) (string, error) {
 	return strings.Join(ways, "; "), nil
 }
 
-// errLoop returns the error for a proxy that is the listener of a key: igproxy would send its calls
-// to itself.
+// errLoop returns the error for a proxy that is igproxy's own listener. Through it, igproxy would
+// send its calls to itself. key is the setting of the listener's address.
 func errLoop(key string) error {
-	return ConfigurationError("HTTPS_PROXY is igproxy's own " + key + "; remove it from the environment of igproxy, or set upstream.proxy: none")
+	return ConfigurationError("HTTPS_PROXY leads to igproxy's own listener, " + key + "; remove it from the environment of igproxy, or set upstream.proxy: none")
 }
 
-// ownListener returns the key of igproxy's listener that a proxy is, or "".
+// ownListener returns the setting of the listener's address if a proxy is one of igproxy's own
+// listeners, and "" otherwise.
 func ownListener(proxy *url.URL, c config.Config) string {
 	on := func(listen string) bool { return sameListener(proxy, listen) }
 	switch {
@@ -88,8 +90,9 @@ func ownListener(proxy *url.URL, c config.Config) string {
 	return ""
 }
 
-// sameListener reports whether a proxy is what listens on an address. Names are not resolved,
-// except localhost: igproxy also refuses its own calls when they come back.
+// sameListener reports whether a proxy is the listener on an address. It resolves no name except
+// localhost. A loop that it misses ends anyway, because igproxy refuses its own calls when they
+// come back.
 func sameListener(proxy *url.URL, listen string) bool {
 	on, port, err := net.SplitHostPort(listen)
 	if err != nil || port != cmp.Or(proxy.Port(), map[string]string{"http": "80", "https": "443"}[proxy.Scheme]) {
@@ -106,7 +109,8 @@ func sameListener(proxy *url.URL, listen string) bool {
 	return to == at || here && at.IsLoopback()
 }
 
-// address returns the IP address that the host of an address means; the zero Addr if it is a name.
+// address returns the IP address of a host. That is the unspecified address if the host is empty,
+// and a loopback address for localhost. For any other name it returns the zero Addr.
 func address(host string) netip.Addr {
 	if host == "" {
 		return netip.IPv6Unspecified()
@@ -118,9 +122,9 @@ func address(host string) netip.Addr {
 	return ip.Unmap().WithZone("")
 }
 
-// isOwn reports whether an address is one of this machine.
+// isOwn reports whether an address belongs to this machine.
 func isOwn(ip netip.Addr) bool {
-	own, _ := net.InterfaceAddrs() // if it fails, none is known
+	own, _ := net.InterfaceAddrs() // if this fails, no address is known
 	return slices.ContainsFunc(own, func(a net.Addr) bool {
 		network, err := netip.ParsePrefix(a.String())
 		return err == nil && network.Addr().Unmap() == ip
@@ -137,7 +141,7 @@ func isProxyText(text string) bool {
 	return err == nil
 }
 
-// isProxy reports whether u is only a host, a port and credentials. net/http is lenient: in a
+// isProxy reports whether u has only a host, a port and credentials. net/http is lenient: in a
 // malformed URL it may take the user name for the host.
 func isProxy(u *url.URL) bool {
 	return u.Hostname() != "" && !strings.ContainsAny(u.Host, `"<>`) && !strings.HasSuffix(u.Host, ":") &&

@@ -32,9 +32,10 @@ type interception struct {
 // currentAuthority returns the authority for the next connection.
 type currentAuthority func() *authority.Authority
 
-// followAuthority returns a function that returns the authority, which is read again when its files
-// change. It returns nil if interception is off, or if a reload has removed the settings of the
-// files: the previous authority then stays in use, because only a restart ends interception.
+// followAuthority returns a function that returns the authority, and reads it again when its files
+// change. followAuthority returns nil if interception is off, or if a reload has removed the
+// settings of the files. In the second case the previous authority stays in use, because only a
+// restart ends interception.
 func (s *Sidecar) followAuthority(c config.Config) (currentAuthority, error) {
 	cert, key := c.Intercept.CAFile, c.Intercept.CAKeyFile
 	if len(s.interceptNets) == 0 || cert == "" || key == "" {
@@ -120,7 +121,7 @@ func (s *Sidecar) countHandshake(state tls.ConnectionState) {
 	s.log.Warn("intercepted handshake failed", "host", host, "next_step", "let the client trust the authority in intercept.ca_file")
 }
 
-// servers returns the servers of an interception; none if it is off.
+// servers returns the servers of an interception, or nil if it is off.
 func (i *interception) servers() []*listener.Server {
 	if i == nil {
 		return nil
@@ -136,11 +137,12 @@ func (i *interception) shutdown(ctx context.Context) error {
 	}
 	err := i.outer.Shutdown(ctx)
 	tunnels := make(chan error, 1)
-	go func() { tunnels <- i.handler.Shutdown(ctx) }() // is waited for below
+	go func() { tunnels <- i.handler.Shutdown(ctx) }() // ends before shutdown returns
 	return errors.Join(err, i.inner.Shutdown(ctx), <-tunnels)
 }
 
-// interception returns what the admin handler shows about interception, which must be on.
+// interception returns what the admin handler shows about interception. Call it only if
+// interception is on.
 func (s *Sidecar) interception() admin.Interception {
 	i := s.intercept
 	return admin.Interception{Listen: i.outer.URL(), Hosts: s.proxy.MetaHosts(), Others: s.conf.Intercept.Others, Ends: (*i.signer.Load())().Ends()}

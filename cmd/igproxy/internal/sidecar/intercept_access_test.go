@@ -74,12 +74,13 @@ func TestAnInterceptListenerMayRequireClientCertificates(t *testing.T) {
 		t.Fatalf("%+v", reply)
 	}
 	if before, now := through(&ours), through(&theirs); strings.HasPrefix(before, "HTTP/") || now != "HTTP/2.0 200" {
-		t.Errorf("after a reload: %s and %s", before, now)
+		t.Errorf("after a change of auth.client_ca: %s with the first certificate, and %s with the second", before, now)
 	}
 }
 
-// A name in the configuration may resolve to any address. A reload may remove what made the open
-// listener safe, even if it also names a safe listener that needs a restart.
+// A name in the configuration may resolve to any address. Also, a reload may remove the
+// authentication of the open listener. The reload is refused even if it also sets intercept.listen
+// to a safe address, because that address takes effect only after a restart.
 func TestAnOpenInterceptListenerBeyondLoopbackNeedsAuthentication(t *testing.T) {
 	l := loopback(t)
 	beyond := &addressed{l, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}}

@@ -22,8 +22,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// intercepting runs a sidecar that intercepts calls, until the test ends. others is what happens to
-// connections to other hosts.
+// intercepting runs a sidecar that intercepts calls, until the test ends. others is the value of
+// intercept.others.
 func intercepting(t *testing.T, others string, change func(*config.Config)) *sidecar.Sidecar {
 	t.Helper()
 	dir := t.TempDir()
@@ -90,7 +90,7 @@ func TestTheStatusSaysWhatIsIntercepted(t *testing.T) {
 }
 
 // The listener for interception leads to Meta's token hosts. It is not a way into this machine, its
-// network or its provider, whatever it does with other hosts.
+// network or its provider, whatever intercept.others says.
 func TestTheListenerForInterceptionIsNoOpenProxy(t *testing.T) {
 	const meta = "CONNECT graph.instagram.com:443 HTTP/1.1\r\nHost: graph.instagram.com:443"
 	refusing, tunnelling := intercepting(t, "refuse", nil), intercepting(t, config.InterceptTunnel, nil)

@@ -30,17 +30,17 @@ func TestAReloadDecidesWhichHostsAreIntercepted(t *testing.T) {
 		t.Fatalf("%+v", reply)
 	}
 	if got := ask(kept, target); got != "HTTP/2.0 200" {
-		t.Errorf("an app of Facebook appeared: %s", got)
+		t.Errorf("after an app of Facebook was added: %s", got)
 	}
 	n.conf.Facebook.AppID, n.conf.Facebook.ClientSecret = "", proxy.Secret{}
 	if reply := n.reloads.reload(); !reply.Reloaded {
 		t.Fatalf("%+v", reply)
 	}
 	if got := ask(kept, target); got != "HTTP/2.0 421" {
-		t.Errorf("it disappeared, on a kept connection: %s", got)
+		t.Errorf("after it was removed, on a kept connection: %s", got)
 	}
 	if got := n.get(t, target, nil); !strings.Contains(got, "Forbidden") {
-		t.Errorf("it disappeared: %s", got)
+		t.Errorf("after it was removed: %s", got)
 	}
 }
 
@@ -59,14 +59,14 @@ func TestAReloadTurnsTheTokenOnAndOff(t *testing.T) {
 		t.Fatalf("%+v", reply)
 	}
 	if with, without := n.get(t, target, user), n.get(t, target, nil); with != "HTTP/2.0 200" || !strings.Contains(without, "Proxy Authentication Required") {
-		t.Errorf("on: %s and %s", with, without)
+		t.Errorf("with auth.bearer_file: %s with the token, and %s without it", with, without)
 	}
 	n.conf.Auth.BearerFile = ""
 	if reply := n.reloads.reload(); !reply.Reloaded {
 		t.Fatalf("%+v", reply)
 	}
 	if with, without := n.get(t, target, user), n.get(t, target, nil); with != "HTTP/2.0 200" || without != "HTTP/2.0 200" {
-		t.Errorf("off: %s and %s", with, without)
+		t.Errorf("without auth.bearer_file: %s with the token, and %s without it", with, without)
 	}
 }
 
@@ -87,15 +87,15 @@ func TestAReloadTakesAnotherAuthority(t *testing.T) {
 		t.Fatalf("%+v", reply)
 	}
 	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
-		t.Errorf("a client that trusts the second: %s", got)
+		t.Errorf("a client that trusts the second authority: %s", got)
 	}
 	if got := ask(kept, target); got != "HTTP/2.0 200" {
 		t.Errorf("a kept connection: %s", got)
 	}
 	if got := ask(&http.Client{Transport: n.transport(t, before, nil)}, target); !strings.Contains(got, "unknown authority") {
-		t.Errorf("a client that trusts only the first: %s", got)
+		t.Errorf("a client that trusts only the first authority: %s", got)
 	}
-	// One that cannot be used changes nothing.
+	// An authority that cannot be used changes nothing.
 	n.conf.Intercept.CAKeyFile = filepath.Join(n.dir, authority.KeyFile)
 	if reply := n.reloads.reload(); reply.Reloaded || len(reply.Problems) != 1 || !strings.Contains(reply.Problems[0], "is not the key of") {
 		t.Errorf("%+v", reply)
@@ -131,7 +131,7 @@ func TestTheFilesOfTheAuthorityAreFollowed(t *testing.T) {
 			}
 			time.Sleep(config.LookEvery)
 		}
-		if move(authority.CertFile); current().Fingerprint() != before { // its key follows
+		if move(authority.CertFile); current().Fingerprint() != before { // the key is still the previous one
 			t.Error("a certificate without its key is in use")
 		}
 		if move(authority.KeyFile); current().Fingerprint() == before {
@@ -140,7 +140,7 @@ func TestTheFilesOfTheAuthorityAreFollowed(t *testing.T) {
 	})
 }
 
-// Interception begins and ends with a restart only, and a reload says so.
+// Only a restart turns interception on or off, and a reload says so.
 func TestAReloadWithoutInterceptionNeedsARestart(t *testing.T) {
 	n := startIntercepting(t, nil)
 	section := n.conf.Intercept
@@ -152,12 +152,12 @@ func TestAReloadWithoutInterceptionNeedsARestart(t *testing.T) {
 	}
 	n.conf.Intercept = section
 	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
-		t.Errorf("until then: %s", got)
+		t.Errorf("after a reload without intercept.listen: %s", got)
 	}
 	if reply := n.reloads.reload(); !reply.Reloaded || len(reply.NeedsRestart) > 0 {
 		t.Errorf("%+v", reply)
 	}
 	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
-		t.Errorf("again: %s", got)
+		t.Errorf("after a reload with the previous settings: %s", got)
 	}
 }

@@ -66,8 +66,8 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 	}
 }
 
-// Connections of all listeners share server.max_connections, so an idle intercepted one is closed
-// to make room for another one.
+// Connections of all listeners share server.max_connections, so an idle intercepted connection is
+// closed to make room for another one.
 func TestInterceptedConnectionsCountTowardsTheLimit(t *testing.T) {
 	n := startIntercepting(t, func(c *config.Config) { c.Server.MaxConnections = 3 })
 	var open atomic.Int32

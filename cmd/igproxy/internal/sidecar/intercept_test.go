@@ -42,7 +42,7 @@ type intercepting struct {
 }
 
 // startIntercepting starts a sidecar with interception for one app of Instagram. Upstream answers
-// each call with its path.
+// each call with the path of the call.
 func startIntercepting(t *testing.T, change func(*config.Config)) *intercepting {
 	t.Helper()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -90,7 +90,7 @@ func (n *intercepting) roots(t *testing.T) *x509.CertPool {
 	return pool
 }
 
-// transport returns a transport that uses the interception as its proxy.
+// transport returns a transport that uses the listener for interception as its proxy.
 func (n *intercepting) transport(t *testing.T, roots *x509.CertPool, userinfo *url.Userinfo) *http.Transport {
 	at := n.interceptNets[0].Addr()
 	through := &url.URL{Scheme: "http", Host: at.String(), User: userinfo}
@@ -105,7 +105,7 @@ func (n *intercepting) transport(t *testing.T, roots *x509.CertPool, userinfo *u
 	return transport
 }
 
-// get asks on a new connection, and returns the status or the error.
+// get sends a GET on a new connection, and returns the status or the error.
 func (n *intercepting) get(t *testing.T, target string, userinfo *url.Userinfo) string {
 	t.Helper()
 	transport := n.transport(t, n.roots(t), userinfo)
@@ -123,7 +123,7 @@ func ask(client *http.Client, target string) string {
 	return res.Proto + " " + strconv.Itoa(res.StatusCode)
 }
 
-// metric returns the value of a series, or nothing.
+// metric returns the value of a series, or "" if there is no such series.
 func (n *intercepting) metric(series string) string {
 	w := httptest.NewRecorder()
 	n.metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
@@ -136,7 +136,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not so: %s", what)
+			t.Fatalf("timed out waiting for: %s", what)
 		}
 	}
 }
@@ -160,7 +160,7 @@ func TestHostsOfMetaAreInterceptedHoweverTheyAreWritten(t *testing.T) {
 	}
 }
 
-// The name in the TLS handshake may be another one than in CONNECT, and Host another one again.
+// CONNECT, the TLS handshake and the header Host may each name a different host.
 func TestEveryNameOfAnInterceptedConnectionIsChecked(t *testing.T) {
 	n := startIntercepting(t, nil)
 	for name, c := range map[string]struct{ sni, host, want string }{
@@ -223,6 +223,6 @@ func TestAClientThatDoesNotTrustTheAuthorityIsCounted(t *testing.T) {
 	}
 	n.lines.Close()
 	if log := n.log.String(); strings.Count(log, `msg="intercepted handshake failed" host=`+instagramHost) != 2 || !strings.Contains(log, "intercept.ca_file") {
-		t.Errorf("the log does not say so:\n%s", log)
+		t.Errorf("the log does not report both failed handshakes:\n%s", log)
 	}
 }

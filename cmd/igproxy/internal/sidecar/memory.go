@@ -30,8 +30,8 @@ const (
 )
 
 // cacheBytes returns cache.max_bytes. Its default is an eighth of Go's memory limit, which
-// GOMEMLIMIT or TuneMemory sets, within the bounds above. Garbage may take as much as the
-// cache, and the rest is for requests.
+// GOMEMLIMIT or TuneMemory sets, within the bounds above. An eighth leaves room for as much garbage
+// as the cache holds, and for requests.
 func cacheBytes(c config.Config) int64 {
 	if c.Cache.MaxBytes > 0 {
 		return c.Cache.MaxBytes

@@ -73,7 +73,7 @@ func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 // upstreamOptions returns the proxy's Options without its cache, metrics, logger and bearer tokens.
 // CheckUpstream needs none of these.
 func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
-	base, _ := url.Parse(c.Upstream.URL) // config.Load has checked them all
+	base, _ := url.Parse(c.Upstream.URL) // config.Load has checked all URLs
 	login, _ := url.Parse(c.Upstream.LoginURL)
 	threads, _ := url.Parse(c.Threads.URL)
 	facebook, _ := url.Parse(c.Facebook.URL)
@@ -129,7 +129,7 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 	return o, nil
 }
 
-// redirectsOf returns redirect URIs as the proxy's Options take them.
+// redirectsOf returns redirect URIs for the proxy's Options, in which "" stands for "none".
 func redirectsOf(uris []string) (list []string) {
 	for _, uri := range uris {
 		if uri == config.RedirectNone {

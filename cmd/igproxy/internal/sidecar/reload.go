@@ -13,8 +13,8 @@ import (
 )
 
 // reloader makes a changed configuration take effect without a restart: on SIGHUP, on POST /reload,
-// and by itself when the configuration file or a file that it names has changed. The environment is
-// that of the process and does not change.
+// and by itself when the configuration file or a file that it names has changed. The environment of
+// the process does not change.
 //
 // A configuration with an error changes nothing: the previous one stays in use, each problem is
 // logged with its line, a metric reports the failure, and the files are read again every second
@@ -23,16 +23,16 @@ type reloader struct {
 	path    string                                   // of the file; empty means no file
 	load    func() (config.Config, []config.Problem) // nil: nothing is reloaded
 	signals <-chan os.Signal                         // SIGHUP
-	apply   func(config.Config) error                // makes all of it take effect, or nothing
+	apply   func(config.Config) error                // makes all of the configuration take effect, or nothing
 	metrics *proxy.Metrics
 	log     *slog.Logger
 
 	mu      sync.Mutex // protects all below: one reload at a time
 	running config.Config
-	read    config.Config // what was read last; it may be refused, or wait for a restart
+	read    config.Config // what was read last; it may have been refused, or parts of it may wait for a restart
 	refused []string      // the problems of read, if it was refused
 	seen    config.Stamps // of the files when read was loaded
-	settled bool          // whether every later write is sure to change seen
+	settled bool          // whether any later write is certain to change the stamps
 	last    config.Stamps // at the last look
 }
 

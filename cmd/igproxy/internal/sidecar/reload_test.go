@@ -104,11 +104,11 @@ func TestABrokenFileIsLoggedOnceAndRetriedUntilItIsRight(t *testing.T) {
 		if len(n.applied) > 0 || strings.Count(n.log.String(), "reload failed") != 1 || !strings.Contains(n.log.String(), "where=c:2 key=cache.ttl") {
 			t.Errorf("applied %d times: %s", len(n.applied), n.log.String())
 		}
-		n.refuse = errors.New("it cannot be")
+		n.refuse = errors.New("it cannot be applied")
 		put(t, "c", "cache:\n  ttl: 10m\n", time.Minute)
 		n.pass(20)
-		if strings.Count(n.log.String(), "reload failed") != 2 || !strings.Contains(n.log.String(), "it cannot be") {
-			t.Errorf("not applied: %s", n.log.String())
+		if strings.Count(n.log.String(), "reload failed") != 2 || !strings.Contains(n.log.String(), "it cannot be applied") {
+			t.Errorf("a configuration that cannot be applied: %s", n.log.String())
 		}
 		n.refuse = nil // the file stays the same
 		n.pass(2)
@@ -134,7 +134,7 @@ func TestEachReloadNamesWhatNeedsARestart(t *testing.T) {
 	}
 	write(t, "c", "server:\n  max_connections: 10\n  drain: 7s\n")
 	if reply := n.reload(); len(reply.NeedsRestart)+len(reply.Changed) > 0 {
-		t.Errorf("changed back: %+v", reply)
+		t.Errorf("after the keys were changed back: %+v", reply)
 	}
 }
 
@@ -177,7 +177,7 @@ func TestAFileReadSeparatelyThatCannotBeUsedIsReportedAsARefusedReload(t *testin
 				put(t, c.file, c.other, time.Minute)
 				n.pass(3)
 				if len(n.applied) > 0 || n.log.Len() > 0 {
-					t.Errorf("another file that can be used is no reload: %s", n.log.String())
+					t.Errorf("a new file that can be used caused a reload: %s", n.log.String())
 				}
 				put(t, c.file, c.bad, 30*time.Second)
 				n.pass(3)
@@ -187,7 +187,7 @@ func TestAFileReadSeparatelyThatCannotBeUsedIsReportedAsARefusedReload(t *testin
 				put(t, c.file, c.good, 20*time.Second)
 				n.pass(3)
 				if len(n.refused) > 0 {
-					t.Errorf("the file can be used again: %s", n.log.String())
+					t.Errorf("the reload is still refused although the file can be used again: %s", n.log.String())
 				}
 			})
 		})

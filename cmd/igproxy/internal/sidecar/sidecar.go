@@ -1,5 +1,5 @@
 // Package sidecar runs one igproxy: it builds all of its parts or none, reloads its configuration,
-// and drains it. The package also has the tests of `igproxy check --online`.
+// and drains it. The package also has the probes of `igproxy check --online`.
 package sidecar
 
 import (
@@ -45,8 +45,8 @@ type Options struct {
 // Build is what the Go toolchain wrote into the binary.
 type Build struct{ Version, Commit, Go string }
 
-// Sidecar is one running igproxy: the proxy and the admin handler, each on listeners of its own,
-// and the cache.
+// Sidecar is one running igproxy: the proxy and the admin handler, each on its own listeners, and
+// the cache.
 type Sidecar struct {
 	conf       config.Config
 	log        *slog.Logger
@@ -57,7 +57,7 @@ type Sidecar struct {
 	metrics    *proxy.Metrics
 	endTracing func(context.Context)
 	appNets    []net.Listener
-	adminNets  []net.Listener     // admin.listen, and admin.socket if there is one
+	adminNets  []net.Listener     // admin.listen, and admin.socket if it is set
 	apps       []*listener.Server // on appNets
 
 	interceptNets []net.Listener // intercept.listen; empty: off
@@ -299,7 +299,7 @@ func (s *Sidecar) apply(conf config.Config) error {
 	if err != nil {
 		return err
 	}
-	// The addresses of the open listeners stay.
+	// The open listeners keep their addresses.
 	conf.Listen, conf.Admin.Listen, conf.Intercept.Listen = s.conf.Listen, s.conf.Admin.Listen, s.conf.Intercept.Listen
 	ao, err := s.adminOptions(conf)
 	if err != nil {

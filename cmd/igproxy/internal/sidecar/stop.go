@@ -28,15 +28,19 @@ func (s *Sidecar) delay(signals <-chan os.Signal, failed <-chan error, delay tim
 	}
 }
 
-// secondSignal returns the error for a stop that a signal cut short. After POST /quit, that can be
-// the first signal.
+// secondSignal returns the error for a stop that a signal cut short. If POST /quit began the stop,
+// this is the first signal.
 func secondSignal(sig os.Signal) error {
 	return fmt.Errorf("stopped at once by a signal during the drain (%s)", sig)
 }
 
-// drain stops the parts in order: pending purges are performed, the app's listeners stop and their
-// requests are answered, shared exchanges and writes to Redis finish, spans are sent, and the admin
-// listeners stop last, so that an orchestrator can watch.
+// drain stops the parts in order:
+//
+//  1. Pending purges are performed.
+//  2. The listeners for apps stop, and their requests are answered.
+//  3. Shared exchanges and writes to Redis finish.
+//  4. Spans are sent.
+//  5. The admin listeners stop. They are last, so that an orchestrator can watch the drain.
 func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
@@ -68,7 +72,7 @@ func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 // shutdownApps ends the servers for apps and those for interception, at the same time.
 func (s *Sidecar) shutdownApps(ctx context.Context) error {
 	intercepted := make(chan error, 1)
-	go func() { intercepted <- s.intercept.shutdown(ctx) }() // is waited for below
+	go func() { intercepted <- s.intercept.shutdown(ctx) }() // ends before shutdownApps returns
 	return errors.Join(shutdown(ctx, s.apps), <-intercepted)
 }
 

@@ -19,12 +19,11 @@ import (
 )
 
 // This file is igproxy's interface to systemd: inherited sockets (sd_listen_fds(3)), state
-// notifications (sd_notify(3)), and the watchdog (WatchdogSec=). Without systemd none of it does
-// anything.
+// notifications (sd_notify(3)), and the watchdog (WatchdogSec=). Without systemd it does nothing.
 
 // inheritedListeners returns the listeners that systemd has opened, by name: app, of which there
-// may be several, and admin. They outlive this process: a client that connects between one
-// sidecar's drain and the start of the next waits in the socket's queue and is not refused. On an
+// may be several, and admin. They outlive this process, so a client that connects between one
+// sidecar's drain and the start of the next is not refused, but waits in the socket's queue. On an
 // error it returns the listeners opened so far.
 func inheritedListeners() (map[string][]net.Listener, error) {
 	sockets := map[string][]net.Listener{}
@@ -99,11 +98,14 @@ func watchdog(log *slog.Logger, check func(context.Context) error) (stop func())
 	return func() { cancel(); ended.Wait() }
 }
 
-// checkAlive checks, for the watchdog, that each listener for apps answers. It checks the admin
-// listener instead in two cases: if auth.uids would refuse this process, because the refusal would
-// be counted and logged, or if a Unix socket comes from systemd and this service may not connect to
-// it or see it, because a restart would not change that. It does not fail during a drain, which
-// closes the listeners and has its own time limit.
+// checkAlive checks, for the watchdog, that each listener for apps answers. In two cases it checks
+// the admin listener instead of a Unix socket:
+//
+//   - auth.uids would refuse this process, and the refusal would be counted and logged.
+//   - systemd opened the socket, and this process may not connect to it or cannot see it. A restart
+//     would not change that.
+//
+// checkAlive does not fail during a drain, which closes the listeners and has its own time limit.
 func (s *Sidecar) checkAlive(ctx context.Context) error {
 	uids := s.conf.Auth.UIDs
 	refused := len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid()))
@@ -127,8 +129,9 @@ func (s *Sidecar) checkAlive(ctx context.Context) error {
 }
 
 // acceptsConnections checks that the listener at an address accepts a connection and reads from it.
-// It closes its sending half and waits for the other side to do the same: a server that hangs
-// leaves the connection in the queue. There is no request, so nothing is logged or counted.
+// It closes its sending half and waits until the server does the same. A server that hangs leaves
+// the connection in the queue, so the wait ends with ctx and an error. No request is sent, so
+// nothing is logged or counted.
 func acceptsConnections(ctx context.Context, address net.Addr) error {
 	c, err := (&net.Dialer{}).DialContext(ctx, address.Network(), address.String())
 	if err != nil {

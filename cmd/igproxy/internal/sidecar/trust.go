@@ -31,7 +31,7 @@ func followTokens(key, path string, log *slog.Logger) (func() [][sha256.Size]byt
 	return f, nil
 }
 
-// currentBearers has the tokens that apps must send, or nil if they need none.
+// currentBearers has the tokens that apps must send, or nil if they need no token.
 type currentBearers struct {
 	digests func() [][sha256.Size]byte
 }
@@ -84,7 +84,7 @@ func followTLS(c config.Config, log *slog.Logger) (currentTLS, error) {
 	return f, nil
 }
 
-// checkName checks that a certificate, which an authority has signed, has one of the names.
+// checkName checks that a verified certificate has one of the names.
 func checkName(cert *x509.Certificate, names []string) error {
 	dns := func(name string) bool {
 		return slices.ContainsFunc(names, func(allowed string) bool { return strings.EqualFold(name, allowed) })

@@ -109,7 +109,7 @@ func TestCertificateIsReloadedUnlessBroken(t *testing.T) {
 			}
 		}
 		shows("one")
-		write(t, "tls.crt", two.cert) // its key follows
+		write(t, "tls.crt", two.cert) // the key is still the previous one
 		time.Sleep(config.LookEvery)
 		shows("one")
 		write(t, "tls.key", two.key)

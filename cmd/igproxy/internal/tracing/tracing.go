@@ -82,8 +82,8 @@ func endpointIn(getenv func(string) string) string {
 
 // Start returns the tracer that the environment asks for, or nil if tracing is off. The version
 // becomes the resource attribute service.version. Start never logs the value of a variable, except
-// for the host of the collector, and never the text of an error. stop sends what is queued, until
-// ctx ends and for at most three seconds; it may be called more than once. The library's error
+// for the host of the collector, and never the text of an error. stop sends what is queued, for at
+// most three seconds and only until ctx ends. It may be called more than once. The library's error
 // handler and logger are global, so call Start only once in a process.
 func Start(version string, log *slog.Logger) (tracer trace.Tracer, stop func(context.Context)) {
 	off := func(context.Context) {}
@@ -109,8 +109,8 @@ func Start(version string, log *slog.Logger) (tracer trace.Tracer, stop func(con
 	}
 }
 
-// newProvider returns a provider without connecting to anything. It recovers because the library
-// panics on a negative queue size.
+// newProvider returns a provider without connecting to anything. It recovers from panics, because
+// the library panics on a negative queue size.
 func newProvider(version string, lost *failures) (provider *sdktrace.TracerProvider, err error) {
 	defer func() {
 		if recover() != nil {
@@ -158,7 +158,8 @@ func (s invalid) Info(_ int, message string, _ ...any) {
 	}
 }
 
-// Error implements logr.LogSink. Misfits reports a URL.
+// Error implements logr.LogSink. It ignores the message about an invalid URL, because Misfits
+// reports that.
 func (s invalid) Error(_ error, message string, _ ...any) {
 	if message != "parse url" {
 		s.warn()

@@ -98,7 +98,7 @@ func TestWithoutTheVariablesThereIsNoTracerAndStopIsHarmless(t *testing.T) {
 // A platform sets OTEL_ variables for every program at once. A sidecar that refused to start
 // because of one of them would take its app down.
 func TestNoVariablePreventsTheStartAndNoValueIsLogged(t *testing.T) {
-	for variables, traced := range map[string]bool{ // not traced: the library panics
+	for variables, traced := range map[string]bool{ // false: tracing is off, because the library panics
 		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc":                                                    true,
 		"OTEL_TRACES_EXPORTER=CANARY":                                                         true,
 		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=CANARY:4317":                                      true,

@@ -9,24 +9,24 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-func TestRecordsDecodeToWhatWasRemembered(t *testing.T) {
+func TestEncodedAnswersDecodeToWhatWasRemembered(t *testing.T) {
 	now := time.Now().Truncate(time.Millisecond)
 	yes := true
 	e := &graph.Error{Status: 400, Message: "m", Type: "OAuthException", Code: 190, Subcode: 463, UserTitle: "t", UserMsg: "u", Transient: &yes,
 		TraceID: "x", RetryAt: now.Add(time.Minute).UTC(), Class: graph.ClassToken}
-	back, ok := decodeRecord(encodeRecord(answer{refusal: e}), now)
+	back, ok := decodeAnswer(encodeAnswer(answer{refusal: e}), now)
 	if !ok {
-		t.Fatal("the record of a refusal does not decode")
+		t.Fatal("an encoded refusal does not decode")
 	}
 	if !bytes.Equal(back.refusal.Encode(), e.Encode()) || !back.refusal.RetryAt.Equal(e.RetryAt) || back.refusal.Class != graph.ClassToken {
 		t.Errorf("got %s, want %s", back.refusal.Encode(), e.Encode())
 	}
 	tok, _ := graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,"user_id":1}`), now)
-	record := encodeRecord(answer{token: tok})
-	if back, ok = decodeRecord(record, now.Add(30*time.Second)); !ok || !back.token.Expires.Equal(tok.Expires) {
+	encoded := encodeAnswer(answer{token: tok})
+	if back, ok = decodeAnswer(encoded, now.Add(30*time.Second)); !ok || !back.token.Expires.Equal(tok.Expires) {
 		t.Errorf("got a token that expires at %v, %v; want %v", back.token.Expires, ok, tok.Expires)
 	}
-	if _, ok = decodeRecord(record, now.Add(60*time.Second)); ok {
+	if _, ok = decodeAnswer(encoded, now.Add(60*time.Second)); ok {
 		t.Error("an expired token was served")
 	}
 }
@@ -35,25 +35,25 @@ func TestRecordsDecodeToWhatWasRemembered(t *testing.T) {
 func TestLongRefusalsAreRememberedWithOneText(t *testing.T) {
 	long := strings.Repeat("x", 2<<10)
 	e := &graph.Error{Status: 400, Message: long, Type: long, Code: 190, Subcode: 463, UserTitle: long, UserMsg: long, TraceID: long, Class: graph.ClassToken}
-	record := encodeRecord(answer{refusal: e})
-	back, ok := decodeRecord(record, time.Now())
+	encoded := encodeAnswer(answer{refusal: e})
+	back, ok := decodeAnswer(encoded, time.Now())
 	want := &graph.Error{Status: 400, Message: long, Type: "OAuthException", Code: 190, Subcode: 463}
-	if !ok || len(record) > 3<<10 || !bytes.Equal(back.refusal.Encode(), want.Encode()) {
-		t.Errorf("%d bytes decode to %.300s, %v; want at most 3 KiB that decode to %.300s", len(record), back.refusal.Encode(), ok, want.Encode())
+	if !ok || len(encoded) > 3<<10 || !bytes.Equal(back.refusal.Encode(), want.Encode()) {
+		t.Errorf("%d bytes decode to %.300s, %v; want at most 3 KiB that decode to %.300s", len(encoded), back.refusal.Encode(), ok, want.Encode())
 	}
 	if e.UserMsg != long {
 		t.Error("encoding changed the refusal that this caller gets")
 	}
 }
 
-// FuzzRecord checks that no bytes in the cache cause a panic.
-func FuzzRecord(f *testing.F) {
+// FuzzRememberedAnswer checks that no bytes in the cache cause a panic.
+func FuzzRememberedAnswer(f *testing.F) {
 	tok, _ := graph.ReadToken([]byte(`{"access_token":"t","expires_in":60}`), time.Now())
-	f.Add(encodeRecord(answer{token: tok}))
-	f.Add(encodeRecord(answer{refusal: &graph.Error{Status: 400, Code: 190}}))
+	f.Add(encodeAnswer(answer{token: tok}))
+	f.Add(encodeAnswer(answer{refusal: &graph.Error{Status: 400, Code: 190}}))
 	f.Add([]byte{tokenKind})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if a, ok := decodeRecord(b, time.Unix(0, 0)); ok && a.refusal == nil {
+		if a, ok := decodeAnswer(b, time.Unix(0, 0)); ok && a.refusal == nil {
 			_ = bodyOf(a.token, time.Unix(0, 0))
 		}
 	})

@@ -14,7 +14,7 @@ import (
 type call struct {
 	grant    *grant
 	app      *app
-	token    Secret // or the code
+	token    Secret // the token or the code that the call is about
 	redirect string // the redirect_uri of a code
 	key      cache.Key
 	secret   Secret // the client secret to send; set by ask
@@ -48,9 +48,9 @@ type answer struct {
 	joined  bool          // this caller waited for another caller's exchange
 	stored  bool          // this exchange stored the answer in the cache
 	left    time.Duration // how much longer the answer is remembered
-	usage   http.Header   // the headers about rate limits; nil unless the answer comes from upstream
+	usage   http.Header   // the headers about rate limits; nil unless Meta has just sent the answer
 	with    Secret        // the client secret that was sent, if the call has one
-	without Secret        // the client secret that was refused before, for the same call
+	without Secret        // the client secret that Meta refused before, for the same call
 }
 
 // is reports whether the answer is a refusal of this class.

@@ -8,8 +8,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// A record is an answer in the form in which the cache stores it. The cache itself knows nothing of
-// tokens and refusals.
+// An answer in the cache is encoded as follows. The cache itself knows nothing about tokens and
+// refusals.
 //
 //	't' | expiry of the token, Unix milliseconds, 8 bytes | length of head, 4 bytes | head | tail
 //	'r' | JSON of the refusal
@@ -30,10 +30,10 @@ type refusal struct {
 	Flat    bool         `json:"flat,omitempty"`
 }
 
-// encodeRecord encodes the token or the refusal of an answer.
-func encodeRecord(a answer) []byte {
+// encodeAnswer encodes the token or the refusal of an answer.
+func encodeAnswer(a answer) []byte {
 	if e := shortened(a.refusal); e != nil {
-		// Marshal fails only for a RetryAt beyond the year 9999. The record then cannot be decoded,
+		// Marshal fails only for a RetryAt beyond the year 9999. The result then cannot be decoded,
 		// which counts as a miss.
 		text, _ := json.Marshal(refusal{e, e.Status, e.RetryAt, e.Class, e.Cause, e.Flat})
 		return append([]byte{refusalKind}, text...)
@@ -61,24 +61,25 @@ func shortened(e *graph.Error) *graph.Error {
 	return &short
 }
 
-// decodeRecord returns the answer that encodeRecord encoded. It reports false if b is not a record,
-// or if the token has expired, so that no expired token is ever served.
-func decodeRecord(b []byte, now time.Time) (answer, bool) {
+// decodeAnswer returns the answer that encodeAnswer encoded. It reports false if b cannot be
+// decoded, or if the token has expired, so that no expired token is ever served.
+func decodeAnswer(b []byte, now time.Time) (answer, bool) {
 	if len(b) > 0 && b[0] == refusalKind {
 		return decodeRefusal(b[1:])
 	}
-	t, ok := readTokenRecord(b, now)
+	t, ok := readEncodedToken(b, now)
 	return answer{token: graph.NewToken(t.head, t.tail, t.expires)}, ok
 }
 
-// tokenRecord is a record of a token or of the response to a code exchange.
-type tokenRecord struct {
+// encodedToken has the parts of an encoded token, or of the encoded response to a code exchange.
+type encodedToken struct {
 	head, tail []byte // as graph.Token.Parts returns them
 	expires    time.Time
 }
 
-// readTokenRecord reads a record without copying it.
-func readTokenRecord(b []byte, now time.Time) (t tokenRecord, ok bool) {
+// readEncodedToken returns the parts of an encoded token, without copying them. It reports false
+// as decodeAnswer does.
+func readEncodedToken(b []byte, now time.Time) (t encodedToken, ok bool) {
 	if len(b) < tokenHeader || b[0] != tokenKind {
 		return t, false
 	}
