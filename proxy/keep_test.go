@@ -61,7 +61,7 @@ func tokenFrom(t testing.TB, p *Proxy, path string) (token string, seconds int, 
 		Seconds int    `json:"expires_in"`
 	}
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK || got.Kind != "bearer" {
-		t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		t.Fatalf("%s: got %d %s, want 200 and a bearer token", path, w.Code, w.Body)
 	}
 	return got.Token, got.Seconds, w.Header().Get("Cache-Status")
 }
@@ -111,7 +111,7 @@ func TestUsedTokenWorksAfterItsEnd(t *testing.T) {
 func use(t testing.TB, p *Proxy, path string) {
 	t.Helper()
 	if w := ask(p, get(path)); w.Code != http.StatusOK {
-		t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		t.Fatalf("%s: got %d %s, want 200", path, w.Code, w.Body)
 	}
 }
 
@@ -177,7 +177,7 @@ func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
 	const exchange = "/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token="
 	for _, c := range []struct{ token, want string }{{"short", ""}, {"long", "endless-long"}} {
 		if w := ask(p, get(exchange+c.token)); w.Code != http.StatusOK {
-			t.Fatalf("got %d %s", w.Code, w.Body)
+			t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 		}
 		use(t, p, "/apps/pages/me?access_token=endless-"+c.token)
 		if c.want == "" {

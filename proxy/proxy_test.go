@@ -92,7 +92,7 @@ func TestCloseWaitsForFlights(t *testing.T) {
 	}
 	open()
 	if err := p.Close(t.Context()); err != nil {
-		t.Errorf("Close: %v", err)
+		t.Errorf("Close: got %v, want no error", err)
 	}
 	if o.Cache.Len() != 1 {
 		t.Error("the flight's answer was not remembered")

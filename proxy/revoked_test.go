@@ -81,7 +81,7 @@ func (x *revoking) exchange(path string) (long string, asked bool) {
 	r.Header.Set(trustHeader, ownBearer)
 	w := ask(x.Proxy, r)
 	if w.Code != 200 {
-		x.t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		x.t.Fatalf("%s: got %d %s, want 200", path, w.Code, w.Body)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -255,7 +255,7 @@ func TestBothAnswersWithARevokedTokenAreForgotten(t *testing.T) {
 	x.mu.Unlock()
 	refresh := "/refresh_access_token?grant_type=ig_refresh_token&access_token=" + url.QueryEscape(long)
 	if again, _ := x.exchange(refresh); again != long {
-		t.Fatalf("the refresh returned %q", again)
+		t.Fatalf("the refresh returned %q, want %q", again, long)
 	}
 	x.read("/me?access_token="+url.QueryEscape(long), true)
 	for _, path := range []string{"/access_token?grant_type=ig_exchange_token&access_token=short", refresh} {
@@ -289,7 +289,7 @@ func TestTokenInAFormIsForgottenIfTheCallGetsAProof(t *testing.T) {
 		r := httptest.NewRequest(http.MethodPost, "/apps/pages/me/feed", strings.NewReader(url.Values{"access_token": {long}}.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		if w := ask(x.Proxy, r); w.Code != 400 || w.Body.String() != revokedBody {
-			t.Fatalf("the app got %d %s", w.Code, w.Body)
+			t.Fatalf("the app got %d %s, want Meta's refusal, unchanged", w.Code, w.Body)
 		}
 		for start := time.Now(); proven && x.countedAs(cache.Dropped) == 0; time.Sleep(time.Millisecond) {
 			if time.Since(start) > 10*time.Second {
