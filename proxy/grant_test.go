@@ -327,7 +327,7 @@ func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 		"/apps/threads/access_token?grant_type=ig_exchange_token&access_token=abc": "Send grant_type=th_exchange_token.",
 	} {
 		if r := w.get(path); r.Code != 400 || !strings.Contains(r.Body.String(), says) {
-			t.Errorf("%s: %d %s, want it to say %q", path, r.Code, r.Body, says)
+			t.Errorf("%s: got %d %s, want 400 and an error that says %q", path, r.Code, r.Body, says)
 		}
 	}
 	if n := len(w.graph.asked()) + len(w.threads.asked()); n != 0 {

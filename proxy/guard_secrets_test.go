@@ -102,7 +102,7 @@ func TestTheSecretInUseStaysInUseAcrossAReload(t *testing.T) {
 		}
 		token := "IGAA-" + string(rune('a'+n))
 		if w := ask(p, get(target(token))); w.Code != 200 || i.CallsFor(token) != c.calls || inUse(t, o.Metrics) != c.which {
-			t.Errorf("%d: got %d after %d calls, want %d; in use is %s, want %s", n, w.Code, i.CallsFor(token), c.calls, inUse(t, o.Metrics), c.which)
+			t.Errorf("reload %d: got %d after %d calls, want 200 after %d; in use is %s, want %s", n, w.Code, i.CallsFor(token), c.calls, inUse(t, o.Metrics), c.which)
 		}
 	}
 }

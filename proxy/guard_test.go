@@ -132,7 +132,7 @@ func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 		_, _ = g.Exchange(t.Context(), c)
 		time.Sleep(refusedPause)
 		if n := strings.Count(log.String(), "client secret refused"); n != 1 {
-			t.Errorf("logged %d times, want once:\n%s", n, log.String())
+			t.Errorf("the refused secret was logged %d times, want once:\n%s", n, log.String())
 		}
 		wrong = false
 		_, _ = g.Exchange(t.Context(), c)

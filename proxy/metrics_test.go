@@ -60,7 +60,7 @@ type metricRow struct {
 	labels map[string][]string
 }
 
-// documented reads docs/metrics.md.
+// documented returns the table in docs/metrics.md, by the name of the metric.
 func documented(t *testing.T) map[string]metricRow {
 	t.Helper()
 	label, table := regexp.MustCompile("`([a-z_]+)`(?: \\(([^)]*)\\))?"), map[string]metricRow{}

@@ -133,7 +133,7 @@ func TestAPurgedCodeIsForgottenUnderEachRedirectURI(t *testing.T) {
 			return ask(p, r).Code
 		}
 		if first, again := exchange(), exchange(); first != 200 || again != 200 {
-			t.Fatalf("%s: %d, then %d; want the answer twice", uri, first, again)
+			t.Fatalf("%s: got %d, then %d; want 200 twice", uri, first, again)
 		}
 		calls := i.Calls()
 		if _, err := p.Purge(t.Context(), "", NewSecret(code)); err != nil {

@@ -283,7 +283,7 @@ func TestSlotsOfPassedCallsSurviveAReload(t *testing.T) {
 		t.Fatal("the app has no free slot, want one")
 	}
 	defer held.give()
-	for _, c := range []struct{ slots, subcode int }{{1, 990027}, {2, 990023}} { // nothing listens
+	for _, c := range []struct{ slots, subcode int }{{1, 990027}, {2, 990023}} { // no slot; no connection
 		o.MaxPassedInFlight = c.slots
 		if err := p.Reload(o); err != nil {
 			t.Fatal(err)

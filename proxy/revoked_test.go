@@ -25,7 +25,7 @@ const (
 )
 
 // revoking is a proxy in front of an upstream that issues a new token for each exchange and
-// refresh, and answers all other calls with answer.
+// refresh, and answers all other calls with the field answer.
 type revoking struct {
 	*Proxy
 	t      *testing.T
@@ -158,7 +158,7 @@ func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
 			target, header := c.call(long)
 			w, want := x.read(target, true, header...), httptest.NewRecorder()
 			if c.answer(want); w.Code != want.Code || w.Body.String() != want.Body.String() {
-				t.Errorf("the app got %d %q, want it unchanged: %d %q", w.Code, w.Body, want.Code, want.Body)
+				t.Errorf("the app got %d %q, want the upstream's answer, unchanged: %d %q", w.Code, w.Body, want.Code, want.Body)
 			}
 			if _, asked := x.exchange(c.grant + "other-short"); asked {
 				t.Error("another token was forgotten")
@@ -170,7 +170,7 @@ func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
 			if !asked || second == long {
 				t.Error("the revoked token was served again")
 			}
-			target, header = c.call(long) // other workers still use it
+			target, header = c.call(long) // other workers still use the old token
 			x.read(target, true, header...)
 			if _, asked := x.exchange(c.grant + "short"); asked {
 				t.Error("the new token was forgotten because of the old one")

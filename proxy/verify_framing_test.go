@@ -38,7 +38,7 @@ func TestTheFramingOfAWebhook(t *testing.T) {
 	tooLarge := fmt.Sprintf("Content-Length: %d", signature.MaxWebhook+1)
 	for name, c := range map[string]struct {
 		request, status string
-		kept            bool // the connection
+		kept            bool // whether the connection stays open
 	}{
 		"right":                    {post(good, length, webhookBody), "204", true},
 		"wrong":                    {post(bad, length, webhookBody), "403", true},
@@ -63,7 +63,7 @@ func TestTheFramingOfAWebhook(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", name, got, c.status)
 		}
 		if kept := strings.HasSuffix(got, "\r\n\r\nok\n"); kept != c.kept {
-			t.Errorf("%s: kept %v, want %v: %s", name, kept, c.kept, got)
+			t.Errorf("%s: connection kept: %v, want %v: %s", name, kept, c.kept, got)
 		}
 	}
 	cut := sent(t, addr, post(good, length, webhookBody[:20]), true)

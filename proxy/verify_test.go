@@ -38,7 +38,7 @@ func signatureOf(secret, body string) string {
 	return "sha256=" + hex.EncodeToString(macOf(sha256.New, secret, body))
 }
 
-// webhook returns a webhook with one signature, or without one.
+// webhook returns the request of a webhook. If signature is empty, the request is not signed.
 func webhook(path, body, signature string) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
 	if signature != "" {

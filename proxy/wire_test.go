@@ -39,7 +39,7 @@ func sent(t *testing.T, addr, request string, half bool) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only an answer that is held back takes so long
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // far longer than any answer may take
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 		}
 		first, _, _ := strings.Cut(got, "\r\n\r\n")
 		if kept := !strings.Contains(first, "\r\nConnection: close"); kept != c.kept {
-			t.Errorf("%s: kept %v, want %v: %s", name, kept, c.kept, got)
+			t.Errorf("%s: connection kept: %v, want %v: %s", name, kept, c.kept, got)
 		}
 		if c.answers == 0 && !strings.Contains(got, `"error_subcode":990006`) {
 			t.Errorf("%s: got %s, want 990006", name, got)
@@ -140,7 +140,7 @@ func TestNoAnswerWaitsForABody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only an answer that is held back takes so long
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // far longer than any answer may take
 			_, _ = io.WriteString(conn, c.head+"\r\n"+framing+"\r\n\r\n")
 			if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 "+c.status) {
 				t.Errorf("%s, %s: got %q, %v; want %s", c.head, framing, line, err, c.status)
