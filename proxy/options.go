@@ -74,9 +74,9 @@ type Options struct {
 	// NewLaneOnLoopback still check it.
 	AnyHost bool
 	// Bearers returns the SHA-256 of the token that each request must carry: as X-Igproxy-Token, as
-	// the password of Basic authentication, or as a bearer token if Authorization cannot hold
-	// Meta's token. During a rotation Bearers also returns the hash of the previous token, which is
-	// still accepted. It is called for each request. Nil: no token is required.
+	// the password of Basic authentication, or as a bearer token in calls that cannot have Meta's
+	// token in Authorization. During a rotation Bearers also returns the hash of the previous
+	// token, which is still accepted. It is called for each request. Nil: no token is required.
 	Bearers func() [][sha256.Size]byte
 	// Passthrough configures the calls that are not token calls. Nil: they are refused.
 	Passthrough *PassthroughOptions
