@@ -61,9 +61,9 @@ func (s *clientSecrets) use(list []Secret) {
 	s.list, s.inUse, s.refusal, s.testAt, s.testPause = list, max(0, inUse), nil, time.Time{}, 0
 }
 
-// pick returns the secret to send: the secret in use or, if Meta has just refused that one, the
-// app's other secret, which a reload may have added since the call began. It reports false if the
-// app has no other secret.
+// pick returns the secret to send: the secret in use, unless Meta has just refused it in this call,
+// and otherwise the app's other secret. A reload may have added the other secret since the call
+// began. pick reports false if the app has no other secret.
 func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,10 +122,11 @@ func (s *clientSecrets) dueProof(untested bool, now time.Time) bool {
 	return false
 }
 
-// note updates the state from the answer to a call. It reports whether the answer has made the
-// secrets refused, whether it has made refused secrets accepted again, and the name of the new
-// secret in use. The name is empty if the secret in use has not changed. An answer changes nothing
-// if its call was made without a secret, or with a secret that a reload has removed.
+// note updates the state from the answer to a call. refused reports that Meta now refuses all
+// secrets, and did not before. accepted reports that Meta accepts a secret again after it had
+// refused all. inUse is the name of the new secret in use, and is empty if the secret in use has
+// not changed. An answer changes nothing if its call was made without a secret, or with a secret
+// that a reload has removed.
 func (s *clientSecrets) note(a answer, now time.Time) (refused, accepted bool, inUse string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

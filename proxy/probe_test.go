@@ -54,13 +54,13 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 		err := firstProblem(Probe(t.Context(), o))
 		switch {
 		case c.want == "" && err != nil:
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want no error", name, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s: got %v, want it to say %q", name, err, c.want)
 		case err != nil && strings.Contains(err.Error(), "Retry"):
 			t.Errorf("%s: got %v, want nothing about Retry-After, which is not shown on a command line", name, err)
 		case err != nil && (strings.Contains(err.Error(), testSecret) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), probeToken)):
-			t.Errorf("%s: contains a secret: %v", name, err)
+			t.Errorf("%s: the error contains a secret or the token: %v", name, err)
 		}
 	}
 	if strange := i.Strange(); len(strange) != 1 { // the request with the wrong path
@@ -78,11 +78,11 @@ func TestProbeSaysThatItsCallCameBackToIgproxy(t *testing.T) {
 		o.FacebookURL = o.UpstreamURL
 		proofs, err := Probe(t.Context(), o)
 		if err != nil || len(proofs) != 2 {
-			t.Fatalf("%s: got %v, %v", name, proofs, err)
+			t.Fatalf("%s: got %v, %v; want two tests", name, proofs, err)
 		}
 		for _, proof := range proofs {
 			if proof.Err == nil || !strings.Contains(proof.Err.Error(), "hosts file") || strings.Contains(proof.Err.Error(), "tester") {
-				t.Errorf("%s: got %v", name, proof.Err)
+				t.Errorf("%s: got %v, want it to name the hosts file, and not access to the account", name, proof.Err)
 			}
 		}
 	}
@@ -150,7 +150,7 @@ func TestProbeTestsEveryAppAndTheHostThatExchangesCodes(t *testing.T) {
 		{Label: "threads", Service: Threads, ID: clubID, Secret: NewSecret(w.threadSecret), RedirectURIs: []string{callback}}}
 	proofs, err := Probe(t.Context(), o)
 	if err != nil || len(proofs) != 4 {
-		t.Fatalf("got %v, %v", proofs, err)
+		t.Fatalf("got %v, %v; want four tests", proofs, err)
 	}
 	if want := "login host " + w.login.url.String() + " of app default"; proofs[1].Part != want {
 		t.Errorf("the host that exchanges codes is called %q, want %q", proofs[1].Part, want)

@@ -94,7 +94,7 @@ func (p *Proxy) Reload(o Options) error {
 	if err != nil {
 		return err
 	}
-	if last != nil { // other sidecars may have purged an app that is new in this one
+	if last != nil { // other sidecars may have purged an app that is new in this sidecar
 		ctx, cancel := context.WithTimeout(context.Background(), learnTime)
 		p.carried.cache.Learn(ctx)
 		cancel()
