@@ -267,7 +267,7 @@ func TestFacebooksRefusalsAreServedUnchanged(t *testing.T) {
 	}
 }
 
-func TestTheProbeProvesAFacebookApp(t *testing.T) {
+func TestTheOnlineCheckCoversAFacebookApp(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.mu.Lock()
 	facebook.says = func(r *http.Request, _ url.Values) (int, string) {
@@ -280,15 +280,15 @@ func TestTheProbeProvesAFacebookApp(t *testing.T) {
 	o := optionsFor(t, w.graph.url.String(), nil)
 	o.FacebookURL = facebook.url
 	o.Apps = []App{{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret), RedirectURIs: []string{callback}}}
-	proofs, err := Probe(t.Context(), o)
-	if err != nil || len(proofs) != 2 || proofs[0].Err != nil || proofs[1].Err != nil {
-		t.Fatalf("got %v, %v; want two tests that succeed", proofs, err)
+	results, err := CheckOnline(t.Context(), o)
+	if err != nil || len(results) != 2 || results[0].Err != nil || results[1].Err != nil {
+		t.Fatalf("got %v, %v; want two tests that succeed", results, err)
 	}
 	if asked := facebook.asked(); !strings.Contains(asked[0], "grant_type=fb_exchange_token") || !strings.Contains(asked[1], "code=igproxy") {
 		t.Errorf("Facebook got %q, want an exchange, then a code exchange", asked)
 	}
 	facebook.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":1}}`)
-	if err := firstProblem(Probe(t.Context(), o)); err == nil || !strings.Contains(err.Error(), "client secret") {
+	if err := firstProblem(CheckOnline(t.Context(), o)); err == nil || !strings.Contains(err.Error(), "client secret") {
 		t.Errorf("a wrong secret: got %v, want an error that names the client secret", err)
 	}
 }

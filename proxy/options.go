@@ -44,9 +44,9 @@ type Options struct {
 	MaxConnectionAge time.Duration
 	// IgnoreProxy makes calls to Meta ignore HTTPS_PROXY and the related variables.
 	IgnoreProxy bool
-	// CheckSecrets makes ProveSecrets test the client secrets that New gets or Reload changes,
-	// until a call has shown whether Meta accepts them.
-	CheckSecrets bool
+	// CheckSecretsAtStart makes CheckSecrets test the client secrets that New gets or Reload
+	// changes, until a call has shown whether Meta accepts them.
+	CheckSecretsAtStart bool
 	// ReadyWhenRefused keeps the Proxy ready when Meta refuses the client secrets of all apps,
 	// because known tokens are still served.
 	ReadyWhenRefused bool

@@ -53,7 +53,7 @@ type Proxy struct {
 	carried  carried
 	draining atomic.Bool // a stop is in progress, so the Proxy is not ready
 	stopping atomic.Bool // each answer in the lane is the last one on its connection
-	tested   atomic.Bool // ProveSecrets has made its first calls
+	checked  atomic.Bool // CheckSecrets has made its first calls
 	dates    dates       // for the lane
 }
 
