@@ -51,8 +51,9 @@ type Options struct {
 	// MinRequests is how many calls must have ended within Interval before Ratio counts. At
 	// least 1.
 	MinRequests int
-	// Interval is the length of the rolling window. It must be well above the longest call, because
-	// a call that takes longer is not counted. At least 10 ms.
+	// Interval is the length of the rolling window. It must be well above the time that a call
+	// takes, because the result of a call that takes longer than Interval is not counted. At least
+	// 10 ms.
 	Interval time.Duration
 	// Open is how long calls are refused before probes are let through. More than 0.
 	Open time.Duration

@@ -59,7 +59,8 @@ func readRecord(e Entry) (indexed, error) {
 	return indexed{}, errIndexRecord
 }
 
-// tag stands for a key of the index in memory. Zero means that the entry is not in the index.
+// tag stands in memory for an entry's key in the index. Zero means that the entry is not in the
+// index.
 type tag uint64
 
 func (k Key) tag() tag { return tag(binary.BigEndian.Uint64(k.id[:])) }

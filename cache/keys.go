@@ -70,8 +70,9 @@ type generation struct {
 	number  int64 // of the purge that began this generation; zero: the first generation
 }
 
-// NewKeys derives the pepper with HKDF from the secret and the other options, except Purges. Each
-// part is preceded by its length, so that no two KeysOptions have the same encoding.
+// NewKeys derives the pepper with HKDF from the secret and the other options, except Purges. In the
+// info of HKDF, each option is preceded by its length, so that different options never have the
+// same encoding.
 func NewKeys(o KeysOptions) (*Keys, error) {
 	if len(o.Secret) == 0 {
 		return nil, errors.New("cache keys: the secret is empty; give the client secret or cache.key_file")

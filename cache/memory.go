@@ -27,7 +27,7 @@ type memory struct {
 	tags    tags
 }
 
-// kept is an entry, with the fields that drop and indexedBy need.
+// kept is an entry, with the fields that drop, indexedBy and lenOf need.
 type kept struct {
 	Entry
 	purges *Purges
@@ -72,9 +72,9 @@ func (m *memory) get(k Key) (Entry, bool) {
 	return e.Entry, true
 }
 
-// expired compares both the monotonic clock and the wall clock. Before uses the monotonic clock if
-// both times have it. That clock stands still while the machine sleeps, and does not follow
-// corrections of the wall clock.
+// expired reports whether end has come by the monotonic clock or by the wall clock. Before uses
+// only the monotonic clock if both times have it. That clock stands still while the machine sleeps,
+// and does not follow corrections of the wall clock.
 func expired(end, now time.Time) bool {
 	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
 }

@@ -181,7 +181,7 @@ func (o RedisOptions) tls(serverName string) *tls.Config {
 
 // exec sends a pipeline. Afterwards each command has its own result or error. If Redis refuses a
 // new connection with an error reply, for example because of a wrong password, the library does not
-// set that error on the commands. Then exec sets it.
+// set that error on the commands. In this case exec sets it.
 func exec(ctx context.Context, pipeline redis.Pipeliner) {
 	commands, err := pipeline.Exec(ctx)
 	if err == nil || slices.ContainsFunc(commands, func(c redis.Cmder) bool { return c.Err() != nil }) {
