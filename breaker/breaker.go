@@ -3,9 +3,12 @@
 // again.
 //
 // The library gobreaker provides the state machine and the rolling window. This package adds four
-// things: changes of state are reported in order and outside all locks, a refusal says when to try
-// again, a call that panics or ends its goroutine counts as a failure, and a failed probe continues
-// the current outage instead of beginning another.
+// things:
+//
+//   - Changes of state are reported in order, and outside all locks.
+//   - A refusal says when to try again.
+//   - A call that panics or ends its goroutine counts as a failure.
+//   - A failed probe continues the current outage, and does not begin another outage.
 package breaker
 
 import (

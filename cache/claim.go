@@ -196,7 +196,7 @@ func (cl *Claim) openFailure(r reply) reply {
 	return r
 }
 
-// finish sets the outcome from r, in which follower is not set.
+// finish sets the outcome from a reply that ends the wait: r.follower is not set.
 func (cl *Claim) finish(r reply, waited bool, asked time.Time) {
 	switch {
 	case r.value != nil && waited:

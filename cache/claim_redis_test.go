@@ -234,7 +234,7 @@ func TestDocumentedPermissionsAreSufficientAndNecessary(t *testing.T) {
 	failAndShare(t, enough, keyOf(t, "enough to fail"))
 	purgeAFleet(t, enough)
 	if err := fleet(t, enough, nil).Check(t.Context()); err != nil {
-		t.Errorf("check with the documented permissions: %v", err)
+		t.Errorf("check failed with the documented permissions: %v", err)
 	}
 	for _, right := range strings.Fields(documented)[1:] {
 		o := user(server, "without"+right[1:], strings.Replace(documented+" ", right+" ", "", 1))

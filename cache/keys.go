@@ -49,8 +49,9 @@ type KeysOptions struct {
 }
 
 // material is key material, which must never be printed. It is a pointer, so that a struct with an
-// unexported field of this type prints an address. It points to a string, because fmt also prints
-// what a pointer to a struct or a slice points to, if the verb does not fit a pointer.
+// unexported field of this type prints an address. It points to a string. For verbs that do not fit
+// a pointer, fmt prints the target of a pointer to a struct or a slice, but not the target of a
+// pointer to a string.
 type material *string
 
 func hide(b [sha256.Size]byte) material { s := string(b[:]); return &s }

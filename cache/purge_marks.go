@@ -128,10 +128,10 @@ func (p *Purges) revoke(now int64, entries []indexed) (revoked []indexed, added 
 	return revoked, added
 }
 
-// merge adds the marks from the sorted set in Redis. It returns the marks that were new, the marks
-// that the set lacks, and the members of the set that are out of date or stand for the same mark as
-// another member. A member that cannot be decrypted is ignored, so write access to Redis is not
-// enough to purge.
+// merge adds the marks from the sorted set in Redis. It returns the marks that were new (learned),
+// the marks that the set lacks (missing), and the members to remove from the set (stale). A member
+// is stale if it is out of date, or if another member stands for the same mark. A member that
+// cannot be decrypted is ignored, so write access to Redis is not enough to purge.
 func (p *Purges) merge(now int64, members []string) (learned, missing []mark, stale []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -219,7 +219,7 @@ func (t *redisTier) close() {
 	t.retiring.Wait()
 }
 
-// fault is the error of an operation. It has no text from the library, because such a text can
+// fault is the error of an operation. It has no text from the library, because that text can
 // contain stored bytes.
 type fault struct{ operation, kind, step string }
 

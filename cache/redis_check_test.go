@@ -85,7 +85,7 @@ func TestCheckWaitsForTheNextSentinelWhenOneHangs(t *testing.T) {
 	o := RedisOptions{Mode: ModeSentinel, Addrs: []string{mute(t), mute(t), sentinel}, MasterName: redistest.MasterName, Timeout: 2 * time.Second}
 	c := newCache(t, Options{Redis: &o})
 	if err := c.Check(context.Background()); err != nil {
-		t.Errorf("with one of three sentinels working: %v", err)
+		t.Errorf("check failed, although one of three sentinels works: %v", err)
 	}
 }
 

@@ -3,7 +3,7 @@ package cache
 import "errors"
 
 // These are the bounds of one reply. Every reply that igproxy asks for, except the reply to CLUSTER
-// SLOTS, is within them: a stored value has little more than maxStored bytes, the purges of an app
+// SLOTS, is within them. A stored value has little more than maxStored bytes, the purges of an app
 // are at most maxRead members, and replies to HELLO and from sentinels are smaller. For the reply
 // to CLUSTER SLOTS, slotsCost and maxRanges replace two of the bounds.
 const (
@@ -69,7 +69,7 @@ type replyBound struct {
 	refused bool
 }
 
-// admit takes the next bytes, in the order in which they came. It returns errOversize for bytes
+// admit takes the next bytes, in the order of their arrival. It returns errOversize for bytes
 // that announce too much, and for all bytes after them.
 func (g *replyBound) admit(b []byte) error {
 	for len(b) > 0 && !g.refused {

@@ -19,7 +19,7 @@ const masterLifetime = time.Minute
 // sentinels finds the address of the master. Before each new connection, it asks a sentinel for the
 // address, so a new master is used when the connections to the old master have ended.
 //
-// The library's own client for sentinels watches them in goroutines that panic when a sentinel
+// The library's own client for sentinels watches them in goroutines. These panic when a sentinel
 // replies with too few members, and such a panic ends the process.
 type sentinels struct {
 	options redis.UniversalOptions // without an address

@@ -58,14 +58,14 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 		} {
 			w, err := signature.ReadWebhook(c.new, c.old)
 			if err != nil {
-				t.Fatalf("%s: %q, %q: %v", name, c.new, c.old, err)
+				t.Fatalf("%s: the fields %q and %q are refused: %v", name, c.new, c.old, err)
 			}
 			got, err := w.IsSigned(iotest.OneByteReader(strings.NewReader(body[:min(len(body), 100)])), nil)
 			if got || err != nil {
 				t.Errorf("%s: without a secret: got %v, %v; want false", name, got, err)
 			}
 			if got, err := w.IsSigned(strings.NewReader(body), []string{current, previous}); got != c.want || err != nil {
-				t.Errorf("%s: %q, %q: got %v, %v, want %v", name, c.new, c.old, got, err, c.want)
+				t.Errorf("%s: fields %q and %q: signed is %v, %v; want %v", name, c.new, c.old, got, err, c.want)
 			}
 		}
 	}
