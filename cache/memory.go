@@ -33,7 +33,7 @@ type kept struct {
 	purges *Purges
 	all    int64   // the number of the last purge of everything when the entry was stored
 	tag    tag     // zero: the entry is not in the index
-	purged *purged // nil: the token was never purged
+	purged *purged // nil: the token was never purged alone
 }
 
 // purged is a token that was purged alone before its entry was stored.
