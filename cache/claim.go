@@ -90,7 +90,7 @@ func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 		cl.Outcome, cl.Entry, cl.Tier = Alone, Entry{}, ""
 	}
 	if cl.Outcome == Hit || cl.Outcome == Followed {
-		c.memory.put(k, cl.Entry, 0) // no tag: the process that stored the entry has also put it into the index in Redis
+		c.memory.put(k, cl.Entry, 0) // no tag: the process that stored the entry has put it into the index in Redis
 	}
 	c.observer.Claim(cl.Outcome)
 	return cl
