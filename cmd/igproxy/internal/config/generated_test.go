@@ -40,7 +40,7 @@ var sectionDocs = map[string]string{
 	"code":        "Calls to /oauth/access_token that exchange the code of a login. The app needs no secret for them.",
 	"keep":        "The refresh of long-lived tokens, which otherwise end after 60 days.",
 	"debug_token": "The inspection of tokens, which Facebook and Threads allow only with the app's own token.",
-	"passthrough": "All other calls of an app go to Meta unchanged, so that an app needs only one base URL.",
+	"passthrough": "All other calls of an app, which igproxy passes through to Meta. So an app needs only one base URL.",
 	"cache":       "What is cached, and for how long.",
 	"redis":       "A second cache tier that several sidecars share and that survives a restart. Values are sealed. igproxy starts and answers without Redis too. But with keep.enabled, Redis must not lose its data: see docs/keep.md.",
 	"coalesce":    "How sidecars on the same Redis share an exchange. Without redis.mode, exchanges are shared within this process only.",

@@ -181,11 +181,11 @@ func settings() []setting {
 		{key: "debug_token.enabled", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy makes the app's own token for GET /debug_token, so that an app of Facebook Login or Threads can " +
 				"inspect users' tokens without its secret. igproxy does so if the call has no access_token, has access_token=APP, or " +
-				"has an access_token that begins as the app's own token does: ID| or, for Threads, TH|ID|. Every program that may use igproxy can then inspect tokens."},
+				"has an access_token that begins like the app's own token: with APP_ID| or, for Threads, with TH|APP_ID|. Every program that may use igproxy can then inspect tokens."},
 
 		{key: "passthrough.enabled", kind: kindSwitch, value: "true",
-			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service, unchanged " +
-				"except for what passthrough.appsecret_proof and keep.enabled change. If false, such requests get 404."},
+			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service. " +
+				"README.md lists the few things that igproxy changes in them. If false, such requests get 404."},
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
 			doc: "How long a call that is passed through may take, including both bodies."},
 		{key: "passthrough.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
@@ -281,7 +281,7 @@ func settings() []setting {
 				"request header or, if there is no such connection, the one that has been idle longest. If all connections are waiting " +
 				"for responses, new connections wait."},
 		{key: "server.fast_lane", kind: kindSwitch, value: "true",
-			doc: "Whether plain token requests are served without net/http, at half the cost. The responses are the same."},
+			doc: "Whether plain token requests are served without net/http, at about half the cost. The responses are the same."},
 		{key: "server.drain", kind: kindDuration, value: "20s", low: 0, high: 10 * minute,
 			doc: "How long a shutdown waits for requests, and for writes to Redis, to finish."},
 		{key: "server.drain_delay", kind: kindDuration, value: "0s", low: 0, high: 10 * minute,
@@ -289,8 +289,9 @@ func settings() []setting {
 				"for apps that get SIGTERM at the same time and need tokens while they shut down, and for balancers that need time to " +
 				"notice that the sidecar is not ready."},
 		{key: "server.socket_mode", kind: kindText, value: "0660", check: checkMode,
-			doc: "The mode of the Unix socket in listen, in octal. Every user who may write to the socket may connect. The setting has " +
-				"no effect on a socket that systemd passes to igproxy: its mode is SocketMode in igproxy.socket, 0666 by default."},
+			doc: "The mode of a Unix socket in listen or intercept.listen, in octal. Every user who may write to the socket may connect. " +
+				"The setting has no effect on a socket that systemd passes to igproxy: its mode is SocketMode in igproxy.socket, 0666 " +
+				"by default."},
 
 		{key: "log.level", kind: kindWord, value: "info", words: []string{"debug", "info", "warn", "error"},
 			doc: "The lowest level that is logged. debug is currently the same as info."},

@@ -102,8 +102,8 @@ func watchdog(log *slog.Logger, check func(context.Context) error) (stop func())
 // the admin listener instead of a Unix socket:
 //
 //   - auth.uids would refuse this process, and each refusal would be counted and logged.
-//   - This process may not connect to the socket or cannot see it, which can happen if systemd has
-//     opened the socket. A restart would not change that.
+//   - This process has no permission to connect to the socket or to see it. This can happen if
+//     systemd has opened the socket, and a restart would not change it.
 //
 // checkAlive does not fail during a drain, which closes the listeners and has its own time limit.
 func (s *Sidecar) checkAlive(ctx context.Context) error {
