@@ -18,7 +18,7 @@ import (
 
 // The install commands in docs/install.md put every file where the units expect it, and the rm
 // commands at the end of the page remove all of these files. The test runs the commands with paths
-// below a temporary folder and without --online, and starts nothing.
+// below a temporary folder and without --online. It does not start the service.
 func TestInstallPageInstallsWhatTheUnitsNeed(t *testing.T) {
 	t.Parallel()
 	root, page := t.TempDir(), read(t, "../docs/install.md")
@@ -55,7 +55,7 @@ func TestInstallPageInstallsWhatTheUnitsNeed(t *testing.T) {
 		files = append(files, slices.DeleteFunc(named[1:], func(s string) bool { return s == "" })...)
 	}
 	if len(files) != 5 {
-		t.Fatalf("the service needs %v", files)
+		t.Fatalf("the units need the files %v, want 5 files", files)
 	}
 	run("\n## A systemd service", "install ", "IGPROXY_CLIENT_SECRET_FILE=")
 	for _, name := range files {
@@ -66,7 +66,7 @@ func TestInstallPageInstallsWhatTheUnitsNeed(t *testing.T) {
 	run("\n## Upgrade and remove", "rm ")
 	for _, name := range files {
 		if _, err := os.Stat(filepath.Join(root, name)); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s is left (%v)", name, err)
+			t.Errorf("%s is still there after the rm commands (%v)", name, err)
 		}
 	}
 }
@@ -90,7 +90,7 @@ func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 		Secrets map[string]struct{ File string }
 	}](t, "deploy/compose/compose.yaml").Secrets
 	if len(secrets) != 2 {
-		t.Fatalf("the secrets are %v", secrets)
+		t.Fatalf("the compose file has the secrets %v, want 2", secrets)
 	}
 	for name, s := range secrets {
 		info, err := os.Stat(filepath.Join(clone, "deploy/compose", s.File))
@@ -112,7 +112,7 @@ func TestDeployKubernetesNamesTheImageThatIsBuilt(t *testing.T) {
 		}
 	}](t, "deploy/kubernetes/kustomization.yaml").Images
 	if len(images) != 1 || !strings.Contains(read(t, "../deploy/kubernetes/app.yaml"), "image: "+images[0].Name+"\n") {
-		t.Fatalf("the images are %v", images)
+		t.Fatalf("kustomization.yaml replaces the images %v, want only the image in app.yaml", images)
 	}
 	build := "docker build -f deploy/docker/Dockerfile -t " + images[0].NewName + ":" + images[0].NewTag + " ."
 	for _, page := range []string{"../deploy/kubernetes/kustomization.yaml", "../docs/install.md"} {

@@ -54,7 +54,7 @@ func TestDeployFilesNameOnlySettingsThatExist(t *testing.T) {
 		}
 	}
 	if len(named) < 4 {
-		t.Fatalf("only %v are named", named)
+		t.Fatalf("the files name only %v, want at least 4 settings", named)
 	}
 	env := without(environ(), "IGPROXY_CLIENT_SECRET")
 	for name := range named {
@@ -73,8 +73,8 @@ func TestDeployFilesNameOnlySettingsThatExist(t *testing.T) {
 }
 
 // accepted runs `igproxy check` with a configuration file and an environment. secrets maps paths to
-// contents: wherever the file or the environment names such a path, accepted substitutes the path
-// of a temporary file with that content. The test fails unless check exits with 0 and prints
+// contents. Wherever the file or the environment names one of these paths, accepted substitutes the
+// path of a temporary file with that content. The test fails unless check exits with 0 and prints
 // exactly these warnings.
 func accepted(t *testing.T, config string, env []string, secrets map[string]string, warnings ...string) {
 	t.Helper()
@@ -114,7 +114,7 @@ func TestDeploySystemdConfigurationIsAccepted(t *testing.T) {
 		}
 	}
 	if !slices.Contains(env, "IGPROXY_CLIENT_SECRET_FILE=%d/client-secret") {
-		t.Fatalf("the service sets %v", env)
+		t.Fatalf("the service sets %v, but not IGPROXY_CLIENT_SECRET_FILE", env)
 	}
 	accepted(t, "deploy/systemd/igproxy.yaml", env, map[string]string{"%d/client-secret": appSecret})
 	listen := regexp.MustCompile(`(?m)^ListenStream=(.*)$`).FindStringSubmatch(read(t, "../deploy/systemd/igproxy.socket"))
@@ -160,7 +160,7 @@ func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 	}
 	for name, s := range c.Services {
 		if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
-			t.Errorf("%s has privileges", name)
+			t.Errorf("%s can write to its file system, or can gain privileges", name)
 		}
 		if _, tag, ok := strings.Cut(s.Image, ":"); !ok || tag == "latest" {
 			t.Errorf("%s: the image %s has no version", name, s.Image)
@@ -189,7 +189,7 @@ func TestDeployComposeRedisRequiresThePassword(t *testing.T) {
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { // Redis replaced the shell, so it gets the signal that stops a container
+	defer func() { // exec turned the shell into Redis, so Redis gets the signal that stops a container
 		if err := errors.Join(server.Process.Signal(syscall.SIGTERM), server.Wait()); err != nil {
 			t.Errorf("stopping Redis: %v\n%s", err, log.String())
 		}
@@ -253,8 +253,8 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 }
 
 // The kubelet and Prometheus send the pod's address in the Host header. An admin listener beyond
-// loopback accepts every name there, so allowed_hosts need not contain the addresses of pods. The
-// test reads the probes from the manifest.
+// loopback accepts every Host, so allowed_hosts need not contain the addresses of pods. The test
+// reads the probes from the manifest.
 func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -271,7 +271,7 @@ func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
 	manifest := read(t, "../deploy/kubernetes/app.yaml")
 	paths := regexp.MustCompile(`httpGet: \{path: ([^,]+), port: admin\}`).FindAllStringSubmatch(manifest, -1)
 	if len(paths) != 3 {
-		t.Fatalf("the manifest has the probes %v", paths)
+		t.Fatalf("the manifest has the probes %v, want 3", paths)
 	}
 	eventually(t, "the client secret is tested", func() bool {
 		r, err := fetch(t.Context(), noKeepAlive, p.Admin+"/readyz")
@@ -299,8 +299,8 @@ func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
 	}
 }
 
-// If a workflow named an action by a tag, the owner of the action could move the tag and run other
-// code with our token.
+// If a workflow named an action by a tag, the owner of the action could move the tag to other code,
+// which would run with this repository's token.
 func TestWorkflowsPinEveryActionToACommit(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("../.github/workflows/*.yml")

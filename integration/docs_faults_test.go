@@ -95,11 +95,11 @@ func TestFaultRowsAreNumberedAndCiteExistingTests(t *testing.T) {
 		t.Errorf("README does not contain %q", n)
 	}
 	if lines := strings.Count(string(text), "\n| ") - strings.Count(string(text), "\n| # |"); lines != len(rows) || len(rows) < 60 {
-		t.Errorf("the table has %d lines, but only %d of them have the form of a row", lines, len(rows))
+		t.Errorf("the table has %d lines, of which %d have the form of a row; want all of them, and at least 60", lines, len(rows))
 	}
 }
 
-// The test gives the program behind make faults the output of made-up runs.
+// The program that make faults runs gets the output of made-up test runs.
 func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -1,7 +1,8 @@
 package integration
 
 // The commands in docs/keep.md work as written, and show what the page says. The test replaces only
-// addresses and the paths of secrets, and waits for the refresh instead of a second.
+// addresses and the paths of secrets. Where the page sleeps for a second, the test waits until the
+// token is refreshed.
 
 import (
 	"regexp"
@@ -25,13 +26,13 @@ func TestKeepPageCommandsWorkAsWritten(t *testing.T) {
 	secrets := strings.NewReplacer("/run/secrets/instagram", file(t, "instagram", appSecret), "/run/secrets/igproxy-cache-key", file(t, "key", strings.Repeat("k", 32)))
 	config := file(t, "igproxy.yaml", secrets.Replace(blocks["yaml"][0]))
 	code, stdout, stderr := command(t, without(environ(), "IGPROXY_CLIENT_SECRET"), "check", "--config", config)
-	if code != 0 || strings.Contains(stdout+stderr, "keep.enabled: ") { // other warnings are right
+	if code != 0 || strings.Contains(stdout+stderr, "keep.enabled: ") { // other warnings are expected
 		t.Errorf("check returned %d and said\n%s%s", code, stdout, stderr)
 	}
 
 	stand := regexp.MustCompile(`(?m)^igproxy mock (.*) &$`).FindStringSubmatch(start)
 	if stand == nil || !strings.HasSuffix(start, "\nigproxy serve &\n") {
-		t.Fatalf("the page starts\n%s", start)
+		t.Fatalf("the page does not start igproxy mock and igproxy serve:\n%s", start)
 	}
 	_, upstream := harness.Mock(t, strings.Fields(stand[1])...)
 	var settings []string

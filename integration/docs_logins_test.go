@@ -29,7 +29,8 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 	secrets := strings.NewReplacer("/run/secrets/instagram", file(t, "instagram", appSecret), "/run/secrets/threads", file(t, "threads", threadsSecret),
 		"/run/secrets/facebook", file(t, "facebook", facebookSecret))
 
-	// run runs a command of the page. Its IDs or path show whose token or code to put into it.
+	// run sends the request of a command on the page. The IDs or the path in the command show which
+	// app's token or code it needs.
 	run := func(p *process, line string) {
 		t.Helper()
 		prefix, app := "IG", appID
@@ -45,7 +46,7 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 			t.Errorf("%sgot %d %s", line, r.status, r.body)
 		}
 	}
-	var p, three *process // p has the page's last configuration so far; three has all three services
+	var p, three *process // p runs the latest configuration; three runs the configuration with all services
 	var calls []string
 	configurations := 0
 	for _, block := range loginsBlock.FindAllStringSubmatch(read(t, "../docs/logins.md"), -1) {
@@ -65,7 +66,7 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 		}
 	}
 	if len(calls) != 10 || configurations != 5 || three == nil {
-		t.Fatalf("the page has %d calls and %d configurations", len(calls), configurations)
+		t.Fatalf("the page has %d calls and %d configurations, want 10 and 5, one of them with all three services", len(calls), configurations)
 	}
 	for _, line := range calls {
 		run(three, line)
@@ -75,8 +76,8 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 	}
 }
 
-// curl sends the request that curl would send for a command line of the page. It understands -d, -X
-// and a URL.
+// curl sends the request that curl would send for a command line on the page. It understands only
+// -d, -X and a URL.
 func curl(t *testing.T, p *process, line string) reply {
 	t.Helper()
 	var form []string

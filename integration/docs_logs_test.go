@@ -1,7 +1,7 @@
 package integration
 
-// docs/logs.md lists every message that igproxy logs, with its level and attributes, and nothing
-// else.
+// docs/logs.md lists every message that igproxy logs, with its level and attributes, and no other
+// message.
 
 import (
 	"fmt"
@@ -21,9 +21,9 @@ import (
 // requests have another form.
 var logRow = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([A-Z]+) \\| ([^|]*) \\|")
 
-// logged returns the messages that a Go file logs, each followed by its level, with the names of
-// their attributes. The names are nil if the call passes a list of attributes, because the source
-// does not show what is in it.
+// logged returns a map of the messages that a Go file logs. A key is a message and a level, such as
+// "stopped INFO". The value has the names of the attributes. It is nil if the call passes a list of
+// attributes, because the source does not show what is in the list.
 func logged(t *testing.T, source any, path string) map[string][]string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, source, parser.SkipObjectResolution)
@@ -112,7 +112,7 @@ func TestLogsPageListsEveryMessage(t *testing.T) {
 		}
 	}
 	if len(code) < 30 || len(line.FindAllString(read(t, "../proxy/answer_log.go"), -1)) < 10 {
-		t.Errorf("%d messages: this test looked in the wrong place", len(code))
+		t.Errorf("found %d messages, want at least 30, and at least 10 attributes of a request's line: this test looked in the wrong place", len(code))
 	}
 }
 

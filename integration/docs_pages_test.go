@@ -23,7 +23,8 @@ type facts struct {
 	tests                   map[string]bool
 }
 
-// variables lists the names in pages that look like the environment variable of a key but are not.
+// variables lists names in pages that look like the environment variable of a key but belong to no
+// key.
 var variables = []string{"IGPROXY_CONFIG", "IGPROXY_A_B", "IGPROXY_", "IGPROXY_APPS_0_"}
 
 func factsOf(t *testing.T) facts {
@@ -243,8 +244,8 @@ func TestPagesNameOnlyWhatExists(t *testing.T) {
 	checkMadeUpNamesAreReported(t, f)
 }
 
-// checkMadeUpNamesAreReported checks that wrong reports made-up names, and reports no correct
-// names.
+// checkMadeUpNamesAreReported checks that the method wrong reports made-up names, and does not
+// report correct names.
 func checkMadeUpNamesAreReported(t *testing.T, f facts) {
 	t.Helper()
 	for page, want := range map[string]string{

@@ -1,7 +1,7 @@
 package integration
 
-// SIGTERM drains: readiness fails at once, requests in flight are answered, stores finish, and the
-// exit code is 0. A second signal ends the process immediately.
+// SIGTERM starts the drain: readiness fails at once, requests in flight are answered, stores
+// finish, and the exit code is 0. A second signal ends the process immediately.
 
 import (
 	"bufio"
@@ -36,7 +36,7 @@ func TestDrainAnswersRequestsInFlight(t *testing.T) {
 		close(done)
 	}()
 	eventually(t, "a hundred requests have been sent and ten exchanges are in flight", func() bool { return sent.Load() == 100 && ig.Calls() == 10 })
-	// Connections are accepted in order: once a later connection has an answer, all hundred have
+	// Connections are accepted in order, so when a later connection has an answer, all hundred have
 	// been accepted.
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
 		t.Fatalf("got %d, %v", r.status, err)
@@ -52,7 +52,7 @@ func TestDrainAnswersRequestsInFlight(t *testing.T) {
 	if code := p.Wait(t); code != 0 || answered.Load() != 100 {
 		t.Errorf("exit code %d with %d of 100 answered", code, answered.Load())
 	}
-	if n := len(redis.Dump()); n != 20 { // ten answers, and as many values of the index of long-lived tokens
+	if n := len(redis.Dump()); n != 20 { // ten answers, and an entry of the index of long-lived tokens for each
 		t.Errorf("%d entries in Redis after the drain, want 20", n)
 	}
 	if len(p.Log.Lines("stopped")) != 1 {
@@ -69,7 +69,7 @@ func TestDrainAnswersRequestsOnEarlierConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	// Connections are accepted in order: once a later connection has an answer, c has been
+	// Connections are accepted in order, so when a later connection has an answer, c has been
 	// accepted.
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
 		t.Fatalf("got %d, %v", r.status, err)

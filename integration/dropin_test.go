@@ -1,7 +1,7 @@
 package integration
 
 // An app changes only its base URL. It may send igproxy the same requests that it sent to
-// Instagram, with or without the secret. The responses look like Instagram's. Instagram gets only
+// Instagram, with or without the secret. The responses look like Instagram's. Instagram gets
 // the grant type, the real secret and the token, and no other parameters.
 
 import (

@@ -83,7 +83,7 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 	t.Parallel()
 	var env []string
 	for _, value := range []string{"http://user:canary@[::1", "http://user:can#ary@127.0.0.1:1", "http://canary/x@127.0.0.1:1", "http:/user:canary@127.0.0.1", "canary://user:canary@127.0.0.1:x",
-		"http://user:can%ary@127.0.0.1:1", "http://user:can%zary%@127.0.0.1:1", "user:can%ary@127.0.0.1:1"} { // Go calls directly if it cannot parse the value
+		"http://user:can%ary@127.0.0.1:1", "http://user:can%zary%@127.0.0.1:1", "user:can%ary@127.0.0.1:1"} { // if Go cannot parse the value, it uses no proxy
 		env = append(environ(), "HTTPS_PROXY="+value)
 		for _, args := range [][]string{{"check"}, {"serve"}} {
 			code, stdout, stderr := command(t, env, args...)
@@ -97,7 +97,8 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 	}
 }
 
-// With the HTTPS_PROXY of an app that it intercepts, igproxy would call itself.
+// An intercepted app has igproxy as its HTTPS_PROXY. If igproxy used the same variable, it would
+// call itself.
 func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -116,8 +117,8 @@ func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
 	}
 }
 
-// The base URL of an app is no proxy either, and neither is the admin listener: calls to Meta would
-// only reach igproxy, which refuses them.
+// The listeners for apps and the admin listener are not proxies either. Calls to Meta through one
+// of them would reach igproxy itself, which would refuse the calls.
 func TestAProxyThatIsAnotherListenerOfIgproxyIsRefused(t *testing.T) {
 	t.Parallel()
 	env := environ("LISTEN=127.0.0.1:8081,127.0.0.1:8083", "ADMIN_LISTEN=127.0.0.1:9091")
@@ -129,7 +130,8 @@ func TestAProxyThatIsAnotherListenerOfIgproxyIsRefused(t *testing.T) {
 	}
 }
 
-// If a cause did not name the proxy, an error of the proxy would look like an error of Instagram.
+// If the cause of a failure did not name the proxy, an error of the proxy would look like an error
+// of Instagram.
 func TestErrorsOfAProxyNameTheProxy(t *testing.T) {
 	t.Parallel()
 	answering := func(answer string) string {
@@ -215,7 +217,7 @@ func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	for _, l := range lives {
-		if age := l.last.Sub(l.first); age > 1500*time.Millisecond { // the last call may begin after just under 1s
+		if age := l.last.Sub(l.first); age > 1500*time.Millisecond { // the last call may begin just before 1s
 			t.Errorf("a connection was used for %s, want at most 1s", age)
 		}
 	}

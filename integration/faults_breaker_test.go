@@ -132,7 +132,7 @@ func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 	}
 }
 
-// Without a timeout, a hanging probe would keep the breaker half-open for ever.
+// Without a timeout, a hanging probe would keep the breaker half-open permanently.
 func TestHangingProbeTimesOut(t *testing.T) {
 	t.Parallel()
 	const timeout = 500 * time.Millisecond

@@ -1,8 +1,9 @@
 package integration
 
 // Trouble with single connections to Meta must not become an outage. Connections may die silently:
-// a NAT device or firewall loses its state, so no FIN arrives, but new connections work. And an
-// edge may close connections after some requests, or allow only one stream.
+// a NAT device or firewall loses its state, so no FIN arrives, but new connections work. And a
+// server at Meta's edge may close connections after some requests, or allow only one stream at a
+// time.
 
 import (
 	"context"
@@ -106,7 +107,7 @@ func (r *results) add(status int) {
 	r.all[status]++
 }
 
-// No call fails although an edge closes each connection after some requests (nginx does so by
+// No call fails, although an edge closes each connection after some requests (nginx does so by
 // default after 1,000) or allows only a few streams at a time.
 func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 	t.Parallel()
@@ -217,8 +218,8 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 	}
 }
 
-// The breaker still detects a Meta that hangs: timeouts on reused connections do not count as
-// failures, but those on the new connections that follow do.
+// The breaker still detects that Meta hangs. Timeouts on reused connections do not count as
+// failures, but timeouts on the new connections that follow do.
 func TestHangingMetaOpensTheBreaker(t *testing.T) {
 	t.Parallel()
 	ig := newEdge(t, nil)
@@ -296,8 +297,8 @@ func TestHangingRefreshesDoNotBlockLogins(t *testing.T) {
 	<-done
 }
 
-// pauseFor waits for d, or until ctx ends. It spaces out requests, which an app's users do not send
-// all at once.
+// pauseFor waits for d, or until ctx ends. Tests call it between requests, because the users of an
+// app do not send all requests at once.
 func pauseFor(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):

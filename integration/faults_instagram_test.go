@@ -1,6 +1,6 @@
 package integration
 
-// For each fault of Instagram, or of the network in front of it, the tests know which answer the
+// For each fault of Instagram, or of the network in front of it, the tests check which answer the
 // app gets, how many calls the fault costs, and whether it opens the breaker. The answer arrives
 // within the timeout, and errors have Instagram's envelope. No error contains a token, no answer
 // contains the secret, and the next request without a fault succeeds.
@@ -18,7 +18,7 @@ import (
 // noise is added to every time limit, to allow for a busy machine.
 const noise = 2 * time.Second
 
-// upstreamFault is a fault, and what is expected when an app sends the token NAME-1 to trigger it.
+// upstreamFault is a fault with its expected effects. An app triggers it with the token NAME-1.
 type upstreamFault struct {
 	name          string
 	status        int
@@ -32,7 +32,7 @@ func (f upstreamFault) opensBreaker() bool {
 	return map[string]bool{"transient": true, "broken": true, "unreached": true, "timeout": true}[f.result]
 }
 
-// remembered reports whether the result is cached: a token, or Instagram's refusal of one.
+// remembered reports whether the result is an answer, which igproxy caches: a token or a refusal.
 func (f upstreamFault) remembered() bool {
 	return map[string]bool{"token": true, "bad_token": true, "standing": true, "refused": true, "user_limit": true}[f.result]
 }
@@ -60,11 +60,11 @@ var upstreamFaults = []upstreamFault{
 	{"negativeexpires", 502, 2, badAnswer, 1, "broken"}, {"hugeexpires", 502, 2, badAnswer, 1, "broken"}, {"extra", 200, 0, 0, 1, "token"},
 	{"lettercase", 200, 0, 0, 1, "token"},
 	{"reflect", 502, 2, badAnswer, 1, "broken"}, {"redirect", 502, 2, badAnswer, 1, "broken"},
-	// Sizes.
+	// Answers that are too large, too deeply nested, or badly compressed.
 	{"huge", 502, 2, badAnswer, 1, "broken"}, {"endless", 502, 2, badAnswer, 1, "broken"}, {"hugeheaders", 502, 2, badAnswer, 1, "broken"},
 	{"gzipbomb", 502, 2, badAnswer, 1, "broken"}, {"gzipbroken", 502, 2, badAnswer, 1, "broken"}, {"deep", 502, 2, badAnswer, 1, "broken"},
-	// The connection fails or is slow. If a reused connection fails, repeating the call on a new
-	// connection does not count as a retry, so the call may be retried once more.
+	// The connection fails or is slow. If a reused connection fails, igproxy repeats the call on a
+	// new connection. This does not count as a retry, so one retry may follow.
 	{"reset", 503, 2, unreachable, 3, "unreached"}, {"close", 503, 2, unreachable, 3, "unreached"},
 	{"garbageline", 502, 2, badAnswer, 1, "broken"}, {"truncated", 502, 2, badAnswer, 1, "broken"}, {"chunkcut", 502, 2, badAnswer, 1, "broken"},
 	{"hang", 504, 2, tooLate, 1, "silent"}, {"driphead", 504, 2, tooLate, 1, "timeout"}, {"hangbody", 504, 2, tooLate, 1, "timeout"},
@@ -115,7 +115,7 @@ func TestFaultsOfInstagram(t *testing.T) {
 					t.Errorf("got %s, want code %d, subcode %d and no token", r.body, f.code, f.subcode)
 				}
 				if ours := f.subcode/10_000 == 99; ours && e.Transient != (f.opensBreaker() || f.result == "silent") || f.result == "bad_token" && e.Transient {
-					t.Errorf("is_transient is %v", e.Transient)
+					t.Errorf("is_transient is %v, want %v", e.Transient, !e.Transient)
 				}
 			}
 			if after := r.header.Get("Retry-After"); (f.status == 503 || f.name == "patience") && after == "" {

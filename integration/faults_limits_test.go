@@ -13,9 +13,9 @@ import (
 )
 
 // A rate limit starts a pause that lasts as long as Instagram says, whatever the status of the
-// response is. The breaker does not count it as a failure. With codes 4 and 613 the pause applies
-// to all cold tokens of the app, with codes 17 and 32 to one token. During the pause known tokens
-// are served, and Instagram is not called.
+// response is. The breaker does not count a rate limit as a failure. With codes 4 and 613 the pause
+// applies to all cold tokens of the app; with codes 17 and 32 it applies to one token. During the
+// pause known tokens are served, and Instagram is not called.
 func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 	t.Parallel()
 	const pause = 2 * time.Second // Retry-After has whole seconds, and a busy machine could miss a pause of one second
@@ -83,8 +83,7 @@ func within(header string, most time.Duration) bool {
 	return err == nil && seconds >= 1 && time.Duration(seconds)*time.Second <= most
 }
 
-// No call is made during the pause, and the next request after the time that Instagram gave causes
-// one.
+// igproxy makes no call during the pause. The first request after the pause causes a call.
 func TestPauseIsAsLongAsInstagramSays(t *testing.T) {
 	t.Parallel()
 	const pause = 2 * time.Second
@@ -145,6 +144,6 @@ func TestResumeEndsAPause(t *testing.T) {
 		t.Errorf("again: exit code %d: %s", code, out)
 	}
 	if done, failed := p.counted(t, "resume", "done"), p.counted(t, "resume", "failed"); done != 2 || failed != 1 {
-		t.Errorf("%v resumes done and %v failed; want 2 and 1", done, failed)
+		t.Errorf("counted %v resumes as done and %v as failed; want 2 and 1", done, failed)
 	}
 }

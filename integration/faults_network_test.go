@@ -35,18 +35,18 @@ func TestInstagramUnreachableThenBack(t *testing.T) {
 	}
 }
 
-// Names under .invalid never resolve (RFC 6761). A test from outside the process cannot make a name
-// resolve later; package proxy has that test, with a name server of its own.
+// Names under .invalid never resolve (RFC 6761). A test from outside the process cannot make the
+// name resolve later. Package proxy tests that with its own name server.
 func TestUnresolvableName(t *testing.T) {
 	t.Parallel()
 	const timeout = 2 * time.Second
 	p := serve(t, "UPSTREAM_URL=https://instagram.invalid", "UPSTREAM_TIMEOUT="+timeout.String(), "BREAKER_FAILURES=1")
 	r := p.ask(t, "IGAA-1")
 	e := r.graphError(t)
-	resolved := r.status == 503 && e.Subcode == unreachable
-	if late := r.status == 504 && e.Subcode == tooLate; !resolved && !late || e.Code != 2 || !e.Transient || r.took > timeout+noise {
-		// The 504 is for a machine without a name server, where the resolver does not answer in
-		// time.
+	unresolved := r.status == 503 && e.Subcode == unreachable
+	if late := r.status == 504 && e.Subcode == tooLate; !unresolved && !late || e.Code != 2 || !e.Transient || r.took > timeout+noise {
+		// A 504 is right on a machine without a name server, because there the resolver does not
+		// answer in time.
 		t.Errorf("got %d %+v after %s", r.status, e, r.took)
 	}
 	if p.breaker(t) == "closed" {

@@ -16,13 +16,14 @@ import (
 	"testing"
 )
 
-// refusalShape is a shape of a refusal, with the expected responses to an exchange and to a code.
+// refusalShape is a shape of a refusal, with the expected responses to the exchange of a token and
+// of a code.
 type refusalShape struct {
 	status                int
 	contentType, body     string
 	message               string
-	code, subcode         int // of an exchange
-	flatCode, flatSubcode int
+	code, subcode         int // in the response to the exchange of a token
+	flatCode, flatSubcode int // in the response to the exchange of a code
 }
 
 const (
@@ -145,7 +146,7 @@ func TestRetryable4xxIsAFailure(t *testing.T) {
 }
 
 // Some JSON decoders ignore case. Go's encoding/json reads ACCESS_TOKEN as access_token too, and
-// uses the last of such members.
+// uses the last of these members.
 func TestMembersThatDifferOnlyByCaseAreDropped(t *testing.T) {
 	t.Parallel()
 	const good = `"access_token":"IGAAlong","token_type":"bearer"`

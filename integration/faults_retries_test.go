@@ -15,7 +15,7 @@ import (
 // enough to retry all of the rare failures of a healthy Meta.
 func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 	t.Parallel()
-	const tokens, callers, saved, second = 500, 8, 10, 1
+	const tokens, callers, initial, perSecond = 500, 8, 10, 1
 	t.Run("flaky500", func(t *testing.T) {
 		t.Parallel()
 		ig, upstream := instagram(t, mock.ServerOptions{})
@@ -43,8 +43,8 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 		close(next)
 		wg.Wait()
 		retries := ig.Calls() - tokens
-		most := tokens/10 + saved + second*int(time.Since(start).Seconds()+1)
-		t.Logf("%d calls for %d tokens, %d retries within %s, at most %d", ig.Calls(), tokens, retries, time.Since(start).Round(time.Millisecond), most)
+		most := tokens/10 + initial + perSecond*int(time.Since(start).Seconds()+1)
+		t.Logf("%d calls for %d tokens, %d retries within %s; want at most %d retries", ig.Calls(), tokens, retries, time.Since(start).Round(time.Millisecond), most)
 		if retries > most || retries < tokens/10 {
 			t.Errorf("%d retries of %d calls, want at least %d and at most %d", retries, tokens, tokens/10, most)
 		}
@@ -56,8 +56,8 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 			t.Errorf("counted %v as spent and %v as denied, want %d and %d", spent, denied, retries, tokens-retries)
 		}
 	})
-	// The first call for each token loses its reused connection. igproxy repeats the call on a new
-	// connection, and does not count this as a retry.
+	// Instagram closes the reused connection during the first call for each token. igproxy repeats
+	// the call on a new connection, and does not count this as a retry.
 	t.Run("flaky", func(t *testing.T) {
 		t.Parallel()
 		ig, upstream := instagram(t, mock.ServerOptions{})

@@ -1,7 +1,7 @@
 package integration
 
-// These benchmarks give the figures in docs/fleet.md, measured with the built binary and real Redis
-// on loopback:
+// These benchmarks measure the figures in docs/fleet.md with the built binary and a real Redis on
+// loopback:
 //
 //	make bench-fleet
 
@@ -32,6 +32,7 @@ func (t *times) add(d time.Duration) {
 	t.all = append(t.all, d)
 }
 
+// report reports the percentiles, and subtracts less from each.
 func (t *times) report(b *testing.B, what string, less time.Duration) {
 	slices.Sort(t.all)
 	if len(t.all) == 0 {

@@ -51,8 +51,8 @@ func TestFleetExtendsAFacebookTokenOnce(t *testing.T) {
 	}
 }
 
-// Apps of different services never get each other's entries, not even with one ID, one client
-// secret and one key.
+// Apps of different services never get each other's entries, even if they have the same ID, client
+// secret and cache key.
 func TestAppsOfTwoServicesWithOneIDShareNothing(t *testing.T) {
 	t.Parallel()
 	settings := singleRedis(redistest.Start(t))
@@ -91,7 +91,7 @@ func TestAppsOfTwoServicesWithOneIDShareNothing(t *testing.T) {
 	first := launch()
 	ask(first, "igproxy; fwd=miss; stored")
 	ask(first, "igproxy; hit")
-	if code := first.Stop(t); code != 0 { // what it stores is in Redis
+	if code := first.Stop(t); code != 0 { // it stops only when its answers are in Redis
 		t.Errorf("exit code %d", code)
 	}
 	ask(launch(), "igproxy; hit")

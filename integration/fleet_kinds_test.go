@@ -11,9 +11,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Apps get no error, whatever Redis does. The metric counts each way in which Redis fails in
-// production as a kind of its own. The log has one line for each change of state, not for each
-// request.
+// Apps get no error, whatever Redis does. igproxy_redis_errors_total has a separate kind for each
+// way in which Redis fails in production. The log has one line for each change of state, not for
+// each request.
 func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -34,7 +34,7 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 			return "redis://other:" + redisPassword + "@" + s.Addr()
 		}},
 		"maxclients": {url: func(*redistest.Server) string { return scripted(t, "-ERR max number of clients reached") }, opens: true},
-		"broken, as a full Redis looks to the client": {url: func(s *redistest.Server) string {
+		"broken, because Redis has too many clients": {url: func(s *redistest.Server) string {
 			s.Do("CONFIG", "SET", "maxclients", "1")
 			s.Hold(t)
 			return s.URL()
@@ -110,8 +110,8 @@ func fakeRedis(t *testing.T, serve func(net.Conn)) (addr string) {
 	return l.Addr().String()
 }
 
-// All requests are also answered while Redis blocks in a command, and when it closes a connection
-// in the middle of a reply.
+// All requests are answered while Redis blocks in a command, and when Redis closes a connection in
+// the middle of a reply.
 func TestBlockedOrCutRedisIsAnswered(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

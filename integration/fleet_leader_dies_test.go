@@ -1,7 +1,7 @@
 package integration
 
 // The sidecar that leads an exchange for the fleet dies or is slow, or Redis loses its lease. The
-// sidecars that follow still get an answer soon, and Instagram is called at most once more.
+// sidecars that follow still get an answer soon, and Instagram gets at most one extra call.
 
 import (
 	"syscall"
@@ -14,7 +14,7 @@ import (
 
 const lease = 1500 * time.Millisecond // default of coalesce.lease
 
-// waiting starts a caller at each sidecar and returns a channel with their answers.
+// waiting starts a caller at each sidecar and returns the channel on which their answers arrive.
 func waiting(t *testing.T, all []*process, short string) <-chan reply {
 	answers := make(chan reply, len(all))
 	for _, p := range all {

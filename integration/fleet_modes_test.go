@@ -18,7 +18,7 @@ import (
 )
 
 // underLoad sends requests for new and known tokens to all sidecars while it calls event, and for a
-// little longer. It returns the count of their answers.
+// little longer. It returns the tally of the answers.
 func underLoad(t *testing.T, ig *mock.Instagram, all []*process, event func()) *tally {
 	t.Helper()
 	var got tally
@@ -200,7 +200,7 @@ func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
 			}
 		}
 		redis.Do(args...)
-		redis.Do("SCRIPT", "FLUSH") // a loaded script needs no EVAL
+		redis.Do("SCRIPT", "FLUSH") // a script that Redis has cached does not need EVAL
 		settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=redis://" + user + ":" + redisPassword + "@" + redis.Addr() + "/0", patientRedis}
 		p := serve(t, settings...)
 		answers(t, p, user, 10)

@@ -16,16 +16,16 @@ import (
 func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]struct {
-		url    func(t *testing.T, asked chan<- struct{}) string // of its upstream
+		url    func(t *testing.T, asked chan<- struct{}) string // of the troubled sidecar's upstream
 		status int
-		during func(t *testing.T, troubled *process, asked <-chan struct{}) // while its exchange runs
+		during func(t *testing.T, troubled *process, asked <-chan struct{}) // runs during its exchange
 	}{
 		"unreached": {nowhere, 503, nil},
 		"timeout":   {silence, 504, nil},
 		"resumed after a stop": {silence, 504, func(t *testing.T, troubled *process, asked <-chan struct{}) {
 			<-asked
 			_ = troubled.Cmd.Process.Signal(syscall.SIGSTOP)
-			time.Sleep(lease + time.Second) // beyond its lease and its timeout
+			time.Sleep(lease + time.Second) // longer than the lease and the timeout
 			_ = troubled.Cmd.Process.Signal(syscall.SIGCONT)
 		}},
 	} {
@@ -63,8 +63,8 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 	}
 }
 
-// The leader is stopped during its exchange, and another sidecar answers instead. When the leader
-// continues, it does not replace that answer.
+// The leader is suspended (SIGSTOP) during its exchange, and another sidecar answers instead. When
+// the leader continues, it does not replace that answer.
 func TestWokenLeaderDoesNotReplaceTheAnswer(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -56,11 +56,12 @@ func startCommand(t testing.TB, env []string, cmd *exec.Cmd) *process {
 	return &process{harness.StartCommand(t, env, cmd)}
 }
 
-// settled waits until the log has a line for every answer so far, because igproxy writes the line
-// after the answer. To know when, it sends a request that igproxy refuses, and waits for its line.
+// settled returns the log as soon as it has a line for every answer so far. Because igproxy writes
+// the line after it has sent the answer, settled sends one more request, which igproxy refuses, and
+// waits for the line of that request.
 func (p *process) settled(t testing.TB) *harness.Output {
 	t.Helper()
-	r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token") // refused
+	r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token")
 	id := r.header.Get("X-Request-Id")
 	if err != nil || id == "" {
 		t.Fatalf("got %d, %v", r.status, err)
@@ -126,7 +127,7 @@ func (r reply) flatError(t testing.TB) graphError {
 	return flat.graphError
 }
 
-// ask sends one GET as an app does.
+// ask sends a GET that exchanges the token, as an app does.
 func (p *process) ask(t testing.TB, token string) reply {
 	t.Helper()
 	r, err := p.try(t.Context(), token)

@@ -3,7 +3,7 @@ package integration
 // The corpus of hostile requests is in testdata/hostile/*.txt, with one file per family and one
 // line per entry.
 //
-//	# a comment: why the answer is what it is
+//	# a comment, which explains the expected answer
 //	frame: GET {entry} HTTP/1.1\r\nHost: {host}\r\n\r\n
 //	name of the entry | answers; remarks | text for {entry} in the frame
 //	    a line that starts with a space continues the previous one, without the spaces
@@ -12,7 +12,7 @@ package integration
 // are escapes, {text*5000} repeats text, and these are placeholders: {host} and {port} of igproxy,
 // {warm} a token in its cache, {exchange} the path up to the token, {ok} the path with the warm
 // token, and {second} a complete good request. {ok*3} repeats the value of {ok} three times.
-// oauth.txt describes those for Facebook's calls.
+// oauth.txt describes the placeholders for Facebook's calls.
 //
 // Answers are joined by " + ". The connection must return exactly the answers listed, each of which
 // is one of:
@@ -24,7 +24,7 @@ package integration
 //	200 x10      the same answer ten times
 //	... head     one of the above as the answer to a HEAD, without the body that it announces
 //	none         no answer at all
-//	goaway       HTTP/2's GOAWAY, which refuses HTTP/2, and nothing else
+//	goaway       only a GOAWAY frame, with which the server refuses HTTP/2
 //
 // Remarks: "close", the server closes after the last answer; "eof", the client half-closes at once
 // and waits for answers; "pieces", the client sends a few bytes at a time; "asks 2", two calls
@@ -41,12 +41,12 @@ import (
 	"testing"
 )
 
-// canary is in every entry: no log line and no answer may contain it.
+// canary is in every entry. No log line and no answer may contain it.
 const canary = "canary"
 
 const (
 	leastHostile = 300
-	mostRun      = 2 << 20 // bytes of one {text*count}
+	mostRun      = 2 << 20 // maximum length of one {text*count} in bytes
 )
 
 type hostileEntry struct {
@@ -63,7 +63,8 @@ type hostileAnswer struct {
 	plain, head     bool
 }
 
-// readHostile reads the whole corpus, and fails the test if it has shrunk.
+// readHostile reads the whole corpus. It fails the test if entries are missing or two entries send
+// the same bytes.
 func readHostile(t *testing.T) (all []hostileEntry) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/hostile/*.txt")
@@ -124,8 +125,8 @@ func parseHostile(family, text string) (entries []hostileEntry, err error) {
 	return entries, nil
 }
 
-// joinLines appends each line that starts with a space to the last line that does not. It leaves an
-// empty line behind, so that line numbers stay correct.
+// joinLines appends each line that starts with a space to the previous line that starts without
+// one. It replaces the appended line with an empty line, so that line numbers stay correct.
 func joinLines(text string) []string {
 	lines := strings.Split(text, "\n")
 	last := 0
@@ -220,7 +221,7 @@ func parseAnswers(text string) (list []hostileAnswer, err error) {
 		case a.status >= 500 && a.status != 501 && a.status != 505:
 			return nil, fmt.Errorf("no entry may expect status %d", a.status)
 		case a.subcode == 0 && !a.plain && a.status != 200, a.subcode != 0 && a.status < 400:
-			return nil, fmt.Errorf("the answer %q is neither a token, nor an envelope, nor plain", part)
+			return nil, fmt.Errorf("the answer %q must be a token, a refusal with a subcode, or plain", part)
 		}
 		for range times {
 			list = append(list, a)

@@ -3,8 +3,8 @@ package integration
 // These tests send raw bytes over TCP, as attackers, web pages, broken clients and good clients do.
 // Each request gets the answer that the corpus expects (hostile_corpus_test.go describes its
 // format), without delay. If a refused request is valid HTTP, the answer is an error in Meta's
-// form. There are no extra answers, Instagram gets only the expected calls, no answer, log line or
-// metric repeats what was sent, and the server keeps serving.
+// form. There are no extra answers, and Instagram gets only the expected calls. No answer, log line
+// or metric repeats what was sent. The server keeps serving.
 
 import (
 	"bufio"
@@ -46,7 +46,7 @@ type hostileTarget struct {
 	dial   func(host string) (halfCloser, error)
 	client *http.Client
 	url    func(host string) string
-	differ map[string][]string // by the answer of this target: the entries for which the corpus expects another
+	differ map[string][]string // entries that this target answers differently than in the corpus, by its answer
 }
 
 type halfCloser interface {
@@ -126,7 +126,7 @@ func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hos
 		t.Errorf("exit code %d", code)
 	}
 	if n := len(p.Log.Lines("request")); int64(n) != answered.Load() { // the process has ended, so the log is complete
-		t.Errorf("igproxy served %d requests, and %d were answered: the other requests were smuggled in", n, answered.Load())
+		t.Errorf("igproxy logged %d requests, but sent %d answers: the other requests were smuggled in", n, answered.Load())
 	}
 	for line := range strings.Lines(p.Log.String()) {
 		low := strings.ToLower(line)
@@ -148,8 +148,8 @@ func (target hostileTarget) adapt(t *testing.T, e *hostileEntry) {
 	}
 }
 
-// check sends an entry, after the request in hit unless hit is empty. It compares the answers, and
-// returns how many were igproxy's own.
+// check sends an entry. If hit is not empty, it sends the request in hit first. It compares the
+// answers, and returns how many were igproxy's own.
 func (e hostileEntry) check(t *testing.T, dial func() (halfCloser, error), hit, wire string) (own int) {
 	conn, err := dial()
 	if err != nil {

@@ -123,7 +123,7 @@ const (
 
 // All Go files of the repository, tests and tools included, follow two rules. No comment is wider
 // than the limits above; a tab counts as four columns. The doc comment of a function or method says
-// what it does or returns: it does not begin with "f is" or "f are".
+// what the function does or returns, so it does not begin with "f is" or "f are".
 func TestCommentsKeepTheirForm(t *testing.T) {
 	t.Parallel()
 	files := 0

@@ -17,11 +17,11 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Good, refused, abandoned and broken CONNECTs, at the same time and in any number, leave nothing
-// behind: no descriptor, no goroutine, no tunnel.
+// Good, refused, abandoned and broken CONNECTs, 64 at a time, leave nothing behind: no descriptor,
+// no goroutine, no tunnel.
 func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
-	const connects, at = 10_000, 64
+	const connects, atOnce = 10_000, 64
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	const token = "the-token-of-the-sidecar-0123456789"
 	i := harness.Intercept(t, harness.Plain(t), "UPSTREAM_URL="+upstream.URL, "AUTH_BEARER_FILE="+file(t, "bearer", token), "INTERCEPT_OTHERS=tunnel", "LOG_LEVEL=info")
@@ -68,9 +68,9 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 		},
 		refused(407, metaHost+":443", ""),
 		refused(407, metaHost+":443", proxyAuth("wrong-token")),
-		refused(403, "127.0.0.1:443", good),       // never to loopback
-		refused(403, "localhost:443", good),       // nor through a name
-		refused(403, "169.254.169.254:443", good), // nor to metadata
+		refused(403, "127.0.0.1:443", good),       // tunnels never lead to loopback
+		refused(403, "localhost:443", good),       // also not by a name
+		refused(403, "169.254.169.254:443", good), // nor to a metadata service
 		refused(403, "graph.example:80", good),
 		refused(400, "graph.instagram.com", good), // no port
 		func() error { // closed early, without a byte of TLS
@@ -80,7 +80,7 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 			}
 			return err
 		},
-		func() error { // half-open: the client ends its half, and waits for igproxy to end the other
+		func() error { // the client closes its sending half, and waits until igproxy closes the other half
 			c, err := status(200, metaHost+":443", good)
 			if err != nil {
 				return err
@@ -90,7 +90,7 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 			_, _ = io.Copy(io.Discard, c)
 			return nil
 		},
-		func() error { // half a ClientHello, and gone
+		func() error { // the client sends half a ClientHello and disconnects
 			c, err := status(200, metaHost+":443", good)
 			if err != nil {
 				return err
@@ -98,7 +98,7 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 			_, _ = c.Write([]byte{0x16, 3, 1, 2, 0, 1, 0})
 			return c.Close()
 		},
-		func() error { // half a CONNECT, and gone
+		func() error { // the client sends half a CONNECT and disconnects
 			c, err := net.Dial("tcp", strings.TrimPrefix(i.Proxy, "http://"))
 			if err != nil {
 				return err
@@ -107,7 +107,7 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 			return c.Close()
 		},
 	}
-	for _, one := range kinds { // warm
+	for _, one := range kinds { // warm up
 		if err := one(); err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +125,7 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 	start := time.Now()
 	var next atomic.Int64
 	var failed atomic.Int64
-	crowd(at, func(int) {
+	crowd(atOnce, func(int) {
 		for n := next.Add(1); n <= connects; n = next.Add(1) {
 			if err := kinds[n%int64(len(kinds))](); err != nil && failed.Add(1) < 10 {
 				t.Error(err)
@@ -147,7 +147,8 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 	}
 }
 
-// What is not TLS for the host of its CONNECT gets no answer, and igproxy serves others meanwhile.
+// igproxy refuses odd CONNECTs, and closes a tunnel if the client sends anything but TLS for the
+// host of its CONNECT. Meanwhile it serves other clients.
 func TestOddConnectsAreRefusedOrClosed(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
@@ -177,17 +178,17 @@ func TestOddConnectsAreRefusedOrClosed(t *testing.T) {
 		{"a second CONNECT at once", head + "\r\n" + head + "\r\n", established, "established\r\n\r\nHTTP/1.1 200"},
 		{"CONNECT with a body", head + "Content-Length: 5\r\n\r\nhello", "", "access_token"},
 		{"CONNECT with chunks", head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "", "access_token"},
-		{"a path for a target", "CONNECT /access_token HTTP/1.1\r\nHost: graph.instagram.com\r\n\r\n", "HTTP/1.1 40", "established"},
+		{"a path as the target", "CONNECT /access_token HTTP/1.1\r\nHost: graph.instagram.com\r\n\r\n", "HTTP/1.1 40", "established"},
 		{"an absolute target", "GET https://graph.instagram.com" + exchangePath("IGAA-absolute") + " HTTP/1.1\r\nHost: graph.instagram.com\r\n\r\n", "HTTP/1.1 405 ", "access_token\""},
 		{"an absolute target of an old axios", "GET https://graph.instagram.com/me?access_token=IGAA-absolute HTTP/1.1\r\nHost: graph.instagram.com\r\n\r\n", "HTTP/1.1 405 ", "base URL"},
 		{"the listener as a base URL", plain, "HTTP/1.1 405 ", "access_token\""},
 		{"another port", strings.ReplaceAll(head, ":443", ":80") + "\r\n", "HTTP/1.1 403 ", "established"},
 		{"another host", strings.ReplaceAll(head, "graph.instagram", "graph.example") + "\r\n", "HTTP/1.1 403 ", "established"},
-		{"a name like a host", strings.ReplaceAll(head, "graph.instagram.com", "graph.instagram.com.example") + "\r\n", "HTTP/1.1 403 ", "established"},
+		{"a name that begins like a host", strings.ReplaceAll(head, "graph.instagram.com", "graph.instagram.com.example") + "\r\n", "HTTP/1.1 403 ", "established"},
 		{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "", "access_token"},
 	} {
 		if got := raw(c.wire); !strings.HasPrefix(got, c.begins) || strings.Contains(got, c.lacks) {
-			t.Errorf("%s: got %.300q, want %q, without %q", c.name, got, c.begins, c.lacks)
+			t.Errorf("%s: got %.300q; want an answer that begins with %q and does not contain %q", c.name, got, c.begins, c.lacks)
 		}
 		if r, err := fetch(t.Context(), client, "https://"+metaHost+exchangePath("IGAA-known")); err != nil || r.token() == "" {
 			t.Errorf("a good client after %s: %d, %v", c.name, r.status, err)
@@ -221,7 +222,7 @@ func TestOddConnectsAreRefusedOrClosed(t *testing.T) {
 		_ = inner.Close()
 	}
 
-	// A name in TLS that is not the one of the CONNECT.
+	// The name in the TLS handshake differs from the host of the CONNECT.
 	c, res, err := connect(i, metaHost+":443", "")
 	if err != nil || res.StatusCode != 200 {
 		t.Fatalf("got %v, %v", res, err)

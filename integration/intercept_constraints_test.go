@@ -81,6 +81,6 @@ func TestClientsMustTrustTheAuthorityAndSendTheToken(t *testing.T) {
 		t.Errorf("%d calls to Instagram, want 0", ig.Calls())
 	}
 	if r, err := ask(i.Made.Trust(t), good); err != nil || r.token() == "" {
-		t.Errorf("with both: %d, %v", r.status, err)
+		t.Errorf("with the authority and the token: %d, %v", r.status, err)
 	}
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// SIGTERM loses none of the intercepted requests that run, over HTTP/1.1 and HTTP/2.
+// After SIGTERM, igproxy still answers the intercepted requests in flight, over HTTP/1.1 and
+// HTTP/2.
 func TestDrainAnswersInterceptedRequestsInFlight(t *testing.T) {
 	t.Parallel()
 	const requests = 60
@@ -23,7 +24,7 @@ func TestDrainAnswersInterceptedRequestsInFlight(t *testing.T) {
 	var sent, answered atomic.Int32
 	traced := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { sent.Add(1) }})
 	done := make(chan struct{})
-	go func() { // is waited for below
+	go func() { // the test waits for it below
 		defer close(done)
 		crowd(requests, func(i int) {
 			target := "https://" + metaHost + exchangePath("IGAA-drain-"+string(rune('a'+i%10)))

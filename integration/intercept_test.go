@@ -1,7 +1,7 @@
 package integration
 
-// Clients with hard-coded hosts reach igproxy through intercept.listen, their HTTPS_PROXY. These
-// tests send what such clients, and others that find the listener, may send.
+// Clients with hard-coded hosts reach igproxy through intercept.listen, which is their HTTPS_PROXY.
+// These tests act as such clients, and as other clients that find the listener.
 
 import (
 	"bufio"
@@ -22,8 +22,8 @@ const (
 	facebookHost = "graph.facebook.com"
 )
 
-// connect opens a connection to the listener for CONNECT, sends a CONNECT for a host with these
-// further header lines, and returns the connection and the answer.
+// connect opens a connection to intercept.listen, sends a CONNECT for target with these additional
+// header lines, and returns the connection and the answer.
 func connect(i *harness.Interceptor, target, lines string) (net.Conn, *http.Response, error) {
 	c, err := net.Dial("tcp", strings.TrimPrefix(i.Proxy, "http://"))
 	if err != nil {
@@ -66,7 +66,7 @@ func tunnelled(i *harness.Interceptor, host string, conf *tls.Config, protocols 
 }
 
 // tunnelTarget starts a sidecar that intercepts. Entries about /oauth/access_token get a connection
-// to Facebook, and all others one to Instagram.
+// to Facebook, and all other entries get a connection to Instagram.
 func tunnelTarget(t *testing.T, settings ...string) hostileTarget {
 	i := harness.Intercept(t, harness.Plain(t), settings...)
 	trust := i.Made.Trust(t)
@@ -83,9 +83,9 @@ func tunnelTarget(t *testing.T, settings ...string) hostileTarget {
 		}, differ: differInATunnel}
 }
 
-// differInATunnel has the entries whose Host, or whose target in absolute form, only the listener
-// for apps accepts, and those of a code without an app. On an intercepted connection the Host must
-// be the host that the client connected to, which decides the app. No absolute form is accepted.
+// differInATunnel lists the entries that get another answer on an intercepted connection. There the
+// Host must be the host that the client connected to, and no target in absolute form is accepted.
+// The host also decides to which app a code belongs.
 var differInATunnel = map[string][]string{
 	"421 990004": {"clients/netcat", "clients/netcat in unix", "clients/typed by hand", "host/without a port", "host/another port", "host/empty port",
 		"host/localhost", "host/localhost in capitals", "host/localhost and port", "host/another loopback address", "host/last loopback address", "host/ipv6",
@@ -93,7 +93,7 @@ var differInATunnel = map[string][]string{
 		"host/instagram's login"},
 	"400 990003": {"host/absolute form against host", "line/absolute, own host", "line/absolute, localhost", "line/absolute, loopback of ipv6",
 		"line/absolute, scheme in capitals", "line/absolute, another path", "line/absolute, no path", "line/absolute, two tokens", "line/absolute, post",
-		"line/get with an address"}, // the last is no address here
+		"line/get with an address"}, // in the last entry, {host} is a name here
 	"400 990017": {"oauth/unknown app", "oauth/which app"}, // the host decides
 }
 

@@ -20,7 +20,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Only the stand-in's clock moves in these tests. Tokens live for less than keep.refresh_before, so
+// These tests move only the stand-in's clock. Tokens live for less than keep.refresh_before, so
 // igproxy refreshes each one as soon as it is used.
 const (
 	day      = 24 * time.Hour
@@ -29,7 +29,7 @@ const (
 
 // Values of keep.check_every.
 const (
-	once  = "KEEP_CHECK_EVERY=24h" // a token is refreshed once in a test
+	once  = "KEEP_CHECK_EVERY=24h" // a token is refreshed at most once in a test
 	often = "KEEP_CHECK_EVERY=1s"
 )
 
@@ -38,7 +38,7 @@ func keeping(every string) []string {
 	return []string{"KEEP_ENABLED=true", "KEEP_REFRESH_BEFORE=1392h", "KEEP_MAX_PER_MINUTE=6000", every, "CACHE_NEGATIVE_TTL=0s", "REFRESH_TTL=1s", patientRedis}
 }
 
-// renewing is a stand-in behind a gate, whose tokens live for keptLife.
+// renewing is a stand-in behind a gate. Its tokens live for keptLife.
 type renewing struct {
 	*mock.Instagram
 	*gate
@@ -51,14 +51,15 @@ func newRenewing(t *testing.T, o mock.Options) *renewing {
 	return &renewing{i, newGate(t, s.URL)}
 }
 
-// keptBy starts n sidecars that keep tokens of one Instagram app alive, and what they need.
+// keptBy starts n sidecars that keep the tokens of one Instagram app alive, with a stand-in and a
+// Redis.
 func keptBy(t *testing.T, n int, settings ...string) (*renewing, *redistest.Server, []*process) {
 	t.Helper()
 	meta, redis := newRenewing(t, mock.Options{Secret: appSecret}), redistest.Start(t)
 	return meta, redis, fleet(t, n, slices.Concat(keeping(once), singleRedis(redis), []string{"UPSTREAM_URL=" + meta.url}, settings)...)
 }
 
-// newLong exchanges a token through a sidecar and makes the answer two days old.
+// newLong exchanges a token through a sidecar and makes the long-lived token two days old.
 func (m *renewing) newLong(t *testing.T, p *process, short string) (long string) {
 	t.Helper()
 	if long = p.ask(t, short).token(); long == "" {
@@ -77,7 +78,7 @@ func (m *renewing) oldLong(t *testing.T, short string) (long string) {
 	return r.token()
 }
 
-// successor uses a token until Meta gets its successor instead, and returns that.
+// successor uses a token until Meta gets its successor instead, and returns the successor.
 func (m *renewing) successor(t *testing.T, p *process, long string) (next string) {
 	t.Helper()
 	eventually(t, "Meta gets the successor", func() bool {
@@ -91,13 +92,13 @@ func (m *renewing) successor(t *testing.T, p *process, long string) (next string
 	return next
 }
 
-// descends reports whether Meta issued token in a refresh of from, or in a refresh of a token that
-// descends from it.
+// descends reports whether token is a successor of from, a successor of that successor, and so on.
 func (m *renewing) descends(token, from string) bool {
 	return slices.ContainsFunc(m.Issued(from), func(next string) bool { return next == token || next != from && m.descends(token, next) })
 }
 
-// refusesDirectly reports whether Meta refuses a token with code 190 if no sidecar is in between.
+// refusesDirectly reports whether Meta refuses a call with this token with code 190. The call does
+// not go through a sidecar.
 func (m *renewing) refusesDirectly(t *testing.T, token string) bool {
 	t.Helper()
 	r, err := fetch(t.Context(), http.DefaultClient, m.url+"/me?fields=id&access_token="+url.QueryEscape(token))
@@ -120,15 +121,15 @@ func (p *process) uses(t *testing.T, token string) {
 	}
 }
 
-// gate is a reverse proxy in front of the stand-in. It notes the tokens of calls other than token
-// calls, and it can hold refreshes before Meta gets them, or after Meta has answered them.
+// gate is a reverse proxy in front of the stand-in. It records the queries of calls other than
+// token calls, and can hold refreshes before Meta gets them, or after Meta has answered them.
 type gate struct {
 	url  string
 	held atomic.Int32 // refreshes that wait at the gate
 
 	mu            sync.Mutex // protects the fields below
 	calls         []url.Values
-	before, after chan struct{} // nil: nothing is held
+	before, after chan struct{} // nil if nothing is held
 }
 
 func newGate(t *testing.T, target string) *gate {
@@ -162,7 +163,7 @@ func newGate(t *testing.T, target string) *gate {
 
 func isRefresh(r *http.Request) bool { return strings.Contains(r.URL.Path, "refresh_access_token") }
 
-// note records the query of a call. A bearer token counts as a parameter.
+// note records the query of a call. It records a bearer token as the parameter access_token.
 func (g *gate) note(r *http.Request) {
 	values := r.URL.Query()
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {

@@ -38,13 +38,12 @@ func TestFleetRefreshesATokenOnce(t *testing.T) {
 		late.uses(t, long)
 		issued := meta.Issued(long)
 		if len(issued) != 1 || meta.lastToken() != issued[0] || meta.RefreshesFor(long) != 1 || meta.RefreshesFor(issued[0]) != 0 {
-			t.Errorf("%s: %d refreshes of the token and %d successors; want 1, which a sidecar that starts later sends", name, meta.RefreshesFor(long), len(issued))
+			t.Errorf("%s: %d refreshes of the token and %d successors; want 1 of each, and the successor sent by a sidecar that starts later", name, meta.RefreshesFor(long), len(issued))
 		}
 	}
 }
 
-// Records need no other permissions than everything else in Redis, and can be in any slot of a
-// cluster.
+// Records need the same permissions in Redis as other entries, and can be in any slot of a cluster.
 func TestTokensAreKeptWithEveryRedis(t *testing.T) {
 	t.Parallel()
 	limited := redistest.Start(t)
@@ -63,7 +62,7 @@ func TestTokensAreKeptWithEveryRedis(t *testing.T) {
 				next := meta.successor(t, all[i%2], long)
 				all[1-i%2].uses(t, long)
 				if meta.lastToken() != next || meta.RefreshesFor(long) != 1 {
-					t.Errorf("token %d: %d refreshes, and the other sidecar sends the successor: %v", i, meta.RefreshesFor(long), meta.lastToken() == next)
+					t.Errorf("token %d: %d refreshes, and the other sidecar sends the successor: %v; want 1 and true", i, meta.RefreshesFor(long), meta.lastToken() == next)
 				}
 			}
 		})

@@ -1,7 +1,7 @@
 package integration
 
 // A sidecar is killed at any step of a refresh. The token itself stays valid, so calls succeed
-// throughout, and another sidecar refreshes it.
+// throughout, and another sidecar refreshes the token.
 
 import (
 	"syscall"
@@ -10,12 +10,12 @@ import (
 
 // kill kills a sidecar as the kernel does when memory is short.
 func (p *process) kill() {
-	_ = p.Cmd.Process.Signal(syscall.SIGKILL) // it may be dead
+	_ = p.Cmd.Process.Signal(syscall.SIGKILL) // it may have ended already
 	<-p.Exited
 }
 
-// survives kills the first sidecar if it still runs. It checks that the second one sends the token
-// itself, and soon its successor, which Meta accepts after the token has ended.
+// survives kills the sidecar dead if it still runs. It checks that the sidecar alive sends the
+// token itself, and soon its successor, which Meta still accepts after the token has ended.
 func (m *renewing) survives(t *testing.T, dead, alive *process, long string) {
 	t.Helper()
 	dead.kill()

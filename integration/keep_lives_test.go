@@ -1,7 +1,7 @@
 package integration
 
-// An app uses the token that it stored first, for longer than this token lives. It can also refresh
-// it whenever it wants.
+// An app can use the token that it stored first even after this token has ended. The app can also
+// refresh the token at any time.
 
 import (
 	"encoding/json"
@@ -15,7 +15,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// keptService is a service whose tokens are kept.
+// keptService is a service whose tokens are kept alive.
 type keptService struct {
 	name, host      string
 	prefix          string // of its paths
@@ -78,23 +78,23 @@ func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
 	}
 }
 
-// usesEverywhere makes three calls, which must succeed: with the token in the query, as a bearer
-// token and in a form. The last one has it in the query.
+// usesEverywhere makes three calls, which must succeed: with the token in a form, as a bearer token
+// and in the query. The last call has the token in the query.
 func (p *process) usesEverywhere(t *testing.T, prefix, token string) {
 	t.Helper()
 	for place, call := range map[string]func() (reply, error){
 		"a form": func() (reply, error) {
 			return sendRequest(t.Context(), http.MethodPost, p.URL+prefix+"/me/media", "caption=x&access_token="+url.QueryEscape(token), "Content-Type", "application/x-www-form-urlencoded")
 		},
-		"a bearer token": func() (reply, error) {
+		"a bearer header": func() (reply, error) {
 			return sendRequest(t.Context(), http.MethodGet, p.URL+prefix+"/me?fields=id", "", "Authorization", "Bearer "+token)
 		},
 	} {
 		if r, err := call(); err != nil || r.status != 200 {
-			t.Fatalf("%s got %d %s, %v", place, r.status, r.body, err)
+			t.Fatalf("the token in %s: got %d %s, %v", place, r.status, r.body, err)
 		}
 	}
 	if r := p.fetch(t, prefix+mePath(token)); r.status != 200 {
-		t.Fatalf("the query got %d %s", r.status, r.body)
+		t.Fatalf("the token in the query: got %d %s", r.status, r.body)
 	}
 }

@@ -1,6 +1,6 @@
 package integration
 
-// Refreshes do not go as usual: Meta returns the same token, hangs or fails, or revokes the
+// Refreshes have unusual results: Meta returns the same token, hangs or fails, or revokes the
 // successor and then the token itself.
 
 import (
@@ -19,7 +19,7 @@ func TestARefreshThatReturnsTheSameTokenKeepsItAlive(t *testing.T) {
 	meta, _, all := keptBy(t, 2, often)
 	meta.SetRefresh("same")
 	long := meta.newLong(t, all[0], "IGAA-same")
-	for life := 1; life <= 2; life++ { // together, the steps of Age are longer than the life of a token
+	for life := 1; life <= 2; life++ { // together, both calls of Age exceed the life of a token
 		eventually(t, "the token gets a new life", func() bool {
 			all[life%2].uses(t, long)
 			return len(meta.Issued(long)) >= life
@@ -74,8 +74,8 @@ func TestCallsDoNotWaitForARefreshThatHangs(t *testing.T) {
 	}
 }
 
-// If Meta does not answer a refresh, or not with a token, igproxy tries again later. Meanwhile it
-// sends calls as they came.
+// If Meta does not answer a refresh with a token, igproxy tries again later. Meanwhile it sends
+// calls unchanged.
 func TestARefreshThatFailsIsRepeated(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"down", "html", "truncated", "notoken", "badjson", "limit429"} {

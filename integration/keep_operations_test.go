@@ -1,7 +1,7 @@
 package integration
 
-// Operators turn the feature off, purge, change the client secret and stop sidecars, with tokens
-// that have been replaced.
+// Operators turn keeping off and on, purge, change the client secret and stop sidecars, while
+// tokens have successors.
 
 import (
 	"fmt"
@@ -37,7 +37,7 @@ func TestReloadTurnsKeepingOffAndOn(t *testing.T) {
 	set(false)
 	p.uses(t, long)
 	if meta.lastToken() != long {
-		t.Error("turned off, and the token is still replaced")
+		t.Error("after keeping was turned off, the token is still replaced")
 	}
 	eventually(t, "a refresh by the app reaches Meta, once refresh.ttl has passed", func() bool {
 		r := p.fetch(t, refreshPath(long))
@@ -48,10 +48,10 @@ func TestReloadTurnsKeepingOffAndOn(t *testing.T) {
 	set(true)
 	p.uses(t, long)
 	if meta.lastToken() != next {
-		t.Error("turned on again, and the successor is not sent")
+		t.Error("after keeping was turned on again, the successor is not sent")
 	}
 	if got := meta.RefreshesFor(other); got != 0 {
-		t.Errorf("%d refreshes while the feature was off", got)
+		t.Errorf("%d refreshes while keeping was off", got)
 	}
 	meta.successor(t, p, other)
 }
@@ -74,16 +74,16 @@ func TestPurgeForgetsSuccessors(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	eventually(t, "the other sidecar has forgotten it", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
+	eventually(t, "the other sidecar has forgotten the first successor", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
 	for i, p := range all {
 		if !sends(p, one, one) || !sends(p, two, next[two]) {
-			t.Errorf("sidecar %d: after a purge of one token, want only its successor forgotten", i)
+			t.Errorf("sidecar %d: after the purge of one token, want only its successor to be forgotten", i)
 		}
 	}
 	if code, _, errs := all[1].operate(t, "purge", "--all"); code != 0 {
 		t.Fatal(errs)
 	}
-	eventually(t, "the other sidecar has forgotten all", func() bool { return len(all[0].Log.Lines("purge received")) == 1 })
+	eventually(t, "the other sidecar has forgotten all successors", func() bool { return len(all[0].Log.Lines("purge received")) == 1 })
 	for i, p := range all {
 		if !sends(p, one, one) || !sends(p, two, two) {
 			t.Errorf("sidecar %d: after a purge of everything, a successor is still sent", i)
@@ -91,7 +91,7 @@ func TestPurgeForgetsSuccessors(t *testing.T) {
 	}
 	open()
 	for _, token := range []string{one, two} {
-		eventually(t, "one of them has refreshed the token again", func() bool {
+		eventually(t, "one of the sidecars has refreshed the token again", func() bool {
 			return slices.ContainsFunc(all, func(p *process) bool {
 				p.uses(t, token)
 				sent := meta.lastToken()
@@ -106,7 +106,7 @@ func TestSuccessorsSurviveARotationOfTheClientSecret(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		settings []string
-		survives bool // the removal of the previous secret
+		survives bool // whether the successor is still known after the previous secret is removed
 	}{
 		{"with cache.key_file", []string{"CACHE_KEY_FILE=" + file(t, "key", strings.Repeat("k", 32)), "APP_ID=" + appID}, true},
 		{"without cache.key_file", nil, false},
@@ -133,7 +133,7 @@ func TestSuccessorsSurviveARotationOfTheClientSecret(t *testing.T) {
 				}
 				p.uses(t, long)
 				if meta.lastToken() != want {
-					t.Errorf("%d secrets in the file: the successor was sent: %v", strings.Count(lines, "\n")+1, meta.lastToken() == next)
+					t.Errorf("%d secrets in the file: the successor was sent: %v, want %v", strings.Count(lines, "\n")+1, meta.lastToken() == next, want == next)
 				}
 			}
 		})
@@ -156,11 +156,11 @@ func TestAStopWaitsForARefresh(t *testing.T) {
 	}
 	open()
 	if code := all[0].Wait(t); code != 0 || len(all[0].Log.Lines("token refreshed")) != 1 {
-		t.Errorf("exit code %d, or the refresh was given up", code)
+		t.Errorf("exit code %d and %d refreshes in the log, want 0 and 1", code, len(all[0].Log.Lines("token refreshed")))
 	}
 	all[1].uses(t, long)
 	if issued := meta.Issued(long); len(issued) != 1 || meta.lastToken() != issued[0] {
-		t.Errorf("%d successors were issued, and another sidecar does not send the only one", len(issued))
+		t.Errorf("%d successors were issued; want 1, which another sidecar sends", len(issued))
 	}
 }
 

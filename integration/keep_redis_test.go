@@ -1,7 +1,7 @@
 package integration
 
 // Redis stops, loses its data or returns wrong replies. A call is never sent with the token of
-// another user. If igproxy does not know the successor, it sends the call as it came.
+// another user. If igproxy does not know the successor, it sends the call unchanged.
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 )
 
 // refreshRecord uses a token until it is refreshed, and returns its successor and the key of its
-// record in Redis. Of the keys that appear during the refresh, only that of the record remains.
+// record in Redis. Other keys appear during the refresh too, but they expire.
 func (m *renewing) refreshRecord(t *testing.T, p *process, redis *redistest.Server, long string) (next, key string) {
 	t.Helper()
 	known := redis.Keys()
@@ -45,7 +45,7 @@ func TestTheRecordOfAnotherTokenIsNotUsed(t *testing.T) {
 	late := fleet(t, 1, append(append(keeping(once), singleRedis(redis)...), "UPSTREAM_URL="+meta.url)...)[0]
 	late.uses(t, mine)
 	if got := meta.lastToken(); got != mine {
-		t.Errorf("the call was not sent as it came (another user's token: %v)", got == other)
+		t.Errorf("the call was not sent unchanged (it was sent with another user's token: %v)", got == other)
 	}
 	meta.successor(t, late, mine) // mine is refreshed again, like a token without a record
 	late.uses(t, foreign)
@@ -98,7 +98,7 @@ func TestLyingRedisNeverGivesAnotherUsersSuccessor(t *testing.T) {
 }
 
 // A sidecar that has the successor in memory sends it without Redis. Another sidecar sends the call
-// as it came, and refreshes nothing, because it cannot reserve the refresh.
+// unchanged. It does not refresh the token, because it cannot reserve the refresh.
 func TestKeptTokensDuringAnOutageOfRedis(t *testing.T) {
 	t.Parallel()
 	meta, redis, all := keptBy(t, 2, often)
@@ -112,7 +112,7 @@ func TestKeptTokensDuringAnOutageOfRedis(t *testing.T) {
 	refreshes := meta.RefreshesFor(long)
 	all[1].uses(t, long)
 	if meta.lastToken() != long {
-		t.Error("the other sidecar did not send the call as it came")
+		t.Error("the other sidecar did not send the call unchanged")
 	}
 	eventually(t, "the reservation has failed", func() bool {
 		return all[1].metric(t, `igproxy_keep_refreshes_total{app="default",outcome="failed"}`) >= 1
@@ -152,8 +152,8 @@ func TestAFlushOfRedisLosesNoSuccessorThatASidecarKnows(t *testing.T) {
 	}
 }
 
-// Meta issues a successor, but it cannot be stored in Redis. The token still works: calls are sent
-// with it, or with a successor that is in this sidecar's memory.
+// Meta issues a successor, but igproxy cannot store it in Redis. Calls still succeed: they are sent
+// with the token itself, or with a successor that is in this sidecar's memory.
 func TestRedisDiesDuringARefresh(t *testing.T) {
 	t.Parallel()
 	meta, redis, all := keptBy(t, 1, often)
@@ -174,7 +174,8 @@ func TestRedisDiesDuringARefresh(t *testing.T) {
 	meta.successor(t, all[0], long)
 }
 
-// The successor cannot be dropped in Redis. Each call is sent again with the token itself.
+// During the outage igproxy cannot delete the revoked successor from Redis. Meanwhile it repeats
+// each call with the token itself.
 func TestARevokedSuccessorDuringAnOutageOfRedis(t *testing.T) {
 	t.Parallel()
 	meta, redis, all := keptBy(t, 1)

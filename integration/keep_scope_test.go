@@ -1,7 +1,7 @@
 package integration
 
-// Only what igproxy promises to replace is replaced: bodies other than small forms stay as they
-// are, a token is replaced only for its own app, and an app that refreshes its tokens itself can
+// igproxy replaces only what it promises to replace. Bodies other than small forms stay unchanged,
+// and a token is replaced only for its own app. An app that refreshes its tokens itself can
 // continue to do so.
 
 import (
@@ -49,7 +49,7 @@ func TestOtherBodiesAreSentAsTheyCame(t *testing.T) {
 			t.Errorf("%s: the query was not sent as expected", name)
 		}
 	}
-	// What precedes and follows the token stays byte for byte.
+	// The query before and after the token stays the same, byte for byte.
 	const odd = "fields=id%2cusername&x=a+b%20c&access%5Ftoken="
 	all[0].fetch(t, "/me?"+odd+escaped+"&&y=%7E&z")
 	requests := meta.Requests()
@@ -64,7 +64,7 @@ func TestAnAppThatRefreshesItsTokensItselfIsFollowed(t *testing.T) {
 	long := meta.newLong(t, all[0], "IGAA-itself")
 	next := all[0].fetch(t, refreshPath(long)).token()
 	if issued := meta.Issued(long); len(issued) != 1 || next != issued[0] {
-		t.Fatalf("%d successors were issued, and the app did not get the only one", len(issued))
+		t.Fatalf("%d successors were issued; want 1, which the app gets", len(issued))
 	}
 	eventually(t, "one of its workers still sends the old token, and Meta gets the new one", func() bool {
 		all[1].uses(t, long)
@@ -87,7 +87,8 @@ func TestAnAppThatRefreshesItsTokensItselfIsFollowed(t *testing.T) {
 	}
 }
 
-// An app refreshes a token while igproxy does, through the same sidecar and through another one.
+// An app refreshes a token while igproxy refreshes it, through the same sidecar and through
+// another.
 func TestARefreshByTheAppJoinsTheOneInFlight(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 2)
@@ -145,11 +146,12 @@ func TestATokenOfAnotherAppIsSentAsItCame(t *testing.T) {
 		t.Errorf("a refresh by the Threads app got %d", r.status)
 	}
 	if got := threads.RefreshesFor(long) + facebook.RefreshesFor(long); got != 1 {
-		t.Errorf("%d refreshes at other services, want only the one of the app", got)
+		t.Errorf("%d refreshes at other services; want 1, the refresh by the app", got)
 	}
 }
 
-// App tokens do not end. One that an app sends itself contains its secret.
+// App tokens do not end, so they need no refresh. The test uses the form that an app can build
+// itself, which contains the app's secret.
 func TestAnAppTokenIsNotRefreshed(t *testing.T) {
 	t.Parallel()
 	meta := newRenewing(t, mock.Options{Host: "graph.threads.net", Threads: mock.App{AppID: threadsID, Secret: threadsSecret}})

@@ -30,7 +30,7 @@ func (p *process) me(t *testing.T, base, token string) int {
 }
 
 // replaced exchanges short tokens, uses the long-lived tokens, and waits until they are refreshed.
-// All of them end.
+// Then it moves the stand-in's clock until the long-lived tokens have ended.
 func (p *process) replaced(t *testing.T, meta *mock.Instagram, base string, short ...string) (long, successors []string) {
 	t.Helper()
 	for _, token := range short {
@@ -75,7 +75,7 @@ func TestSuccessorIsReadableOnlyWithItsToken(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 
-	redis.Shuffle() // each token has the record of another one
+	redis.Shuffle() // now each token has another token's record
 	p = serve(t, settings...)
 	for i, token := range long {
 		if status := p.me(t, "", token); status != 400 || meta.CallsFor(successors[i]) != 1 {
@@ -98,7 +98,8 @@ func TestSuccessorIsSentOnlyForItsApp(t *testing.T) {
 	}
 }
 
-// Meta would turn a short-lived token into a long-lived one.
+// igproxy does not refresh a Facebook token whose end it does not know. The token may be
+// short-lived, and Meta would turn it into a long-lived one.
 func TestFacebookTokenOfUnknownEndIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	meta, settings := outliving(t)

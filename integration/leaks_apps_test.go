@@ -41,8 +41,8 @@ var tokenCalls = []tokenCall{
 	{"pages", "a token to extend for Facebook", "EAA", "/oauth/access_token", "fb_exchange_token", ""},
 }
 
-// leastGiven maps each kind of token or code to the number of tokens that Meta must at least have
-// issued for it. Otherwise the test did not really exercise that kind.
+// leastGiven maps each kind of token or code to the minimum number of tokens that Meta must have
+// issued for it. With fewer, the test would not really exercise that kind.
 var leastGiven = func() map[string]int {
 	least := map[string]int{"a short-lived token": 30, keptKind: len(keeps)}
 	for _, w := range tokenCalls {
@@ -191,8 +191,8 @@ var pausingFaults = []string{"wrongsecret-", "limit4-", "limit613-", "limit429-"
 // closingFault is the fault that closes a connection, which ends all other calls on it.
 const closingFault = "hugeheaders-"
 
-// prefixes returns the prefixes of all faults that do not affect other calls, after good, which is
-// the prefix of tokens or codes without a fault.
+// prefixes returns good, which is the prefix of tokens or codes without a fault, and then the
+// prefixes of all faults that do not affect other calls.
 func prefixes(good string) []string {
 	all := []string{good}
 	for _, f := range mock.Faults() {
@@ -220,7 +220,7 @@ func (l *leaks) everyFault(p *process) {
 
 // held makes every token call with a fault that pauses its whole app. It must run last, because the
 // calls of a paused app no longer reach Instagram. It makes each code exchange with all rate-limit
-// faults: only the last of them, status 429, pauses the app, because the other errors of the code
+// faults. Only the last of these, status 429, pauses the app, because the other errors of the code
 // exchange do not say that they are rate limits.
 func (l *leaks) held(p *process) {
 	for i, w := range tokenCalls {

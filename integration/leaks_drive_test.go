@@ -19,8 +19,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// twelveAtATime calls f for each number below n, twelve calls at the same time. With many more at
-// once, some requests would time out on a busy machine before Instagram is called.
+// twelveAtATime calls f for each number below n, with at most twelve calls at a time. With many
+// more, some requests would time out on a busy machine before Instagram is called.
 func twelveAtATime(n int, f func(i int)) {
 	const atOnce = 12
 	crowd(atOnce, func(first int) {
@@ -132,8 +132,8 @@ func letter(r rune) rune {
 	return -1
 }
 
-// hostile sends a fifth of the corpus of hostile requests. It first puts a token into igproxy's
-// cache that the search for leaks looks for.
+// hostile sends a fifth of the corpus of hostile requests. Before that, it puts a token into
+// igproxy's cache. The search for leaks looks for this token.
 func (l *leaks) hostile(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	values, warm := placeholders(host), l.short("IGAA")
@@ -162,9 +162,9 @@ var ownToken200 = regexp.MustCompile(`\{"access_token":"([^"]*)",`)
 // igproxy made itself.
 var passed = regexp.MustCompile(`(?m)^X-Fb-Trace-Id: `)
 
-// send writes bytes and records the answer. From the answer it first removes the long-lived tokens
-// that were issued for the token shown. If Instagram repeats the path of a passed-through call,
-// send also removes own, the secret in that path.
+// send writes bytes and records the answer. Before it records the answer, it removes the long-lived
+// tokens that were issued for the token shown. If Instagram repeats the path of a passed-through
+// call, send also removes the secret own from that path.
 func (l *leaks) send(host, wire, shown, own string) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {

@@ -2,7 +2,7 @@ package integration
 
 // This part of TestNoLeaks drives a Facebook app: a login in the forms that clients use, an app
 // token, the inspection of tokens with the app's own token, and calls that are passed through with
-// a proof.
+// an appsecret_proof.
 
 import (
 	"encoding/json"
@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// provenKind is the kind of tokens in calls to which igproxy adds a proof.
+// provenKind is the kind of tokens in calls to which igproxy adds an appsecret_proof.
 const provenKind = "a token passed with a proof"
 
 // facebook logs in to the Facebook app, and uses the tokens.
@@ -32,10 +32,10 @@ func (l *leaks) facebook(p *process) {
 	}
 	host.SetFault("reflect")
 	if got := appToken(); got != 502 {
-		l.t.Errorf("the app token, with the secret in the answer: got %d", got)
+		l.t.Errorf("the app token, with the secret in the answer: got %d, want 502", got)
 	}
 	host.SetFault("")
-	// Failures are repeated for a moment.
+	// For a moment, igproxy still answers with the failure.
 	eventually(l.t, "the app token is issued", func() bool { return appToken() == 200 })
 	all := prefixes("EAA")
 	twelveAtATime(len(all), func(i int) { l.inspect(p, l.newCredential("a token to inspect", all[i])) })
@@ -56,11 +56,12 @@ func (l *leaks) facebook(p *process) {
 		}
 	}
 	if proofs < 4 {
-		l.t.Errorf("%d calls had a proof", proofs)
+		l.t.Errorf("%d calls had a proof, want at least 4", proofs)
 	}
 }
 
-// form sends parameters as a form, and returns the token issued for text, one of them.
+// form sends parameters as a form. It returns the token issued for text, which is one of the
+// parameters.
 func (l *leaks) form(p *process, text, path string, pairs ...string) (token string) {
 	values := url.Values{"client_id": {pagesID}}
 	for i := 0; i < len(pairs); i += 2 {
@@ -69,7 +70,8 @@ func (l *leaks) form(p *process, text, path string, pairs ...string) (token stri
 	return l.sendBody(p, text, path, "application/x-www-form-urlencoded", values.Encode())
 }
 
-// object sends parameters as a JSON object, and returns the token issued for text, one of them.
+// object sends parameters as a JSON object. It returns the token issued for text, which is one of
+// the parameters.
 func (l *leaks) object(p *process, text, path string, pairs ...string) (token string) {
 	members := map[string]string{"client_id": pagesID}
 	for i := 0; i < len(pairs); i += 2 {
@@ -89,7 +91,7 @@ func (l *leaks) sendBody(p *process, text, path, kind, body string) (token strin
 	return r.token()
 }
 
-// inspect asks for what Meta knows about a token. igproxy adds the app's own token.
+// inspect calls /debug_token for a token. igproxy adds the app's own token.
 func (l *leaks) inspect(p *process, token string) {
 	for _, access := range []string{"", "&access_token=APP", "&access_token=" + pagesID + "%7Cunused"} {
 		r, err := sendRequest(l.t.Context(), "GET", p.URL+"/apps/pages/debug_token?input_token="+url.QueryEscape(token)+access, "", "X-Igproxy-Token", l.bearer)

@@ -1,6 +1,6 @@
 package integration
 
-// Interception in TestNoLeaks: the key of its authority, and the sidecar's own token in CONNECT.
+// This part of TestNoLeaks covers interception: the key of its authority, and secrets in CONNECT.
 
 import (
 	"crypto/tls"
@@ -29,12 +29,12 @@ func (l *leaks) startAuthority() {
 	must(l.t, err)
 	l.authority, err = os.ReadFile(cert)
 	must(l.t, err)
-	// The second line of the encoded key has most of the number that is secret.
+	// The second line of the encoded key contains most of the secret number.
 	l.hidden = append(l.hidden, hidden{"the authority's key", strings.Split(string(text), "\n")[2], 0})
 }
 
-// intercepted sends calls through the interception, and puts the sidecar's own token and a user's
-// token in every place of a CONNECT.
+// intercepted sends a call through the interception, and puts the sidecar's own token, the client
+// secret and a user's token in every place of a CONNECT.
 func (l *leaks) intercepted(p *process) {
 	address := p.Log.Lines("listening")[0]["intercept"].(string)
 	proxy, err := url.Parse(address)

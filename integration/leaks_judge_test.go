@@ -39,7 +39,7 @@ func (l *leaks) monitor(redis *redistest.Server) (end func()) {
 }
 
 // judge searches what was recorded for every place. signs maps each place to a text that must be
-// there: without it, the test recorded nothing, or the wrong thing, for that place.
+// there. Without this text, the test recorded nothing, or the wrong thing, for that place.
 func (l *leaks) judge(signs map[string]string) {
 	t := l.t
 	samples := l.gather()

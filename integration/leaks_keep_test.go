@@ -5,13 +5,14 @@ package integration
 
 import "strings"
 
-const keptKind = "a token that is kept"
+const keptKind = "a token that is kept alive"
 
 // keeps lists calls whose answers do not repeat the token.
 var keeps = []passedCall{{keptKind, "GET", "/me", "query"}, {keptKind, "GET", "/me", "bearer"}, {keptKind, "POST", "/me/media", "form"}}
 
 // kept uses tokens until their successors are sent, refreshes them as an app, and revokes the
-// successors. It ends another sidecar with a dump while tokens wait for their refresh.
+// successors. It ends another sidecar with a dump of its goroutines while tokens wait for a
+// refresh.
 func (l *leaks) kept() {
 	settings := append(keeping(once), "AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer+"\n"), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
 	p := l.sidecar(settings...)

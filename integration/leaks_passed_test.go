@@ -29,8 +29,8 @@ var passing = []passedCall{
 	{provenKind, "GET", "/apps/pages/v23.0/me", "query"},
 }
 
-// gotInPassing is the place of recorded text where the apps' own tokens may appear, but none of the
-// sidecar's secrets may.
+// gotInPassing is the place for what Instagram got in passed-through calls. There the tokens of
+// apps may appear, but not the sidecar's secrets.
 const gotInPassing = "what Instagram got in passed-through calls"
 
 // ask makes the call. The sidecar's own token is sent as a header field or, where possible, as the
@@ -92,7 +92,7 @@ func (l *leaks) passes(p *process) {
 			l.record(gotInPassing, r.Method, r.URI, r.Header, string(r.Body))
 		}
 	}
-	if reached < sent*3/4 { // a fault that closes connections may affect others
+	if reached < sent*3/4 { // a fault that closes connections may affect other calls
 		l.t.Errorf("%d of %d calls reached Instagram", reached, sent)
 	}
 	// A client secret that an app sends is passed on, and Instagram may repeat it to the app.

@@ -185,7 +185,7 @@ func (s *search) in(text string) (found []string) {
 }
 
 // plant tests the search: it inserts each form of twelve characters of c, and of the SHA-256 of c,
-// into the end of text, and returns the forms that the search does not find.
+// into the last part of text, and returns the forms that the search does not find.
 func (s *search) plant(text string, c hidden) (unseen []string) {
 	text = text[max(0, len(text)-256):]
 	middle := len(text) / 2

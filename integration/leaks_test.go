@@ -5,18 +5,18 @@ package integration
 // codes, users' short-lived tokens, all long-lived tokens of Instagram, Threads and Facebook, app
 // tokens, tokens to inspect, and proofs. They must not appear in logs at debug level, metrics,
 // admin pages, answers and their headers, the keys, values and channels of Redis, the output of
-// commands, a dump of all goroutines, or the command line, neither as they are nor in any form in
-// leaks_search_test.go.
+// commands, a dump of all goroutines, or the command line, in any form that leaks_search_test.go
+// lists.
 //
-// What webhooks and signed requests say must not leak either.
+// The contents of webhooks and signed requests must not leak either.
 //
 // Three exceptions are removed before the search. The first is the access_token in an answer to the
-// app that sent the token or code for which it was issued. The second is the answer to a signed
-// request, which is what that request says. The third is what an app itself sent in a
-// passed-through call or a refresh, if Instagram repeats it in the answer to that app.
+// app that sent the token or code for which it was issued. The second is the contents of a signed
+// request in the answer to it. The third is what an app itself sent in a passed-through call or a
+// refresh, if Instagram repeats it in the answer to that app.
 //
-// /proc/PID/environ is not searched: the operator put the secrets there, and it is as protected as
-// the memory of the process.
+// /proc/PID/environ is not searched, because the operator put the secrets there, and this file is
+// as protected as the memory of the process.
 
 import (
 	"crypto/rand"
@@ -50,14 +50,15 @@ type leaks struct {
 	hosts []string
 
 	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
-	webhooks                                                                string // a secret that only signs
 	shop, club, circle, threads, pagesNow, pagesBefore                      string // secrets of apps in one sidecar
+
+	webhooks string // Meta only signs with this secret
 
 	interception []string // settings
 	authority    []byte   // its certificate
 }
 
-// evidence is what all parts of a run collect.
+// evidence collects what all parts of a run record.
 type evidence struct {
 	mu     sync.Mutex // protects the fields below
 	hidden []hidden
@@ -71,7 +72,7 @@ type shown struct {
 	from int // start of its random part
 }
 
-// part runs one part as a parallel subtest. It must stop the sidecars that it starts.
+// part runs one part as a parallel subtest. The part must stop the sidecars that it starts.
 func (l *leaks) part(name string, run func(l *leaks)) {
 	l.t.Run(name, func(t *testing.T) {
 		t.Parallel()
@@ -134,16 +135,16 @@ func (l *leaks) answered(short string, r reply) {
 	if r.status == 200 {
 		long := r.token()
 		if !slices.Contains(l.issued(short), long) {
-			l.t.Errorf("an answer has a token that was not issued for the token shown")
+			l.t.Errorf("an answer has a token that was not issued for what the app sent")
 		}
 		own, none := `{"access_token":"`+long+`",`, `{"access_token":"",`
 		r.body = strings.Replace(strings.Replace(r.body, own, none, 1), `"data":[`+own, `"data":[`+none, 1)
-		r.body = strings.Replace(r.body, `"you_sent":["","`+short+`"]`, "", 1) // from a refresh, which sends no secret
+		r.body = strings.Replace(r.body, `"you_sent":["","`+short+`"]`, "", 1) // a refresh sends no secret
 	}
 	l.record("answers", r.status, r.body, r.header)
 }
 
-// sidecar starts a sidecar with the common settings, which reaches the stand-in over TLS.
+// sidecar starts a sidecar with the common settings and these. It reaches the stand-in over TLS.
 func (l *leaks) sidecar(settings ...string) *process {
 	all := append([]string{"UPSTREAM_URL=" + l.upstream.URL, "UPSTREAM_CA_FILE=" + caFile(l.t, l.upstream), "UPSTREAM_TIMEOUT=2s",
 		"CLIENT_SECRET=" + l.secret, "APP_ID=1", "WEBHOOK_SECRET_FILE=" + file(l.t, "webhooks", l.webhooks+"\n"), "CACHE_KEY_FILE=" + file(l.t, "key", l.key), "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1",
@@ -218,7 +219,7 @@ func TestNoLeaks(t *testing.T) {
 	}
 	l.record("redis, all", l.redis.Dump())
 	for _, key := range l.redis.Keys() {
-		if l.redis.Do("TYPE", key) == "zset" { // of revoked tokens and purges
+		if l.redis.Do("TYPE", key) == "zset" { // a list of revoked tokens or of purges
 			l.record("redis, all", key, l.redis.Do("ZRANGE", key, "0", "-1", "WITHSCORES"))
 		}
 	}

@@ -1,6 +1,6 @@
 package integration
 
-// net/http logs unexpected bytes on a connection, and these could contain tokens.
+// net/http logs unexpected bytes on a connection, and these bytes could contain tokens.
 
 import (
 	"crypto/tls"
@@ -62,14 +62,14 @@ func TestUnexpectedBytesAreNotLogged(t *testing.T) {
 			}
 		}
 	}
-	// A client that negotiated HTTP/2 but speaks another protocol.
+	// A client negotiates HTTP/2, but speaks another protocol.
 	conn, err := tls.Dial("tcp", strings.TrimPrefix(p.URL, "https://"), &tls.Config{NextProtos: []string{"h2"}, InsecureSkipVerify: true})
 	must(t, err)
 	_, _ = io.WriteString(conn, "GET /"+secret("a greeting")+"\r\n\r\n")
 	_, _ = io.Copy(io.Discard, conn)
 	_ = conn.Close()
 
-	for _, sign := range []string{"Unsolicited response", "error reading preface"} { // logged, without the bytes
+	for _, sign := range []string{"Unsolicited response", "error reading preface"} { // logged without the bytes
 		eventually(t, sign, func() bool { return strings.Contains(p.Log.String(), sign) })
 	}
 	if code := p.Stop(t); code != 0 {

@@ -1,9 +1,9 @@
 package integration
 
-// An app that has no secret completes a login at one base URL: it exchanges the code from the
-// redirect for a short-lived token, and that for a long-lived token, which it refreshes and uses.
-// Each call reaches the right host of Meta with the right secret. A code is sent once, however many
-// callbacks and sidecars there are.
+// An app that has no secret completes a login at one base URL. It exchanges the code from the
+// redirect for a short-lived token, exchanges this token for a long-lived one, and refreshes and
+// uses the long-lived token. Each call reaches the right host of Meta with the right secret. A code
+// is sent once, however many callbacks and sidecars there are.
 
 import (
 	"context"
@@ -30,7 +30,7 @@ const (
 	callback      = "https://app.example/callback"
 )
 
-// meta has a stand-in for each of Meta's three hosts.
+// meta has stand-ins for the two hosts of Instagram and for the host of Threads.
 type meta struct{ graph, login, threads *mock.Instagram }
 
 // startMeta starts the hosts and returns the settings of a sidecar that uses them.
@@ -52,7 +52,7 @@ func startMeta(t *testing.T) (*meta, []string) {
 		"THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+threadsSecret, "THREADS_REDIRECT_URIS="+callback)
 }
 
-// strange returns the requests to any of Meta's hosts that igproxy must not send.
+// strange returns the requests to any of these hosts that igproxy must not send.
 func (m *meta) strange() []string {
 	return append(append(append([]string(nil), m.graph.Strange()...), m.login.Strange()...), m.threads.Strange()...)
 }
@@ -198,7 +198,7 @@ func TestCodeWithALostAnswerIsNotSentAgain(t *testing.T) {
 	}
 }
 
-// A passed-through call arrives as it was sent.
+// Meta gets a passed-through call as the app sent it.
 func TestPassthroughArrivesUnchanged(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)
@@ -270,8 +270,8 @@ func TestSeveralAppsInOneSidecar(t *testing.T) {
 }
 
 // A sidecar that timed out waiting for another sidecar's exchange of a code does not send the code
-// again: Meta may have consumed the code already, and the answer may be about to arrive. The app
-// retries and gets that answer.
+// again. Meta may have consumed the code already, and the answer may arrive soon. The app retries
+// and gets that answer.
 func TestCodeIsNotSentAgainDuringAnotherSidecarsExchange(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)

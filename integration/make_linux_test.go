@@ -13,8 +13,8 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// A terminal sends Ctrl-C to its foreground process group. make run puts igproxy into a group of
-// its own, so Ctrl-C does not interrupt make.
+// A terminal sends Ctrl-C to its foreground process group. make run puts igproxy into its own
+// group, so Ctrl-C does not interrupt make.
 func TestCtrlCEndsMakeRunWithoutAnError(t *testing.T) {
 	t.Parallel()
 	harness.Plain(t) // so that make finds compiled packages

@@ -1,9 +1,9 @@
 package integration
 
-// Only an operator may reload and purge. Over a Unix socket that is root, igproxy's own user and
-// the users in admin.uids; on every admin listener it is also a client with the token in
-// admin.token_file. Other callers are refused, counted and named in the log. A loop of purges does
-// not make the sidecar forget everything again and again.
+// Only an operator may reload and purge. On a Unix socket, root, igproxy's own user and the users
+// in admin.uids are operators. On every admin listener, a client with the token in admin.token_file
+// is an operator too. Other callers are refused, counted and named in the log. Purges that follow
+// each other quickly are merged, so a loop of purges does not keep the cache empty.
 
 import (
 	"fmt"
@@ -30,7 +30,7 @@ func asUser(cmd *exec.Cmd, uid int) *exec.Cmd {
 	return cmd
 }
 
-// operateAs runs an igproxy command as a user, with no other settings than these.
+// operateAs runs an igproxy command as a user, with only these settings.
 func operateAs(t *testing.T, uid int, settings []string, args ...string) (code int, output string) {
 	t.Helper()
 	cmd := asUser(exec.CommandContext(t.Context(), harness.Binary, args...), uid)
@@ -190,13 +190,13 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 		fields []string
 		want   int
 	}{
-		"the token":               {[]string{"Authorization", "Bearer " + ownToken}, 200},
-		"a scheme in lower case":  {[]string{"Authorization", "bearer " + ownToken}, 200},
-		"none":                    {nil, 401},
-		"another":                 {[]string{"Authorization", "Bearer " + nextToken}, 401},
-		"a prefix":                {[]string{"Authorization", "Bearer " + ownToken[:20]}, 401},
-		"as a password":           {[]string{"Authorization", "Basic " + ownToken}, 401},
-		"in the header of an app": {[]string{"X-Igproxy-Token", ownToken}, 401},
+		"the token":                         {[]string{"Authorization", "Bearer " + ownToken}, 200},
+		"a scheme in lower case":            {[]string{"Authorization", "bearer " + ownToken}, 200},
+		"no token":                          {nil, 401},
+		"another token":                     {[]string{"Authorization", "Bearer " + nextToken}, 401},
+		"a prefix of the token":             {[]string{"Authorization", "Bearer " + ownToken[:20]}, 401},
+		"the token as a password":           {[]string{"Authorization", "Basic " + ownToken}, 401},
+		"the token in the header of an app": {[]string{"X-Igproxy-Token", ownToken}, 401},
 	} {
 		if r := post(t, p.Admin+"/reload", "", c.fields...); r.status != c.want || (c.want == 401) != (r.header.Get("WWW-Authenticate") != "") {
 			t.Errorf("%s: got %d %s, want %d", name, r.status, r.body, c.want)
@@ -236,11 +236,11 @@ func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
 		answers[postBy(t, client, "http://localhost/purge", "").status]++
 		p.ask(t, "IGAA-one")
 	}
-	// The first purge takes effect immediately. After that, one takes effect every ten seconds
-	// while the loop lasts.
+	// The first purge takes effect immediately. After that, one purge takes effect every ten
+	// seconds while the loop lasts.
 	purges := len(p.Log.Lines("purged"))
 	if calls := ig.Calls(); calls > 1+purges || purges > 5 || answers[200] != 1 || answers[202] != loops-1 {
-		t.Errorf("%d purges made %d calls, replies by status %v", purges, calls, answers)
+		t.Errorf("after %d purges: %d calls, replies by status %v", purges, calls, answers)
 	}
 	if got := p.counted(t, "purge", "merged"); got != loops-1 {
 		t.Errorf("%v merged purges are counted, want %d", got, loops-1)
@@ -262,7 +262,7 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 	if code, out, errs := first.operate(t, "purge", "--all"); code != 0 {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
-	eventually(t, "the other sidecar has forgotten", func() bool { return len(other.Log.Lines("purge received")) == 1 })
+	eventually(t, "the other sidecar has received the purge", func() bool { return len(other.Log.Lines("purge received")) == 1 })
 	eventually(t, "the token is cached", func() bool { return other.hits(t, "IGAA-one") })
 	if code, out, errs := first.operate(t, "purge", "--all"); code != 0 || !strings.Contains(out, "takes effect in ") {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
@@ -273,7 +273,7 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 	if code := first.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	eventually(t, "the other sidecar has forgotten again", func() bool { return len(other.Log.Lines("purge received")) == 2 })
+	eventually(t, "the other sidecar has received the second purge", func() bool { return len(other.Log.Lines("purge received")) == 2 })
 	if lines := first.Log.Lines("purged"); len(lines) != 2 || lines[1]["fleet"] != "notified" {
 		t.Errorf("the log has %v", lines)
 	}

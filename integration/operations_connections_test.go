@@ -24,7 +24,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// dialApp opens a raw connection to the sidecar. It is closed at the end of the test.
+// dialApp opens a raw connection to the sidecar. The connection is closed at the end of the test.
 func (p *process) dialApp(t *testing.T) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))

@@ -1,7 +1,7 @@
 package integration
 
-// No client can fill the log: each kind of line is written at most log.lines times a second, and
-// the next line of the kind says how many were left out.
+// No client can fill the log. igproxy writes at most log.lines lines of each kind per second, and
+// the next line of the kind says how many lines were left out.
 
 import (
 	"bufio"
@@ -22,10 +22,10 @@ import (
 // fewLines is a limit that a flood exceeds at once.
 const fewLines = 20
 
-// bounded checks the log lines of one kind that were written since a time. Their number must be
-// limited, and the lines that were written and those counted as left out must be n in all. The
-// caller must cause the last of the n lines in a later second than the others, because that line
-// has the last count.
+// bounded checks the log lines of one kind that were written since a time. There must be few of
+// them. Together with the lines that they report as left out (not_logged), there must be n lines.
+// The caller must cause the last line in a later second than the others, because only a written
+// line reports the lines that were left out before it.
 func bounded(t *testing.T, lines []map[string]any, since time.Time, n int) {
 	t.Helper()
 	seconds := int(time.Since(since)/time.Second) + 2 // the first and the last second may be partial

@@ -53,8 +53,8 @@ func (p *process) metric(t *testing.T, sample string) float64 {
 	return v
 }
 
-// chatter makes a process write n log lines fast, by sending many requests over one connection. The
-// process must have been started with the setting everyLine.
+// chatter makes a process write n log lines quickly. It sends many requests over one connection.
+// The process must have been started with the setting everyLine.
 func (p *process) chatter(t *testing.T, n int) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
@@ -95,12 +95,12 @@ func TestUnreadLogBlocksNoRequest(t *testing.T) {
 	defer r.Close()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serveInto(t, w, "UPSTREAM_URL="+upstream.URL, everyLine)
-	_ = w.Close() // the child has its own copy
+	_ = w.Close() // the sidecar has its own copy
 	start := time.Now()
 	asked := 0
 	for ; p.metric(t, droppedLines) == 0; asked += 2000 {
 		if p.chatter(t, 2000); asked > 100_000 {
-			t.Fatal("no line was dropped, although nothing read 100,000 of them from the pipe")
+			t.Fatal("no line was dropped, although 100,000 lines were written and nothing read the pipe")
 		}
 	}
 	if r := p.ask(t, "IGAA-unheard"); r.status != 200 {

@@ -39,7 +39,7 @@ func TestLittleMemoryIsEnough(t *testing.T) {
 	path := harness.Plain(t)
 	for name, c := range map[string]confined{
 		"GOMEMLIMIT": {":", "GOMEMLIMIT=40MiB", 40 << 20},
-		// ulimit -d is in KiB of address space. Go reserves half of it at the start.
+		// ulimit -d takes KiB. Go reserves half of this limit at the start.
 		"RLIMIT_DATA":        {"ulimit -d 262144", "GOMEMLIMIT=40MiB", 40 << 20},
 		"a container":        container(t, 64<<20),
 		"a larger container": container(t, 128<<20),
@@ -97,8 +97,8 @@ func flood(t *testing.T, p *process) {
 }
 
 // container returns a memory cgroup with this limit, which igproxy must detect. On a machine that
-// allows no cgroup, it returns the GOMEMLIMIT that igproxy would set and a limit of 256 MiB of
-// address space, half of which Go reserves at the start.
+// allows no cgroup, it returns the GOMEMLIMIT that igproxy would set and a limit of 256 MiB for
+// data (RLIMIT_DATA), half of which Go reserves at the start.
 func container(t *testing.T, limit int) confined {
 	t.Helper()
 	tenths := int(float64(limit) * 0.9)
@@ -127,8 +127,8 @@ func container(t *testing.T, limit int) confined {
 	return confined{"ulimit -d 262144", fmt.Sprintf("GOMEMLIMIT=%d", tenths), tenths}
 }
 
-// The cache keeps at most an eighth of Go's memory limit, even if all answers are as large as the
-// largest that it keeps.
+// The entries in memory take at most an eighth of Go's memory limit, even if all answers have
+// nearly the maximum size that the cache stores.
 func TestKeptAnswersStayWithinAnEighthOfTheMemory(t *testing.T) {
 	t.Parallel()
 	const limit, tokens, callers = 128 << 20, 8000, 8

@@ -112,7 +112,7 @@ func TestFloodOfTokensDoesNotGrowMemory(t *testing.T) {
 		close(next)
 		wg.Wait()
 	}
-	ask(0, flood/2) // the cache is full, and all code has run once
+	ask(0, flood/2) // now the cache is full, and all code has run once
 	before, most := p.memory(t), 0.0
 	for i := 1; i <= 8; i++ {
 		ask(flood/2+i*flood/8, flood/2+(i+1)*flood/8)
@@ -166,7 +166,8 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 	ig.Reset()
 	redis.Restart()
 	var again *mock.Server
-	// A process that starts at this moment has a copy of the old listening socket.
+	// A process that another test starts at this moment may have a copy of the old listening
+	// socket. Until the process closes it, listening fails.
 	eventually(t, "Instagram is back", func() bool {
 		var err error
 		again, err = mock.Start(ig, mock.ServerOptions{Addr: upstream.Addr})

@@ -1,7 +1,7 @@
 package integration
 
-// SECURITY.md says what igproxy removes from the answers that it passes through. All else arrives
-// unchanged.
+// SECURITY.md says what igproxy removes from the answers that it passes through. Everything else
+// arrives unchanged.
 
 import (
 	"bytes"

@@ -1,7 +1,7 @@
 package integration
 
-// igproxy passes on an Authorization header only if it is the call's only one and has a well-formed
-// bearer token. It never passes on the sidecar's own token.
+// igproxy passes on an Authorization header only if it is the only one in the call and has a
+// well-formed bearer token. igproxy never passes on the sidecar's own token.
 
 import (
 	"encoding/base64"
@@ -40,7 +40,7 @@ func newRecorder(t *testing.T) *recorder {
 	return rec
 }
 
-// take returns what has been received since the last call.
+// take returns what has been received since the last take.
 func (rec *recorder) take() (all []string, auth [][]string) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -49,7 +49,7 @@ func (rec *recorder) take() (all []string, auth [][]string) {
 	return all, auth
 }
 
-// raw sends a request with these header lines on a connection of its own, and returns the answer.
+// raw sends a request with these header lines on its own connection, and returns the answer.
 func (p *process) raw(t *testing.T, target string, lines ...string) string {
 	t.Helper()
 	c := p.dialApp(t)
@@ -68,7 +68,7 @@ func TestOnlyOneBearerIsPassedOn(t *testing.T) {
 	for name, c := range map[string]struct{ lines, want []string }{
 		"a bearer token":              {[]string{"Authorization: " + sent}, []string{sent}},
 		"another case, more spaces":   {[]string{"authorization:   bEARER   IGAA-user_1.2~3+4/5|6==  "}, []string{sent}},
-		"none":                        {nil, nil},
+		"no header":                   {nil, nil},
 		"Basic":                       {[]string{"Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("a:b"))}, nil},
 		"another scheme":              {[]string{"Authorization: OAuth IGAA-user"}, nil},
 		"no scheme":                   {[]string{"Authorization: IGAA-user"}, nil},

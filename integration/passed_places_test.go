@@ -1,8 +1,8 @@
 package integration
 
-// The passed-through calls of each app take slots of their own. Nothing slow can hold a slot for
-// long: neither an app that drips its upload or does not read its answer, nor an upstream that
-// drips its answer.
+// Each app has its own slots for passed-through calls. igproxy ends a call that would hold a slot
+// for long because the app drips its upload, the app does not read the answer, or the upstream
+// drips the answer.
 
 import (
 	"bufio"
@@ -19,15 +19,15 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// slowSender and slowReader limit how long a passed-through call with a slow side may last. igproxy
-// ends it after 10 s (sender) and 30 s (reader); the rest allows for a busy machine.
+// slowSender and slowReader limit how long a passed-through call with a slow sender or a slow
+// reader may last. igproxy ends such a call after 10 s or 30 s. The rest allows for a busy machine.
 const (
 	slowSender = 15 * time.Second
 	slowReader = 40 * time.Second
 )
 
-// passedUpstream answers passed-through calls: /large with 32 MiB, /drips with a byte a second,
-// anything else at once, after reading the body.
+// passedUpstream answers passed-through calls after it has read their body: /large with 32 MiB,
+// /drips with a byte a second, and all other paths at once.
 func passedUpstream(t *testing.T) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -52,7 +52,7 @@ func passedUpstream(t *testing.T) string {
 }
 
 // drip starts an upload of length bytes that sends part bytes every quarter of a second until the
-// connection ends. It returns a channel with the answer.
+// connection ends. It returns the channel on which the answer arrives.
 func (p *process) drip(t *testing.T, length, part int) <-chan reply {
 	t.Helper()
 	c := p.dialApp(t)
@@ -181,7 +181,7 @@ func TestPassedCallWithADrippingAnswerEnds(t *testing.T) {
 	}
 }
 
-// Over HTTP/2 a slow call is ended without ending the other calls on its connection.
+// Over HTTP/2, igproxy ends a slow call, but not the other calls on the connection.
 func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	t.Parallel()
 	a := harness.NewAuthority(t)

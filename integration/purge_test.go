@@ -52,10 +52,10 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "purged: the token for app \"default\"; the other sidecars on this Redis forget within seconds\n" {
 		t.Fatalf("%v: %s", err, out)
 	}
-	eventually(t, "the other sidecar has forgotten it", func() bool { return len(ours[1].Log.Lines("purge received")) == 1 })
+	eventually(t, "the other sidecar has received the purge of one token", func() bool { return len(ours[1].Log.Lines("purge received")) == 1 })
 	before := ig.CallsFor("IGAA-one")
 	if ours[1].hits(t, "IGAA-one") || ig.CallsFor("IGAA-one") != before+1 || !ours[0].hits(t, "IGAA-two") || !ours[1].hits(t, "IGAA-two") {
-		t.Errorf("after a purge of one token, want that token exchanged again, and no other")
+		t.Errorf("after the purge of one token, want only that token exchanged again")
 	}
 	fill()
 
@@ -63,7 +63,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	if code, out, errs := ours[1].operate(t, "purge", "--all"); code != 0 || out != "purged: everything for app \"default\" (entries in this sidecar's memory: 2); the other sidecars on this Redis forget within seconds\n" {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
-	eventually(t, "the other sidecar has forgotten all", func() bool { return len(ours[0].Log.Lines("purge received")) == 1 })
+	eventually(t, "the other sidecar has received the purge of everything", func() bool { return len(ours[0].Log.Lines("purge received")) == 1 })
 	before = ig.Calls()
 	for _, token := range []string{"IGAA-one", "IGAA-two"} {
 		if ours[0].hits(t, token) {

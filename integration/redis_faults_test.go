@@ -1,7 +1,7 @@
 package integration
 
-// Redis is never needed to answer or to start. If it refuses connections, hangs or dies, every
-// request is answered, and once it is back it is used again without a restart.
+// igproxy needs no Redis to answer or to start. If Redis refuses connections, hangs or dies, every
+// request is answered. When Redis is back, igproxy uses it again without a restart.
 
 import (
 	"fmt"
@@ -90,7 +90,7 @@ func wantRecovered(t *testing.T, p *process, redis *redistest.Server) {
 		return len(redis.Dump()) > 0 && strings.Contains(p.page(t, "/readyz").body, `"redis":"ok"`)
 	})
 	if lost, back := p.settled(t).Lines("redis degraded"), p.Log.Lines("redis back"); len(lost) != 1 || len(back) != 1 {
-		t.Errorf("logged lost %d times and back %d times, want once each", len(lost), len(back))
+		t.Errorf("logged \"redis degraded\" %d times and \"redis back\" %d times, want once each", len(lost), len(back))
 	}
 }
 

@@ -16,14 +16,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// behindRelays is a Redis, or a cluster of them, that igproxy reaches only through relays.
+// behindRelays is a Redis or a Redis Cluster that igproxy reaches only through relays.
 type behindRelays struct {
 	settings []string
 	relays   []*relay
 	keys     func() []string
 }
 
-// redisBehindRelays starts a Redis in one of the modes.
+// redisBehindRelays starts a Redis in this mode.
 func redisBehindRelays(t *testing.T, mode string) behindRelays {
 	t.Helper()
 	b := behindRelays{settings: []string{"REDIS_MODE=" + mode}}
@@ -59,8 +59,8 @@ func redisBehindRelays(t *testing.T, mode string) behindRelays {
 	return b
 }
 
-// fill requests many new tokens at once until this many nodes have this many connections each, and
-// Redis is used.
+// fill requests many new tokens at once until this number of nodes have this number of connections
+// each, and Redis is used.
 func (b behindRelays) fill(t *testing.T, p *process, connections, nodes int) {
 	t.Helper()
 	for _, r := range b.relays {
@@ -126,12 +126,13 @@ func TestRedisConnectionsBeyondTheIdleTimeoutAreNotUsed(t *testing.T) {
 	redis := redisBehindRelays(t, "single")
 	p := serve(t, append(redis.settings, "UPSTREAM_URL="+upstream.URL, "REDIS_IDLE_TIMEOUT=1s", patientRedis)...)
 	redis.fill(t, p, 20, 1)
-	time.Sleep(1200 * time.Millisecond) // these connections do not run on simulated time
+	time.Sleep(1200 * time.Millisecond) // real connections cannot use simulated time
 	redis.relays[0].freeze()
 	const timeouts = `igproxy_redis_errors_total{kind="timeout",operation="claim"}`
 	before := p.metric(t, timeouts)
 	crowd(20, func(i int) { p.ask(t, fmt.Sprintf("IGAA-after-%d", i)) })
-	// One claim may time out: it may get the connection that reads purges, which is never idle.
+	// One claim may time out, because it may get the connection that reads purges, which is never
+	// idle.
 	if got := p.metric(t, timeouts) - before; got > 1 || !usesRedis(t, p) {
 		t.Errorf("%v claims timed out, want at most 1, and Redis in use", got)
 	}
@@ -153,7 +154,7 @@ func TestPurgeArrivesDespiteDeadIdleConnections(t *testing.T) {
 	if code, out, errs := all[1].operate(t, "purge", "--all"); code != 0 {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
-	eventually(t, "the other sidecar has forgotten it", func() bool { return len(all[0].Log.Lines("purge received")) == 1 })
+	eventually(t, "the other sidecar has received the purge", func() bool { return len(all[0].Log.Lines("purge received")) == 1 })
 	took := time.Since(cut).Round(time.Millisecond)
 	t.Logf("both sidecars have forgotten the token after %s", took)
 	if took > 5*time.Second {

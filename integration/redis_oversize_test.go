@@ -1,8 +1,8 @@
 package integration
 
-// A Redis that announces or holds more data than igproxy ever stores is a fault like any other. It
-// neither ends the process nor fills its memory, because no number from outside determines the size
-// of an allocation.
+// A Redis that announces or holds more data than igproxy ever stores is a fault like any other.
+// This fault does not end the process or fill its memory, because no number from outside determines
+// the size of an allocation.
 
 import (
 	"fmt"
@@ -18,8 +18,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// oversized has replies that ended the process, or took gigabytes of memory, when the library read
-// them.
+// oversized has replies that would end the process, or take gigabytes of memory, if the library
+// read them without a limit.
 var oversized = map[string]string{
 	"string":        "$9000000000000000000",
 	"2 GB":          "$2000000000\r\nabc",
@@ -34,7 +34,7 @@ var oversized = map[string]string{
 	"endless line":  "+" + strings.Repeat("x", 8<<20),
 }
 
-// honest has the correct replies, for the commands about which the server does not lie.
+// honest has the correct replies to the commands about which the server does not lie.
 var honest = map[string]string{"HELLO": "-ERR unknown command 'HELLO'", "TIME": "*2\r\n$1\r\n1\r\n$1\r\n1", "ZRANGE": "*0", "GET": "$-1", "SET": "+OK", "PING": "+PONG"}
 
 func TestRedisThatLiesAboutSizesIsOnlyAFault(t *testing.T) {
@@ -116,7 +116,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 	for name, c := range map[string]struct {
 		kind   string // of the key
 		spoil  func(redis *redistest.Server, key string)
-		counts string // kind of fault; sending 500 MB takes about as long as the timeout of a second
+		counts string // expected kinds of fault; sending 500 MB takes about a second, which is the timeout
 	}{
 		"a value":                 {":v", func(s *redistest.Server, key string) { s.Do("SETRANGE", key, size, "x") }, "(oversize|timeout)"},
 		"a failure":               {":f", func(s *redistest.Server, key string) { s.Do("SETRANGE", key, size, "x") }, "(oversize|timeout)"},

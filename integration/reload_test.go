@@ -84,7 +84,7 @@ func (p *process) operator() []string {
 	return []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://"), "IGPROXY_ADMIN_SOCKET=" + p.socket()}
 }
 
-// operate runs a command against the sidecar of p, over its socket.
+// operate runs a command that operates the sidecar over admin.socket.
 func (p *process) operate(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	return command(t, p.operator(), args...)
@@ -154,7 +154,7 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		places = append(places, fmt.Sprint(line["where"], " ", line["key"]))
 	}
 	if !slices.Contains(places, config+":2 cache.ttl") || !slices.Contains(places, config+":3 lisen") {
-		t.Errorf("the log does not have file and line of both problems: %q", places)
+		t.Errorf("the log does not have the file and line of both problems: %q", places)
 	}
 	if load.stop() == 0 {
 		t.Error("no app sent a request")
@@ -191,7 +191,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	put("v2", secretFile, appSecret)
 	eventually(t, "the correct secret is in use", func() bool { return p.ask(t, "IGAA-late").status == 200 })
 	if p.page(t, "/readyz").status != 200 {
-		t.Error("not ready, although the secret is correct by now")
+		t.Error("not ready, although the secret is correct now")
 	}
 	put("v3", secretFile+"passthrough:\n  enabled: false\n", appSecret)
 	eventually(t, "the new file is in use", func() bool {
@@ -277,7 +277,8 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	}
 }
 
-// A listener keeps the settings with which it started: a reload must not remove its authentication.
+// A listener keeps the settings with which it started, so a reload cannot remove its
+// authentication.
 func TestReloadNeverOpensAListener(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

@@ -1,8 +1,8 @@
 package integration
 
-// When connections are scarce, both listeners first close those that have not sent a whole request
-// header, so that requests with a whole header are answered. A few bytes of the next request on a
-// kept connection count as an incomplete header.
+// When too many connections are open, both listeners first close connections that have not sent a
+// whole request header, so that requests with a whole header are answered. A few bytes of the next
+// request on a kept connection count as an incomplete header.
 
 import (
 	"bufio"
@@ -22,8 +22,8 @@ import (
 )
 
 // floodSlowly keeps n connections open at address. Half of them send half a header, the others send
-// nothing. When a connection is closed, floodSlowly opens another. It returns once all have been
-// opened. The flood ends with the test, or when the returned function is called.
+// nothing. When a connection is closed, floodSlowly opens another. It returns when n connections
+// have been opened. The flood ends with the test, or when the returned function is called.
 func floodSlowly(t *testing.T, address string, n int) (end func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

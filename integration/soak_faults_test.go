@@ -1,6 +1,7 @@
 package integration
 
-// The faults of a soak, the checks during it, and the limits on what it may leave behind.
+// This file has the faults of a soak, the checks during it, and the limits on what it may leave
+// behind.
 
 import (
 	"fmt"
@@ -151,7 +152,7 @@ func (s *soak) calm() {
 	}
 }
 
-// usage is the resources that an idle sidecar uses.
+// usage counts the resources that an idle sidecar uses.
 type usage struct {
 	goroutines  float64
 	descriptors int
@@ -183,7 +184,7 @@ func (s *soak) afterwards(before usage) {
 	for i, seat := range s.sidecars {
 		p := seat.process.Load()
 		s.client.CloseIdleConnections()
-		eventually(s.t, fmt.Sprintf("sidecar %d is back to about %+v; it is %+v", i, before, s.measure(p, true)), func() bool {
+		eventually(s.t, fmt.Sprintf("sidecar %d uses about %+v again (it uses %+v)", i, before, s.measure(p, true)), func() bool {
 			after = s.measure(p, false)
 			// Idle connections are not leaks: soakPool to Redis, and soakInFlight to Instagram with
 			// two goroutines each.

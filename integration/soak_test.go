@@ -130,7 +130,8 @@ func newSoak(t *testing.T, seed uint64, n int) *soak {
 		seat.process.Store(s.start())
 		s.sidecars = append(s.sidecars, seat)
 	}
-	// Four tokens are searched for in every form, all others only by the text that they contain.
+	// The test searches for four tokens in every form. It finds the others only by soakCanary,
+	// which they contain.
 	for i := range 4 {
 		for form, needle := range forms(s.token(i * 50)) {
 			s.needles[fmt.Sprintf("token %d as %s", i*50, form)] = needle

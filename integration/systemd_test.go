@@ -21,7 +21,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// notices is a NOTIFY_SOCKET and what it received.
+// notices is a NOTIFY_SOCKET and the messages that it received.
 type notices struct {
 	path string
 	text harness.Output
@@ -91,7 +91,7 @@ func TestSystemdIsNotifiedOfReadyAndStopping(t *testing.T) {
 	app, address := held(t, "tcp", "127.0.0.1:0")
 	admin, adminAddress := held(t, "tcp", "127.0.0.1:0")
 	n := newNotices(t)
-	// igproxy must ignore LISTEN and ADMIN_LISTEN.
+	// igproxy must use systemd's sockets, and ignore LISTEN and ADMIN_LISTEN.
 	p := activated(t, n, "app:admin", []*os.File{app, admin}, "UPSTREAM_URL="+upstream.URL, "LISTEN=127.0.0.1:1", "ADMIN_LISTEN=127.0.0.1:2")
 	eventually(t, "the sidecar is ready", func() bool { return n.count("READY=1\n") == 1 })
 	if !strings.Contains(n.text.String(), "STATUS=answering on http://"+address+"\n") {
@@ -169,7 +169,7 @@ func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	if got := len(p.Log.Lines("request")); got != 1 {
-		t.Errorf("%d requests are logged, want 1: the app's, and none of the watchdog's", got)
+		t.Errorf("%d requests are logged, want only the request of the app, and none of the watchdog", got)
 	}
 }
 

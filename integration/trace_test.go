@@ -274,7 +274,7 @@ func TestDeadCollectorCostsNoAnswerAndDelaysStopLittle(t *testing.T) {
 }
 
 // Platforms may set these variables for all programs at once, so a value that igproxy does not
-// support must not stop it.
+// support must not prevent its start.
 func TestUnsupportedTracingVariablesDoNotPreventStart(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

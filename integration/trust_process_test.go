@@ -1,6 +1,6 @@
 package integration
 
-// Other users of the machine must not be able to use the Unix socket, nor to find secrets in a
+// Other users of the machine must not be able to use the Unix socket, or to find secrets in a
 // memory dump of a dead process.
 
 import (
@@ -27,7 +27,7 @@ func reachable(t *testing.T) string {
 }
 
 // healthcheckAs runs healthcheck as a user against the socket for apps, and reports whether it got
-// an answer. The answer is always "not ready", because that listener does not know the path.
+// an answer. The answer is always "not ready", because that listener does not serve /readyz.
 func healthcheckAs(t *testing.T, path string, uid int) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), harness.Binary, "healthcheck", "--timeout", patience.String())
@@ -47,7 +47,7 @@ func healthcheckAs(t *testing.T, path string, uid int) bool {
 	return false
 }
 
-// otherUIDs returns the UIDs of other users as whom this test can run commands. There are none
+// otherUIDs returns the UIDs of other users as whom this test can run commands. It returns nil
 // unless the test runs as root.
 func otherUIDs() []int {
 	if os.Getuid() == 0 {
@@ -73,7 +73,7 @@ func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 		t.Errorf("a listed user: got %d, %v", r.status, err)
 	}
 	if !healthcheckAs(t, ours, own) || healthcheckAs(t, other, own) {
-		t.Error("want the user of this test let in only at the socket that lists it")
+		t.Error("want the user of this test let in only at the socket that lists this user")
 	}
 	for _, uid := range otherUIDs() {
 		if healthcheckAs(t, ours, uid) {

@@ -2,7 +2,7 @@ package integration
 
 // igproxy answers all clients on this machine. Clients on other machines need a token or a client
 // certificate, unless the operator explicitly allows everyone. If other machines can reach the
-// listener and the configuration says none of this, igproxy does not start.
+// listener and the configuration sets none of these, igproxy does not start.
 
 import (
 	"context"
@@ -84,12 +84,12 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		return strings.Replace(target, "://", "://igproxy:"+token+"@", 1)
 	}
 	for name, r := range map[string]reply{
-		"missing":                       getWith(t, target),
-		"wrong":                         getWith(t, target, "X-Igproxy-Token", nextToken),
-		"wrong in the base URL":         getWith(t, by(nextToken)),
-		"another bearer":                getWith(t, target, "Authorization", "Bearer "+nextToken),
-		"in place of Instagram's token": getWith(t, bare, "Authorization", "Bearer "+ownToken),
-		"on an unknown path":            getWith(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
+		"missing":                      getWith(t, target),
+		"wrong":                        getWith(t, target, "X-Igproxy-Token", nextToken),
+		"wrong in the base URL":        getWith(t, by(nextToken)),
+		"another bearer":               getWith(t, target, "Authorization", "Bearer "+nextToken),
+		"instead of Instagram's token": getWith(t, bare, "Authorization", "Bearer "+ownToken),
+		"on an unknown path":           getWith(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
 	} {
 		if e := r.graphError(t); r.status != 401 || e.Code != 100 || e.Subcode != 990013 || !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic ") {
 			t.Errorf("%s: got %d %s", name, r.status, r.body)

@@ -80,15 +80,15 @@ func TestRateLimitPausesTheApp(t *testing.T) {
 		t.Errorf("a known token got %d", r.status)
 	}
 	if ig.Calls() != calls {
-		t.Errorf("Instagram was asked %d times during its pause", ig.Calls()-calls)
+		t.Errorf("Instagram was asked %d times during the pause", ig.Calls()-calls)
 	}
 	if body := p.page(t, "/readyz").body; !strings.Contains(body, `"breaker":"closed"`) {
 		t.Errorf("a rate limit changed the breaker: %s", body)
 	}
 }
 
-// A refused client secret is a fault of the configuration, not of a token: it is logged once as an
-// error, readiness fails, and no token is remembered as refused.
+// A refused client secret is a fault of the configuration, not of a token. igproxy logs one error,
+// is not ready, and remembers no token as refused.
 func TestARefusedClientSecret(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -24,7 +24,7 @@ import (
 
 const (
 	facebookSecret = "fb5ec2e70123456789abcdef01234567"
-	anotherSecret  = "a-secret-that-igproxy-has-not"
+	anotherSecret  = "a-secret-unknown-to-igproxy"
 	// webhookBody is a webhook as Meta sends it: with escaped unicode and slashes.
 	webhookBody = `{"object":"instagram","entry":[{"id":"17841400000000001","changes":[{"value":{"text":"canary \u00e4\ud83d\ude00 \u0040 https:\/\/x"}}]}]}`
 )
@@ -86,16 +86,16 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 		"both headers":                   {"/apps/shop", webhookBody, []string{older, sha1Of(appSecret), header, signs(appSecret, webhookBody)}, 204, 0},
 		"upper case digits":              {"/apps/shop", webhookBody, []string{header, "sha256=" + strings.ToUpper(signs(appSecret, webhookBody)[7:])}, 204, 0},
 		"lower case header":              {"/apps/shop", webhookBody, []string{strings.ToLower(header), signs(appSecret, webhookBody)}, 204, 0},
-		"the largest":                    {"/apps/shop", largest, []string{header, signs(appSecret, largest)}, 204, 0},
+		"the largest body":               {"/apps/shop", largest, []string{header, signs(appSecret, largest)}, 204, 0},
 		"Expect: 100-continue":           {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody), "Expect", "100-continue"}, 204, 0},
-		"the largest, changed":           {"/apps/shop", largest[1:] + "x", []string{header, signs(appSecret, largest)}, 403, 990031},
+		"the largest body, changed":      {"/apps/shop", largest[1:] + "x", []string{header, signs(appSecret, largest)}, 403, 990031},
 		"another app's secret":           {"/apps/club", webhookBody, []string{header, signs(appSecret, webhookBody)}, 403, 990031},
 		"an unknown secret":              {"/apps/shop", webhookBody, []string{header, signs(anotherSecret, webhookBody)}, 403, 990031},
 		"the unicode is not escaped":     {"/apps/shop", strings.Replace(webhookBody, `\u00e4`, "ä", 1), []string{header, signs(appSecret, webhookBody)}, 403, 990031},
 		"only the older header is right": {"/apps/shop", webhookBody, []string{older, sha1Of(appSecret), header, signs(anotherSecret, webhookBody)}, 403, 990031},
 		"no signature":                   {"/apps/shop", webhookBody, nil, 400, 990029},
 		"no algorithm":                   {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody)[7:]}, 400, 990029},
-		"twice":                          {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody), header, signs(appSecret, webhookBody)}, 400, 990029},
+		"the signature twice":            {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody), header, signs(appSecret, webhookBody)}, 400, 990029},
 		"no app":                         {"", webhookBody, []string{header, signs(appSecret, webhookBody)}, 400, 990016},
 		"an unknown app":                 {"/apps/canary", webhookBody, []string{header, signs(appSecret, webhookBody)}, 404, 990002},
 		"a web page":                     {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody), "Sec-Fetch-Site", "cross-site"}, 403, 990005},
@@ -110,7 +110,7 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 	// This client keeps its connections. If it asked to close this one, net/http could reset it
 	// before the client has read the answer.
 	if r := postBy(t, http.DefaultClient, p.URL+"/apps/shop/_igproxy/webhook", largest+"x", header, signs(appSecret, largest+"x")); r.status != 413 || r.graphError(t).Subcode != 990018 {
-		t.Errorf("larger than the largest: got %d %s", r.status, r.body)
+		t.Errorf("one byte larger than the largest body: got %d %s", r.status, r.body)
 	}
 
 	const payload = `{"algorithm":"HMAC-SHA256","issued_at":1764280000,"user_id":"canary \u00e4"}`
@@ -166,8 +166,8 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 	}
 }
 
-// Webhooks with a right or a wrong signature leave the connection open, whatever their size, and
-// tokens are served on it afterwards.
+// Webhooks leave the connection open, whatever their size and whether their signature is right or
+// wrong.
 func TestWebhooksShareAConnection(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL=http://127.0.0.1:1")
@@ -252,7 +252,7 @@ func TestWrongSignaturesCannotFillTheLog(t *testing.T) {
 		}
 	}
 	for second, n := range seconds {
-		if n > 2*5 { // the limit's seconds need not begin with those of the clock
+		if n > 2*5 { // two seconds of the limit can overlap one second of the clock
 			t.Errorf("%d lines in %s", n, second)
 		}
 	}

@@ -1,7 +1,8 @@
 package integration
 
 // A sidecar runs next to every app, so the size of its binary counts many times. These tests keep
-// heavy dependencies out of it, and check that every release artifact is built the same way.
+// heavy dependencies out of the binary, and check that every release artifact is built the same
+// way.
 
 import (
 	"os"

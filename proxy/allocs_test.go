@@ -38,7 +38,7 @@ func TestAllocationsOfAHit(t *testing.T) {
 	r := get(target("IGAAshort"))
 	r.Host = "127.0.0.1:8080"
 	if got := serve(p, r); got != http.StatusOK {
-		t.Fatalf("got %d", got)
+		t.Fatalf("the first exchange got %d, want 200", got)
 	}
 	w := &statusWriter{header: http.Header{}}
 	atMost(t, "a hit", hitBudget, func() {

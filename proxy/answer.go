@@ -77,7 +77,7 @@ func (x *reply) appendCacheStatus(to []byte) []byte {
 	return append(to, "igproxy; fwd=miss"...)
 }
 
-// appendHit appends the value of Cache-Status for a hit whose entry expires after left.
+// appendHit appends the value of Cache-Status for a hit. left is the time until the entry expires.
 func appendHit(to []byte, left time.Duration) []byte {
 	return strconv.AppendInt(append(to, "igproxy; hit; ttl="...), int64(left/time.Second), 10)
 }

@@ -22,8 +22,8 @@ type plainCall struct {
 }
 
 // plainCallOf returns the plain call of an engine. It returns nil if there is no Instagram app, or
-// if requests need a decision that only decode can make: which of several apps they belong to, or
-// whether they carry igproxy's own token.
+// if requests need a decision that only decode can make: which of several Instagram apps they
+// belong to, or whether they carry igproxy's own token.
 func plainCallOf(e *engine, m *Metrics) (c *plainCall) {
 	for _, a := range e.apps {
 		g := rowOf(rowsAt(e.grants, lane.Path), a)
@@ -65,7 +65,7 @@ type laneHandler struct {
 	// What Sent needs to know about the last request.
 	hit *plainCall // nil: the request was a miss
 	id  requestID  // the request ID of a hit
-	x   *reply     // the reply of a miss
+	x   *reply     // the request and its outcome, for a miss
 }
 
 // Serve implements lane.Handler.
@@ -127,10 +127,10 @@ func (h *laneHandler) Sent(start time.Time, took time.Duration) {
 	}
 }
 
-// serves reports whether the lane may answer requests for a Host. It reports false for a Host with
-// unusual characters, and for the names of Meta's own hosts, because they select a service.
-// net/http then gets the request, and the gate (edge_host.go) and route (decode_path.go) decide
-// about it.
+// serves reports whether the lane may answer requests for a Host. It reports false if the gate does
+// not serve the Host, if the Host has unusual characters, or if it is the name of one of Meta's
+// hosts, because such a name selects a service. net/http then gets the request, and the gate
+// (edge_host.go) and route (decode_path.go) decide about it.
 func (h *laneHandler) serves(e *engine, host []byte) bool {
 	if h.engine == e && h.host == string(host) {
 		return true

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// unequal matches the headers whose values always differ between two responses.
+// unequal matches the headers whose values may differ between two servers.
 var unequal = regexp.MustCompile(`(Date|X-Request-Id): [^\r]*`)
 
 // bothWays sends the same bytes, in two pieces, to a server without the lane and to one with it. It
@@ -21,7 +21,7 @@ var unequal = regexp.MustCompile(`(Date|X-Request-Id): [^\r]*`)
 func bothWays(t testing.TB, p *Proxy, sent []byte, cut int) (plain, lane string) {
 	t.Helper()
 	var out [2]string
-	var wg sync.WaitGroup // both run at the same simulated time, because the answers depend on it
+	var wg sync.WaitGroup // both servers run at the same simulated time, because the answers depend on it
 	for i, on := range []bool{false, true} {
 		s := newLaneServer(t, p, on)
 		c := s.dial(t)
@@ -52,7 +52,7 @@ func TestTheLanesAnswersEqualThoseOfNetHTTPByteForByte(t *testing.T) {
 		for token, want := range map[string]string{warmToken: "IGAA-long", "IGAA-new": "X-App-Usage", "IGAA-cold": "Retry-After", "IGAA-panic": "990026", "IGAA-expired": "190"} {
 			plain, lane := bothWays(t, p, []byte(strings.Replace(hitRequest, warmToken, token, 1)), 0)
 			if plain != lane || !strings.Contains(lane, want) {
-				t.Errorf("%s: net/http:\n%s\nthe lane:\n%s", token, plain, lane)
+				t.Errorf("%s: net/http:\n%s\nthe lane:\n%s\nwant the same answer, with %q", token, plain, lane, want)
 			}
 		}
 	})
@@ -68,7 +68,7 @@ func TestTheLaneTreatsMetasHostNamesAsNetHTTPDoes(t *testing.T) {
 			p := laneProxy(t, o)
 			plain, lane := bothWays(t, p, []byte(strings.Replace(hitRequest, "127.0.0.1:8080", host, 1)), 0)
 			if plain != lane || !strings.Contains(lane, want) {
-				t.Errorf("%s: net/http:\n%s\nthe lane:\n%s", host, plain, lane)
+				t.Errorf("%s: net/http:\n%s\nthe lane:\n%s\nwant the same answer, with %q", host, plain, lane, want)
 			}
 		})
 	}

@@ -97,7 +97,7 @@ func TestStreamsAreAnsweredTheSameWithAndWithoutTheLane(t *testing.T) {
 		for i := range hitRequest { // split at every byte
 			pieces := []string{hitRequest[:i], hitRequest[i:] + coldRequest[:i], coldRequest[i:]}
 			if got, want := answersTo(t, with, pieces), answersTo(t, without, pieces); got != want || strings.Count(got, "HTTP/1.1 ") != 2 {
-				t.Errorf("%s, cut at %d: the lane:\n%s\nnet/http:\n%s", network, i, got, want)
+				t.Errorf("%s, cut at %d: the lane:\n%s\nnet/http:\n%s\nwant the same two answers", network, i, got, want)
 			}
 		}
 	}

@@ -85,13 +85,12 @@ func (x *reply) hit() bool {
 	return x.outcome() == "token" && (x.source() == string(sourceMemory) || x.source() == string(sourceRedis))
 }
 
-// advicePaused tells the operator what the pause of an app means and how to end it. It refers to
-// the attribute until of its log line.
-const advicePaused = "Meta limits the app, so igproxy makes no token calls for it before the time in until; " +
-	"known tokens are still served; if Meta lifts the limit earlier, end the pause with igproxy resume"
+// advicePaused tells the operator what the pause of an app means and how to end it.
+const advicePaused = "Meta limits the app, so igproxy pauses its token calls; known tokens are still served; " +
+	"if Meta lifts the limit before the pause ends, end the pause with igproxy resume"
 
 // advice tells the operator what to do about a refusal, by its class. A class is listed only if its
-// messages do not say that, or are misleading.
+// error messages are misleading or do not say what to do.
 var advice = map[graph.Class]string{
 	graph.ClassSignature: "Meta did not send this webhook or signed request, or the app changed its bytes before " +
 		"passing it on, or it was signed with the secret of another app; in the last case, add that secret with webhook_secret_file",

@@ -36,7 +36,7 @@ func TestRepeatedRequestsWriteFewLines(t *testing.T) {
 				}
 			}
 			if w := ask(p, get(target("IGAA-cold"))); w.Code != 503 {
-				t.Fatalf("got %d", w.Code)
+				t.Fatalf("got %d, want 503", w.Code)
 			}
 			time.Sleep(time.Second)
 		}
@@ -53,8 +53,8 @@ func TestRepeatedRequestsWriteFewLines(t *testing.T) {
 }
 
 // While Meta hangs for ten minutes, 50 cold tokens are requested each second, and igproxy refuses
-// almost all of these requests. It writes few lines about the refusals, but the lines account for
-// all refusals up to the last line.
+// almost all of these requests. It writes few lines about the refusals. Together the lines count
+// all refusals, except those after the last line.
 func TestRefusalsDuringAnOutageWriteFewLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most, rate, seconds = 3, 50, 600
@@ -85,7 +85,7 @@ func TestRefusalsDuringAnOutageWriteFewLines(t *testing.T) {
 			if line.Status == http.StatusServiceUnavailable {
 				lines, accounted = lines+1, accounted+1+line.Skipped
 				if line.Level != "WARN" || line.Cause != "breaker open" {
-					t.Fatalf("got %s", text)
+					t.Fatalf("got %s, want the level WARN and the cause \"breaker open\"", text)
 				}
 			}
 		}
@@ -93,7 +93,7 @@ func TestRefusalsDuringAnOutageWriteFewLines(t *testing.T) {
 			t.Errorf("%d lines about %d refusals, want %d lines about at least %d refusals", lines, refused, most*seconds, seconds*(rate-1))
 		}
 		if missing := refused - accounted; missing < 0 || missing > rate { // the lines left out last are not reported
-			t.Errorf("the lines account for %d of %d refusals", accounted, refused)
+			t.Errorf("the lines account for %d of %d refusals, want all but at most %d", accounted, refused, rate)
 		}
 	})
 }

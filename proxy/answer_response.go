@@ -69,7 +69,7 @@ func (r *response) writeTo(w http.ResponseWriter) {
 }
 
 // appendTo appends the response to b as net/http would write it in HTTP/1.1. FuzzLane checks that
-// both write the same bytes. appendTo cannot write a challenge or a 204, because the lane sends
+// the bytes are the same. appendTo cannot write a challenge or a 204, because the lane sends
 // neither.
 func (r *response) appendTo(b, date []byte) []byte {
 	b = append(b, "HTTP/1.1 "...)

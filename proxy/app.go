@@ -206,8 +206,8 @@ func (a *app) proof(token string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// serviceOf returns the service whose host an authority names, or an empty Service if it names no
-// host of Meta.
+// serviceOf returns the service whose host is named in authority, which is a host name with an
+// optional port. It returns an empty Service if the host is not one of Meta's.
 func serviceOf(authority string) Service {
 	name, _ := hostName(authority)
 	for service, hosts := range metaHosts {

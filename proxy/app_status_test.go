@@ -27,19 +27,19 @@ func TestTheStatusOfAnAppNamesItsSecretHoldAndBreaker(t *testing.T) {
 	}
 	got := p.Apps()
 	if len(got) != 4 {
-		t.Fatalf("got %+v", got)
+		t.Fatalf("got %+v, want four apps", got)
 	}
 	good, limited, wrong, down := got[0], got[1], got[2], got[3]
 	if good.Name != "good" || good.Service != Instagram || good.ClientSecret != "accepted" || good.Hold != nil || good.Breaker != breaker.Closed || good.InFlight != 0 {
-		t.Errorf("got %+v", good)
+		t.Errorf("got %+v, want an accepted secret, no hold and a closed breaker", good)
 	}
 	if limited.Hold == nil || !limited.Hold.Until.After(time.Now()) || limited.Hold.Why != "rate limit of the app" || !limited.Hold.Resumable {
-		t.Errorf("got %+v with %+v", limited, limited.Hold)
+		t.Errorf("got %+v with the hold %+v, want a resumable hold for the rate limit", limited, limited.Hold)
 	}
 	if wrong.ClientSecret != "refused" || wrong.Hold == nil || wrong.Hold.Why != "Meta refused the client secret" || wrong.Hold.Resumable {
-		t.Errorf("got %+v with %+v", wrong, wrong.Hold)
+		t.Errorf("got %+v with the hold %+v, want a refused secret, and a hold for it that is not resumable", wrong, wrong.Hold)
 	}
 	if down.Breaker != breaker.Open || !slices.Equal(down.NotClosed, []string{"exchange"}) {
-		t.Errorf("got %+v", down)
+		t.Errorf("got %+v, want the breaker of exchange open", down)
 	}
 }

@@ -50,7 +50,7 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 	} {
 		p, graph := newShops(t)
 		if w := askAt(p, c.host, c.path); w.Code != 200 || !strings.Contains(graph.asked()[0], "client_secret="+c.secret+"&") {
-			t.Errorf("%s: %d %s; requests to Meta: %v", name, w.Code, w.Body, graph.asked())
+			t.Errorf("%s: got %d %s, want 200 with %s; requests to Meta: %v", name, w.Code, w.Body, c.secret, graph.asked())
 		}
 	}
 	p, graph := newShops(t)
@@ -59,14 +59,14 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 		"an unknown id": "/access_token?grant_type=ig_exchange_token&access_token=A&client_id=23",
 	} {
 		if w := ask(p, get(path)); w.Code != 400 || !strings.Contains(w.Body.String(), `"error_subcode":990016`) {
-			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+			t.Errorf("%s: got %d %s, want 400 with 990016", name, w.Code, w.Body)
 		}
 	}
 	if len(graph.asked()) != 0 {
 		t.Error("Instagram was asked on behalf of an unknown app")
 	}
 	if w := ask(p, get("/refresh_access_token?grant_type=ig_refresh_token&access_token=A")); w.Code != 400 {
-		t.Errorf("a refresh for an unknown app: %d %s", w.Code, w.Body)
+		t.Errorf("a refresh for an unknown app: got %d %s, want 400", w.Code, w.Body)
 	}
 }
 
@@ -74,7 +74,7 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 func TestASingleAppAcceptsAnyClientID(t *testing.T) {
 	w := newWorld(t)
 	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A&client_id=whatever"); r.Code != 200 {
-		t.Errorf("got %d %s", r.Code, r.Body)
+		t.Errorf("got %d %s, want 200", r.Code, r.Body)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestTheClientIDInBasicAuthenticationSelectsTheApp(t *testing.T) {
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth("22", "whatever")
 	if w := ask(p, r); w.Code != 200 || !strings.Contains(graph.asked()[0], "client_id=22&client_secret=secret-of-the-club&") {
-		t.Errorf("got %d %s; requests to Meta: %v", w.Code, w.Body, graph.asked())
+		t.Errorf("got %d %s, want 200 with the secret of the club; requests to Meta: %v", w.Code, w.Body, graph.asked())
 	}
 }
 
@@ -120,16 +120,16 @@ func TestAppsShareNoTokensAndNoPauses(t *testing.T) {
 func TestOneAppsRefusedSecretLeavesTheSidecarReady(t *testing.T) {
 	p, graph := newShops(t)
 	if s := p.Readiness(); !s.Ready || s.ClientSecret != "unproven" {
-		t.Errorf("before any call: %+v", s)
+		t.Errorf("before any call: %+v, want ready with unproven secrets", s)
 	}
 	graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)
 	ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=A"))
 	if s := p.Readiness(); !s.Ready || s.ClientSecret != "refused: club" {
-		t.Errorf("with one of two secrets refused: %+v", s)
+		t.Errorf("with one of two secrets refused: %+v, want ready", s)
 	}
 	ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=A"))
 	if s := p.Readiness(); s.Ready || s.ClientSecret != "refused" {
-		t.Errorf("with both secrets refused: %+v", s)
+		t.Errorf("with both secrets refused: %+v, want not ready", s)
 	}
 }
 
@@ -162,7 +162,7 @@ func TestIndistinguishableAppsAreRefused(t *testing.T) {
 		o := optionsFor(t, "http://127.0.0.1:1", nil)
 		o.Cache, o.Apps = newCache(t), spoil(shops())
 		if _, err := New(o); err == nil || strings.Contains(err.Error(), "secret-of") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want an error that does not contain a secret", name, err)
 		}
 	}
 }
@@ -267,6 +267,6 @@ func TestAnAppCannotBeNamedNone(t *testing.T) {
 	o := optionsFor(t, "https://graph.instagram.com", nil)
 	o.Cache, o.Apps[0].Label = newCache(t), "none"
 	if _, err := New(o); err == nil || !strings.Contains(err.Error(), `"none"`) {
-		t.Errorf("got %v, want an error", err)
+		t.Errorf("got %v, want an error that names \"none\"", err)
 	}
 }

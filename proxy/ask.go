@@ -20,7 +20,7 @@ type askStep struct {
 	out       *outbound
 	timeout   time.Duration // for all tries together, including the bodies
 	maxBytes  int64         // the limit for the body of a response, after decompression
-	retries   int           // the most retries of one call; a call with a code has no retries
+	retries   int           // the maximum number of retries for one call; a call with a code is never retried
 	budget    *retryBudget  // limits the retries of all calls together
 	userAgent string
 	metrics   *Metrics
@@ -39,12 +39,12 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	}
 	c.secret, _ = c.app.state.secrets.pick(Secret{}) // Meta has not refused a secret in this call yet
 	first, err := u.repeatedly(ctx, c)
-	if !c.grant.appToken || first.refusal == nil { // if Meta refuses an app token, its secret may still be right
+	if !c.grant.appToken || first.refusal == nil { // a refused app token does not show whether its secret is right
 		first.with = c.secret
 	}
-	// When Meta refuses a code, it does not say which parameter is wrong, so the client secret may
-	// be the reason. In a call of /debug_token, Meta reports on the token to inspect in a
-	// successful response. There a refusal is about the app's own token, which contains the secret.
+	// An error in the flat shape does not say which parameter is wrong, so the client secret may be
+	// the reason. In a call of /debug_token, Meta reports on the token to inspect in a successful
+	// response. So a refusal of that call is about the app's own token, which contains the secret.
 	//
 	// A refused call had no effect. So asking again with the other secret is not a retry, and the
 	// settings for retries do not apply.
@@ -61,7 +61,7 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	c.secret = other
 	second, err := u.repeatedly(ctx, c)
 	if err == nil && second.refusal != nil && (c.grant.appToken || !first.is(graph.ClassSecret)) {
-		return first, nil // the secret was not the reason, or nothing shows that it was
+		return first, nil // Meta refused both calls, so nothing shows that the secret was the reason
 	}
 	second.with, second.without = other, sent
 	return second, err
@@ -97,7 +97,7 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 	case err != nil:
 		return answer{}, cutShort(ctx, err)
 	case int64(len(body)) > u.maxBytes && graph.IsRefusal(res.StatusCode):
-		body = nil // a long error page, of which only the status matters
+		body = nil // with a long error page, only the status matters
 	case int64(len(body)) > u.maxBytes:
 		return answer{}, &failure{err: errBadAnswer("longer than upstream.max_response_bytes")}
 	}

@@ -75,7 +75,7 @@ func failureKind(err error) string {
 	switch {
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE),
 		errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM),
-		errors.As(err, &dns) && strings.Contains(dns.Err, syscall.EMFILE.Error()): // the resolver keeps only this text
+		errors.As(err, &dns) && strings.Contains(dns.Err, syscall.EMFILE.Error()): // a DNSError keeps only the text
 		return outOfResources
 	case errors.As(err, &dns):
 		return "resolve"

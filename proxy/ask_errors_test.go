@@ -113,7 +113,7 @@ func TestErrorTextsAreNotExposed(t *testing.T) {
 	w := ask(newProxy(t, o), get(target("IGAAshort")))
 	all := w.Body.String() + log.String()
 	if w.Code != 502 || strings.Contains(all, "canary") || strings.Contains(all, testSecret) || !strings.Contains(log.String(), "malformed") {
-		t.Errorf("got %d, %s", w.Code, all)
+		t.Errorf("got %d, want 502; want \"malformed\" in the log, and no canary or secret anywhere:\n%s", w.Code, all)
 	}
 }
 
@@ -138,7 +138,7 @@ func TestOnlyTemporaryFailuresAreRetried(t *testing.T) {
 		_, err := p.current.Load().first.Exchange(t.Context(), c)
 		var e *graph.Error
 		if !errors.As(err, &e) || e.Status != 503 || e.Cause != want || e.RetryAt.IsZero() {
-			t.Errorf("%s: got %v", want, err)
+			t.Errorf("got %v, want 503 with the cause %q and a Retry-After", err, want)
 		}
 	}
 	if handshakes.Load() != 1 || connections.Load() != 2 {
@@ -154,7 +154,7 @@ func TestALackOfDescriptorsIsNotAFailureOfMeta(t *testing.T) {
 	} {
 		f := noAnswer(t.Context(), err)
 		if f.err.Class.IsFailure() || f.err.Status != 503 || f.err.RetryAt.IsZero() || f.repeatable {
-			t.Errorf("%v: %v, repeatable %v", err, f.err, f.repeatable)
+			t.Errorf("%v: got %v, repeatable %v; want a 503 that is not a failure of Meta and not repeatable", err, f.err, f.repeatable)
 		}
 	}
 	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}

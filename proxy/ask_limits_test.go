@@ -36,14 +36,15 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 		}
 		again := ask(p, get(target(token)))
 		if again.Code < 400 || !near(again.Header(), c.retryAfter) || i.CallsFor(token) != 1 {
-			t.Errorf("%s again: %d, Retry-After %q after %d calls", token, again.Code, again.Header().Get("Retry-After"), i.CallsFor(token))
+			t.Errorf("%s again: got %d, Retry-After %q after %d calls; want an error with a Retry-After of at most %d after 1 call",
+				token, again.Code, again.Header().Get("Retry-After"), i.CallsFor(token), c.retryAfter)
 		}
 		other := ask(p, get(target("IGAAother")))
 		if other.Code != c.held {
 			t.Errorf("after %s another token got %d, want %d", token, other.Code, c.held)
 		}
 		if n := i.CallsFor("IGAAother"); (c.held == 200) != (n == 1) {
-			t.Errorf("after %s Meta was asked %d times for another token", token, n)
+			t.Errorf("after %s Meta was asked %d times for another token, want exactly once: %v", token, n, c.held == 200)
 		}
 	}
 }
@@ -56,9 +57,9 @@ func TestUsageHeadersComeOnlyWithTheirExchange(t *testing.T) {
 	p := newProxy(t, o)
 	h := ask(p, get(target("IGAAshort"))).Header()
 	if h.Get("X-App-Usage") != `{"call_volume":3}` || h["X-Business-Use-Case-Usage"] != nil {
-		t.Errorf("got %v", h)
+		t.Errorf("got the headers %v, want X-App-Usage and no X-Business-Use-Case-Usage", h)
 	}
 	if h := ask(p, get(target("IGAAshort"))).Header(); h["X-App-Usage"] != nil || !strings.Contains(h.Get("Cache-Status"), "hit") {
-		t.Errorf("a hit got %v", h)
+		t.Errorf("got the headers %v, want a hit without X-App-Usage", h)
 	}
 }

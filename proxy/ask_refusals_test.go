@@ -9,7 +9,7 @@ import (
 )
 
 // A 4xx whose body is a web page is a refusal: it keeps its status and does not count as a failure.
-// Only the statuses that mean "try later" are failures.
+// Only 408, 425 and 429 are failures, because they mean "try later".
 func TestAny4xxIsARefusal(t *testing.T) {
 	for _, form := range []bool{false, true} {
 		w := newWorld(t)
@@ -27,7 +27,7 @@ func TestAny4xxIsARefusal(t *testing.T) {
 		}
 		for _, status := range []int{400, 401, 402, 404, 405, 406, 407, 409, 410, 415, 420, 422, 426, 431, 451, 499} {
 			if got, text := ask(status, "<html>"); got != status || !strings.Contains(text, `"error_subcode":990025,"is_transient":false`) {
-				t.Errorf("%d as a page, code exchange %v: got %d %s", status, form, got, text)
+				t.Errorf("%d as a page, code exchange %v: got %d %s, want the same status and 990025", status, form, got, text)
 			}
 		}
 		which := map[bool]string{false: upstreamGraph, true: upstreamLogin}[form]
@@ -36,7 +36,7 @@ func TestAny4xxIsARefusal(t *testing.T) {
 		}
 		for _, status := range []int{408, 425, 429} {
 			if got, text := ask(status, "<html>"); got != 502 || !strings.Contains(text, `"error_subcode":990024,"is_transient":true`) {
-				t.Errorf("%d as a page, code exchange %v: got %d %s", status, form, got, text)
+				t.Errorf("%d as a page, code exchange %v: got %d %s, want 502 and 990024", status, form, got, text)
 			}
 		}
 	}

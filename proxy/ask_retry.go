@@ -30,7 +30,7 @@ const (
 	retrySpent  = "spent"  // Meta is asked again
 	retryDenied = "denied" // the budget is empty
 	retryHeld   = "held"   // the app is paused, or the breaker has opened
-	retryLate   = "late"   // the call's time ended first
+	retryLate   = "late"   // the call timed out before the retry
 )
 
 // retry waits before a retry and reports whether to make it.
@@ -78,7 +78,7 @@ type retryBudget struct {
 const (
 	retryShare = 0.1 // earned by each call
 	retryRate  = 1   // earned each second
-	retrySaved = 10  // the most that can be saved
+	retrySaved = 10  // the most retries that can be saved
 )
 
 func newRetryBudget() *retryBudget { return &retryBudget{left: retrySaved, filled: time.Now()} }

@@ -132,8 +132,9 @@ func TestACallIsRepeatedOnlyIfNothingForbidsIt(t *testing.T) {
 				t.Errorf("Meta was asked %d times, want %d (%v)", asked(), want, err)
 			}
 			for _, result := range []string{retrySpent, retryDenied, retryHeld, retryLate} {
-				if got := retried(t, u.metrics, result); (got == 1) != (result == c.result) {
-					t.Errorf("%v retries were counted as %s; the only retry should be counted as %q", got, result, c.result)
+				want := map[bool]float64{true: 1}[result == c.result]
+				if got := retried(t, u.metrics, result); got != want {
+					t.Errorf("%v retries were counted as %s, want %v", got, result, want)
 				}
 			}
 		})

@@ -16,7 +16,7 @@ func callWith(t testing.TB, secret, token string) call {
 func TestSecretsAndTheTokenAreHiddenInMetasTexts(t *testing.T) {
 	c := callWith(t, testSecret, "IGAAshort-lived")
 	if got := c.scrubber()("see " + testSecret + " and IGAAshort-lived"); got != "see [client secret] and [access token]" {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want the secret and the token replaced", got)
 	}
 	if got := callWith(t, testSecret, "the").scrubber()("the token"); got != "the token" {
 		t.Errorf("got %q, want the word \"the\" to stay", got)

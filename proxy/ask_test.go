@@ -52,7 +52,7 @@ func TestTheQueryIsBuiltFromScratch(t *testing.T) {
 		r.Header.Set(name, "from the app")
 	}
 	if w := ask(p, r); w.Code != 200 {
-		t.Fatalf("got %d: %s", w.Code, w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	seen := requests()
 	if len(seen) != 1 {
@@ -75,7 +75,7 @@ func TestRequestsOverTLSContainNothingStrange(t *testing.T) {
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	w := ask(p, with(get(target("IGAAshort")+"&client_secret=mine&x=1"), "Cookie", "a=b"))
 	if w.Code != 200 || i.Calls() != 1 || len(i.Strange()) != 0 {
-		t.Errorf("status %d, Meta was asked %d times, strange requests: %v", w.Code, i.Calls(), i.Strange())
+		t.Errorf("got %d, Meta was asked %d times, strange requests: %v; want 200, once, and no strange requests", w.Code, i.Calls(), i.Strange())
 	}
 }
 
@@ -85,12 +85,12 @@ func TestRedirectsAreNeverFollowed(t *testing.T) {
 		base, asked := saying(t, rawReply(status, "", "Location: "+trap+"/access_token"))
 		w := ask(newProxy(t, optionsFor(t, base, nil)), get(target("IGAAshort")))
 		if e := errorIn(t, w.Body.Bytes()); w.Code != 502 || e.Subcode != 990024 || asked.Load() != 1 || w.Header().Get("Location") != "" {
-			t.Errorf("%d: got %d/%d after %d calls, headers %v", status, w.Code, e.Subcode, asked.Load(), w.Header())
+			t.Errorf("%d: got %d/%d after %d calls, headers %v; want 502/990024 after 1, without Location", status, w.Code, e.Subcode, asked.Load(), w.Header())
 		}
 	}
 	i, s := newInstagram(t, overTLS)
 	if w := ask(newProxy(t, optionsFor(t, s.URL, s.CA())), get(target("redirect-1"))); w.Code != 502 || i.Calls() != 1 {
-		t.Errorf("over TLS: got %d after %d calls", w.Code, i.Calls())
+		t.Errorf("over TLS: got %d after %d calls, want 502 after 1", w.Code, i.Calls())
 	}
 	if n := trapped.Load(); n != 0 {
 		t.Errorf("a redirect was followed %d times, with the secret and the token", n)
@@ -151,9 +151,9 @@ func TestACallWithoutAnAnswerIsRepeatedOnce(t *testing.T) {
 	}
 }
 
-// keptThenDead returns an upstream that waits until this many connections are open, and then
-// answers the first request on each. When the second request arrives on a connection, it closes the
-// connection without a response. count returns the number of requests.
+// keptThenDead starts an upstream that waits until the given number of connections is open, and
+// then answers the first request on each. When a second request arrives on a connection, the
+// upstream closes the connection without a response. count returns the number of requests.
 func keptThenDead(t *testing.T, connections int) (base string, count func() int32) {
 	var requests atomic.Int32
 	var together sync.WaitGroup
@@ -191,7 +191,7 @@ func TestADeadKeptConnectionDoesNotFailTheCall(t *testing.T) {
 		for n := range kept {
 			wg.Go(func() {
 				if w := ask(p, get(target(fmt.Sprintf("IGAAwarm%d", n)))); w.Code != 200 {
-					t.Errorf("warming up: %d %s", w.Code, w.Body)
+					t.Errorf("warming up: got %d %s, want 200", w.Code, w.Body)
 				}
 			})
 		}
@@ -214,7 +214,7 @@ func TestCodesUseNewConnections(t *testing.T) {
 	w := &world{p: newProxy(t, o)}
 	for n := range 4 {
 		if r := w.post("/oauth/access_token", codeForm(fmt.Sprintf("code-%d", n))); r.Code != 200 {
-			t.Errorf("code %d: got %d %s", n, r.Code, r.Body)
+			t.Errorf("code %d: got %d %s, want 200", n, r.Code, r.Body)
 		}
 	}
 	if got := count(); got != 4 {

@@ -13,8 +13,8 @@ import (
 // outbound is a pool of connections to Meta, for token calls or for passed-through calls.
 //
 // It speaks only HTTP/1.1. Each call in flight has its own connection, so a connection that dies
-// fails only one call. Few calls need Meta, so this costs little. With HTTP/2 all calls would share
-// one connection, and its death or a GOAWAY would be an outage.
+// fails only one call. Few token calls need Meta, so this costs little. With HTTP/2 all calls would
+// share one connection, and its death or a GOAWAY would be an outage.
 //
 // A call that may be sent twice uses a kept connection. If that connection turns out to be dead,
 // Go's transport repeats the call on another one. Such repetitions need no retry budget, because a
@@ -30,9 +30,9 @@ type outbound struct {
 	kept  *http.Transport // for requests that may be sent twice
 	since time.Time       // when kept was created
 
-	maxAge   time.Duration   // of kept; zero: no limit
+	maxAge   time.Duration   // the age at which kept is replaced; zero: never
 	single   *http.Transport // for other requests; it keeps no connection
-	dialer   *net.Dialer     // of kept and single
+	dialer   *net.Dialer     // used by kept and single
 	patience time.Duration   // how long a kept connection may stay silent before all idle ones are closed
 	silent   func()          // called when a kept connection has been silent for that long; it must not block
 }

@@ -78,18 +78,18 @@ func TestANameIsResolvedAgainAfterAFailure(t *testing.T) {
 	p.current.Load().out.dialer.Resolver = nameServer(t, &exists, 0)
 	w := ask(p, get(target("IGAAshort")))
 	if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != 990023 || w.Header().Get("Retry-After") == "" || !strings.Contains(log.String(), "resolve") {
-		t.Errorf("while the name does not exist: got %d/%d\n%s", w.Code, e.Subcode, log.String())
+		t.Errorf("while the name does not exist: got %d/%d, want 503/990023 with Retry-After, and \"resolve\" in the log:\n%s", w.Code, e.Subcode, log.String())
 	}
 	exists.Store(true)
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || asked.Load() != 1 {
-		t.Errorf("after the name was added: got %d after %d calls", w.Code, asked.Load())
+		t.Errorf("after the name was added: got %d after %d calls, want 200 after 1", w.Code, asked.Load())
 	}
 }
 
 // A lost DNS query only delays the call, until the resolver repeats the query (after 5 s by
 // default, see resolv.conf(5)).
 func TestLostDNSPacketOnlyDelays(t *testing.T) {
-	t.Parallel() // it waits for the resolver
+	t.Parallel() // because this test waits for the resolver
 	base, asked := saying(t, rawReply(200, goodToken))
 	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")
 	var exists atomic.Bool
@@ -98,6 +98,6 @@ func TestLostDNSPacketOnlyDelays(t *testing.T) {
 	withoutProxy(p)
 	p.current.Load().out.dialer.Resolver = nameServer(t, &exists, 2) // it drops the queries for A and AAAA
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || asked.Load() != 1 {
-		t.Errorf("got %d %s after %d calls", w.Code, w.Body, asked.Load())
+		t.Errorf("got %d %s after %d calls, want 200 after 1", w.Code, w.Body, asked.Load())
 	}
 }

@@ -21,7 +21,7 @@ func BenchmarkHit(b *testing.B) {
 		p.ServeHTTP(w, r)
 	}
 	if w.status != http.StatusOK {
-		b.Fatalf("got %d", w.status)
+		b.Fatalf("got %d, want 200", w.status)
 	}
 }
 
@@ -71,6 +71,6 @@ func request(n int) *http.Request {
 
 func mustServe(b *testing.B, h http.Handler, r *http.Request) {
 	if got := serve(h, r); got != http.StatusOK {
-		b.Errorf("got %d", got)
+		b.Errorf("got %d, want 200", got)
 	}
 }

@@ -36,13 +36,13 @@ func TestAFailureFromRedisIsMarkedAsRepeated(t *testing.T) {
 	for n := range 200 { // repeats the test if the leader has not published its failure before the follower asks
 		token := fmt.Sprint("down-", n)
 		if w := askAt(leader, "localhost", target(token)); w.Code != 502 {
-			t.Fatalf("the leader: %d", w.Code)
+			t.Fatalf("the leader got %d, want 502", w.Code)
 		}
 		before := i.Calls()
 		log.Reset()
 		w := askAt(follower, "localhost", target(token))
 		if w.Code != 502 {
-			t.Fatalf("the follower: %d", w.Code)
+			t.Fatalf("the follower got %d, want 502", w.Code)
 		}
 		if i.Calls() > before {
 			continue

@@ -48,11 +48,11 @@ func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 		s := map[string]*service{"facebook": facebook, "threads": w.threads}[c.service]
 		for range 2 { // nothing is remembered
 			if got := w.get(c.target); got.Code != 200 || got.Body.String() != debugAnswer {
-				t.Errorf("%s: got %d %s", name, got.Code, got.Body)
+				t.Errorf("%s: got %d %s, want 200 with the answer of Meta", name, got.Code, got.Body)
 			}
 		}
 		if asked := s.asked(); len(asked) != 2 || asked[1] != "GET "+c.want+"|" {
-			t.Errorf("%s: asked %q, want twice\n%s", name, asked, c.want)
+			t.Errorf("%s: %s was asked %q, want this twice:\n%s", name, c.service, asked, c.want)
 		}
 	}
 }
@@ -72,11 +72,11 @@ func TestACallThatNeedsTheAppsIDIsRefusedWithoutIt(t *testing.T) {
 		}
 	}
 	if asked := w.threads.asked(); len(asked) != 0 {
-		t.Errorf("Threads was asked %q", asked)
+		t.Errorf("Threads was asked %q, want no calls", asked)
 	}
 	w.threads.say(200, facebookAnswer)
 	if got := w.get("/access_token?grant_type=th_exchange_token&access_token=THAA"); got.Code != 200 {
-		t.Errorf("an exchange, which needs no ID: got %d %s", got.Code, got.Body)
+		t.Errorf("an exchange, which needs no ID: got %d %s, want 200", got.Code, got.Body)
 	}
 }
 
@@ -85,7 +85,7 @@ func TestDebugTokenWithAUsersBearerIsPassedThrough(t *testing.T) {
 	w, facebook := debugWorld(t)
 	got := ask(w.p, with(get("/apps/pages/debug_token?input_token=EAA"), "Authorization", "Bearer EAAuser"))
 	if got.Code != 200 || facebook.head[0].Get("Authorization") != "Bearer EAAuser" || strings.Contains(facebook.asked()[0], pagesSecret) {
-		t.Errorf("got %d after %q", got.Code, facebook.asked())
+		t.Errorf("got %d after %q, want 200 after a call with the bearer token and without the secret", got.Code, facebook.asked())
 	}
 }
 
@@ -101,11 +101,11 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	}
 	for _, asked := range facebook.asked() {
 		if strings.Contains(asked, pagesSecret) {
-			t.Errorf("without the setting, Facebook got %s", asked)
+			t.Errorf("without the setting, Facebook got the secret: %s", asked)
 		}
 	}
 	w, facebook = debugWorld(t)
-	for input, c := range map[string]struct { // each with its own token, because igproxy remembers refusals
+	for input, c := range map[string]struct { // each case has its own token, because igproxy remembers refusals
 		status, want int
 		body         string
 	}{
@@ -120,7 +120,7 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	}
 	// A refusal of the app token does not show whether the secret is right, whatever the code.
 	if state := w.p.Apps()[0].ClientSecret; state != "unproven" {
-		t.Errorf("the secret is %s", state)
+		t.Errorf("the secret is %s, want unproven", state)
 	}
 }
 
@@ -149,7 +149,7 @@ func TestDebugTokenTriesBothSecretsOfARotation(t *testing.T) {
 			}
 		}
 		if state := p.Apps()[0].ClientSecret; state == secretRefused || state == secretAccepted && accepted == "another-secret-0123456789" {
-			t.Errorf("%s accepted: the secret is %s", accepted, state)
+			t.Errorf("%s accepted: the secret is %s, want accepted or unproven for an app's secret and otherwise unproven", accepted, state)
 		}
 	}
 }
@@ -166,10 +166,10 @@ func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 		}
 	}
 	if n := len(facebook.asked()); n != 0 {
-		t.Errorf("Facebook was asked %d times", n)
+		t.Errorf("Facebook was asked %d times, want 0", n)
 	}
 	post := w.post("/apps/pages/debug_token", url.Values{"input_token": {"EAA"}, "access_token": {"APP"}})
 	if asked := facebook.asked(); post.Code != 200 || len(asked) != 1 || !strings.HasPrefix(asked[0], http.MethodPost) || strings.Contains(asked[0], pagesSecret) {
-		t.Errorf("a POST must be passed through unchanged: %d, %q", post.Code, asked)
+		t.Errorf("a POST got %d after %q, want 200 after one POST without the secret", post.Code, asked)
 	}
 }

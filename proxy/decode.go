@@ -9,9 +9,11 @@ import (
 
 // decode reads a token call strictly. It keeps a few parameters and the bearer token, and drops
 // everything else. It drops an inbound client_secret without comparing it, because a comparison
-// would let a caller test guesses. If decode refuses the request, it returns the error for the app.
-// The call that it then returns has only the app, if it is known, and the grant. Until the grant is
-// known, it is the one that meant returns.
+// would let a caller test guesses.
+//
+// If decode refuses the request, it returns the error for the app. Then only two fields of the call
+// may be used: the app, which is nil if it is not known yet, and the grant. If the grant is not
+// known yet, it is the row that meant returns.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
 	p, refused := readParams(r, e.large)
 	if refused != nil {
@@ -106,7 +108,7 @@ func (e *engine) addBasicID(p *params, r *http.Request) {
 //   - the only app that has a row in fit, unless isForAnother reports true;
 //   - the only app with a row in fit that client_id and Host select.
 //
-// If this leaves no app, choose returns an error that names the apps with a row in fit.
+// If there is no such app, choose returns an error that names the apps with a row in fit.
 func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) (*app, *graph.Error) {
 	if t.app != nil {
 		return t.app, nil
@@ -127,7 +129,7 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 	return fits[0], nil
 }
 
-// isForAnother reports whether the client_id of a call is the ID of another app than a. It reports
+// isForAnother reports whether the client_id of a call is the ID of an app other than a. It reports
 // false if the grant does not send the client_id to Meta, or if the Host names a service.
 func (e *engine) isForAnother(a *app, fit []*grant, t destination, p *params) bool {
 	id := p.value[paramClientID]

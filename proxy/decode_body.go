@@ -19,17 +19,17 @@ const (
 	// smallBody is the size of the largest small body, in bytes. Any number of small bodies can be
 	// in memory at the same time.
 	smallBody = 4 << 10
-	// maxLargeBodies is the largest number of larger bodies in memory at the same time. Without
-	// this limit, clients that slowly send large bodies on all connections would use up the memory
-	// of a small container.
+	// maxLargeBodies is the maximum number of bodies above smallBody that are in memory at the same
+	// time. Without this limit, clients that slowly send large bodies on all connections would use
+	// up the memory of a small container.
 	maxLargeBodies = 32
 )
 
 // readParams reads the parameters of a token call from the query or from the body. It refuses a
 // call with parameters in both, with one exception: if the body has fb_exchange_token, it ignores
-// an access_token in the query. Meta documents one form for each call, but clients also use the
-// others: GET with a query, and POST with a query, a form or a JSON object. The channel large has
-// an item for each body above smallBody that is in memory.
+// an access_token in the query. Meta documents one form for each call, but clients use any of these
+// forms: GET with a query, and POST with a query, a form or a JSON object. The channel large has an
+// item for each body above smallBody that is in memory.
 func readParams(r *http.Request, large chan struct{}) (p params, refused *graph.Error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return p, errMethod
@@ -145,9 +145,10 @@ func readForm(r *http.Request) (p params, refused *graph.Error) {
 	return p, nil
 }
 
-// readJSON reads the members of a JSON object. A value must be a string or a number, because some
-// apps store an ID as a number. A number keeps its digits as they were sent. A member that is null
-// counts as not sent. A member whose name igproxy does not know may have any value.
+// readJSON reads the members of a JSON object. A value must be a string or a number. Numbers are
+// accepted because some apps store an ID as a number. A number keeps its digits as they were sent.
+// A member that is null counts as not sent. A member whose name igproxy does not know may have any
+// value.
 func readJSON(body []byte) (p params, refused *graph.Error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -173,14 +174,14 @@ func readJSON(body []byte) (p params, refused *graph.Error) {
 // addJSON adds a member of a JSON object.
 func (p *params) addJSON(name string, value json.RawMessage) {
 	switch c := value[0]; {
-	case c == 'n':
+	case c == 'n': // null
 	case c == '"':
 		var text string
 		_ = json.Unmarshal(value, &text) // cannot fail: the decoder has checked the value
 		p.add(name, text)
 	case c == '-' || '0' <= c && c <= '9':
 		p.add(name, string(value))
-	default: // marks a known name as malformed
+	default: // a boolean, an array or an object; the bracket makes a known name malformed
 		p.add(name+"[", "")
 	}
 }

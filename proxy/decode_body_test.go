@@ -51,7 +51,7 @@ func TestTooManyLargeBodiesGet503(t *testing.T) {
 	r := httptest.NewRequest(http.MethodPost, "/oauth/access_token", strings.NewReader(pair+strings.Repeat("x", maxBody-len(pair))))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if p, refused := readParams(r, full); refused != nil || p.value[paramExtend] != "EAA" || len(full) != 0 {
-		t.Errorf("with a free place: %v; %d places are still taken", refused, len(full))
+		t.Errorf("with a free place: got %v, and %d places are still taken; want the parameter and a free place", refused, len(full))
 	}
 }
 
@@ -73,12 +73,12 @@ func TestTooManyLargeSignedFormsGet503(t *testing.T) {
 		}
 	}
 	if text, refused := signedRequestIn(request("application/x-www-form-urlencoded", "signed_request=a.b"), full); text != "a.b" || refused != nil {
-		t.Errorf("a small form: got %q, %v", text, refused)
+		t.Errorf("a small form: got %q, %v; want a.b", text, refused)
 	}
 	<-full
 	for kind, body := range forms {
 		if text, refused := signedRequestIn(request(kind, body), full); text == "" || refused != nil || len(full) != 0 {
-			t.Errorf("%s, with a free place: %v; %d places are still taken", kind, refused, len(full))
+			t.Errorf("%s, with a free place: got %v, and %d places are still taken; want the signed request and a free place", kind, refused, len(full))
 		}
 	}
 }
@@ -94,7 +94,7 @@ func TestTheHostDecidesBetweenAppsWithOneID(t *testing.T) {
 		got := askAt(w.p, host, target)
 		asked := map[string]int{"facebook": len(facebook.asked()), "login": len(w.login.asked())}
 		if total := asked["facebook"] + asked["login"]; want == "" && (total != 0 || !strings.Contains(got.Body.String(), "/apps/twin/")) || want != "" && (total != 1 || asked[want] != 1) {
-			t.Errorf("%s: asked %v, got %d %s", host, asked, got.Code, got.Body)
+			t.Errorf("%s: the calls were %v, want one to %q, or an error that names the apps; got %d %s", host, asked, want, got.Code, got.Body)
 		}
 	}
 	w, facebook := facebookWorld(t, twin)
@@ -126,9 +126,9 @@ func FuzzBody(f *testing.F) {
 			}
 			return
 		case !ok && len(body) > 0 || len(body) > maxBody:
-			t.Fatalf("%s %q: accepted as %v", kind, body, got)
+			t.Fatalf("%s %q: accepted as %v, want a refusal", kind, body, got)
 		case got.array:
-			return // grants refuses the request
+			return // params.grants refuses the request later
 		}
 		for i, name := range paramNames {
 			if got.count[i] != len(want[name]) || got.count[i] > 0 && got.value[i] != want[name][got.count[i]-1] && got.count[i] == 1 {
@@ -164,7 +164,8 @@ func standardParams(kind string, body []byte) (values url.Values, ok bool) {
 	return nil, false
 }
 
-// standardMembers returns the members of a JSON object that are strings or numbers.
+// standardMembers returns the members of a JSON object that are strings or numbers. To the name of
+// a member with any other value except null, it adds a bracket, as addJSON does.
 func standardMembers(body []byte) (values url.Values, ok bool) {
 	d := json.NewDecoder(strings.NewReader(string(body)))
 	d.UseNumber()

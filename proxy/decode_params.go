@@ -13,10 +13,10 @@ import (
 
 // subject is what a call exchanges: a token, a code, or nothing but the app's own credentials.
 type subject struct {
-	param         param        // its parameter
+	param         param        // the parameter with the token or code
 	other         param        // the parameter that apps send instead by mistake
-	noun          string       // for error messages
-	missing, kind *graph.Error // the errors if param is missing, and if other was sent instead
+	noun          string       // the name of the token or code in error messages
+	missing, kind *graph.Error // the errors if param is missing, and if other was sent by mistake
 	// bearer is true if the token may also be in Authorization: Bearer.
 	bearer bool
 	// once is true for a code, because a code works only once. The call is never repeated, and its
@@ -136,8 +136,8 @@ func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
 // pick returns the token or the code of a call. If the subject allows a bearer token and there is
 // no access_token parameter, pick takes the token from Authorization: Bearer (RFC 6750, section
 // 2.1). The same token may be sent in both places, as requests-oauthlib does. An Authorization with
-// another scheme is not taken for a token. OAuth libraries often send one, because they first try
-// Basic with the client secret.
+// another scheme does not count as a token. Such a header is common, because OAuth libraries first
+// try Basic with the client secret.
 func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error) {
 	if s == appSubject {
 		return Secret{}, nil

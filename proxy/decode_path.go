@@ -15,7 +15,7 @@ import (
 type destination struct {
 	app        *app     // named by the prefix /apps/NAME; nil without the prefix
 	unknownApp bool     // no app has that NAME
-	path       string   // without the prefix, with the escapes that were sent
+	path       string   // the path without the prefix, escaped as it was sent
 	service    Service  // the service whose host name is the request's Host; empty for any other Host
 	rows       []*grant // the grants with this path; empty if it is not the path of a token call
 	own        bool     // the path is below ownPrefix

@@ -64,7 +64,7 @@ func TestDecodeAcceptsRealClients(t *testing.T) {
 			continue
 		}
 		if c.token.Reveal() != token || c.grant.name != "exchange" {
-			t.Errorf("%s: got grant %s, or a token other than the one sent; want grant exchange", name, c.grant.name)
+			t.Errorf("%s: got the grant %s and the token %q, want exchange and %q", name, c.grant.name, c.token.Reveal(), token)
 		}
 	}
 }
@@ -215,7 +215,7 @@ func FuzzDecode(f *testing.F) {
 		c, refused := decoded(e, r)
 		if refused != nil {
 			if refused.Status < 400 || refused.Status > 499 || refused.Message == "" {
-				t.Fatalf("a refusal without a 4xx or a message: %v", refused)
+				t.Fatalf("refused with %v, want a 4xx with a message", refused)
 			}
 			return
 		}
@@ -225,7 +225,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		if values, err := url.ParseQuery(raw); err == nil {
 			if v := values["access_token"]; len(v) > 1 || len(v) == 1 && v[0] != token || len(values["grant_type"]) != 1 {
-				t.Fatalf("decode disagrees with net/url about %q", raw)
+				t.Fatalf("decode found one grant_type and the token %q in %q, but net/url did not", token, raw)
 			}
 		}
 	})

@@ -19,11 +19,11 @@ import (
 // Most HTTP clients send the second form for a base URL such as http://igproxy:TOKEN@host, so an
 // app still changes only its base URL. NAME is ignored.
 //
-// The third form counts only if the Authorization cannot hold Meta's token. That is so if the query
-// has an access_token, if the call takes its token or code in another parameter, or if the call is
-// below ownPrefix. igproxy never passes on a bearer token from such a request, even if no token is
-// required. Otherwise Meta would get igproxy's own token when an operator turns the check off while
-// apps still send the token.
+// The third form counts only if the Authorization cannot hold Meta's token: if the query has an
+// access_token, if the call takes its token or code in another parameter, or if the call is below
+// ownPrefix. igproxy never passes on a bearer token from such a request, even if it requires no
+// token of its own. Otherwise Meta would get igproxy's own token when an operator turns the check
+// off while apps still send the token.
 //
 // Proxy-Authorization is not used, because proxies remove it.
 type trust struct {
@@ -48,8 +48,8 @@ const (
 // checked.
 const trustHeader = "X-Igproxy-Token"
 
-// challenge is the WWW-Authenticate header that a 401 must have (RFC 9110, section 15.5.2). Some
-// clients send the user name and password of their base URL only after a challenge.
+// challenge is the value of WWW-Authenticate, which a 401 must have (RFC 9110, section 15.5.2).
+// Some clients send the user name and password of their base URL only after a challenge.
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
 // check returns the error for a request to a destination, or nil. A missing, a wrong and a repeated
@@ -109,9 +109,9 @@ func (t trust) compare(token string) bearerResult {
 }
 
 // MatchDigest returns the index of the first digest that is the SHA-256 of a token, or -1 if no
-// digest is. It compares every digest, even after a match, so that its duration does not depend on
-// which one matched. It compares digests instead of tokens, so that its duration does not reveal
-// the length of a token or how much of a guess was right.
+// digest matches. It compares every digest, even after a match, so that its duration does not
+// depend on which one matched. It compares digests instead of tokens, so that its duration does not
+// reveal the length of a token or how much of a guess was right.
 func MatchDigest(token string, digests [][sha256.Size]byte) (index int) {
 	got := sha256.Sum256([]byte(token))
 	index = -1

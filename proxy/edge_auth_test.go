@@ -71,15 +71,15 @@ func TestSidecarTokenComesInOneOfThreeForms(t *testing.T) {
 	}
 }
 
-// A bearer token counts as the sidecar's own only if Meta's token is elsewhere in the request. The
-// sidecar's own token never reaches Meta, even if apps still send it after the check was turned
+// A bearer token counts as igproxy's own only if the Authorization cannot hold Meta's token.
+// igproxy's own token never reaches Meta, even if apps still send it after the check was turned
 // off.
 func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 	const token = "access_token?grant_type=ig_exchange_token"
 	form := codeForm("CODE").Encode()
 	for name, c := range map[string]struct {
 		method, path, body string
-		with, without      int // the status with and without the check; 0: any
+		with, without      int // the status with and without the check; 0: not tested
 	}{
 		"token in the query":            {"GET", "/" + token + "&access_token=IGAA", "", 200, 400},
 		"the same, escaped":             {"GET", "/" + token + "&access%5Ftoken=IGAA", "", 200, 400},
@@ -115,17 +115,17 @@ func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 			}
 			for i, asked := range graph.asked() {
 				if all := asked + fmt.Sprint(graph.head[i]); strings.Contains(all, ownToken) || strings.Contains(all, url.QueryEscape(ownToken)) {
-					t.Errorf("%s, checked %v: Instagram got the sidecar's own token: %s", name, checked, all)
+					t.Errorf("%s, checked %v: Instagram got igproxy's own token: %s", name, checked, all)
 				}
 			}
 			if (w.Code == 200) != (len(graph.asked()) == 1) {
-				t.Errorf("%s, checked %v: got %d after %d calls", name, checked, w.Code, len(graph.asked()))
+				t.Errorf("%s, checked %v: got %d after %d calls, want one call with a 200 and otherwise no call", name, checked, w.Code, len(graph.asked()))
 			}
 		}
 	}
 }
 
-// A bearer token that is not the sidecar's own may be Meta's, so it is not counted as a guess.
+// A bearer token that is not igproxy's own may be Meta's, so it is not counted as a guess.
 func TestMetasBearerIsNotCountedAsAGuess(t *testing.T) {
 	required, counted := trusting(sha256.Sum256([]byte(ownToken))), map[bearerResult]int{}
 	required.count = func(r bearerResult) { counted[r]++ }
@@ -202,10 +202,10 @@ func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
 		_ = res.Body.Close()
 		var env struct{ Error graphBody }
 		if err := json.Unmarshal(body, &env); err != nil || env.Error.Code == nil || *env.Error.Code != 100 || env.Error.Subcode != 990013 {
-			t.Errorf("%s: got %s, %v", target, body, err)
+			t.Errorf("%s: got %s, %v; want the error 100/990013", target, body, err)
 		}
 		if res.StatusCode != 401 || res.Header.Get("WWW-Authenticate") != challenge || res.Header.Get("Cache-Status") != "" || res.Close {
-			t.Errorf("%s: got %d %v", target, res.StatusCode, res.Header)
+			t.Errorf("%s: got %d %v, want 401 with a challenge, without Cache-Status, on a connection that stays open", target, res.StatusCode, res.Header)
 		}
 	}
 	rec := httptest.NewRecorder()
@@ -245,7 +245,7 @@ func TestChangedSidecarTokenAppliesToTheNextRequest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		res, err := s.Client().Do(r) // net/http sends the user of the URL as Basic
+		res, err := s.Client().Do(r) // net/http sends the user name and password of the URL as Basic
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,7 @@ import (
 type gate struct {
 	any   bool // every Host is served, except Meta's own names that are not in meta
 	hosts map[string]bool
-	meta  []string // Meta's own names that are served; a target in absolute form must not have them
+	meta  []string // Meta's own names that are served; a target in absolute form with such a name is refused
 }
 
 func newGate(hosts []string, anyHost bool) gate {
@@ -78,8 +78,9 @@ func (g gate) absolute(r *http.Request) bool {
 	return r.URL.Scheme == scheme(r) && r.URL.User == nil && g.serves(r.URL.Host)
 }
 
-// serves reports whether an authority is a known name or a loopback address. Any port is accepted,
-// because a container may publish the listener's port under another number.
+// serves reports whether an authority, which is a host with an optional port, has a known name or a
+// loopback address. Any port is accepted, because a container may publish the listener's port under
+// another number.
 func (g gate) serves(authority string) bool {
 	name, ok := hostName(authority)
 	if !ok || g.hosts[name] {

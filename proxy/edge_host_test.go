@@ -110,10 +110,10 @@ func TestHostAndBrowserChecksComeFirst(t *testing.T) {
 		}
 	}
 	if w := ask(p, with(with(get(target("IGAAshort")), "Origin", "https://evil.example"), "Sec-Fetch-Dest", "empty")); w.Code != 403 || w.Header().Get("Access-Control-Allow-Origin") != "" {
-		t.Errorf("from a web page: %d, %v", w.Code, w.Header())
+		t.Errorf("from a web page: got %d, %v; want 403 without Access-Control-Allow-Origin", w.Code, w.Header())
 	}
 	if i.Calls() != 0 {
-		t.Errorf("Instagram was asked %d times", i.Calls())
+		t.Errorf("Instagram was asked %d times, want 0", i.Calls())
 	}
 }
 
@@ -163,9 +163,9 @@ func TestMetasHostNamesAreServedOnlyToServersOfTheirService(t *testing.T) {
 	r, got := get("/status"), httptest.NewRecorder()
 	r.Host = "graph.facebook.com"
 	if CheckHosts(nil, false, http.NotFoundHandler()).ServeHTTP(got, r); got.Code != 421 {
-		t.Errorf("an admin listener: got %d", got.Code)
+		t.Errorf("an admin listener: got %d, want 421", got.Code)
 	}
 	if n := len(facebook.asked()); n != asked {
-		t.Errorf("refused requests made %d calls", n-asked)
+		t.Errorf("refused requests led to %d calls to Facebook, want 0", n-asked)
 	}
 }

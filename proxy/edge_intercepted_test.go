@@ -41,7 +41,7 @@ func TestTheHostOfAnInterceptedConnectionDecides(t *testing.T) {
 		for service, s := range services {
 			asked := s.asked()
 			if len(asked) != 0 && service != c.want || service == c.want && (len(asked) != 1 || !strings.Contains(asked[0], " "+c.asks)) {
-				t.Errorf("%s: %s was asked %q; the app got %d %s", name, service, asked, got.Code, got.Body)
+				t.Errorf("%s: %s was asked %q, want one call to %s with %q; the app got %d %s", name, service, asked, c.want, c.asks, got.Code, got.Body)
 			}
 		}
 	}
@@ -92,17 +92,17 @@ func TestAnInterceptedConnectionNeedsNoTokenOfIgproxy(t *testing.T) {
 	got := httptest.NewRecorder()
 	w.p.Intercepted().ServeHTTP(got, intercepted("GET", "graph.facebook.com", target+"EAA"))
 	if got.Code != 200 {
-		t.Errorf("intercepted: %d %s", got.Code, got.Body)
+		t.Errorf("intercepted: got %d %s, want 200", got.Code, got.Body)
 	}
 	got = httptest.NewRecorder()
 	w.p.Intercepted().ServeHTTP(got, intercepted("GET", "graph.facebook.com", target+"own-token-of-igproxy"))
 	if got.Code != 400 {
-		t.Errorf("igproxy's own token as Meta's: %d %s", got.Code, got.Body)
+		t.Errorf("igproxy's own token as Meta's: got %d %s, want 400", got.Code, got.Body)
 	}
 	r := intercepted("GET", "graph.facebook.com", target+"EAA")
 	got = httptest.NewRecorder()
 	w.p.ServeHTTP(got, r)
 	if got.Code != 401 {
-		t.Errorf("on another listener: %d %s", got.Code, got.Body)
+		t.Errorf("on another listener: got %d %s, want 401", got.Code, got.Body)
 	}
 }

@@ -33,10 +33,10 @@ type engine struct {
 	gate   gate
 	trust  trust
 	large  chan struct{} // see readParams
-	first  exchanger     // the step recall, which calls the other steps
+	first  exchanger     // the step keep if tokens are kept alive, otherwise recall; it calls the other steps
 	guard  exchanger     // the step guard, where calls that test client secrets begin
 	out    *outbound     // used by ask
-	bypass *bypass       // nil: only token calls are answered
+	bypass *bypass       // nil: no calls are passed through
 	keep   *keeping      // nil: igproxy does not keep tokens alive
 
 	checkSecrets, readyWhenRefused bool          // as in Options
@@ -90,7 +90,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 }
 
 // compose builds the steps between decode and answer. It returns the first step and the step guard.
-// If requests are traced, it wraps each step in a step that makes a span.
+// If requests are traced, it wraps each step except learn in a step that makes a span.
 func compose(o Options, c carried, table []*grant, out *outbound) (first, guarded exchanger) {
 	recall := func(next exchanger) exchanger {
 		return traced(c.tracer, "recall", &recallStep{cache: c.cache, next: next})
@@ -98,7 +98,7 @@ func compose(o Options, c carried, table []*grant, out *outbound) (first, guarde
 	join := func(next exchanger) exchanger {
 		return traced(c.tracer, "join", &joinStep{next: next, budget: o.Budget(), log: c.log, flights: c.flights})
 	}
-	claim := func(next exchanger) exchanger { // and remember
+	claim := func(next exchanger) exchanger { // this is also the step remember
 		return traced(c.tracer, "claim", &claimStep{cache: c.cache, negativeTTL: o.NegativeTTL,
 			index: o.Passthrough != nil, next: next})
 	}
@@ -122,8 +122,8 @@ func newAsk(o Options, c carried, out *outbound) *askStep {
 		userAgent: ownAgent + cmp.Or(o.Version, "dev"), metrics: c.metrics}
 }
 
-// closeIdle closes the connections to Meta that no call uses. A connection in use is closed when
-// its call ends, unless another call reuses it first.
+// closeIdle closes the connections to Meta that no call is using. A connection in use is closed
+// when its call ends, unless another call needs a connection before that.
 func (e *engine) closeIdle() {
 	e.out.CloseIdleConnections()
 	if e.bypass != nil {

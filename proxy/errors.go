@@ -11,8 +11,8 @@ import (
 )
 
 // requestError returns the error for a refused request. The subcode tells apps and dashboards which
-// of igproxy's own errors it is. A subcode never changes. docs/errors.md lists all of them. Type
-// and code are those that Meta uses for similar errors. A message ends with the next step and never
+// of igproxy's own errors it is. docs/errors.md lists all subcodes, which never change. Type and
+// code are those that Meta uses for similar errors. A message ends with the next step and never
 // repeats what was sent.
 func requestError(status, code, subcode int, message string) *graph.Error {
 	kind := "IGApiException"

@@ -39,7 +39,8 @@ func errToken(sent ...string) *graph.Error {
 	return refused
 }
 
-// subcodes reads the subcodes from the source files, so that this test does not miss a new one.
+// subcodes reads the subcodes from the source files, so that the test below does not miss a new
+// subcode.
 func subcodes(t *testing.T) map[int]bool {
 	t.Helper()
 	found := map[int]bool{graph.SubcodeUnreadable: true, graph.SubcodeLoop: true}
@@ -78,10 +79,11 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 				t.Errorf("%d has status %d and code %d, docs/errors.md has %s and %d", subcode, e.Status, e.Code, m[1], code)
 			}
 			if promised := m[5] == "after `Retry-After`"; promised != !e.RetryAt.IsZero() {
-				t.Errorf("%d: RetryAt %v, docs/errors.md has %q", subcode, e.RetryAt, m[5])
+				t.Errorf("%d: RetryAt is %v, but docs/errors.md has %q; want both to promise Retry-After, or neither", subcode, e.RetryAt, m[5])
 			}
 			if transient := e.Transient != nil && *e.Transient; transient != (e.Code == 2) || m[5] == "no" && e.Status >= 500 {
-				t.Errorf("%d: is_transient %v with code %d, docs/errors.md has %q", subcode, transient, e.Code, m[5])
+				t.Errorf("%d: is_transient is %v with code %d and status %d, docs/errors.md has %q; want is_transient for code 2 only, and no \"no\" for a 5xx",
+					subcode, transient, e.Code, e.Status, m[5])
 			}
 		}
 	}
@@ -100,7 +102,7 @@ func TestOwnErrorsParseLikeInstagramsErrors(t *testing.T) {
 		for _, e := range list {
 			back, ok := graph.ReadError(e.Status, e.Encode(), func(s string) string { return s })
 			if !ok || back.Code != e.Code || back.Subcode != subcode || back.Message != e.Message || back.Type != e.Type || e.Status < 400 {
-				t.Errorf("%d: %s", subcode, e.Encode())
+				t.Errorf("%d: %s is parsed as %+v, want the same fields", subcode, e.Encode(), back)
 			}
 			if !strings.HasSuffix(e.Message, ".") || strings.Contains(e.Message, "CANARY") || strings.Contains(e.Message, "canary") {
 				t.Errorf("%d: %q is not a sentence, or repeats what was sent", subcode, e.Message)
@@ -132,8 +134,8 @@ func withBody() *http.Request {
 	return r
 }
 
-// Without this advice the operator of an app with embedded signup would look for a redirect_uri
-// that its codes do not have.
+// The codes of embedded signup have no redirect_uri. Without the advice to add the item none, the
+// operator would look for one.
 func TestTheErrorForACodeWithoutARedirectURISaysHowToAllowIt(t *testing.T) {
 	w, _ := facebookWorld(t, App{Label: "strict", Service: Facebook, ID: "1787", Secret: NewSecret("secret-of-strict-0123456789"), RedirectURIs: []string{callback}})
 	for target, want := range map[string]bool{

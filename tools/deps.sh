@@ -55,8 +55,8 @@ missing() {
 missing
 [ "${#names[@]}" -gt 0 ] || exit 0
 
-# install is the command that installs; refresh is a command that some package managers need before
-# it.
+# install is the command that installs the packages. Some package managers need the command refresh
+# before it.
 refresh=()
 if has apt-get; then
   refresh=(apt-get update -qq)
@@ -79,7 +79,7 @@ elif has brew; then
     *) install=(brew install --quiet redis nginx python node perl ruby wrk hey chromium prometheus varnish) ;;
   esac
 else
-  printf "missing, and no known package manager:" >&2; printf " %s," "${names[@]}" >&2; echo >&2
+  printf "no known package manager; install these manually:" >&2; printf " %s," "${names[@]}" >&2; echo >&2
   exit 1
 fi
 

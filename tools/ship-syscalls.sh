@@ -12,7 +12,7 @@ started=()
 end() { [ ${#started[@]} -eq 0 ] || kill "${started[@]}" 2>/dev/null || true; wait; rm -rf "$work"; }
 trap end EXIT
 
-calls() { # expands a name or a @group, with the groups in it
+calls() { # prints a system call, or all system calls of a @group, including those of the groups in it
   case $1 in
   @*) for c in $(systemd-analyze syscall-filter "$1" | sed 1d | grep -v '#' || true); do calls "$c"; done ;;
   *) echo "$1" ;;

@@ -32,7 +32,7 @@ func adminFlags(timeout time.Duration) []cli.Flag {
 		&cli.DurationFlag{Name: "timeout", Value: timeout, Usage: "wait at most `TIME` for the reply", Action: positive}}
 }
 
-// adminTarget is where a command reaches the running sidecar.
+// adminTarget says how a command reaches the running sidecar.
 type adminTarget struct {
 	listen string       // as in admin.listen
 	token  proxy.Secret // read from admin.token_file; may be zero
@@ -44,8 +44,8 @@ func readTarget(c *cli.Context, env environment) (adminTarget, error) {
 	return adminTarget{listen: conf.Admin.Listen}, err
 }
 
-// operationTarget returns where to run an operation: over a Unix socket, where the kernel reports
-// the caller's UID, or otherwise over TCP with the token.
+// operationTarget returns the target of an operation. It prefers a Unix socket, because the kernel
+// reports the caller's UID there. Without a socket, it returns the TCP address and the token.
 func operationTarget(c *cli.Context, env environment) (adminTarget, error) {
 	conf, err := loadTarget(c, env, "admin.listen", "admin.socket")
 	if err != nil {
@@ -61,10 +61,10 @@ func operationTarget(c *cli.Context, env environment) (adminTarget, error) {
 	}
 	switch {
 	case strings.HasPrefix(to.listen, "unix:"):
-		return to, nil // even if the token cannot be read: over a socket, the UID counts
+		return to, nil // even if the token cannot be read, because over a socket the UID counts
 	case path == "":
-		return to, usageError("reload, purge and resume need admin.socket or admin.token_file, set for the sidecar and for this " +
-			"command, for example with --config; to reload without either, send SIGHUP to the sidecar")
+		return to, usageError("reload, purge and resume need admin.socket or admin.token_file; set one of them for the sidecar and " +
+			"for this command, for example with --config; to reload without either, send SIGHUP to the sidecar")
 	case err != nil:
 		return to, usageError("admin.token_file: %s", err)
 	}
@@ -82,7 +82,7 @@ func loadTarget(c *cli.Context, env environment, keys ...string) (config.Config,
 		case slices.Contains(keys, p.Key):
 			return conf, usageError("%s", p)
 		case p.Key == "" && p.Where != "": // about the file as a whole
-			fmt.Fprintf(env.stderr, "igproxy: warning: %s; calling the sidecar without it\n", p)
+			fmt.Fprintf(env.stderr, "igproxy: warning: %s; calling the sidecar without this file\n", p)
 		}
 	}
 	return conf, nil
@@ -153,8 +153,8 @@ func (a adminTarget) call(c *cli.Context, method, path, form string, reply any) 
 	return res.StatusCode, nil
 }
 
-// dialLocal connects to a listener of this machine. It does not resolve the name localhost, which
-// has no address in a container without /etc/hosts, and whose address elsewhere depends on DNS.
+// dialLocal connects to a listener of this machine. It does not resolve the name localhost, because
+// in a container without /etc/hosts that name has no address or depends on DNS.
 func dialLocal(ctx context.Context, network, address string) (c net.Conn, err error) {
 	addresses := []string{address}
 	if host, port, err := net.SplitHostPort(address); err == nil && strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {

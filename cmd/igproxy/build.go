@@ -7,7 +7,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 )
 
-// readBuild returns what the Go toolchain wrote into the binary.
+// readBuild returns the versions and the commit that the Go toolchain wrote into the binary.
 func readBuild() sidecar.Build {
 	b := sidecar.Build{Version: "dev", Commit: "unknown", Go: runtime.Version()}
 	info, ok := debug.ReadBuildInfo()

@@ -19,7 +19,7 @@ func caCommand(env environment) *cli.Command {
 		Usage: "make an authority",
 		Description: "Writes " + authority.CertFile + ", which clients must trust, and " + authority.KeyFile + ", which\n" +
 			"only igproxy may read. Name constraints in the certificate limit the authority\n" +
-			"to Meta's domains, so that no other site can be imitated with the key. The\ncommand never replaces a file.",
+			"to Meta's domains, so the key cannot be used to imitate other sites. The\ncommand never replaces a file.",
 		Flags: []cli.Flag{dir},
 		Action: func(c *cli.Context) error {
 			if err := authority.Create(c.String("dir")); err != nil {
@@ -41,12 +41,12 @@ func caCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "ca",
 		Usage: "make and show the authority for clients that cannot change their base URL",
-		Description: "Clients that cannot change their base URL reach Meta through intercept.listen, as\n" +
-			"their HTTPS_PROXY, and trust this authority. docs/intercept.md explains how.",
+		Description: "Clients that cannot change their base URL use intercept.listen as their\n" +
+			"HTTPS_PROXY, and must trust this authority. docs/intercept.md explains how.",
 		Subcommands:        []*cli.Command{initialise, show},
 		HideHelpCommand:    true,
 		OnUsageError:       onUsageError,
-		CustomHelpTemplate: caHelp, // urfave/cli's own lists no subcommands after igproxy help ca
+		CustomHelpTemplate: caHelp, // urfave/cli's own template lists no subcommands after igproxy help ca
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
 				return usageError("unknown command ca %q; write igproxy ca init or igproxy ca show", name)
@@ -69,10 +69,10 @@ COMMANDS:{{range .Subcommands}}{{if ne .Name "help"}}
    {{.Name}}  {{.Usage}}{{end}}{{end}}
 `
 
-// trustLines tells what to set for each kind of client. Its verbs stand for paths: [1] for that of
-// the certificate, [2] for that of a bundle of the system's authorities and this one, and [3] for
-// that of a trust store of Java.
-const trustLines = `Clients reach it with  HTTPS_PROXY=http://127.0.0.1:8082  (intercept.listen), and trust it with:
+// trustLines says what to set for each kind of client. Its verbs are paths: [1] is the certificate,
+// [2] is a bundle of the system's authorities and this authority, and [3] is a trust store for
+// Java.
+const trustLines = `Clients reach igproxy with  HTTPS_PROXY=http://127.0.0.1:8082  (intercept.listen), and trust the authority with:
 
   Node.js         NODE_EXTRA_CA_CERTS=%[1]s NODE_USE_ENV_PROXY=1 (Node.js 22.21 or 24.5, or later)
   Python          REQUESTS_CA_BUNDLE=%[2]s SSL_CERT_FILE=%[2]s
@@ -80,15 +80,15 @@ const trustLines = `Clients reach it with  HTTPS_PROXY=http://127.0.0.1:8082  (i
   Ruby, Go        SSL_CERT_FILE=%[2]s (Ruby's net/http reads http_proxy instead of HTTPS_PROXY)
   Perl            SSL_CERT_FILE=%[2]s PERL_LWP_SSL_CA_FILE=%[2]s PERL_LWP_ENV_PROXY=1
   Java            -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=8082 instead of HTTPS_PROXY, and -Djavax.net.ssl.trustStore=%[3]s
-                  (see below); its default validator ignores the limits of the authority (docs/intercept.md)
+                  (see below); Java's default validator ignores the limits of the authority (docs/intercept.md)
   .NET            SSL_CERT_FILE=%[2]s
   curl            --cacert %[1]s, or CURL_CA_BUNDLE=%[2]s
 
-That bundle replaces the system's authorities, so it must contain them too:
+The file bundle.pem replaces the system's authorities, so it must contain them too:
 
   cat /etc/ssl/certs/ca-certificates.crt %[1]s > %[2]s
 
-Java's trust store is a copy of its own authorities, with this one added:
+The trust store for Java is a copy of Java's own authorities, with this authority added:
 
   cp "$JAVA_HOME/lib/security/cacerts" %[3]s
   keytool -importcert -keystore %[3]s -storepass changeit -alias igproxy -file %[1]s
@@ -105,7 +105,7 @@ func showAuthority(env environment, dir string) error {
 	if err != nil {
 		return usageError("%v; run igproxy ca init, or name another folder with --dir", err)
 	}
-	fmt.Fprintf(env.stdout, "certificate  %s\nkey          %s\nSHA-256      %s\nends         %s\npermits      %s and their subdomains; no IP address; no other authority\n\n",
+	fmt.Fprintf(env.stdout, "certificate  %s\nkey          %s\nSHA-256      %s\nends         %s\npermits      %s and their subdomains; no IP addresses, no authorities below it\n\n",
 		cert, key, a.Fingerprint(), a.Ends().UTC().Format(time.DateOnly), strings.Join(authority.Domains, ", "))
 	fmt.Fprintf(env.stdout, "For igproxy:\n\n  intercept:\n    listen: 127.0.0.1:8082\n    ca_file: %s\n    ca_key_file: %s\n\n", cert, key)
 	fmt.Fprintf(env.stdout, trustLines, cert, filepath.Join(dir, "bundle.pem"), filepath.Join(dir, "trust.jks"))

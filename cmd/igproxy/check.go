@@ -111,7 +111,7 @@ func (r *report) result(part string, err error) {
 	r.print("ok", part)
 }
 
-// problem prints a problem, and its fix on a line of its own.
+// problem prints a problem, and its fix on a separate line.
 func (r *report) problem(p config.Problem) {
 	verdict := "warning"
 	if !p.Warning {

@@ -29,7 +29,8 @@ const (
 	demoOpen    = 2 * time.Second
 	demoBurst   = 50
 
-	// Only the stand-in's clock moves, so igproxy has to refresh tokens that end in 60 days.
+	// The demo moves only the stand-in's clock. By igproxy's clock, a token always ends in about 60
+	// days, so igproxy must refresh such a token too.
 	demoRefreshBefore = 61 * 24 * time.Hour
 )
 
@@ -39,7 +40,7 @@ func demoCommand(env environment) *cli.Command {
 		Usage: "see it work, without an account and without Redis",
 		Description: "Starts a stand-in for Meta and a sidecar in this process, plays some scenes,\n" +
 			"then keeps running and prints curl commands to try.",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if one failed", DisableDefaultText: true}},
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if a scene failed", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
 			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, os.Interrupt)
 			defer stop()
@@ -54,7 +55,7 @@ func demo(interrupted <-chan struct{}, env environment, once bool) error {
 	instagram := mock.New(mock.Options{Secret: demoSecret, Facebook: facebook, Latency: demoLatency})
 	upstream, err := mock.Start(instagram, mock.ServerOptions{Addr: "127.0.0.1:0"})
 	if err != nil {
-		return fmt.Errorf("the stand-in for Meta: %w", err)
+		return fmt.Errorf("cannot start the stand-in for Meta: %w", err)
 	}
 	defer upstream.Close()
 

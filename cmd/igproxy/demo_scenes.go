@@ -20,8 +20,8 @@ import (
 // app.
 const webhookPath = "/apps/default/_igproxy/webhook"
 
-// story plays the scenes of the demo: each one does what an app would do, shows it, and checks the
-// result.
+// story plays the scenes of the demo. Each scene does what an app would do, shows it, and checks
+// the result.
 type story struct {
 	out       io.Writer
 	instagram *mock.Instagram
@@ -108,8 +108,8 @@ func (d *story) login() {
 	d.expect("/me?fields=user_id,username&access_token="+url.QueryEscape(long.accessToken()), nil, http.StatusOK, "")
 }
 
-// webhooks does what an app does with each webhook that reaches its public URL. The stand-in signs
-// one; the other was never signed with the secret of the app.
+// webhooks does what an app does with each webhook that reaches its public URL. The first webhook
+// is signed with the app's secret, the second with another secret.
 func (d *story) webhooks() {
 	body := mock.Webhook()
 	for _, c := range []struct {
@@ -128,7 +128,8 @@ func (d *story) webhooks() {
 	}
 }
 
-// keep lets a token outlive its end. The app uses it once in its 60 days, and does not refresh it.
+// keep shows that a token works after its end. The app uses the token once within its 60 days, and
+// never refreshes it.
 func (d *story) keep() {
 	const day = 24 * time.Hour
 	long := d.expect(exchange("IGAA-frida"), nil, http.StatusOK, "igproxy; fwd=miss; stored").accessToken()
@@ -147,7 +148,8 @@ func (d *story) keep() {
 	d.check(d.instagram.RefreshesFor(long) == 1, "igproxy sent the call with the successor; the app still sends the token that it stored first")
 }
 
-// isRefreshed waits for the first refresh that igproxy begins by itself.
+// isRefreshed waits for the first refresh in the background, and reports whether it succeeded
+// within a few seconds.
 func (d *story) isRefreshed() bool {
 	for range 100 {
 		metrics := receive(func() (*http.Response, error) { return http.Get(d.admin + "/metrics") })
@@ -192,7 +194,7 @@ func extend(token string) string {
 	return "/v23.0/oauth/access_token?grant_type=fb_exchange_token&client_id=" + demoFacebookID + "&fb_exchange_token=" + url.QueryEscape(token)
 }
 
-// reply is the sidecar's reply; its status is 0 if there was none.
+// reply is an HTTP response. Its status is 0 if no response arrived.
 type reply struct {
 	status      int
 	cacheStatus string
@@ -209,7 +211,7 @@ func (r reply) accessToken() string {
 	return t.AccessToken
 }
 
-// call sends a request to the sidecar as an app does. A form is posted.
+// call sends a request to the sidecar as an app does. If form is not nil, it posts the form.
 func (d *story) call(path string, form url.Values) reply {
 	if form != nil {
 		return receive(func() (*http.Response, error) { return http.PostForm(d.sidecar+path, form) })
@@ -267,7 +269,7 @@ func (d *story) checkOneCall(token string) {
 	d.check(d.instagram.CallsFor(token) == 1, "calls to Meta for this token: %d", d.instagram.CallsFor(token))
 }
 
-// check prints a statement, and marks it as a failure of the demo unless ok is true.
+// check prints a statement. If ok is false, it marks the statement as not true, and the demo fails.
 func (d *story) check(ok bool, format string, args ...any) {
 	mark := "✓ "
 	if !ok {

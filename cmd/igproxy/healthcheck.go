@@ -25,7 +25,7 @@ func healthcheckCommand(env environment) *cli.Command {
 			status, err := readAdmin(c, env, "/readyz", &s)
 			switch {
 			case err != nil:
-				return errors.New(err.Error()) // exits with 1 in any case: Docker reserves 2
+				return errors.New(err.Error()) // without the exit code of err, because Docker reserves 2
 			case s.Ready && status == http.StatusOK:
 				fmt.Fprintf(env.stdout, "ready (breaker %s, redis %s)\n", s.Breaker, s.Redis)
 				return nil

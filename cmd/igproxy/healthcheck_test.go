@@ -136,7 +136,7 @@ func TestUnreadableFileIsOnlyAWarningForClientCommands(t *testing.T) {
 		"none.yaml": "none.yaml: does not exist", ".": ".: cannot be read"} {
 		for _, args := range [][]string{{"healthcheck"}, {"reload"}, {"purge", "--all"}} {
 			code, stdout, stderr := command(t, at, append(args, "-c", file)...)
-			if code != exitOK || stdout == "" || !strings.HasPrefix(stderr, "igproxy: warning: "+says) || !strings.HasSuffix(stderr, "; calling the sidecar without it\n") {
+			if code != exitOK || stdout == "" || !strings.HasPrefix(stderr, "igproxy: warning: "+says) || !strings.HasSuffix(stderr, "; calling the sidecar without this file\n") {
 				t.Errorf("%s with %s: exit code %d\n%s%s", args, file, code, stdout, stderr)
 			}
 		}

@@ -1,7 +1,6 @@
-// Command igproxy is a caching sidecar for Meta's token endpoints: an app points its base URL at
-// it, and igproxy adds the client secret, asks Meta once, and remembers the answer. This
-// package is the command line, one file per command; package internal/sidecar is what the serve
-// command runs.
+// Command igproxy is a caching sidecar for Meta's token endpoints. An app uses igproxy as its base
+// URL, and igproxy adds the client secret, asks Meta once, and remembers the answer. This package
+// is the command line, one file per command. The serve command runs package internal/sidecar.
 package main
 
 import (
@@ -24,7 +23,7 @@ const (
 	exitUsage  = 2 // wrong command line or configuration
 )
 
-// Errors that print nothing, because the problems have been printed already.
+// Errors that print nothing, because the command has already printed the problems.
 var (
 	errReported      = cli.Exit("", exitFailed)
 	errConfiguration = cli.Exit("", exitUsage)
@@ -35,7 +34,7 @@ func main() {
 		interactive: logging.IsTerminal(os.Stdin)}))
 }
 
-// environment is what a command sees of its process; tests replace it.
+// environment is the part of its process that a command can see. Tests replace it.
 type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -59,7 +58,7 @@ func run(ctx context.Context, args []string, env environment) int {
 	return exitFailed
 }
 
-// usageError returns an error about the command line.
+// usageError returns an error about the command line or the configuration.
 func usageError(format string, args ...any) error {
 	return cli.Exit(fmt.Sprintf(format, args...), exitUsage)
 }

@@ -27,7 +27,7 @@ func mockCommand(env environment) *cli.Command {
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8081", Usage: "listen on `ADDRESS`; port 0 picks a free port"},
 			&cli.DurationFlag{Name: "latency", Usage: "wait `TIME` before each response, such as 200ms"},
 			&cli.DurationFlag{Name: "token-life", DefaultText: "60 days",
-				Usage: "let long-lived tokens end after `TIME`, such as 90s; they can be refreshed after a 60th of it"},
+				Usage: "let long-lived tokens end after `TIME`, such as 90s; a token can be refreshed after a 60th of its life, or after a day if that is sooner"},
 			&cli.BoolFlag{Name: "tls", Usage: "use TLS with a throwaway certificate", DisableDefaultText: true},
 			&cli.StringFlag{Name: "ca-out", Usage: "with --tls: write the CA certificate to `FILE`, for upstream.ca_file"},
 			&cli.StringFlag{Name: "secret", Usage: "accept only the client secret `TEXT`; make one up, because other users can read command lines"},

@@ -29,7 +29,7 @@ func purgeCommand(env environment) *cli.Command {
 			"terminal, it purges nothing. Later requests go to Meta again. The other sidecars on\n" +
 			"the same Redis follow within about a second. If the sidecar cannot reach Redis, only\n" +
 			"this sidecar forgets, and the command exits with 1. Except with --token-stdin, a\n" +
-			"purge waits until ten seconds have passed since the last one.",
+			"purge waits until ten seconds have passed since the previous purge.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.BoolFlag{Name: "all", Usage: "purge everything that is remembered for all apps, without asking", DisableDefaultText: true},
 			&cli.StringFlag{Name: "app", Usage: "purge only the app `NAME`"},
@@ -72,7 +72,7 @@ func confirmPurge(env environment) error {
 		return usageError("purge makes the whole fleet forget everything for all apps; confirm that with --all, " +
 			"or choose what to purge with --app or --token-stdin")
 	}
-	fmt.Fprint(env.stderr, "This makes the sidecar, and every other one on the same Redis, forget everything for all apps.\n"+
+	fmt.Fprint(env.stderr, "This makes the sidecar, and all other sidecars on the same Redis, forget everything for all apps.\n"+
 		"Each token in use is then exchanged again. Continue? [y/N] ")
 	answer, _ := bufio.NewReader(io.LimitReader(env.stdin, maxStdin)).ReadString('\n')
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
@@ -118,8 +118,7 @@ func printPurge(reply admin.PurgeReply, out io.Writer) error {
 		what += "; the other sidecars on this Redis forget within seconds"
 	case "none":
 	default:
-		return fmt.Errorf("purged %s, but in this sidecar only: it could not notify the others (%s). "+
-			"It tries again as long as it runs", what, reply.Problem)
+		return fmt.Errorf("purged %s, but in this sidecar only: it could not notify the other sidecars (%s), and keeps trying", what, reply.Problem)
 	}
 	_, err := fmt.Fprintf(out, "purged: %s\n", what)
 	return err

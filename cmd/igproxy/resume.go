@@ -18,10 +18,10 @@ func resumeCommand(env environment) *cli.Command {
 		Usage: "end the pauses that rate limits caused in a running sidecar",
 		Description: "Sends POST /resume over admin.socket, or to admin.listen with the token in\n" +
 			"admin.token_file. When Meta limits an app, igproxy makes no token calls for\n" +
-			"that app until the time that Meta gives, but for at most an hour. If Meta gives none,\n" +
-			"the pause lasts a minute. Calls that are passed through continue. Use this if the\n" +
-			"limit has ended earlier. If it has not ended, the next call begins another pause.\n" +
-			"Other sidecars are not affected.",
+			"that app until the time that Meta gives, but for at most an hour. If Meta gives no\n" +
+			"time, the pause lasts a minute. Calls that are passed through continue. Use this\n" +
+			"command if the limit has ended earlier. If it has not ended, the next call begins\n" +
+			"another pause. Other sidecars are not affected.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.StringFlag{Name: "app", Usage: "resume only the app `NAME`"}),
 		Action: func(c *cli.Context) error {
@@ -41,7 +41,7 @@ func resumeCommand(env environment) *cli.Command {
 	}
 }
 
-// printResume prints which pauses have ended. app is empty if those of all apps were to end.
+// printResume prints which pauses have ended. app is the value of --app, or empty for all apps.
 func printResume(reply admin.ResumeReply, app string, out io.Writer) error {
 	if reply.Problem != "" {
 		return errors.New("nothing was resumed: " + reply.Problem)

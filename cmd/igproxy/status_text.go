@@ -67,7 +67,7 @@ func statusText(s admin.Status) string {
 	return b.String()
 }
 
-// list writes a row for each of the first five items, and says how many more there are.
+// list writes a row for each of the first five items, and then the number of further items.
 func list[T any](b *strings.Builder, name string, of []T, text func(T) string) {
 	if len(of) == 0 {
 		fmt.Fprintf(b, "%-11s none since the start\n", name)

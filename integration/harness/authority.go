@@ -85,7 +85,7 @@ func (a Authority) Client(t testing.TB, signer *Authority, keepAlive bool, hosts
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The certificate is sent regardless of the server's list of authorities.
+		// The client sends the certificate even if the server's list of authorities lacks signer.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true, DisableKeepAlives: !keepAlive}}

@@ -72,7 +72,7 @@ var buildPlain = sync.OnceValues(func() (string, error) {
 	return path, build(path, "0")
 })
 
-// build builds igproxy. The race detector needs cgo; the shipped binary is built without it.
+// build builds igproxy. The race detector needs cgo; the shipped binary is built without cgo.
 func build(path, cgo string, flags ...string) error {
 	cmd := exec.Command("go", append(append([]string{"build", "-ldflags=-s -w", "-o", path}, flags...), mainPackage)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
@@ -130,7 +130,7 @@ func File(t testing.TB, name, text string) string {
 	return path
 }
 
-// Crowd runs n callers at the same time and waits for all of them.
+// Crowd runs caller n times concurrently, and waits until all of them have returned.
 func Crowd(n int, caller func(i int)) {
 	var wg sync.WaitGroup
 	for i := range n {
@@ -144,7 +144,7 @@ func ExchangePath(token string) string {
 	return "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(token)
 }
 
-// Get sends a request and returns the status and the body of the answer.
+// Get sends a GET request and returns the status and the body of the answer.
 func Get(ctx context.Context, target string) (status int, body string, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {

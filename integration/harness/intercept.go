@@ -27,7 +27,7 @@ type Interceptor struct {
 	Made  MadeAuthority
 }
 
-// MadeAuthority is what `igproxy ca init` has made.
+// MadeAuthority is an authority that `igproxy ca init` has made.
 type MadeAuthority struct {
 	Cert, Key string // paths
 	Bundle    string // path of a file with the system's authorities and this one
@@ -57,7 +57,8 @@ func MakeAuthority(t testing.TB) MadeAuthority {
 	return a
 }
 
-// Settings returns what `igproxy ca show` prints for a kind of client, as "name=value".
+// Settings returns the settings that `igproxy ca show` prints for a kind of client, as
+// "name=value".
 func (a MadeAuthority) Settings(t testing.TB, kind string) (set []string) {
 	t.Helper()
 	for line := range strings.Lines(a.Shown) {
@@ -78,7 +79,7 @@ func (a MadeAuthority) Settings(t testing.TB, kind string) (set []string) {
 }
 
 // Intercept starts an igproxy that also intercepts, on a free port of loopback. binary is Binary or
-// Plain.
+// the path that Plain returns.
 func Intercept(t testing.TB, binary string, settings ...string) *Interceptor {
 	t.Helper()
 	i := &Interceptor{Made: MakeAuthority(t)}
@@ -89,8 +90,7 @@ func Intercept(t testing.TB, binary string, settings ...string) *Interceptor {
 	return i
 }
 
-// Client returns a client that reaches Meta's hosts through the interception, and trusts only its
-// authority.
+// Client returns a client that uses i as its HTTPS_PROXY, and trusts only the authority of i.
 func (i *Interceptor) Client(t testing.TB, http2 bool) *http.Client {
 	t.Helper()
 	via, err := url.Parse(i.Proxy)
@@ -114,8 +114,8 @@ func (a MadeAuthority) Trust(t testing.TB) *tls.Config {
 	return &tls.Config{RootCAs: roots}
 }
 
-// Sign returns a certificate for a name or an address, as a thief of the authority's key would make
-// it, and its key, both in PEM.
+// Sign returns a certificate for a name or an address, and the certificate's key, both in PEM. It
+// signs with the authority's key, as a thief of that key would.
 func (a MadeAuthority) Sign(t testing.TB, name string) (cert, key string) {
 	t.Helper()
 	pair, err := tls.LoadX509KeyPair(a.Cert, a.Key)

@@ -23,8 +23,8 @@ type Process struct {
 	Exited     chan struct{} // closed when the process has ended
 }
 
-// Environ returns the environment of an igproxy that listens on free ports of loopback, with the
-// canary secret and the given settings ("KEY=value", without IGPROXY_).
+// Environ returns the environment of an igproxy that listens on free ports of loopback, with
+// AppSecret and the given settings ("KEY=value", without IGPROXY_).
 func Environ(settings ...string) []string {
 	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir(), "IGPROXY_LISTEN=127.0.0.1:0", "IGPROXY_ADMIN_LISTEN=127.0.0.1:0",
 		"IGPROXY_CLIENT_SECRET=" + AppSecret, "IGPROXY_LOG_LEVEL=debug"}
@@ -53,9 +53,9 @@ func Start(t testing.TB, env []string, args ...string) *Process {
 	return StartCommand(t, env, exec.Command(Binary, args...))
 }
 
-// StartCommand starts a command that is igproxy or becomes it. Its output goes to Log, except for
-// its standard error if cmd.Stderr is set already. The process is killed at the end of the test if
-// it still runs.
+// StartCommand starts a command that is igproxy or becomes it. The output goes to Log. If
+// cmd.Stderr is already set, standard error goes there instead. The process is killed at the end of
+// the test if it still runs.
 func StartCommand(t testing.TB, env []string, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{Cmd: cmd, Log: &Output{}, Exited: make(chan struct{})}
@@ -80,8 +80,8 @@ func StartCommand(t testing.TB, env []string, cmd *exec.Cmd) *Process {
 	return p
 }
 
-// withoutSleep returns env, or the environment of the test if env is nil, with a setting of the
-// race detector. Without that setting every igproxy would sleep for a second when it ends.
+// withoutSleep adds a setting for the race detector to env, or to the environment of the test if
+// env is nil. Without that setting every igproxy would sleep for a second when it ends.
 func withoutSleep(env []string) []string {
 	if env == nil {
 		env = os.Environ()
@@ -124,7 +124,7 @@ func (p *Process) Wait(t testing.TB) int {
 	return p.Cmd.ProcessState.ExitCode()
 }
 
-// Run runs igproxy to its end.
+// Run runs igproxy and waits until it ends.
 func Run(t testing.TB, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	return run(t, Binary, env, args...)
@@ -201,18 +201,18 @@ func Mock(t testing.TB, args ...string) (p *Process, url string) {
 	return p, p.Log.Lines(listening)[0]["url"].(string)
 }
 
-// Program runs a third-party program to its end, with text on its standard input, and returns its
-// standard output. The test fails if the program is missing or fails.
+// Program runs a third-party program until it ends, with text on its standard input, and returns
+// its standard output. The test fails if the program is missing or fails.
 func Program(t testing.TB, env []string, text, program string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // some compile what they run
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // some programs are compiled first
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	var out, errs bytes.Buffer
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = append(os.Environ(), env...), strings.NewReader(text), &out, &errs
 	cmd.WaitDelay = time.Second
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s %v: %v (make test-all installs what is missing)\n%s\n%s%s", program, args, err, text, out.String(), errs.String())
+		t.Fatalf("%s %v: %v (make test-all installs missing programs)\n%s\n%s%s", program, args, err, text, out.String(), errs.String())
 	}
 	return out.String()
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ab uses HTTP/1.0, for which igproxy keeps no connection open, with -k or without. So it measures
+# ab uses HTTP/1.0. igproxy closes such a connection after each answer, even with -k, so ab measures
 # connections as much as answers. It sends at most 20,000 requests.
 #   ab.sh hit      one token, which igproxy knows after the first request
 #   ab.sh burst    200 callers at once with one new token: one exchange

@@ -1,7 +1,7 @@
 package load
 
-// Each load recipe runs unchanged for a second, and does what its name says: all hits together cost
-// one exchange, each miss costs one, and a burst of 200 callers costs one.
+// Each load recipe except k6.sh runs unchanged for a second, and does what its argument says: all
+// hits together cost one exchange, each miss costs one, and a burst of 200 callers costs one.
 
 import (
 	"os"
@@ -35,8 +35,8 @@ func TestLoadRecipes(t *testing.T) {
 			if !regexp.MustCompile(recipe.says).MatchString(out) || strings.Contains(out, "Non-2xx") {
 				t.Errorf("the output does not match %s:\n%s", recipe.says, out)
 			}
-			// When wrk ends, it abandons requests. igproxy still answers some of them while their
-			// counts are read, and others get the outcome "gone".
+			// When wrk ends, it abandons requests. igproxy may still answer some of them while the
+			// test reads the counters. Others get the outcome "gone".
 			tokens, all := 0, -1
 			for tries := 0; tries < 50 && tokens != all; tries++ {
 				tokens = counted(t, p, `igproxy_requests_total\{.*outcome="token".*\}`)

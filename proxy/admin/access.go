@@ -16,26 +16,27 @@ import (
 // peerKey is the context key of WithPeer.
 type peerKey struct{}
 
-// WithPeer returns a context that carries the UID of the process at the other end of a Unix socket,
-// as the kernel reports it. Use it for the requests of that connection. A request without a UID
-// needs the token to run an operation.
+// WithPeer returns a context that carries the UID of the client of a Unix socket, as the kernel
+// reports it. Use the context for the requests on that connection. A request without a UID needs
+// the token to run an operation.
 func WithPeer(ctx context.Context, uid uint32) context.Context {
 	return context.WithValue(ctx, peerKey{}, uid)
 }
 
-// access decides who may run operations: root, igproxy's own user and the UIDs in uids over a Unix
-// socket, and everyone who has the token. It ignores the headers in which a proxy names its client.
+// access decides which callers may run operations. A caller with a valid token may run them on
+// every listener. Over a Unix socket, root, igproxy's own user and the users in uids may run them
+// without a token. Headers such as X-Forwarded-For are ignored.
 type access struct {
-	uids   []string                   // in decimal; besides root and igproxy's own user
+	uids   []string                   // in decimal
 	tokens func() [][sha256.Size]byte // digests; nil: no token is configured
 }
 
-// caller is the sender of a request, as far as it is known.
+// caller is what is known about the sender of a request.
 type caller struct {
 	uid       uint32
 	hasUID    bool // otherwise only the address is known
 	address   string
-	withToken bool // it sent the token
+	withToken bool // the request has a valid token
 }
 
 // attributes returns what the log says about the caller.
@@ -50,13 +51,13 @@ func (c caller) attributes() []any {
 	return who
 }
 
-// refusal is the answer to a caller who may not run operations.
+// refusal is the answer to a caller that may not run operations.
 type refusal struct {
 	status int
 	text   string // what is wrong, and the next step
 }
 
-// check returns the sender of a request, and a refusal if the sender may not run operations.
+// check returns the sender of a request. If the sender may not run operations, refused says why.
 func (a access) check(r *http.Request) (c caller, refused *refusal) {
 	c.address = r.RemoteAddr
 	c.uid, c.hasUID = r.Context().Value(peerKey{}).(uint32)
@@ -70,9 +71,9 @@ func (a access) check(r *http.Request) (c caller, refused *refusal) {
 	case c.hasUID:
 		return c, &refusal{http.StatusForbidden, fmt.Sprintf("UID %d may not run operations: use root or igproxy's own user, or add %[1]d to admin.uids", c.uid)}
 	case a.tokens != nil:
-		return c, &refusal{http.StatusUnauthorized, "operations need a token: send the one in admin.token_file as Authorization: Bearer TOKEN"}
+		return c, &refusal{http.StatusUnauthorized, "operations need a token: send the token in admin.token_file as Authorization: Bearer TOKEN"}
 	default:
-		return c, &refusal{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; SIGHUP reloads the configuration and needs neither"}
+		return c, &refusal{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; to reload the configuration without them, send SIGHUP"}
 	}
 	return c, nil
 }
@@ -82,8 +83,8 @@ func (a access) allows(uid uint32) bool {
 	return uid == 0 || int(uid) == os.Getuid() || slices.Contains(a.uids, strconv.FormatUint(uint64(uid), 10))
 }
 
-// isToken reports whether there is exactly one Authorization header, and it holds a configured
-// token.
+// isToken reports whether credentials, the Authorization headers of a request, are exactly one
+// header with a configured token.
 func (a access) isToken(credentials []string) bool {
 	scheme, token, _ := strings.Cut(credentials[0], " ")
 	return proxy.MatchDigest(token, a.tokens()) >= 0 && strings.EqualFold(scheme, "Bearer") && len(credentials) == 1

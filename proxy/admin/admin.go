@@ -2,10 +2,10 @@
 // the operations reload, purge, resume and quit.
 //
 //	GET /healthz   whether the process answers
-//	GET /readyz    whether it should get traffic, as JSON
-//	GET /metrics   Prometheus' text format
+//	GET /readyz    whether the process should get traffic, as JSON
+//	GET /metrics   the metrics, in Prometheus' text format
 //	GET /          the status page, which a script refreshes; it also works without the script
-//	GET /status    the same, as JSON
+//	GET /status    what the status page shows, as JSON
 //	POST /purge    forgets remembered answers; for the operator only
 //	POST /resume   ends the pauses that rate limits caused; for the operator only
 //	POST /reload   reads the configuration again; for the operator only
@@ -31,10 +31,11 @@ import (
 type Options struct {
 	// Proxy is the Proxy to administer. Required.
 	Proxy *proxy.Proxy
-	// Hosts are the names, without a port, that the Host header may have besides loopback's own.
+	// Hosts are the names, without a port, that the Host header may have besides those of loopback.
 	Hosts []string
-	// AnyHost turns off the check of the Host name. Set it for every listener beyond loopback:
-	// probes use the address of a pod, which no list of hosts can contain.
+	// AnyHost turns off the check of the Host name. Set it for every listener beyond loopback,
+	// because probes use the address of a pod as the Host, and that address is not known in
+	// advance.
 	AnyHost bool
 	// About describes the process on the status page.
 	About About
@@ -42,22 +43,25 @@ type Options struct {
 	// function reports whether it succeeded and returns the reply, which is sent as JSON.
 	// docs/metrics.md lists the names.
 	Operations map[string]func() (ok bool, reply any)
-	// Quit handles POST /quit: it begins the end of the process, and must return at once. Nil: the
-	// operation is off.
+	// Quit handles POST /quit. It makes the process begin to stop, and must return at once. Nil:
+	// the operation is off.
 	Quit func()
-	// UIDs are the users, in decimal, who may run operations over a Unix socket besides root and
-	// igproxy's own user. WithPeer reports the user of a connection.
+	// UIDs are the UIDs, in decimal, of users that may run operations over a Unix socket. Root and
+	// igproxy's own user always may. Set the user of a connection with WithPeer.
 	UIDs []string
-	// Intercept returns the state of the interception, without its counts. Nil: it is off.
+	// Intercept returns the state of the interception, without its counts. Nil: interception is
+	// off.
 	Intercept func() Interception
 	// Tokens returns the SHA-256 digests of the tokens that allow operations on every listener: the
-	// current one and, during a rotation, the previous one. Nil: there is no token.
+	// current token and, during a rotation, the previous one. Nil: no token is configured.
 	Tokens func() [][sha256.Size]byte
-	// Logger receives a line for each operation, and one for what it did; nil: nothing is logged.
+	// Logger receives a line for each operation, for each purge and for each app that is resumed.
+	// Nil: nothing is logged.
 	Logger *slog.Logger
 }
 
-// Handler serves the operator. It belongs on a listener of its own. It is safe for concurrent use.
+// Handler serves the operator. Do not serve it on the listener of the Proxy. It is safe for
+// concurrent use.
 type Handler struct {
 	proxy     *proxy.Proxy
 	log       *slog.Logger
@@ -67,12 +71,12 @@ type Handler struct {
 	intercept func() Interception // nil: off
 	routes    http.Handler
 	current   atomic.Pointer[reloadable]
-	closed    chan struct{} // Close closes it, which ends the sampling
+	closed    chan struct{} // closed by Close, to end the sampling
 	close     func()
 	sampling  sync.WaitGroup
 }
 
-// reloadable is what Reload replaces.
+// reloadable is the part of a Handler that Reload replaces.
 type reloadable struct {
 	checked http.Handler // the routes behind the check of the Host name
 	about   About
@@ -80,8 +84,8 @@ type reloadable struct {
 	quit    func() // nil: off
 }
 
-// New builds a Handler and starts to sample the metrics for the history on the status page. Close
-// ends the sampling.
+// New builds a Handler and starts to sample the metrics for the history on the status page. The
+// sampling continues until Close.
 func New(o Options) (*Handler, error) {
 	if o.Proxy == nil {
 		return nil, errors.New("admin: Proxy is nil: build one with proxy.New")
@@ -119,8 +123,7 @@ func New(o Options) (*Handler, error) {
 	return h, nil
 }
 
-// Reload makes Hosts, AnyHost, About, Quit, UIDs and Tokens of o take effect. Everything else in o
-// is ignored.
+// Reload applies Hosts, AnyHost, About, Quit, UIDs and Tokens of o. It ignores the other options.
 func (h *Handler) Reload(o Options) {
 	h.current.Store(&reloadable{checked: proxy.CheckHosts(o.Hosts, o.AnyHost, h.routes), about: o.About,
 		access: access{uids: o.UIDs, tokens: o.Tokens}, quit: o.Quit})
@@ -140,8 +143,8 @@ func (h *Handler) sample() {
 }
 
 // Close performs the pending purges, each within purgeTimeout, and ends the sampling. Purges that
-// are requested later are not merged. Call Close before closing the Proxy and its cache; further
-// calls do nothing.
+// are requested later are not merged. Call Close before closing the Proxy and its cache. Further
+// calls of Close do nothing.
 func (h *Handler) Close() {
 	h.close()
 	h.sampling.Wait()

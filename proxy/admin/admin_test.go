@@ -33,7 +33,7 @@ func TestReadyzReportsEachState(t *testing.T) {
 		var got proxy.Readiness
 		w := get(h, "/readyz")
 		if decode(t, w, &got); w.Code != code || got != want {
-			t.Errorf("%s: %d %+v, want %d %+v", when, w.Code, got, code, want)
+			t.Errorf("%s: got %d %+v, want %d %+v", when, w.Code, got, code, want)
 		}
 	}
 	check("at the start", 200)
@@ -48,7 +48,7 @@ func TestReadyzReportsEachState(t *testing.T) {
 	want.Ready, want.Draining = false, true
 	check("while draining", 503)
 	if w := get(p, exchange("IGAAshort")); w.Code != 200 {
-		t.Errorf("a known token while draining: %d", w.Code)
+		t.Errorf("got %d for a known token while draining, want 200", w.Code)
 	}
 
 	wrong := optionsFor(t, base)
@@ -107,10 +107,10 @@ func TestTheHandlerServesItsPathsAndNothingElse(t *testing.T) {
 	} {
 		w := send(h, httptest.NewRequest(c.method, c.path, nil))
 		if w.Code != c.status || !strings.Contains(w.Body.String(), c.text) {
-			t.Errorf("%s %s: %d %.100s, want %d with %q", c.method, c.path, w.Code, w.Body, c.status, c.text)
+			t.Errorf("%s %s: got %d %.100s, want %d with %q", c.method, c.path, w.Code, w.Body, c.status, c.text)
 		}
 		if h := w.Header(); h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" {
-			t.Errorf("%s %s: headers %v", c.method, c.path, h)
+			t.Errorf("%s %s: got the headers %v, want no-store and nosniff", c.method, c.path, h)
 		}
 		if body := w.Body.String(); strings.Contains(body, "canary") || strings.Contains(body, appSecret) || strings.Contains(body, "IGAA") {
 			t.Errorf("%s %s shows a secret", c.method, c.path)
@@ -128,10 +128,10 @@ func TestTheHostNameIsCheckedAndWebPagesAreRefused(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/healthz", nil)
 		r.Host = host
 		if w := send(listed, r); w.Code != want {
-			t.Errorf("%s: %d, want %d", host, w.Code, want)
+			t.Errorf("%s: got %d, want %d", host, w.Code, want)
 		}
 		if w := send(every, r); w.Code != 200 {
-			t.Errorf("%s: %d with every host allowed, want 200", host, w.Code)
+			t.Errorf("%s: got %d with every host allowed, want 200", host, w.Code)
 		}
 	}
 	for _, path := range []string{"/metrics", "/status"} {
@@ -139,7 +139,7 @@ func TestTheHostNameIsCheckedAndWebPagesAreRefused(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, path, nil)
 			r.Header.Set(name, value)
 			if w := send(listed, r); w.Code != 403 || strings.Contains(w.Body.String(), "igproxy_") {
-				t.Errorf("%s with %s: %d %s", path, name, w.Code, w.Body)
+				t.Errorf("%s with %s: got %d %s, want 403", path, name, w.Code, w.Body)
 			}
 		}
 	}
@@ -153,11 +153,11 @@ func TestAReloadChangesTheHostsAndTheDescription(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "/status", nil)
 	r.Host = "ops.internal"
 	if w := send(h, r); w.Code != 200 || !strings.Contains(w.Body.String(), `"version":"v2"`) {
-		t.Errorf("got %d %.200s", w.Code, w.Body)
+		t.Errorf("got %d %.200s, want 200 with the version v2", w.Code, w.Body)
 	}
 }
 
-// An announced body that never comes does not delay the answer.
+// A client announces a body and does not send it. The answer must not wait for the body.
 func TestNoAnswerWaitsForABody(t *testing.T) {
 	s := httptest.NewServer(handlerOf(t, newProxy(t, optionsFor(t, nowhere))))
 	defer s.Close()
@@ -170,10 +170,10 @@ func TestNoAnswerWaitsForABody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only an answer that waits takes this long
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // reached only if the answer waits for the body
 			_, _ = io.WriteString(conn, head+"\r\n"+framing+"\r\n\r\n")
 			if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 "+status) {
-				t.Errorf("%s, %s: got %q, %v", head, framing, line, err)
+				t.Errorf("%s, %s: got %q, %v, want status %s", head, framing, line, err, status)
 			}
 			_ = conn.Close()
 		}

@@ -8,15 +8,15 @@ import (
 )
 
 // Alert is an alert of deploy/prometheus/alerts.yml whose condition is true for this sidecar now.
-// Most alerts fire in Prometheus only when the condition has been true for some minutes.
+// Prometheus fires most alerts only after the condition has been true for some minutes.
 type Alert struct {
 	Name     string `json:"name"`
 	Severity string `json:"severity"` // page: act at once; ticket: act during working hours
 	Text     string `json:"text"`
-	Runbook  string `json:"runbook"` // the URL of its section in docs/operations.md
+	Runbook  string `json:"runbook"` // the URL of the alert's section in docs/operations.md
 }
 
-// runbookURL is where the runbook is. An anchor follows, which is the alert's name in lower case.
+// runbookURL is the URL of the runbook without the anchor, which is the alert's name in lower case.
 const runbookURL = "https://github.com/igproxy/igproxy/blob/main/docs/operations.md#"
 
 // The severities.
@@ -25,16 +25,16 @@ const (
 	ticket = "ticket"
 )
 
-// condition is the condition of an alert. It says the same as the expression in alerts.yml; a test
-// compares the severity, the window and the limit. The alert IgproxyDown has none: it means that
-// this process does not answer.
+// condition is the condition of an alert. It says the same as the expression in alerts.yml. A test
+// compares the severity, the window and the limit. IgproxyDown has no condition here, because a
+// process that is down cannot report it.
 type condition struct {
 	alert    string
 	severity string
-	window   time.Duration // 0: it looks at the current state
-	limit    float64       // 0: anything above 0
-	// problems returns a sentence for each app or upstream with the problem. grown has what was
-	// counted during the window.
+	window   time.Duration // 0: the condition is about the current state
+	limit    float64       // the condition is true above the limit
+	// problems returns the texts of the alerts, such as one text for each app with the problem. If
+	// the condition is false, it returns nothing. grown has the counts of the window.
 	problems func(c condition, s *Status, grown sample) []string
 }
 
@@ -67,12 +67,12 @@ var conditions = []condition{
 		return countOf(grown.linesDropped, 0, "Log lines that were dropped in the last 15 minutes because standard error did not accept them in time: %d.")
 	}},
 	{alert: "IgproxyReloadRefused", severity: ticket, problems: func(_ condition, s *Status, _ sample) []string {
-		return sentenceIf(s.ReloadRefused, "A changed configuration was refused, and the previous one stays in use. The log says why, and so does igproxy reload.")
+		return sentenceIf(s.ReloadRefused, "The changed configuration was refused, and the previous one stays in use. The log and igproxy reload say why.")
 	}},
 }
 
 // alertsOf returns the alerts whose condition is true. Alerts of severity page come first. The last
-// sample is the current one.
+// element of samples is the current sample.
 func alertsOf(s *Status, samples []sample) []Alert {
 	list := []Alert{}
 	now := samples[len(samples)-1]
@@ -139,7 +139,7 @@ func breakersOpen(_ condition, s *Status, _ sample) (list []string) {
 		if u.Breaker == "closed" {
 			continue
 		}
-		failing := "fails"
+		failing := "is failing"
 		for _, o := range s.Outages {
 			if o.Of == u.Name && o.End.IsZero() {
 				failing = fmt.Sprintf("has been failing since %s (%s so far)", s.Clock(o.Start), plural(o.Probes, "probe"))

@@ -41,15 +41,16 @@ func TestTheBannerHasTheConditionsOfTheAlerts(t *testing.T) {
 			limit, _ = strconv.ParseFloat(m[1], 64)
 		}
 		if c.severity != severity || c.window != window || c.limit != limit {
-			t.Errorf("%s: %s, over %v, above %v; alerts.yml has %s, over %v, above %v", name, c.severity, c.window, c.limit, severity, window, limit)
+			t.Errorf("%s: got severity %s, window %v, limit %v; alerts.yml has severity %s, window %v, limit %v", name, c.severity, c.window, c.limit, severity, window, limit)
 		}
 	}
 	if len(names) != len(conditions) || len(names) < 10 {
-		t.Errorf("%d conditions, %d alerts", len(conditions), len(names))
+		t.Errorf("%d conditions and %d alerts, want the same number and at least 10", len(conditions), len(names))
 	}
 }
 
-// Each condition is false at its limit and true above it, and sees only what is within its window.
+// Each condition is false at its limit and true above it. It ignores what was counted before its
+// window.
 func TestEachAlertHasItsCondition(t *testing.T) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	slow := func(bounds []float64, counts ...uint64) histogram {
@@ -57,7 +58,7 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		at, above func(*Status, *sample)
-		words     string // in the text of the alert
+		words     string // the text of the alert contains these
 	}{
 		"IgproxyNotReady": {func(s *Status, _ *sample) {}, func(s *Status, _ *sample) { s.State.Ready = false }, "not ready"},
 		"IgproxyClientSecretRefused": {func(s *Status, _ *sample) { s.Apps = []proxy.AppStatus{{Name: "shop", ClientSecret: "unproven"}} },
@@ -99,8 +100,8 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 	} {
 		i := slices.IndexFunc(conditions, func(one condition) bool { return one.alert == name })
 		window := conditions[i].window
-		// alerts returns the alerts for what was counted during five seconds that ended that long
-		// ago.
+		// alerts returns the alerts after a change of the counters. The change happened within a
+		// period of five seconds, and ago is the time since the end of that period.
 		alerts := func(change func(*Status, *sample), ago time.Duration) []Alert {
 			s := Status{Now: now, State: proxy.Readiness{Ready: true, Redis: "ok"}}
 			before, after := emptySample(), emptySample()
@@ -112,15 +113,15 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 		}
 		inside := max(0, window-bucketTime)
 		if got := alerts(c.at, inside); len(got) != 0 {
-			t.Errorf("%s at its limit: %v", name, got)
+			t.Errorf("%s at its limit: got %v, want no alert", name, got)
 		}
 		got := alerts(c.above, inside)
 		if len(got) != 1 || got[0].Name != name || got[0].Severity != conditions[i].severity || !strings.Contains(got[0].Text, c.words) ||
 			got[0].Runbook != "https://github.com/igproxy/igproxy/blob/main/docs/operations.md#"+strings.ToLower(name) {
-			t.Errorf("%s above its limit: %+v, want %q", name, got, c.words)
+			t.Errorf("%s above its limit: got %+v, want one alert with %q", name, got, c.words)
 		}
 		if got := alerts(c.above, window); window > 0 && len(got) != 0 {
-			t.Errorf("%s for what was counted before its window: %v", name, got)
+			t.Errorf("%s, counted before its window: got %v, want no alert", name, got)
 		}
 	}
 }
@@ -129,6 +130,6 @@ func TestAlertsThatPageComeFirst(t *testing.T) {
 	s := Status{State: proxy.Readiness{Ready: true, Redis: "ok"}, ReloadRefused: true, Apps: []proxy.AppStatus{{Name: "shop", ClientSecret: "refused"}}}
 	got := alertsOf(&s, []sample{emptySample()})
 	if len(got) != 2 || got[0].Severity != "page" || got[1].Severity != "ticket" || viewOf(Status{Alerts: got}).Level() != "bad" || viewOf(Status{Alerts: got[1:]}).Level() != "warn" {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want the alert that pages first, and the levels bad and warn", got)
 	}
 }

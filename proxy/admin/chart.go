@@ -16,12 +16,12 @@ type chart struct {
 	Times  []tick // of the horizontal axis
 }
 
-// series is a part of a chart: its name in the style sheet, and an SVG path, in which a column is 1
-// wide and the chart is 100 high.
+// series is a set of bars in a chart. Name is its class in the style sheet. Path is an SVG path; a
+// column is 1 unit wide, and the chart is 100 units high.
 type series struct{ Name, Path string }
 
-// tick is a line across a chart, at a percentage of its height from the top, or of its width from
-// the left.
+// tick is a labelled position on an axis. At is a percentage of the axis, from the top or from the
+// left.
 type tick struct {
 	At    string
 	Label string
@@ -34,11 +34,12 @@ func tickAt(percent float64, label string) tick {
 // column is a bucket and its place in the charts.
 type column struct {
 	Bucket
-	x int
+	x int // 0: the leftmost place
 }
 
-// columnsOf places the buckets, the last one at the right. A bucket that began late, or that took
-// long because the machine was suspended, still has one column.
+// columnsOf returns the columns of the buckets, from right to left. The latest bucket is the
+// rightmost. Each bucket has one column, even if it began late, or lasted long because the machine
+// was suspended.
 func columnsOf(list []Bucket) (columns []column) {
 	if len(list) == 0 {
 		return nil
@@ -55,8 +56,8 @@ func columnsOf(list []Bucket) (columns []column) {
 }
 
 // bars draws a bar in each column. value returns its height as a share of the chart's height. If
-// heights is not nil, it has the height of the bars that each column has already; the new bar
-// stands on top of them, and bars adds its height.
+// heights is not nil, it has the height that is used in each column so far. The new bar stands on
+// top, and its height is added to heights.
 func bars(name string, columns []column, heights map[int]float64, value func(column) float64) series {
 	var path strings.Builder
 	for _, c := range columns {
@@ -86,7 +87,7 @@ func (s *Status) timesOf(columns []column) (list []tick) {
 	return list
 }
 
-// charts returns the charts of the page: requests first, then what explains them.
+// charts returns the charts of the page. The first one shows the requests.
 func (s *Status) charts() []chart {
 	columns := columnsOf(s.Buckets)
 	perSecond := func(c column, n uint64) float64 { return float64(n) / max(1, c.Seconds) }
@@ -117,10 +118,10 @@ func (s *Status) charts() []chart {
 	return list
 }
 
-// latencies returns a chart of the medians and the 99th percentiles, on a logarithmic scale from
-// 0.04 ms to 10 s.
+// latencies returns a chart of the two bounds in Latency, P50 and P99. Its scale is logarithmic,
+// from 0.04 ms to 10 s.
 func latencies(title string, columns []column, of func(column) Latency) chart {
-	const low, decades = -1.4, 5.4 // of milliseconds, as powers of ten
+	const low, decades = -1.4, 5.4 // the scale begins at 10^-1.4 ms and spans 5.4 powers of ten
 	height := func(ms float64) float64 { return (math.Log10(ms) - low) / decades }
 	value := func(l Latency, ms *float64) float64 {
 		switch {
@@ -144,7 +145,7 @@ func latencies(title string, columns []column, of func(column) Latency) chart {
 	return c
 }
 
-// scale returns a round number that is at least most, and ticks for a chart of that height.
+// scale returns top, a round number that is at least most, and the ticks of an axis from 0 to top.
 func scale(most float64) (top float64, ticks []tick) {
 	power := math.Pow(10, math.Floor(math.Log10(max(1, most))))
 	for _, m := range []float64{1, 2, 4, 6, 8, 10} {
@@ -162,8 +163,8 @@ func orZero(f *float64) float64 {
 	return *f
 }
 
-// moments describes the columns in words, one line for each, the leftmost first. A column without a
-// bucket has an empty line.
+// moments describes the columns in words, one line for each, the leftmost first. The line is empty
+// if no bucket is in the column.
 func (s *Status) moments() string {
 	lines := make([]string, buckets)
 	for _, c := range columnsOf(s.Buckets) {

@@ -18,17 +18,18 @@ func TestEachOutcomeIsInOneGroup(t *testing.T) {
 		}
 	}
 	if !slices.Equal(all, outcomes[:]) {
-		t.Errorf("groups have %v, outcomes are %v", all, outcomes)
+		t.Errorf("the groups have the outcomes %v, want %v", all, outcomes)
 	}
 	if got := sumGroups(func(o string) uint64 { return uint64(len(o)) }); got != [3]uint64{5 + 6 + 8, 7 + 7 + 10 + 8 + 4, 11 + 7 + 6} {
-		t.Errorf("got %v", got)
+		t.Errorf("sumGroups: got %v", got)
 	}
 }
 
 func TestEachBucketHasItsColumn(t *testing.T) {
 	start := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	var list []Bucket
-	for _, seconds := range []float64{-2000, 0, 5, 10.4, 200, 203, 208} { // the machine was suspended; one began late
+	// The machine was suspended before 0 and before 200.
+	for _, seconds := range []float64{-2000, 0, 5, 10.4, 200, 203, 208} { // 10.4 began late
 		list = append(list, Bucket{At: start.Add(time.Duration(seconds * float64(time.Second)))})
 	}
 	var got []int
@@ -36,17 +37,17 @@ func TestEachBucketHasItsColumn(t *testing.T) {
 		got = append(got, c.x)
 	}
 	if want := []int{179, 178, 177, 139, 138, 137}; !slices.Equal(got, want) {
-		t.Errorf("columns %v, want %v", got, want)
+		t.Errorf("got the columns %v, want %v", got, want)
 	}
 	if columnsOf(nil) != nil {
-		t.Error("there are columns without buckets")
+		t.Error("got columns for no buckets")
 	}
 }
 
 func TestChartsAreDrawnToScale(t *testing.T) {
 	for most, want := range map[float64]string{0: "1", .3: "1", 1: "1", 1.2: "2", 33: "40", 61: "80", 99: "100", 4e6: "4e+06"} {
 		if top, ticks := scale(most); ticks[0].Label != want || top < most {
-			t.Errorf("%v: up to %v with %v, want %s", most, top, ticks, want)
+			t.Errorf("scale(%v): got top %v and ticks %v, want the label %s", most, top, ticks, want)
 		}
 	}
 	at := time.Date(2026, 11, 26, 12, 3, 0, 0, time.FixedZone("CET", 3600))
@@ -69,11 +70,11 @@ func TestChartsAreDrawnToScale(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	if times := charts[0].Times; len(times) != 3 || times[0].Label != "12:00" || times[0].At != "79.44" || times[2].Label != "11:50" {
-		t.Errorf("times %v", times)
+		t.Errorf("got the times %v", times)
 	}
 	lines := strings.Split(s.moments(), "\n")
 	if last := lines[buckets-1]; len(lines) != buckets || last != "12:03:00: 20 served, 10 refused, 10 failed; 5 calls to Meta; hit ratio 50%; hits p50 below 1 ms, p99 below 10 s; exchanges p50 over 10 s, p99 over 10 s" {
-		t.Errorf("%d lines, the last: %s", len(lines), last)
+		t.Errorf("got %d lines; the last is %q", len(lines), last)
 	}
 }
 

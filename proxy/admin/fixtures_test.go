@@ -93,7 +93,7 @@ func exchange(token string) string {
 	return "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(token)
 }
 
-// get sends a GET with a loopback address as Host to a handler.
+// get sends a GET to a handler. The Host is a loopback address.
 func get(h http.Handler, target string) *httptest.ResponseRecorder {
 	return send(h, httptest.NewRequest(http.MethodGet, target, nil))
 }
@@ -107,7 +107,7 @@ func send(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// byOperator returns a request as if root had sent it over a Unix socket.
+// byOperator makes a request look as if root had sent it over a Unix socket.
 func byOperator(r *http.Request) *http.Request {
 	r.Host, r.RemoteAddr = "localhost", "@"
 	return r.WithContext(admin.WithPeer(r.Context(), 0))
@@ -119,6 +119,6 @@ func decode(t *testing.T, w *httptest.ResponseRecorder, into any) {
 	d := json.NewDecoder(w.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil || w.Header().Get("Content-Type") != "application/json" {
-		t.Fatalf("%d %v: %v", w.Code, w.Header(), err)
+		t.Fatalf("got status %d, headers %v, error %v; want a JSON reply", w.Code, w.Header(), err)
 	}
 }

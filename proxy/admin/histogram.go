@@ -9,7 +9,7 @@ type histogram struct {
 	all    uint64
 }
 
-// add adds the durations of a histogram with the same bounds, or of an empty one.
+// add adds the durations in o, which is empty or has the same bounds.
 func (h *histogram) add(o histogram) {
 	if h.bounds == nil {
 		h.bounds, h.counts = o.bounds, make([]uint64, len(o.counts))
@@ -20,7 +20,8 @@ func (h *histogram) add(o histogram) {
 	h.all += o.all
 }
 
-// since returns the durations added after an earlier state of the same histogram.
+// since returns the durations that were added after earlier, a previous state of the same
+// histogram.
 func (h histogram) since(earlier histogram) histogram {
 	rest := histogram{h.bounds, slices.Clone(h.counts), h.all - earlier.all}
 	for i, n := range earlier.counts {
@@ -29,9 +30,10 @@ func (h histogram) since(earlier histogram) histogram {
 	return rest
 }
 
-// quantile returns the index of the lowest bound that a share q of the durations did not exceed, or
-// len(bounds) if there is no such bound. It does not guess within a bucket, because the counts do
-// not say where in the bucket the durations are. It reports false for an empty histogram.
+// quantile returns the index of the lowest bound that at least a share q of the durations did not
+// exceed, or len(bounds) if no bound is high enough. It does not interpolate between two bounds,
+// because the counts do not say where between them the durations are. It reports false for an empty
+// histogram.
 func (h histogram) quantile(q float64) (bound int, ok bool) {
 	if h.all == 0 {
 		return 0, false
@@ -50,8 +52,8 @@ func (h histogram) exceeds(q, limit float64) bool {
 }
 
 // Latency says how long requests took, as bounds in milliseconds: half of them took at most P50,
-// and 99% took at most P99. A bound is null if Count is 0, or if it would exceed the highest bound
-// of the histogram.
+// and 99% took at most P99. P50 and P99 are null if Count is 0. Each is also null if it would
+// exceed the highest bound of the histogram.
 type Latency struct {
 	Count uint64   `json:"count"`
 	P50   *float64 `json:"p50_ms"`

@@ -7,18 +7,19 @@ import (
 )
 
 // The status shows the last 15 minutes, in 180 buckets. The history is four times as long, because
-// an alert looks at an hour.
+// the condition of one alert looks at an hour.
 const (
 	bucketTime = 5 * time.Second
 	buckets    = 180
-	maxSamples = 4*buckets + 1 // the last one begins the bucket that is not complete
+	maxSamples = 4*buckets + 1 // the last sample begins the bucket that is not complete
 )
 
-// history is a ring of samples of the counters. Requests do not touch it.
+// history has the latest samples of the counters. Only the sampling and the status use it, so it
+// does not slow down requests.
 type history struct {
 	started time.Time
 
-	mu      sync.Mutex // protects samples; the counters are read without it
+	mu      sync.Mutex // protects samples; it is not held while the counters are read
 	samples []sample   // the oldest first; each begins a bucket
 }
 
@@ -30,8 +31,8 @@ func (h *history) beginBucket(s sample) {
 	h.samples = slices.Delete(h.samples, 0, max(0, len(h.samples)-maxSamples))
 }
 
-// window returns the samples that begin the buckets of the last hour, the oldest first; there is at
-// least one.
+// window returns the samples that begin the buckets of the last hour, the oldest first. It returns
+// at least one sample.
 func (h *history) window() []sample {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -20,7 +20,7 @@ func TestHistoryCoversAnHour(t *testing.T) {
 	}
 	window := h.window()
 	if n := len(window); n != maxSamples || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) || s.at.Sub(h.started) != time.Hour {
-		t.Errorf("%d samples, from %v", n, window[0].at)
+		t.Errorf("got %d samples, the first at %v", n, window[0].at)
 	}
 	for _, want := range []uint64{10, 15} { // a sample that has left the window no longer counts
 		if begin(); len(h.window()) != maxSamples || h.window()[0].outcomes[0] != want {
@@ -42,7 +42,7 @@ func TestAQuantileIsABoundAndNotAGuess(t *testing.T) {
 	h := histogram{bounds: []float64{1, 2, 4}, counts: []uint64{10, 10, 30}, all: 40}
 	for q, want := range map[float64]int{.1: 0, .25: 0, .26: 2, .5: 2, .75: 2, .76: 3, .99: 3} {
 		if got, ok := h.quantile(q); !ok || got != want {
-			t.Errorf("%v: bound %d, want %d", q, got, want)
+			t.Errorf("quantile %v: got bound %d, want %d", q, got, want)
 		}
 	}
 	if _, ok := (histogram{}).quantile(.5); ok {
@@ -50,7 +50,7 @@ func TestAQuantileIsABoundAndNotAGuess(t *testing.T) {
 	}
 	for limit, want := range map[float64]bool{1: true, 2: true, 4: false} { // histogram_quantile(.75) is 4
 		if got := h.exceeds(.75, limit); got != want {
-			t.Errorf("exceeds %v: %v, want %v", limit, got, want)
+			t.Errorf("exceeds(.75, %v): got %v, want %v", limit, got, want)
 		}
 	}
 }
@@ -61,10 +61,10 @@ func TestLatencyIsInWordsWithoutFalsePrecision(t *testing.T) {
 		t.Errorf("nothing measured: got %+v", l)
 	}
 	if l := latencyOf(h); l.Count != 100 || l.Median() != "below 5 ms" || l.Most() != "below 2.5 s" {
-		t.Errorf("got %s and %s", l.Median(), l.Most())
+		t.Errorf("got %s and %s, want below 5 ms and below 2.5 s", l.Median(), l.Most())
 	}
 	h.counts = []uint64{60, 60, 60}
 	if l := latencyOf(h); l.Median() != "below 0.25 ms" || l.Most() != "over 10 s" {
-		t.Errorf("got %s and %s", l.Median(), l.Most())
+		t.Errorf("got %s and %s, want below 0.25 ms and over 10 s", l.Median(), l.Most())
 	}
 }

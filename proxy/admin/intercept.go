@@ -11,11 +11,11 @@ import (
 // Interception describes the listener for clients that cannot change their base URL.
 type Interception struct {
 	Listen string    `json:"listen"` // the URL that clients use as HTTPS_PROXY
-	Hosts  []string  `json:"hosts"`  // whose calls igproxy answers
+	Hosts  []string  `json:"hosts"`  // the hosts whose connections igproxy intercepts
 	Others string    `json:"others"` // refuse or tunnel: what happens to connections to other hosts
 	Ends   time.Time `json:"authority_ends"`
-	// Connects are the CONNECT requests of the window, by result, and Tunnels the open tunnels. The
-	// Handler sets both.
+	// Connects has the number of CONNECT requests in the window of Status, by result. Tunnels is
+	// the number of open tunnels. The Handler sets these two fields.
 	Connects map[string]uint64 `json:"connects"`
 	Tunnels  uint64            `json:"tunnels"`
 }
@@ -30,7 +30,7 @@ func (h *Handler) interception(tunnels uint64, connects map[string]uint64) *Inte
 	return &i
 }
 
-// ConnectsInWords returns the number of CONNECT requests for each result.
+// ConnectsInWords returns the number of CONNECT requests for each result, as text.
 func (i Interception) ConnectsInWords() string {
 	if len(i.Connects) == 0 {
 		return "none"
@@ -50,7 +50,7 @@ func (i Interception) OthersInWords() string {
 	return "refused"
 }
 
-// rows returns what the page shows of an interception; nil if it is off.
+// rows returns the rows of the page about the interception. It returns nil if interception is off.
 func (i *Interception) rows() []pair {
 	if i == nil {
 		return nil

@@ -29,7 +29,7 @@ func TestTheInterceptionIsInTheStatusAndOnThePage(t *testing.T) {
 	got := status(t, h).Intercept
 	if got == nil || got.Listen != "http://127.0.0.1:8081" || len(got.Hosts) != 2 || got.Tunnels != 3 || got.Ends.Year() != 2036 ||
 		!maps.Equal(got.Connects, map[string]uint64{"intercepted": 2, "tunnelled": 1}) {
-		t.Errorf("got %+v", got)
+		t.Errorf("got the interception %+v", got)
 	}
 	const want = "Interception HTTPS_PROXY of clients | http://127.0.0.1:8081 | Hosts | graph.instagram.com, api.instagram.com | " +
 		"Connections in 15 min | 2 intercepted, 1 tunnelled | Other hosts | 3 tunnels open | The authority ends | 2036-11-24 |"
@@ -38,16 +38,16 @@ func TestTheInterceptionIsInTheStatusAndOnThePage(t *testing.T) {
 	}
 	h = intercepting(t, "refuse")
 	if got := words(t, h); !strings.Contains(got, "Other hosts | refused |") {
-		t.Errorf("others are refused, and the page does not say so:\n%s", got)
+		t.Errorf("the page does not say that other hosts are refused:\n%s", got)
 	}
 }
 
 func TestThePageHasNoInterceptionThatIsOff(t *testing.T) {
 	h := handlerOf(t, newProxy(t, optionsFor(t, nowhere)))
 	if got := status(t, h).Intercept; got != nil {
-		t.Errorf("the status has %+v", got)
+		t.Errorf("the status has the interception %+v, want nil", got)
 	}
 	if got := words(t, h); strings.Contains(got, "Interception") {
-		t.Errorf("the page has a section for it:\n%s", got)
+		t.Errorf("the page has a section for the interception:\n%s", got)
 	}
 }

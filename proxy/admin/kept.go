@@ -6,8 +6,8 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// KeptInWords says what happened to the tokens of an app that igproxy keeps. It returns nothing if
-// igproxy keeps no tokens.
+// KeptInWords describes the kept tokens of an app. It returns an empty string if igproxy keeps no
+// tokens.
 func KeptInWords(a proxy.AppStatus) string {
 	k := a.Keep
 	if k == nil {
@@ -17,7 +17,8 @@ func KeptInWords(a proxy.AppStatus) string {
 		thousands(k.Refreshed), thousands(k.Refused), thousands(k.Failed), thousands(k.Ending), thousands(k.Waiting))
 }
 
-// kept returns what the page shows of kept tokens, one row for each app; nil if no tokens are kept.
+// kept returns the rows of the page about kept tokens, one for each app. It returns nil if igproxy
+// keeps no tokens.
 func (s *Status) kept() (rows []pair) {
 	for _, a := range s.Apps {
 		if text := KeptInWords(a); text != "" {

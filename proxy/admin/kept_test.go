@@ -13,8 +13,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// newKeeping returns a Proxy that keeps the tokens of two apps. Meta's tokens live for 48 hours,
-// and all of them end soon enough to be refreshed.
+// newKeeping returns a Proxy that keeps the tokens of two apps. The stand-in's tokens are valid for
+// 48 hours. RefreshBefore is longer, so each token is due for a refresh.
 func newKeeping(t *testing.T) (i *mock.Instagram, p *proxy.Proxy) {
 	t.Helper()
 	i = mock.New(mock.Options{Secret: appSecret, TokenLife: 48 * time.Hour})
@@ -64,7 +64,7 @@ func TestTheKeptTokensOfEachAppAreInTheStatusAndOnThePage(t *testing.T) {
 		shop, club = kept()
 	}
 	if *shop != (keep.Status{Refreshed: 1}) || *club != (keep.Status{}) {
-		t.Errorf("got %+v and %+v", *shop, *club)
+		t.Errorf("got %+v for shop and %+v for club, want one refresh for shop only", *shop, *club)
 	}
 	const want = "Kept tokens shop | in 24 h: 1 refreshed, 0 refused, 0 failed; now: 0 ending soon, 0 waiting | " +
 		"club | in 24 h: 0 refreshed, 0 refused, 0 failed; now: 0 ending soon, 0 waiting |"
@@ -75,16 +75,16 @@ func TestTheKeptTokensOfEachAppAreInTheStatusAndOnThePage(t *testing.T) {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
 	if got := status(t, h); got.HitRatio == nil || *got.HitRatio != .5 || got.Saved.Cache != 1 || got.Apps[0].Keep.Ending != 1 {
-		t.Errorf("after an exchange, and a refresh answered with the successor: hit ratio %v, saved %+v, kept %+v; want 0.5, 1 by the cache and 1 ending", got.HitRatio, got.Saved, got.Apps[0].Keep)
+		t.Errorf("after one exchange and one refresh that the successor answered: got hit ratio %v, saved %+v, kept %+v; want hit ratio 0.5, 1 saved by the cache, 1 ending", got.HitRatio, got.Saved, got.Apps[0].Keep)
 	}
 }
 
 func TestThePageHasNoKeptTokensIfNoneAreKept(t *testing.T) {
 	h := handlerOf(t, newProxy(t, optionsFor(t, nowhere)))
 	if got := status(t, h).Apps[0].Keep; got != nil {
-		t.Errorf("the status has %+v", got)
+		t.Errorf("the status has the kept tokens %+v, want nil", got)
 	}
 	if got := words(t, h); strings.Contains(got, "Kept tokens") {
-		t.Errorf("the page has a section for them:\n%s", got)
+		t.Errorf("the page has a section for kept tokens:\n%s", got)
 	}
 }

@@ -14,8 +14,8 @@ const (
 	outcomeDenied = "denied"
 )
 
-// operate serves an operation with a JSON reply to the callers that may run it. Any other caller
-// gets a text that says why not, and what to do next.
+// operate returns a handler that runs an operation and sends its reply as JSON. A caller that may
+// not run operations gets a text that says why not, and what to do next.
 func (h *Handler) operate(name string, run func(*http.Request) (status int, reply any)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		by, refused := h.current.Load().access.check(r)
@@ -40,8 +40,8 @@ func (h *Handler) operate(name string, run func(*http.Request) (status int, repl
 	}
 }
 
-// audit counts an operation and logs who asked for it. Denied operations are logged at most once a
-// second, and so are merged ones: a caller can repeat both at no cost.
+// audit counts an operation and logs who asked for it. It writes at most one line a second for
+// denied operations, and one for merged operations, because a caller can repeat them at no cost.
 func (h *Handler) audit(name, outcome string, by caller) {
 	h.proxy.Metrics().Operation(name, outcome)
 	line := append([]any{"operation", name, "outcome", outcome}, by.attributes()...)
@@ -64,7 +64,8 @@ type lineBudget struct {
 	skipped int // since the last line
 }
 
-// take reports whether a line may be written now, and how many were skipped since the last one.
+// take reports whether a line may be written now, and returns how many lines were skipped since the
+// last one.
 func (b *lineBudget) take(now time.Time) (skipped int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

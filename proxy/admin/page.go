@@ -21,8 +21,8 @@ var pageScript string
 // pageTemplate escapes every value for its place in the page.
 var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 
-// pagePolicy allows only the page's own style and script, by their hashes, so that nothing injected
-// runs. The script reads the page again, from the same origin.
+// pagePolicy allows only the page's own style and script, by their hashes, so that an injected
+// script does not run. It lets the script read the page again from the same origin.
 var pagePolicy = "default-src 'none'; style-src " + hashOf(pageStyle) + "; script-src " + hashOf(pageScript) +
 	"; img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
@@ -31,8 +31,8 @@ func hashOf(text string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// servePage serves the status page. It shows the current state without its script, which only
-// refreshes it.
+// servePage serves the status page. The page is complete without its script, which only refreshes
+// it.
 func (h *Handler) servePage(w http.ResponseWriter, _ *http.Request) {
 	var text bytes.Buffer
 	if err := pageTemplate.Execute(&text, viewOf(h.status(h.current.Load().about))); err != nil {

@@ -26,7 +26,7 @@
     document.body.classList.toggle("stale", state === "lost");
   }
 
-  // refresh reads this page again. A connection that hangs counts as lost.
+  // refresh reads this page again. If the reply takes more than 8 s, the connection counts as lost.
   async function refresh() {
     let page;
     try {

@@ -15,8 +15,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// The page may use only its own style, its own script and its own origin: nothing from elsewhere,
-// and no style or script in an attribute.
+// The page may use only its own style, its own script and its own origin. No attribute may contain
+// a style or a script.
 func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	p := newFailing(t)
 	fail(p)
@@ -24,7 +24,7 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 		Configuration: []admin.Setting{{Name: `"><script>alert(1)</script>`, Value: "<img src=x>", Origin: "' onload='x"}}}}), "/")
 	text, policy := w.Body.String(), w.Header().Get("Content-Security-Policy")
 	if w.Header().Get("Content-Type") != "text/html; charset=utf-8" || !strings.HasPrefix(text, "<!doctype html>") || !strings.HasSuffix(text, "</html>\n") {
-		t.Errorf("headers %v and %.100s", w.Header(), text)
+		t.Errorf("got the headers %v and a page that begins with %.100s", w.Header(), text)
 	}
 	directives := map[string]string{}
 	for d := range strings.SplitSeq(policy, "; ") {
@@ -39,7 +39,7 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	for name, element := range map[string]string{"script-src": "script", "style-src": "style"} {
 		found := regexp.MustCompile(`(?s)<`+element+`>(.*?)</`+element+`>`).FindAllStringSubmatch(text, -1)
 		if len(found) != 1 {
-			t.Fatalf("%d elements %s, want 1", len(found), element)
+			t.Fatalf("the page has %d <%s> elements, want 1", len(found), element)
 		}
 		sum := sha256.Sum256([]byte(found[0][1]))
 		if want := "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"; directives[name] != want {
@@ -47,7 +47,7 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 		}
 	}
 	if strings.Contains(policy, "unsafe") {
-		t.Errorf("the policy is %q", policy)
+		t.Errorf("the policy %q allows unsafe sources", policy)
 	}
 	for _, never := range []string{`\son[a-z]+="`, `\sstyle="`, `<script[^>]+src`, `<link[^>]+stylesheet`, `@import`, `url\(`, `innerHTML`, `<b>&`, `<img`, `</title>v1`, "' onload='x"} {
 		if found := regexp.MustCompile(never).FindString(text); found != "" {
@@ -56,7 +56,7 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	}
 	for _, u := range regexp.MustCompile(`https?://[^"' ]*`).FindAllString(text, -1) {
 		if u != "http://www.w3.org/2000/svg" && !strings.HasPrefix(u, "https://github.com/igproxy/igproxy/blob/main/docs/operations.md#igproxy") {
-			t.Errorf("the page has %s, which is neither a namespace nor the runbook", u)
+			t.Errorf("the page has %s, want only the SVG namespace and the runbook", u)
 		}
 	}
 }
@@ -79,7 +79,7 @@ func fail(p *proxy.Proxy) {
 	}
 }
 
-// words returns what a reader of the page sees, without its script.
+// words returns the text that a reader sees on the page.
 func words(t *testing.T, h http.Handler) string {
 	t.Helper()
 	text := get(h, "/").Body.String()
@@ -110,7 +110,7 @@ func TestThePageShowsTheCurrentStateWithoutItsScript(t *testing.T) {
 		}
 	}
 	if !regexp.MustCompile(`\| \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z]+ \|`).MatchString(got) {
-		t.Errorf("the page has no clock with its time zone:\n%s", got)
+		t.Errorf("the page does not show the time with a time zone:\n%s", got)
 	}
 	for _, never := range []string{"canary", appSecret} {
 		if strings.Contains(got, never) {
@@ -130,11 +130,11 @@ func TestTheColumnsAreTheSameInEachState(t *testing.T) {
 	fail(failing)
 	got, want := columns(h), columns(handlerOf(t, healthy))
 	if !slices.Equal(got, want) || len(got) < 30 {
-		t.Errorf("failing: %q\nhealthy: %q", got, want)
+		t.Errorf("columns of a failing sidecar: %q\ncolumns of a healthy sidecar: %q", got, want)
 	}
 }
 
-// A bar for five seconds that are not over yet would look like a drop in traffic.
+// A bar for an incomplete bucket would look like a drop in traffic.
 func TestTheChartsShowOnlyCompleteBuckets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProxy(t, optionsFor(t, nowhere))
@@ -151,7 +151,7 @@ func TestTheChartsShowOnlyCompleteBuckets(t *testing.T) {
 			time.Sleep(time.Second + time.Millisecond)
 		}
 		if text := get(h, "/").Body.String(); !strings.Contains(text, ": 0 served, 1 refused, 0 failed; 0 calls to Meta\n") {
-			t.Errorf("no moment is described in words")
+			t.Errorf("the page does not describe the bucket in words")
 		}
 	})
 }

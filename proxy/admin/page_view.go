@@ -15,24 +15,24 @@ import (
 // view is what the page shows: the status, in words.
 type view struct {
 	*Status
-	Style   template.CSS
-	Script  template.JS
-	Clock   string
-	Problem string // the number of alerts or, if there are none, the readiness
-	Tiles   []tile
-	Rows    []appRow
-	Groups  []group
-	Charts  []chart
-	Moments string
-	Minutes []minute
-	Past    []outageRow
-	Wrong   []failureRow
-	Calls   []countRow
-	Redis   []pair
-	Kept    []pair // by app; none if no tokens are kept
-	Proxied []pair // of the interception; none if it is off
-	Faults  []string
-	About   []pair
+	Style       template.CSS
+	Script      template.JS
+	Clock       string
+	Problem     string // the number of alerts; without alerts, the readiness
+	Tiles       []tile
+	Rows        []appRow
+	Groups      []group
+	Charts      []chart
+	Moments     string
+	Minutes     []minute
+	Past        []outageRow
+	Wrong       []failureRow
+	Calls       []countRow
+	Redis       []pair
+	Kept        []pair // the kept tokens by app; empty if igproxy keeps no tokens
+	Intercepted []pair // the interception; empty if it is off
+	Faults      []string
+	About       []pair
 }
 
 // tile is a number with a line that explains it.
@@ -41,7 +41,7 @@ type tile struct{ Name, Value, Note string }
 // pair is a row of a list.
 type pair struct{ Name, Value string }
 
-// mark is a text with the severity of what it says: ok, warn, bad, or empty.
+// mark is a text and its level: ok, warn, bad, or empty.
 type mark struct{ Level, Text string }
 
 // appRow is an app's row.
@@ -52,7 +52,7 @@ type appRow struct {
 	InFlight                    int
 }
 
-// group is a group of outcomes.
+// group is a group of outcomes, with its count and its share of all requests.
 type group struct {
 	Name, Count, Share, Meaning string
 	Outcomes                    []countRow
@@ -77,7 +77,7 @@ type failureRow struct{ Last, First, Of, Outcome, Status, Code, Cause, Count, Re
 
 func viewOf(s Status) view {
 	v := view{Status: &s, Style: template.CSS(pageStyle), Script: template.JS(pageScript), Charts: s.charts(), Moments: s.moments(),
-		Tiles: s.tiles(), Groups: s.groups(), Minutes: s.minutes(), Faults: s.FaultsInWords(), Redis: s.redis(), Kept: s.kept(), Proxied: s.Intercept.rows(),
+		Tiles: s.tiles(), Groups: s.groups(), Minutes: s.minutes(), Faults: s.FaultsInWords(), Redis: s.redis(), Kept: s.kept(), Intercepted: s.Intercept.rows(),
 		Calls: s.calls()}
 	v.Clock = s.Now.Format("2006-01-02 15:04:05 MST")
 	v.Problem = plural(len(s.Alerts), "problem")
@@ -106,7 +106,8 @@ func viewOf(s Status) view {
 	return v
 }
 
-// known joins names, such as an app and a grant. It leaves out names that are not known.
+// known joins names, such as an app and a grant. It leaves out "none", which stands for an unknown
+// name.
 func known(names ...string) string {
 	names = slices.DeleteFunc(names, func(name string) bool { return name == "none" })
 	return cmp.Or(strings.Join(names, " "), "–")
@@ -117,7 +118,7 @@ func mebibytes(bytes uint64) string { return fmt.Sprintf("%.1f MiB", float64(byt
 // Uptime returns how long the process has run.
 func (s *Status) Uptime() string { return span(s.Now.Sub(s.Started)) }
 
-// Level returns the severity of the worst alert, as a style.
+// Level returns the level of the worst alert: bad or warn. Without alerts it returns ok.
 func (v view) Level() string {
 	switch {
 	case len(v.Alerts) == 0:
@@ -211,7 +212,7 @@ func (s *Status) groups() (list []group) {
 	return list
 }
 
-// minutes sums up the buckets by the minute in which they began, the latest first.
+// minutes sums up the buckets that began in the same minute. The latest minute comes first.
 func (s *Status) minutes() (list []minute) {
 	var sums [4]uint64
 	for i := len(s.Buckets) - 1; i >= 0; i-- {

@@ -19,13 +19,14 @@ import (
 type PurgeReply struct {
 	Purged string   `json:"purged"` // all, token, nothing, or later
 	Apps   []string `json:"apps"`
-	// Entries is how many entries this sidecar had in memory for the apps; nil if only one token
-	// was purged, or if nothing has been purged yet.
+	// Entries is how many entries this sidecar had in memory for the apps. It is nil unless Purged
+	// is "all".
 	Entries *int `json:"entries,omitempty"`
-	// InSeconds is the number of seconds until a merged purge takes effect; the status is then 202.
+	// InSeconds is the number of seconds until a merged purge takes effect. It is set only if
+	// Purged is "later"; the status is then 202.
 	InSeconds int `json:"in_seconds,omitempty"`
 	// Fleet is "notified" (every sidecar on this Redis forgets within about a second), "not
-	// notified", or "none" (there is no Redis).
+	// notified", or "none" (Redis is not configured, or nothing has been purged yet).
 	Fleet   string `json:"fleet"`
 	Problem string `json:"problem,omitempty"`
 }
@@ -55,7 +56,7 @@ func (h *Handler) purge(r *http.Request) (status int, _ any) {
 	return status, reply
 }
 
-// purgeTimeout bounds a purge that no request waits for.
+// purgeTimeout bounds a purge that runs after its request was answered.
 const purgeTimeout = 2 * time.Second
 
 // purgeLater performs a purge that was merged.
@@ -65,8 +66,8 @@ func (h *Handler) purgeLater(app string) {
 	h.forget(ctx, app, proxy.Secret{})
 }
 
-// forget purges what is remembered for an app, or for every app if the name is empty. With a token,
-// it purges only that token.
+// forget purges the answers of an app, or of every app if the name is empty. With a token, it
+// purges only the answers for that token.
 func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (status int, reply PurgeReply) {
 	status, reply = http.StatusOK, PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
 	entries := 0
@@ -95,9 +96,9 @@ func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (s
 	return status, reply
 }
 
-// readPurge reads what to purge from the body, because proxies on the way may log URLs. An empty
-// body means everything; otherwise the body must be a form with only known fields, each given once
-// and not empty.
+// readPurge reads what to purge from the body. It refuses a query, because proxies on the way may
+// log URLs. An empty body means everything. Any other body must be a form with only known fields,
+// each given once and not empty.
 func readPurge(r *http.Request) (app string, token proxy.Secret, err error) {
 	const form = "application/x-www-form-urlencoded"
 	fail := func(problem string) (string, proxy.Secret, error) { return "", proxy.Secret{}, errors.New(problem) }
@@ -120,7 +121,7 @@ func readPurge(r *http.Request) (app string, token proxy.Secret, err error) {
 	}
 	for name, values := range fields {
 		switch {
-		case name != "access_token" && name != "app": // the name is not repeated: it may be the token
+		case name != "access_token" && name != "app": // the error does not repeat the name, which may be a token
 			return fail("the form has a field other than access_token and app")
 		case len(values) > 1:
 			return fail(name + " is given more than once")
@@ -128,7 +129,7 @@ func readPurge(r *http.Request) (app string, token proxy.Secret, err error) {
 			return fail(name + " is empty; leave it out to purge all")
 		}
 	}
-	// Instagram appends #_ to the redirect URI, after the code.
+	// Instagram appends #_ to the redirect URI, so a code that was copied from it may end in #_.
 	text := strings.TrimSuffix(strings.TrimSpace(fields.Get("access_token")), "#_")
 	if fields.Has("access_token") && (text == "" || len(text) > graph.MaxToken) {
 		return fail("access_token is not a token; leave it out to purge everything")

@@ -8,10 +8,10 @@ import (
 // mergeWindow is the time within which purges of everything are merged into one.
 const mergeWindow = 10 * time.Second
 
-// merger merges purges of everything. The first purge of an app takes effect at once. Later purges
-// within mergeWindow are merged into one, which takes effect when the window ends, so that a loop
-// of purges cannot turn most hits into exchanges. No purge is lost: close performs those that are
-// pending.
+// merger merges purges of everything, for one app or for all apps. The first purge takes effect at
+// once. Later purges within mergeWindow are merged into one, which takes effect when the window
+// ends, so that a loop of purges cannot turn most hits into exchanges. No purge is lost, because
+// close performs the pending purges.
 type merger struct {
 	purge func(app string) // performs a purge; an empty name means all apps
 
@@ -28,8 +28,8 @@ type window struct {
 	timer *time.Timer
 }
 
-// join returns 0 if the caller must purge now; a window begins then. Otherwise it returns the time
-// until the merged purge takes effect.
+// join returns 0 if the caller must purge now. In this case a window begins, except after close.
+// Otherwise join returns the time until the merged purge takes effect.
 func (m *merger) join(app string) (in time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -38,7 +38,7 @@ func (m *merger) join(app string) (in time.Duration) {
 	}
 	if w := m.windows[app]; w != nil {
 		w.asked = true
-		return max(time.Until(w.ends), 1) // the timer may be late
+		return max(time.Until(w.ends), 1) // not 0, even if the timer is late
 	}
 	w := &window{ends: time.Now().Add(mergeWindow)}
 	w.timer = time.AfterFunc(mergeWindow, func() { m.end(app) })
@@ -46,7 +46,7 @@ func (m *merger) join(app string) (in time.Duration) {
 	return 0
 }
 
-// forget ends the window of an app that does not exist.
+// forget ends the window of an app that turned out not to exist.
 func (m *merger) forget(app string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -56,8 +56,8 @@ func (m *merger) forget(app string) {
 	}
 }
 
-// end performs the purge that was requested during a window, and begins the next window. If none
-// was requested, it only ends the window.
+// end ends a window. If a purge was requested during the window, end begins the next window and
+// performs the purge.
 func (m *merger) end(app string) {
 	m.mu.Lock()
 	w := m.windows[app]
@@ -78,7 +78,7 @@ func (m *merger) end(app string) {
 	m.purge(app)
 }
 
-// close waits for the purges that run, and then performs the pending ones.
+// close waits for the running purges, and then performs the pending ones.
 func (m *merger) close() {
 	m.mu.Lock()
 	m.closed = true

@@ -44,7 +44,7 @@ func TestPurgesOfEverythingAreMergedToOneInTenSeconds(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if got := purged(log); got != 5 {
-			t.Errorf("%d purges a minute later, want 5, as before", got)
+			t.Errorf("%d purges after another minute, want still 5", got)
 		}
 		if status, _ := purge(t, h, "/purge", form, ""); status != 200 || purged(log) != 6 {
 			t.Errorf("after a quiet minute: got %d, want 200", status)
@@ -65,7 +65,7 @@ func TestPurgesOfTokensAndOtherAppsAreNotMerged(t *testing.T) {
 		}
 		for range 2 {
 			if status, reply := purge(t, h, "/purge", form, "app=unknown"); status != 422 || reply.Problem == "" {
-				t.Errorf("an unknown app: got %d %+v", status, reply)
+				t.Errorf("an unknown app: got %d %+v, want 422 and a problem", status, reply)
 			}
 		}
 		if got := purged(log); got != 5 {
@@ -91,7 +91,7 @@ func TestClosePerformsThePurgesThatWait(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if got := purged(log); got != 6 {
-			t.Errorf("%d purges a minute later, want 6", got)
+			t.Errorf("%d purges after another minute, want still 6", got)
 		}
 	})
 }

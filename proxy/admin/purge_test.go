@@ -63,7 +63,7 @@ func TestPurgeUsesTheAppAndTokenOfTheForm(t *testing.T) {
 		}
 		for of, want := range c.known {
 			if app, token, _ := strings.Cut(of, " "); known(app, token) != want {
-				t.Errorf("%s: %s is known: %v", c.body, of, !want)
+				t.Errorf("%s: is %s still known? got %v, want %v", c.body, of, !want, want)
 			}
 		}
 	}

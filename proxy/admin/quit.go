@@ -37,8 +37,8 @@ func (h *Handler) serveQuit() http.HandlerFunc {
 	}
 }
 
-// fromThisMachine reports whether a request came over a Unix socket or from a loopback address. The
-// headers in which a proxy names its client do not count.
+// fromThisMachine reports whether a request came over a Unix socket or from a loopback address. It
+// ignores headers such as X-Forwarded-For.
 func fromThisMachine(r *http.Request) bool {
 	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && a.Network() == "unix" {
 		return true

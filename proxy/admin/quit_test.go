@@ -59,11 +59,11 @@ func TestQuitIsForTheOperatorOnThisMachineOnly(t *testing.T) {
 		}
 	}
 	if got := operations(t, h, "quit", "denied"); got != "6" {
-		t.Errorf("%s denied are counted, want 6", got)
+		t.Errorf("%s denied operations were counted, want 6", got)
 	}
 	o.Quit = nil
 	h.Reload(o)
 	if w := post(h, "127.0.0.1:5", tcp, secret, nil); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "admin.quit") {
-		t.Errorf("off: got %d %q", w.Code, w.Body)
+		t.Errorf("off: got %d %q, want 403 with admin.quit", w.Code, w.Body)
 	}
 }

@@ -48,16 +48,16 @@ func TestResumeIsAnOperation(t *testing.T) {
 			t.Errorf("%s: got %d %+v, want %d, %d and %q", name, w.Code, reply, c.status, c.resumed, c.problem)
 		}
 		if s := status(t, h); len(s.Pauses) != 1-c.resumed {
-			t.Errorf("%s: afterwards the status has %+v", name, s.Pauses)
+			t.Errorf("%s: afterwards the status has %+v, want %d pauses", name, s.Pauses, 1-c.resumed)
 		}
 		if said := strings.Contains(log.String()[before:], `msg="app resumed" app=default since=`); said != (c.resumed == 1) {
-			t.Errorf("%s: the log says that the app was resumed: %v", name, said)
+			t.Errorf("%s: does the log say that the app was resumed? got %v, want %v", name, said, !said)
 		}
 	}
 	if done, failed := operations(t, h, "resume", "done"), operations(t, h, "resume", "failed"); done != "2" || failed != "9" {
-		t.Errorf("%s done and %s failed are counted, want 2 and 9", done, failed)
+		t.Errorf("%s done and %s failed operations were counted, want 2 and 9", done, failed)
 	}
 	if w := send(h, httptest.NewRequest(http.MethodPost, "/resume", nil)); w.Code != http.StatusForbidden || operations(t, h, "resume", "denied") != "1" {
-		t.Errorf("a stranger got %d, want 403", w.Code)
+		t.Errorf("a caller without permission got %d, want 403", w.Code)
 	}
 }

@@ -12,27 +12,28 @@ import (
 // status lists them: by group, successes first.
 var outcomes = [...]string{"token", "passed", "verified", "refused", "limited", "unverified", "rejected", "gone", "unavailable", "timeout", "failed"}
 
-// sample is the value of the counters at one moment. Counters only grow, so the count for any
-// period is one sample since another.
+// sample has the values of the counters at one moment. Counters only grow, so the counts of a
+// period are the difference between the samples at its end and at its start. The method since
+// computes it.
 type sample struct {
 	at            time.Time
 	outcomes      [len(outcomes)]uint64
-	tokenRequests uint64            // requests for a token, except those rejected or abandoned
+	tokenRequests uint64            // token requests, except those with the outcome rejected or gone
 	sources       map[string]uint64 // answers to token requests, by source
 	memory        histogram         // requests answered from memory
 	redis         histogram         // requests answered from Redis
 	exchanges     histogram         // token requests that Meta answered with a token or a refusal
 	calls         histogram         // token calls to Meta
 	results       map[string]uint64 // token calls to Meta, by result
-	limited       map[string]uint64 // those with the result app_limit, by app
-	standing      map[string]uint64 // those with the result standing, by app
+	limited       map[string]uint64 // token calls with the result app_limit, by app
+	standing      map[string]uint64 // token calls with the result standing, by app
 	ended         map[string]uint64 // tokens that ended without a refresh, by app
 	connects      map[string]uint64 // CONNECT requests, by result
 	faults        map[string]uint64 // faults of Redis, by operation and kind
-	unsealed      uint64            // values that could not be decrypted
+	unsealed      uint64            // values from Redis that could not be decrypted
 	peersRefused  uint64            // connections of users that are not allowed
-	linesDropped  uint64            // log lines
-	tunnels       uint64            // open ones
+	linesDropped  uint64            // dropped log lines
+	tunnels       uint64            // open tunnels
 	reloadRefused bool
 }
 
@@ -42,7 +43,7 @@ func readSample(m *proxy.Metrics) sample {
 	for _, counts := range s.maps() {
 		*counts = map[string]uint64{}
 	}
-	families, _ := m.Gatherer().Gather() // an error leaves out one collector's series and keeps the rest
+	families, _ := m.Gatherer().Gather() // on an error, only the series of one collector are missing
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			labels := map[string]string{}
@@ -54,7 +55,8 @@ func readSample(m *proxy.Metrics) sample {
 				durations.bounds = append(durations.bounds, b.GetUpperBound())
 				durations.counts = append(durations.counts, b.GetCumulativeCount())
 			}
-			value := uint64(metric.GetCounter().GetValue() + metric.GetGauge().GetValue()) // one of them is zero
+			// A metric is a counter or a gauge, so one of the two values is 0.
+			value := uint64(metric.GetCounter().GetValue() + metric.GetGauge().GetValue())
 			s.add(family.GetName(), labels, value, durations)
 		}
 	}
@@ -126,7 +128,7 @@ func (s *sample) histograms() [4]*histogram {
 }
 
 // since returns how much each count has grown since an earlier sample. The maps omit counts that
-// have not grown.
+// did not grow.
 func (s sample) since(earlier sample) sample {
 	for i := range outcomes {
 		s.outcomes[i] -= earlier.outcomes[i]
@@ -146,8 +148,8 @@ func (s sample) since(earlier sample) sample {
 	return s
 }
 
-// share makes the sample use the memory of an earlier one for what has not changed, because the
-// history keeps many samples.
+// share makes the sample use the maps and slices of an earlier sample where they are equal. This
+// saves memory, because the history keeps many samples.
 func (s *sample) share(earlier sample) {
 	before, counts := earlier.maps(), s.maps()
 	for i := range counts {
@@ -173,7 +175,7 @@ func (s sample) hits() (all histogram) {
 	return all
 }
 
-// increase returns by how much each count has grown. It omits counts that have not.
+// increase returns by how much each count has grown. It omits counts that did not grow.
 func increase(now, then map[string]uint64) map[string]uint64 {
 	by := map[string]uint64{}
 	for k, n := range now {

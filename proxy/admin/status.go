@@ -41,15 +41,15 @@ type Status struct {
 	Commit   string          `json:"commit,omitempty"`
 	Go       string          `json:"go,omitempty"`
 	State    proxy.Readiness `json:"state"`             // as in /readyz
-	Alerts   []Alert         `json:"alerts"`            // those whose condition is true
-	Outcomes []string        `json:"outcomes"`          // the columns of the buckets
-	Buckets  []Bucket        `json:"buckets,omitempty"` // complete ones, the oldest first
+	Alerts   []Alert         `json:"alerts"`            // the alerts whose condition is true
+	Outcomes []string        `json:"outcomes"`          // the names of the counts in each bucket
+	Buckets  []Bucket        `json:"buckets,omitempty"` // the complete buckets, the oldest first
 	Requests Requests        `json:"requests"`
 	HitRatio *float64        `json:"hit_ratio"` // the share of token requests answered from memory or Redis
 	Saved    Saved           `json:"saved"`
 	Latency  struct {
 		Hits      Latency `json:"hits"`
-		Exchanges Latency `json:"exchanges"` // requests that called Meta
+		Exchanges Latency `json:"exchanges"` // token requests that Meta answered
 	} `json:"latency"`
 	Apps          []proxy.AppStatus `json:"apps"`
 	Upstreams     []proxy.Upstream  `json:"upstreams"`
@@ -59,7 +59,7 @@ type Status struct {
 	RedisMode     string            `json:"redis_mode,omitempty"`
 	RedisFaults   map[string]uint64 `json:"redis_faults"` // by operation and kind
 	Limits        []proxy.RateLimit `json:"rate_limits"`
-	Pauses        []proxy.Pause     `json:"pauses"`    // of rate limits on apps; POST /resume ends them
+	Pauses        []proxy.Pause     `json:"pauses"`    // caused by rate limits of apps; POST /resume ends them
 	Intercept     *Interception     `json:"intercept"` // null: off
 	Process       Process           `json:"process"`
 	ReloadRefused bool              `json:"reload_refused"` // the latest change of the configuration was refused
@@ -70,7 +70,7 @@ type Status struct {
 type Bucket struct {
 	At        time.Time             `json:"at"`
 	Seconds   float64               `json:"seconds"`
-	Counts    [len(outcomes)]uint64 `json:"counts"`    // requests by outcome
+	Counts    [len(outcomes)]uint64 `json:"counts"`    // requests by outcome, in the order of Outcomes
 	HitRatio  *float64              `json:"hit_ratio"` // null: no token requests
 	Calls     uint64                `json:"calls"`     // token calls to Meta
 	Hits      Latency               `json:"hits"`
@@ -80,7 +80,7 @@ type Bucket struct {
 // Requests counts requests.
 type Requests struct {
 	Window    uint64            `json:"window"`
-	PerSecond float64           `json:"per_second"` // since the last complete bucket began
+	PerSecond float64           `json:"per_second"` // measured since the last complete bucket began
 	ByOutcome map[string]uint64 `json:"by_outcome"`
 }
 
@@ -94,7 +94,7 @@ type Saved struct {
 type Process struct {
 	UptimeSeconds float64 `json:"uptime_seconds"`
 	Goroutines    uint64  `json:"goroutines"`
-	HeapBytes     uint64  `json:"heap_bytes"`   // live objects, and dead ones not yet collected
+	HeapBytes     uint64  `json:"heap_bytes"`   // live objects, and dead objects not yet collected
 	MemoryBytes   uint64  `json:"memory_bytes"` // all memory mapped by the Go runtime
 	Processors    int     `json:"processors"`   // GOMAXPROCS
 }
@@ -127,14 +127,14 @@ func (h *Handler) status(about About) Status {
 	return s
 }
 
-// fromCache counts the token requests that were answered from memory or Redis. The successors of
-// kept tokens are there too.
+// fromCache returns the number of token requests that were answered from memory or Redis. It
+// includes requests that were answered with the successor of a kept token.
 func (s sample) fromCache() uint64 {
 	return s.sources["memory"] + s.sources["redis"] + s.sources["kept"]
 }
 
-// hitRatio returns the share of token requests answered from memory or Redis, or nil if there were
-// none.
+// hitRatio returns the share of token requests that were answered from memory or Redis. It returns
+// nil if there were no token requests.
 func (s sample) hitRatio() *float64 {
 	if s.tokenRequests == 0 {
 		return nil
@@ -176,7 +176,7 @@ type Group struct {
 	Outcomes []string
 }
 
-// groups divide the outcomes into three: what apps got, what they were refused, and what failed.
+// groups has the three groups of outcomes.
 var groups = []Group{
 	{"served", []string{"token", "passed", "verified"}},
 	{"refused", []string{"refused", "limited", "unverified", "rejected", "gone"}},

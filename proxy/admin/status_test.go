@@ -52,7 +52,7 @@ func TestTheStatusReportsWhatHappened(t *testing.T) {
 		t.Errorf("upstreams: %+v", b)
 	}
 	if got.State.Redis != "off" || got.RedisMode != "single" || !maps.Equal(got.RedisFaults, map[string]uint64{"claim timeout": 1}) {
-		t.Errorf("redis: %s, %s, %v", got.State.Redis, got.RedisMode, got.RedisFaults)
+		t.Errorf("redis: state %s, mode %s, faults %v", got.State.Redis, got.RedisMode, got.RedisFaults)
 	}
 	if len(got.Apps) != 1 || got.Apps[0].Breaker != breaker.Open || len(got.Outages) != 1 || len(got.Failures) != 4 {
 		t.Errorf("apps %+v, outages %+v, failures %+v", got.Apps, got.Outages, got.Failures)
@@ -64,7 +64,7 @@ func TestTheStatusReportsWhatHappened(t *testing.T) {
 		t.Errorf("state %+v, process %+v", got.State, got.Process)
 	}
 	if got.Version != "v1.2.3" || got.Host != "web-1" || !slices.Equal(got.Configuration, []admin.Setting{{Name: "cache.ttl", Value: "1h", Origin: "default"}}) {
-		t.Errorf("%s, %s, %v", got.Version, got.Host, got.Configuration)
+		t.Errorf("version %s, host %s, configuration %v", got.Version, got.Host, got.Configuration)
 	}
 }
 
@@ -90,7 +90,7 @@ func TestRefusedReloadIsInTheStatusUntilOneSucceeds(t *testing.T) {
 	for _, ok := range []bool{true, false, false, true} {
 		p.Metrics().Reloaded(ok)
 		if got := status(t, h); got.ReloadRefused == ok {
-			t.Errorf("reloaded: %v, and the status says refused: %v", ok, got.ReloadRefused)
+			t.Errorf("after Reloaded(%v): got ReloadRefused %v, want %v", ok, got.ReloadRefused, !ok)
 		}
 	}
 }
@@ -103,7 +103,7 @@ func TestABucketBeginsEveryFiveSecondsUntilClose(t *testing.T) {
 		_ = get(p, "/access_token")
 		time.Sleep(9 * time.Second)
 		got := status(t, h)
-		if len(got.Buckets) != 3 || got.Buckets[2].Seconds != 5 { // a fourth has begun
+		if len(got.Buckets) != 3 || got.Buckets[2].Seconds != 5 { // the fourth is not complete
 			t.Fatalf("%d buckets, want 3: %+v", len(got.Buckets), got.Buckets)
 		}
 		rejected := slices.Index(got.Outcomes, "rejected")
@@ -127,6 +127,6 @@ func TestTheRateLimitsOfAnAppAreInTheStatus(t *testing.T) {
 	_ = get(p, exchange("limit4-1"))
 	got := status(t, handlerOf(t, p)).Limits
 	if len(got) != 1 || got[0].App != "default" || got[0].Usage["call_count"] != 100 || got[0].Regain <= 0 {
-		t.Errorf("got %+v", got)
+		t.Errorf("got the rate limits %+v", got)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// Clock returns a time in the sidecar's time zone, which the log uses too. It adds the date if the
-// time is not today.
+// Clock returns a time as text, in the sidecar's time zone, which the log uses too. It adds the
+// date if the time is not today.
 func (s *Status) Clock(t time.Time) string {
 	now, t := s.Now, t.In(s.Now.Location())
 	if t.IsZero() {
@@ -38,14 +38,13 @@ func (s *Status) Readiness() string {
 	return "not ready"
 }
 
-// Median returns a bound that half of the durations did not exceed, in words.
+// Median returns P50 in words, such as "below 5 ms".
 func (l Latency) Median() string { return bound(l.Count, l.P50) }
 
-// Most returns a bound that 99% of the durations did not exceed, in words.
+// Most returns P99 in words, such as "below 5 ms".
 func (l Latency) Most() string { return bound(l.Count, l.P99) }
 
-// bound returns an upper bound in words. The durations are counted in buckets, so nothing more
-// precise is known.
+// bound returns an upper bound in words.
 func bound(count uint64, ms *float64) string {
 	switch {
 	case count == 0:
@@ -98,8 +97,8 @@ var faultWords = map[string]string{
 	"clusterdown": "cluster down", "noreplicas": "too few replicas", "other": "other fault",
 }
 
-// highest returns the name of the rate limit of which the app has used the largest share, and that
-// share in percent.
+// highest returns the name of the rate limit that the app has used most, and the used share in
+// percent.
 func highest(l proxy.RateLimit) (kind string, percent float64) {
 	for _, used := range []map[string]float64{l.Usage, l.Business} {
 		for _, name := range slices.Sorted(maps.Keys(used)) {

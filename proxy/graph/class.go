@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// Class is what an error means for igproxy: who has to act, whether it is remembered, and whether
-// it counts as a failure of Meta. It is also a metric label and a log field.
+// Class is what an error means for igproxy: whether the operator must act, whether the error is
+// remembered, and whether it counts as a failure of Meta. It is also a metric label and a log
+// field.
 type Class string
 
 // The classes.
@@ -15,22 +16,22 @@ const (
 	ClassSignature Class = "signature"  // no secret of the app signed what the app sent
 	ClassToken     Class = "bad_token"  // the user's token is invalid: remembered
 	ClassStanding  Class = "standing"   // the app may not use that account: an operator must act
-	ClassSecret    Class = "secret"     // the client secret or the app's id is refused: an operator must act
+	ClassSecret    Class = "secret"     // the client secret or the app's ID is refused: an operator must act
 	ClassRefused   Class = "refused"    // any other definite refusal: remembered briefly
-	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: all its calls to Meta wait
-	ClassUserLimit Class = "user_limit" // a rate limit on a user or page: that token waits
-	ClassTransient Class = "transient"  // Meta reports a failure of its own: counted by the breaker
+	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: its token calls are paused
+	ClassUserLimit Class = "user_limit" // a rate limit on a user or page: calls with that token are paused
+	ClassTransient Class = "transient"  // Meta reports that it has failed: counted by the breaker
 	ClassBroken    Class = "broken"     // the reply is malformed: counted by the breaker
 	ClassUnreached Class = "unreached"  // there was no reply: counted by the breaker
 	ClassTimeout   Class = "timeout"    // there was no reply in time: counted by the breaker
 	ClassSilent    Class = "silent"     // no byte in time on a reused connection, which may be dead
 	ClassHeld      Class = "held"       // the breaker is open, or there are too many calls at once
-	ClassInternal  Class = "internal"   // a fault of igproxy
+	ClassInternal  Class = "internal"   // a bug in igproxy
 )
 
 // classify returns the class of an error. It looks at the code, the subcode and is_transient, and
-// last at the status. Except in saysSecret, it ignores the message and the type, which are
-// localised and vary.
+// last at the status. It ignores the message and the type, because Meta translates and changes
+// them. Only saysSecret looks at the message.
 func classify(e *Error) Class {
 	code := e.metaCode()
 	switch {
@@ -40,11 +41,11 @@ func classify(e *Error) Class {
 		return ClassUserLimit
 	case code == 190, code == 452:
 		return ClassToken
-	case code == 101, saysSecret(e): // 101: the app's id is invalid
+	case code == 101, saysSecret(e): // 101: the app's ID is invalid
 		return ClassSecret
 	case code == 1, code == 2, e.Transient != nil && *e.Transient:
 		return ClassTransient
-	case code == 100 && e.Subcode != SubcodeUnreadable && e.Subcode != SubcodeLoop: // those are igproxy's own
+	case code == 100 && e.Subcode != SubcodeUnreadable && e.Subcode != SubcodeLoop: // these subcodes are igproxy's own
 		return ClassStanding
 	case code == 3, code == 10, code == 102, code == 2500, code >= 200 && code <= 299:
 		return ClassRefused
@@ -67,7 +68,7 @@ func saysSecret(e *Error) bool {
 }
 
 // IsRefusal reports whether a status means that Meta has decided about the call, whatever the body
-// says: any 4xx except those that mean "later".
+// says. This is any 4xx except 408, 425 and 429, which mean "try again later".
 func IsRefusal(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
@@ -81,8 +82,8 @@ func (c Class) IsFailure() bool {
 	return c == ClassTransient || c == ClassBroken || c == ClassUnreached || c == ClassTimeout
 }
 
-// IsDefinite reports whether Meta has decided about this call. Such a refusal is an answer, not a
-// failure.
+// IsDefinite reports whether an error of this class means that Meta has decided about the call.
+// Such an error is an answer, not a failure.
 func (c Class) IsDefinite() bool {
 	switch c {
 	case ClassToken, ClassStanding, ClassSecret, ClassRefused, ClassAppLimit, ClassUserLimit:

@@ -17,9 +17,9 @@ const codeLife = time.Hour
 //
 // Generic OAuth libraries fail on the first, and apps written to the documentation fail on the
 // second. So the Token has both: the flat members, and the same members under data. It also has the
-// token_type that RFC 6749 section 5.1 requires and Meta omits. Values are kept byte for byte: a
-// user_id above 2^53 would otherwise become the ID of another user. Lookalikes of known names (see
-// func lookalike) are dropped, at the top and inside data.
+// token_type that RFC 6749 section 5.1 requires and Meta omits. Values are kept byte for byte,
+// because a number such as a user_id above 2^53 would change if it were decoded as a float.
+// Lookalikes of known names (see func lookalike) are dropped, at the top and inside data.
 func ReadCode(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	if err != nil {

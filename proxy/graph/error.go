@@ -15,8 +15,8 @@ import (
 //
 // Source: https://developers.facebook.com/docs/graph-api/guides/error-handling.
 type Error struct {
-	Message   string `json:"message"` // for people; without the client secret and the token
-	Type      string `json:"type"`    // varies, so it must not be compared
+	Message   string `json:"message"` // for people; the client secret and the token are removed
+	Type      string `json:"type"`    // do not compare it: Meta varies it
 	Code      int    `json:"code"`
 	Subcode   int    `json:"error_subcode,omitempty"` // 0 if absent
 	Transient *bool  `json:"is_transient,omitempty"`  // nil if unknown
@@ -26,17 +26,17 @@ type Error struct {
 
 	// Status is the HTTP status, never 2xx.
 	Status int `json:"-"`
-	// RetryAt is the time at which to ask again, or zero. It is sent as Retry-After, in seconds
-	// from now.
+	// RetryAt is the earliest time to ask again; zero: unknown. It is sent as Retry-After, in
+	// seconds from now.
 	RetryAt time.Time `json:"-"`
 	// Class is what the error means for igproxy.
 	Class Class `json:"-"`
 	// Flat says that the error has the shape of the code exchange.
 	Flat bool `json:"-"`
-	// Repeated says that Meta was not asked: the token failed a moment ago, at this sidecar or at
-	// another one, and this is the same failure again.
+	// Repeated says that Meta was not asked. The token failed a moment ago, at this sidecar or at
+	// another one, and this error repeats that failure.
 	Repeated bool `json:"-"`
-	// Cause is the kind of a failure, for the log only. It is never a text from outside.
+	// Cause is the kind of a failure, for the log only. It never contains text from outside.
 	Cause string `json:"-"`
 }
 

@@ -1,6 +1,6 @@
 package graph
 
-// These unexported names are for the tests of the package.
+// The tests in package graph_test use these unexported names.
 var (
 	ErrNotJSON     = errNotJSON
 	ErrDuplicate   = errDuplicate

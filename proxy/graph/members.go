@@ -75,8 +75,9 @@ func objectMembers(body []byte) ([]member, error) {
 	return slices.DeleteFunc(members, func(m member) bool { return lookalike(m.name) }), nil
 }
 
-// onlyElement returns the only element of a valid JSON array, or errNotJSON if the array has none
-// or several. It does not read any further elements, because there may be very many.
+// onlyElement returns the only element of a valid JSON array. If the array is empty or has several
+// elements, it returns errNotJSON. It stops after the first element, because there may be very
+// many.
 func onlyElement(array json.RawMessage) (one json.RawMessage, err error) {
 	dec := json.NewDecoder(bytes.NewReader(array))
 	if t, err := dec.Token(); err != nil || t != json.Delim('[') || !dec.More() {
@@ -92,25 +93,25 @@ func onlyElement(array json.RawMessage) (one json.RawMessage, err error) {
 var knownMembers = []string{"access_token", "token_type", "expires_in", "user_id", "permissions", "data",
 	"error", "error_type", "error_message", "code"}
 
-// lookalike reports whether a name differs from a known one by letter case alone. An app that
-// ignores case when it decodes, as Go's encoding/json does, would read that member instead of the
-// one it asked for. Like encoding/json, EqualFold also folds the Kelvin sign (U+212A) to k and the
-// long s (U+017F) to s.
+// lookalike reports whether a name differs from a known name only in letter case. An app that
+// ignores case when it decodes, as Go's encoding/json does, could read the lookalike instead of the
+// known member. Like encoding/json, EqualFold also folds the Kelvin sign (U+212A) to k and the long
+// s (U+017F) to s.
 func lookalike(name string) bool {
 	return !slices.Contains(knownMembers, name) &&
 		slices.ContainsFunc(knownMembers, func(k string) bool { return strings.EqualFold(name, k) })
 }
 
-// encode returns JSON without HTML escapes, so that tokens and names stay as Meta writes them.
+// encode returns v as JSON without HTML escapes, so that tokens and names stay as Meta writes them.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // cannot fail: there are only strings, numbers and booleans
+	_ = enc.Encode(v) // cannot fail: v has only strings, numbers and booleans
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// appendMember appends a comma and a member to a JSON object.
+// appendMember appends a comma and a member to the beginning of a JSON object.
 func appendMember(object []byte, m member) []byte {
 	return append(append(append(append(object, ','), encode(m.name)...), ':'), m.value...)
 }

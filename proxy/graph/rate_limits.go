@@ -30,7 +30,7 @@ func ReadUsage(h http.Header, scrub func(string) string) http.Header {
 }
 
 // RetryAt returns the time at which to ask again after an error of class c, at most MaxPause from
-// now. If the headers give no time, RetryAt returns the end of DefaultPause for a rate limit, and
+// now. If the headers give no time, it returns the time after DefaultPause for a rate limit, and
 // the zero time for any other error.
 func RetryAt(c Class, h http.Header, now time.Time) time.Time {
 	at := RetryAfter(h, now)

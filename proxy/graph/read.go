@@ -20,22 +20,22 @@ const maxText = 2 << 10
 //	{"error":"invalid_grant","error_description":"..."}, {"error":"..."}     RFC 6749, section 5.2
 //	{"error_code":100,"error_msg":"..."}, {"message":"...","code":1}         older interfaces
 //
-// Numbers and booleans may be strings, and any member may be missing. Names are exact, letter case
-// included. If a name appears more than once, the last member counts. An object of more than
-// maxMembers members is not read. Texts are scrubbed and bounded, and a missing code is filled in.
-// Reading takes linear time.
+// Numbers and booleans may be written as strings, and any member may be missing. Letter case
+// matters in names. If a name appears more than once, the last member counts. An object of more
+// than maxMembers members is not read. Texts are scrubbed and bounded, and a missing code is filled
+// in. Reading takes linear time.
 //
-// If the status is that of a refusal and there is no readable error, ReadError returns an error
+// If the status is that of a refusal and the body has no readable error, ReadError returns an error
 // with SubcodeUnreadable. For any other status without a readable error, it reports false. The body
 // of a 5xx is read only if it is an envelope with a code, or has the shape of the code exchange.
-// Any other body comes from a failing host and says nothing about the call.
+// Any other body of a 5xx comes from a failing host and says nothing about the call.
 func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool) {
 	e, usual := readBody(body)
 	if e == nil || status >= 500 && !usual {
 		return unreadable(status), IsRefusal(status)
 	}
 	for _, text := range []*string{&e.Message, &e.Type, &e.UserTitle, &e.UserMsg, &e.TraceID} {
-		// Scrub before cutting: scrub would not find a secret of which only a part is left.
+		// Scrub before cutting, because scrub would not find a secret that was cut.
 		if *text = scrub(*text); len(*text) > maxText {
 			*text = strings.ToValidUTF8((*text)[:maxText], "")
 		}
@@ -52,10 +52,10 @@ func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool
 	return e, true
 }
 
-// fillCode sets a missing code. In the flat shape the code becomes the status, as in the code
-// exchange's own errors. In the envelope it follows from the class. SubcodeUnreadable marks a code
-// that was filled in, except for a rate limit, for a transient error, and for an error in the code
-// exchange's own shape, whose code normally repeats the status.
+// fillCode sets a missing code. In the flat shape the code becomes the status, as in errors that
+// the code exchange sends. In the envelope the code follows from the class. SubcodeUnreadable marks
+// a code that was filled in. Three kinds of errors are not marked: rate limits, transient errors,
+// and flat errors of the usual shape (see readBody), whose code only repeats the status anyway.
 func (e *Error) fillCode(usual bool) {
 	switch {
 	case e.Flat && e.Code == 0:
@@ -73,8 +73,9 @@ func (e *Error) fillCode(usual bool) {
 	}
 }
 
-// metaCode returns the code that Meta gave the error, or 0. In the flat shape, a code that is an
-// HTTP error status only repeats the status, and the code of a 5xx is ignored.
+// metaCode returns the code that Meta gave the error, or 0. In the flat shape it returns 0 for a
+// code that is an HTTP error status, because such a code only repeats the status. It also returns 0
+// for any flat error with status 5xx.
 func (e *Error) metaCode() int {
 	if e.Flat && (e.Status >= 500 || e.Code >= 400 && http.StatusText(e.Code) != "") {
 		return 0
@@ -82,8 +83,9 @@ func (e *Error) metaCode() int {
 	return e.Code
 }
 
-// readBody returns the error in the envelope, otherwise the one at the top, otherwise nil. An error
-// is usual if it has the envelope's shape with a code, or the shape of the code exchange.
+// readBody returns the error in the envelope. Without an envelope it returns the error whose
+// members are at the top, or nil. An error is usual if it is an envelope with a code, or has the
+// shape of the code exchange.
 func readBody(body []byte) (e *Error, usual bool) {
 	top := fieldsOf(body)
 	if e = fieldsOf(top["error"]).error(); e != nil {
@@ -111,8 +113,8 @@ func fieldsOf(value json.RawMessage) fields {
 	return f
 }
 
-// error reads an object whose members are those of an error. It returns nil if the object has
-// neither a message nor a type nor a code.
+// error reads an object that has the members of an error. It returns nil if the object has no
+// message, no type and no code.
 func (f fields) error() *Error {
 	e := &Error{
 		Message:   f.text("message", "error_message", "error_msg", "error_description"),
@@ -173,11 +175,11 @@ func (f fields) truth(name string) *bool {
 // SubcodeUnreadable is igproxy's own error_subcode for a refusal whose code cannot be read.
 const SubcodeUnreadable = 990025
 
-// SubcodeLoop is igproxy's own error_subcode for a call that igproxy made itself.
+// SubcodeLoop is igproxy's own error_subcode for a call that igproxy made and that came back to it.
 const SubcodeLoop = 990040
 
-// unreadable returns a refusal of which only the status is known. It has code 100, as Meta's own
-// refusals of a request do.
+// unreadable returns the error for a reply of which igproxy can read only the status. Its code is
+// 100, which Meta uses when it refuses a request.
 func unreadable(status int) *Error {
 	return &Error{Status: status, Code: 100, Subcode: SubcodeUnreadable, Type: "OAuthException",
 		Message:   statusMessage(status, "an error that igproxy can read"),

@@ -9,15 +9,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// shape is an error as one of Meta's hosts writes it, and what an app gets: the inside of the
-// envelope, or the flat error of a code exchange.
+// shape is an error as one of Meta's hosts writes it, and what igproxy makes of it.
 type shape struct {
 	status     int
 	body       string
 	class      graph.Class
-	graph      string
-	flat       string
-	unreadable bool // there is no error to read
+	graph      string // what is inside the envelope that an app gets
+	flat       string // what is inside the flat error that an app gets from a code exchange
+	unreadable bool   // the body has no error that igproxy can read
 }
 
 var shapes = map[string]shape{
@@ -40,7 +39,7 @@ var shapes = map[string]shape{
 		`"error_type":"OAuthException","code":400,"error_message":"m","is_transient":true`, false},
 	"no code, and a rate limit": {429, `{"error":{"message":"m"}}`,
 		graph.ClassAppLimit, `"message":"m","type":"OAuthException","code":4`, `"error_type":"OAuthException","code":429,"error_message":"m"`, false},
-	"no code, and the client secret": {400, `{"error":{"message":"Error validating client secret.","type":"OAuthException"}}`,
+	"no code, and a refused client secret": {400, `{"error":{"message":"Error validating client secret.","type":"OAuthException"}}`,
 		graph.ClassSecret, `"message":"Error validating client secret.","type":"OAuthException","code":100,"error_subcode":990025`,
 		`"error_type":"OAuthException","code":400,"error_message":"Error validating client secret.","error_subcode":990025`, false},
 	"no message": {400, `{"error":{"type":"OAuthException","code":190}}`,
@@ -114,7 +113,7 @@ var shapes = map[string]shape{
 	"5xx of Threads":            {500, `{"error_message":"m","error_code":190}`, "", "", "", true},
 	"5xx with message and code": {500, `{"message":"m","code":100}`, "", "", "", true},
 
-	// There is nothing to read.
+	// These bodies have no error that igproxy can read.
 	"an HTML page":     {403, "<!DOCTYPE html><title>Error</title>", "", "", "", true},
 	"an empty body":    {400, "", "", "", "", true},
 	"not JSON":         {400, "Bad Request", "", "", "", true},
@@ -140,12 +139,12 @@ func TestAnErrorIsReadInAnyShapeThatMetaHasUsed(t *testing.T) {
 		e, ok := graph.ReadError(s.status, []byte(s.body), asItIs)
 		if s.unreadable {
 			if ok != graph.IsRefusal(s.status) || e.Cause != graph.StatusCause(s.status) {
-				t.Errorf("%s: read %v (%v)", name, ok, e)
+				t.Errorf("%s: got %v and %v, want %v and the cause %q", name, ok, e, graph.IsRefusal(s.status), graph.StatusCause(s.status))
 			}
 			continue
 		}
 		if !ok {
-			t.Errorf("%s: not read", name)
+			t.Errorf("%s: the error was not read", name)
 			continue
 		}
 		if got := string(e.InShape(false).Encode()); got != `{"error":{`+s.graph+`}}` {
@@ -160,8 +159,8 @@ func TestAnErrorIsReadInAnyShapeThatMetaHasUsed(t *testing.T) {
 	}
 }
 
-// Members that are not read are skipped, so reading a body that is a hundred times as long needs no
-// more allocations.
+// Members that are not read are skipped. So a body that is a hundred times as long needs only a few
+// more allocations, for buffers that grow by doubling.
 func TestUnreadMembersCostNoAllocations(t *testing.T) {
 	read := func(n int) float64 {
 		var worst float64
@@ -174,8 +173,8 @@ func TestUnreadMembersCostNoAllocations(t *testing.T) {
 		}
 		return worst
 	}
-	if few, many := read(1000), read(100_000); many > few+100 { // buffers that grow by doubling
-		t.Errorf("%v allocations for a hundredfold body, and %v for a small one", many, few)
+	if few, many := read(1000), read(100_000); many > few+100 {
+		t.Errorf("%v allocations for a body, and %v for a body a hundred times as long; want at most 100 more", few, many)
 	}
 }
 
@@ -196,8 +195,8 @@ func TestEncodedErrorsCanBeRead(t *testing.T) {
 }
 
 // FuzzGraphError checks that no body causes a panic, that the result is valid JSON without a
-// readable secret or token, and that reading the result gives the same error. A 4xx counts as a
-// failure, or has ClassStanding, only if its body says so.
+// readable secret or token, and that reading the result gives the same error. It also checks that a
+// 4xx counts as a failure of Meta, or has ClassStanding, only if the body says so.
 func FuzzGraphError(f *testing.F) {
 	for name, text := range spelled(testSecret) {
 		f.Add(`{"error":{"message":"`+name, text, `","type":"OAuthException","code":190,"is_transient":false}}`, 400)
@@ -230,7 +229,7 @@ func FuzzGraphError(f *testing.F) {
 		}
 		for _, text := range []string{e.Message, e.Type, e.UserTitle, e.UserMsg, e.TraceID} {
 			if readable(text, testSecret) || readable(text, token) {
-				t.Fatalf("readable in %q", text)
+				t.Fatalf("the secret or the token is readable in %q", text)
 			}
 			if len(text) > graph.MaxText {
 				t.Fatalf("%d bytes of text, want at most %d", len(text), graph.MaxText)
@@ -238,10 +237,10 @@ func FuzzGraphError(f *testing.F) {
 		}
 		said := e.Code == 1 || e.Code == 2 || e.Transient != nil && *e.Transient
 		if status >= 400 && status < 500 && (e.Class.IsFailure() && !said || !e.Class.IsFailure() && !e.Class.IsDefinite()) {
-			t.Fatalf("%d is %s: %s", status, e.Class, e.Encode())
+			t.Fatalf("status %d has class %s: %s", status, e.Class, e.Encode())
 		}
 		if e.Class == graph.ClassStanding && e.MetaCode() != 100 {
-			t.Fatalf("code %d is %s: %s", e.Code, e.Class, e.Encode())
+			t.Fatalf("code %d has class %s: %s", e.Code, e.Class, e.Encode())
 		}
 		_ = e.Error()
 	})

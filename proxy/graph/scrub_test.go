@@ -60,7 +60,7 @@ func TestNoSpellingOfSecretOrTokenGetsThrough(t *testing.T) {
 		for i, mark := range []string{"[client secret]", "[access token]"} {
 			for name, text := range spelled(pair[i]) {
 				whole := "before " + text + " and " + text + "."
-				want := mark // another spelling hides the whole text
+				want := mark // for any spelling but the raw one, the mark replaces the whole text
 				if strings.Contains(text, pair[i]) {
 					want = strings.ReplaceAll(whole, pair[i], mark)
 				}
@@ -68,7 +68,7 @@ func TestNoSpellingOfSecretOrTokenGetsThrough(t *testing.T) {
 					t.Errorf("%s, %s: got %q, want %q", mark, name, got, want)
 				}
 				if !graph.Contains(`{"x":"`+text+`"}`, pair[i]) {
-					t.Errorf("%s, %s: not found in a body", mark, name)
+					t.Errorf("%s, %s: the word was not found in a body", mark, name)
 				}
 			}
 		}
@@ -108,7 +108,8 @@ func TestAMixtureOfSpellingsIsFound(t *testing.T) {
 	}
 }
 
-// Scrubbing once tried every way to read a text: it took minutes for a few hundred backslashes.
+// An earlier version tried every way to decode a text. It took minutes for a few hundred
+// backslashes.
 func TestScrubbingATextOfEscapesTakesLinearTime(t *testing.T) {
 	const size = 64 << 10 // upstream.max_response_bytes
 	word := strings.Repeat(`\`, 100) + "1"
@@ -160,7 +161,7 @@ func TestUsageHeadersThatRepeatASecretAreDropped(t *testing.T) {
 			}
 			h := http.Header{"X-App-Usage": {`{"call_count":"` + text + `"}`}, "X-Business-Use-Case-Usage": {`{"` + text + `":[]}`}}
 			if got := graph.ReadUsage(h, scrubber(oddSecret, oddToken)); len(got) > 0 {
-				t.Errorf("%s: passed on: %v", name, got)
+				t.Errorf("%s: the header was passed on: %v", name, got)
 			}
 		}
 	}

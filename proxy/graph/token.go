@@ -14,16 +14,16 @@ import (
 // maxLife is the longest lifetime that is accepted for a token, far above Meta's 60 days.
 const maxLife = 10 * 365 * 24 * time.Hour
 
-// Token is a reply from Meta that has a token. It is ready to write except for the digits of
-// expires_in, which are filled in with the time left. Like a proxy.Secret, it never prints its
-// text.
+// Token is a reply from Meta that has a token. It has the JSON for the app except for the digits of
+// expires_in: the time left is filled in when the answer is sent. Like a proxy.Secret, it never
+// prints its text.
 type Token struct {
 	text    *splitJSON
 	Expires time.Time // when the token itself expires
 }
 
-// splitJSON is the reply's JSON before and after the digits of expires_in. Without expires_in it
-// has no tail.
+// splitJSON is the reply's JSON before and after the digits of expires_in. Without expires_in, head
+// is the whole JSON.
 type splitJSON struct{ head, tail []byte }
 
 // NewToken returns a Token made of the parts that Parts returns.
@@ -36,7 +36,7 @@ func NewBearer(access string, expires time.Time) Token {
 	return NewToken(fmt.Appendf(nil, headStart+`%s,"token_type":"bearer","expires_in":`, encode(access)), []byte{'}'}, expires)
 }
 
-// Ends reports whether the token ends. A Token from ReadFacebookToken may not.
+// Ends reports whether the token ever ends. Some tokens from ReadFacebookToken do not.
 func (t Token) Ends(now time.Time) bool { return t.Expires.Sub(now) < maxLife/2 }
 
 // Parts returns the JSON before and after the digits of expires_in. The tail is empty if there is
@@ -46,7 +46,7 @@ func (t Token) Parts() (head, tail []byte) { return t.text.head, t.text.tail }
 // headStart is the beginning of the head of a Token from ReadToken.
 const headStart = `{"access_token":`
 
-// Access returns the access_token of a Token from ReadToken. For any other it may return "".
+// Access returns the access_token of a Token from ReadToken. For any other Token it may return "".
 func (t Token) Access() (access string) {
 	if value, ok := bytes.CutPrefix(t.text.head, []byte(headStart)); ok {
 		_ = json.NewDecoder(bytes.NewReader(value)).Decode(&access) // reads one value
@@ -54,7 +54,7 @@ func (t Token) Access() (access string) {
 	return access
 }
 
-// Format implements fmt.Formatter and prints no text, whatever the verb.
+// Format implements fmt.Formatter. It never prints the reply, whatever the verb.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[token]") }
 
 // The ways in which a 200 can be malformed. The texts are fixed, so they can be logged.
@@ -65,19 +65,19 @@ var (
 	errErrorMember = errors.New("an error with a success status")
 )
 
-// ReadToken reads the successful reply to an exchange or a refresh strictly: one JSON object with
-// no member twice, a non-empty access_token, and an expires_in that is a whole number of seconds
-// up to maxLife. Unknown members are kept byte for byte after the three known ones, except
-// lookalikes of known names.
+// ReadToken reads the successful reply to an exchange or a refresh strictly. The reply must be one
+// JSON object without repeated members, with a non-empty access_token, and with an expires_in that
+// is a whole number of seconds up to maxLife. Unknown members are kept byte for byte, and follow
+// the three known members. Lookalikes of known names are dropped.
 func ReadToken(body []byte, now time.Time) (Token, error) { return readToken(body, now, true) }
 
 // ReadFacebookToken reads what ReadToken reads, but expires_in may be 0 or absent: app tokens and
-// some tokens of pages do not expire. The Token then has no expires_in, and Expires is as far away
-// as possible.
+// some tokens of pages do not expire. The Token then has no expires_in, and Expires is maxLife from
+// now.
 func ReadFacebookToken(body []byte, now time.Time) (Token, error) { return readToken(body, now, false) }
 
 // ReadObject reads a reply that is any JSON object without the member error. The Token is the
-// object itself, and Expires is as far away as possible.
+// object itself, and Expires is maxLife from now.
 func ReadObject(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	switch {
@@ -131,8 +131,8 @@ func readToken(body []byte, now time.Time, mustExpire bool) (Token, error) {
 	return NewToken(head, append(extra, '}'), now.Add(time.Duration(seconds)*time.Second)), nil
 }
 
-// MaxToken is the longest token or code accepted, in bytes after decoding. Real ones have about 180
-// characters.
+// MaxToken is the length of the longest token or code that is accepted, in bytes after decoding.
+// Meta's tokens have about 180 characters.
 const MaxToken = 4 << 10
 
 // IsPrintable reports whether s consists of visible ASCII characters, as Meta's tokens do.

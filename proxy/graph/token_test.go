@@ -150,7 +150,7 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", body, got, code)
 		}
 	}
-	// None of these is a lookalike of a known name.
+	// These names are not lookalikes, so they are kept.
 	for _, extra := range []string{`"access-token":"u"`, `"AccessToken":"u"`, `"expires":1`, `"X":1,"x":2`, `"ſ":1`} {
 		if got := written(now)(graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,`+extra+`}`), now)); !strings.HasSuffix(got, ","+extra+"}") {
 			t.Errorf("%s: got %s, want it to be kept", extra, got)
@@ -232,6 +232,6 @@ func TestAccessReturnsTheToken(t *testing.T) {
 		}
 	}
 	if got := graph.NewToken([]byte(`{"user_id":1}`), nil, time.Now()).Access(); got != "" {
-		t.Errorf("without a token: %q", got)
+		t.Errorf("without a token: got %q, want an empty string", got)
 	}
 }

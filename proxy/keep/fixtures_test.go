@@ -33,8 +33,8 @@ func keyOf(t testing.TB, token string) cache.Key {
 	return keys.Derive(token)
 }
 
-// shelf is what the sidecars of a fleet share: a map that replaces records atomically, as Redis
-// does.
+// shelf plays the part of the Redis of a fleet: it is a map of records, which are replaced
+// atomically.
 type shelf struct {
 	mu      sync.Mutex // protects the fields below
 	records map[cache.ID]cache.Entry
@@ -167,12 +167,12 @@ func startWith(s *shelf, set keep.Settings, log *slog.Logger) *running {
 	return &running{k, c, func() { cancel(); <-ended }}
 }
 
-// fleet is a number of sidecars on one shelf.
+// fleet has several sidecars that share a shelf.
 type fleet struct {
 	shelf *shelf
 	mu    sync.Mutex // protects the fields below
 	all   []*running
-	stops periods // around the stop of a sidecar, which forgets the tokens that wait there
+	stops periods // when sidecars were stopped; a stopped sidecar forgets the tokens in its queue
 }
 
 func startFleet(s *shelf, n int) *fleet {

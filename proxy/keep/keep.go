@@ -7,7 +7,8 @@
 // Without the old token, the record is unreadable. The package forgets a token when its refresh has
 // ended.
 //
-// The package knows neither HTTP nor Meta's calls: a Token brings the function that refreshes it.
+// The package does not depend on HTTP or on Meta's calls: a Token has the function that refreshes
+// it.
 package keep
 
 import (
@@ -35,9 +36,9 @@ type Outcome string
 // The outcomes.
 const (
 	Refreshed Outcome = "refreshed" // Meta issued a successor, or moved the end of the token
-	Unchanged Outcome = "unchanged" // Meta's answer is not used: the record has as late an end already, or was replaced
-	Refused   Outcome = "refused"   // Meta refused the token, which is known to end soon
-	Postponed Outcome = "postponed" // Meta refused the token, whose end is unknown; it may be too young
+	Unchanged Outcome = "unchanged" // Meta's answer is not used: its token ends no later, or the record has changed
+	Refused   Outcome = "refused"   // Meta refused a token that is known not to have ended
+	Postponed Outcome = "postponed" // Meta refused a token of unknown or past end; it may be too young
 	Failed    Outcome = "failed"    // Meta did not answer, or igproxy could not ask
 	trying    Outcome = "trying"    // the refresh has begun
 )
@@ -66,7 +67,8 @@ type Token struct {
 	// MayBeShort says that a token whose end is unknown must not be refreshed, because that would
 	// turn a short-lived token into a long-lived one.
 	MayBeShort bool
-	// Refresh asks Meta to refresh this token or its successor, within a time limit of its own.
+	// Refresh asks Meta to refresh a token, which is this token or its successor. The function must
+	// limit its own duration.
 	Refresh func(ctx context.Context, token string) Result
 }
 
@@ -74,16 +76,16 @@ type Token struct {
 type Observer interface {
 	// Refresh is called for each refresh that ended.
 	Refresh(app string, o Outcome)
-	// Ended is called for each token that a call brought within Settings.RefreshBefore of its end,
-	// and that ended without a refresh.
+	// Ended is called for each token that was used within Settings.RefreshBefore of its end, and
+	// then ended without a refresh.
 	Ended(app string)
 }
 
 // Settings may change while a Keeper runs.
 type Settings struct {
-	// RefreshBefore is the remaining life at which a token is refreshed, if it is used.
+	// RefreshBefore is how long before its end a token is refreshed, if it is used.
 	RefreshBefore time.Duration
-	// CheckEvery is the shortest time between two refreshes of a token if Meta answered the first.
+	// CheckEvery is the shortest time between two refreshes of a token, if Meta answered the first.
 	CheckEvery time.Duration
 	// PerMinute is how many refreshes may begin in a minute.
 	PerMinute int
@@ -97,11 +99,12 @@ type Options struct {
 	MaxInFlight int
 	// Observer counts what the Keeper does. Required.
 	Observer Observer
-	// Logger gets one line for each refresh. Nil: no log.
+	// Logger receives a line for each refresh, and for tokens that ended without a refresh. Nil:
+	// nothing is logged.
 	Logger *slog.Logger
 }
 
-// Keeper refreshes tokens. Safe for concurrent use.
+// Keeper refreshes tokens. It is safe for concurrent use.
 type Keeper struct {
 	options Options
 	log     *slog.Logger
@@ -130,8 +133,8 @@ func (k *Keeper) Set(s Settings) {
 	k.settings = s
 }
 
-// Clear forgets the tokens that wait for a refresh, and those that are watched until they end. No
-// refresh begins until Set is called again, even if Used is called.
+// Clear forgets the tokens that wait for a refresh and the tokens that are watched until they end.
+// No refresh begins until Set is called again, even if Used is called.
 func (k *Keeper) Clear() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -146,8 +149,9 @@ func (k *Keeper) current() Settings {
 	return k.settings
 }
 
-// freshness is the age up to which the copy of a record in memory is used without asking Redis. A
-// successor in such a copy may have been refreshed by another process, but stays valid for longer.
+// freshness is the age up to which the copy of a record in memory is used without asking Redis.
+// Another process may have replaced the successor meanwhile, but the successor in the copy stays
+// valid for longer than freshness.
 const freshness = 5 * time.Minute
 
 // Kept is a token with its record.
@@ -157,7 +161,7 @@ type Kept struct {
 	found  bool
 }
 
-// Format prints the name of the record, and neither the token nor its successor.
+// Format prints the name of the record, but not the token or its successor.
 func (t Kept) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.Key.ID().String()) }
 
 // Find looks up the record of a token. It takes no longer than Store.Load.
@@ -180,8 +184,9 @@ func (t Kept) IsKnownValid(now time.Time) bool { return t.record.End > now.UnixM
 // HasEnded reports whether the token itself is known to have ended.
 func (t Kept) HasEnded(now time.Time) bool { return t.record.End > 0 && !t.IsKnownValid(now) }
 
-// Used tells the Keeper that Meta has accepted a call with the token or its successor. If the one
-// that was sent ends soon, or its end is unknown, Used queues it for a refresh and returns.
+// Used tells the Keeper that Meta has accepted a call with the token or its successor. If the token
+// that was sent ends soon, or its end is unknown, Used queues it for a refresh. Used does not wait
+// for the refresh.
 func (k *Keeper) Used(t Kept) {
 	now := time.Now()
 	k.mu.Lock()
@@ -206,8 +211,8 @@ func (k *Keeper) Used(t Kept) {
 	}
 }
 
-// Invalid tells the Keeper that Meta has refused the token itself as invalid, so that the token is
-// not counted as one that ended without a refresh.
+// Invalid tells the Keeper that Meta has refused the token itself as invalid. The token is then not
+// counted as a token that ended without a refresh.
 func (k *Keeper) Invalid(t Token) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -241,8 +246,8 @@ func (k *Keeper) Replaced(t Token, successor string, end time.Time) {
 	})
 }
 
-// Drop forgets the successor of a token after Meta has refused the successor. Call it only if the
-// token itself is valid: otherwise the login is lost with the successor.
+// Drop forgets the successor of a token after Meta has refused the successor. Call it only if Meta
+// accepts the token itself. Otherwise no valid token would be left if the refusal was wrong.
 func (k *Keeper) Drop(t Kept) {
 	every := k.current().CheckEvery
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {

@@ -16,13 +16,13 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// client brings one token to a Keeper and answers its refreshes.
+// client sends calls with one token, and answers the refreshes of the token as Meta would.
 type client struct {
 	t         *testing.T
 	keeper    *running
 	token     string
 	isShort   bool                           // keep.Token.MayBeShort
-	answer    func(token string) keep.Result // of Meta
+	answer    func(token string) keep.Result // returns Meta's answer to a refresh
 	mu        sync.Mutex                     // protects refreshed
 	refreshed []string                       // the tokens that Meta was asked to refresh
 }
@@ -105,8 +105,8 @@ func TestTokenIsRefreshedOnlyShortlyBeforeItsEnd(t *testing.T) {
 	})
 }
 
-// A token from before igproxy is tried once. If Meta refuses it, because it is too young or cannot
-// be refreshed at all, it is left alone for CheckEvery.
+// igproxy does not know the end of a token that it has not seen issued, so it tries a refresh. If
+// Meta refuses the token, which may be too young, the next try is CheckEvery later.
 func TestTokenOfUnknownEndIsTriedAndPostponed(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		answer := c.answer
@@ -123,8 +123,8 @@ func TestTokenOfUnknownEndIsTriedAndPostponed(t *testing.T) {
 	})
 }
 
-// Meta cannot refresh a short-lived token, and Facebook's exchange would make a long-lived token of
-// it. It must end, like the session that it belongs to.
+// A short-lived token must end, like the session that it belongs to. Instagram and Threads refuse
+// to refresh it, but Facebook's exchange would turn it into a long-lived token.
 func TestShortLivedTokenIsNeverRefreshed(t *testing.T) {
 	for name, c := range map[string]struct {
 		isShort, learned bool
@@ -144,15 +144,15 @@ func TestShortLivedTokenIsNeverRefreshed(t *testing.T) {
 				t.Errorf("%s: refreshed %q, want %d refreshes", name, got, c.want)
 			}
 			if n := k.Status("default").Ending; n != 0 {
-				t.Errorf("%s: %d tokens are said to end soon, want none", name, n)
+				t.Errorf("%s: the status has %d tokens that end soon, want 0", name, n)
 			}
 			k.Replaced(x.kept().Token, "long", time.Now().Add(60*day)) // an app has exchanged it
 			time.Sleep(day)
 			if successor, _, ok := x.kept().Successor(time.Now()); ok && (c.isShort || c.learned) {
-				t.Errorf("%s: it is replaced by %s", name, successor)
+				t.Errorf("%s: the token has the successor %s, want no successor", name, successor)
 			}
 			if n := k.endedTokens(); n != 0 {
-				t.Errorf("%s: it is counted as ended", name)
+				t.Errorf("%s: the token is counted as ended", name)
 			}
 		})
 	}
@@ -193,9 +193,8 @@ func TestRefreshThatReturnsTheSameTokenMovesItsEnd(t *testing.T) {
 	})
 }
 
-// Facebook answers with the same life if the user has not come back.
-// The same answer is also recorded as that to a call of an app, because a refresh takes the same
-// steps as such a call. This may happen before the refresh has ended.
+// A refresh takes the same steps as a call of an app, so Replaced records its answer too. This may
+// happen before the refresh has ended.
 func TestRefreshThatAnswersTheSameTokenIsCountedAsRefreshed(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		k.Issued(keyOf(t, "old"), time.Now().Add(5*day))
@@ -209,11 +208,12 @@ func TestRefreshThatAnswersTheSameTokenIsCountedAsRefreshed(t *testing.T) {
 			t.Errorf("counted %v, want one %q", got, keep.Refreshed)
 		}
 		if s := k.Status("default"); s.Ending != 0 {
-			t.Errorf("%d tokens are said to end soon, want none", s.Ending)
+			t.Errorf("the status has %d tokens that end soon, want 0", s.Ending)
 		}
 	})
 }
 
+// If the user has not come back, Facebook answers with the same end.
 func TestRefreshThatChangesNothingIsTriedAgainTheNextDay(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		end := time.Now().Add(5 * day)
@@ -239,12 +239,13 @@ func TestRefusedSuccessorIsDropped(t *testing.T) {
 		k.Drop(kept)
 		c.sends("after the drop", "old")
 		k.Replaced(kept.Token, "new2", time.Now().Add(60*day))
-		k.Drop(kept) // another process is late
+		k.Drop(kept) // by a process that has not seen the new successor
 		c.sends("after a late drop of the first successor", "new2")
 	})
 }
 
-// An app that refreshes its token itself, and stores the new one, has a record for each of them.
+// If an app refreshes its token itself and stores the new token, each of the two tokens has a
+// record.
 func TestAppMayRefreshByItself(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		k.Issued(keyOf(t, "old"), time.Now().Add(60*day))
@@ -261,7 +262,8 @@ func TestAppMayRefreshByItself(t *testing.T) {
 	})
 }
 
-// A token ends if the user has revoked it, or if it is not used. Only a used token is counted.
+// A token is counted only if it was used shortly before its end, and if Meta has not refused it as
+// invalid, for example because the user has revoked it.
 func TestTokensThatEndAreCountedIfTheyWereUsed(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		c.answer = func(string) keep.Result { return keep.Result{Refused: true, Cause: "standing"} }
@@ -281,12 +283,12 @@ func TestTokensThatEndAreCountedIfTheyWereUsed(t *testing.T) {
 			t.Errorf("%d tokens ended, want 1", n)
 		}
 		if s := k.Status("default"); s != (keep.Status{}) {
-			t.Errorf("status %+v after two days, want nothing", s)
+			t.Errorf("status %+v after the end, want only zeros", s)
 		}
 	})
 }
 
-// A sidecar that used a token does not count its end if another one has refreshed it.
+// A sidecar does not count a token as ended if another sidecar has refreshed it.
 func TestTokenThatAnotherSidecarRefreshedHasNotEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -301,7 +303,7 @@ func TestTokenThatAnotherSidecarRefreshedHasNotEnded(t *testing.T) {
 		c.use()
 		time.Sleep(5 * day)
 		if one.endedTokens()+other.endedTokens() != 0 {
-			t.Errorf("%d and %d tokens ended, want none", one.endedTokens(), other.endedTokens())
+			t.Errorf("the sidecars counted %d and %d ended tokens, want 0 and 0", one.endedTokens(), other.endedTokens())
 		}
 	})
 }
@@ -331,7 +333,7 @@ func TestNothingPrintsAToken(t *testing.T) {
 		}
 	})
 	if !strings.Contains(log.String(), "token refreshed") || strings.Contains(log.String(), "canary") {
-		t.Errorf("the log has no line about the refresh, or a token:\n%s", &log)
+		t.Errorf("the log has no line about the refresh, or it contains a token:\n%s", &log)
 	}
 }
 
@@ -345,11 +347,11 @@ func TestNothingWaitsOrIsRefreshedAfterClear(t *testing.T) {
 		time.Sleep(time.Millisecond) // the first refresh has begun, and the second one waits
 		k.Clear()
 		if s := k.Status("default"); s.Waiting+s.Ending != 0 {
-			t.Errorf("status %+v, want nothing that waits", s)
+			t.Errorf("status %+v, want no tokens that wait or end soon", s)
 		}
-		c.wantRefreshes("after the use in a call that began before", "old") // a reload does not end such a call
+		c.wantRefreshes("after the end of a call that began before Clear", "old") // a reload does not end such a call
 		if s := k.Status("default"); s.Waiting+s.Ending != 0 {
-			t.Errorf("status %+v, want nothing that waits", s)
+			t.Errorf("status %+v, want no tokens that wait or end soon", s)
 		}
 		k.Set(settings)
 		time.Sleep(time.Minute)

@@ -9,26 +9,26 @@ import (
 )
 
 // maxWaiting bounds the tokens that wait for a refresh, because they are in memory in plain text. A
-// token that has no room in the queue is added when it is next used, if there is room then.
+// token that does not fit into the queue is added when it is next used, if it fits then.
 const maxWaiting = 1000
 
 // waiting is a token that waits for a refresh.
 type waiting struct {
 	Token
-	end int64 // of the token or its successor, Unix milliseconds; zero: unknown
+	end int64 // of the token to refresh (this one or its successor), Unix milliseconds; zero: unknown
 }
 
 // queue holds the tokens that wait for a refresh, in the order of their ends. Tokens with an
 // unknown end come last. A token is in the queue only once, and not while it is being refreshed.
 type queue struct {
 	waiting []waiting
-	known   map[cache.ID]bool // the tokens that wait, and those that are being refreshed
+	known   map[cache.ID]bool // the tokens that wait and the tokens that are being refreshed
 }
 
 func newQueue() queue { return queue{known: map[cache.ID]bool{}} }
 
-// add adds a token, if it is not known yet, and reports whether it did. If the queue is full, it
-// drops the token that comes last, which may be the new one.
+// add adds a token, if it is not known yet, and reports whether the token was added. If the queue
+// is full, add drops the token that comes last, which may be the new one.
 func (q *queue) add(w waiting) bool {
 	if q.known[w.Key.ID()] {
 		return false
@@ -37,7 +37,7 @@ func (q *queue) add(w waiting) bool {
 		if order := cmp.Compare(a.order(), b.order()); order != 0 {
 			return order
 		}
-		return -1 // after those with the same end
+		return -1 // a new token comes after tokens with the same end
 	})
 	if at == maxWaiting {
 		return false

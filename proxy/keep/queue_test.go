@@ -12,8 +12,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// 100,000 tokens are used once each: Meta is asked at the configured rate, the tokens that end
-// first come first, and only as many tokens are in memory as the queue holds.
+// 100,000 tokens are used once each. Meta is asked at the configured rate, and the tokens that end
+// first are refreshed first. Only the tokens that fit into the queue are in memory.
 func TestManyTokensAreRefreshedAtTheConfiguredRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := start(newShelf(), settings)
@@ -47,12 +47,13 @@ func TestManyTokensAreRefreshedAtTheConfiguredRate(t *testing.T) {
 		synctest.Wait()
 		mu.Lock()
 		defer mu.Unlock()
-		// Four refreshes of ten seconds each may be in flight, which is slower than one a second.
+		// Only four refreshes may be in flight, and each takes ten seconds, so fewer than one
+		// begins each second.
 		if n := len(ends); n < 230 || n > 250 || most != 4 {
-			t.Errorf("%d refreshes in 10 minutes, %d at the same time; want 240 and 4", n, most)
+			t.Errorf("%d refreshes in 10 minutes, %d at the same time; want about 240 and 4", n, most)
 		}
 		if !slices.IsSorted(ends) {
-			t.Errorf("the refreshed tokens end after %v days, want those that end first first", ends)
+			t.Errorf("the refreshed tokens end after %v days, want ascending order", ends)
 		}
 	})
 }
@@ -75,10 +76,10 @@ func TestEndedTokensAreCountedWhileOthersWait(t *testing.T) {
 		}
 		time.Sleep(3 * time.Hour)
 		if s := k.Status("default"); s.Waiting == 0 {
-			t.Fatal("no token waits any more")
+			t.Fatal("no token waits, so this test proves nothing")
 		}
 		if n := k.endedTokens(); n == 0 {
-			t.Error("no token was counted as ended, although tokens have ended for two hours")
+			t.Error("no token was counted as ended, although tokens ended two hours ago")
 		}
 	})
 }
@@ -97,7 +98,7 @@ func TestRefreshesBeginAtMostAsOftenAsConfigured(t *testing.T) {
 				return keep.Result{Refused: true}
 			}}
 			k.Used(c.kept())
-			k.Used(c.kept()) // it is queued only once
+			k.Used(c.kept()) // the token is queued only once
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()

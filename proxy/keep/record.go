@@ -11,8 +11,8 @@ import (
 )
 
 // horizon is the longest life of a record, and the longest remaining life that is recorded for a
-// token: Meta's long-lived tokens live for 60 days. So no record outlives the memory of a purge
-// (cache.Purges).
+// token, because Meta's long-lived tokens are valid for 60 days. So a record that was purged
+// expires before the purge is forgotten (see cache.Purges).
 const horizon = 60 * 24 * time.Hour
 
 const (
@@ -33,20 +33,22 @@ const longLived = 24 * time.Hour
 // printing a value that contains a record prints an address, and not the successor.
 type record struct {
 	End          int64   `json:"end,omitempty"`           // of the token
-	Successor    *string `json:"successor,omitempty"`     // the token that replaces it; nil: the token itself is used
+	Successor    *string `json:"successor,omitempty"`     // nil: the token has no successor, and is used itself
 	SuccessorEnd int64   `json:"successor_end,omitempty"` // of the successor
 	Tried        int64   `json:"tried,omitempty"`         // when the last refresh began
 	Outcome      Outcome `json:"outcome,omitempty"`       // of the last refresh
 	Next         int64   `json:"next,omitempty"`          // no refresh begins earlier
 }
 
-// Format prints nothing of the record.
+// Format hides the contents of the record.
 func (r record) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[record]") }
 
-// decodeRecord returns the record of an entry. It reports false if there is no record.
+// decodeRecord returns the record in an entry. It reports false if the entry was not found or has
+// no valid record.
 //
-// A time that is further ahead than a correct clock can have recorded is not believed. An end of
-// this kind counts as near, so that the token is refreshed when it is next used.
+// If a time is so far ahead that only a wrong clock can have recorded it, decodeRecord replaces it:
+// an end becomes a near one, so that the token is refreshed when it is next used, and Next becomes
+// zero.
 func decodeRecord(e cache.Entry, found bool, now time.Time) (r record, ok bool) {
 	if !found || json.Unmarshal(e.Value, &r) != nil {
 		return record{}, false
@@ -64,8 +66,8 @@ func decodeRecord(e cache.Entry, found bool, now time.Time) (r record, ok bool) 
 }
 
 // entry returns the record as an entry. The entry expires when the token and its successor have
-// ended. If the end is unknown, it expires when the next refresh may begin, because the record says
-// nothing else.
+// ended. If the end of the current token is unknown or has passed, the entry expires at Next,
+// because then only Next is of use.
 func (r record) entry(now time.Time) cache.Entry {
 	end := time.UnixMilli(r.Next)
 	if r.end() > now.UnixMilli() {
@@ -83,8 +85,8 @@ func (r record) successor() string {
 	return ""
 }
 
-// current returns the token to use for the token that an app sent: its successor or, if it has not
-// been replaced, the token itself.
+// current returns the token to send to Meta when an app has sent token: the successor, or token
+// itself if it has no successor.
 func (r record) current(token string) string { return cmp.Or(r.successor(), token) }
 
 // end returns the end of the token that current returns.
@@ -95,14 +97,15 @@ func (r record) end() int64 {
 	return r.End
 }
 
-// isEnding reports whether the current token has not ended, but will within this time.
+// isEnding reports whether the current token has not ended yet, but will end within this time.
 func (r record) isEnding(now time.Time, within time.Duration) bool {
 	end := r.end()
 	return end > now.UnixMilli() && end <= now.Add(within).UnixMilli()
 }
 
-// isDue reports whether the current token, which Meta has just accepted, is to be refreshed: it
-// ends within this time, or its end is unknown, or has passed according to this machine's clock.
+// isDue reports whether to refresh the current token, which Meta has just accepted. It is due after
+// Next, if it ends within this time. It is also due after Next if its end is unknown, or has passed
+// by this machine's clock.
 func (r record) isDue(now time.Time, within time.Duration) bool {
 	return now.UnixMilli() >= r.Next && (r.isEnding(now, within) || r.end() <= now.UnixMilli())
 }
@@ -116,9 +119,9 @@ func (r record) issued(now, end time.Time) record {
 	return r
 }
 
-// refreshed returns the record after Meta has refreshed its current token. It ignores a successor
-// that ends more than longLived earlier than the current token, and the same token without a later
-// end.
+// refreshed returns the record after Meta has refreshed its current token. It ignores two kinds of
+// answers: a successor that ends more than longLived before the current token, and the current
+// token itself without a later end.
 func (r record) refreshed(token string, now time.Time, successor string, end time.Time) record {
 	until := capped(now, end)
 	r.Outcome = Refreshed
@@ -156,10 +159,10 @@ func (r record) dropped() record {
 	return r
 }
 
-// isShort reports whether issued has recorded that Meta cannot refresh the token.
+// isShort reports whether issued has recorded the token as too short-lived for a refresh.
 func (r record) isShort() bool { return r.End > 0 && r.Next == r.End }
 
-// capped returns an end as it is recorded: in Unix milliseconds, and at most horizon ahead.
+// capped returns the end to record: in Unix milliseconds, and at most horizon ahead.
 func capped(now, end time.Time) int64 { return earlier(end, now.Add(horizon)).UnixMilli() }
 
 func earlier(a, b time.Time) time.Time {

@@ -13,17 +13,17 @@ import (
 const (
 	// retryAfter is the time until the next refresh of a token if Meta did not answer, unless
 	// Settings.CheckEvery is shorter. It is also how long a refresh is reserved: if a sidecar is
-	// killed during one, the others wait that long.
+	// killed during a refresh, the other sidecars wait that long.
 	retryAfter = 15 * time.Minute
 
-	// sweepEvery is how often tokens that have ended are counted. The lock is released after each
-	// maxSwept of them.
+	// sweepEvery is how often tokens that have ended are counted. The lock is released after every
+	// maxSwept tokens.
 	sweepEvery = time.Hour
 	maxSwept   = 100
 )
 
-// Run refreshes the tokens that Used has queued, those that end first before the others, until ctx
-// ends. Refreshes may then still be in flight; see Wait.
+// Run refreshes the tokens that Used has queued, in the order of their ends, until ctx ends. When
+// it returns, refreshes may still be in flight; see Wait.
 func (k *Keeper) Run(ctx context.Context) {
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
@@ -71,11 +71,11 @@ func (k *Keeper) begin(ctx context.Context) bool {
 	return true
 }
 
-// Wait waits for the refreshes in flight, after Run has returned. It returns an error if ctx ends
-// first.
+// Wait waits for the refreshes in flight. Call it after Run has returned. It returns an error if
+// ctx ends first.
 func (k *Keeper) Wait(ctx context.Context) error {
 	done := make(chan struct{})
-	go func() { // ends with the refreshes, which have a time limit
+	go func() { // ends when the refreshes end; they have a time limit
 		defer close(done)
 		k.running.Wait()
 	}()
@@ -87,7 +87,7 @@ func (k *Keeper) Wait(ctx context.Context) error {
 	}
 }
 
-// refresh refreshes one token, unless another process has begun to.
+// refresh refreshes one token, unless another process has begun to refresh it.
 func (k *Keeper) refresh(ctx context.Context, t Token) {
 	defer func() {
 		k.mu.Lock()
@@ -110,16 +110,16 @@ func (k *Keeper) refresh(ctx context.Context, t Token) {
 	// A stop does not interrupt the refresh, because Meta may have issued the successor already.
 	result := t.Refresh(context.WithoutCancel(ctx), before.current(t.Reveal()))
 	after, err := k.finish(t, settings, before, result)
-	if err != nil { // the successor is lost, but the current token still works and is reserved
+	if err != nil { // the successor is lost, but the current token still works; the reservation delays the next try
 		after, result.Cause = before, "the successor could not be stored"
 		after.Outcome, after.Next = Failed, settings.retryAt(time.Now())
 	}
 	k.report(t, after, result)
 }
 
-// reserve records that this process refreshes the token, and returns the record from before that.
-// It reports false if the token is not due, usually because another process has refreshed it or has
-// begun to.
+// reserve records that this process refreshes the token, and returns the previous record. It
+// reports false if the token is not due, usually because another process has refreshed it or has
+// begun to refresh it.
 func (k *Keeper) reserve(t Token, s Settings) (r record, begun bool, err error) {
 	_, begun, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
@@ -134,13 +134,14 @@ func (k *Keeper) reserve(t Token, s Settings) (r record, begun bool, err error) 
 	return r, begun, err
 }
 
-// retryAt returns when the next refresh may begin if Meta does not answer the current one.
+// retryAt returns the time, in Unix milliseconds, at which the next refresh may begin if Meta does
+// not answer the current one.
 func (s Settings) retryAt(now time.Time) int64 {
 	return now.Add(min(retryAfter, s.CheckEvery)).UnixMilli()
 }
 
-// finish records the result of a refresh, and returns the record. If the successor has changed
-// during the refresh, finish changes nothing, and returns the record that is stored.
+// finish records the result of a refresh, and returns the new record. If the successor has changed
+// during the refresh, finish changes nothing, and returns the stored record.
 func (k *Keeper) finish(t Token, s Settings, before record, result Result) (after record, err error) {
 	_, _, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
@@ -181,7 +182,7 @@ func (k *Keeper) report(t Token, r record, result Result) {
 	}
 }
 
-// count counts a refresh that ended.
+// count counts a refresh that has ended.
 func (k *Keeper) count(app string, o Outcome) {
 	k.options.Observer.Refresh(app, o)
 	k.mu.Lock()

@@ -20,7 +20,7 @@ type reporting struct {
 	token keep.Token
 }
 
-// startReporting starts a Keeper. Meta answers refreshes as refresh does.
+// startReporting starts a Keeper. The function refresh returns Meta's answers.
 func startReporting(t *testing.T, refresh func(*reporting) keep.Result) *reporting {
 	t.Helper()
 	r := &reporting{shelf: newShelf(), log: &bytes.Buffer{}}
@@ -74,7 +74,7 @@ func (r *reporting) expect(t *testing.T, want map[string]any) {
 
 func textOf(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// The status and the metric must not differ.
+// The status and the metric must count the same refreshes.
 func TestARefreshThatCannotBeReservedFailedInTheStatusToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startReporting(t, func(*reporting) keep.Result { return keep.Result{} })
@@ -99,7 +99,8 @@ func TestTheLogDoesNotInventTheEndOfAToken(t *testing.T) {
 	})
 }
 
-// The outcomes are metric labels, and docs/metrics.md lists them.
+// Every refresh needs one of the outcomes that docs/metrics.md lists, because they are metric
+// labels.
 func TestARefreshDuringWhichTheTokenIsIssuedAgainHasAnOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first := true
@@ -116,7 +117,7 @@ func TestARefreshDuringWhichTheTokenIsIssuedAgainHasAnOutcome(t *testing.T) {
 		<-time.After(day)
 		r.use()
 		if got := r.refreshes(); len(got) != 2 || got[keep.Refreshed] != 1 || got[keep.Unchanged] != 1 {
-			t.Errorf("got %v, want one token refreshed and one unchanged", got)
+			t.Errorf("got %v, want one refreshed and one unchanged", got)
 		}
 	})
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// maxEnding bounds the tokens that are watched until they end. Beyond it, tokens are still
-// refreshed, but not counted if they end without a refresh.
+// maxEnding bounds the number of tokens that are watched until they end. Further tokens are
+// refreshed too, but they are not counted if they end without a refresh.
 const maxEnding = 10_000
 
 // ending holds the tokens that were used in this process and end soon.
@@ -27,7 +27,7 @@ func (e ending) add(app string, k cache.Key, end int64) {
 
 func (e ending) remove(id cache.ID) { delete(e, id) }
 
-// take removes tokens that have ended, limit at most, and returns them.
+// take removes and returns tokens that have ended, at most limit of them.
 func (e ending) take(now time.Time, limit int) (ended []endingToken) {
 	for id, t := range e {
 		if len(ended) == limit {
@@ -64,7 +64,7 @@ func (h history) add(now time.Time, app string, o Outcome) {
 	one.counts[o]++
 }
 
-// Status is what a Keeper did for one app.
+// Status describes what a Keeper has done for one app, and its tokens.
 type Status struct {
 	Refreshed int `json:"refreshed"` // in the last 24 hours
 	Refused   int `json:"refused"`   // in the last 24 hours
@@ -73,7 +73,7 @@ type Status struct {
 	Waiting   int `json:"waiting"`   // tokens in the queue
 }
 
-// Status returns what the Keeper did for an app.
+// Status returns the Status of an app.
 func (k *Keeper) Status(app string) (s Status) {
 	now := time.Now().Unix() / 3600
 	k.mu.Lock()

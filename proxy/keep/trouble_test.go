@@ -25,15 +25,15 @@ func TestNothingIsRefreshedWhileRecordsCannotBeStored(t *testing.T) {
 		c.wantRefreshes("during the outage")
 		c.sends("during the outage", "old")
 		s.setDown(false)
-		c.wantRefreshes("after it", "old")
+		c.wantRefreshes("after the outage", "old")
 		time.Sleep(time.Hour)
 		s.setDown(true)
 		c.sends("during the next outage", "new")
 	})
 }
 
-// A token that Meta accepts although it has ended by this machine's clock is refreshed: the clock
-// may be wrong.
+// If Meta accepts a token that has ended by this machine's clock, the clock may be wrong. The token
+// must be refreshed.
 func TestClockThatIsAheadDoesNotEndATokenThatMetaAccepts(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		k.Issued(keyOf(t, "old"), time.Now().Add(5*day))
@@ -44,7 +44,7 @@ func TestClockThatIsAheadDoesNotEndATokenThatMetaAccepts(t *testing.T) {
 }
 
 // The shelf goes down during a refresh, so the successor is lost. The log says when the token
-// itself ends, and that the next refresh comes as soon as after any refresh without an answer.
+// itself ends. The next try comes as early as after a refresh that Meta did not answer.
 func TestARefreshWhoseResultIsLostIsLoggedAsOneOfTheTokenItself(t *testing.T) {
 	var log bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestARefreshWhoseResultIsLostIsLoggedAsOneOfTheTokenItself(t *testing.T) {
 	})
 }
 
-// A panic ends neither the process nor the refreshes of other tokens.
+// A panic must not end the process or the refreshes of other tokens.
 func TestPanicInARefreshIsContained(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		answer := c.answer
@@ -107,8 +107,8 @@ func TestStopWaitsForARefresh(t *testing.T) {
 	})
 }
 
-// The clock was a year ahead when a token was recorded, and was then corrected. The token must not
-// be left alone for a year.
+// The clock was a year ahead when a token was recorded, and was then corrected. The token must
+// still be refreshed when it is used.
 func TestRecordOfAClockThatWasAheadDoesNotEndTheRefreshes(t *testing.T) {
 	s := newShelf()
 	synctest.Test(t, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestRecordOfAClockThatWasAheadDoesNotEndTheRefreshes(t *testing.T) {
 		c := &client{t: t, keeper: k, token: "old", answer: func(string) keep.Result { return keep.Result{Token: "new", Expires: time.Now().Add(60 * day)} }}
 		c.wantRefreshes("a year ahead", "old")
 	})
-	synctest.Test(t, func(t *testing.T) { // begins at the same time as the other one
+	synctest.Test(t, func(t *testing.T) { // begins at the same simulated time as the first one
 		k := start(s, settings)
 		defer k.stop()
 		c := &client{t: t, keeper: k, token: "old", answer: func(string) keep.Result { return keep.Result{Token: "newer", Expires: time.Now().Add(60 * day)} }}
@@ -129,8 +129,8 @@ func TestRecordOfAClockThatWasAheadDoesNotEndTheRefreshes(t *testing.T) {
 	})
 }
 
-// More tokens are due than may be refreshed, so the queue is not empty for hours. The tokens that
-// end meanwhile are counted.
+// More tokens are due than may be refreshed, so tokens wait in the queue for hours. Tokens that end
+// during this time must still be counted.
 func TestTokensThatEndAreCountedWhileOthersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := settings
@@ -148,7 +148,7 @@ func TestTokensThatEndAreCountedWhileOthersWait(t *testing.T) {
 		}
 		time.Sleep(5 * time.Hour)
 		if waiting, ended := k.Status("default").Waiting, k.endedTokens(); waiting == 0 || ended != 1 {
-			t.Errorf("%d tokens wait and %d have ended, want some and 1", waiting, ended)
+			t.Errorf("%d tokens wait and %d have ended, want at least 1 and exactly 1", waiting, ended)
 		}
 	})
 }

@@ -24,7 +24,7 @@ const (
 	life    = 60 * day
 	year    = 365 * day
 	callFor = 20 * time.Second // the longest call to Meta
-	settle  = 20 * time.Minute // longer than the pause after a failed refresh (15 minutes), and than a refresh takes
+	settle  = 20 * time.Minute // longer than a refresh, and longer than the pause of 15 minutes after a failed one
 )
 
 // period is a time during which Meta or the shelf is down, or a sidecar restarts.
@@ -41,10 +41,10 @@ func (p periods) overlap(from, to time.Time) bool {
 	return false
 }
 
-// now reports whether it is one of these periods now.
+// now reports whether the current time is in one of these periods.
 func (p periods) now() bool { now := time.Now(); return p.overlap(now, now.Add(1)) }
 
-// drawPeriods returns outages with random gaps and lengths.
+// drawPeriods returns periods of random length, with random gaps between them.
 func drawPeriods(random *rand.Rand, start time.Time, gap, length time.Duration) (all periods) {
 	for at := start; at.Before(start.Add(year)); {
 		at = at.Add(time.Duration(random.Int64N(int64(gap))))
@@ -64,7 +64,7 @@ type meta struct {
 	mu        sync.Mutex // protects random and the fields below
 	issued    map[string]time.Time
 	ends      map[string]time.Time
-	first     map[string]string // the token that a token descends from
+	first     map[string]string // for each token, the original token that it descends from
 	refreshes map[string][]time.Time
 }
 
@@ -103,7 +103,8 @@ func (m *meta) refresh(_ context.Context, token string) keep.Result {
 	return keep.Result{Token: next, Expires: m.issue(next, first)}
 }
 
-// last returns the times at which the last token that descends from a token was issued, and ends.
+// last looks for the token that ends last among the descendants of first. It returns when that
+// token was issued, and when it ends.
 func (m *meta) last(first string) (issued, end time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -210,8 +211,8 @@ func (u *user) call(sidecar *running, m *meta) bool {
 	return true
 }
 
-// shouldHaveBeenKept reports whether Meta accepted a call of the user in the last ten days before
-// this end, outside of any trouble.
+// shouldHaveBeenKept reports whether Meta accepted a call of the user in the ten days before this
+// end, at a time without trouble.
 func (u *user) shouldHaveBeenKept(end time.Time, trouble periods) bool {
 	for _, at := range u.used {
 		if at.After(end.Add(-settings.RefreshBefore)) && at.Before(end.Add(-settle)) && !trouble.overlap(at.Add(-settle), at.Add(settle)) {

@@ -14,8 +14,8 @@ const (
 	defaultVersion = "v23.0" // for a path without a version
 )
 
-// graphError is the object inside Instagram's error envelope. Its members have the order seen on
-// the wire: is_transient, if present, precedes the code.
+// graphError is the object inside Instagram's error envelope. Its fields are in Meta's order:
+// is_transient, if present, precedes the code.
 type graphError struct {
 	Message   string `json:"message"`
 	Type      string `json:"type"`
@@ -30,7 +30,7 @@ type graphError struct {
 	header map[string]string // in addition to the usual headers
 }
 
-// Refusals that a request gets without any fault being set.
+// Refusals that a wrong request gets, without any fault.
 var (
 	wrongSecret = graphError{status: 400, Message: "Error validating client secret.", Type: "OAuthException", Code: 100}
 	noToken     = graphError{status: 400, Message: "An active access token must be used to query information about the current user.",
@@ -61,7 +61,7 @@ func (x *call) unknownPath() graphError {
 	return e
 }
 
-// wrongSecret returns the refusal of a client secret.
+// wrongSecret returns the refusal for a wrong client secret.
 func (x *call) wrongSecret() graphError {
 	if x.family == facebookFamily {
 		return wrongKey
@@ -92,7 +92,7 @@ func (x *call) envelope(e graphError) string {
 	return encoded(map[string]graphError{"error": e})
 }
 
-// kind returns the name of the error that WWW-Authenticate contains for code.
+// kind returns the error name that WWW-Authenticate contains for an error code.
 func (x *call) kind(code int) string {
 	switch {
 	case code == 190 || code == 452:

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// appTokenEndpoint issues app tokens of Threads and Facebook. Such a call has no token, so it is
+// appTokenEndpoint issues app tokens of Threads and Facebook. A call to it has no token, so it is
 // counted under the app's ID.
 var appTokenEndpoint = &endpoint{name: "app_token", methods: []string{http.MethodGet, http.MethodPost}, token: "client_id",
 	login: true, bodied: true,
@@ -38,8 +38,8 @@ func (x *call) splitAppToken(token string) (id, secret string) {
 	return id, secret
 }
 
-// judgeAppToken accepts app tokens that the stand-in issued, and those that a client put together
-// from the app's ID and secret.
+// judgeAppToken accepts app tokens that the stand-in issued, and app tokens that a client made from
+// the app's ID and secret.
 func (x *call) judgeAppToken(token string) *graphError {
 	_, _, issued := x.instagram.issued.token(token)
 	if dead := x.instagram.issued.dead(token); issued || dead != nil {

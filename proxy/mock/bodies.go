@@ -30,7 +30,7 @@ func page(status int) func(*call) {
 	}
 }
 
-// invite refuses the call in the format of Threads' login, as its users reported it.
+// invite refuses the call in the format that users of Threads' login have reported.
 func (x *call) invite() {
 	x.reply(400, jsonType, `{"error_message":"Invalid Request: The user has not accepted the invite to test the app","error_code":1349245}`)
 }
@@ -57,7 +57,7 @@ func (x *call) twoTokens() {
 
 func (x *call) extra() {
 	members := extraMembers
-	if x.endpoint.oldErrors || x.endpoint.open { // their responses already have members with these names
+	if x.endpoint.oldErrors || x.endpoint.open { // responses of these endpoints already have members with these names
 		members = strings.NewReplacer("user_id", "owner_id", "permissions", "granted").Replace(members)
 	}
 	x.reply(200, jsonType, x.success(members))
@@ -78,8 +78,8 @@ func (x *call) reflect() {
 	x.reply(200, jsonType, x.success(`,"you_sent":`+encoded([]string{x.secret, x.short})))
 }
 
-// trap is the target of redirects. A client must not follow them: it would send the original URL,
-// with secret and token, as Referer.
+// trap is the target of redirects. A client must not follow them, because it would send the
+// original URL, which contains the secret and the token, as Referer.
 const trap = "/__trap"
 
 func (x *call) redirect() {

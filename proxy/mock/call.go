@@ -22,26 +22,26 @@ type call struct {
 	endpoint  *endpoint
 	family    *family // nil until the body has been read
 	version   string
-	node      string // node and edge of a read or a write
+	node      string // the path of a read or a write is /node or /node/edge
 	edge      string
 	query     url.Values
 	form      url.Values // from the body, if the endpoint reads it
 	badQuery  bool
 	badForm   bool
 	grant     string
-	client    string // the app's id
+	client    string // the app's ID
 	short     string // the token or code as sent, never logged; in a refresh a long-lived token
 	secret    string // the client secret as sent, never logged
-	hash      string // identifies the token; "" without a token
+	hash      string // stands for the token in logs and counters; "" without a token
 	forAll    *Fault // the fault set for every token
-	fault     *Fault
-	refresh   bool // this call asks for a refresh of the token
-	usedCode  bool // this call consumed the code
+	fault     *Fault // the fault that this call gets, or nil
+	refresh   bool   // this call asks for a refresh of the token
+	usedCode  bool   // this call consumed the code
 	strange   []string
-	status    int // of the response; 0 if none was sent
+	status    int // of the response; 0 until it is sent
 }
 
-// begin reads a request's head and counts it.
+// begin reads the head of a request and counts the request.
 func (i *Instagram) begin(w http.ResponseWriter, r *http.Request) *call {
 	c, fault, latency := i.settings()
 	x := &call{instagram: i, counters: c, w: w, r: r, began: time.Now(), latency: latency, forAll: fault, record: i.requests.add(r)}
@@ -57,7 +57,7 @@ func (i *Instagram) begin(w http.ResponseWriter, r *http.Request) *call {
 	return x
 }
 
-// identify finds the token, the secret, the family and the fault of a call. It is called once
+// identify finds the token, the secret, the family and the fault of a call. It is called after
 // everything that the endpoint reads has arrived.
 func (x *call) identify() {
 	x.grant, x.client = x.value("grant_type"), x.value("client_id")
@@ -70,7 +70,7 @@ func (x *call) identify() {
 	if x.endpoint.open {
 		access := cmp.Or(x.value("access_token"), bearer(x.r.Header.Get("Authorization")))
 		if x.endpoint == debugEndpoint {
-			x.secret = access // it contains the client secret, or is an app token
+			x.secret = access // usually an app token, which can contain the client secret
 		} else {
 			x.short = access
 		}
@@ -95,7 +95,7 @@ func bearer(authorization string) string {
 	return token
 }
 
-// name returns the endpoint's name as CallsTo takes it.
+// name returns the endpoint's name in the form that CallsTo accepts.
 func (x *call) name() string { return x.family.prefix + x.endpoint.name }
 
 // carried returns what the counters need to know about the call, and writes the name of the
@@ -128,8 +128,9 @@ func (x *call) end() {
 	x.instagram.log.LogAttrs(x.r.Context(), slog.LevelInfo, "request", attrs...)
 }
 
-// answer checks the request in Instagram's order: method, path, the endpoint's own checks, then the
-// faults, and finally what is known about the token.
+// answer checks the request in Instagram's order: first the method, then the path and the
+// parameters, and finally the token. If the call has a fault, answer plays the fault instead of
+// checking the token.
 func (x *call) answer() {
 	x.wait(x.latency)
 	if !slices.Contains(x.endpoint.methods, x.r.Method) {
@@ -173,6 +174,6 @@ func (x *call) until(event <-chan time.Time) {
 	}
 }
 
-// abort ends the call without a response or in the middle of one: it closes the connection, or
-// resets the HTTP/2 stream.
+// abort ends the call at once, even in the middle of a response. The connection is closed, or the
+// HTTP/2 stream is reset.
 func (x *call) abort() { panic(http.ErrAbortHandler) }

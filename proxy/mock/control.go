@@ -28,8 +28,9 @@ func (i *Instagram) control(w http.ResponseWriter, r *http.Request) bool {
 
 const badApp = "app must be instagram, threads or facebook"
 
-// controlAt returns the handler of a control endpoint and its method; "" allows every method. The
-// handler is nil if path is not a control endpoint.
+// controlAt returns the handler of a control endpoint and the only method that the endpoint
+// accepts. If the method is "", the endpoint accepts every method. The handler is nil if path is
+// not a control endpoint.
 func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
 	switch path {
 	case "/__stats":
@@ -66,7 +67,8 @@ func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
 	return nil, ""
 }
 
-// writeMember sends a JSON object with one member and a newline, which reads well with curl.
+// writeMember sends a JSON object with one member. It adds a newline, because people read these
+// responses in a terminal.
 func writeMember(w http.ResponseWriter, status int, name string, value any) {
 	write(w, status, "application/json", encoded(map[string]any{name: value})+"\n")
 }
@@ -143,7 +145,7 @@ func (i *Instagram) serveShape(w http.ResponseWriter, r *http.Request) {
 // serveSecret takes the secrets only from the body, because URLs may be logged on the way.
 func (i *Instagram) serveSecret(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil || r.URL.RawQuery != "" {
-		writeMember(w, http.StatusBadRequest, "error", "send the secrets in the body, as a form: secret=..., repeatable; app=threads or app=facebook for another app")
+		writeMember(w, http.StatusBadRequest, "error", "send the secrets in the body, as a form, such as secret=A&secret=B; add app=threads or app=facebook for another app")
 		return
 	}
 	f := familyNamed(r.PostForm.Get("app"))
@@ -161,8 +163,8 @@ func (i *Instagram) serveReset(w http.ResponseWriter, _ *http.Request) {
 	writeMember(w, http.StatusOK, "reset", true)
 }
 
-// serveTrap counts the request, and answers with a token that looks valid: a client that follows
-// redirects then gets a token, which a test can see.
+// serveTrap counts the request, and answers with a token that looks valid. So a client that follows
+// redirects gets a token, and a test can detect that.
 func (i *Instagram) serveTrap(w http.ResponseWriter, r *http.Request) {
 	c := i.currentCounters()
 	c.trapped()

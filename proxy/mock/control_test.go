@@ -21,7 +21,7 @@ func TestStatsIdentifyTokensByHash(t *testing.T) {
 	s.get(t, "/access_token?"+query("redirect-1")+"&x=1")
 	trapped := s.get(t, "/__trap")
 	if trapped.status != 200 || !strings.HasPrefix(trapped.body, `{"access_token":"IGAA`) {
-		t.Errorf("the trap does not look like an exchange: got %d %s", trapped.status, trapped.body)
+		t.Errorf("the trap does not answer like an exchange: got %d %s", trapped.status, trapped.body)
 	}
 	text := strings.NewReplacer("FIRST", hashOf("IGAA-1"), "SECOND", hashOf("expired-1"), "THIRD", hashOf("redirect-1")).Replace(
 		`{"total":4,"in_flight":0,"max_in_flight":1,"strange":["parameter x"],"trapped":1,"body_bytes":0,"endpoints":{"exchange":4},"tokens":{"FIRST":{"calls":2,"refreshes":0,"max_concurrent":1},` +
@@ -53,7 +53,7 @@ func TestFaultForAllTokensUntilCleared(t *testing.T) {
 		target, body string
 		status       int
 		says         string
-		then         int // status of an exchange after it
+		then         int // status of an exchange after this request
 	}{
 		{"/__fault?mode=down", "", 200, `{"fault":"down"}` + "\n", 500},
 		{"/__fault?mode=nonsense", "", 400, "limit613", 500},
@@ -78,7 +78,7 @@ func TestLatencyIsSetByAControlEndpoint(t *testing.T) {
 		t.Errorf("got %d %s", a.status, a.body)
 	}
 	if _, _, got := s.settings(); got != 200*time.Millisecond {
-		t.Errorf("latency %s", got)
+		t.Errorf("got latency %s, want 200ms", got)
 	}
 	for _, d := range []string{"", "200", "-1s", "soon"} {
 		if a := s.send(t, "POST", "/__latency?d="+d, nil, nil); a.status != 400 || !strings.Contains(a.body, "unit") {

@@ -13,15 +13,15 @@ import (
 // maxStrange limits the list of strange requests.
 const maxStrange = 1000
 
-// counters count the requests from one Reset to the next. They keep tokens only as hashes; issued
-// tokens are derived again when Issued asks for them.
+// counters count the requests from one Reset to the next. They keep only hashes of tokens. The
+// issued tokens are not kept: Issued derives them again.
 type counters struct {
 	key []byte // derives issued tokens; random, so that tokens issued after a Reset are new
 
 	mu     sync.Mutex // protects the fields below
 	sums   stats
 	tokens map[string]*tokenCount // by hash of the token or code received
-	serial int                    // number of tokens issued in all
+	serial int                    // total number of issued tokens
 }
 
 // stats is the JSON object that GET /__stats returns.
@@ -31,7 +31,7 @@ type stats struct {
 	MaxInFlight int                   `json:"max_in_flight"`
 	Strange     []string              `json:"strange"`
 	Trapped     int                   `json:"trapped"`
-	BodyBytes   int64                 `json:"body_bytes"` // of code exchanges and writes
+	BodyBytes   int64                 `json:"body_bytes"` // of login calls and writes
 	Endpoints   map[string]int        `json:"endpoints"`
 	Tokens      map[string]tokenStats `json:"tokens"`
 	Faults      map[string]int        `json:"faults"`
@@ -39,18 +39,18 @@ type stats struct {
 
 type tokenStats struct {
 	Calls         int `json:"calls"`
-	Refreshes     int `json:"refreshes"` // those of the calls that ask for a refresh
+	Refreshes     int `json:"refreshes"` // calls that ask for a refresh; they count as calls too
 	MaxConcurrent int `json:"max_concurrent"`
 }
 
 type tokenCount struct {
 	tokenStats
 	concurrent int
-	issued     []string // prefixes of the tokens issued for it, or unchanged
+	issued     []string // for each token that was issued for this one: its prefix, or unchanged
 	failedOnce bool     // a fault that affects only the first call has been played
 }
 
-// unchanged stands for a prefix if the token that was received is returned.
+// unchanged takes the place of a prefix if the stand-in returned the token that it received.
 const unchanged = ""
 
 func newCounters() *counters {
@@ -59,7 +59,7 @@ func newCounters() *counters {
 	return &counters{key: key, tokens: map[string]*tokenCount{}, sums: stats{Strange: []string{}, Endpoints: map[string]int{}, Faults: map[string]int{}}}
 }
 
-// hashOf returns the name under which a token may appear in logs and counters.
+// hashOf returns a hash of a token. The hash stands for the token in logs and counters.
 func hashOf(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:8])
@@ -69,12 +69,12 @@ func hashOf(token string) string {
 type carried struct {
 	endpoint string
 	hash     string
-	refresh  bool // it asks for a refresh of the token
+	refresh  bool // the request asks for a refresh of the token
 	strange  []string
 }
 
-// arrive counts a new request, and what the request carries. The argument is nil if that is not
-// known yet, because the endpoint reads a body.
+// arrive counts a new request and what it carries. If the endpoint reads a body, the argument is
+// nil, and the caller calls carry after it has read the body.
 func (c *counters) arrive(what *carried) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -86,7 +86,7 @@ func (c *counters) arrive(what *carried) {
 	}
 }
 
-// carry counts what a request carries once its body has been read.
+// carry counts what a request carries. It is called for requests whose body is read.
 func (c *counters) carry(what *carried) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,9 +154,8 @@ func (c *counters) first(hash string) bool {
 	return first
 }
 
-// issue returns the next token to issue for a token or code that was received, and the lifetime in
-// seconds of the new token if it is long-lived. If prefix is unchanged, it returns the token that
-// was received.
+// issue returns the next token to issue for short, the token or code that was received. If prefix
+// is unchanged, it returns short itself. expires is the lifetime in seconds of a long-lived token.
 func (c *counters) issue(short, prefix string) (token string, expires int) {
 	c.mu.Lock()
 	t := c.tokens[hashOf(short)]
@@ -167,7 +166,7 @@ func (c *counters) issue(short, prefix string) (token string, expires int) {
 	return c.nth(short, prefix, n), expiresIn(serial)
 }
 
-// nth returns the nth token that is issued for short.
+// nth returns the nth token, counted from 0, that is issued for short.
 func (c *counters) nth(short, prefix string, n int) string {
 	if prefix == unchanged {
 		return short
@@ -199,7 +198,7 @@ func (c *counters) token(short string) tokenStats {
 	return tokenStats{}
 }
 
-// stats returns the counters, except those of each token: there can be many tokens.
+// stats returns all counters except the counters of each token, because there can be many tokens.
 func (c *counters) stats() stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// Calls returns the number of requests received, except those to control endpoints.
+// Calls returns the number of requests received, not counting requests to control endpoints.
 func (i *Instagram) Calls() int { return i.currentCounters().stats().Total }
 
 // CallsTo returns the number of requests to one endpoint: exchange, refresh, code, read, write,
-// app_token, debug_token, other (any unknown path), or the same name prefixed with threads_ or
-// facebook_. A request with a body counts once its body has arrived. CallsTo panics on any other
-// name, as SetFault does.
+// app_token, debug_token or other (any unknown path). With the prefix threads_ or facebook_, the
+// name means the endpoint of that API. A request with a body is counted when its body has arrived.
+// CallsTo panics on any other name, as SetFault does.
 func (i *Instagram) CallsTo(endpoint string) int {
 	known := slices.ContainsFunc(families, func(f *family) bool {
 		name, found := strings.CutPrefix(endpoint, f.prefix)
@@ -25,8 +25,8 @@ func (i *Instagram) CallsTo(endpoint string) int {
 
 var endpointNames = []string{"exchange", "refresh", "code", "app_token", "debug_token", "read", "write", "other"}
 
-// CallsFor returns the number of requests with this token or code. Of a call of debug_token, the
-// input_token counts. Requests for an app token are counted under the app's ID.
+// CallsFor returns the number of requests with this token or code. A call to debug_token is counted
+// under its input_token, and a request for an app token under the app's ID.
 func (i *Instagram) CallsFor(short string) int { return i.currentCounters().token(short).Calls }
 
 // RefreshesFor returns the number of requests for a refresh of this long-lived token, with or
@@ -42,9 +42,9 @@ func (i *Instagram) MaxConcurrent(short string) int {
 	return i.currentCounters().token(short).MaxConcurrent
 }
 
-// Issued returns the tokens issued for this token or code, in order and including those in broken
-// responses: long-lived ones for a token, short-lived ones for a code, app tokens for an app's ID.
-// A refresh that returns the token that was sent counts as one that issues this token.
+// Issued returns the tokens that the stand-in issued for short, in order: long-lived tokens if
+// short is a token, short-lived tokens if it is a code, and app tokens if it is an app's ID. Tokens
+// in broken responses are included. If a refresh returned short itself, the list contains short.
 func (i *Instagram) Issued(short string) []string { return i.currentCounters().issued(short) }
 
 // Strange returns one string for each request that igproxy must not send in this form. The string

@@ -12,12 +12,12 @@ type endpoint struct {
 	methods   []string // accepted; unless open, igproxy must use the first
 	token     string   // the parameter by which the call is counted: a token, a code or the app's ID
 	must      []string // parameters required exactly once
-	may       string   // a parameter allowed once; unless open, any other one is reported by Strange
+	may       string   // a parameter allowed once; unless open, Strange reports every other parameter
 	login     bool     // at /oauth/access_token
-	form      bool     // igproxy must send the parameters in a form, otherwise in the query
+	form      bool     // igproxy must send the parameters in a form; if false, in the query
 	strict    bool     // parameters are accepted only in a form
 	oldErrors bool     // errors have the shape of api.instagram.com
-	open      bool     // takes any parameters, and the token as a bearer token too
+	open      bool     // accepts any parameters, and also a bearer token
 	bodied    bool     // its body is read
 
 	refusal func(*call) *graphError             // checks the request, before any fault
@@ -48,7 +48,7 @@ var (
 	streamEndpoint = &endpoint{name: "read", methods: []string{http.MethodGet}, token: "access_token", open: true,
 		refusal: (*call).refuseStream, verdict: accept,
 		issue: issueNothing, body: (*call).writtenBody, succeed: (*call).stream}
-	// otherEndpoint stands for every unknown path. Its requests are checked by the rules of the
+	// otherEndpoint stands for every unknown path. Strange checks its requests by the rules of the
 	// exchange.
 	otherEndpoint = &endpoint{name: "other", methods: []string{http.MethodGet}, token: "access_token", must: exchangeEndpoint.must,
 		refusal: (*call).refusePath, verdict: accept,
@@ -110,7 +110,8 @@ func splitVersion(path string) (version, rest string) {
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// edges lists the edges of nodes that Instagram or Threads have, for reading, writing or both.
+// edges lists the edges, such as media in /me/media, that nodes of Instagram or Threads have. Some
+// can be read, some written, some both.
 var edges = strings.Fields("children comments content_publishing_limit conversations insights live_media media media_publish mentions " +
 	"messages replies stories subscribed_apps tags threads threads_insights threads_publish threads_publishing_limit")
 

@@ -98,8 +98,8 @@ var facebookCodeErrors = map[string]graphError{
 	garbage.Message: oddCode, codeUnmatched.Message: oddCode,
 }
 
-// worded returns the error that the endpoint sends for e: the message of a code exchange is about a
-// code instead of a token.
+// worded returns the error that the endpoint sends for e. If the endpoint exchanges a code, an
+// error about a token becomes an error about a code.
 func (x *call) worded(e graphError) graphError {
 	switch {
 	case x.endpoint == facebookCodeEndpoint:

@@ -18,7 +18,7 @@ const (
 )
 
 // extendQuery returns the path and query of an exchange as igproxy sends it. facebookCodeQuery and
-// appTokenQuery do so for the other login calls.
+// appTokenQuery return those of the other login calls.
 func extendQuery(token string) string {
 	return loginQuery("grant_type", "fb_exchange_token", "client_id", facebookApp, "client_secret", facebookSecret, "fb_exchange_token", token)
 }
@@ -203,7 +203,7 @@ func TestFacebookAnswersWithoutExpiresIn(t *testing.T) {
 	}
 }
 
-// Strange reports every login call that igproxy sends in another form than Meta documents.
+// Strange reports every login call that does not have the form that Meta documents.
 func TestStrangeFacebookLoginsAreListed(t *testing.T) {
 	s := newStandOf(t, allApps, ServerOptions{})
 	for _, c := range []struct{ form, target, want string }{

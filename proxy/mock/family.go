@@ -6,7 +6,7 @@ import (
 )
 
 // family is one of three similar APIs of Meta: Instagram, Threads and Facebook. They differ in
-// hosts, names, secrets and in how the parameters of a login are sent.
+// their hosts, names and secrets, and in how an app sends the parameters of a login.
 type family struct {
 	name     string   // the value of app at the control endpoints
 	prefix   string   // of its endpoint names in the counters
@@ -17,7 +17,7 @@ type family struct {
 	app      string   // prefix of its app tokens, before the app's ID
 	looks    []string // prefixes of tokens that it accepts without having issued them
 	foreign  []string // prefixes of tokens that it cannot parse
-	user     string   // ID of its only user; above 2^53, so that it is no exact float64
+	user     string   // ID of its only user; above 2^53, so that a float64 cannot hold it exactly
 	username string
 	scopes   []string
 }

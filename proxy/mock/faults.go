@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// Fault is one thing that can go wrong. It applies to every token or code that starts with its name
-// and a hyphen (expired-1), at every endpoint, and to requests for an app token with such an app
-// ID. After SetFault, it applies to all of them. If a fault is about something that a response does
-// not contain, such as expires_in in the response to a code exchange, it changes nothing there.
+// Fault is one thing that can go wrong. A call gets the fault if its token or code starts with the
+// fault's name and a hyphen (expired-1). A request for an app token gets it if the app's ID starts
+// in this way. After SetFault, every call with a token, code or app ID gets the fault. If a fault
+// changes something that a response does not contain, such as expires_in in the response to a code
+// exchange, it has no effect on that response.
 type Fault struct {
 	Name        string
 	Description string // one line, for help texts
@@ -105,8 +106,8 @@ func faultNames() (names []string) {
 // them as garbage.
 const probes = "igproxy-check-"
 
-// chooseFault returns the fault for a token: the one set for all, or the one its prefix names. It
-// returns nil if there is no fault.
+// chooseFault returns the fault for a token: the fault that is set for every token, or otherwise
+// the fault that the token's prefix names. It returns nil if no fault applies.
 func chooseFault(forAll *Fault, short string) *Fault {
 	if forAll != nil {
 		return forAll

@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-// wantRefusals has, for each fault, the status and the members of the envelope before the trace id.
+// wantRefusals has, for each fault that is a refusal, the status and the members of the envelope
+// before the trace ID.
 var wantRefusals = map[string]struct {
 	status int
 	inside string

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// keptBytes is how much of a body is kept, to be read as a form or by a test. The whole body is
-// counted and hashed.
+// keptBytes is how much of a body is kept. The kept bytes are parsed as a form, and tests can read
+// them. The whole body is counted and hashed.
 const keptBytes = 64 << 10
 
 // read reads the body if the endpoint takes one, and then identifies the call.
@@ -58,7 +58,7 @@ func (x *call) endReadingOnClose() (stop func()) {
 	watch.Go(func() {
 		select {
 		case <-x.instagram.closed:
-			_ = http.NewResponseController(x.w).SetReadDeadline(time.Now()) // fails only without a connection
+			_ = http.NewResponseController(x.w).SetReadDeadline(time.Now()) // fails only if there is no connection
 		case <-done:
 		}
 	})

@@ -19,8 +19,8 @@ Meta's endpoints, with or without a leading version (/v23.0):
                                Facebook and Threads: return an app token
                                (grant_type=client_credentials)
   GET  /debug_token            Threads and Facebook: describe the token in input_token
-  GET  /me, /ID, /me/media     return data page by page; POST and DELETE write. Facebook
-                               checks appsecret_proof if it is sent
+  GET  /me, /ID, /me/media     return data, lists page by page; POST and DELETE write.
+                               Facebook checks appsecret_proof if it is sent
 
 Control endpoints:
   GET  /__stats                return the number of calls, in all and per token, and how often
@@ -38,7 +38,7 @@ Control endpoints:
   POST /__signed_request       return a signed_request, as for a deauthorize callback. Here
                                and in /__webhook, app= names the app that signs
   POST /__refresh?mode=same    make a refresh return the token that was sent, with a new life;
-                               mode=new makes it return a new token, as at the start
+                               mode=new (the default) makes it return a new token
   POST /__shape?mode=flat      set the form of the response to a code: flat (as seen on the wire) or
                                data (as documented)
   POST /__age?d=25h            make all tokens and codes older

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// host describes what one of Meta's hosts serves. If family is nil, the request decides.
+// host describes what one of Meta's hosts serves. If family is nil, the stand-in finds the family
+// of each request from its contents.
 type host struct {
 	family *family
 	login  bool // the calls at /oauth/access_token
@@ -75,8 +76,9 @@ func (x *call) chooseByApp() *family {
 	return instagramFamily
 }
 
-// chooseByToken chooses by the tokens of a read or a write, and then by what only Facebook has.
-// Instagram also accepts tokens that begin with EAA, and gets them if nothing else decides.
+// chooseByToken chooses by the tokens of a read, a write or an inspection, and then by properties
+// that only a call to Facebook has. Instagram also accepts tokens that begin with EAA: a read or a
+// write with such a token goes to Instagram if nothing else decides.
 func (x *call) chooseByToken() *family {
 	inspecting := x.endpoint == debugEndpoint
 	if f := x.familyOf(x.secret); inspecting && f != nil { // x.secret is the caller's access_token

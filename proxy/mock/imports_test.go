@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// A stand-in that shares code with what it tests shares its mistakes. Tests may also use goleak.
+// A stand-in that shared code with igproxy would share igproxy's mistakes. Tests may also use
+// goleak.
 func TestMockImportsOnlyTheStandardLibrary(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil || len(files) < 10 {

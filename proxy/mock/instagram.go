@@ -1,21 +1,25 @@
 // Package mock is a stand-in for the logins and tokens of Instagram, Threads and Facebook, because
 // Meta has no sandbox for tokens. It serves the token exchange, the refresh, the code exchange, app
-// tokens, debug_token and a small part of reading and writing, with the real responses and errors
-// byte for byte, counters of the calls it received, and the faults that Instagram or the network in
-// front of it can have. It also signs webhooks and signed requests as Meta does.
+// tokens, debug_token and a small part of reading and writing. Its responses and errors equal
+// Meta's byte for byte. It counts the calls that it receives, and it can play faults of Instagram
+// and of the network. It also signs webhooks and signed requests as Meta does.
 //
-// Any token can be exchanged, with three exceptions: a token whose prefix names a fault (see
-// Faults), a token with a prefix of another API, and a token that the stand-in itself issued and
-// that is expired, revoked or, except at Facebook, long-lived. For a refresh, a read or a write, a
-// token must begin like a real one: with IG or EAA (Instagram), TH (Threads) or EAA (Facebook). A
-// code works once. A new token reveals nothing about the token or code that it was issued for, and
-// every call gets a new token, except a refresh after SetRefresh("same").
-// Tokens and secrets never appear in log lines or counters. The package imports nothing from
+// Any token can be exchanged, except:
+//
+//   - a token whose prefix names a fault that refuses it (see Faults);
+//   - a token with a prefix of another API;
+//   - a token that the stand-in has revoked;
+//   - a token that the stand-in issued, if it has expired or, except at Facebook, is long-lived.
+//
+// For a refresh, a read or a write, a token must begin like a real one: with IG or EAA (Instagram),
+// TH (Threads) or EAA (Facebook). A code works once. Every call gets a new token, except a refresh
+// after SetRefresh("same"). A new token reveals nothing about the token or code that it was issued
+// for. Tokens and secrets never appear in log lines or counters. The package imports nothing from
 // igproxy, so the two cannot share a mistake.
 //
 // The responses follow Meta's documentation
 // (https://developers.facebook.com/docs/instagram-platform/reference/access_token and the pages
-// next to it) and real responses that people have published. A comment says so where a response is
+// next to it) and real responses that people have published. A comment marks each response that is
 // based on neither.
 package mock
 
@@ -31,29 +35,29 @@ import (
 
 // Options configure an Instagram.
 type Options struct {
-	// AppID and Secret are the only client_id and client secret accepted. Empty accepts any value
-	// except "".
+	// AppID and Secret are the only client_id and client secret that Instagram accepts. An empty
+	// field accepts any value except "".
 	AppID, Secret string
-	// Threads and Facebook have the AppID and the Secret of a Threads app and of a Facebook app. If
-	// Host is empty, a login call with one of these AppIDs goes to that API.
+	// Threads and Facebook are the apps of the other two APIs. If Host is empty, a login call with
+	// the AppID of one of these apps goes to the app's API.
 	Threads, Facebook App
-	// RequireProof makes reads and writes at Facebook need an appsecret_proof, as "Require App
-	// Secret" does in Meta's dashboard. SetRequireProof changes this.
+	// RequireProof makes reads and writes at Facebook need an appsecret_proof, as the setting
+	// "Require App Secret" in Meta's dashboard does. SetRequireProof changes this.
 	RequireProof bool
 	// Host limits the stand-in to one of Meta's hosts; the function Hosts lists them. Paths of the
 	// other hosts are then unknown. Empty means all hosts.
 	Host string
 	// PagingBase is the scheme and host of the URLs in paging.next and paging.previous. Empty means
-	// those of the request.
+	// the scheme and host of the request.
 	PagingBase string
 	// FlatCodes makes the responses to code exchanges flat, as seen on the wire, instead of as
 	// documented. SetShape changes this.
 	FlatCodes bool
-	// TokenLife is the life of the long-lived tokens that the stand-in issues, rounded down to
-	// whole seconds; at least one second. They can be refreshed after a 60th of it, but after a day
-	// at most. Zero means Meta's 60 days.
+	// TokenLife is the life of the long-lived tokens that the stand-in issues. It must be at least
+	// one second, and is rounded down to whole seconds. A token can be refreshed after a 60th of
+	// its life, or after a day if that is sooner. Zero means Meta's 60 days.
 	TokenLife time.Duration
-	// Latency is added before each response, except those of control endpoints.
+	// Latency is the delay before each response, except the responses of control endpoints.
 	Latency time.Duration
 	// Logger receives one line per request. Nil means no log.
 	Logger *slog.Logger
@@ -77,12 +81,12 @@ type Instagram struct {
 	same     bool   // a refresh returns the token that was sent
 	latency  time.Duration
 	proof    bool      // reads and writes at Facebook need an appsecret_proof
-	fault    *Fault    // for every token; nil: the prefix decides
+	fault    *Fault    // for every token; if nil, the token's prefix decides
 	counters *counters // since the last Reset
 }
 
-// New returns an Instagram with empty counters. It panics on an unknown Host and on a TokenLife
-// below one second that is not zero.
+// New returns an Instagram with empty counters. It panics if Host is unknown, or if TokenLife is
+// less than one second and not zero.
 func New(o Options) *Instagram {
 	h, known := hosts[o.Host]
 	if !known {
@@ -108,9 +112,9 @@ func New(o Options) *Instagram {
 	return i
 }
 
-// ServeHTTP serves the control endpoints directly and everything else as Instagram does. Faults
-// that cut a response short take over the connection, or end the handler with http.ErrAbortHandler
-// where that is not possible (HTTP/2: the stream is reset).
+// ServeHTTP serves the control endpoints directly and everything else as Instagram does. To break
+// off a response, a fault hijacks the connection or panics with http.ErrAbortHandler. Over HTTP/2
+// it always panics, which resets only the stream.
 func (i *Instagram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if i.control(w, r) {
 		return
@@ -121,12 +125,13 @@ func (i *Instagram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.answer()
 }
 
-// Close ends every handler that is hanging or waiting, and every handler that begins to do so
+// Close ends every handler that hangs or waits, and every handler that begins to hang or wait
 // later. The counters can still be read.
 func (i *Instagram) Close() { i.close() }
 
-// SetFault makes every token behave as if its prefix named this fault; "" ends that. It panics on a
-// name that Faults does not list, because a test with a misspelled fault would prove nothing.
+// SetFault makes every token behave as if its prefix named this fault. SetFault("") ends the fault.
+// SetFault panics on a name that Faults does not list, because a test with a misspelled fault would
+// prove nothing.
 func (i *Instagram) SetFault(name string) {
 	if err := i.setFault(name); err != nil {
 		panic("mock: " + err.Error())
@@ -137,7 +142,7 @@ func (i *Instagram) setFault(name string) error {
 	name = strings.TrimSuffix(name, "-")
 	f := faultNamed(name)
 	if f == nil && name != "" {
-		return fmt.Errorf("unknown fault; known are %s", strings.Join(faultNames(), ", "))
+		return fmt.Errorf("unknown fault; the known faults are %s", strings.Join(faultNames(), ", "))
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -160,9 +165,9 @@ func (i *Instagram) settings() (*counters, *Fault, time.Duration) {
 	return i.counters, i.fault, i.latency
 }
 
-// Reset sets the counters to zero and drops the recorded Requests. The fault, the latency and what
-// is known about tokens and codes remain: a used code stays used. A request in flight stays counted
-// in the old counters.
+// Reset sets the counters to zero and drops the recorded Requests. It keeps the settings, such as
+// the fault and the latency, and the records of tokens and codes, so a used code stays used. A
+// request that is in flight during a Reset is not in the new counters.
 func (i *Instagram) Reset() {
 	i.requests.forget()
 	i.mu.Lock()
@@ -178,7 +183,7 @@ func (i *Instagram) currentCounters() *counters {
 // Age makes every token and code issued so far older by d.
 func (i *Instagram) Age(d time.Duration) { i.issued.age(d) }
 
-// Code issues a code that works once, within an hour, for this app id and this redirect_uri. An
+// Code issues a code that works once, within an hour, for this client_id and this redirect_uri. An
 // empty argument accepts any value.
 func (i *Instagram) Code(clientID, redirectURI string) string {
 	return i.issued.newCode(clientID, redirectURI)
@@ -187,7 +192,7 @@ func (i *Instagram) Code(clientID, redirectURI string) string {
 // The two shapes of a response to a code exchange.
 const (
 	dataShape = "data" // documented: a list with one object of strings
-	flatShape = "flat" // seen on the wire: one object, its user_id a number above 2^53
+	flatShape = "flat" // seen on the wire: one object, whose user_id is a number above 2^53
 )
 
 // SetShape sets the shape of responses to Instagram's code exchanges: data or flat. It panics on

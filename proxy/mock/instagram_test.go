@@ -62,7 +62,7 @@ func TestIssuedTokensLookRealAndAreUnique(t *testing.T) {
 				t.Errorf("%s contains %s", long, short)
 			}
 			if other, twice := seen[long]; twice {
-				t.Errorf("issued to %s and %s", other, short)
+				t.Errorf("the same token was issued for %s and %s", other, short)
 			}
 			seen[long] = short
 		}
@@ -72,7 +72,7 @@ func TestIssuedTokensLookRealAndAreUnique(t *testing.T) {
 		t.Error("the first token after a reset had been issued before the reset")
 	}
 	if len(s.Issued("never-sent")) != 0 {
-		t.Error("issued for a token that was never received")
+		t.Error("Issued returned tokens for a token that was never received")
 	}
 }
 
@@ -81,11 +81,11 @@ func TestExpiresInVariesAsSeenAndDeterministically(t *testing.T) {
 	for n := range 57 {
 		seen[expiresIn(n)] = true
 		if s := expiresIn(n); s < 5183944 || s > 5184000 {
-			t.Errorf("%d", s)
+			t.Errorf("expiresIn(%d) = %d, want 5183944 to 5184000", n, s)
 		}
 	}
 	if len(seen) != 57 || expiresIn(57) != expiresIn(0) {
-		t.Errorf("%d values, want 57 and then the first", len(seen))
+		t.Errorf("got %d different values, want 57, repeated in the same order", len(seen))
 	}
 }
 
@@ -95,7 +95,7 @@ func TestChecksHaveInstagramsOrder(t *testing.T) {
 	for name, c := range map[string]struct {
 		method, target string
 		status         int
-		want           string // the envelope before the trace id
+		want           string // the envelope before the trace ID
 		authenticate   string
 	}{
 		"method before path": {"POST", "/x", 400,
@@ -181,10 +181,10 @@ func TestConcurrentCallsAreCountedExactly(t *testing.T) {
 	eventually(t, "all calls arrived", func() bool { return s.Calls() == 30 })
 	s.SetFault("")
 	if a := s.exchange(t, "IGAA-0"); a.status != 200 {
-		t.Errorf("a call next to hanging ones got %d %v", a.status, a.err)
+		t.Errorf("a call while other calls hang: got %d %v", a.status, a.err)
 	}
 	if got := s.currentCounters().stats(); got.MaxInFlight != 31 {
-		t.Errorf("at most %d in flight, want 31", got.MaxInFlight)
+		t.Errorf("max_in_flight is %d, want 31", got.MaxInFlight)
 	}
 	s.Instagram.Close()
 	wg.Wait()

@@ -13,11 +13,11 @@ const (
 	codeLife   = time.Hour
 	refreshAge = 24 * time.Hour      // minimum age of a long-lived token for a refresh
 	dataLife   = 90 * 24 * time.Hour // how long an app may use the data of a user who does not come back
-	maxEntries = 1 << 20             // with this many, all are dropped, as if nothing had been issued
+	maxEntries = 1 << 20             // when a map has this many entries, the next one replaces them all
 )
 
-// issuedRecords records by hash which tokens and codes were issued and used, and holds the clock.
-// Unlike the counters, it is not affected by Reset.
+// issuedRecords records which tokens and codes were issued, used or revoked. It stores only their
+// hashes. It also holds the stand-in's clock. A Reset changes the counters, but not these records.
 type issuedRecords struct {
 	mu      sync.Mutex // protects the fields below
 	ahead   time.Duration
@@ -38,8 +38,8 @@ type issuedToken struct {
 
 type issuedCode struct {
 	issued   time.Time
-	client   digest // of the app id it is bound to; zero accepts any
-	redirect digest // of the redirect_uri it is bound to; zero accepts any
+	client   digest // of the app's ID that the code is bound to; zero accepts any ID
+	redirect digest // of the redirect_uri that the code is bound to; zero accepts any URI
 	used     bool
 }
 
@@ -76,7 +76,7 @@ func (r *issuedRecords) add(token string, t issuedToken) {
 	r.tokens[digestOf(token)] = t
 }
 
-// token returns what is known about a token: its record, its age, and whether it was issued here.
+// token returns the record of a token, its age, and whether the stand-in issued it.
 func (r *issuedRecords) token(token string) (t issuedToken, age time.Duration, issued bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,7 +84,8 @@ func (r *issuedRecords) token(token string) (t issuedToken, age time.Duration, i
 	return t, r.now().Sub(t.issued), issued
 }
 
-// dead returns the refusal of a token that is revoked or expired, or nil.
+// dead returns the refusal of a token that is revoked or expired. For any other token it returns
+// nil.
 func (r *issuedRecords) dead(token string) *graphError {
 	t, age, issued := r.token(token)
 	r.mu.Lock()

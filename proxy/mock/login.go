@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// The code exchanges of Instagram and Threads. Instagram's accepts only a form. Meta documents a
-// form for Threads too, but its own samples and many apps send the parameters in the query.
+// The code exchanges of Instagram and Threads. Instagram accepts only a form. Meta documents a form
+// for Threads too, but Meta's samples and many apps send the parameters in the query.
 var (
 	codeEndpoint = &endpoint{name: "code", methods: []string{http.MethodPost}, token: "code", login: true, form: true, strict: true,
 		oldErrors: true, bodied: true,
@@ -22,10 +22,10 @@ var (
 		issue: (*call).issueShort, body: (*call).loginBody, succeed: (*call).sendSuccess}
 )
 
-// The refusals of the code exchange, as published. It is not known for certain which of them a
-// wrong secret causes. In most reports of "Error validating verification code", the secret was
-// wrong, so the stand-in uses that message. The fault wrongsecret- uses "Error validating client
-// secret" instead. The message for an expired code is made up.
+// The refusals of the code exchange, as published. It is not certain which of them a wrong secret
+// causes. In most reports of "Error validating verification code", the secret was wrong, so the
+// stand-in uses that message. The fault wrongsecret uses "Error validating client secret" instead.
+// The message for an expired code is made up.
 var (
 	codeUsed       = codeError("This authorization code has been used")
 	codeExpired    = codeError("This authorization code has expired")
@@ -42,9 +42,9 @@ func codeError(message string) graphError {
 }
 
 // refuseCode checks a code exchange and marks the code as used. If the call is refused later, reply
-// makes the code valid again, because it is not published whether a refused attempt consumes the
-// code. After a broken connection the code stays used: the app cannot know the outcome and must not
-// use the code again.
+// makes the code valid again, because Meta does not say whether a refused attempt consumes the
+// code. After a broken connection the code stays used, because the app cannot know the outcome and
+// must not use the code again.
 func (x *call) refuseCode() *graphError {
 	for _, name := range x.endpoint.must {
 		if x.value(name) == "" {
@@ -79,15 +79,15 @@ func codeEnvelope(e graphError) string {
 	}{e.Type, e.status, e.Message})
 }
 
-// issueShort issues a short-lived token. Only Facebook's response says when it expires.
+// issueShort issues a short-lived token. Only Facebook's response says when the token expires.
 func (x *call) issueShort() (token, expires string) {
 	token, _ = x.counters.issue(x.short, x.family.short)
 	x.instagram.issued.add(token, issuedToken{family: x.family, life: shortLife})
 	return token, strconv.Itoa(int(shortLife.Seconds()))
 }
 
-// loginBody returns the response to a code exchange: the documented shape, the flat one seen on the
-// wire, or the shorter flat one of Threads.
+// loginBody returns the response to a code exchange. Instagram's response has the documented shape
+// or the flat shape seen on the wire. The response of Threads is always flat and has fewer members.
 func (x *call) loginBody(token, _, members string) string {
 	if x.family == threadsFamily {
 		return fmt.Sprintf(`{"access_token":"%s","user_id":%s%s}`, token, x.family.user, members)

@@ -40,7 +40,7 @@ func TestFaultsApplyToCodeExchanges(t *testing.T) {
 	}
 }
 
-// A response lost on the way has consumed the code, so a repeated call is refused.
+// A call consumes its code even if the response is lost on the way, so a repeated call is refused.
 func TestBrokenConnectionConsumesTheCode(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for _, name := range []string{"reset", "close", "flaky", "truncated", "garbageline"} {

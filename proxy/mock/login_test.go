@@ -35,7 +35,7 @@ func TestCodeWorksOnceAndItsTokenCanBeExchanged(t *testing.T) {
 		}
 	}
 	if a := s.exchange(t, issued[0]); a.status != 200 || s.CallsTo("code") != 3 || s.CallsTo("exchange") != 1 || s.CallsFor("AQcode") != 3 {
-		t.Errorf("exchange of its token: got %d %s; calls %d, %d and %d", a.status, a.body, s.CallsTo("code"), s.CallsTo("exchange"), s.CallsFor("AQcode"))
+		t.Errorf("exchange of the issued token: got %d %s; calls %d, %d and %d", a.status, a.body, s.CallsTo("code"), s.CallsTo("exchange"), s.CallsFor("AQcode"))
 	}
 	s.Reset()
 	if a := s.login(t, loginForm("AQcode")); a.status != 400 {

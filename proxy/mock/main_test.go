@@ -63,7 +63,7 @@ type answer struct {
 	header http.Header
 	body   string
 	proto  int
-	err    error // of the call, or of the body
+	err    error // from the call, or from reading the body
 }
 
 func query(token string) string {
@@ -171,7 +171,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", patience, what)
+			t.Fatalf("waited %s, but this did not happen: %s", patience, what)
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -60,7 +60,7 @@ func (x *call) paging(begin, end int) string {
 }
 
 // pageURL returns the URL of a page. Like Meta's, it is absolute, contains the token, and always
-// has a version and the user's id, even if the request had neither.
+// has a version and the user's ID, even if the request had neither.
 func (x *call) pageURL(direction, cursor string) string {
 	node := x.node
 	if node == "me" {

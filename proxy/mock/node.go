@@ -71,7 +71,7 @@ func (x *call) nodeBody(_, _, members string) string {
 	return object(x.medium(x.node), last(x.query, "fields"), members)
 }
 
-// writtenBody returns the response to a write: the id of the new node, or success.
+// writtenBody returns the response to a write: the ID of the new node, or success.
 func (x *call) writtenBody(_, _, members string) string {
 	if x.edge == "" {
 		return `{"success":true` + members + `}`

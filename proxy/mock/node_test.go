@@ -57,14 +57,14 @@ func TestPagingURLsReachAllItemsAndCarryTheToken(t *testing.T) {
 		}
 		want := s.server.URL + "/v23.0/17841400000000001/media?access_token=IGAA1&fields=id%2Ccaption&limit=25&after="
 		if fmt.Sprint(sizes) != "[25 25 10]" || len(seen) != mediaCount || !strings.HasPrefix(urls[0], want) || !strings.HasPrefix(urls[1], want) {
-			t.Errorf("pages of %v, %d items, %v", sizes, len(seen), urls)
+			t.Errorf("got pages of %v items, %d different items, paging.next %v", sizes, len(seen), urls)
 		}
 		if backwards[0] != "" || !strings.HasPrefix(backwards[2], strings.TrimSuffix(want, "after=")+"before=") {
-			t.Errorf("backwards %v", backwards)
+			t.Errorf("paging.previous of each page: %v", backwards)
 		}
 		back := s.get(t, strings.TrimPrefix(backwards[2], s.server.URL))
 		if !strings.HasPrefix(back.body, `{"data":[{"id":"17900000000000025"`) || strings.Count(back.body, `"caption"`) != 25 {
-			t.Errorf("back: got %d %s", back.status, back.body)
+			t.Errorf("the previous page: got %d %s", back.status, back.body)
 		}
 	}
 }

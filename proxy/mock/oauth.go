@@ -5,8 +5,8 @@ import "cmp"
 // appGrant is the grant type of an app token.
 const appGrant = "client_credentials"
 
-// loginEndpoint stands for any call at /oauth/access_token until its parameters have been read.
-// They show which of the endpoints it is for.
+// loginEndpoint stands for any call at /oauth/access_token until its parameters have been read. The
+// parameters show which endpoint the call is for.
 var loginEndpoint = &endpoint{login: true, bodied: true}
 
 // loginCall returns the endpoint of a call at /oauth/access_token.

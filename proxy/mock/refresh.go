@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// tooYoung has a made-up message for a documented rule ("at least 24 hours old"); the real response
-// is not published. Most token errors have code 190, so it is the likeliest here too.
+// tooYoung has a made-up message for a documented rule ("at least 24 hours old"), because the real
+// response is not published. Most token errors have code 190, so this one probably has it too.
 var tooYoung = graphError{status: 400, Type: "OAuthException", Code: 190,
 	Message: "Error validating access token: The access token must be at least 24 hours old"}
 
-// refuseExchange checks in Instagram's order: the secret, then the token.
+// refuseExchange checks in Instagram's order: the secret, the token, the grant type.
 func (x *call) refuseExchange() *graphError {
 	switch {
 	case !x.instagram.app(x.family).accepts(x.secret):
@@ -35,7 +35,8 @@ func (x *call) refuseRefresh() *graphError {
 	return nil
 }
 
-// judgeShort accepts every token except those known to be foreign, dead or long-lived.
+// judgeShort accepts every token, unless it has a prefix of another API, is revoked or expired, or
+// was issued as a long-lived token.
 func (x *call) judgeShort() *graphError {
 	t, _, issued := x.instagram.issued.token(x.short)
 	dead := x.instagram.issued.dead(x.short)
@@ -50,8 +51,8 @@ func (x *call) judgeShort() *graphError {
 	return nil
 }
 
-// judgeLong accepts a long-lived token that is old enough. A token that was not issued here counts
-// as such if it looks like a token of the family.
+// judgeLong accepts a long-lived token that is old enough. It also accepts every token that the
+// stand-in did not issue, if the token looks like a token of the family.
 func (x *call) judgeLong() *graphError {
 	t, age, issued := x.instagram.issued.token(x.short)
 	dead := x.instagram.issued.dead(x.short)
@@ -61,7 +62,7 @@ func (x *call) judgeLong() *graphError {
 	case dead != nil:
 		return dead
 	case issued && !t.long:
-		return &standing // not published; this is Instagram's catch-all
+		return &standing // the real error is not published; Instagram uses this one for many cases
 	case issued && age < x.instagram.minRefreshAge():
 		return &tooYoung
 	}
@@ -78,13 +79,15 @@ func (i *Instagram) minRefreshAge() time.Duration {
 }
 
 // isRefresh reports whether the call asks for a refresh of a long-lived token. Facebook has one
-// call for exchanges and refreshes; there, a token is long-lived if the stand-in issued it as such.
+// call for exchanges and refreshes. That call is a refresh if the stand-in issued its token as a
+// long-lived token.
 func (x *call) isRefresh() bool {
 	t, _, _ := x.instagram.issued.token(x.short)
 	return x.endpoint == refreshEndpoint || x.endpoint == extendEndpoint && t.long
 }
 
-// issueLong issues a long-lived token, or gives the token that was sent a new life.
+// issueLong issues a long-lived token. After SetRefresh("same"), a refresh returns the token that
+// was sent, with a new life.
 func (x *call) issueLong() (token, expires string) {
 	prefix := x.family.long
 	if x.refresh && x.instagram.refreshesSame() {
@@ -108,13 +111,13 @@ func (x *call) tokenBody(token, expires, members string) string {
 
 // The modes of a refresh.
 const (
-	newMode  = "new"  // it returns a new token, and the token that was sent stays as it is
-	sameMode = "same" // it returns the token that was sent, which gets a new life
+	newMode  = "new"  // a refresh returns a new token and does not change the token that was sent
+	sameMode = "same" // a refresh returns the token that was sent, which gets a new life
 )
 
 // SetRefresh sets what a refresh returns: "new" for a new token, which is the default, or "same"
-// for the token that was sent, with a new life, as Meta may do. It includes Facebook's exchange of
-// a long-lived token that the stand-in issued. SetRefresh panics on any other mode, as SetFault
+// for the token that was sent, with a new life, as Meta may do. Facebook's exchange of a long-lived
+// token that the stand-in issued is a refresh too. SetRefresh panics on any other mode, as SetFault
 // does.
 func (i *Instagram) SetRefresh(mode string) {
 	if err := i.setRefresh(mode); err != nil {

@@ -22,7 +22,8 @@ var (
 )
 
 // Rate limits: https://developers.facebook.com/docs/graph-api/overview/rate-limiting.
-// Some carry is_transient, although they do not mean that Instagram is unavailable.
+// Some of these errors contain is_transient, although they do not mean that Instagram is
+// unavailable.
 var (
 	limit4 = graphError{status: 400, Type: "OAuthException", Code: 4, Transient: &yes, Message: "(#4) Application request limit reached",
 		header: map[string]string{

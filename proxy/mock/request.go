@@ -9,8 +9,8 @@ import (
 // maxRequests is the number of recent requests that are kept.
 const maxRequests = 256
 
-// Request is one request exactly as it arrived. It contains tokens and secrets: it is for tests and
-// is never served.
+// Request is one request exactly as it arrived. It contains tokens and secrets, so it is only for
+// tests and is never served.
 type Request struct {
 	Endpoint string // as in CallsTo; "" until the body has been read
 	Proto    string

@@ -32,7 +32,7 @@ func (i *Instagram) revoke(token string, subcode int) error {
 // serveRevoke accepts the token only in the body, because proxies may log URLs.
 func (i *Instagram) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil || r.URL.RawQuery != "" || r.PostForm.Get("token") == "" {
-		writeMember(w, http.StatusBadRequest, "error", "send the token in the body, as a form: token=...; subcode=467 for a logout")
+		writeMember(w, http.StatusBadRequest, "error", "send the token in the body, as a form, such as token=A; add subcode=467 for a logout")
 		return
 	}
 	subcode := 460

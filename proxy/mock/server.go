@@ -41,8 +41,8 @@ type Server struct {
 	handlers sync.WaitGroup
 }
 
-// Start listens and serves i until Close. The Instagram outlives its Server: it can be started
-// again with its counters, like a host that was down for a while.
+// Start listens and serves i until Close. After Close, i can be started again and still has its
+// counters, like a host that was down for a while.
 func Start(i *Instagram, o ServerOptions) (*Server, error) {
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"

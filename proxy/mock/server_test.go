@@ -62,7 +62,7 @@ func TestClientsRefuseDefectiveCertificates(t *testing.T) {
 			t.Errorf("%s: got %d %v", name, a.status, a.err)
 		}
 		if s.Calls() != 0 {
-			t.Errorf("%s: a call got through", name)
+			t.Errorf("%s: a call reached the stand-in", name)
 		}
 	}
 	s := newStand(t, ServerOptions{TLS: true})
@@ -102,7 +102,7 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 	}
 }
 
-// Restarting an Instagram on the same address looks like an outage to clients.
+// A server that is closed and started again on the same address looks like an outage to clients.
 func TestInstagramOutlivesItsServer(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	s.exchange(t, "IGAA-1")

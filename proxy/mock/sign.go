@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// SignWebhook returns the headers with which Meta delivers a webhook with this body: its type and
+// SignWebhook returns the headers that Meta sends with this body of a webhook: the content type and
 // both signatures.
 func SignWebhook(secret string, body []byte) http.Header {
 	old := hmac.New(sha1.New, []byte(secret))
@@ -36,7 +36,7 @@ func Deauthorization(user string) []byte {
 
 // Webhook returns the body of a webhook about a comment. As in Meta's webhooks, slashes and
 // non-ASCII characters are escaped. An app that parses and re-encodes the body changes these
-// escapes, and the signature no longer fits.
+// escapes, and the signature no longer matches.
 func Webhook() []byte {
 	return fmt.Appendf(nil, `{"object":"instagram","entry":[{"id":"%s","time":%d,"changes":[{"field":"comments","value":`+
 		`{"id":"17900000000000007","from":{"id":"17841400000000002","username":"ben.caf\u00e9"},"text":%s,`+

@@ -53,7 +53,7 @@ func (x *call) gone() bool {
 }
 
 // gzipBomb sends a good response after a very long run of spaces. A client without a limit on
-// inflated bytes reads all of it before it finds the token.
+// inflated bytes inflates all the spaces before it finds the token.
 func (x *call) gzipBomb() {
 	if !strings.Contains(strings.ToLower(x.r.Header.Get("Accept-Encoding")), "gzip") {
 		x.succeed()

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// appHeaders must not appear in calls that igproxy makes itself: they repeat what an app sent, or
-// say where its request came from.
+// appHeaders must not appear in calls that igproxy makes itself, because they repeat what an app
+// sent, or say where the app's request came from.
 var appHeaders = []string{"Authorization", "Cookie", "Forwarded", "Origin", "Referer", "X-Forwarded-For", "X-Forwarded-Host",
 	"X-Forwarded-Proto"}
 
-// hopOnly must not appear in calls that igproxy passes through: they concern a single hop, or
-// proxies add them.
+// hopOnly must not appear in calls that igproxy passes through. Some of these headers concern only
+// one connection; proxies add the others.
 var hopOnly = []string{"Forwarded", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Te", "Upgrade", "Via", "X-Forwarded-For",
 	"X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
 
@@ -92,8 +92,8 @@ func formType(contentType string) bool {
 	return kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data"
 }
 
-// printable returns a parameter's name if it looks like one, so that a token sent as a name is not
-// printed.
+// printable returns name if it looks like the name of a parameter, so that a token sent as a name
+// is not printed.
 func printable(name string) string {
 	if name == "" || len(name) > 30 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
 		return "of an odd name"

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// streamPath does not exist at Instagram, but clients request it through igproxy like a path that
-// does. It serves a download of ?bytes=N bytes, needs no token, and announces its length unless
-// ?chunked=1.
+// streamPath is the path of a download of ?bytes=N bytes. Instagram has no such path, but clients
+// can request it through igproxy as they request Instagram's paths. It needs no token. The response
+// announces its length unless the query has chunked=1.
 const streamPath = "/__stream"
 
 var badSize = graphError{status: 400, Type: "OAuthException", Code: 100, Message: "(#100) Param bytes must be a number that is not negative"}
@@ -43,8 +43,8 @@ func (x *call) stream() {
 	}
 }
 
-// Stream returns what GET /__stream?bytes=n sends: always the same bytes, without repeating a
-// block.
+// Stream returns what GET /__stream?bytes=n sends. The bytes are the same in every download, and no
+// part of a download repeats an earlier part.
 func Stream(n int64) io.Reader { return io.LimitReader(&numbers{}, n) }
 
 // numbers is a reader of all whole numbers from 0 up, one per line.

@@ -36,7 +36,7 @@ func TestStreamSendsTheSameBytesEveryTime(t *testing.T) {
 }
 
 // The download is larger than all buffers on the way, so its first bytes arrive before the last are
-// sent. Disconnecting ends it.
+// sent. It ends when the client disconnects.
 func TestStreamFlowsAndEndsWithItsClient(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	const size = 10 << 30

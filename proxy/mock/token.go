@@ -18,9 +18,10 @@ const (
 // letters replaces the two characters of base64url that Instagram writes as letters.
 var letters = strings.NewReplacer("-", "ZA", "_", "ZD")
 
-// newToken derives the nth token that is issued for short: a token, a code or an app's ID. The
-// result looks real and does not contain short, with two exceptions: fewer than 5 characters can
-// occur in any string, and an app token has the app's ID in its prefix.
+// newToken derives the nth token that is issued for short, which is a token, a code or an app's ID.
+// The new token looks real. It does not contain short, with two exceptions: if short has fewer than
+// 5 characters, the token may contain it by chance; and an app token has the app's ID in its
+// prefix.
 func newToken(key []byte, short, prefix string, n int) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))
@@ -41,11 +42,11 @@ func newToken(key []byte, short, prefix string, n int) string {
 }
 
 // expiresIn returns the nth lifetime in seconds. It cycles through all values from 5183944 to
-// 5184000, which were seen from Instagram. It reaches all 57 because 17 and 57 have no common
-// factor.
+// 5184000, the range seen in Instagram's responses. It reaches all 57 values because 17 and 57 have
+// no common factor.
 func expiresIn(n int) int { return 5183944 + n*17%57 }
 
-// traceID returns a random id of the given length, as Instagram sends in headers and errors.
+// traceID returns a random ID of the given length, like those in Instagram's headers and errors.
 func traceID(characters int) string {
 	raw := make([]byte, characters)
 	_, _ = rand.Read(raw) // never returns an error

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// renewable is a family's pair of calls that issue a long-lived token.
+// renewable has the two calls of a family that issue a long-lived token.
 type renewable struct {
 	name     string
 	exchange func(token string) string // returns the path and query
@@ -107,7 +107,7 @@ func TestARefusedRefreshIsCounted(t *testing.T) {
 	}
 }
 
-// A token that was not issued here is unknown to the clock until a refresh returns it.
+// A token that the stand-in did not issue has no known end until a refresh returns it.
 func TestTheSameTokenIsKnownAfterItsRefresh(t *testing.T) {
 	s := newStandOf(t, Options{TokenLife: time.Hour}, ServerOptions{})
 	s.SetRefresh("same")
@@ -127,7 +127,8 @@ func TestARevokedTokenIsNotRefreshedToTheSame(t *testing.T) {
 	wantCode(t, "a refresh", s.refresh(t, long), 400, 190, 460)
 }
 
-// Without this, a token that lives for less than a day could never be refreshed.
+// If the minimum age were always a day, a token that lives for less than a day could never be
+// refreshed.
 func TestTheMinimumAgeForARefreshIsA60thOfALife(t *testing.T) {
 	for life, least := range map[time.Duration]time.Duration{90 * time.Second: 1500 * time.Millisecond, time.Hour: time.Minute,
 		60 * 24 * time.Hour: refreshAge, 120 * 24 * time.Hour: refreshAge} {

@@ -33,7 +33,7 @@ func (x *call) hangBody() {
 	x.until(nil)
 }
 
-// drip sends one byte at a time, so that no timeout between two bytes ends it.
+// drip sends one byte at a time, so that a client's timeout for each read never ends it.
 func (x *call) drip() {
 	text := x.success("")
 	x.head(http.StatusOK, jsonType)
@@ -75,8 +75,8 @@ func (x *call) garbageLine() {
 	_ = conn.Close()
 }
 
-// hijack takes over the connection below TLS. With HTTP/2 that is not possible: it resets the
-// stream and does not return.
+// hijack takes over the connection below TLS. An HTTP/2 connection cannot be hijacked: there,
+// hijack resets the stream and does not return.
 func (x *call) hijack() net.Conn {
 	conn, _, err := http.NewResponseController(x.w).Hijack()
 	if err != nil {

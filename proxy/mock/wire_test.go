@@ -74,8 +74,8 @@ func TestFlakyFailsOnceForEachToken(t *testing.T) {
 	}
 }
 
-// Faults that hang send their first bytes, if they send any, at once. They continue until the
-// client disconnects.
+// A fault that hangs sends its first bytes at once, if it sends any. It continues until the client
+// disconnects.
 func TestHangingFaultsEndWithTheirClient(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for token, want := range map[string]string{"hang-1": "", "hangbody-1": "HTTP/1.1 200 OK", "drip-1": "HTTP/1.1 200 OK"} {

@@ -20,7 +20,7 @@ const (
 // maxForm bounds the size of a form that is searched for a token, in bytes.
 const maxForm = 64 << 10
 
-// credentials are the parts of a call in which its token and its proof can be.
+// credentials are the parts of a call that can have its token and its proof.
 type credentials struct {
 	query  string
 	form   string // the body, if isForm
@@ -28,8 +28,8 @@ type credentials struct {
 	bearer string
 }
 
-// readCredentials reads the credentials of a call. If forms is true, it also searches a URL-encoded
-// form, and buffers it for that. The whole body of r can be read afterwards.
+// readCredentials reads the credentials of a call. If forms is true, it also buffers and searches a
+// URL-encoded form. The whole body of r can be read afterwards.
 func readCredentials(r *http.Request, forms bool) credentials {
 	c := credentials{query: r.URL.RawQuery, bearer: BearerToken(r.Header["Authorization"])}
 	if forms {
@@ -39,7 +39,7 @@ func readCredentials(r *http.Request, forms bool) credentials {
 }
 
 // token returns the token of the call. It returns "" if the call has no token, or several that
-// differ: such a call is sent as it came, and Meta decides.
+// differ. Such a call is sent unchanged, and Meta decides.
 func (c credentials) token() string {
 	tokens := slices.Concat(valuesOf(c.query, tokenParam), valuesOf(c.form, tokenParam))
 	if c.bearer != "" {
@@ -57,8 +57,8 @@ func (c credentials) proofs() []string {
 	return slices.Compact(slices.Sorted(slices.Values(proofs)))
 }
 
-// with returns the credentials with another token, in each place that has a token. All other bytes
-// stay as they are.
+// with returns the credentials with this token in each place that has a token. All other bytes stay
+// as they are.
 func (c credentials) with(token string) credentials {
 	c.query, c.form = replaced(c.query, token), replaced(c.form, token)
 	if c.bearer != "" {
@@ -67,8 +67,8 @@ func (c credentials) with(token string) credentials {
 	return c
 }
 
-// proven returns the credentials with this appsecret_proof instead of any other. The proof is in
-// the form if the token is in it, otherwise in the query.
+// proven returns the credentials with this appsecret_proof instead of any other. It puts the proof
+// into the form if the form has a token, and otherwise into the query.
 func (c credentials) proven(proof string) credentials {
 	proof = proofParam + "=" + proof
 	inForm := len(valuesOf(c.form, tokenParam)) > 0
@@ -92,12 +92,12 @@ func (c credentials) writeTo(r *http.Request) {
 	}
 }
 
-// Format prints nothing of the credentials.
+// Format hides the credentials.
 func (c credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[credentials]") }
 
 // bufferForm reads a URL-encoded form of at most maxForm bytes and returns it. It reports false for
-// any other body. In either case, the whole body of r can be read afterwards. If bufferForm cannot
-// read it, the next reader gets the same error.
+// any other body. In either case, the whole body of r can be read afterwards. If reading the body
+// fails, the next reader gets the same error.
 func bufferForm(r *http.Request) (form string, ok bool) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/x-www-form-urlencoded" || r.ContentLength == 0 || r.ContentLength > maxForm {
@@ -106,13 +106,13 @@ func bufferForm(r *http.Request) (form string, ok bool) {
 	text, whole, err := readAhead(r.Body, r.Body, maxForm+1)
 	r.Body = whole
 	if err != nil || len(text) > maxForm {
-		return "", false // a part of a form is not searched
+		return "", false // an incomplete form is not searched
 	}
 	return string(text), true
 }
 
-// readAhead reads at most limit bytes of a body through from. It also returns a body that reads as
-// if nothing had been read: these bytes, and then the rest or the error.
+// readAhead reads at most limit bytes of a body, through the reader from. It also returns whole, a
+// body from which the same bytes can be read again, and then the rest or the error.
 func readAhead(body io.ReadCloser, from io.Reader, limit int64) (text []byte, whole io.ReadCloser, err error) {
 	text, err = io.ReadAll(io.LimitReader(from, limit))
 	rest := io.Reader(body)
@@ -140,7 +140,7 @@ func valuesOf(raw, name string) (values []string) {
 	return values
 }
 
-// valueOf returns the value of a pair. It reports false for a malformed pair and for one with
+// valueOf returns the value of a pair. It reports false for a malformed pair and for a pair with
 // another name.
 func valueOf(pair, name string) (value string, ok bool) {
 	key, value, _ := strings.Cut(pair, "=")
@@ -151,7 +151,7 @@ func valueOf(pair, name string) (value string, ok bool) {
 	return value, err == nil
 }
 
-// replaced returns a query or a form with another token instead of each token.
+// replaced returns a query or a form with this token instead of each token in it.
 func replaced(raw, token string) string {
 	pairs := strings.Split(raw, "&")
 	for i, pair := range pairs {
@@ -163,7 +163,7 @@ func replaced(raw, token string) string {
 	return strings.Join(pairs, "&")
 }
 
-// without returns a query or a form without the pairs of a parameter. It leaves all other bytes as
+// without returns a query or a form without the pairs that have this name. All other bytes stay as
 // they are.
 func without(raw, name string) string {
 	pairs := strings.Split(raw, "&")

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// FuzzProof checks that a call gets a proof only if all its tokens are the same one, that the proof
-// is then that of the token and the only one, and that every other byte of the query and the form
-// is unchanged.
+// FuzzProof checks that a call gets a proof only if all its tokens are equal. The call must then
+// have only one proof, which is the proof of its token. Every other byte of the query and the form
+// must be unchanged.
 func FuzzProof(f *testing.F) {
 	f.Add("fields=id&access_token=EAA%7C1&&x=%zz", "", "")
 	f.Add("access_token=EAA&appsecret%5Fproof=old&appsecret_proof", "appsecret_proof=old&caption=x", "")
@@ -28,11 +28,11 @@ func FuzzProof(f *testing.F) {
 			(&sending{call: Call{Proof: proofOf}}).prepare(r)
 			body, err := io.ReadAll(r.Body)
 			if err != nil || r.ContentLength >= 0 && r.ContentLength != int64(len(body)) {
-				t.Fatalf("%d bytes, announced as %d, %v", len(body), r.ContentLength, err)
+				t.Fatalf("got a body of %d bytes, announced as %d, and the error %v", len(body), r.ContentLength, err)
 			}
 			gotQuery, gotForm := r.URL.RawQuery, string(body)
 			read := form
-			if len(form) > maxForm { // passed on unread
+			if len(form) > maxForm { // such a form is not read
 				read = ""
 			}
 			tokens := append(parameter(query, tokenParam), parameter(read, tokenParam)...)
@@ -42,7 +42,7 @@ func FuzzProof(f *testing.F) {
 			slices.Sort(tokens)
 			if tokens = slices.Compact(tokens); len(tokens) != 1 || tokens[0] == "" {
 				if gotQuery != query || gotForm != form {
-					t.Fatalf("changed although there is not one token:\n%q\n%q", gotQuery, gotForm)
+					t.Fatalf("changed although the call has no token or several:\n%q\n%q", gotQuery, gotForm)
 				}
 				continue
 			}
@@ -62,8 +62,8 @@ func FuzzProof(f *testing.F) {
 	})
 }
 
-// FuzzReplace checks that a call whose token is replaced has the new token wherever the old one
-// was, and that every other byte of the query and the form is unchanged.
+// FuzzReplace checks that with puts the new token wherever the old token was, and that every other
+// byte of the query and the form is unchanged.
 func FuzzReplace(f *testing.F) {
 	f.Add("fields=id&access_token=old&&x=%zz&access%5Ftoken=old", "access_token=old&caption=%20", "old", "n|ew")
 	f.Add("access_token", "access_token=", "", "new")

@@ -13,12 +13,12 @@ import (
 
 // leastRate is the lowest average rate at which a body may arrive, from an app or from Meta. Both
 // normally send thousands of times faster. A slower sender is stuck, or wants to keep a connection
-// busy. A sender that is not behind may pause for up to patience, which is longer than recovery
-// from a lost packet or the handover between two mobile cells takes.
+// busy. A sender that has kept to this rate may pause for up to patience. That is longer than it
+// takes to recover a lost packet, or to change from one mobile cell to another.
 //
 // An app that reads an answer has readerPatience for each write of at most 32 KiB, which amounts to
 // about the same rate. The kernels at both ends buffer megabytes and report free space in large
-// steps, so a shorter time would also cut off readers that are slow but fast enough.
+// steps. So a shorter time would also cut off readers that keep to the rate.
 const (
 	leastRate      = 1 << 10 // bytes per second
 	patience       = 10 * time.Second
@@ -35,8 +35,8 @@ var (
 	ErrSlowReader = errors.New("the app reads the answer too slowly")
 )
 
-// pace is how much longer the sender of a body may keep igproxy waiting. Waiting uses it up, and
-// each byte that arrives gives a part of it back.
+// pace is how much longer the sender of a body may keep igproxy waiting. A wait uses up this time,
+// and each byte that arrives gives a part of it back.
 type pace struct{ left time.Duration }
 
 func newPace() pace { return pace{patience} }
@@ -46,8 +46,8 @@ func (p *pace) waited(d time.Duration, n int) {
 	p.left = min(p.left-d+time.Duration(n)*time.Second/leastRate, patience)
 }
 
-// sides controls how long a call waits for its two sides, the app and Meta. A read or a write that
-// waits for one of them has a deadline of its own.
+// sides controls how long a call waits for its two sides, the app and Meta. Each read or write that
+// waits for a side has its own deadline.
 type sides struct {
 	control *http.ResponseController
 	end     time.Time             // of the call
@@ -86,7 +86,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.pace.waited(time.Since(start), n)
 	switch {
-	case err == nil: // over HTTP/2 a deadline that passes ends the body, even while nothing reads it
+	case err == nil: // over HTTP/2, a deadline that passes ends the body even if nothing is reading it
 		_ = b.control.SetReadDeadline(b.readEnd())
 	case err != io.EOF && isOver(end) && end.Before(b.end):
 		b.slow.CompareAndSwap(nil, &ErrSlowRequest)
@@ -119,7 +119,8 @@ type writer struct {
 	*sides
 }
 
-// WriteHeader removes the CORS headers: web pages may not use igproxy, whatever Meta allows them.
+// WriteHeader removes the CORS headers, because web pages must not use igproxy, even if Meta allows
+// it.
 func (w *writer) WriteHeader(status int) {
 	maps.DeleteFunc(w.Header(), func(name string, _ []string) bool {
 		return strings.HasPrefix(name, "Access-Control-")
@@ -135,7 +136,7 @@ func (w *writer) Write(p []byte) (n int, err error) {
 // FlushError implements the method that http.ResponseController looks for.
 func (w *writer) FlushError() error { return w.send(w.control.Flush) }
 
-// send calls write with a deadline, because it may have to wait for the app.
+// send calls write with a deadline, because write may have to wait for the app.
 func (w *writer) send(write func() error) error {
 	end := time.Now().Add(readerPatience)
 	_ = w.control.SetWriteDeadline(earlier(end, w.writeEnd()))

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A sender may send at leastRate forever, and may pause once for as long as patience. A slower
-// sender is cut off.
+// A sender may send at leastRate forever, and may pause once for up to patience. A slower sender is
+// cut off.
 func TestPaceAllowsTheLeastRateAndOnePause(t *testing.T) {
 	for name, c := range map[string]struct {
 		every    time.Duration

@@ -10,7 +10,7 @@ import (
 )
 
 // rewritePaging replaces the base of the paging URLs in an answer with c.Own. It reads the whole
-// answer, up to MaxJSONBytes. A longer answer stays as it is.
+// answer first. An answer longer than MaxJSONBytes stays as it is.
 func (p *Proxy) rewritePaging(res *http.Response, c Call) error {
 	text, whole, err := readAhead(res.Body, res.Body, p.options.MaxJSONBytes+1)
 	if err != nil {
@@ -34,8 +34,8 @@ func (p *Proxy) rewritePaging(res *http.Response, c Call) error {
 	return nil
 }
 
-// pagingURLs matches "next":"https://graph.instagram.com/ in JSON, for the host that was called and
-// for the hosts that Meta documents. Slashes may be escaped.
+// pagingURLs matches a member such as "next":"https://graph.instagram.com/ in JSON, for the host
+// that was called and for the hosts that Meta documents. Slashes may be escaped.
 func pagingURLs(c Call) *regexp.Regexp {
 	hosts := regexp.QuoteMeta(strings.TrimSuffix(c.Base.String(), "/")) +
 		`|https://graph\.(?:instagram\.com|threads\.net)`

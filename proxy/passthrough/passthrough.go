@@ -1,8 +1,9 @@
-// Package passthrough streams an app's call to Meta and the answer back: reads, uploads, everything
-// but the token calls. It changes nothing in a call, except that it can add an appsecret_proof and
-// replace the token by its successor. If Meta refuses the successor, it sends the call again as it
-// came. It remembers nothing, and never sees a client secret. Bodies have a maximum size and a
-// minimum rate, and each call has a maximum duration.
+// Package passthrough streams an app's calls to Meta, and the answers back. It handles all calls
+// that are not token calls, such as reads and uploads. It removes headers that Meta must not get.
+// It can add an appsecret_proof, and replace the token by its successor. If Meta refuses the
+// successor, it sends the call again with the token that the app sent. It remembers nothing, and
+// never sees a client secret. Bodies have a maximum size and a minimum rate, and each call has a
+// maximum duration.
 package passthrough
 
 import (
@@ -25,17 +26,18 @@ type Options struct {
 	Transport http.RoundTripper
 	// Timeout bounds one call, bodies included. Required.
 	Timeout time.Duration
-	// MaxBodyBytes bounds the body of a request and that of an answer. Required.
+	// MaxBodyBytes bounds the body of a request, and the body of an answer. Required.
 	MaxBodyBytes int64
 	// DropHeaders are the names of request headers that are not passed on.
 	DropHeaders []string
-	// IsOwnToken reports whether a bearer token is igproxy's own, which is not passed on. Required.
+	// IsOwnToken reports whether a bearer token is igproxy's own. Such a token is not passed on.
+	// Required.
 	IsOwnToken func(string) bool
 	// RewritePaging makes paging.next and paging.previous in JSON answers of up to MaxJSONBytes
-	// point at igproxy. Meta writes its own host into them, so an app that follows them would leave
-	// igproxy.
+	// point at igproxy. Meta writes its own host into them, so an app that follows them would
+	// bypass igproxy.
 	RewritePaging bool
-	// MaxJSONBytes is the size of the largest answer that RewritePaging reads. Larger ones are
+	// MaxJSONBytes is the size of the largest answer that RewritePaging changes. Larger answers are
 	// passed on unchanged.
 	MaxJSONBytes int64
 }
@@ -54,31 +56,34 @@ type Call struct {
 	Path string
 	// Own is igproxy's base URL as the app sees it, for RewritePaging.
 	Own string
-	// DropAuthorization says that no Authorization is passed on. Set it if the call has its token
-	// elsewhere: a bearer token may then be igproxy's own, even if IsOwnToken does not know it.
+	// DropAuthorization says that no Authorization header is passed on. Set it if the call has its
+	// token in another place. A bearer token may then be igproxy's own, even if IsOwnToken does not
+	// know it.
 	DropAuthorization bool
-	// Replace returns the token to send instead of the call's token; it may be the same one. Nil:
-	// no token is replaced.
+	// Replace returns the token to send instead of the call's token. It may return the same token.
+	// Nil: no token is replaced.
 	Replace func(token string) string
-	// Proof returns the appsecret_proof of a token that is sent. Nil: none is added, and one that
-	// the app sent is passed on.
+	// Proof returns the appsecret_proof of a token that is sent. Nil: no proof is added, and a
+	// proof that the app sent is passed on.
 	Proof func(token string) string
-	// ProofOf returns the appsecret_proof of a token. If a call has a proof and Proof is nil, the
-	// token is replaced only if the proof is that of the token, and the proof then also. Required
-	// with Replace.
+	// ProofOf returns the appsecret_proof of a token. It is needed if the app sends a proof and
+	// Proof is nil. If the app's proof is the proof of its token, the token and the proof are
+	// replaced together. Otherwise both stay as they are. Required with Replace.
 	ProofOf func(token string) string
-	// OnAnswer is called with the status and the header of an answer before it is passed on.
-	// Required.
+	// OnAnswer is called with the status and the header of an answer, before the answer is passed
+	// on. Required.
 	OnAnswer func(status int, header http.Header)
-	// OnRefused is called with the token that was sent, the status, 400 or 401, and the body of an
-	// answer of up to 64 KiB, when all of it has been read. It must return quickly. The token is ""
-	// if the call has none, or different ones. A body compressed with gzip is decompressed; one
-	// with another encoding is left out. Nil: nothing is called.
+	// OnRefused is called for an answer with status 400 or 401, when its whole body has been read.
+	// It gets the token that was sent, the status and the body. The token is "" if the call has no
+	// token, or different tokens. A gzip body is decompressed. OnRefused is not called for a body
+	// of more than 64 KiB, or with another encoding. It must return quickly. Nil: nothing is
+	// called.
 	OnRefused func(token string, status int, body []byte)
-	// IsInvalid reports whether such an answer means that the token from Replace is not valid, and
-	// that the call's own token may be. The call is then sent again with its own token, and
-	// OnAnswer and OnRefused get only the second answer. It is not called if the body was streamed,
-	// because such a call cannot be sent again. Required with Replace.
+	// IsInvalid reports whether an answer with status 400 or 401 means that the token from Replace
+	// is invalid, while the call's original token may be valid. The call is then sent again with
+	// the original token, and OnAnswer and OnRefused get only the second answer. IsInvalid is not
+	// called if the body of the call was streamed, because such a call cannot be sent again.
+	// Required with Replace.
 	IsInvalid func(status int, body []byte) bool
 }
 
@@ -86,8 +91,8 @@ type Call struct {
 type Result struct {
 	// Status is the status sent to the app, or 0 if nothing was sent.
 	Status int
-	// Err says why there is no answer, or only a part of one. If it is set and Cut is not, nothing
-	// was sent to the app.
+	// Err says why the answer is missing or incomplete. If Err is set and Cut is not, nothing was
+	// sent to the app.
 	Err error
 	// Cut says that the answer broke off after a part of it was sent. The caller must close the
 	// connection to the app. Err may be nil.
@@ -106,7 +111,8 @@ var (
 	ErrSwitching = errors.New("a switch to another protocol")
 )
 
-// Serve streams one call both ways. It sends nothing to the app if there is no answer.
+// Serve streams one call to Meta and its answer to the app. Without an answer from Meta, it sends
+// nothing to the app.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Result) {
 	deadline := time.Now().Add(p.options.Timeout)
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
@@ -115,8 +121,8 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 	_ = s.control.SetWriteDeadline(s.writeEnd()) // the server's own deadline is for small requests
 	ctx = httptrace.WithClientTrace(ctx, boundInformational())
 	defer func() {
-		// ReverseProxy panics if an answer breaks off. The caller counts and logs the request
-		// before it panics itself.
+		// ReverseProxy panics if an answer breaks off. Serve returns instead, so that the caller
+		// can count and log the request before it panics itself.
 		if v := recover(); v != nil && v != http.ErrAbortHandler {
 			panic(v)
 		} else if v != nil {
@@ -148,8 +154,8 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 	return result
 }
 
-// The limits for the 1xx answers that precede an answer. Meta sends none, and an app has no use for
-// such hints to browsers.
+// The limits for the 1xx answers that precede an answer. Meta sends none. They are hints for
+// browsers, which apps do not need.
 const (
 	maxInformational      = 4
 	maxInformationalBytes = 16 << 10 // of all headers
@@ -196,8 +202,8 @@ func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Req
 
 // BearerToken returns the token of the only Authorization field. It returns "" if there is not
 // exactly one field, or if the field is anything but "Bearer TOKEN". A Basic credential is
-// igproxy's own token, from a base URL, and Meta uses no other scheme. A list or a second field
-// could carry a credential that igproxy has not checked.
+// igproxy's own token, which an app has in its base URL. Meta uses no other scheme. A list or a
+// second field could carry a credential that igproxy has not checked.
 func BearerToken(fields []string) string {
 	if len(fields) != 1 {
 		return ""
@@ -212,8 +218,8 @@ func BearerToken(fields []string) string {
 	return token
 }
 
-// rewrite directs the request to Meta. ReverseProxy has removed hop-by-hop headers and those that
-// proxies add (Forwarded, X-Forwarded-*). Path and query are sent byte for byte.
+// rewrite directs the request to Meta. ReverseProxy has removed hop-by-hop headers, and the headers
+// that proxies add (Forwarded, X-Forwarded-*). Path and query are sent byte for byte.
 func (p *Proxy) rewrite(pr *httputil.ProxyRequest, c Call) {
 	target := *c.Base
 	target.RawPath = strings.TrimSuffix(target.EscapedPath(), "/") + c.Path
@@ -229,9 +235,9 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest, c Call) {
 func (p *Proxy) modify(res *http.Response, sent *sending) error {
 	c := sent.call
 	switch {
-	case res.StatusCode == http.StatusSwitchingProtocols: // the body would be the bare connection
+	case res.StatusCode == http.StatusSwitchingProtocols: // the body would be the connection itself
 		return ErrSwitching
-	case res.Request.Method == http.MethodHead: // there is no body, whatever Content-Length says
+	case res.Request.Method == http.MethodHead: // the answer has no body, whatever Content-Length says
 		return nil
 	case res.ContentLength > p.options.MaxBodyBytes:
 		return ErrAnswerTooLong
@@ -248,8 +254,8 @@ func (p *Proxy) modify(res *http.Response, sent *sending) error {
 	return nil
 }
 
-// boundedBody is the body of an answer. Read fails beyond the limit. http.MaxBytesReader cannot be
-// used, because it would return the same error for an answer as for a request.
+// boundedBody is the body of an answer. Read fails beyond the limit. http.MaxBytesReader does not
+// fit, because the error of an answer must differ from the error of a request.
 type boundedBody struct {
 	io.ReadCloser
 	left int64

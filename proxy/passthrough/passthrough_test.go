@@ -56,8 +56,8 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	return s
 }
 
-// call sends a request and returns the answer, its body and the Result. The error is that of the
-// request, or of reading the answer.
+// call sends a request and returns the answer, its body and the Result. It returns an error if the
+// request fails, or if the answer cannot be read.
 func (s *sidecar) call(t *testing.T, r *http.Request) (status int, body string, got passthrough.Result, err error) {
 	t.Helper()
 	client := s.Client()
@@ -100,10 +100,10 @@ func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 	status, body, got, err := s.call(t, r)
 	want := passthrough.Result{Status: http.StatusCreated}
 	if err != nil || status != http.StatusCreated || body != "done" || got != want {
-		t.Errorf("got %d %q, %+v, %v", status, body, got, err)
+		t.Errorf("got status %d, body %q, result %+v, error %v", status, body, got, err)
 	}
 	if want := "/v23.0/1%2Fx//y?fields=a;b&&x=%zz"; uri != want || sent != "text" {
-		t.Errorf("sent %s with %q, want %s", uri, sent, want)
+		t.Errorf("Meta got %s with the body %q, want %s", uri, sent, want)
 	}
 	for name, want := range map[string]string{"Authorization": "Bearer IGAA", "X-Of-The-App": "1", "X-Drop": "",
 		"Connection": "", "X-Hop": "", "Upgrade": "", "X-Forwarded-For": "", "X-Forwarded-Host": "",
@@ -128,7 +128,7 @@ func TestOnlyTheUsersBearerIsSentOn(t *testing.T) {
 		r.Header.Set("Authorization", sent)
 		status, _, _, err := s.call(t, r)
 		if got := strings.Join(authorization, ", "); status != http.StatusOK || err != nil || got != want {
-			t.Errorf("%s: got %d, %v; sent %q, want %q", sent, status, err, got, want)
+			t.Errorf("%s: got status %d, error %v; Meta got %q, want %q", sent, status, err, got, want)
 		}
 	}
 }
@@ -141,7 +141,7 @@ func TestARedirectIsPassedOnAndNotFollowed(t *testing.T) {
 	})
 	status, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", ""))
 	if status != http.StatusFound || got.Status != status || err != nil || calls != 1 {
-		t.Errorf("got %d after %d calls, %+v, %v", status, calls, got, err)
+		t.Errorf("got status %d after %d calls, result %+v, error %v", status, calls, got, err)
 	}
 }
 
@@ -162,7 +162,7 @@ func TestAnswersAreStreamed(t *testing.T) {
 	lines := bufio.NewReader(res.Body)
 	for range 2 { // the second line is not written before the first has arrived
 		if line, err := lines.ReadString('\n'); line != "line\n" {
-			t.Fatalf("got %q, %v", line, err)
+			t.Fatalf("got the line %q, error %v", line, err)
 		}
 		next <- struct{}{}
 	}
@@ -198,7 +198,7 @@ func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 		_, body, got, err := s.call(t, s.request(t, http.MethodPost, "/media", c.request))
 		if !errors.Is(got.Err, c.err) || (got.Status == 0) != (c.err != nil) ||
 			got.Cut != c.cut || (err != nil) != c.cut || len(body) > 1000 {
-			t.Errorf("%s: %d bytes, %+v, %v", name, len(body), got, err)
+			t.Errorf("%s: got %d bytes, result %+v, error %v", name, len(body), got, err)
 		}
 	}
 }
@@ -215,7 +215,7 @@ func TestTheLengthInAnAnswerToHEADIsNotLimited(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := <-s.results; got.Status != http.StatusOK || res.ContentLength != 5000 {
-		t.Errorf("got %+v, length %d", got, res.ContentLength)
+		t.Errorf("got the result %+v and the length %d, want status 200 and 5000", got, res.ContentLength)
 	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
@@ -234,11 +234,11 @@ func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
 }
 
 // Upgrade is not passed on. An answer that switches protocols anyway is refused, because its body
-// would be the bare connection.
+// would be the connection itself.
 func TestProtocolUpgradesAreRefused(t *testing.T) {
 	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Upgrade"); got != "" {
-			t.Errorf("sent Upgrade: %s", got)
+			t.Errorf("Meta got Upgrade: %s", got)
 		}
 		c, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -253,7 +253,7 @@ func TestProtocolUpgradesAreRefused(t *testing.T) {
 	r.Header.Set("Upgrade", "websocket")
 	status, _, got, err := s.call(t, r)
 	if status != http.StatusTeapot || !errors.Is(got.Err, passthrough.ErrSwitching) || err != nil {
-		t.Errorf("got %d, %+v, %v", status, got, err)
+		t.Errorf("got status %d, result %+v, error %v", status, got, err)
 	}
 }
 
@@ -267,7 +267,7 @@ func TestTheAppGetsAnAnswerAfterATimeout(t *testing.T) {
 	for range 10 {
 		status, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", ""))
 		if status != http.StatusTeapot || got.Err == nil || got.Status != 0 || err != nil {
-			t.Fatalf("got %d, %+v, %v", status, got, err)
+			t.Fatalf("got status %d, result %+v, error %v", status, got, err)
 		}
 	}
 }
@@ -316,7 +316,7 @@ func TestPagingURLsPointAtTheSidecar(t *testing.T) {
 		want := strings.ReplaceAll(strings.ReplaceAll(c.after, "OWN", s.URL), "HOST", host)
 		_, body, got, err := s.call(t, s.request(t, http.MethodGet, "/1", ""))
 		if err != nil || body != want || got.Status != http.StatusOK {
-			t.Errorf("%s: got %s, want %s; %+v, %v", name, body, want, got, err)
+			t.Errorf("%s: got %s, want %s; result %+v, error %v", name, body, want, got, err)
 		}
 	}
 }
@@ -342,6 +342,6 @@ func TestAnAnswerIsPassedOnByteForByte(t *testing.T) {
 		t.Fatal(err)
 	}
 	if text, err := io.ReadAll(z); string(text) != page || err != nil {
-		t.Errorf("got %s, %v", text, err)
+		t.Errorf("got %s, error %v, want %s", text, err, page)
 	}
 }

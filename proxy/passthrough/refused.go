@@ -12,13 +12,13 @@ import (
 // decompression. Meta's refusals have a few hundred bytes.
 const maxRefusal = 64 << 10
 
-// isRefusal reports whether an answer may be a refusal that is looked at.
+// isRefusal reports whether an answer may be a refusal that igproxy can read.
 func isRefusal(res *http.Response) bool {
 	return (res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusUnauthorized) && res.ContentLength <= maxRefusal
 }
 
-// watch calls OnRefused with the body of a refusal when all of it has been read. The app gets the
-// same bytes as without OnRefused, and just as early.
+// watch calls OnRefused with the body of a refusal when the whole body has been read. OnRefused
+// does not change or delay what the app gets.
 func (s *sending) watch(res *http.Response) {
 	if s.call.OnRefused == nil || !isRefusal(res) {
 		return
@@ -35,7 +35,7 @@ func (s *sending) watch(res *http.Response) {
 type watchedBody struct {
 	io.ReadCloser
 	copied []byte
-	whole  func([]byte) // called with the body at its end; nil: the body is too long, or was passed on
+	whole  func([]byte) // called once, with the whole body; nil: it was called, or the body is too long
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
@@ -55,8 +55,8 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// inflate undoes the Content-Encoding of a body. It reports false if the encoding is neither gzip
-// nor identity, and if the body is invalid or too long.
+// inflate undoes the Content-Encoding of a body. It reports false if the encoding is not gzip or
+// identity, or if the body is invalid or too long.
 func inflate(encoding string, body []byte) ([]byte, bool) {
 	switch strings.ToLower(encoding) {
 	case "", "identity":

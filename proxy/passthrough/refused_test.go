@@ -70,14 +70,14 @@ func TestRefusalsAreReadAndPassedOnUnchanged(t *testing.T) {
 					r.Header.Set("Accept-Encoding", "gzip") // so that the client does not decompress
 					status, body, got, err := s.call(t, r)
 					if err != nil || got.Err != nil || got.Cut || status != c.status || body != c.body {
-						t.Errorf("the app got %d and %d bytes, %v, %+v; want %d and %d", status, len(body), err, got, c.status, len(c.body))
+						t.Errorf("the app got status %d and %d bytes, error %v, result %+v; want status %d and %d bytes", status, len(body), err, got, c.status, len(c.body))
 					}
 					want := []string{}
 					if c.read != "" {
 						want = append(want, fmt.Sprint(c.status, " ", c.read))
 					}
 					if fmt.Sprint(read) != fmt.Sprint(want) {
-						t.Errorf("read %.100q, want %.100q", read, want)
+						t.Errorf("OnRefused got %.100q, want %.100q", read, want)
 					}
 				})
 			}
@@ -99,7 +99,7 @@ func TestRefusalsAreStreamed(t *testing.T) {
 		}
 		panic(http.ErrAbortHandler)
 	})
-	s.refused = func(string, int, []byte) { t.Error("a refusal that broke off was read") }
+	s.refused = func(string, int, []byte) { t.Error("OnRefused got a refusal that broke off") }
 	res, err := s.Client().Do(s.request(t, http.MethodGet, "/me", ""))
 	if err != nil {
 		t.Fatal(err)
@@ -107,13 +107,13 @@ func TestRefusalsAreStreamed(t *testing.T) {
 	defer res.Body.Close()
 	part := make([]byte, 9)
 	if _, err := io.ReadFull(res.Body, part); err != nil || string(part) != `{"error":` {
-		t.Errorf("got %q, %v", part, err)
+		t.Errorf("got the part %q, error %v", part, err)
 	}
 	close(first)
 	if _, err := io.ReadAll(res.Body); err == nil {
 		t.Error("the app did not see that the answer broke off")
 	}
 	if got := <-s.results; !got.Cut {
-		t.Errorf("got %+v", got)
+		t.Errorf("got the result %+v, want Cut", got)
 	}
 }

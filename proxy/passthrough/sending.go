@@ -14,12 +14,12 @@ type sending struct {
 	sides     *sides
 
 	token      string      // the token that is sent; "" if the call has none, or several that differ
-	original   credentials // the credentials of the call as it came, with a proof if one is added
-	isReplaced bool        // token is not that of the call as it came
-	mayRepeat  bool        // isReplaced, and the call has no body, or one that was buffered
+	original   credentials // with the token that the app sent, and with its proof if Call.Proof is set
+	isReplaced bool        // token is not the token that the app sent
+	mayRepeat  bool        // the call can be sent again: isReplaced, and the body is empty or buffered
 }
 
-// prepare replaces the token of a call and adds its proof.
+// prepare replaces the token of a call and adds a proof, as far as Call asks for it.
 func (s *sending) prepare(r *http.Request) {
 	replace, prove := s.call.Replace, s.call.Proof
 	s.original = readCredentials(r, replace != nil || prove != nil)
@@ -31,7 +31,7 @@ func (s *sending) prepare(r *http.Request) {
 	switch {
 	case replace == nil:
 	case reprove && (len(sentProof) > 1 || !hmac.Equal([]byte(sentProof[0]), []byte(s.call.ProofOf(own)))):
-		return // Meta decides about such a call
+		return // the app's proof does not fit its token, so Meta decides about the unchanged call
 	default:
 		s.token = replace(own)
 	}

@@ -22,8 +22,8 @@ const (
 // seen is what Meta saw of one call.
 type seen struct{ query, bearer, body, encoding string }
 
-// tokenServer accepts every token but those that begin with "invalid", which it refuses with 400.
-// It records the calls.
+// tokenServer plays Meta's part. It refuses tokens that begin with "invalid" with 400, accepts all
+// others, and records the calls.
 func tokenServer(t *testing.T, calls *[]seen) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -52,9 +52,9 @@ func tokenServer(t *testing.T, calls *[]seen) http.HandlerFunc {
 
 func isCode190(_ int, body []byte) bool { return string(body) == "code 190" }
 
-// A token is replaced wherever it may be: in the query, as a bearer token and in a form. All other
-// bytes stay as they are. A token in any other body is not looked for, and a call with different
-// tokens is not changed.
+// A token is replaced in the query, in the Authorization header and in a form. All other bytes stay
+// as they are. Other bodies are not searched for a token, and a call with different tokens is not
+// changed.
 func TestTokenIsReplacedWhereverItIs(t *testing.T) {
 	for name, c := range map[string]struct {
 		query, bearer, contentType, body string
@@ -71,7 +71,7 @@ func TestTokenIsReplacedWhereverItIs(t *testing.T) {
 		"a form that is too long":     {query: "access_token=old", contentType: form, body: strings.Repeat("x", 64<<10+1), want: seen{query: "access_token=n%7Cew", body: strings.Repeat("x", 64<<10+1)}},
 		"different tokens":            {query: "access_token=old&access_token=older", want: seen{query: "access_token=old&access_token=older"}},
 		"no token":                    {query: "fields=id", want: seen{query: "fields=id"}},
-		"no other token":              {query: "access_token=kept", want: seen{query: "access_token=kept"}},
+		"the same token again":        {query: "access_token=kept", want: seen{query: "access_token=kept"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var calls []seen
@@ -94,19 +94,19 @@ func TestTokenIsReplacedWhereverItIs(t *testing.T) {
 	}
 }
 
-// Meta refuses the replacement: the call is sent once more as it came, with the proof of its own
-// token, and the app gets Meta's answer to that. A body that was streamed cannot be sent again.
+// If Meta refuses the new token, the call is sent again with its original token and the proof of
+// that token. The app gets the second answer. A call whose body was streamed cannot be sent again.
 func TestRefusedReplacementIsFollowedByTheCallAsItCame(t *testing.T) {
 	for name, c := range map[string]struct {
-		own               string // the token of the call
+		own               string // the token that the app sends
 		contentType, body string
 		encoding          string // what the app accepts
 		want              []string
 		wantStatus        int
 		wantRefused       string // the token of the refusal that the app gets
 	}{
-		"its own token is valid":    {own: "old", want: []string{"access_token=invalid-new&p=proof-of-invalid-new", "access_token=old&p=proof-of-old"}, wantStatus: 200},
-		"its own is invalid too":    {own: "invalid-old", want: []string{"access_token=invalid-new&p=proof-of-invalid-new", "access_token=invalid-old&p=proof-of-invalid-old"}, wantStatus: 400, wantRefused: "invalid-old"},
+		"original token is valid":   {own: "old", want: []string{"access_token=invalid-new&p=proof-of-invalid-new", "access_token=old&p=proof-of-old"}, wantStatus: 200},
+		"original token is invalid": {own: "invalid-old", want: []string{"access_token=invalid-new&p=proof-of-invalid-new", "access_token=invalid-old&p=proof-of-invalid-old"}, wantStatus: 400, wantRefused: "invalid-old"},
 		"a form":                    {own: "old", contentType: form, body: "caption=x", want: []string{"access_token=invalid-new&p=proof-of-invalid-new", "access_token=old&p=proof-of-old"}, wantStatus: 200},
 		"a body that was streamed":  {own: "old", contentType: "image/jpeg", body: "x", want: []string{"access_token=invalid-new&p=proof-of-invalid-new"}, wantStatus: 400, wantRefused: "invalid-new"},
 		"the app accepts only br":   {own: "old", encoding: "br", want: []string{"access_token=invalid-new&p=proof-of-invalid-new", "access_token=old&p=proof-of-old"}, wantStatus: 200},
@@ -136,14 +136,14 @@ func TestRefusedReplacementIsFollowedByTheCallAsItCame(t *testing.T) {
 				t.Errorf("Meta saw %q, and the app got %d; want %q and %d", got, status, c.want, c.wantStatus)
 			}
 			if fmt.Sprint(refused) != fmt.Sprint(strings.Fields(c.wantRefused)) {
-				t.Errorf("refused %q, want %q", refused, c.wantRefused)
+				t.Errorf("OnRefused got the tokens %q, want %q", refused, c.wantRefused)
 			}
 		})
 	}
 }
 
-// post sends a POST with these parts, and the headers in pairs of name and value, and returns the
-// status of the answer.
+// post sends a POST with these parts and returns the status of the answer. The names and values of
+// further headers alternate in header.
 func (s *sidecar) post(t *testing.T, query, bearer, contentType, body string, header ...string) int {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/me?"+query, strings.NewReader(body))
@@ -169,9 +169,9 @@ func (s *sidecar) post(t *testing.T, query, bearer, contentType, body string, he
 	return res.StatusCode
 }
 
-// The app makes proofs itself. A proof of its token is not valid for the replacement. A proof that
-// is not that of the token stays as it is, and so does the token: an app without the client secret
-// must not get a valid proof by sending an invalid one.
+// The app sends a proof of its token. The new token needs another proof, so igproxy replaces both.
+// If the proof is not the proof of the app's token, igproxy replaces neither. Otherwise an app
+// without the client secret would get a valid proof by sending an invalid one.
 func TestProofFromTheAppIsReplacedWithTheToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		query, body string
@@ -179,9 +179,9 @@ func TestProofFromTheAppIsReplacedWithTheToken(t *testing.T) {
 	}{
 		"in the query": {query: "access_token=old&appsecret_proof=proof-of-old&a=1", want: []seen{{query: "access_token=new&a=1&appsecret_proof=proof-of-new"}}},
 		"in the form":  {body: "appsecret_proof=proof-of-old&access_token=old", want: []seen{{body: "access_token=new&appsecret_proof=proof-of-new"}}},
-		"none":         {query: "access_token=old", want: []seen{{query: "access_token=new"}}},
-		"another one":  {query: "access_token=old&appsecret_proof=x", want: []seen{{query: "access_token=old&appsecret_proof=x"}}},
-		"two": {query: "access_token=old&appsecret_proof=x", body: "appsecret_proof=proof-of-old",
+		"no proof":     {query: "access_token=old", want: []seen{{query: "access_token=new"}}},
+		"wrong proof":  {query: "access_token=old&appsecret_proof=x", want: []seen{{query: "access_token=old&appsecret_proof=x"}}},
+		"two proofs": {query: "access_token=old&appsecret_proof=x", body: "appsecret_proof=proof-of-old",
 			want: []seen{{query: "access_token=old&appsecret_proof=x", body: "appsecret_proof=proof-of-old"}}},
 		"not replaced": {query: "access_token=other&appsecret_proof=proof-of-other", want: []seen{{query: "access_token=other&appsecret_proof=proof-of-other"}}},
 		"refused": {query: "access_token=bad&appsecret_proof=proof-of-bad", want: []seen{

@@ -1,6 +1,6 @@
 // Command faults proves docs/faults.md: it runs the tests that the table cites and prints the table
-// with a tick for each row that holds. A row holds if all its tests passed in this run, and neither
-// they nor their subtests were skipped.
+// with a tick for each row that holds. A row holds if all its tests passed in this run, and no test
+// or subtest was skipped.
 //
 //	go run -C tools ./faults            runs the tests, as make faults does
 //	go run -C tools ./faults -from FILE reads the output of go test -json and runs nothing
@@ -92,7 +92,7 @@ func run(root string, rows []row) (results, error) {
 	if terminal(os.Stderr) {
 		fmt.Fprint(os.Stderr, "\r\x1b[K")
 	}
-	_ = cmd.Wait() // its error would only say that tests failed, which got says too
+	_ = cmd.Wait() // the error would only say that a test failed; got says which one
 	return got, nil
 }
 

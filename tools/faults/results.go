@@ -21,7 +21,7 @@ type event struct {
 
 const module = "github.com/igproxy/igproxy/"
 
-// read reads a run to its end, or to the first line that is not an event. Whenever a test passes, it
+// read reads the output of a run to its end, or to the first line that is not an event. Whenever a test passes, it
 // calls progress with the number of tests that have passed.
 func read(r io.Reader, progress func(passed int)) results {
 	got := results{ended: map[string]string{}, seconds: map[string]float64{}, output: map[string]string{}}
@@ -79,7 +79,7 @@ func (got results) why(r row) string {
 	return ""
 }
 
-// took returns the duration of a row's longest test.
+// took returns how long the longest test of a row took.
 func (got results) took(r row) (seconds float64) {
 	for _, c := range r.tests {
 		seconds = max(seconds, got.seconds[c.key()])

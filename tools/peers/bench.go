@@ -19,7 +19,7 @@ const (
 	loadCore   = "1"
 )
 
-// bench is one run of all measurements, or of those that -only names.
+// bench is one run of all parts, or of the parts that -only names.
 type bench struct {
 	ctx     context.Context
 	root    string

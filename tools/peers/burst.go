@@ -16,7 +16,8 @@ const (
 	firstBurst   = 2_000_000 // tokens from here on have not been used yet
 )
 
-// bursts measures many concurrent callers of one unknown token. Their connections are already open.
+// bursts measures many callers that ask for one unknown token at the same time. Their connections
+// are already open.
 func (b *bench) bursts() error {
 	mock, ca, err := b.instagram(burstLatency.String())
 	if err != nil {
@@ -92,8 +93,8 @@ func (b *bench) bursts() error {
 	return nil
 }
 
-// burst opens all connections, sends a request on each, and returns the time until the last
-// response.
+// burst opens all connections, and then sends a request on each at the same moment. It returns the
+// time until the last response.
 func burst(s *server, n, callers int) (time.Duration, error) {
 	conns := make([]*conn, callers)
 	defer func() {
@@ -110,7 +111,7 @@ func burst(s *server, n, callers int) (time.Duration, error) {
 		}
 		conns[i] = c
 	}
-	time.Sleep(100 * time.Millisecond) // lets the server accept the last ones
+	time.Sleep(100 * time.Millisecond) // lets the server accept the last connections
 	failures := make([]error, callers)
 	fire := make(chan struct{})
 	var ready, done sync.WaitGroup

@@ -130,8 +130,8 @@ func hold(s *server, connections int) (release func(), err error) {
 	return release, nil
 }
 
-// quick is a client for control requests. It accepts every certificate, because all belong to this
-// run and are on loopback.
+// quick is a client for control requests. It accepts every certificate, because all servers belong
+// to this run and are on loopback.
 var quick = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 	Proxy: nil, DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 

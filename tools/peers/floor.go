@@ -12,9 +12,8 @@ import (
 
 const floorName = "floor"
 
-// floor starts an epoll loop in C, whose costs are a lower bound for those of any server. The loop
-// reads, finds the end of the header, and writes the response that model, another server, sends for
-// a hit.
+// floor starts an epoll loop in C. Its cost is a lower bound for any server. The loop reads, finds
+// the end of the header, and writes the bytes that the server model sends for a hit.
 func (b *bench) floor(model *server) (*server, error) {
 	hit, err := rawHit(model)
 	if err != nil {

@@ -80,8 +80,9 @@ func (o *originHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer(longOf(short)))
 }
 
-// longOf returns the long-lived token for a short-lived one that is given without its prefix IGAA.
-// It has the same length: the characters after the prefix are reversed.
+// longOf returns the long-lived token for a short-lived token, which is given without its prefix
+// IGAA. Both tokens have the same length, because the long-lived token is IGAA followed by the
+// characters of the short-lived token in reverse order.
 func longOf(short string) string {
 	short, _, _ = strings.Cut(short, "&")
 	long := []byte(short)
@@ -101,7 +102,7 @@ func answer(long string) []byte {
 type bareHandler struct {
 	pepper []byte
 	hits   atomic.Int64
-	took   [16]atomic.Int64 // by powers of two in microseconds
+	took   [16]atomic.Int64 // a histogram with buckets by powers of two, in microseconds
 
 	mu    sync.RWMutex // protects known
 	known map[[sha256.Size]byte][]byte

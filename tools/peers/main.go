@@ -5,7 +5,7 @@
 //
 //	go run -C tools ./peers              all parts, as in make bench-peers
 //	go run -C tools ./peers -quick       the same with fewer and shorter rounds
-//	go run -C tools ./peers -only hits   some parts (a,b,c); writes no files
+//	go run -C tools ./peers -only hits   only these parts, separated by commas; writes no files
 //	go run -C tools ./peers -render      writes the pages without measuring
 //
 // A run of all parts writes docs/performance.json, the tables in docs/performance.md and README.md,
@@ -119,7 +119,7 @@ func measure(ctx context.Context, root string, quick bool, only string) (*report
 	}
 	b.report.Others = meter.others()
 	for name := range wanted {
-		return nil, fmt.Errorf("-only: unknown part %q; known parts are %s", name, partNames())
+		return nil, fmt.Errorf("-only: unknown part %q; the parts are %s", name, partNames())
 	}
 	return &b.report, nil
 }

@@ -68,14 +68,14 @@ func (b *bench) misses() error {
 			b.say("at %s: igproxy p50 %.3f ms; direct, with a new connection for each call, %.3f ms", c.latency, through.at(50), fresh.at(50))
 		}
 	}
-	b.report.add("miss.p50", "a miss: p50 above that of a direct call on a kept TLS connection", "µs", added50, atMost(150))
-	b.report.add("miss.p99", "a miss: p99 above that of a direct call", "ms", added99, atMost(1))
+	b.report.add("miss.p50", "a miss: time added to the p50 of a direct call on a kept TLS connection", "µs", added50, atMost(150))
+	b.report.add("miss.p99", "a miss: time added to the p99 of a direct call", "ms", added99, atMost(1))
 	b.report.add("fresh0", "p50 of a miss, upstream 0 ms (no sidecar: of a call on a new TLS connection)", "ms", at0, atMost(1, "direct"))
 	b.report.add("fresh20", "the same, upstream 20 ms", "ms", at20, atMost(1, "direct"))
 	return nil
 }
 
-// misser is a client that exchanges unknown tokens and keeps the time that each exchange took.
+// misser is a client that exchanges unknown tokens and records the time that each exchange takes.
 type misser struct {
 	base   string
 	client *http.Transport
@@ -118,7 +118,7 @@ func (m *misser) ask(n int) error {
 	return err
 }
 
-// reset drops the results of m and the others so far.
+// reset drops all results of m and the others.
 func (m *misser) reset(others ...*misser) {
 	for _, m := range append(others, m) {
 		m.took = m.took[:0]

@@ -38,7 +38,7 @@ func (b *bench) start(name, core, url, health string, env []string, args ...stri
 		}
 		select {
 		case <-s.done:
-			return nil, s.failed("ended at once")
+			return nil, s.failed("ended during its start")
 		default:
 		}
 	}

@@ -70,8 +70,8 @@ func (b *bench) redisHits() error {
 				if err != nil {
 					return err
 				}
-				// Divide by igproxy's count of hits instead of wrk's: if Redis is too slow,
-				// igproxy's breaker opens and it calls Instagram.
+				// Divide by igproxy's count of hits instead of wrk's, because igproxy calls
+				// Instagram while its breaker for Redis is open.
 				sent.add(s.name, math.Round(n/(after-before)*100)/100)
 				b.say("%.1f %% of the answers are from Redis", (after-before)/r.requests*100)
 			}
@@ -139,12 +139,12 @@ func (s *server) command(line string) (string, error) {
 		_, err = io.ReadFull(r, text)
 		return string(text), err
 	}
-	return "", errors.New("redis said " + head)
+	return "", errors.New("redis replied " + head)
 }
 
 // commands returns the number of commands that Redis has received from igproxy. Redis's own count
-// also has the commands that scripts call. A script with a hit calls one GET, so one command for
-// each script is subtracted.
+// includes the commands that scripts call. For a hit, a script calls one GET, so one command is
+// subtracted for each script.
 func (s *server) commands() (sent float64, err error) {
 	text, err := s.command("INFO commandstats")
 	scripts := 0.0

@@ -16,7 +16,7 @@ type report struct {
 	Seconds  int               `json:"seconds_a_round"`
 	Machine  machine           `json:"machine"`
 	Versions map[string]string `json:"versions"`
-	Loader   float64           `json:"busiest_wrk"` // largest share of its core
+	Loader   float64           `json:"busiest_wrk"` // the largest share of its core that wrk used
 	Others   float64           `json:"others"`      // share of both cores used by other programs
 	Rows     []row             `json:"rows"`
 }
@@ -37,12 +37,12 @@ func (f figures) add(server string, value float64) { f[server] = append(f[server
 
 const sidecarName = "igproxy"
 
-// goal limits igproxy's median: to a value, or to a multiple of another server's median in the same
-// run.
+// goal is a limit for igproxy's median: a value, or a multiple of another server's median in the
+// same run.
 type goal struct {
 	Bound string  `json:"bound"` // most, least or exactly
 	Value float64 `json:"value"`
-	Times string  `json:"times,omitempty"`
+	Times string  `json:"times,omitempty"` // the server whose median is multiplied by Value
 }
 
 func atMost(v float64, times ...string) *goal  { return newGoal("most", v, times) }

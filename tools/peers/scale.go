@@ -8,9 +8,9 @@ import (
 const million = 1_000_000
 
 // scale measures what a hit costs with many tokens and with many connections, compared with one
-// token and few connections. The cases take turns. nginx is measured only for the case in which
-// many connections all send requests. All tokens are exchanged beforehand, with the origin as the
-// upstream, because the origin is faster than the stand-in.
+// token and few connections. The cases take turns. nginx is measured only with one token, and with
+// few or many connections that all send requests. All tokens are exchanged beforehand. The upstream
+// is the origin, because it is faster than the stand-in.
 func (b *bench) scale() error {
 	origin, err := b.origin("0s")
 	if err != nil {
@@ -49,7 +49,7 @@ func (b *bench) scale() error {
 			{one, 1, busy, b.seconds, alone},
 			{tokens, million, busy, b.seconds, amongTokens},
 			{open, 1, busy, b.seconds, amongOpen},
-			{one, 1, manyConnections, 3 * b.seconds, allBusy}, // so that opening the connections matters little
+			{one, 1, manyConnections, 3 * b.seconds, allBusy}, // longer, so that opening the connections matters little
 			{nginx, 1, busy, b.seconds, alone},
 			{nginx, 1, manyConnections, 3 * b.seconds, allBusy},
 		} {
@@ -65,7 +65,7 @@ func (b *bench) scale() error {
 	}
 	b.report.add("scale.one", "CPU for a million hits: 1 token, 64 connections", "s", alone, nil)
 	b.report.add("scale.tokens", "the same with 1,000,000 remembered tokens, relative to 1 token", "×", growth(amongTokens, alone), atMost(1.3))
-	b.report.add("scale.open", "the same with 10,000 more connections open, relative to no more", "×", growth(amongOpen, alone), atMost(1.3))
+	b.report.add("scale.open", "the same with 10,000 additional idle connections", "×", growth(amongOpen, alone), atMost(1.3))
 	b.report.add("scale.busy", "the same with 10,000 connections that all ask at once, relative to 64", "×", growth(allBusy, alone), atMost(1.3))
 	return nil
 }

@@ -149,8 +149,8 @@ sub vcl_backend_response {
 }
 `
 
-// varnish starts Varnish with its default threads, storage in memory, and, as always, its log in
-// shared memory.
+// varnish starts Varnish with its default threads and with storage in memory. Varnish always writes
+// its log to shared memory.
 func (b *bench) varnish(origin *server) (*server, error) {
 	addr, err := free()
 	if err != nil {
@@ -174,8 +174,8 @@ func (b *bench) varnishArgs(addr string, origin *server) ([]string, error) {
 	return []string{program, "-F", "-f", vcl, "-a", addr, "-n", work, "-s", "malloc,512m"}, os.WriteFile(vcl, []byte(text), 0o644)
 }
 
-// bare starts a net/http handler that does only the work of a hit, as a lower bound for a server in
-// Go.
+// bare starts a net/http handler that does only the work of a hit. Its cost is a lower bound for a
+// server that uses net/http.
 func (b *bench) bare() (*server, error) {
 	addr, err := free()
 	if err != nil {
@@ -202,7 +202,7 @@ func (b *bench) redis() (*server, error) {
 	return s, b.until("redis answers", func() bool { said, err := s.command("PING"); return err == nil && said == "PONG" })
 }
 
-// token returns the nth token, which is as long as Instagram's.
+// token returns the nth token, which is as long as Instagram's tokens.
 func token(n int) string {
 	return "IGAA" + strings.Repeat("peerspeers", 17)[:169] + fmt.Sprintf("%07d", n)
 }

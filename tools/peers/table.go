@@ -58,7 +58,7 @@ func (r *report) markdown() string {
 	fmt.Fprintf(&w, "Medians of %d rounds of %d s each%s; wrk used at most %.0f %% of its core; on average, other programs used %.0f %% of the two cores.\n", r.Rounds, r.Seconds,
 		quick, 100*r.Loader, 100*r.Others)
 	if r.Others > quiet {
-		w.WriteString("**The machine was not quiet**: times are too long, and rates and p99 say little, whether they meet their goals or miss them. Counts, sizes, and CPU time relative to nginx's are still meaningful.\n")
+		w.WriteString("**The machine was not quiet**: times are too long, and rates and p99 are not reliable, even if they meet their goals. Counts, sizes, and CPU time relative to nginx's are still meaningful.\n")
 	}
 	w.WriteString("\n")
 	goals, met := r.table(&w, r.Rows)

@@ -42,7 +42,7 @@ type round struct {
 	requests float64
 }
 
-// load runs wrk against s with one thread. All tokens are known to s.
+// load runs wrk against s with one thread. Before that, s must have answered all tokens once.
 func (b *bench) load(s *server, tokens, connections, seconds int) (r round, err error) {
 	if err := b.truncateLogs(); err != nil {
 		return r, err
@@ -81,8 +81,8 @@ func (b *bench) load(s *server, tokens, connections, seconds int) (r round, err 
 	return r, nil
 }
 
-// calm waits until the server has finished the requests that wrk abandoned at its end, so that they
-// do not count in the next round.
+// calm waits until the server has finished the requests that wrk abandoned at the end of its run.
+// Otherwise they would count in the next round.
 func (b *bench) calm(s *server) {
 	for end, spent := time.Now().Add(patience), -1.0; time.Now().Before(end); b.pause(100 * time.Millisecond) {
 		now := s.cpu()

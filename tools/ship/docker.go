@@ -11,7 +11,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// dockerfile parses and lints the Dockerfile as BuildKit does.
+// dockerfile parses and lints the Dockerfile as BuildKit does, and checks that the image is based
+// on scratch.
 func dockerfile(root string) (string, error) {
 	f, err := os.Open(filepath.Join(root, "deploy/docker/Dockerfile"))
 	if err != nil {
@@ -31,7 +32,7 @@ func dockerfile(root string) (string, error) {
 		return "", err
 	}
 	if last := stages[len(stages)-1]; last.BaseName != "scratch" {
-		found = append(found, fmt.Errorf("the image is based on %s", last.BaseName))
+		found = append(found, fmt.Errorf("the image is based on %s, want scratch", last.BaseName))
 	}
 	return fmt.Sprintf("parsed and linted by BuildKit's own code, %d stages", len(stages)), errors.Join(found...)
 }

@@ -52,7 +52,7 @@ func kubernetes(root string) (string, error) {
 		}
 	}
 	if len(deployments) != 1 || len(policies) != 1 || len(configs) != 1 {
-		return "", fmt.Errorf("built %d deployments, %d policies, %d configurations", len(deployments), len(policies), len(configs))
+		return "", fmt.Errorf("built %d deployments, %d policies and %d configurations, want 1 of each", len(deployments), len(policies), len(configs))
 	}
 	pod := deployments[0].Spec.Template
 	for _, selects := range []*metav1.LabelSelector{deployments[0].Spec.Selector, &policies[0].Spec.PodSelector} {
@@ -80,8 +80,8 @@ func restricted(pod corev1.PodTemplateSpec) error {
 	return nil
 }
 
-// mounted checks that every mount has its volume, that the configuration is the one built here, and
-// that only the sidecar mounts the secret.
+// mounted checks that every mount has a volume, that every ConfigMap exists, and that only the
+// sidecar mounts the secret. It also checks that the sidecar has probes and always restarts.
 func mounted(pod corev1.PodSpec, configs map[string]bool) error {
 	volumes := map[string]corev1.Volume{}
 	for _, v := range pod.Volumes {
@@ -98,7 +98,7 @@ func mounted(pod corev1.PodSpec, configs map[string]bool) error {
 		for _, m := range c.VolumeMounts {
 			v, ok := volumes[m.Name]
 			if !ok || v.Secret != nil && !sidecar {
-				return fmt.Errorf("container %s mounts %s, which does not exist or is not for it", c.Name, m.Name)
+				return fmt.Errorf("container %s mounts volume %s, which does not exist, or has a secret that only the sidecar may mount", c.Name, m.Name)
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-// Command ship checks the files that people deploy with the code of the programs that read them:
+// Command ship checks the deployment files. It uses the code of the programs that read them:
 // Kubernetes's types and admission, Compose's schema, BuildKit's parser and linter, GoReleaser's
 // configuration, and nfpm, which builds the Debian package. It makes no network requests.
 //

@@ -13,8 +13,8 @@ import (
 	"github.com/goreleaser/nfpm/v2/files"
 )
 
-// release reads .goreleaser.yaml with GoReleaser's own code and builds the Debian package that it
-// describes, as GoReleaser does for amd64. It returns how that was done, for the report.
+// release reads .goreleaser.yaml with GoReleaser's own code and builds the Debian package that the
+// file describes, as GoReleaser does for amd64. It returns the line for the report.
 func release(root, binary, pkg string) (string, error) {
 	project, err := config.Load(filepath.Join(root, ".goreleaser.yaml"))
 	if err != nil {

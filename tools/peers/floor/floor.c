@@ -21,7 +21,7 @@ static size_t answer_len;
 /* The last bytes of an unfinished header, because its end may be split over two reads. */
 static struct { unsigned char len; char bytes[3]; } rest[max_fds];
 
-/* serve reads once and answers each header that ends in it. It returns 0 to close the connection. */
+/* serve reads once and answers each header whose end it finds. It returns 0 to close the connection. */
 static int serve(int fd)
 {
 	static char buf[3 + 16384];
