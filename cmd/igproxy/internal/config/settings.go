@@ -181,7 +181,8 @@ func settings() []setting {
 		{key: "debug_token.enabled", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy makes the app's own token for GET /debug_token, so that an app of Facebook Login or Threads can " +
 				"inspect users' tokens without its secret. igproxy does so if the call has no access_token, has access_token=APP, or " +
-				"has an access_token that begins like the app's own token: with APP_ID| or, for Threads, with TH|APP_ID|. Every program that may use igproxy can then inspect tokens."},
+				"has an access_token that begins like the app's own token: with APP_ID| or, for Threads, with TH|APP_ID|. Every " +
+				"program that may use igproxy can then inspect tokens."},
 
 		{key: "passthrough.enabled", kind: kindSwitch, value: "true",
 			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service. " +

@@ -52,7 +52,7 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 				"environment: IGPROXY_AUTH_BEARER_FILE: set although auth.none is true; keep one of the two"}},
 		{name: "client certificates without TLS", yaml: "auth:\n  client_ca: ./ca.pem\n",
 			want: []string{"igproxy.yaml:2: auth.client_ca: set without tls.cert_file and tls.key_file: client certificates need TLS; set all three"}},
-		{name: "client certificates with half of TLS", yaml: "auth:\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n",
+		{name: "client certificates, and TLS without a key", yaml: "auth:\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n",
 			want: []string{"igproxy.yaml:4: tls.cert_file: set without tls.key_file; set both or neither"}},
 		{name: "a key without its certificate", yaml: "tls:\n  key_file: ./tls.key\n",
 			want: []string{"igproxy.yaml:2: tls.key_file: set without tls.cert_file; set both or neither"}},

@@ -169,7 +169,7 @@ func TestEveryNameOfAnInterceptedConnectionIsChecked(t *testing.T) {
 		"another name in Host":     {instagramHost, "api.instagram.com", " 421"},
 		"Host of another service":  {instagramHost, facebookHost, " 421"},
 		"Host of loopback":         {instagramHost, "localhost", " 421"},
-		"another service":          {facebookHost, facebookHost, "internal error"},
+		"another service in both":  {facebookHost, facebookHost, "internal error"},
 		"a handshake with no name": {"", instagramHost, "internal error"},
 	} {
 		transport := n.transport(t, nil, nil)
