@@ -6,7 +6,7 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// Allocations are counted, not timed; see proxy/allocs_test.go.
+// This test counts allocations, because time depends on the machine; see proxy/allocs_test.go.
 func TestACallThroughTheBreakerAllocatesOnce(t *testing.T) {
 	g, err := breaker.New(options())
 	if err != nil {

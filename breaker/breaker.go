@@ -3,9 +3,12 @@
 // again.
 //
 // The library gobreaker provides the state machine and the rolling window. This package adds four
-// things: changes of state are reported in order and outside all locks, a refusal says when to try
-// again, a call that panics or ends its goroutine counts as a failure, and a failed probe continues
-// the current outage instead of beginning another.
+// things:
+//
+//   - Changes of state are reported in order, and outside all locks.
+//   - A refusal says when to try again.
+//   - A call that panics or ends its goroutine counts as a failure.
+//   - A failed probe continues the current outage, and does not begin another outage.
 package breaker
 
 import (
@@ -51,8 +54,9 @@ type Options struct {
 	// MinRequests is how many calls must have ended within Interval before Ratio counts. At
 	// least 1.
 	MinRequests int
-	// Interval is the length of the rolling window. It must be well above the longest call, because
-	// a call that takes longer is not counted. At least 10 ms.
+	// Interval is the length of the rolling window. It must be well above the time that a call
+	// takes, because the result of a call that takes longer than Interval is not counted. At least
+	// 10 ms.
 	Interval time.Duration
 	// Open is how long calls are refused before probes are let through. More than 0.
 	Open time.Duration

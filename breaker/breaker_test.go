@@ -218,7 +218,7 @@ func TestAnOutageBeginsWhenTheBreakerOpens(t *testing.T) {
 		o.OnChange = func(c breaker.Change) { last = c }
 		b := newBreaker(t, o)
 		if got := b.Outage(); got != (breaker.Outage{}) || !b.ClosedAt().IsZero() {
-			t.Errorf("before any failure: got %+v, closed at %s", got, b.ClosedAt())
+			t.Errorf("before any failure: got %+v, closed at %s; want no outage and the zero time", got, b.ClosedAt())
 		}
 		for range o.Failures {
 			_ = b.Do(returning(breaker.Failure))
@@ -237,7 +237,7 @@ func TestAnOutageBeginsWhenTheBreakerOpens(t *testing.T) {
 			t.Errorf("got %+v, want %+v", last, want)
 		}
 		if got := b.Outage(); got != (breaker.Outage{}) || !b.ClosedAt().Equal(time.Now()) {
-			t.Errorf("after the outage: got %+v, closed at %s", got, b.ClosedAt())
+			t.Errorf("after the outage: got %+v, closed at %s; want no outage and the current time", got, b.ClosedAt())
 		}
 	})
 }
@@ -254,7 +254,7 @@ func TestNewRejectsInvalidOptions(t *testing.T) {
 		o := options()
 		spoil(&o)
 		if _, err := breaker.New(o); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: got %v, want an error that names it", name, err)
+			t.Errorf("%s: got %v, want an error that names this option", name, err)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 package cache
 
-// This test bounds the allocations of the cache's part of a hit. Allocations are counted, not
-// timed; see proxy/allocs_test.go.
+// This test bounds the allocations of the cache's part of a hit. It counts allocations, because
+// time depends on the machine; see proxy/allocs_test.go.
 
 import (
 	"strings"
@@ -28,7 +28,7 @@ func TestAllocationsOfAHit(t *testing.T) {
 	} {
 		worked := true
 		got := testing.AllocsPerRun(1, func() { worked = of.f() && worked })
-		for range 300 { // the lowest count, because under the race detector sync.Pool drops values at random
+		for range 300 { // use the lowest count, because under the race detector sync.Pool drops values at random
 			got = min(got, testing.AllocsPerRun(1, func() { worked = of.f() && worked }))
 		}
 		t.Logf("%s: %v allocations", of.what, got)

@@ -25,7 +25,7 @@ import (
 type Entry struct {
 	// Value is the caller's bytes. They are shared, not copied, so they must not be changed.
 	Value []byte
-	// Expires is the time at which the entry ends. It is not returned from then on.
+	// Expires is the end of the entry. From this time on, the entry is not returned.
 	Expires time.Time
 }
 
@@ -45,8 +45,8 @@ type Observer interface {
 	// could not be decrypted) or "error".
 	Lookup(tier Tier, result string)
 	// Store is called for each store, with "stored", "lost" (another entry was stored first),
-	// "error", "dropped" (too many are pending, or the cache is closed) or "oversize" (the value is
-	// too large).
+	// "error", "dropped" (too many stores are pending, or the cache is closed) or "oversize" (the
+	// value is too large).
 	Store(tier Tier, result string)
 	// Claim is called for each claim that memory cannot answer, if Redis is configured. It is not
 	// called if the token was purged after the key was derived.
@@ -82,7 +82,7 @@ type Options struct {
 	// Observer counts what the cache does. Nil: nothing is counted.
 	Observer Observer
 	// Logger gets a line for each change of Redis's state, for each kind of fault that an operator
-	// has to fix, for purges that are received, for panics, and for warnings from the memory tier.
+	// has to fix, for purges by other processes, for panics, and for warnings from the memory tier.
 	// Nil: no log.
 	Logger *slog.Logger
 }

@@ -19,7 +19,7 @@ type shared interface {
 }
 
 // sealedIndex is the value that publish writes into the index in Redis for an entry. If sealed is
-// nil, it writes no value.
+// nil, publish writes no value.
 type sealedIndex struct {
 	key    Key
 	sealed []byte
@@ -90,7 +90,7 @@ func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 		cl.Outcome, cl.Entry, cl.Tier = Alone, Entry{}, ""
 	}
 	if cl.Outcome == Hit || cl.Outcome == Followed {
-		c.memory.put(k, cl.Entry, 0) // the process that stored it has put it into the index in Redis
+		c.memory.put(k, cl.Entry, 0) // no tag: the process that stored the entry has put it into the index in Redis
 	}
 	c.observer.Claim(cl.Outcome)
 	return cl
@@ -196,7 +196,7 @@ func (cl *Claim) openFailure(r reply) reply {
 	return r
 }
 
-// finish sets the outcome from r, in which follower is not set.
+// finish sets the outcome from a reply that ends the wait: r.follower is not set.
 func (cl *Claim) finish(r reply, waited bool, asked time.Time) {
 	switch {
 	case r.value != nil && waited:

@@ -57,7 +57,7 @@ func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 		wg.Go(func() {
 			cl := c.Claim(t.Context(), k)
 			if cl.Outcome != Followed || !bytes.Equal(cl.Entry.Value, want.Value) || !cl.Entry.Expires.Equal(want.Expires) {
-				t.Errorf("follower %d: %s with %q", i, cl.Outcome, cl.Entry.Value)
+				t.Errorf("follower %d: got %s with %q until %s, want %s with %q until %s", i, cl.Outcome, cl.Entry.Value, cl.Entry.Expires, Followed, want.Value, want.Expires)
 			}
 		})
 	}
@@ -79,7 +79,7 @@ func failAndShare(t *testing.T, o RedisOptions, k Key) {
 	go func() { claimed <- follower.Claim(context.Background(), k) }() // ends within Wait
 	leader.Fail(Entry{Value: []byte("down"), Expires: time.Now().Add(2 * time.Second)})
 	if cl := <-claimed; cl.Outcome != Failed || string(cl.Entry.Value) != "down" {
-		t.Errorf("the follower: %s with %q", cl.Outcome, cl.Entry.Value)
+		t.Errorf("the follower: got %s with %q, want %s with \"down\"", cl.Outcome, cl.Entry.Value, Failed)
 	}
 	next := fleet(t, o, nil).Claim(t.Context(), k)
 	wantOutcome(t, "a claim while the failure is fresh", next, Failed)
@@ -129,7 +129,7 @@ func TestLargeValuesAreOnlyInRedisAndHugeValuesNowhere(t *testing.T) {
 		}
 	}
 	if r.of("store redis oversize") != 1 || r.of("store redis stored") != 2 || r.of("store memory oversize") != 3 {
-		t.Errorf("counted %v", r.all())
+		t.Errorf("counted %v, want 2 stores in Redis, 1 value too large for Redis and 3 too large for memory", r.all())
 	}
 }
 
@@ -169,7 +169,7 @@ func TestLeaseOfAKilledLeaderExpires(t *testing.T) {
 	next := fleet(t, single(server), nil).Claim(t.Context(), k)
 	wantOutcome(t, "the next claim", next, Leader)
 	if took := time.Since(start); took < 500*time.Millisecond {
-		t.Errorf("the lease of 1s ended after %s", took)
+		t.Errorf("the lease of 1s ended after %s, want at least 500ms", took)
 	}
 	killed.Remember(Entry{Value: []byte("late"), Expires: time.Now().Add(time.Hour)}, nil)
 	if winner, lost := next.Remember(Entry{Value: []byte("later"), Expires: time.Now().Add(time.Hour)}, nil); lost {
@@ -234,7 +234,7 @@ func TestDocumentedPermissionsAreSufficientAndNecessary(t *testing.T) {
 	failAndShare(t, enough, keyOf(t, "enough to fail"))
 	purgeAFleet(t, enough)
 	if err := fleet(t, enough, nil).Check(t.Context()); err != nil {
-		t.Errorf("check with the documented permissions: %v", err)
+		t.Errorf("check failed with the documented permissions: %v", err)
 	}
 	for _, right := range strings.Fields(documented)[1:] {
 		o := user(server, "without"+right[1:], strings.Replace(documented+" ", right+" ", "", 1))
@@ -261,7 +261,7 @@ func TestMissingPermissionIsLoggedOnce(t *testing.T) {
 	}
 	eventually(t, "the missing permission is logged", func() bool { return strings.Contains(log.String(), "level=ERROR") })
 	if text := log.String(); strings.Count(text, "level=ERROR") != 1 || !strings.Contains(text, "kind=permission") || !strings.Contains(text, "check --online") {
-		t.Errorf("the log:\n%s", text)
+		t.Errorf("want one error of kind permission that names check --online; the log:\n%s", text)
 	}
 }
 
@@ -284,7 +284,7 @@ func TestMissingPurgePermissionsDisableOnlyPurges(t *testing.T) {
 	})
 	leadAndFollow(t, o, keyOf(t, "token"))
 	if h := c.Health(); h.State != "ok" {
-		t.Errorf("the breaker is open: %+v", h)
+		t.Errorf("the breaker is not closed: %+v", h)
 	}
 	if err := c.PurgeAll(t.Context(), p.purges); err == nil || !strings.Contains(err.Error(), "check --online") {
 		t.Errorf("a purge that is not shared returned %v, want an error that names check --online", err)
@@ -313,13 +313,13 @@ func TestWithoutScriptsValuesAreShared(t *testing.T) {
 			late := fleet(t, o, nil)
 			cl := late.Claim(t.Context(), k)
 			if cl.Outcome != Hit || string(cl.Entry.Value) != "first" {
-				t.Errorf("the next claim: %s with %q", cl.Outcome, cl.Entry.Value)
+				t.Errorf("the next claim: got %s with %q, want %s with \"first\"", cl.Outcome, cl.Entry.Value, Hit)
 			}
 			for i := range 5 {
 				wantOutcome(t, "a new token", c.Claim(t.Context(), keyOf(t, fmt.Sprint(name, i))), Alone)
 			}
 			if n := strings.Count(log.String(), "redis denies scripts"); n != 1 || c.Health().State != "ok" {
-				t.Errorf("logged %d times, want 1; health %+v:\n%s", n, c.Health(), log.String())
+				t.Errorf("the denial was logged %d times, want 1; health %+v, want ok; the log:\n%s", n, c.Health(), log.String())
 			}
 			if err := c.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "give the user +eval") {
 				t.Errorf("check says %v, want it to name +eval", err)
@@ -348,12 +348,12 @@ func TestPlainPublishReplacesOnlyUnreadableValues(t *testing.T) {
 	}
 	winner, err := late.publish(k, "owner", sealed, time.Hour, nil, sealedIndex{})
 	if e, errOpen := open(k, sealedValue, winner, time.Now()); err != nil || errOpen != nil || string(e.Value) != "first" {
-		t.Errorf("the winner is %q, %v, %v", e.Value, err, errOpen)
+		t.Errorf("the winner is %q, %v, %v; want \"first\"", e.Value, err, errOpen)
 	}
 }
 
-// The replies with true come from servers, proxies and managed services that do not offer scripts.
-// The other replies only look similar.
+// The replies marked true come from servers, proxies and managed services that do not offer
+// scripts. The other replies only look similar.
 func TestScriptDenialIsRecognizedInEveryWording(t *testing.T) {
 	for text, denied := range map[string]bool{
 		"ERR unknown command 'EVALSHA', with args beginning with: ":                        true,
@@ -373,7 +373,7 @@ func TestScriptDenialIsRecognizedInEveryWording(t *testing.T) {
 		"WRONGTYPE Operation against a key holding the wrong kind of value":                false,
 	} {
 		if got := kindOf(scriptError(replied(text))); (got == kindNoScript) != denied {
-			t.Errorf("%q is of kind %s, want a denial of scripts: %v", text, got, denied)
+			t.Errorf("%q is of kind %s; want kind %s: %v", text, got, kindNoScript, denied)
 		}
 	}
 }

@@ -40,6 +40,7 @@ func TestClockJumpServesNoExpiredEntry(t *testing.T) {
 	}
 	defer m.close()
 	now := time.Now()
+	// A jump of the wall clock is simulated by moving the expiry in the opposite direction.
 	for name, c := range map[string]struct {
 		expires time.Time
 		want    bool

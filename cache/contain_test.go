@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// panicking is a shared tier with a defect: the operation of this name panics, and the others work.
+// panicking is a shared tier with a defect: the operation that it names panics. All others work.
 type panicking struct{ operation string }
 
 func (p panicking) panics(operation string) {

@@ -71,14 +71,14 @@ func throughRedis(t *testing.T, o RedisOptions) tier {
 		cold := newCache(t, Options{Redis: &o})
 		defer closeCache(t, cold)
 		if e, ok := cold.Recall(k); ok {
-			t.Errorf("the empty memory has %q", e.Value)
+			t.Errorf("the memory of a new cache has %q", e.Value)
 		}
 		e, from, ok := look(context.Background(), cold, k)
 		if ok != (from == TierRedis) {
-			t.Errorf("found: %v, but the tier is %q", ok, from)
+			t.Errorf("the first claim: found %v in %q; want the entry in Redis, or a miss", ok, from)
 		}
 		if again, from, warm := look(context.Background(), cold, k); warm != ok || !bytes.Equal(again.Value, e.Value) || (warm && from != TierMemory) {
-			t.Errorf("a second claim has %.40q from %q, %v; the first had %.40q, %v", again.Value, from, warm, e.Value, ok)
+			t.Errorf("the second claim: got %.40q from %q, found %v; want %.40q from memory, found %v, as in the first claim", again.Value, from, warm, e.Value, ok)
 		}
 		return e, ok
 	}}

@@ -33,8 +33,8 @@ type indexed struct {
 func (k Key) number() int64 { return k.marks.tokens[k.token] }
 
 // record returns what the index stores in Redis for the entry with this key. It begins with
-// Key.token. If the token was purged before, the number of the purge and the entry's ID follow.
-// Otherwise the entry's ID is Key.token.
+// Key.token. If the token was purged alone before, the number of that purge and the entry's ID
+// follow. Otherwise Key.token is also the entry's ID.
 func (k Key) record() []byte {
 	b := append([]byte(nil), k.token[:]...)
 	if number := k.number(); number > 0 {
@@ -59,7 +59,8 @@ func readRecord(e Entry) (indexed, error) {
 	return indexed{}, errIndexRecord
 }
 
-// tag stands for a key of the index in memory. Zero means that the entry is not in the index.
+// tag stands in memory for an entry's key in the index. Zero means that the entry is not in the
+// index.
 type tag uint64
 
 func (k Key) tag() tag { return tag(binary.BigEndian.Uint64(k.id[:])) }

@@ -49,8 +49,9 @@ type KeysOptions struct {
 }
 
 // material is key material, which must never be printed. It is a pointer, so that a struct with an
-// unexported field of this type prints an address. It points to a string, because fmt also prints
-// what a pointer to a struct or a slice points to, if the verb does not fit a pointer.
+// unexported field of this type prints an address. It points to a string. For verbs that do not fit
+// a pointer, fmt prints the target of a pointer to a struct or a slice, but not the target of a
+// pointer to a string.
 type material *string
 
 func hide(b [sha256.Size]byte) material { s := string(b[:]); return &s }
@@ -70,8 +71,9 @@ type generation struct {
 	number  int64 // of the purge that began this generation; zero: the first generation
 }
 
-// NewKeys derives the pepper with HKDF from the secret and the other options, except Purges. Each
-// part is preceded by its length, so that no two KeysOptions have the same encoding.
+// NewKeys derives the pepper with HKDF from the secret and the other options, except Purges. In the
+// info of HKDF, each option is preceded by its length, so that different options never have the
+// same encoding.
 func NewKeys(o KeysOptions) (*Keys, error) {
 	if len(o.Secret) == 0 {
 		return nil, errors.New("cache keys: the secret is empty; give the client secret or cache.key_file")

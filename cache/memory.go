@@ -27,13 +27,13 @@ type memory struct {
 	tags    tags
 }
 
-// kept is an entry, with the fields that drop and indexedBy need.
+// kept is an entry, with the fields that drop, indexedBy and lenOf need.
 type kept struct {
 	Entry
 	purges *Purges
 	all    int64   // the number of the last purge of everything when the entry was stored
 	tag    tag     // zero: the entry is not in the index
-	purged *purged // nil: the token was never purged
+	purged *purged // nil: the token was never purged alone
 }
 
 // purged is a token that was purged alone before its entry was stored.
@@ -72,9 +72,9 @@ func (m *memory) get(k Key) (Entry, bool) {
 	return e.Entry, true
 }
 
-// expired compares both the monotonic clock and the wall clock. Before uses the monotonic clock if
-// both times have it. That clock stands still while the machine sleeps, and does not follow
-// corrections of the wall clock.
+// expired reports whether end has come by the monotonic clock or by the wall clock. Before uses
+// only the monotonic clock if both times have it. That clock stands still while the machine sleeps,
+// and does not follow corrections of the wall clock.
 func expired(end, now time.Time) bool {
 	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
 }

@@ -86,7 +86,7 @@ func TestReplacingAnEntryReplacesItsExpiry(t *testing.T) {
 		put("long", time.Hour)
 		time.Sleep(time.Minute)
 		if e, ok := c.Recall(k); !ok || string(e.Value) != "long" {
-			t.Errorf("the first entry's expiry removed the second: %q, %v", e.Value, ok)
+			t.Errorf("the first entry's expiry removed the second entry: got %q, %v", e.Value, ok)
 		}
 		put("short again", time.Second)
 		time.Sleep(time.Second)
@@ -118,7 +118,7 @@ func TestExpiredEntryIsNotStoredOrCounted(t *testing.T) {
 	c.Keep(keyOf(t, "kept"), Entry{Value: []byte("value"), Expires: time.Now()})
 	remember(c, keyOf(t, "remembered"), Entry{Value: []byte("value"), Expires: time.Now().Add(-time.Hour)})
 	if c.Len() != 0 || len(r.all()) != 0 {
-		t.Errorf("%d entries, counted %v; want none", c.Len(), r.all())
+		t.Errorf("%d entries in memory, counted %v; want no entry and no count", c.Len(), r.all())
 	}
 }
 
@@ -128,7 +128,7 @@ func TestKeepStoresNothingInRedis(t *testing.T) {
 	c.Keep(keyOf(t, "token"), lasting("value"))
 	c.pending.Wait()
 	if names := server.Keys(); len(names) != 0 || r.of("store memory stored") != 1 {
-		t.Errorf("Redis has the keys %q, want none; counted %v", names, r.all())
+		t.Errorf("Redis has the keys %q, counted %v; want no key and one store in memory", names, r.all())
 	}
 }
 
@@ -140,7 +140,7 @@ func TestMemoryIsBoundedInBytes(t *testing.T) {
 	}
 	c.memory.entries.CleanUp() // otter evicts in the background
 	if got := c.Bytes(); got > bound {
-		t.Errorf("%d bytes are held, want at most %d", got, bound)
+		t.Errorf("the entries in memory have %d bytes, want at most %d", got, bound)
 	}
 	found, size := 0, 0
 	for i := range 3000 {
@@ -160,14 +160,14 @@ func TestLargeValuesAreNotKeptInMemory(t *testing.T) {
 	c, k := newCache(t, Options{Observer: r}), keyOf(t, "token")
 	c.Keep(k, Entry{Value: make([]byte, maxKept), Expires: time.Now().Add(time.Hour)})
 	if e, ok := c.Recall(k); !ok || len(e.Value) != maxKept {
-		t.Errorf("%d bytes: recalled %d, %v", maxKept, len(e.Value), ok)
+		t.Errorf("a value of %d bytes: recalled %d bytes, found %v; want the value", maxKept, len(e.Value), ok)
 	}
 	c.Keep(k, Entry{Value: make([]byte, maxKept+1), Expires: time.Now().Add(time.Hour)})
 	if e, ok := c.Recall(k); ok {
-		t.Errorf("%d bytes: recalled %d, want a miss and not the earlier entry", maxKept+1, len(e.Value))
+		t.Errorf("a value of %d bytes: recalled %d bytes, want a miss and not the earlier entry", maxKept+1, len(e.Value))
 	}
 	if r.of("store memory stored") != 1 || r.of("store memory oversize") != 1 {
-		t.Errorf("counted %v", r.all())
+		t.Errorf("counted %v, want one value stored and one too large", r.all())
 	}
 }
 
@@ -189,9 +189,9 @@ func TestEntryWeighsWhatItTakes(t *testing.T) {
 		eventually(t, "all entries are held", func() bool { return c.Len() == entries })
 		took := float64(heap()-before) / entries
 		weight := float64(c.Bytes()) / entries
-		t.Logf("%d bytes, indexed %v: an entry takes %.0f and weighs %.0f", size, indexed, took, weight)
+		t.Logf("values of %d bytes, indexed %v: an entry takes %.0f bytes and weighs %.0f", size, indexed, took, weight)
 		if took > 1.15*weight || took < 0.7*weight {
-			t.Errorf("%d bytes: an entry takes %.0f bytes and weighs %.0f", size, took, weight)
+			t.Errorf("values of %d bytes: an entry takes %.0f bytes, want 70%% to 115%% of its weight, %.0f", size, took, weight)
 		}
 		closeCache(t, c)
 	}

@@ -46,8 +46,8 @@ type mark struct {
 }
 
 const (
-	// maxMarks bounds the purges of an app. A token has a mark for each scope of its keys. If an
-	// app has more marks, everything is purged instead.
+	// maxMarks bounds the marks of an app that stand for purges of single tokens. A token has a
+	// mark for each scope of its keys. If an app has more such marks, everything is purged instead.
 	maxMarks = 500
 
 	// keepMarks is how long a purge is remembered. No entry lives longer than Meta's long-lived
@@ -59,10 +59,10 @@ const (
 	// only means that a copy of its entry, if one is left anywhere, can be found again.
 	maxRevoked = 400
 
-	// maxRead is how many members of the sorted set one read returns. It returns the newest. The
-	// limit is above the number of an app's marks: maxMarks purges, maxRevoked revocations and a
-	// purge of everything. The difference leaves room for marks that several processes have
-	// written, each as a member of its own.
+	// maxRead is how many members of the sorted set one read returns. It returns the newest. An app
+	// has fewer marks: at most maxMarks purges of tokens, maxRevoked revocations and one purge of
+	// everything. The rest is room for marks that have several members, because several processes
+	// have written them.
 	maxRead = 2 * maxMarks
 
 	// clockMargin is added to the life of a revocation, because the clocks of a fleet's machines
@@ -88,7 +88,7 @@ func newPurges(o KeysOptions) (*Purges, error) {
 	return p, nil
 }
 
-// current returns the marks that are known. A nil Purges has none.
+// current returns the known marks, or noMarks if p is nil.
 func (p *Purges) current() *marks {
 	if p == nil {
 		return noMarks
@@ -128,10 +128,10 @@ func (p *Purges) revoke(now int64, entries []indexed) (revoked []indexed, added 
 	return revoked, added
 }
 
-// merge adds the marks from the sorted set in Redis. It returns the marks that were new, the marks
-// that the set lacks, and the members of the set that are out of date or stand for the same mark as
-// another member. A member that cannot be decrypted is ignored, so write access to Redis is not
-// enough to purge.
+// merge adds the marks from the sorted set in Redis. It returns the marks that were new (learned),
+// the marks that the set lacks (missing), and the members to remove from the set (stale). A member
+// is stale if it is out of date, or if another member stands for the same mark. A member that
+// cannot be decrypted is ignored, so write access to Redis is not enough to purge.
 func (p *Purges) merge(now int64, members []string) (learned, missing []mark, stale []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

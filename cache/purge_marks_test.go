@@ -46,7 +46,7 @@ func TestNewPurgeIsNewerThanAllKnownPurges(t *testing.T) {
 		behind.merge(10_000, sealedMarks(t, ahead))
 		second := behind.add(10_000, tokens[1])
 		if tokens[1] != everything && second[0].number <= first[0].number {
-			t.Errorf("%s: %d after %d", name, second[0].number, first[0].number)
+			t.Errorf("%s: got number %d after %d, want a higher one", name, second[0].number, first[0].number)
 		}
 		if learned, _, _ := ahead.merge(10_000, sealedMarks(t, behind)); !slices.Equal(learned, second) {
 			t.Errorf("%s: learned %v, want %v", name, learned, second)
@@ -54,8 +54,8 @@ func TestNewPurgeIsNewerThanAllKnownPurges(t *testing.T) {
 	}
 }
 
-// In the end all processes know the same marks, and the sorted set has one member for each mark.
-// The order in which processes purge, read and write does not matter, nor does what Redis loses.
+// Processes purge, read and write in any order, and Redis may lose its data. In the end all
+// processes know the same marks, and the sorted set has one member for each mark.
 func TestPurgesConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := int64(1_800_000_000_000)
@@ -103,7 +103,7 @@ func TestPurgesConverge(t *testing.T) {
 			}
 		}
 		if n := len(all[0].current().list()); len(stored) != n {
-			t.Fatalf("%d members for %d marks", len(stored), n)
+			t.Fatalf("got %d members for %d marks, want one for each", len(stored), n)
 		}
 	})
 }
@@ -119,7 +119,7 @@ func TestForgedMarkIsIgnored(t *testing.T) {
 		t.Fatal(err)
 	}
 	if learned, missing, stale := p.merge(2000, append(forged, string(value))); len(learned)+len(missing)+len(stale) > 0 {
-		t.Errorf("learned %v, missing %v, stale %q", learned, missing, stale)
+		t.Errorf("learned %v, missing %v, stale %q; want nothing", learned, missing, stale)
 	}
 }
 
@@ -131,7 +131,7 @@ func TestReplayedMarkChangesNothing(t *testing.T) {
 	before := fmt.Sprint(p.current())
 	learned, missing, stale := p.merge(3000, old)
 	if len(learned) > 0 || fmt.Sprint(p.current()) != before || len(missing) != 1 || !slices.Equal(stale, old) {
-		t.Errorf("learned %v, missing %v, %d stale; %v", learned, missing, len(stale), p.current())
+		t.Errorf("learned %v, missing %v, %d stale, marks %v; want nothing learned, one missing, one stale, and the marks %s", learned, missing, len(stale), p.current(), before)
 	}
 }
 
@@ -182,7 +182,7 @@ func TestMarkIsDroppedWhenNoEntryCanBeOlder(t *testing.T) {
 	members := sealedMarks(t, p)
 	_, missing, stale := p.merge(1001+keepMarks.Milliseconds(), members)
 	if len(p.current().tokens) > 0 || len(missing) > 0 || len(stale) != 1 {
-		t.Errorf("%v, missing %v, %d stale", p.current(), missing, len(stale))
+		t.Errorf("marks %v, missing %v, %d stale; want no mark, nothing missing, one stale", p.current(), missing, len(stale))
 	}
 }
 
@@ -198,7 +198,7 @@ func TestPurgeRenamesOnlyItsToken(t *testing.T) {
 		p.add(1000, one.token)
 		next := keys.Derive("one")
 		if seen[next.id] || next.token != one.token || *next.secret == *one.secret || !one.purged() || next.purged() {
-			t.Fatalf("%v after %v", next, one)
+			t.Fatalf("the purge did not give the token a new key: got %v after %v", next, one)
 		}
 		if glance := keys.Glance([]byte("one")); glance.id != next.id {
 			t.Errorf("Glance returns %v, want %v", glance, next)
@@ -226,12 +226,12 @@ func TestRevocationIsForgottenWhenItsEntryHasExpired(t *testing.T) {
 	members := sealedMarks(t, p)
 	end := 5000 + clockMargin.Milliseconds()
 	if learned, _, _ := other.merge(end, members); len(learned) != 1 || other.current().tokens[ID{1}] == 0 {
-		t.Fatalf("learned %v", learned)
+		t.Fatalf("learned %v, want the revocation", learned)
 	}
 	for _, one := range []*Purges{p, other} {
 		_, missing, stale := one.merge(end+1, members)
 		if len(one.current().tokens)+len(one.current().until)+len(missing) > 0 || len(stale) != 1 {
-			t.Errorf("%v, missing %v, %d stale", one.current(), missing, len(stale))
+			t.Errorf("marks %v, missing %v, %d stale; want no mark, nothing missing, one stale", one.current(), missing, len(stale))
 		}
 	}
 }
@@ -244,7 +244,7 @@ func TestRevocationOfAPurgedTokenLastsAsLongAsThePurge(t *testing.T) {
 	revoked := revocation(ID{1}, 5000)
 	revoked[0].number = number
 	if _, added := p.revoke(2000, revoked); len(added) != 1 || added[0].until != 0 {
-		t.Errorf("added %v", added)
+		t.Errorf("added %v, want one mark that stays a purge", added)
 	}
 	other.merge(3000, sealedMarks(t, p))
 	for _, one := range []*Purges{p, other} {
@@ -260,7 +260,7 @@ func TestRevocationOfAPurgedTokenLastsAsLongAsThePurge(t *testing.T) {
 	late.merge(4000, sealedMarks(t, p))
 	for _, one := range []*Purges{p, late} {
 		if got := one.current().mark(ID{1}); got != (mark{ID{1}, 4000, 0}) {
-			t.Errorf("got %v", got)
+			t.Errorf("got the mark %v, want a purge with number 4000", got)
 		}
 	}
 }
@@ -273,7 +273,7 @@ func TestRevocationsNeverPurgeEverything(t *testing.T) {
 	}
 	now := p.current()
 	if now.all != 0 || len(now.until) != maxRevoked || len(now.tokens) != maxRevoked+1 || now.tokens[ID{9}] == 0 {
-		t.Errorf("everything purged at %d; %d revocations and %d tokens", now.all, len(now.until), len(now.tokens))
+		t.Errorf("everything purged at %d, %d revocations, %d tokens; want 0, %d and %d", now.all, len(now.until), len(now.tokens), maxRevoked, maxRevoked+1)
 	}
 	if now.tokens[ID{1, 9}] != 0 || now.tokens[ID{1, 10}] == 0 {
 		t.Error("the forgotten revocations are not the oldest")
@@ -292,7 +292,7 @@ func TestOneReadReturnsAllMarks(t *testing.T) {
 		}
 	}
 	if n := len(p.current().list()); n != 1+maxMarks+maxRevoked || n > maxRead {
-		t.Errorf("%d marks; one read returns %d", n, maxRead)
+		t.Errorf("%d marks, want %d; one read returns at most %d", n, 1+maxMarks+maxRevoked, maxRead)
 	}
 }
 
@@ -302,6 +302,6 @@ func TestEntryFromBeforeAPurgeIsNotRevoked(t *testing.T) {
 	p := newTestPurges(t, "secret")
 	p.add(1000, ID{1})
 	if revoked, added := p.revoke(2000, revocation(ID{1}, 5000)); len(revoked)+len(added) > 0 {
-		t.Errorf("revoked %v, added %v", revoked, added)
+		t.Errorf("revoked %v, added %v; want nothing", revoked, added)
 	}
 }

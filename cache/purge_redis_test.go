@@ -66,7 +66,7 @@ func TestPurgeAllAffectsOnlyItsApp(t *testing.T) {
 	}
 	again := purgeableApp(t, c, "secret", "1") // as after a reload
 	if again.purges != one.purges || again.tier("0") != TierMemory {
-		t.Error("a reload loses the purges")
+		t.Error("the purges were lost in a reload")
 	}
 }
 
@@ -231,8 +231,8 @@ func TestSortedSetOfPurgesIsUnreadableBoundedAndExpires(t *testing.T) {
 	}
 }
 
-// If Redis loses its data, several processes may write the same marks at once, each in members of
-// its own. If all these members stayed, one read would not return all marks, and the marks that it
+// If Redis loses its data, several processes may write the same marks at once, each in its own
+// members. If all these members stayed, one read would not return all marks, and the marks that it
 // leaves out would be written again and again.
 func TestSortedSetOfPurgesKeepsOneMemberForEachMark(t *testing.T) {
 	t.Parallel()
@@ -324,7 +324,7 @@ func TestPurgeIsLoggedWithoutTokens(t *testing.T) {
 	eventually(t, "the purge of everything is logged", func() bool { return strings.Count(log.String(), "purge received") == 2 })
 	learner.Learn(t.Context()) // already known, so not logged again
 	if n := strings.Count(log.String(), "purge received"); n != 2 || strings.Contains(log.String(), "a-token") {
-		t.Errorf("logged %d times: %s", n, log.String())
+		t.Errorf("logged %d times, want 2, without the token; the log:\n%s", n, log.String())
 	}
 }
 

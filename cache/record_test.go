@@ -21,7 +21,7 @@ func replaceBy(value string) func(Entry, bool) (Entry, bool) {
 func mustUpdate(t *testing.T, c *Cache, k Key, value string) {
 	t.Helper()
 	if e, replaced, err := c.Update(k, replaceBy(value)); err != nil || !replaced || string(e.Value) != value {
-		t.Fatalf("Update: %q, replaced %v, %v; want %q", e.Value, replaced, err, value)
+		t.Fatalf("Update: got %q, replaced %v, %v; want %q", e.Value, replaced, err, value)
 	}
 }
 
@@ -29,7 +29,7 @@ func mustUpdate(t *testing.T, c *Cache, k Key, value string) {
 func wantRecord(t *testing.T, what string, c *Cache, k Key, maxAge time.Duration, want string) {
 	t.Helper()
 	if e, found := c.Load(t.Context(), k, maxAge); found != (want != "") || string(e.Value) != want {
-		t.Errorf("%s: %q, found %v; want %q", what, e.Value, found, want)
+		t.Errorf("%s: got %q, found %v; want %q", what, e.Value, found, want)
 	}
 }
 
@@ -82,7 +82,7 @@ func TestUpdateCanBeDeclined(t *testing.T) {
 	mustUpdate(t, c, k, "first")
 	e, replaced, err := c.Update(k, func(e Entry, found bool) (Entry, bool) { return lasting("second"), !found })
 	if err != nil || replaced || string(e.Value) != "first" {
-		t.Errorf("%q, replaced %v, %v; want the first record, not replaced", e.Value, replaced, err)
+		t.Errorf("got %q, replaced %v, %v; want the first record, not replaced", e.Value, replaced, err)
 	}
 }
 
@@ -230,7 +230,7 @@ func TestLateReadDoesNotReplaceANewerRecord(t *testing.T) {
 		reading.Go(func() { wantRecord(t, "a read that began before the update", c, k, time.Hour, "new") })
 		synctest.Wait()
 		if _, replaced, err := c.Update(k, replaceBy("new")); err != nil || !replaced {
-			t.Errorf("replaced %v, %v", replaced, err)
+			t.Errorf("Update: replaced %v, %v; want the record replaced", replaced, err)
 		}
 		reading.Wait()
 		wantRecord(t, "the copy afterwards", c, k, time.Hour, "new")

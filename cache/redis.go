@@ -24,7 +24,7 @@ type redisTier struct {
 	said     sync.Map     // the kinds of faults that have been logged
 	noScript atomic.Int64 // scripts are not used until this time, in Unix nanoseconds
 
-	mu       sync.Mutex // protects the fields below; retiring.Go is not called after close
+	mu       sync.Mutex // protects the fields below; retiring.Go is not called after closed is closed
 	since    time.Time  // when Redis became degraded; zero if it is not
 	fault    time.Time  // when the last fault was counted
 	kind     string     // of that fault
@@ -87,8 +87,8 @@ func (t *redisTier) probe(ctx context.Context, operation string, budget time.Dur
 	if (kind == kindTimeout || kind == kindBroken) && client.worked.Load() && t.replace(client) {
 		_, err = t.guarded(ctx, operation, budget, ask)
 	}
-	// The library looks up the nodes of a cluster again after other faults, but not after a
-	// timeout. So probe does that, because the node that holds the purges may be dead.
+	// Another node of a cluster may hold the purges by now, so the library has to read the map of
+	// the slots again. guarded does not request that if the breaker refused the operation.
 	if cluster, ok := t.client.Load().UniversalClient.(*redis.ClusterClient); ok && err != nil {
 		cluster.ReloadState(ctx)
 	}
@@ -150,7 +150,7 @@ func (t *redisTier) report(operation, kind, step string) error {
 
 // verdict decides how an operation counts. Simultaneous faults count as one. Examples are the
 // timeouts of a burst of claims that wait for connections, and the errors of connections that broke
-// together. A fault of a replaced client says nothing about its successor.
+// together. A fault of a replaced client says nothing about the new client.
 func (t *redisTier) verdict(kind, step string, began time.Time, client *client) breaker.Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -219,7 +219,7 @@ func (t *redisTier) close() {
 	t.retiring.Wait()
 }
 
-// fault is the error of an operation. It has no text from the library, because such a text can
+// fault is the error of an operation. It has no text from the library, because that text can
 // contain stored bytes.
 type fault struct{ operation, kind, step string }
 

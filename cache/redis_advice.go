@@ -45,8 +45,8 @@ var sentinelSteps = map[string]string{
 	kindOther:      "redis.addrs must be the addresses of sentinels, which usually have port 26379; if they are, see the sentinels' own log",
 }
 
-// masterSteps replace steps in mode sentinel. After a timeout, it is not known whether Redis or a
-// sentinel did not answer.
+// masterSteps replace entries of steps in mode sentinel. After a timeout, it is not known whether
+// Redis or a sentinel did not answer.
 var masterSteps = map[string]string{
 	kindTimeout:  "Redis or the sentinels do not answer in time; check the network, redis.addrs, whether one of them hangs, and whether they require TLS (TLS) or a client certificate",
 	kindRefused:  "nothing listens at the master's address that the sentinels report; check whether the master is running, and sentinel announce-ip",

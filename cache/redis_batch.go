@@ -22,7 +22,7 @@ const (
 // claims, and these two cost more than the rest of a claim. The library's own automatic pipelining
 // is experimental: it ignores the context of a queued command, and repeats a whole batch.
 //
-// A fault fails exactly the claims of its batch. A waiting claim ends with its own context.
+// A fault fails exactly the claims of its batch. A waiting claim ends when its own context ends.
 type batches struct {
 	client redis.UniversalClient
 	budget time.Duration // the time that one pipeline may take
@@ -33,7 +33,7 @@ type batches struct {
 	running int
 }
 
-// batched is a command in a batch, or one that waits for a batch.
+// batched is a command in a batch, or a command that waits for a batch.
 type batched struct {
 	*redis.Cmd
 	done     chan struct{}
@@ -51,7 +51,7 @@ func (b *batches) do(ctx context.Context, args ...any) (any, error) {
 	}
 	b.mu.Unlock()
 	if send {
-		b.send(b.take()) //nolint:contextcheck // a batch serves several callers, so it has a context of its own
+		b.send(b.take()) //nolint:contextcheck // a batch serves several callers, so it has its own context
 		if next := b.take(); len(next) > 0 {
 			b.sending.Go(func() { b.sendAll(next) }) //nolint:contextcheck // as above
 		}
@@ -74,7 +74,8 @@ func (b *batches) sendAll(next []*batched) {
 	}
 }
 
-// take returns the next batch. If no claim waits, it returns nil and frees the caller's pipeline.
+// take returns the next batch. If no claim waits, it returns nil, and the caller's pipeline no
+// longer counts as running.
 func (b *batches) take() []*batched {
 	b.mu.Lock()
 	defer b.mu.Unlock()

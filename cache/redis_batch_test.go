@@ -100,7 +100,7 @@ func TestConcurrentClaimsShareAPipeline(t *testing.T) {
 			t.Errorf("100 claims were sent in pipelines of %v claims, want at most six pipelines of at most %d claims", a.sizes, largestBatch)
 		}
 		if b.running != 0 || len(b.waiting) != 0 {
-			t.Errorf("%d pipelines are running and %d claims wait, want none", b.running, len(b.waiting))
+			t.Errorf("%d pipelines are running and %d claims wait, want 0 of each", b.running, len(b.waiting))
 		}
 		if got := b.crowd(1); got[0] != "0" {
 			t.Errorf("a later claim got %s, want 0", got[0])
@@ -174,7 +174,7 @@ func TestClaimsOfABatchSurviveAScriptFlush(t *testing.T) {
 	}
 }
 
-// BenchmarkKnownInRedis measures the claims of many callers at once, on tokens that are in Redis.
+// BenchmarkKnownInRedis measures the claims of many callers at once, for tokens that are in Redis.
 // The claims are sent one by one ("alone") or in batches ("batched"):
 //
 //	go test ./cache -run '^$' -bench KnownInRedis -count 6

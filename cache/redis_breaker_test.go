@@ -117,7 +117,7 @@ func TestConcurrentFaultsCountOnce(t *testing.T) {
 			time.Sleep(60 * time.Millisecond)
 			synctest.Wait()
 			if s.isOpen() != (wave == faultsToOpen-1) {
-				t.Errorf("after wave %d the breaker is open: %v", wave+1, s.isOpen())
+				t.Errorf("after wave %d of %d the breaker is open: %v; want it open only after the last wave", wave+1, faultsToOpen, s.isOpen())
 			}
 		}
 	})
@@ -148,15 +148,15 @@ func TestOutageIsLoggedOnceAtStartAndEnd(t *testing.T) {
 		time.Sleep(600 * time.Millisecond)
 		s.background("")
 		if !s.request("", 0) || s.health() != (Health{State: "ok"}) {
-			t.Errorf("after the outage %+v", s.health())
+			t.Errorf("after the outage: health %+v; want ok, and a request that reaches Redis", s.health())
 		}
 		lines := s.lines()
 		if len(lines) != 2 || !strings.Contains(lines[0], `level=WARN msg="redis degraded" kind=timeout next_step=`) ||
 			!strings.Contains(lines[1], fmt.Sprintf(`level=INFO msg="redis back" after_ms=%d`, time.Since(began).Milliseconds())) {
-			t.Errorf("the log:\n%s", strings.Join(lines, "\n"))
+			t.Errorf("want one line when the outage begins and one when it ends; the log:\n%s", strings.Join(lines, "\n"))
 		}
 		if got := s.statesSoFar(); got != "[true false true]" {
-			t.Errorf("states %s", got)
+			t.Errorf("the states were %s, want [true false true]", got)
 		}
 	})
 }
@@ -197,6 +197,6 @@ func TestPanicInTheLibraryIsAFault(t *testing.T) {
 	s := newTested(t)
 	err := s.do(context.Background(), "claim", time.Second, func(context.Context, *client) error { panic("a reply of another form") })
 	if err == nil || !strings.Contains(err.Error(), kindDesync) || s.of("fault claim desync") != 1 {
-		t.Errorf("got %v; %v", err, s.all())
+		t.Errorf("got %v, counted %v; want one fault of kind %s", err, s.all(), kindDesync)
 	}
 }

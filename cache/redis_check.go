@@ -65,8 +65,8 @@ func (t *redisTier) check(ctx context.Context) error {
 
 // checkSentinels asks one sentinel after another for the master until one answers, even if the
 // sentinels before it use up their whole budgets. (A running sidecar reaches the sentinel that
-// works after a few attempts, because it moves a sentinel that did not answer to the end of its
-// list.) In modes other than sentinel, checkSentinels does nothing.
+// works after a few attempts, because a sentinel that did not answer is asked last the next time.)
+// In modes other than sentinel, checkSentinels does nothing.
 func (t *redisTier) checkSentinels(ctx context.Context) error {
 	s := t.client.Load().sentinels
 	if s == nil {

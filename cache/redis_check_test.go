@@ -85,7 +85,7 @@ func TestCheckWaitsForTheNextSentinelWhenOneHangs(t *testing.T) {
 	o := RedisOptions{Mode: ModeSentinel, Addrs: []string{mute(t), mute(t), sentinel}, MasterName: redistest.MasterName, Timeout: 2 * time.Second}
 	c := newCache(t, Options{Redis: &o})
 	if err := c.Check(context.Background()); err != nil {
-		t.Errorf("with one of three sentinels working: %v", err)
+		t.Errorf("check failed, although one of three sentinels works: %v", err)
 	}
 }
 
@@ -126,7 +126,7 @@ func TestAdviceNamesTheSettingsThatAreInUse(t *testing.T) {
 	}
 }
 
-// A certificate often has the name of the service, while the address is that of a tunnel.
+// A certificate often has the name of the service, although clients use the address of a tunnel.
 func TestTheCertificateMustHaveTheTLSServerName(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{TLS: true})
@@ -147,6 +147,6 @@ func TestAnErrorWhileTheBreakerIsOpenDoesNotNameItsState(t *testing.T) {
 	o := RedisOptions{Mode: ModeSingle, URL: "redis://localhost:1"}
 	err := &fault{"purge", kindOpen, o.advice(kindOpen, nil)}
 	if got := err.Error(); !strings.HasPrefix(got, "redis purge: Redis failed recently, so igproxy is not using it") {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want the operation and the advice, without the kind", got)
 	}
 }

@@ -13,8 +13,8 @@ import (
 // connection is out of step, its replies belong to other commands. To detect this, every reply
 // repeats the owner. A reply is {owner, word} or {owner, word, payload}.
 var (
-	// ARGV[2]: the lease in ms. ARGV[3]: a value that counts as absent because it is unusable, or
-	// empty.
+	// ARGV[2]: the lease in ms. ARGV[3]: an unusable value, which counts as absent, or the empty
+	// string.
 	claimScript = redis.NewScript(`
 local v = redis.call('GET', KEYS[1])
 if v and v ~= ARGV[3] then return {ARGV[1], 'value', v} end

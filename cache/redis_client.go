@@ -85,9 +85,9 @@ func (o RedisOptions) withDefaults() RedisOptions {
 // newClient builds a client. It does not dial yet.
 //
 // With the library's defaults, a caller waits 1.7 s for a Redis that refuses connections, and 5 s
-// for one that hangs: the library retries commands and dials, waits for a free connection in its
-// pool, and ends a read only after its own timeout. Here the deadline of each call bounds all of
-// that.
+// for a Redis that hangs. The library retries commands and dials, waits for a free connection in
+// its pool, and ends a read only after its own timeout. Here the deadline of each call bounds all
+// of that.
 func newClient(o RedisOptions) (*client, error) {
 	logging.Disable() // the library's log can hold addresses with credentials, and stored bytes
 	c := &client{}
@@ -181,7 +181,7 @@ func (o RedisOptions) tls(serverName string) *tls.Config {
 
 // exec sends a pipeline. Afterwards each command has its own result or error. If Redis refuses a
 // new connection with an error reply, for example because of a wrong password, the library does not
-// set that error on the commands. Then exec sets it.
+// set that error on the commands. In this case exec sets it.
 func exec(ctx context.Context, pipeline redis.Pipeliner) {
 	commands, err := pipeline.Exec(ctx)
 	if err == nil || slices.ContainsFunc(commands, func(c redis.Cmder) bool { return c.Err() != nil }) {

@@ -47,7 +47,7 @@ func TestCloseWaitsForPendingStores(t *testing.T) {
 		t.Error(err)
 	}
 	if n := len(server.Keys()); n != 10 || r.of("store redis stored") != 10 {
-		t.Errorf("%d of 10 entries are in Redis: %v", n, r.all())
+		t.Errorf("%d entries are in Redis, want all 10; counted %v", n, r.all())
 	}
 }
 
@@ -60,7 +60,7 @@ func TestCloseRespectsItsDeadline(t *testing.T) {
 	began := time.Now()
 	err := c.Close(ctx)
 	if took := time.Since(began); took > patient/2 {
-		t.Errorf("Close took %v with a deadline of 50 ms", took)
+		t.Errorf("Close took %v with a deadline of 50 ms, want at most %v", took, patient/2)
 	}
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "10 writes") {
 		t.Errorf("got %v, want an error that says how many writes did not finish", err)

@@ -50,7 +50,7 @@ func TestClosedTLSConnectionsAreReplacedTogether(t *testing.T) {
 		return r.of("lookup redis miss") > 1
 	})
 	if took := time.Since(began); took > 3*time.Second || r.of("fault claim broken") > faultsToOpen {
-		t.Errorf("it took %v: %v", took, r.all())
+		t.Errorf("Redis was used again after %v, want at most 3s; counted %v, want at most %d broken connections", took, r.all(), faultsToOpen)
 	}
 }
 
@@ -75,12 +75,12 @@ func TestReplacingConnectionsLetsOperationsEnd(t *testing.T) {
 	}
 	second := c.redis.client.Load()
 	if !c.redis.replace(old) || c.redis.client.Load() != second { // as after another fault of the old client
-		t.Error("the successor of the old client was replaced")
+		t.Error("the new client was replaced")
 	}
 	close(answer)
 	questions.Wait()
 	if r.of("lookup redis miss") != 1 {
-		t.Errorf("counted %v", r.all())
+		t.Errorf("counted %v, want one miss, from the operation in flight", r.all())
 	}
 	closeCache(t, c) // waits for the old client, but not for its whole grace period
 	if err := old.Ping(t.Context()).Err(); !errors.Is(err, redis.ErrClosed) {

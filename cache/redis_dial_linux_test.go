@@ -45,7 +45,7 @@ func TestLostSYNDelaysButDoesNotFailTheConnection(t *testing.T) {
 	l := losesSYNs(t)
 	c, r := over(t, RedisOptions{Addrs: []string{l.Addr().String()}, Timeout: 50 * time.Millisecond, StoreTimeout: time.Second})
 	if took := misses(t, c, "lost", 1); took > soon || r.of("fault claim timeout") != 1 {
-		t.Errorf("the caller waited for %v: %v", took, r.all())
+		t.Errorf("the caller waited for %v, want at most %v; counted %v, want one timeout", took, soon, r.all())
 	}
 	var accepting sync.WaitGroup
 	accepting.Go(func() { // ends when the listener is closed

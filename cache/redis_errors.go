@@ -45,7 +45,7 @@ const (
 	kindOther       = "other"
 )
 
-// replies are the prefixes of Redis's error replies, with the kind of each.
+// replies are the prefixes of Redis's error replies, each with its kind.
 var replies = []struct{ prefix, kind string }{
 	{"LOADING", kindLoading}, {"READONLY", kindReadOnly}, {"OOM", kindOOM}, {"BUSY", kindBusy},
 	{"NOAUTH", kindAuth}, {"WRONGPASS", kindAuth}, {"ERR AUTH", kindAuth}, {"ERR invalid password", kindAuth},

@@ -165,7 +165,7 @@ func TestEachTLSFaultHasItsKind(t *testing.T) {
 		secure.Do("CONFIG", "SET", "tls-auth-clients", "yes")
 		err := clientOf(t, RedisOptions{URL: secure.URL(), CA: secure.CA()}).Ping(context.Background()).Err()
 		if kind := kindOf(err); kind != kindTLS && kind != kindBroken { // Redis may close before the alert is read
-			t.Errorf("kind %s of %v", kind, err)
+			t.Errorf("kind %s, want %s or %s; the error: %v", kind, kindTLS, kindBroken, err)
 		}
 	})
 	t.Run("no common version", func(t *testing.T) {
@@ -204,7 +204,7 @@ var kinds = []string{
 	kindClusterDown, kindTryAgain, kindMoved, kindWrongType, kindMisconf, kindOther,
 }
 
-// Every kind in the list except kindOther has advice of its own.
+// Every kind in the list except kindOther has its own advice.
 func TestEveryErrorKindNamesANextStep(t *testing.T) {
 	for _, kind := range kinds {
 		step := (&RedisOptions{}).advice(kind, nil)
@@ -216,7 +216,7 @@ func TestEveryErrorKindNamesANextStep(t *testing.T) {
 			t.Errorf("%s: %q names no next step", kind, step)
 		}
 		if fallback := step == seeLog; fallback != (kind == kindOther) {
-			t.Errorf("%s: %q; want advice of its own", kind, step)
+			t.Errorf("%s: %q; want its own advice, or for kind %s %q", kind, step, kindOther, seeLog)
 		}
 	}
 }
@@ -242,7 +242,7 @@ func TestErrorsDoNotContainRedisText(t *testing.T) {
 	_, publish := tier.publish(keyOf(t, "token"), "owner", []byte("sealed"), time.Minute, nil, sealedIndex{})
 	for what, err := range map[string]error{"claim": claim, "publish": publish, "check": tier.check(context.Background())} {
 		if err == nil || strings.Contains(err.Error(), "canary") || !strings.Contains(err.Error(), kindOther) || errors.Unwrap(err) != nil {
-			t.Errorf("%s: got %v, want the kind alone", what, err)
+			t.Errorf("%s: got %v, want an error with the kind and without the text from Redis", what, err)
 		}
 	}
 	if log := strings.Join(r.lines(), "\n"); strings.Contains(log, "canary") {

@@ -22,19 +22,19 @@ func TestDeadRedisIsAnImmediateMiss(t *testing.T) {
 	server.Kill()
 	c, r := over(t, RedisOptions{URL: server.URL()})
 	if took := misses(t, c, "dead", 50); took > soon {
-		t.Errorf("50 claims took %v", took)
+		t.Errorf("50 claims took %v, want at most %v", took, soon)
 	}
 	k, began := keyOf(t, "token"), time.Now()
 	remember(c, k, lasting("value"))
 	if took := time.Since(began); took > soon {
-		t.Errorf("Remember took %v", took)
+		t.Errorf("Remember took %v, want at most %v", took, soon)
 	}
 	if e, ok := c.Recall(k); !ok || string(e.Value) != "value" {
-		t.Errorf("memory has %q, %v", e.Value, ok)
+		t.Errorf("memory has %q, found %v; want the value", e.Value, ok)
 	}
 	c.pending.Wait()
 	if r.of("fault claim refused") != faultsToOpen || r.of("fault claim open") != 50-faultsToOpen || r.of("lookup redis error") != 50 || r.of("store redis error") != 1 {
-		t.Errorf("counted %v", r.all())
+		t.Errorf("counted %v, want %d refused claims, %d claims with the breaker open, and a failed store", r.all(), faultsToOpen, 50-faultsToOpen)
 	}
 	if err := c.Check(context.Background()); err == nil || !strings.HasPrefix(err.Error(), "refused: ") || !strings.Contains(err.Error(), "redis.url") {
 		t.Errorf("Check says %v, want the kind and the next step", err)
@@ -49,25 +49,25 @@ func TestHungRedisCostsThreeBudgetsThenNothing(t *testing.T) {
 	server.Pause()
 	for i := range faultsToOpen {
 		if took := misses(t, c, fmt.Sprint("hung", i), 1); took > soon {
-			t.Errorf("claim %d took %v with a timeout of 50 ms", i, took)
+			t.Errorf("claim %d took %v, want at most %v with a timeout of 50 ms", i, took, soon)
 		}
 	}
 	if took := misses(t, c, "alone", 1000); took > soon {
-		t.Errorf("1000 claims with an open breaker took %v", took)
+		t.Errorf("1000 claims with an open breaker took %v, want at most %v", took, soon)
 	}
 	if r.of("fault claim timeout") != faultsToOpen || r.of("fault claim open") != 1000 {
-		t.Errorf("counted %v", r.all())
+		t.Errorf("counted %v, want %d timeouts and 1000 claims with the breaker open", r.all(), faultsToOpen)
 	}
 	server.Resume()
 	if stats := fmt.Sprint(server.Do("INFO", "commandstats")); count(stats, "cmdstat_get") > faultsToOpen {
-		t.Errorf("more than %d calls reached Redis: %s", faultsToOpen, stats)
+		t.Errorf("more than %d calls reached Redis; it counted\n%s", faultsToOpen, stats)
 	}
 	eventually(t, "Redis is used again", func() bool {
 		misses(t, c, "back", 1)
 		return c.Health().State == "ok"
 	})
 	if lines := r.lines(); len(lines) != 2 || !strings.Contains(lines[0], "kind=timeout") || !strings.Contains(lines[1], "redis back") {
-		t.Errorf("the log says %q", lines)
+		t.Errorf("the log says %q, want one line for the timeouts and one that Redis is back", lines)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestWrongPasswordIsLoggedOnce(t *testing.T) {
 		t.Errorf("the log says %q, want one error with kind and next step, and one line that Redis is degraded", lines)
 	}
 	if r.of("fault claim auth") != faultsToOpen || c.Health().Kind != kindAuth {
-		t.Errorf("counted %v, health %+v", r.all(), c.Health())
+		t.Errorf("counted %v, health %+v; want %d faults of kind %s", r.all(), c.Health(), faultsToOpen, kindAuth)
 	}
 
 	password.Store("right") // a rotated password is used without a restart
@@ -105,8 +105,9 @@ func TestWrongPasswordIsLoggedOnce(t *testing.T) {
 	}
 }
 
-// If Redis refuses the password of a new connection, the library leaves the commands of a pipeline
-// without an error. A failed store then looked like a success, or like a reply to another command.
+// Regression test: if Redis refuses the password of a new connection, the library sets no error on
+// the commands of a pipeline. A failed store looked like a success, or like a reply to another
+// command.
 func TestAWrongPasswordIsAFaultOfEachPipeline(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{Password: "right"})
 	for name, lease := range map[string]time.Duration{"with scripts": time.Second, "without scripts": 0} {
@@ -144,7 +145,7 @@ func TestPasswordErrorIsAFaultWithoutItsText(t *testing.T) {
 	c, r := over(t, RedisOptions{Addrs: []string{server.Addr()}, Timeout: patient, Password: func() (string, error) { return "", errors.New("canary") }})
 	misses(t, c, "unreadable", 5)
 	if all := strings.Join(r.lines(), "\n"); !strings.Contains(all, "redis degraded") || strings.Contains(all, "canary") {
-		t.Errorf("the log says %q", all)
+		t.Errorf("the log says %q, want that Redis is degraded, without the text of the error", all)
 	}
 }
 
@@ -156,7 +157,7 @@ func TestMissingPermissionHasItsOwnKind(t *testing.T) {
 	remember(c, keyOf(t, "token"), lasting("value"))
 	c.pending.Wait()
 	if r.of("fault claim permission") != 1 || r.of("fault publish permission") != 1 {
-		t.Errorf("counted %v", r.all())
+		t.Errorf("counted %v, want one fault of kind permission for the claim and one for the store", r.all())
 	}
 }
 
@@ -184,7 +185,7 @@ func TestReadOnlyRedisIsStillRead(t *testing.T) {
 				t.Errorf("the tier is %q, found %v; want the value from Redis", tier, ok)
 			}
 			if r.of("fault publish "+kind) != 5 || len(r.lines()) != 0 {
-				t.Errorf("counted %v, logged %q", r.all(), r.lines())
+				t.Errorf("counted %v, logged %q; want 5 faults of publish of kind %s, and no log", r.all(), r.lines(), kind)
 			}
 		})
 	}
@@ -215,7 +216,7 @@ func TestFullPoolDoesNotOpenTheBreaker(t *testing.T) {
 		t.Fatalf("the burst did not fill the pool: %v", r.all())
 	}
 	if h := c.Health(); h.State != "ok" || r.of("fault claim open") > 0 {
-		t.Errorf("the breaker is open: %+v, %v", h, r.all())
+		t.Errorf("the breaker opened: health %+v, counted %v", h, r.all())
 	}
 }
 
@@ -234,21 +235,21 @@ func TestErrorAboutOneKeyDoesNotOpenTheBreaker(t *testing.T) {
 				c.Claim(t.Context(), k).Release()
 			}
 			if h := c.Health(); h.State != "ok" || r.of("fault claim wrongtype") != 2*faultsToOpen {
-				t.Errorf("%+v, counted %v", h, r.all())
+				t.Errorf("health %+v, counted %v; want ok and %d faults of kind wrongtype", h, r.all(), 2*faultsToOpen)
 			}
 		})
 	}
 }
 
-// Regression test: when a replica had taken over, the map of the cluster could stay old for a
-// minute, so for that long all claims in the slots of the lost node failed.
+// Regression test: when a replica had taken over, the client could use its old map of the cluster
+// for a minute. Until then, all claims in the slots of the lost node failed.
 func TestReplicaIsUsedAsSoonAsItHasTakenOver(t *testing.T) {
 	cluster, r := redistest.StartCluster(t), &recorder{}
 	o := RedisOptions{Mode: ModeCluster, Addrs: strings.Split(cluster.Addrs(), ","), Timeout: 500 * time.Millisecond}
 	c := newCache(t, Options{Redis: &o, Observer: r})
 	misses(t, c, "before", 30)
 	if n := r.of("lookup redis miss"); n != 30 {
-		t.Fatalf("Redis answered %d of 30 lookups: %v", n, r.all())
+		t.Fatalf("Redis answered %d lookups, want 30; counted %v", n, r.all())
 	}
 	cluster.KillMaster(1)
 	eventually(t, "30 lookups without a fault", func() bool {

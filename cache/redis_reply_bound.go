@@ -2,10 +2,10 @@ package cache
 
 import "errors"
 
-// These are the bounds of one reply. Every reply that igproxy asks for, except the one to CLUSTER
-// SLOTS, is far within them: a stored value has little more than maxStored bytes, the purges of an
-// app are at most maxRead members, and replies to HELLO and from sentinels are smaller. CLUSTER
-// SLOTS has bounds of its own.
+// These are the bounds of one reply. Every reply that igproxy asks for, except the reply to CLUSTER
+// SLOTS, is within them. A stored value has little more than maxStored bytes, the purges of an app
+// are at most maxRead members, and replies to HELLO and from sentinels are smaller. For the reply
+// to CLUSTER SLOTS, slotsCost and maxRanges replace two of the bounds.
 const (
 	// maxReply bounds the size of a whole reply: its bytes, header lines included, plus memberCost
 	// (or slotsCost) for each member of an array. It is enough for a reply to CLUSTER SLOTS with
@@ -15,8 +15,8 @@ const (
 	// maxLine bounds a line in bytes. Statuses and errors have at most a few hundred bytes.
 	maxLine = 64 << 10
 
-	// memberCost is how many bytes each member of an array counts in addition to its own bytes. The
-	// library needs several times as much memory for a member as the member has bytes, and many
+	// memberCost is how many bytes are added to the size of a reply for each member of an array.
+	// The library needs several times as much memory for a member as the member has bytes, and many
 	// replies are read at the same time. slotsCost replaces memberCost for CLUSTER SLOTS, whose
 	// reply has more members.
 	memberCost = 256
@@ -50,9 +50,9 @@ var errOversize = errors.New("redis: a reply that is too large")
 // the bounds allow. The library allocates what a header announces before the body arrives, and an
 // allocation that the machine cannot serve ends the process.
 //
-// Connections speak RESP2. The aggregates and strings of RESP3 are refused; a server sends them
-// only to clients that asked for RESP3. Replies of five forms remain. In all of them, a length
-// comes before what it counts. The bytes of bodies are skipped, so that only headers cost time.
+// Connections speak RESP2. The aggregates and strings of RESP3 are refused, because a server sends
+// them only to clients that asked for RESP3. In all other replies, a length comes before what it
+// counts. The bytes of bodies are skipped, so that only headers cost time.
 type replyBound struct {
 	slots   bool            // the reply is to CLUSTER SLOTS
 	kind    byte            // the first byte of the line that is being read
@@ -69,7 +69,7 @@ type replyBound struct {
 	refused bool
 }
 
-// admit takes the next bytes, in the order in which they came. It returns errOversize for bytes
+// admit takes the next bytes, in the order of their arrival. It returns errOversize for bytes
 // that announce too much, and for all bytes after them.
 func (g *replyBound) admit(b []byte) error {
 	for len(b) > 0 && !g.refused {

@@ -86,12 +86,12 @@ func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 func TestReplyBoundPassesLinesOfAnyKind(t *testing.T) {
 	const lines = "#t\r\n_\r\n,1.5\r\n(99999999999999999999\r\n\x15\x03\r\n"
 	if got := admitted(lines, len(lines)); got != len(lines) {
-		t.Errorf("admitted %d of %d bytes", got, len(lines))
+		t.Errorf("admitted %d of %d bytes, want all", got, len(lines))
 	}
 }
 
-// CLUSTER SLOTS has bounds of its own. They apply to one reply, on the connection on which the
-// command was sent.
+// The reply to CLUSTER SLOTS has its own bounds. They apply only to the reply to this command, and
+// not to later replies on the same connection.
 func TestSlotsOfALargeClusterAreRead(t *testing.T) {
 	for replies, want := range map[string]bool{slots(2500): true, slots(2600): false, "*16384\r\n": true, "*16385\r\n": false} {
 		for _, asked := range []string{string(askSlots), "*1\r\n$4\r\nping\r\n"} {
@@ -100,7 +100,7 @@ func TestSlotsOfALargeClusterAreRead(t *testing.T) {
 			_, _ = c.Write([]byte(asked))
 			_, err := io.ReadAll(c)
 			if got := err == nil; got != (want && asked == string(askSlots)) {
-				t.Errorf("%.10q of %d bytes after %.40q: got %v", replies, len(replies), asked, err)
+				t.Errorf("%.10q of %d bytes after %.40q: got %v, want it accepted: %v", replies, len(replies), asked, err, !got)
 			}
 		}
 	}
@@ -126,10 +126,10 @@ func TestReplyOfAnyAnnouncedLengthIsOnlyAFault(t *testing.T) {
 			addr := fakeRedis(t, answer)
 			c, r := over(t, RedisOptions{Addrs: []string{addr}, Timeout: patient, StoreTimeout: patient})
 			if _, _, err := c.redis.readMarks(t.Context(), []*Purges{newTestPurges(t, "secret")}); err == nil || errors.Unwrap(err) != nil || !strings.Contains(err.Error(), kindOversize) {
-				t.Errorf("%.30q: got %v", reply, err)
+				t.Errorf("%.30q: got %v, want a fault of kind %s", reply, err, kindOversize)
 			}
 			if misses(t, c, "claim", 1) > time.Second || r.of("fault claim oversize") != 1 {
-				t.Errorf("%.30q: counted %v", reply, r.all())
+				t.Errorf("%.30q: counted %v, want one fault of the claim, of kind %s, within a second", reply, r.all(), kindOversize)
 			}
 		}
 	}

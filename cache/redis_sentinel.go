@@ -16,10 +16,10 @@ import (
 // other case a failover ends the connections.
 const masterLifetime = time.Minute
 
-// sentinels finds the address of the master. A sentinel is asked for it before each new connection
-// is dialed, so a new master is found when the connections to the old one have ended.
+// sentinels finds the address of the master. Before each new connection, it asks a sentinel for the
+// address, so a new master is used when the connections to the old master have ended.
 //
-// The library's own client for sentinels watches them in goroutines that panic when a sentinel
+// The library's own client for sentinels watches them in goroutines. These panic when a sentinel
 // replies with too few members, and such a panic ends the process.
 type sentinels struct {
 	options redis.UniversalOptions // without an address
@@ -64,7 +64,7 @@ func (s *sentinels) masterDialer(dial dialFunc) dialFunc {
 }
 
 // find returns the master's address, from the first sentinel that answers. A sentinel that does not
-// answer in time costs the budget, and is asked last the next time.
+// answer in time uses up its budget. A sentinel that fails is asked last the next time.
 func (s *sentinels) find(ctx context.Context) (addr string, err error) {
 	var errs []error
 	first := s.first.Load()

@@ -34,7 +34,7 @@ func misses(t *testing.T, c *Cache, name string, n int) time.Duration {
 	began, keys := time.Now(), keysOf(t, "secret", "app", "scope")
 	for i := range n {
 		if e, tier, ok := look(context.Background(), c, keys.Derive(fmt.Sprint(name, i))); ok || tier != "" {
-			t.Errorf("%s %d: got %q from %q", name, i, e.Value, tier)
+			t.Errorf("%s %d: got %q from %q, want a miss", name, i, e.Value, tier)
 		}
 	}
 	return time.Since(began)
@@ -52,7 +52,7 @@ func TestRedisKeysAndValuesAreBoundedAndUnreadable(t *testing.T) {
 
 	names := server.Keys()
 	if len(names) != 2 || !slices.Contains(names, "house:{"+k.ID().String()+"}:v") {
-		t.Errorf("keys %q, want two, one of them with the ID of the token", names)
+		t.Errorf("got the keys %q, want two, one of them with the ID of the token", names)
 	}
 	form := regexp.MustCompile(`^house:\{[0-9a-f]{64}\}:v$`)
 	for name, value := range server.Dump() {
@@ -60,7 +60,7 @@ func TestRedisKeysAndValuesAreBoundedAndUnreadable(t *testing.T) {
 			t.Errorf("key %q, want the form %s", name, form)
 		}
 		if ttl := server.TTL(name); ttl <= 0 || ttl > time.Hour {
-			t.Errorf("%s has a TTL of %v, want at most the entry's life", name, ttl)
+			t.Errorf("%s has a TTL of %v, want more than 0 and at most an hour", name, ttl)
 		}
 		if strings.Contains(name+value, "canary") {
 			t.Errorf("readable in Redis: %q = %q", name, value)
@@ -74,7 +74,7 @@ func TestDefaultPrefixIsIgproxy(t *testing.T) {
 	remember(c, keyOf(t, "token"), lasting("value"))
 	c.pending.Wait()
 	if names := server.Keys(); len(names) != 1 || !strings.HasPrefix(names[0], "igproxy:{") {
-		t.Errorf("keys %q", names)
+		t.Errorf("got the keys %q, want one that begins with igproxy:{", names)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestSwappedValueIsAMissAndIsOverwritten(t *testing.T) {
 	c.pending.Wait()
 	cold, _ := over(t, patiently(server))
 	if e, tier, ok := look(context.Background(), cold, a); !ok || tier != TierRedis || string(e.Value) != "of a again" {
-		t.Errorf("after the next store got %q from %q, %v", e.Value, tier, ok)
+		t.Errorf("after the next store: got %q from %q, found %v; want \"of a again\" from Redis", e.Value, tier, ok)
 	}
 }
 
@@ -154,10 +154,10 @@ func TestWithoutRedisMemoryIsUsed(t *testing.T) {
 	k := keyOf(t, "token")
 	remember(c, k, lasting("value"))
 	if e, tier, ok := look(context.Background(), c, k); !ok || tier != TierMemory || string(e.Value) != "value" {
-		t.Errorf("got %q from %q, %v", e.Value, tier, ok)
+		t.Errorf("got %q from %q, found %v; want the value from memory", e.Value, tier, ok)
 	}
 	if h := c.Health(); h.State != "off" {
-		t.Errorf("health %+v", h)
+		t.Errorf("health %+v, want off", h)
 	}
 	if err := c.Check(context.Background()); err == nil || !strings.Contains(err.Error(), "redis.mode") {
 		t.Errorf("Check says %v, want it to name redis.mode", err)
@@ -194,7 +194,7 @@ func BenchmarkClaimRedisHit(b *testing.B) {
 	for b.Loop() {
 		c.memory.entries.Invalidate(k.id)
 		if _, tier, _ := look(context.Background(), c, k); tier != TierRedis {
-			b.Fatalf("from %q", tier)
+			b.Fatalf("found in %q, want %q", tier, TierRedis)
 		}
 	}
 }

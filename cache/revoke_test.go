@@ -68,7 +68,7 @@ func TestOnlyTheRevokedTokenIsForgotten(t *testing.T) {
 	p.wantRevocation("short-not-indexed", NotFound)
 	for i := range 100 {
 		if got := p.tier(fmt.Sprint("short-", i)); (got == "") != (i == 7) {
-			t.Errorf("token %d is found in %q", i, got)
+			t.Errorf("token %d is found in %q, want only token 7 missing", i, got)
 		}
 	}
 	p.exchange("short-7", "long-new")
@@ -138,7 +138,7 @@ func TestRevokedEntryIsDeletedFromRedis(t *testing.T) {
 	}
 	p.wantRevocation("long", Dropped)
 	if got := redis.Keys(); !slices.Equal(got, []string{p.redis.marksKey(p.purges)}) {
-		t.Errorf("Redis still has %q", got)
+		t.Errorf("Redis has the keys %q, want only the set of purges", got)
 	}
 }
 
@@ -184,7 +184,7 @@ func TestAnIndexValueOfAnotherKeyForgetsNothing(t *testing.T) {
 		"of another kind": string(asValue), "too short": string(tooShort)} {
 		redis.Set(own, value)
 		if got := reader.revoke("long"); got != NotFound {
-			t.Errorf("%s: got %s", name, got)
+			t.Errorf("%s: got %s, want %s", name, got, NotFound)
 		}
 	}
 	if reader.tier("victim") == "" || reader.tier("short") == "" || fmt.Sprint(redis.Do("ZCARD", p.redis.marksKey(p.purges))) != "0" {
@@ -261,12 +261,12 @@ func TestIndexInMemoryShrinksWithMemory(t *testing.T) {
 		c.memory.entries.CleanUp()
 		synctest.Wait()
 		if n := tags(); n != c.Len() || n == 0 {
-			t.Errorf("%d tags for %d entries", n, c.Len())
+			t.Errorf("%d tags for %d entries, want the same number, above 0", n, c.Len())
 		}
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		if n := tags(); n != 0 || c.Len() != 0 {
-			t.Errorf("%d tags for %d entries after all have expired", n, c.Len())
+			t.Errorf("%d tags and %d entries are left after all entries have expired, want 0 of each", n, c.Len())
 		}
 	})
 }

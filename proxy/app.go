@@ -249,7 +249,7 @@ func (a *app) paused(now time.Time) *graph.Error {
 	if e := a.state.limit.check(now); e != nil {
 		return e
 	}
-	return a.state.secrets.check(now)
+	return a.state.secrets.paused(now)
 }
 
 // key returns the cache key of a token, or of a code and its redirect URI.

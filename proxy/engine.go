@@ -72,7 +72,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 		trust: trust{o.Bearers, c.metrics.bearerChecked},
 		large: c.large,
 
-		checkSecrets: o.CheckSecrets, readyWhenRefused: o.ReadyWhenRefused, budget: o.Budget(),
+		checkSecrets: o.CheckSecretsAtStart, readyWhenRefused: o.ReadyWhenRefused, budget: o.Budget(),
 	}
 	e.first, e.guard = compose(o, c, table, out)
 	if o.Keep != nil {

@@ -163,7 +163,7 @@ func errorIn(t testing.TB, body []byte) graphBody {
 	return e.Error
 }
 
-// rawUpstream starts an upstream without TLS whose replies a test writes byte by byte. It calls
+// rawUpstream starts an upstream without TLS. The test writes its responses byte by byte. It calls
 // serve for each connection, numbered from 1, and closes the connection afterwards. It returns the
 // base URL.
 func rawUpstream(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) string {
@@ -245,8 +245,8 @@ func (w *statusWriter) Header() http.Header         { return w.header }
 func (w *statusWriter) WriteHeader(status int)      { w.status = status }
 func (w *statusWriter) Write(b []byte) (int, error) { return len(b), nil }
 
-// passing returns a copy of o. It replaces each limit that is zero with a limit that no test
-// reaches.
+// passing returns a copy of o. In the copy, each limit that was zero is so high that no test
+// reaches it.
 func passing(o PassthroughOptions) *PassthroughOptions {
 	o.Timeout, o.MaxBodyBytes = cmp.Or(o.Timeout, time.Minute), cmp.Or(o.MaxBodyBytes, 64<<20)
 	return &o

@@ -21,24 +21,24 @@ const (
 // grant is one row of the table of token calls. The steps read the fields of the row and never
 // check its name, so a new grant needs only a new row and a test.
 type grant struct {
-	name       string        // metric label and cache scope: two grants never share entries
-	service    Service       // the service whose apps may make the call
-	path       string        // the path after an optional version prefix, inbound and outbound
-	grantType  string        // the value of grant_type; empty: the call has no such parameter
-	implied    bool          // apps may leave grant_type out, and igproxy does not send it to Meta
-	*subject                 // what is exchanged
-	secret     bool          // whether the client secret is sent
-	clientID   bool          // whether the app's ID is sent
-	post       bool          // Meta gets a form by POST, otherwise a query by GET
-	flat       bool          // errors have the flat shape of Instagram's code exchange
-	hasAccount bool          // Meta's error code 100 means that the app may not use the account
-	proves     bool          // a call with an invalid token shows whether the client secret is right
-	refreshes  bool          // Meta answers a long-lived token with a token that ends later; see keep.go
-	takesShort bool          // the call also accepts a short-lived token; the answer is a long-lived one
-	appToken   bool          // the call is made with the app's ID and client secret as its access_token
-	upstream   string        // the name of the upstream, one of upstreams
-	base       *url.URL      // the upstream's URL
-	ttl        time.Duration // how long an answer is remembered at most; zero: not at all
+	name         string        // metric label and cache scope: two grants never share entries
+	service      Service       // the service whose apps may make the call
+	path         string        // the path after an optional version prefix, inbound and outbound
+	grantType    string        // the value of grant_type; empty: the call has no such parameter
+	implied      bool          // apps may leave grant_type out, and igproxy does not send it to Meta
+	*subject                   // what is exchanged
+	secret       bool          // whether the client secret is sent
+	clientID     bool          // whether the app's ID is sent
+	post         bool          // Meta gets a form by POST, otherwise a query by GET
+	flat         bool          // errors have the flat shape of Instagram's code exchange
+	hasAccount   bool          // Meta's error code 100 means that the app may not use the account
+	checksSecret bool          // a call with an invalid token shows whether the client secret is right
+	refreshes    bool          // Meta answers a long-lived token with a token that ends later; see keep.go
+	takesShort   bool          // the call also accepts a short-lived token; the answer is a long-lived one
+	appToken     bool          // the call is made with the app's ID and client secret as its access_token
+	upstream     string        // the name of the upstream, one of upstreams
+	base         *url.URL      // the upstream's URL
+	ttl          time.Duration // how long an answer is remembered at most; zero: not at all
 }
 
 // method returns the method of the request to Meta.
@@ -87,7 +87,7 @@ func grants(o Options) []*grant {
 func instagramGrants(o Options) []*grant {
 	return family(grant{service: Instagram, upstream: upstreamGraph, base: o.UpstreamURL, hasAccount: true},
 		grant{name: "exchange", path: exchangePath, grantType: "ig_exchange_token",
-			subject: tokenSubject, secret: true, proves: true, ttl: o.TTL},
+			subject: tokenSubject, secret: true, checksSecret: true, ttl: o.TTL},
 		grant{name: "refresh", path: refreshPath, grantType: "ig_refresh_token",
 			subject: tokenSubject, refreshes: true, ttl: o.RefreshTTL},
 		grant{name: "code", path: oauthPath, grantType: "authorization_code", upstream: upstreamLogin, base: o.LoginURL,
@@ -97,7 +97,7 @@ func instagramGrants(o Options) []*grant {
 func threadsGrants(o Options) []*grant {
 	return family(grant{service: Threads, upstream: upstreamThreads, base: o.ThreadsURL, hasAccount: true},
 		grant{name: "threads_exchange", path: exchangePath, grantType: "th_exchange_token",
-			subject: tokenSubject, secret: true, proves: true, ttl: o.TTL},
+			subject: tokenSubject, secret: true, checksSecret: true, ttl: o.TTL},
 		grant{name: "threads_refresh", path: refreshPath, grantType: "th_refresh_token",
 			subject: tokenSubject, refreshes: true, ttl: o.RefreshTTL},
 		grant{name: "threads_code", path: oauthPath, grantType: "authorization_code",
@@ -113,7 +113,7 @@ func threadsGrants(o Options) []*grant {
 func facebookGrants(o Options) []*grant {
 	return family(grant{service: Facebook, upstream: upstreamFacebook, base: o.FacebookURL, path: oauthPath, secret: true, clientID: true},
 		grant{name: "facebook_exchange", grantType: "fb_exchange_token",
-			subject: extendSubject, proves: true, refreshes: true, takesShort: true, ttl: o.RefreshTTL},
+			subject: extendSubject, checksSecret: true, refreshes: true, takesShort: true, ttl: o.RefreshTTL},
 		grant{name: "facebook_code", grantType: "authorization_code", implied: true,
 			subject: facebookCodeSubject, ttl: o.CodeTTL},
 		grant{name: "facebook_app_token", grantType: "client_credentials",
@@ -153,11 +153,11 @@ func rowOf(rows []*grant, a *app) *grant {
 	return nil
 }
 
-// proofRow returns the row of the call that tests the app's client secret. The call is made with an
+// checkRow returns the row of the call that tests the app's client secret. The call is made with an
 // invalid token: Meta checks the secret before the token, so its error shows whether the secret is
 // right.
-func proofRow(table []*grant, a *app) *grant {
-	return rowOf(slices.DeleteFunc(slices.Clone(table), func(g *grant) bool { return !g.proves }), a)
+func checkRow(table []*grant, a *app) *grant {
+	return rowOf(slices.DeleteFunc(slices.Clone(table), func(g *grant) bool { return !g.checksSecret }), a)
 }
 
 // codeRow returns the row of the app's code exchange.

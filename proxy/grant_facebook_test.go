@@ -89,7 +89,7 @@ func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
 			"JSON":       body("application/json", c.json),
 		} {
 			if got := ask(w.p, request()); got.Code != 200 || got.Body.String() != strings.Replace(facebookAnswer, "5183944", "5183943", 1) {
-				t.Errorf("%s, %s: got %d %s", name, form, got.Code, got.Body)
+				t.Errorf("%s, %s: got %d %s, want 200 and the token", name, form, got.Code, got.Body)
 			}
 		}
 		if asked := facebook.asked(); len(asked) != 1 || asked[0] != "GET /oauth/access_token?"+c.want+"|" {
@@ -176,8 +176,12 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 		w.login.say(200, codeAnswer)
 		got := askAt(w.p, cmp.Or(c.host, "localhost"), c.target)
 		for service, s := range services {
-			if n := len(s.asked()); n != 0 && service != c.want || n != 1 && service == c.want {
-				t.Errorf("%s: %s got %d calls; the answer is %d %s", name, service, n, got.Code, got.Body)
+			want := 0
+			if service == c.want {
+				want = 1
+			}
+			if n := len(s.asked()); n != want {
+				t.Errorf("%s: %s got %d calls, want %d; the answer is %d %s", name, service, n, want, got.Code, got.Body)
 			}
 		}
 		if services[c.want] == nil && (got.Code != 400 || !strings.Contains(got.Body.String(), c.want)) {
@@ -251,7 +255,7 @@ func TestFacebooksRefusalsAreServedUnchanged(t *testing.T) {
 		facebook.say(400, c.body)
 		for range 2 {
 			if got := w.get(c.target); got.Code != 400 || got.Body.String() != c.body {
-				t.Errorf("%s: got %d %s", name, got.Code, got.Body)
+				t.Errorf("%s: got %d %s, want Facebook's refusal, unchanged", name, got.Code, got.Body)
 			}
 		}
 		if n := len(facebook.asked()); n != c.calls {
@@ -263,7 +267,7 @@ func TestFacebooksRefusalsAreServedUnchanged(t *testing.T) {
 	}
 }
 
-func TestTheProbeProvesAFacebookApp(t *testing.T) {
+func TestTheOnlineCheckCoversAFacebookApp(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.mu.Lock()
 	facebook.says = func(r *http.Request, _ url.Values) (int, string) {
@@ -276,16 +280,16 @@ func TestTheProbeProvesAFacebookApp(t *testing.T) {
 	o := optionsFor(t, w.graph.url.String(), nil)
 	o.FacebookURL = facebook.url
 	o.Apps = []App{{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret), RedirectURIs: []string{callback}}}
-	proofs, err := Probe(t.Context(), o)
-	if err != nil || len(proofs) != 2 || proofs[0].Err != nil || proofs[1].Err != nil {
-		t.Fatalf("got %v, %v", proofs, err)
+	results, err := CheckOnline(t.Context(), o)
+	if err != nil || len(results) != 2 || results[0].Err != nil || results[1].Err != nil {
+		t.Fatalf("got %v, %v; want two tests that succeed", results, err)
 	}
 	if asked := facebook.asked(); !strings.Contains(asked[0], "grant_type=fb_exchange_token") || !strings.Contains(asked[1], "code=igproxy") {
 		t.Errorf("Facebook got %q, want an exchange, then a code exchange", asked)
 	}
 	facebook.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":1}}`)
-	if err := firstProblem(Probe(t.Context(), o)); err == nil || !strings.Contains(err.Error(), "client secret") {
-		t.Errorf("a wrong secret: %v", err)
+	if err := firstProblem(CheckOnline(t.Context(), o)); err == nil || !strings.Contains(err.Error(), "client secret") {
+		t.Errorf("a wrong secret: got %v, want an error that names the client secret", err)
 	}
 }
 
@@ -312,7 +316,7 @@ func TestAConnectionIsKeptAfterAForm(t *testing.T) {
 	facebook.say(200, facebookAnswer)
 	got := w.post("/oauth/access_token", url.Values{"grant_type": {"fb_exchange_token"}, "fb_exchange_token": {"EAA"}})
 	if got.Code != 200 || got.Header().Get("Connection") != "" {
-		t.Errorf("got %d, Connection %q", got.Code, got.Header().Get("Connection"))
+		t.Errorf("got %d, Connection %q; want 200, and no Connection header", got.Code, got.Header().Get("Connection"))
 	}
 }
 
@@ -385,7 +389,7 @@ func TestAnAccessTokenBesideAnExchangeInTheBodyIsIgnored(t *testing.T) {
 	}
 	for _, asked := range facebook.asked() {
 		if strings.Contains(asked, "EAAother") {
-			t.Errorf("the access_token of the URL was sent to Facebook: %s", asked)
+			t.Errorf("the access_token in the URL was sent to Facebook: %s", asked)
 		}
 	}
 }

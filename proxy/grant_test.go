@@ -20,8 +20,8 @@ type service struct {
 	url  *url.URL
 	mu   sync.Mutex // protects the fields below
 	says func(r *http.Request, form url.Values) (status int, body string)
-	seen []string // METHOD path?query|form
-	head []http.Header
+	seen []string      // for each request: METHOD path?query|form
+	head []http.Header // for each request
 }
 
 func newService(t *testing.T) *service {
@@ -147,7 +147,7 @@ func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 		before := len(c.of.asked())
 		first, again := c.ask(), c.ask()
 		if first.Code != 200 || again.Code != 200 || first.Body.String() != again.Body.String() || !strings.HasPrefix(again.Header().Get("Cache-Status"), "igproxy; hit") {
-			t.Errorf("%s: %d %s, then %d %s", name, first.Code, first.Body, again.Code, again.Header().Get("Cache-Status"))
+			t.Errorf("%s: got %d %s, then %d with Cache-Status %q; want 200 twice, the second time a hit", name, first.Code, first.Body, again.Code, again.Header().Get("Cache-Status"))
 		}
 		seen := c.of.asked()
 		if len(seen) != before+1 || seen[before] != c.want {
@@ -172,7 +172,7 @@ func TestTheResponseToACodeExchangeHasBothShapes(t *testing.T) {
 	} {
 		tok, err := graph.ReadCode([]byte(in), time.Now())
 		if err != nil {
-			t.Errorf("%s: %v", in, err)
+			t.Errorf("%s: got %v, want a token", in, err)
 			continue
 		}
 		if got := bodyOf(tok, time.Now()); got != want || !json.Valid([]byte(got)) {
@@ -180,14 +180,14 @@ func TestTheResponseToACodeExchangeHasBothShapes(t *testing.T) {
 		}
 		back, ok := decodeAnswer(encodeAnswer(answer{token: tok}), time.Now())
 		if !ok || bodyOf(back.token, time.Now()) != want {
-			t.Error("the record decodes to another answer")
+			t.Error("the encoded answer decodes to another answer")
 		}
 	}
 	for _, in := range []string{``, `{}`, `[]`, `{"data":[]}`, `{"data":{}}`, `{"data":[{"access_token":"a"},{"access_token":"b"}]}`, `{"data":[{}]}`,
 		`{"data":[{"access_token":"a"}],"access_token":"b"}`, `{"access_token":""}`, `{"access_token":1}`, `{"access_token":"a","access_token":"b"}`,
 		`{"access_token":"a","error_type":"x"}`, `{"access_token":"a b"}`, codeAnswer + `x`} {
 		if _, err := graph.ReadCode([]byte(in), time.Now()); err == nil {
-			t.Errorf("%s: accepted", in)
+			t.Errorf("%s: got a token, want an error", in)
 		}
 	}
 }
@@ -208,7 +208,7 @@ func TestDoubleCallbackGetsTheFirstAnswer(t *testing.T) {
 	for range 20 {
 		wg.Go(func() {
 			if r := w.post("/oauth/access_token", codeForm("twice")); r.Code != 200 || !strings.Contains(r.Body.String(), `"access_token":"IGAAshort"`) {
-				t.Errorf("got %d %s", r.Code, r.Body)
+				t.Errorf("got %d %s, want 200 and the first answer", r.Code, r.Body)
 			}
 		})
 	}
@@ -231,7 +231,7 @@ func TestErrorsOfACodeExchangeKeepTheirShape(t *testing.T) {
 	const used = `{"error_type":"OAuthException","code":400,"error_message":"This authorization code has been used"}`
 	w.login.say(400, used)
 	if r := w.post("/oauth/access_token", codeForm("used")); r.Code != 400 || r.Body.String() != used {
-		t.Errorf("got %d %s", r.Code, r.Body)
+		t.Errorf("got %d %s, want Meta's refusal, unchanged", r.Code, r.Body)
 	}
 	w.login.say(400, `{"error_type":"OAuthException","code":400,"error_message":"`+testSecret+` and CODEcanary"}`)
 	if r := w.post("/oauth/access_token", codeForm("CODEcanary")); strings.Contains(r.Body.String(), testSecret) || strings.Contains(r.Body.String(), "CODEcanary") {
@@ -261,7 +261,7 @@ func TestErrorsOfACodeExchangeKeepTheirShape(t *testing.T) {
 			Subcode int    `json:"error_subcode"`
 		}
 		if err := json.Unmarshal(r.Body.Bytes(), &flat); err != nil || r.Code != 400 || flat.Code != 400 || flat.Subcode < 990000 || flat.Type == "" {
-			t.Errorf("%s: got %d %s", name, r.Code, r.Body)
+			t.Errorf("%s: got %d %s, want 400 and one of igproxy's errors in the flat shape", name, r.Code, r.Body)
 		}
 		if len(w.login.asked())+len(w.threads.asked()) != before {
 			t.Errorf("%s: an upstream was asked", name)
@@ -285,10 +285,10 @@ func TestFormsAreReadStrictly(t *testing.T) {
 		"--b\r\nContent-Disposition: form-data; name=\"client_id\"\r\n\r\n" + shopID + "\r\n" +
 		"--b\r\nContent-Disposition: form-data; name=\"redirect_uri\"\r\n\r\n" + callback + "\r\n--b--\r\n"
 	if r := post("multipart/form-data; boundary=b", multi, ""); r.Code != 200 {
-		t.Errorf("multipart: %d %s", r.Code, r.Body)
+		t.Errorf("multipart: got %d %s, want 200", r.Code, r.Body)
 	}
 	if r := post("application/x-www-form-urlencoded; charset=utf-8", codeForm("urlencoded").Encode(), ""); r.Code != 200 {
-		t.Errorf("urlencoded with a charset and Basic credentials: %d %s", r.Code, r.Body)
+		t.Errorf("urlencoded with a charset and Basic credentials: got %d %s, want 200", r.Code, r.Body)
 	}
 	for _, head := range w.login.head {
 		if head.Get("Authorization") != "" {
@@ -307,7 +307,7 @@ func TestFormsAreReadStrictly(t *testing.T) {
 		"parameters in both": post("application/x-www-form-urlencoded", codeForm("x").Encode(), "?code=y"),
 	} {
 		if r.Code != 400 || !strings.Contains(r.Body.String(), `"error_subcode":9900`) || !strings.HasPrefix(r.Body.String(), `{"error_type"`) {
-			t.Errorf("%s: %d %s", name, r.Code, r.Body)
+			t.Errorf("%s: got %d %s, want 400 and one of igproxy's errors in the flat shape", name, r.Code, r.Body)
 		}
 	}
 	if len(w.login.asked()) != n {
@@ -327,7 +327,7 @@ func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 		"/apps/threads/access_token?grant_type=ig_exchange_token&access_token=abc": "Send grant_type=th_exchange_token.",
 	} {
 		if r := w.get(path); r.Code != 400 || !strings.Contains(r.Body.String(), says) {
-			t.Errorf("%s: %d %s, want it to say %q", path, r.Code, r.Body, says)
+			t.Errorf("%s: got %d %s, want 400 and an error that says %q", path, r.Code, r.Body, says)
 		}
 	}
 	if n := len(w.graph.asked()) + len(w.threads.asked()); n != 0 {
@@ -336,7 +336,8 @@ func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 }
 
 // A parameter that decides what a call does must be sent only once (RFC 6749, section 3.2, and RFC
-// 6750, section 2). Names are case-sensitive: ACCESS_TOKEN is an unknown parameter, and is dropped.
+// 6750, section 2), except that Authorization may repeat its value. Names are case-sensitive:
+// ACCESS_TOKEN is an unknown parameter, and is dropped.
 func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)

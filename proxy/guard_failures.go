@@ -20,6 +20,9 @@ import (
 //     breaker.interval or twice its pause, whichever is longer.
 //   - The token cannot be the probe of a half-open breaker until twice its pause has passed since
 //     its failure, so that other tokens probe Meta first.
+//
+// Only failures that may be due to the token are remembered; see mayBeDueToToken. The breaker
+// counts all other failures.
 type failures struct {
 	interval time.Duration // of the breaker
 

@@ -53,7 +53,7 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 			}
 			if second%30 == 7 {
 				if a, err := g.Exchange(t.Context(), withToken(c, fmt.Sprint("user-", second))); err != nil {
-					t.Fatalf("a healthy user after %d s: %v, %v", second, a, err)
+					t.Fatalf("a healthy user after %d s: got %v, %v; want an answer", second, a, err)
 				}
 			}
 			time.Sleep(time.Second)
@@ -62,7 +62,7 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 			t.Errorf("the breaker is %s, want closed", state)
 		}
 		if calls > 5+3600/30 || calls+repeated != 3600 {
-			t.Errorf("Meta was asked %d times for the bad token, and %d failures were repeated, in 3600 requests", calls, repeated)
+			t.Errorf("Meta was asked %d times for the bad token, and %d failures were repeated, in 3600 requests; want at most %d calls, and a repeated failure for each other request", calls, repeated, 5+3600/30)
 		}
 	})
 }
@@ -92,7 +92,7 @@ func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 		down = false
 		time.Sleep(lastPause)
 		if _, err := g.Exchange(t.Context(), c); err != nil {
-			t.Errorf("after the pause: %v", err)
+			t.Errorf("after the pause: got %v, want an answer", err)
 		}
 		if _, ok := g.failures.last(c.key.ID(), time.Now()); ok {
 			t.Error("the failure is still remembered after Meta has answered")
@@ -125,7 +125,7 @@ func TestProbeIsNeverARecentlyFailedToken(t *testing.T) {
 			t.Errorf("the bad token was the probe: %v", err)
 		}
 		if _, err := g.Exchange(t.Context(), withToken(c, "healthy")); err != nil || g.circuits.worst("") != breaker.Closed {
-			t.Errorf("a healthy token: %v, the breaker is %s", err, g.circuits.worst(""))
+			t.Errorf("a healthy token: got %v, and the breaker is %s; want an answer, and closed", err, g.circuits.worst(""))
 		}
 	})
 }
@@ -143,7 +143,7 @@ func TestTokenThatFailedInAnOutageMayBeTheProbe(t *testing.T) {
 		down = false
 		time.Sleep(10*time.Second + 1)
 		if _, err := g.Exchange(t.Context(), withToken(c, "user-0")); err != nil || g.circuits.worst("") != breaker.Closed {
-			t.Errorf("got %v, the breaker is %s", err, g.circuits.worst(""))
+			t.Errorf("got %v, and the breaker is %s; want an answer, and closed", err, g.circuits.worst(""))
 		}
 	})
 }
@@ -172,7 +172,7 @@ func TestCallsThatAlwaysFailHaveTheirOwnBreaker(t *testing.T) {
 				failing.key = id.key
 				_, _ = g.Exchange(t.Context(), failing)
 				if _, err := g.Exchange(t.Context(), withToken(healthy, fmt.Sprint("other-", n))); err != nil {
-					t.Errorf("%s: another user got %v", name, err)
+					t.Errorf("%s: another user got %v, want an answer", name, err)
 				}
 			}
 			if state := g.circuits.worst(""); state != breaker.Open || calls != 3 {
@@ -210,7 +210,7 @@ func TestCircuitsDoNotShareSlots(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if _, err := g.Exchange(ctx, c); err != nil {
-				t.Errorf("while all slots of %s are taken: %v", name, err)
+				t.Errorf("while another circuit (%s) has taken all its slots: got %v, want an answer", name, err)
 			}
 			close(end)
 			synctest.Wait()
@@ -245,6 +245,6 @@ func TestUnreachableHostIsNotATokenFailure(t *testing.T) {
 		}
 	}
 	if mayBeDueToToken(errSilent()) || !mayBeDueToToken(errTimeout()) || !mayBeDueToToken(errBadAnswer("x")) || mayBeDueToToken(errOverloaded()) {
-		t.Error("mayBeDueToToken is wrong about errSilent, errTimeout, errBadAnswer or errOverloaded")
+		t.Error("want true for errTimeout and errBadAnswer, and false for errSilent and errOverloaded")
 	}
 }

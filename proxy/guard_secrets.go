@@ -12,11 +12,11 @@ const (
 	// refusedPause is the pause after Meta has refused every secret of an app. While it lasts,
 	// igproxy makes no token calls to Meta for this app.
 	refusedPause = 5 * time.Second
-	// firstProof is the time from a refusal to the first proof. A proof is a call that igproxy
-	// makes by itself to test the secrets. The time doubles with each further proof, up to
-	// lastProof.
-	firstProof = 10 * time.Second
-	lastProof  = 5 * time.Minute
+	// firstCheck is the time from a refusal to the first check. A check is a call that igproxy
+	// makes by itself to test the secrets. The time doubles with each further check, up to
+	// lastCheck.
+	firstCheck = 10 * time.Second
+	lastCheck  = 5 * time.Minute
 )
 
 // The states of an app's client secrets.
@@ -30,15 +30,15 @@ const (
 // last is sent first. If Meta refuses it, the call is repeated once with the other secret. The zero
 // value has no secrets; the method use sets them.
 type clientSecrets struct {
-	mu        sync.Mutex    // protects the fields below
-	list      []Secret      // the current one, then the previous one
-	inUse     int           // index in list
-	accepted  bool          // Meta has accepted a secret in list
-	refusal   *graph.Error  // Meta's error if it has refused every secret; nil once it accepts one
-	refusedAt time.Time     // when Meta last refused every secret
-	nextProof time.Duration // from refusedAt until a proof is due
-	testAt    time.Time     // when a proof of unproven secrets is due; zero: now
-	testPause time.Duration // from the last such proof to testAt
+	mu         sync.Mutex    // protects the fields below
+	list       []Secret      // the current one, then the previous one
+	inUse      int           // index in list
+	accepted   bool          // Meta has accepted a secret in list
+	refusal    *graph.Error  // Meta's error if it has refused every secret; nil once it accepts one
+	refusedAt  time.Time     // when Meta last refused every secret
+	nextCheck  time.Duration // from refusedAt until the next check is due
+	checkAt    time.Time     // when the next check of unproven secrets is due; zero: now
+	checkPause time.Duration // from the last such check to checkAt
 }
 
 // secretNames are the names of the two secrets in the metric and the log, by index in the list.
@@ -58,12 +58,12 @@ func (s *clientSecrets) use(list []Secret) {
 		inUse = indexOf(list, s.list[s.inUse])
 	}
 	s.accepted = s.accepted && inUse >= 0
-	s.list, s.inUse, s.refusal, s.testAt, s.testPause = list, max(0, inUse), nil, time.Time{}, 0
+	s.list, s.inUse, s.refusal, s.checkAt, s.checkPause = list, max(0, inUse), nil, time.Time{}, 0
 }
 
-// pick returns the secret to send: the secret in use or, if Meta has just refused that one, the
-// app's other secret, which a reload may have added since the call began. It reports false if the
-// app has no other secret.
+// pick returns the secret to send: the secret in use, unless Meta has just refused it in this call,
+// and otherwise the app's other secret. A reload may have added the other secret since the call
+// began. pick reports false if the app has no other secret.
 func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,9 +75,9 @@ func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	return Secret{}, false
 }
 
-// check returns the refusal to repeat if Meta refused every secret less than refusedPause ago, and
+// paused returns the refusal to repeat if Meta refused every secret less than refusedPause ago, and
 // nil otherwise.
-func (s *clientSecrets) check(now time.Time) *graph.Error {
+func (s *clientSecrets) paused(now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	until := s.refusedAt.Add(refusedPause)
@@ -102,30 +102,32 @@ func (s *clientSecrets) standing() string {
 	return secretUnproven
 }
 
-// dueProof reports whether a proof is due now. Refused secrets are always tested; unproven ones are
-// tested only if untested is set. The time between proofs grows, because Meta may not answer them.
-func (s *clientSecrets) dueProof(untested bool, now time.Time) bool {
+// scheduleCheck reports whether a check is due now. If it is, scheduleCheck also sets the time of the
+// next one. Refused secrets are always checked; unproven ones only if unproven is set. The time
+// between checks grows, because Meta may not answer them.
+func (s *clientSecrets) scheduleCheck(unproven bool, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.refusal != nil:
-		if now.Sub(s.refusedAt) < s.nextProof {
+		if now.Sub(s.refusedAt) < s.nextCheck {
 			return false
 		}
-		s.nextProof = min(2*s.nextProof, lastProof)
+		s.nextCheck = min(2*s.nextCheck, lastCheck)
 		return true
-	case untested && !s.accepted && !now.Before(s.testAt):
-		s.testPause = min(max(2*s.testPause, firstProof), lastProof)
-		s.testAt = now.Add(s.testPause)
+	case unproven && !s.accepted && !now.Before(s.checkAt):
+		s.checkPause = min(max(2*s.checkPause, firstCheck), lastCheck)
+		s.checkAt = now.Add(s.checkPause)
 		return true
 	}
 	return false
 }
 
-// note updates the state from the answer to a call. It reports whether the answer has made the
-// secrets refused, whether it has made refused secrets accepted again, and the name of the new
-// secret in use. The name is empty if the secret in use has not changed. An answer changes nothing
-// if its call was made without a secret, or with a secret that a reload has removed.
+// note updates the state from the answer to a call. refused reports that Meta now refuses all
+// secrets, and did not before. accepted reports that Meta accepts a secret again after it had
+// refused all. inUse is the name of the new secret in use, and is empty if the secret in use has
+// not changed. An answer changes nothing if its call was made without a secret, or with a secret
+// that a reload has removed.
 func (s *clientSecrets) note(a answer, now time.Time) (refused, accepted bool, inUse string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,7 +144,7 @@ func (s *clientSecrets) note(a answer, now time.Time) (refused, accepted bool, i
 		if !slices.ContainsFunc(s.list, func(one Secret) bool { return !one.equal(a.with) && !one.equal(a.without) }) {
 			s.refusal, s.refusedAt, s.accepted = a.refusal, now, false
 			if !wasRefused {
-				s.nextProof = firstProof
+				s.nextCheck = firstCheck
 			}
 			return !wasRefused, false, ""
 		}

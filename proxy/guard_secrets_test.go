@@ -75,7 +75,7 @@ func TestACallWithARefusedSecretIsRepeatedWithTheOtherSecret(t *testing.T) {
 	}
 }
 
-// The secret that works stays in use after a reload that adds or removes another one.
+// The secret that works stays in use after a reload that adds or removes another secret.
 func TestTheSecretInUseStaysInUseAcrossAReload(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
@@ -102,7 +102,7 @@ func TestTheSecretInUseStaysInUseAcrossAReload(t *testing.T) {
 		}
 		token := "IGAA-" + string(rune('a'+n))
 		if w := ask(p, get(target(token))); w.Code != 200 || i.CallsFor(token) != c.calls || inUse(t, o.Metrics) != c.which {
-			t.Errorf("%d: got %d after %d calls, want %d; in use is %s, want %s", n, w.Code, i.CallsFor(token), c.calls, inUse(t, o.Metrics), c.which)
+			t.Errorf("reload %d: got %d after %d calls, want 200 after %d; in use is %s, want %s", n, w.Code, i.CallsFor(token), c.calls, inUse(t, o.Metrics), c.which)
 		}
 	}
 }
@@ -157,7 +157,7 @@ func TestACallWithTheOldSecretDoesNotPauseTheApp(t *testing.T) {
 	}
 }
 
-// Neither a refusal nor a success with a replaced secret changes anything.
+// An answer to a call with a replaced secret changes nothing, whether it is a refusal or a token.
 func TestAnAnswerAboutAReplacedSecretIsIgnored(t *testing.T) {
 	gone, now, next := NewSecret("gone"), NewSecret("now"), NewSecret("next")
 	refused := refusalAnswer(100, 0, "Error validating client secret.")
@@ -181,7 +181,7 @@ func TestAnAnswerAboutAReplacedSecretIsIgnored(t *testing.T) {
 	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
 	a.with, a.without = gone, now
 	if refused, accepted, inUse := s.note(a, time.Now()); refused || accepted || inUse != "" || s.standing() != secretRefused {
-		t.Errorf("an answer to a call with a replaced secret changed the state: %v, %v, %q", refused, accepted, inUse)
+		t.Errorf("an answer to a call with a replaced secret: got refused %v, accepted %v, in use %q; want no change", refused, accepted, inUse)
 	}
 }
 
@@ -198,7 +198,7 @@ func TestALateAnswerDoesNotSwitchTheSecretBack(t *testing.T) {
 	a.with, a.without = two, Secret{}
 	_, _, inUse := s.note(a, time.Now())
 	if now, _ := s.pick(Secret{}); inUse != "" || !now.equal(one) {
-		t.Errorf("the secret in use was switched to %q", inUse)
+		t.Errorf("the secret in use was switched to %q, want no switch", inUse)
 	}
 }
 
@@ -251,7 +251,7 @@ func TestNeitherSecretIsPassedOn(t *testing.T) {
 		o.Apps[0].Secret, o.Apps[0].Previous = NewSecret(newSecret), NewSecret(oldSecret)
 		p := newProxy(t, o)
 		if w := ask(p, get(target("IGAA-1"))); w.Code != 400 || !strings.Contains(w.Body.String(), "see [client secret]") {
-			t.Errorf("got %d %s", w.Code, w.Body)
+			t.Errorf("got %d %s, want 400 with [client secret] in place of the secret", w.Code, w.Body)
 		}
 		upstream.say(200, `{"access_token":"IGAAlong","token_type":"bearer","expires_in":5183944,"x":"`+repeated+`"}`)
 		if w := ask(p, get(target("IGAA-2"))); w.Code != 502 {

@@ -94,11 +94,11 @@ func TestALimitOnTheAppPausesAllItsTokens(t *testing.T) {
 		other.token = NewSecret("other")
 		a, err := g.Exchange(t.Context(), other)
 		if err != nil || a.source != sourceHold || a.refusal.Status != 429 || time.Until(a.refusal.RetryAt) != 3*time.Minute {
-			t.Errorf("during the pause: %+v, %v", a.refusal, err)
+			t.Errorf("during the pause: got %+v, %v; want a repeated refusal with status 429, and RetryAt in 3m", a.refusal, err)
 		}
 		time.Sleep(3 * time.Minute)
 		if a, err := g.Exchange(t.Context(), other); err != nil || a.refusal != nil || asked != 2 {
-			t.Errorf("after the pause: %v, %v, Meta was asked %d times", a.refusal, err, asked)
+			t.Errorf("after the pause: got the refusal %v and %v after %d calls to Meta; want nil and nil after 2", a.refusal, err, asked)
 		}
 	})
 }
@@ -122,7 +122,7 @@ func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 		for range 10 {
 			a, err := g.Exchange(t.Context(), c)
 			if err != nil || a.refusal.Class != graph.ClassSecret || a.refusal.Status != 400 {
-				t.Fatalf("got %+v, %v", a.refusal, err)
+				t.Fatalf("got %+v, %v; want status 400 and the class secret", a.refusal, err)
 			}
 		}
 		if asked != 1 || c.app.state.secrets.standing() != secretRefused {
@@ -132,7 +132,7 @@ func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 		_, _ = g.Exchange(t.Context(), c)
 		time.Sleep(refusedPause)
 		if n := strings.Count(log.String(), "client secret refused"); n != 1 {
-			t.Errorf("logged %d times, want once:\n%s", n, log.String())
+			t.Errorf("the refused secret was logged %d times, want once:\n%s", n, log.String())
 		}
 		wrong = false
 		_, _ = g.Exchange(t.Context(), c)
@@ -197,7 +197,7 @@ func TestCallsInFlightAndTheirQueueAreBounded(t *testing.T) {
 				case errors.As(err, &e) && e.Status == 503 && e.Subcode == 990021 && !e.RetryAt.IsZero():
 					overloaded.Add(1)
 				default:
-					t.Errorf("got %v", err)
+					t.Errorf("got %v, want an answer, or 503 with 990021 and Retry-After", err)
 				}
 			})
 		}

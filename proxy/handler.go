@@ -76,7 +76,7 @@ type reply struct {
 	flat   bool              // errors have the flat shape of the code exchange
 	last   bool              // the connection is closed after the answer
 	cut    bool              // the answer broke off after a part of it was sent
-	passed *passthrough.Call // a call that is passed through; nil for a token call
+	passed *passthrough.Call // a call that is passed through; nil for any other call
 	signed *verified         // what Meta signed; nil for any other call
 	slots  *slots            // for the app's passed-through calls
 	status int
@@ -132,7 +132,7 @@ func (x *reply) exchange(ctx context.Context, e *engine, c call) {
 	var err error
 	x.result, err = e.first.Exchange(ctx, c)
 	if err != nil && !errors.As(err, &x.err) {
-		x.err = errInternal("an error without an envelope")
+		x.err = errInternal("an error of an unexpected type")
 	}
 }
 

@@ -39,7 +39,7 @@ func cacheStatus(t *testing.T, header string) map[string]string {
 	list := regexp.MustCompile(`^igproxy((?:; ?[a-z*][a-z0-9_.*-]*(?:=(?:-?[0-9]{1,15}|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_|~:/-]*|"(?:[ !#-\[\]-~]|\\["\\])*"))?)*)$`)
 	m := list.FindStringSubmatch(header)
 	if m == nil {
-		t.Fatalf("%q is not a structured field", header)
+		t.Fatalf("%q is not a structured list with the one member igproxy", header)
 	}
 	parameters := map[string]string{}
 	for _, p := range strings.Split(m[1], ";")[1:] {
@@ -137,7 +137,7 @@ func TestEachOutcomeIsAnsweredInFullAndLoggedOnce(t *testing.T) {
 		}
 		id := h.Get("X-Request-Id")
 		if !regexp.MustCompile(`^[0-9a-f]{16}$`).MatchString(id) {
-			t.Errorf("%s: X-Request-Id is %q", name, id)
+			t.Errorf("%s: X-Request-Id is %q, want 16 hexadecimal digits", name, id)
 		}
 		checkCacheStatus(t, name, h.Get("Cache-Status"), c.cache)
 		checkLog(t, name, log.String(), c, id)
@@ -151,7 +151,7 @@ func checkCacheStatus(t *testing.T, name, header, want string) {
 	t.Helper()
 	if want == "-" {
 		if header != "" {
-			t.Errorf("%s: Cache-Status is %q, want none", name, header)
+			t.Errorf("%s: Cache-Status is %q, want no such header", name, header)
 		}
 		return
 	}
@@ -202,7 +202,7 @@ func checkLog(t *testing.T, name, log string, c ending, id string) {
 		}
 	}
 	if (line["level"] == "WARN") != (c.status >= 500) {
-		t.Errorf("%s: the log level is %v for status %d", name, line["level"], c.status)
+		t.Errorf("%s: the log level is %v for status %d, want WARN only from 500 up", name, line["level"], c.status)
 	}
 }
 
@@ -230,7 +230,7 @@ func TestExpiresInIsTheTimeLeft(t *testing.T) {
 		first := left()
 		time.Sleep(59 * time.Minute)
 		if aged := left(); first != 60*24*3600 || aged != first-59*60 || asked != 1 {
-			t.Errorf("expires_in is %d, and %d after 59 minutes; Meta was asked %d times", first, aged, asked)
+			t.Errorf("expires_in is %d, then %d after 59 minutes, with %d calls to Meta; want 5184000, then 5180460, with 1", first, aged, asked)
 		}
 	})
 }

@@ -27,20 +27,20 @@ func TestHealthChecksOnTheAppPortAreAnsweredByIgproxyItself(t *testing.T) {
 	}
 	for _, target := range []string{"/healthz", "/healthz?from=balancer"} {
 		if w := check(http.MethodGet, target, ""); w.Code != http.StatusOK || w.Body.String() != "ok\n" || w.Header().Get("Connection") != "" {
-			t.Errorf("%s: got %d %q, %v", target, w.Code, w.Body, w.Header())
+			t.Errorf("%s: got %d %q, %v; want 200 ok, and no Connection header", target, w.Code, w.Body, w.Header())
 		}
 	}
 	if w := check(http.MethodHead, "/healthz", ""); w.Code != http.StatusOK {
-		t.Errorf("HEAD: got %d", w.Code)
+		t.Errorf("HEAD: got %d, want 200", w.Code)
 	}
 	if w := check(http.MethodGet, "/healthz", "x"); w.Code != http.StatusOK || w.Header().Get("Connection") != "close" {
-		t.Errorf("with a body: got %d, %v", w.Code, w.Header())
+		t.Errorf("with a body: got %d, %v; want 200 and Connection: close", w.Code, w.Header())
 	}
 	if n := requests.Load(); n != 0 || strings.Contains(log.String(), "msg=request") {
-		t.Errorf("Meta got %d requests; logged:\n%s", n, log.String())
+		t.Errorf("Meta got %d requests, want 0, and no log line for a request; the log:\n%s", n, log.String())
 	}
 	if n := counted(t, p.Metrics(), "igproxy_requests_total"); n != 0 {
-		t.Errorf("%v health checks are counted as requests", n)
+		t.Errorf("%v health checks are counted as requests, want 0", n)
 	}
 	for _, c := range [][2]string{{http.MethodPost, "/healthz"}, {http.MethodGet, "/healthz/"}, {http.MethodGet, "/v1/healthz"}, {http.MethodGet, "http://evil.example/healthz"}} {
 		if w := check(c[0], c[1], ""); w.Code < 400 {
@@ -49,6 +49,6 @@ func TestHealthChecksOnTheAppPortAreAnsweredByIgproxyItself(t *testing.T) {
 	}
 	p.Drain()
 	if w := check(http.MethodGet, "/healthz", ""); w.Code != http.StatusServiceUnavailable || w.Body.String() != "draining\n" {
-		t.Errorf("while draining: got %d %q", w.Code, w.Body)
+		t.Errorf("while draining: got %d %q, want 503 draining", w.Code, w.Body)
 	}
 }

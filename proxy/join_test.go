@@ -35,7 +35,7 @@ func TestManyCallersOfOneTokenShareOneFlight(t *testing.T) {
 			wg.Go(func() {
 				a, err := d.Exchange(t.Context(), c)
 				if err != nil || a.token != want.token {
-					t.Errorf("got %v, %v", a.token, err)
+					t.Errorf("got %v, %v; want the token of the flight", a.token, err)
 				}
 				if a.joined {
 					joined.Add(1)
@@ -62,20 +62,20 @@ func TestAFlightContinuesWhenItsLeaderDisconnects(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if a, err := d.Exchange(leader, c); err != nil || a.joined {
-				t.Errorf("the leader got joined=%v, %v; want its answer, in case it still reads", a.joined, err)
+				t.Errorf("the caller that began the flight got joined=%v, %v; want false and an answer, in case the caller still reads", a.joined, err)
 			}
 		})
 		synctest.Wait()
 		wg.Go(func() {
 			if a, err := d.Exchange(t.Context(), c); err != nil || !a.joined {
-				t.Errorf("the follower got joined=%v, %v", a.joined, err)
+				t.Errorf("the second caller got joined=%v, %v; want true and an answer", a.joined, err)
 			}
 		})
 		synctest.Wait()
 		leave()
 		wg.Wait()
 		if !landed.Load() {
-			t.Error("the flight's context ended when its leader disconnected")
+			t.Error("the flight's context ended when the caller that began the flight disconnected")
 		}
 	})
 }
@@ -111,10 +111,10 @@ func TestCallersMayArriveWhileCloseWaits(t *testing.T) {
 		all.Go(func() {
 			for range 100 {
 				if _, err := d.Exchange(t.Context(), c); err != nil {
-					t.Errorf("got %v", err)
+					t.Errorf("got %v, want an answer", err)
 				}
 				if err := d.flights.wait(t.Context()); err != nil {
-					t.Errorf("wait: %v", err)
+					t.Errorf("wait: got %v, want no error", err)
 				}
 			}
 		})
@@ -135,7 +135,7 @@ func TestASlowFlightDoesNotDelayOtherFlights(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		if _, err := d.Exchange(t.Context(), callFor(t, "fast")); err != nil || time.Since(start) > 0 {
-			t.Errorf("the fast flight took %s, %v", time.Since(start), err)
+			t.Errorf("the fast flight took %s and got %v; want 0s and an answer", time.Since(start), err)
 		}
 		time.Sleep(time.Minute)
 	})
@@ -170,7 +170,7 @@ func TestAFlightThatExceedsItsBudgetIsA504(t *testing.T) {
 		_, err := d.Exchange(t.Context(), callFor(t, "short"))
 		var e *graph.Error
 		if !errors.As(err, &e) || e.Status != 504 || time.Since(start) != time.Second+grace {
-			t.Errorf("got %v after %s", err, time.Since(start))
+			t.Errorf("got %v after %s, want 504 after %s", err, time.Since(start), time.Second+grace)
 		}
 		close(stuck)
 		_ = d.flights.wait(t.Context())

@@ -29,7 +29,7 @@ func (a *app) keepKey(token string) cache.Key { return a.records.Derive(token) }
 
 // newKeeper returns the Keeper of a Proxy.
 func newKeeper(o Options, c carried) *keep.Keeper {
-	// The other half of MaxInFlight is left for the calls of apps.
+	// Refreshes may use half of MaxInFlight. The other half is left for the calls of apps.
 	return keep.New(keep.Options{Store: c.cache, MaxInFlight: max(o.MaxInFlight/2, 1),
 		Observer: keepCounts{c.metrics}, Logger: c.log})
 }
@@ -73,7 +73,7 @@ func (k *keeping) refresh(ctx context.Context, a *app, g *grant, token Secret) k
 	got, err := k.steps.Exchange(ctx, call{grant: g, app: a, token: token, key: a.key(g, token, "")})
 	e := got.refusal
 	if err != nil && !errors.As(err, &e) {
-		e = errInternal("an error without an envelope")
+		e = errInternal("an error of an unexpected type")
 	}
 	switch {
 	case e == nil && !got.token.Ends(time.Now()): // see learnStep

@@ -61,12 +61,12 @@ func tokenFrom(t testing.TB, p *Proxy, path string) (token string, seconds int, 
 		Seconds int    `json:"expires_in"`
 	}
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK || got.Kind != "bearer" {
-		t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		t.Fatalf("%s: got %d %s, want 200 and a bearer token", path, w.Code, w.Body)
 	}
 	return got.Token, got.Seconds, w.Header().Get("Cache-Status")
 }
 
-// families are the token calls of the three services.
+// families are calls of each service: an exchange, and a refresh and a read without their token.
 var families = map[string]struct{ exchange, refresh, read string }{
 	"Instagram": {"/access_token?grant_type=ig_exchange_token&access_token=IGAA-short",
 		"/refresh_access_token?grant_type=ig_refresh_token&access_token=", "/me?access_token="},
@@ -93,7 +93,7 @@ func TestUsedTokenWorksAfterItsEnd(t *testing.T) {
 			calls := i.CallsFor(long) // igproxy refreshes only the successor from here on
 			next, seconds, status := tokenFrom(t, p, f.refresh+url.QueryEscape(long))
 			if next == long || seconds <= 0 || seconds > int(keptLife/time.Second) || !strings.HasPrefix(status, "igproxy; hit; ttl=") {
-				t.Errorf("got the token itself: %v, %d s left, Cache-Status %q; want a hit with a successor", next == long, seconds, status)
+				t.Errorf("got the old token: %v, %d s left, Cache-Status %q; want false, at most %d s, and a hit", next == long, seconds, status, int(keptLife/time.Second))
 			}
 			if n := i.CallsFor(long) - calls; n != 0 {
 				t.Errorf("the refresh cost %d calls to Meta, want 0", n)
@@ -102,7 +102,7 @@ func TestUsedTokenWorksAfterItsEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			if w := ask(p, get(f.read+long)); w.Code != http.StatusBadRequest {
-				t.Errorf("after a purge of the token: %d %s, want Meta's refusal", w.Code, w.Body)
+				t.Errorf("after a purge of the token: got %d %s, want Meta's refusal", w.Code, w.Body)
 			}
 		})
 	}
@@ -111,12 +111,12 @@ func TestUsedTokenWorksAfterItsEnd(t *testing.T) {
 func use(t testing.TB, p *Proxy, path string) {
 	t.Helper()
 	if w := ask(p, get(path)); w.Code != http.StatusOK {
-		t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		t.Fatalf("%s: got %d %s, want 200", path, w.Code, w.Body)
 	}
 }
 
-// eventuallyRefreshed waits until igproxy has refreshed a token. The test uses only the token in
-// path.
+// eventuallyRefreshed waits until igproxy has refreshed the token in path. It does not check which
+// token was refreshed, because a test uses no other token.
 func eventuallyRefreshed(t testing.TB, p *Proxy, path string) {
 	t.Helper()
 	waitFor(t, "a refresh of the token in "+path, func() bool {
@@ -141,7 +141,7 @@ func TestKeepCanBeTurnedOffAndOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := ask(p, get(f.read+long)); w.Code != http.StatusBadRequest {
-		t.Errorf("turned off: %d %s, want Meta's refusal", w.Code, w.Body)
+		t.Errorf("turned off: got %d %s, want Meta's refusal", w.Code, w.Body)
 	}
 	if err := p.Reload(options); err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
 	const exchange = "/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token="
 	for _, c := range []struct{ token, want string }{{"short", ""}, {"long", "endless-long"}} {
 		if w := ask(p, get(exchange+c.token)); w.Code != http.StatusOK {
-			t.Fatalf("got %d %s", w.Code, w.Body)
+			t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 		}
 		use(t, p, "/apps/pages/me?access_token=endless-"+c.token)
 		if c.want == "" {

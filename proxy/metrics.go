@@ -48,7 +48,7 @@ type Metrics struct {
 	reloaded     prometheus.Gauge
 	reloadAt     prometheus.Gauge
 
-	memoryHits prometheus.Counter // a counter of lookups, kept here because a hit must be fast
+	memoryHits prometheus.Counter // the counter of memory hits in lookups, kept here because a hit must be fast
 }
 
 var _ cache.Observer = (*Metrics)(nil)
@@ -83,7 +83,7 @@ func NewMetrics() *Metrics {
 	m.redisUp = gauge("redis_up", "1 while Redis is used, 0 while igproxy sends it no requests.")
 	m.changes = counter("breaker_changes_total", "Changes of a breaker's state.", "upstream", "to")
 	m.silent = counter("upstream_silent_connections_total",
-		"Kept connections to Meta that stayed silent. Each time, igproxy closed its idle connections.", "pool")
+		"Reused connections to Meta on which no byte came in time. Each time, igproxy closed its idle connections.", "pool")
 	m.peers = auto.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total",
 		Help: "Connections to a Unix socket that were closed because their user is not allowed."})
 	m.connects = counter("intercept_connects_total", "CONNECT requests on the listener for interception, by result.", "host", "result")

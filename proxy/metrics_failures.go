@@ -31,9 +31,9 @@ type Failure struct {
 // maxFailures is how many kinds of failure are kept.
 const maxFailures = 20
 
-// lastFailures keeps the last failures. Failures of the same kind share an entry: during an outage
-// igproxy repeats one error for each request, and these repetitions must not push out the failure
-// with which the outage began.
+// lastFailures keeps the last failures. Failures of the same kind share an entry. Otherwise, the
+// error that igproxy repeats for each request during an outage would push out the failure with
+// which the outage began.
 type lastFailures struct {
 	mu   sync.Mutex // protects list
 	list []Failure  // the latest first

@@ -67,7 +67,7 @@ func TestFailuresOfOneKindShareAnEntry(t *testing.T) {
 	}
 	if len(s.list) != 2 || s.list[0].Subcode != 1 || s.list[0].Count != 1001 || s.list[0].RequestID != id ||
 		!s.list[0].First.Equal(start) || !s.list[0].Last.Equal(start.Add(999*time.Minute)) {
-		t.Errorf("got %+v", s.list)
+		t.Errorf("got %+v, want two entries, the first with the subcode 1, a Count of 1001, and the last request ID", s.list)
 	}
 	for code := range 50 {
 		note(100+code, time.Hour)
@@ -93,6 +93,6 @@ func TestFailuresOfTheLaneAreKeptToo(t *testing.T) {
 	id := h.x.id.String()
 	h.Sent(time.Now(), time.Millisecond)
 	if got := p.Failures(); len(got) != 1 || got[0].RequestID != id || got[0].Cause != "no connection to Meta (refused)" {
-		t.Errorf("got %s", fmt.Sprint(got))
+		t.Errorf("got %s, want the failure of the request %s", fmt.Sprint(got), id)
 	}
 }

@@ -104,8 +104,8 @@ func (s *rateLimits) all(now time.Time) (list []RateLimit) {
 	return list
 }
 
-// mergeUsage raises each number in highest to the number in members if that is larger, and returns
-// highest. If highest is nil, mergeUsage makes a map when it needs one.
+// mergeUsage returns highest with each number that is larger in members. highest may be nil; it
+// stays nil if members has no numbers.
 func mergeUsage(highest map[string]float64, members map[string]any) map[string]float64 {
 	for _, kind := range usageKinds {
 		n, ok := members[kind].(float64)

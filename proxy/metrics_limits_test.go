@@ -59,15 +59,15 @@ func TestOneLimitHeaderDoesNotEraseTheOther(t *testing.T) {
 		got := m.limits.all(time.Now())
 		if len(got) != 1 || got[0].App != "shop" || !got[0].At.Equal(time.Now()) || got[0].Regain != 7 ||
 			!maps.Equal(got[0].Usage, map[string]float64{"call_volume": 3}) || !maps.Equal(got[0].Business, map[string]float64{"call_count": 70}) {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want the numbers of both headers, and 7 min left", got)
 		}
 		time.Sleep(maxUsageAge - time.Minute)
 		if got = m.limits.all(time.Now()); len(got) != 1 || got[0].Usage == nil || got[0].Business != nil || got[0].Regain != 0 {
-			t.Errorf("an hour after the first header: %+v", got)
+			t.Errorf("an hour after the first header: got %+v, want only the numbers of the second", got)
 		}
 		m.limits.note("shop", http.Header{businessUsage: {`{"1":[{"call_count":1}]}`}})
 		if got = m.limits.all(time.Now()); len(got) != 1 || got[0].Usage["call_volume"] != 3 || got[0].Business["call_count"] != 1 {
-			t.Errorf("the headers in the other order: %+v", got)
+			t.Errorf("the headers in the other order: got %+v, want the numbers of both", got)
 		}
 	})
 }
@@ -82,7 +82,7 @@ func TestRateLimitsHoldOnlyNumbers(t *testing.T) {
 	l := limits.all(time.Now())[0]
 	if !maps.Equal(l.Usage, map[string]float64{"call_volume": 28, "cpu_time": 15.5}) || l.Regain != 5 ||
 		!maps.Equal(l.Business, map[string]float64{"call_count": 70, "total_time": 9}) {
-		t.Errorf("got %+v", l)
+		t.Errorf("got %+v, want the valid percentages, the highest of each kind, and 5 min", l)
 	}
 	text, _ := json.Marshal(l)
 	for _, word := range []string{"canary", "secret", "17841400000000001"} {
@@ -114,7 +114,7 @@ func TestRateLimitsAreRecordedFromEveryCall(t *testing.T) {
 	for path, percent := range map[string]float64{target("IGAAshort"): 10, "/me?access_token=IGAAlong": 90} {
 		used <- fmt.Sprintf(`{"call_count":%v}`, percent)
 		if w := ask(p, get(path)); w.Code != 200 {
-			t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+			t.Fatalf("%s: got %d %s, want 200", path, w.Code, w.Body)
 		}
 		got := p.RateLimits()
 		if len(got) != 1 || got[0].Usage["call_count"] != percent || got[0].App != "default" || counted(t, o.Metrics, "igproxy_upstream_usage_ratio") != percent/100 {

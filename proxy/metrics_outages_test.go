@@ -20,7 +20,7 @@ func TestAnOutageIsOneEntryWithStartEndAndProbes(t *testing.T) {
 			_ = p.carried.circuits.of(call{app: e.apps[app], grant: e.grants[0]}).Do(func() breaker.Verdict { return v })
 		}
 		if got := p.Outages(); len(got) != 0 {
-			t.Fatalf("outages before any failure: %+v", got)
+			t.Fatalf("before any failure: got %+v, want no outage", got)
 		}
 		start := time.Now()
 		for range 3 {
@@ -66,11 +66,11 @@ func TestAnOutageIsOneEntryWithStartEndAndProbes(t *testing.T) {
 		}
 		got := p.Outages()
 		if len(got) != 3 || got[0].Of != "redis" || !got[0].End.IsZero() || got[1].End.Sub(got[1].Start) != time.Minute || !same(got[2], want) {
-			t.Fatalf("got %+v", got)
+			t.Fatalf("got %+v, want the current outage of redis, one that the reload ended after a minute, and %+v", got, want)
 		}
 		p.Metrics().RedisState(true)
 		if got := p.Outages(); got[0].End.Sub(got[0].Start) != time.Minute {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want an outage of redis of one minute", got)
 		}
 	})
 }
@@ -83,6 +83,6 @@ func TestOnlyTheLastOutagesAreKept(t *testing.T) {
 		s.change(circuit{app: "shop", grant: "exchange"}, "instagram", breaker.Change{To: breaker.Closed}, at.Add(time.Minute))
 	}
 	if len(s.list) != maxOutages || !s.list[0].Start.Equal(now.Add(2*maxOutages*time.Hour)) {
-		t.Errorf("%d outages, the first at %v", len(s.list), s.list[0].Start)
+		t.Errorf("got %d outages, the first at %v; want the last %d", len(s.list), s.list[0].Start, maxOutages)
 	}
 }

@@ -60,7 +60,7 @@ type metricRow struct {
 	labels map[string][]string
 }
 
-// documented reads docs/metrics.md.
+// documented returns the table in docs/metrics.md, by the name of the metric.
 func documented(t *testing.T) map[string]metricRow {
 	t.Helper()
 	label, table := regexp.MustCompile("`([a-z_]+)`(?: \\(([^)]*)\\))?"), map[string]metricRow{}
@@ -286,7 +286,7 @@ func TestAllClassesIsComplete(t *testing.T) {
 	}
 	found := regexp.MustCompile(`Class\w+\s+Class\s+= "([a-z_]+)"`).FindAllStringSubmatch(string(text), -1)
 	if len(found) != len(allClasses) {
-		t.Errorf("class.go has %d classes, allClasses has %d", len(found), len(allClasses))
+		t.Errorf("class.go has %d classes, allClasses has %d; want the same number", len(found), len(allClasses))
 	}
 }
 
@@ -301,7 +301,7 @@ func TestTokensAndRefusalsAreCountedSeparately(t *testing.T) {
 	_ = ask(p, get(target("revoked-1")))
 	good, bad := countedAs(t, o.Metrics, "igproxy_upstream_requests_total", "token"), countedAs(t, o.Metrics, "igproxy_upstream_requests_total", "bad_token")
 	if good != 1 || bad != 2 {
-		t.Errorf("one token and two refusals are counted as %v and %v", good, bad)
+		t.Errorf("counted %v tokens and %v refusals, want 1 and 2", good, bad)
 	}
 }
 
@@ -323,7 +323,7 @@ func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 			}
 			for _, b := range f.GetMetric()[0].GetHistogram().GetBucket() {
 				if n, bound := b.GetCumulativeCount(), b.GetUpperBound()*1000; bound < most/2-2.5 && n > 0 || bound >= most && n != 100 {
-					t.Errorf("of 100 calls that took %s, %d were counted as at most %v ms", took, n, bound)
+					t.Errorf("of 100 calls that took %s, %d were counted as at most %v ms; want all in one narrow bucket", took, n, bound)
 				}
 			}
 		}
@@ -341,7 +341,7 @@ func TestGaugesOfAppsFollowAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := askAt(p, "localhost", "/apps/two"+target("IGAAshort")); w.Code != 400 {
-		t.Fatalf("got %d", w.Code)
+		t.Fatalf("got %d, want 400", w.Code)
 	}
 	families, err := o.Metrics.registry.Gather()
 	if err != nil {

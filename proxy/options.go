@@ -44,9 +44,9 @@ type Options struct {
 	MaxConnectionAge time.Duration
 	// IgnoreProxy makes calls to Meta ignore HTTPS_PROXY and the related variables.
 	IgnoreProxy bool
-	// CheckSecrets makes ProveSecrets test the client secrets that New gets or Reload changes,
-	// until a call has shown whether Meta accepts them.
-	CheckSecrets bool
+	// CheckSecretsAtStart makes CheckSecrets test the client secrets that New gets or Reload
+	// changes, until a call has shown whether Meta accepts them.
+	CheckSecretsAtStart bool
 	// ReadyWhenRefused keeps the Proxy ready when Meta refuses the client secrets of all apps,
 	// because known tokens are still served.
 	ReadyWhenRefused bool
@@ -60,31 +60,32 @@ type Options struct {
 	// CodeTTL is the longest time that the response to a code exchange is remembered. A code works
 	// only once, so a repeated callback gets the first answer.
 	CodeTTL time.Duration
-	// NegativeTTL is how long igproxy remembers that a token is invalid. Any other refusal of a
-	// token is remembered for at most ten seconds. Zero: not at all.
+	// NegativeTTL is how long igproxy remembers that a token is invalid. Other refusals of a token
+	// are remembered for NegativeTTL too, but for at most ten seconds. Zero: not at all. A rate
+	// limit of a user is remembered until it ends.
 	NegativeTTL time.Duration
 	// ClaimBudget is the time that the cache may take for one claim, in addition to Timeout. Zero
 	// if the cache has no Redis.
 	ClaimBudget time.Duration
-	// Hosts are Host names, without ports, that are served in addition to loopback names and the
-	// Hosts of Apps. Empty: no others.
+	// Hosts are Host names, without ports, that are served in addition to loopback names, the Hosts
+	// of Apps, and the names of Meta's hosts for the services of Apps. Empty: no others.
 	Hosts []string
 	// AnyHost turns off the check of the Host name. This suits a Unix socket. OnLoopback and
 	// NewLaneOnLoopback still check it.
 	AnyHost bool
 	// Bearers returns the SHA-256 of the token that each request must carry: as X-Igproxy-Token, as
-	// the password of Basic authentication, or as a bearer token if Authorization cannot hold
-	// Meta's token. During a rotation Bearers also returns the hash of the previous token, which is
-	// still accepted. It is called for each request. Nil: no token is required.
+	// the password of Basic authentication, or as a bearer token in calls that cannot have Meta's
+	// token in Authorization. During a rotation Bearers also returns the hash of the previous
+	// token, which is still accepted. It is called for each request. Nil: no token is required.
 	Bearers func() [][sha256.Size]byte
 	// Passthrough configures the calls that are not token calls. Nil: they are refused.
 	Passthrough *PassthroughOptions
 	// MaxPassedInFlight limits the passed-through calls in flight for each app. Further calls wait
 	// for up to a second. Required with Passthrough.
 	MaxPassedInFlight int
-	// DebugToken makes igproxy send calls to /debug_token with the app's own token, which consists
-	// of the app's ID and client secret, unless a call has another access_token. False: such calls
-	// are passed through unchanged.
+	// DebugToken makes igproxy add the app's own token, which consists of the app's ID and client
+	// secret, to calls of GET /debug_token that have no other token (see takesAppToken). All other
+	// calls of /debug_token are passed through. False: all are passed through.
 	DebugToken bool
 	// Keep configures the refresh of tokens that are used. Nil: igproxy itself refreshes no token.
 	Keep *KeepOptions

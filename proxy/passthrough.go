@@ -106,14 +106,14 @@ func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 	case errors.Is(got.Err, passthrough.ErrSlowReader):
 		x.err = errSlowReader()
 		return
-	case errors.Is(got.Err, passthrough.ErrSlowRequest): // the server has also ended the context
+	case errors.Is(got.Err, passthrough.ErrSlowRequest): // checked before the context, which the server has ended too
 		x.err = errSlowRequest
 	case errors.Is(got.Err, passthrough.ErrSlowAnswer):
 		x.err = errTimeout()
 		x.err.Cause = got.Err.Error()
 	case errors.Is(got.Err, context.DeadlineExceeded):
-		// The call took too long. If igproxy was waiting for the body, the server has also ended
-		// the context.
+		// The call took too long. This is checked before the request's context: if igproxy was
+		// waiting for the body, the server has ended that context too.
 		x.err = noAnswer(r.Context(), got.Err).err
 	case r.Context().Err() != nil:
 		x.gone, x.status = true, statusGone

@@ -44,7 +44,7 @@ func TestAnyOtherCallIsPassedThroughUnchanged(t *testing.T) {
 	body, _ := io.ReadAll(res.Body)
 	_ = res.Body.Close()
 	if res.StatusCode != 201 || string(body) != `{"id":"17841400000000001"}` {
-		t.Errorf("got %d %s", res.StatusCode, body)
+		t.Errorf("got %d %s, want Meta's answer, unchanged", res.StatusCode, body)
 	}
 	if got, want := w.graph.asked()[0], `POST /v23.0/1784/media%2Fx?fields=id,name&fields=a;b&access_token=IGAA%7C1&&x=%zz|{"caption":"é"}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -62,7 +62,7 @@ func TestAnyOtherCallIsPassedThroughUnchanged(t *testing.T) {
 		}
 	}
 	if n := len(w.login.asked()) + len(w.threads.asked()); n != 0 {
-		t.Errorf("other upstreams were asked %d times", n)
+		t.Errorf("other upstreams were asked %d times, want 0", n)
 	}
 }
 
@@ -81,11 +81,11 @@ func TestTheSidecarsOwnTokenIsNotPassedOn(t *testing.T) {
 	own.Header.Set("Authorization", "Bearer IGAAlong")
 	for name, r := range map[string]*http.Request{"as the password of the base URL": basic, "in its own header": own} {
 		if got := ask(p, r); got.Code != 200 {
-			t.Errorf("%s: %d %s", name, got.Code, got.Body)
+			t.Errorf("%s: got %d %s, want 200", name, got.Code, got.Body)
 		}
 		last := w.graph.head[len(w.graph.head)-1]
 		if got, want := last.Get("Authorization"), map[bool]string{true: "Bearer IGAAlong"}[r == own]; got != want || last.Get(trustHeader) != "" {
-			t.Errorf("%s: Instagram got Authorization %q and %s %q", name, got, trustHeader, last.Get(trustHeader))
+			t.Errorf("%s: Instagram got Authorization %q and %s %q, want %q and no %s", name, got, trustHeader, last.Get(trustHeader), want, trustHeader)
 		}
 	}
 }
@@ -127,7 +127,7 @@ func TestAPassedThroughPathMayNameTheApp(t *testing.T) {
 	}
 	_ = res.Body.Close()
 	if res.StatusCode != 200 || len(w.threads.asked()) != 1 || w.threads.asked()[0] != "GET /v1.0/me?fields=id|" {
-		t.Errorf("got %d; requests to Meta: %v", res.StatusCode, w.threads.asked())
+		t.Errorf("got %d; requests to Meta: %v; want 200 after GET /v1.0/me?fields=id", res.StatusCode, w.threads.asked())
 	}
 }
 
@@ -143,7 +143,7 @@ func TestBodiesAreBounded(t *testing.T) {
 	body, _ := io.ReadAll(res.Body)
 	_ = res.Body.Close()
 	if res.StatusCode != 413 || !strings.Contains(string(body), `"error_subcode":990018`) {
-		t.Errorf("a large request: %d %s", res.StatusCode, body)
+		t.Errorf("a large request: got %d %s, want 413 with 990018", res.StatusCode, body)
 	}
 	w.graph.say(200, strings.Repeat("x", 5000))
 	body = nil
@@ -174,7 +174,7 @@ func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
 	for range 20 { // if the call and its connection had the same deadline, the connection would usually be cut
 		res, err := http.Get(s.URL + "/me")
 		if err != nil {
-			t.Fatalf("a call that hangs: %v", err)
+			t.Fatalf("a call that hangs: got %v, want an answer", err)
 		}
 		body, _ := io.ReadAll(res.Body)
 		_ = res.Body.Close()
@@ -221,7 +221,7 @@ func TestNothingAfterAnHTTP10RequestIsReadAsARequest(t *testing.T) {
 	_, _ = io.WriteString(c, "POST /me HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	answers, err := io.ReadAll(c)
 	if n := strings.Count(string(answers), "HTTP/1."); err != nil || n != 1 || strings.Contains(strings.Join(w.graph.asked(), " "), "smuggled") {
-		t.Errorf("%d answers; requests to Meta: %v, %v", n, w.graph.asked(), err)
+		t.Errorf("got %d answers, requests to Meta %v, and %v; want one answer, and no request for /smuggled", n, w.graph.asked(), err)
 	}
 }
 
@@ -230,7 +230,7 @@ func TestASwitchOfProtocolsIsABadAnswer(t *testing.T) {
 	o := optionsFor(t, base, nil)
 	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{})
 	if r := ask(newProxy(t, o), get("/me")); r.Code != 502 || !strings.Contains(r.Body.String(), `"error_subcode":990024`) {
-		t.Errorf("got %d %s", r.Code, r.Body)
+		t.Errorf("got %d %s, want 502 with 990024", r.Code, r.Body)
 	}
 }
 
@@ -239,7 +239,7 @@ func TestPassthroughCanBeTurnedOff(t *testing.T) {
 	o := optionsFor(t, w.graph.url.String(), nil)
 	o.Cache = newCache(t)
 	if r := ask(newProxy(t, o), get("/me")); r.Code != 404 || !strings.Contains(r.Body.String(), `"error_subcode":990002`) || len(w.graph.asked()) != 0 {
-		t.Errorf("got %d %s", r.Code, r.Body)
+		t.Errorf("got %d %s, want 404 with 990002, without a call to Meta", r.Code, r.Body)
 	}
 }
 
@@ -249,7 +249,7 @@ func TestPagingURLsCanBeRewritten(t *testing.T) {
 	const page = `{"data":[{"caption":"see https://graph.instagram.com/x"}],"paging":{"next":"%[1]s\/v23.0\/1\/media?access_token=IGAA&after=Q","previous" : "https://graph.instagram.com/1"}}`
 	w.graph.say(200, fmt.Sprintf(page, strings.ReplaceAll(base, "/", `\/`)))
 	if r := w.get("/1/media"); !strings.Contains(r.Body.String(), strings.ReplaceAll(base, "/", `\/`)) {
-		t.Errorf("rewritten although the option is off: %s", r.Body)
+		t.Errorf("paging was rewritten although the option is off: %s", r.Body)
 	}
 	o := optionsFor(t, base, nil)
 	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{RewritePaging: true})
@@ -279,7 +279,7 @@ func TestTokenCallsCannotBeReachedThroughPassthrough(t *testing.T) {
 		}
 		r.URL.Path, r.URL.RawPath, r.URL.RawQuery = parsed.Path, parsed.RawPath, parsed.RawQuery
 		if got := ask(w.p, r); got.Code != 404 {
-			t.Errorf("%s: got %d %s", path, got.Code, got.Body)
+			t.Errorf("%s: got %d %s, want 404", path, got.Code, got.Body)
 		}
 	}
 	if n := len(w.graph.asked()) + len(w.login.asked()); n != 0 {
@@ -288,8 +288,8 @@ func TestTokenCallsCannotBeReachedThroughPassthrough(t *testing.T) {
 }
 
 // FuzzReachable checks that no server can mistake a passed-through path for the path of a token
-// call or of a call that only igproxy has, even if the server decodes repeatedly, resolves dots and
-// slashes, and ignores letter case and versions.
+// call or of one of igproxy's own calls. The server may decode repeatedly, resolve dots and
+// slashes, and ignore letter case and versions.
 func FuzzReachable(f *testing.F) {
 	for _, seed := range []string{"/me", "/access_token", "/a/../access%5ftoken", "/%2561ccess_token", "//x//ACCESS_token/", "/v23.0/oauth/access_token", "/access_token;a=b", "/x%5caccess_token", "/_igproxy/webhook", "/%5figproxy", "/a/..%2f_IGPROXY;x"} {
 		f.Add(seed)

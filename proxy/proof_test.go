@@ -107,7 +107,7 @@ func TestTheProofIsMadeWithTheAppsSecretInUse(t *testing.T) {
 	}
 	facebook.mu.Unlock()
 	if got := w.get("/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA&appsecret_proof=own"); got.Code != 200 {
-		t.Fatalf("the exchange: %d %s", got.Code, got.Body)
+		t.Fatalf("the exchange: got %d %s, want 200", got.Code, got.Body)
 	}
 	n := len(facebook.asked())
 	w.get("/apps/pages/me?access_token=EAA")

@@ -53,7 +53,7 @@ type Proxy struct {
 	carried  carried
 	draining atomic.Bool // a stop is in progress, so the Proxy is not ready
 	stopping atomic.Bool // each answer in the lane is the last one on its connection
-	tested   atomic.Bool // ProveSecrets has made its first calls
+	checked  atomic.Bool // CheckSecrets has made its first calls
 	dates    dates       // for the lane
 }
 
@@ -94,7 +94,7 @@ func (p *Proxy) Reload(o Options) error {
 	if err != nil {
 		return err
 	}
-	if last != nil { // other sidecars may have purged an app that is new in this one
+	if last != nil { // other sidecars may have purged an app that is new in this sidecar
 		ctx, cancel := context.WithTimeout(context.Background(), learnTime)
 		p.carried.cache.Learn(ctx)
 		cancel()

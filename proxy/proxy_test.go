@@ -45,7 +45,7 @@ func TestNewRefusesEachBadOptionAndNamesIt(t *testing.T) {
 		_, err := New(o)
 		word, _, _ := strings.Cut(strings.TrimPrefix(name, "carried: "), ",")
 		if err == nil || !strings.Contains(err.Error(), word) {
-			t.Errorf("%s: got %v, want an error that names it", name, err)
+			t.Errorf("%s: got %v, want an error with the words %q", name, err, word)
 		}
 		if err != nil && strings.Contains(err.Error(), "canary1") {
 			t.Errorf("%s: the error shows the secret: %v", name, err)
@@ -92,7 +92,7 @@ func TestCloseWaitsForFlights(t *testing.T) {
 	}
 	open()
 	if err := p.Close(t.Context()); err != nil {
-		t.Errorf("Close: %v", err)
+		t.Errorf("Close: got %v, want no error", err)
 	}
 	if o.Cache.Len() != 1 {
 		t.Error("the flight's answer was not remembered")

@@ -24,7 +24,7 @@ func TestAPurgeCoversAnAppOrATokenUnderEachGrant(t *testing.T) {
 		before := i.Calls()
 		for _, path := range []string{target(token), "/refresh_access_token?grant_type=ig_refresh_token&access_token=" + token} {
 			if w := askAt(p, "localhost", "/apps/"+app+path); w.Code != 200 && w.Code != 400 {
-				t.Fatalf("%s %s: %d", app, token, w.Code)
+				t.Fatalf("%s %s: got %d, want 200 or 400", app, token, w.Code)
 			}
 		}
 		return i.Calls() == before
@@ -97,7 +97,7 @@ func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 		}
 	}
 	if apps, err := other.Purge(t.Context(), "two", Secret{}); err != nil || !slices.Equal(apps, []string{"two"}) {
-		t.Fatalf("got %v, %v", apps, err)
+		t.Fatalf("got %v, %v; want app two to be purged", apps, err)
 	}
 	for range 50 { // on a busy machine, Redis may answer too late for a reload
 		start := time.Now()
@@ -133,7 +133,7 @@ func TestAPurgedCodeIsForgottenUnderEachRedirectURI(t *testing.T) {
 			return ask(p, r).Code
 		}
 		if first, again := exchange(), exchange(); first != 200 || again != 200 {
-			t.Fatalf("%s: %d, then %d; want the answer twice", uri, first, again)
+			t.Fatalf("%s: got %d, then %d; want 200 twice", uri, first, again)
 		}
 		calls := i.Calls()
 		if _, err := p.Purge(t.Context(), "", NewSecret(code)); err != nil {

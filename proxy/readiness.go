@@ -23,9 +23,9 @@ type Readiness struct {
 
 // Readiness returns the current readiness. The Proxy stays ready while a breaker is open or Redis
 // fails, because known tokens are still served. It also stays ready while Meta refuses the client
-// secrets of some apps, but not while Meta refuses those of all apps. With CheckSecrets, the Proxy
-// is not ready until ProveSecrets has tested the secrets that New got. With ReadyWhenRefused, the
-// state of the secrets has no effect.
+// secrets of some apps, but not while Meta refuses those of all apps. With
+// CheckSecretsAtStart, the Proxy is not ready until CheckSecrets has tested the secrets that New
+// got. With ReadyWhenRefused, the state of the secrets has no effect.
 func (p *Proxy) Readiness() Readiness {
 	health := p.carried.cache.Health()
 	r := Readiness{
@@ -44,7 +44,7 @@ func (p *Proxy) Readiness() Readiness {
 		labels[state] = append(labels[state], a.Label)
 	}
 	r.ClientSecret = clientSecretState(labels, len(e.apps))
-	usable := len(labels[secretRefused]) < len(e.apps) && (p.tested.Load() || !e.checkSecrets)
+	usable := len(labels[secretRefused]) < len(e.apps) && (p.checked.Load() || !e.checkSecrets)
 	r.Ready = !r.Draining && (usable || e.readyWhenRefused)
 	return r
 }

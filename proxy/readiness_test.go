@@ -23,7 +23,7 @@ func TestSinceIsWhenTheBreakerLastWasClosed(t *testing.T) {
 					t.Errorf("%s: %s since %v, %d probes; want %s since %v, %d probes", when, u.Breaker, u.Since, u.Probes, want, since, probes)
 				}
 				if u.Name != upstreamGraph && (!u.Since.IsZero() || u.Probes != 0) {
-					t.Errorf("%s: %s since %v, %d probes", when, u.Name, u.Since, u.Probes)
+					t.Errorf("%s: %s since %v, %d probes; want no outage", when, u.Name, u.Since, u.Probes)
 				}
 			}
 		}

@@ -47,7 +47,7 @@ func TestReloadIsAtomic(t *testing.T) {
 		o.Apps = slices.Clone(good.Apps)
 		spoil(&o)
 		if err := p.Reload(o); err == nil {
-			t.Errorf("%s: the reload succeeded", name)
+			t.Errorf("%s: the reload succeeded, want an error", name)
 		}
 		if p.current.Load() != before {
 			t.Fatalf("%s: the engine was replaced in spite of the error", name)
@@ -91,7 +91,7 @@ func TestARequestFinishesOnTheEngineItBeganWith(t *testing.T) {
 	}
 	open()
 	if code := <-done; code != 200 || i.CallsFor("IGAAold") != 0 {
-		t.Errorf("on the old engine: %d, and the new upstream was asked %d times", code, i.CallsFor("IGAAold"))
+		t.Errorf("on the old engine: got %d, and the new upstream was asked %d times; want 200, and 0", code, i.CallsFor("IGAAold"))
 	}
 }
 
@@ -140,11 +140,11 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 	ended, cancel := withEnded(t)
 	defer cancel()
 	if err := p.Close(ended); err == nil || !strings.Contains(err.Error(), "1 flights") {
-		t.Errorf("Close did not wait for the flight: %v", err)
+		t.Errorf("Close with an ended context: got %v, want an error with the number of flights", err)
 	}
 	open()
 	if err := p.Close(t.Context()); err != nil || p.carried.circuits.inFlight("") != 0 {
-		t.Errorf("Close: %v, %d slots taken", err, p.carried.circuits.inFlight(""))
+		t.Errorf("Close: got %v, %d slots taken; want no error, and 0", err, p.carried.circuits.inFlight(""))
 	}
 	if code := <-answered; code != 200 {
 		t.Errorf("the caller got %d, want 200", code)
@@ -213,10 +213,10 @@ func TestTheCachePausesAndBreakersSurviveAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := ask(p, get(target("IGAAknown"))); w.Code != 200 || !strings.Contains(w.Header().Get("Cache-Status"), "hit") {
-		t.Errorf("the cache was lost: %d, %s", w.Code, w.Header().Get("Cache-Status"))
+		t.Errorf("the cache was lost: got %d, Cache-Status %q; want a hit", w.Code, w.Header().Get("Cache-Status"))
 	}
 	if w := ask(p, get(target("IGAAcold"))); w.Code != 429 || i.CallsFor("IGAAcold") != 0 {
-		t.Errorf("the app's pause was lost: %d", w.Code)
+		t.Errorf("the app's pause was lost: got %d, want 429 without a call to Meta", w.Code)
 	}
 	if n := counted(t, o.Metrics, "igproxy_upstream_requests_total"); n != 2 {
 		t.Errorf("the metrics were lost: %v upstream calls, want 2", n)
@@ -228,7 +228,7 @@ func TestTheCachePausesAndBreakersSurviveAReload(t *testing.T) {
 		t.Fatalf("a call that fails: got %d, breaker %s; want 502, open", w.Code, p.Readiness().Breaker)
 	}
 	if err := p.Reload(o); err != nil || p.Readiness().Breaker != breaker.Open {
-		t.Errorf("the breaker's state was lost: %s, %v", p.Readiness().Breaker, err)
+		t.Errorf("the breaker's state was lost: got %s, %v; want open", p.Readiness().Breaker, err)
 	}
 }
 
@@ -240,14 +240,14 @@ func TestNewSecretIsNotConsideredRefused(t *testing.T) {
 	o.Cache, o.Apps[0].Secret = newCache(t), NewSecret("a-secret-that-is-wrong")
 	p := newProxy(t, o)
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 400 || p.Readiness().Ready {
-		t.Fatalf("the wrong secret: %d, ready %v", w.Code, p.Readiness().Ready)
+		t.Fatalf("the wrong secret: got %d, ready %v; want 400, false", w.Code, p.Readiness().Ready)
 	}
 	if err := p.Reload(o); err != nil || p.Readiness().Ready {
-		t.Errorf("the same secret again: %v, ready %v", err, p.Readiness().Ready)
+		t.Errorf("the same secret again: got %v, ready %v; want no error, false", err, p.Readiness().Ready)
 	}
 	o.Apps[0].Secret = NewSecret(testSecret)
 	if err := p.Reload(o); err != nil || !p.Readiness().Ready {
-		t.Errorf("the right secret: %v, ready %v", err, p.Readiness().Ready)
+		t.Errorf("the right secret: got %v, ready %v; want no error, true", err, p.Readiness().Ready)
 	}
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || i.Calls() != 2 {
 		t.Errorf("got %d after %d calls, want 200 after 2", w.Code, i.Calls())
@@ -264,7 +264,7 @@ func TestANewSecretDoesNotEndARateLimit(t *testing.T) {
 	a.state.limit.begin(limit, now)
 	a.state.secrets.note(refusalAnswer(100, 0, "Error validating client secret."), now)
 	if e := a.paused(now.Add(refusedPause)); e == nil || e.Code != 4 {
-		t.Errorf("a refused secret shortened the pause of the rate limit: %v", e)
+		t.Errorf("a refused secret shortened the pause of the rate limit: got %v, want code 4", e)
 	}
 	a.state.secrets.use([]Secret{NewSecret("new")})
 	if e := a.paused(now.Add(time.Minute)); e == nil || e.Code != 4 || a.state.secrets.standing() != secretUnproven {
@@ -280,10 +280,10 @@ func TestSlotsOfPassedCallsSurviveAReload(t *testing.T) {
 	p := newProxy(t, o)
 	held := p.current.Load().apps[0].passing
 	if !held.take(t.Context()) {
-		t.Fatal("there is no slot")
+		t.Fatal("the app has no free slot, want one")
 	}
 	defer held.give()
-	for _, c := range []struct{ slots, subcode int }{{1, 990027}, {2, 990023}} { // nothing listens
+	for _, c := range []struct{ slots, subcode int }{{1, 990027}, {2, 990023}} { // no slot; no connection
 		o.MaxPassedInFlight = c.slots
 		if err := p.Reload(o); err != nil {
 			t.Fatal(err)

@@ -46,7 +46,7 @@ func TestTheClassOfAnAnswerDecidesHowLongItIsRemembered(t *testing.T) {
 				if c.want > 0 {
 					time.Sleep(c.want - time.Second)
 					if a, _ := s.Exchange(t.Context(), short); a.source != sourceMemory || a.left != time.Second {
-						t.Errorf("a second before it is forgotten: from %s with %s left", a.source, a.left)
+						t.Errorf("a second before the end: got the answer from %s with %s left, want memory with 1s", a.source, a.left)
 					}
 				}
 				time.Sleep(time.Second)
@@ -70,7 +70,7 @@ func TestRepeatedRefusalsCostFewCalls(t *testing.T) {
 			})}
 			for range 50 {
 				if a, err := s.Exchange(t.Context(), callFor(t, "short")); err != nil || a.refusal.Code != code {
-					t.Fatalf("code %d: got %+v, %v", code, a.refusal, err)
+					t.Fatalf("code %d: got %+v, %v; want a refusal with this code", code, a.refusal, err)
 				}
 				time.Sleep(time.Second)
 			}
@@ -81,8 +81,8 @@ func TestRepeatedRefusalsCostFewCalls(t *testing.T) {
 	}
 }
 
-// Whenever Meta refuses a code, the reason may be a wrong client secret, which an operator can
-// correct. So no refusal of a code is remembered.
+// When Meta refuses a code, it usually does not say why. The reason may be a wrong client secret,
+// which an operator can correct. So such a refusal is not remembered.
 func TestRefusalOfACodeIsNotRemembered(t *testing.T) {
 	asked := 0
 	s := &claimStep{cache: newCache(t), negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {
@@ -93,7 +93,7 @@ func TestRefusalOfACodeIsNotRemembered(t *testing.T) {
 	c.grant = &grant{name: "exchange", subject: codeSubject}
 	for range 2 {
 		if a, err := s.Exchange(t.Context(), c); err != nil || a.stored {
-			t.Errorf("stored %v, %v", a.stored, err)
+			t.Errorf("stored %v, %v; want a refusal that is not stored", a.stored, err)
 		}
 	}
 	if asked != 2 {
@@ -109,11 +109,11 @@ func TestUncertainAnswersAreNeverRemembered(t *testing.T) {
 		})}
 		for range 2 {
 			if a, err := s.Exchange(t.Context(), callFor(t, "short")); err == nil || a.stored {
-				t.Errorf("stored %v, %v", a.stored, err)
+				t.Errorf("stored %v, %v; want an error, and nothing stored", a.stored, err)
 			}
 		}
 		if store.Len() != 0 {
-			t.Errorf("%d entries, want none", store.Len())
+			t.Errorf("%d entries, want 0", store.Len())
 		}
 	})
 }

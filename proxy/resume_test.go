@@ -40,10 +40,10 @@ func TestResumeEndsThePauseOfOneAppOrOfAll(t *testing.T) {
 		t.Fatalf("paused: %v, want shop and club", got)
 	}
 	if ended, err := p.Resume("unknown"); err == nil || len(ended) > 0 || len(paused()) != 2 {
-		t.Errorf("an unknown app: got %v, %v", ended, err)
+		t.Errorf("an unknown app: got %v, %v; want an error, and both pauses kept", ended, err)
 	}
 	if ended, err := p.Resume("shop"); err != nil || len(ended) != 1 || ended[0].App != "shop" || !slices.Equal(paused(), []string{"club"}) {
-		t.Errorf("one app: got %v, %v; paused: %v", ended, err, paused())
+		t.Errorf("one app: got %v, %v; paused: %v; want only the pause of shop to end", ended, err, paused())
 	}
 	if w := ask(p, get("/apps/shop"+target("COLD"))); w.Code != 200 {
 		t.Errorf("the resumed app got %d, want 200", w.Code)
@@ -53,10 +53,10 @@ func TestResumeEndsThePauseOfOneAppOrOfAll(t *testing.T) {
 	}
 	limited(t, p, upstream, "/apps/shop") // Meta still limits the app
 	if ended, err := p.Resume(""); err != nil || len(ended) != 2 || len(paused()) != 0 {
-		t.Errorf("all apps: got %v, %v; paused: %v", ended, err, paused())
+		t.Errorf("all apps: got %v, %v; paused: %v; want both pauses to end", ended, err, paused())
 	}
 	if ended, err := p.Resume(""); err != nil || len(ended) != 0 {
-		t.Errorf("again: got %v, %v", ended, err)
+		t.Errorf("again: got %v, %v; want no pauses and no error", ended, err)
 	}
 }
 
@@ -68,7 +68,7 @@ func TestResumeForgetsTheReportedLimit(t *testing.T) {
 		t.Fatalf("got %+v, %+v; want a pause of 5 minutes, as the stand-in says", got, p.Pauses())
 	}
 	if _, err := p.Resume("default"); err != nil || len(p.RateLimits()) != 0 {
-		t.Errorf("%v; still reported: %+v", err, p.RateLimits())
+		t.Errorf("got %v; still reported: %+v; want no error and no rate limits", err, p.RateLimits())
 	}
 	if w := ask(p, get(target("IGAAcold"))); w.Code != 200 || i.CallsFor("IGAAcold") != 1 {
 		t.Errorf("got %d after %d calls, want 200 after 1", w.Code, i.CallsFor("IGAAcold"))

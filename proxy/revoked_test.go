@@ -25,7 +25,7 @@ const (
 )
 
 // revoking is a proxy in front of an upstream that issues a new token for each exchange and
-// refresh, and answers all other calls with answer.
+// refresh, and answers all other calls with the field answer.
 type revoking struct {
 	*Proxy
 	t      *testing.T
@@ -81,7 +81,7 @@ func (x *revoking) exchange(path string) (long string, asked bool) {
 	r.Header.Set(trustHeader, ownBearer)
 	w := ask(x.Proxy, r)
 	if w.Code != 200 {
-		x.t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		x.t.Fatalf("%s: got %d %s, want 200", path, w.Code, w.Body)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -158,7 +158,7 @@ func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
 			target, header := c.call(long)
 			w, want := x.read(target, true, header...), httptest.NewRecorder()
 			if c.answer(want); w.Code != want.Code || w.Body.String() != want.Body.String() {
-				t.Errorf("the app got %d %q, want it unchanged: %d %q", w.Code, w.Body, want.Code, want.Body)
+				t.Errorf("the app got %d %q, want the upstream's answer, unchanged: %d %q", w.Code, w.Body, want.Code, want.Body)
 			}
 			if _, asked := x.exchange(c.grant + "other-short"); asked {
 				t.Error("another token was forgotten")
@@ -170,7 +170,7 @@ func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
 			if !asked || second == long {
 				t.Error("the revoked token was served again")
 			}
-			target, header = c.call(long) // other workers still use it
+			target, header = c.call(long) // other workers still use the old token
 			x.read(target, true, header...)
 			if _, asked := x.exchange(c.grant + "short"); asked {
 				t.Error("the new token was forgotten because of the old one")
@@ -255,7 +255,7 @@ func TestBothAnswersWithARevokedTokenAreForgotten(t *testing.T) {
 	x.mu.Unlock()
 	refresh := "/refresh_access_token?grant_type=ig_refresh_token&access_token=" + url.QueryEscape(long)
 	if again, _ := x.exchange(refresh); again != long {
-		t.Fatalf("the refresh returned %q", again)
+		t.Fatalf("the refresh returned %q, want %q", again, long)
 	}
 	x.read("/me?access_token="+url.QueryEscape(long), true)
 	for _, path := range []string{"/access_token?grant_type=ig_exchange_token&access_token=short", refresh} {
@@ -289,7 +289,7 @@ func TestTokenInAFormIsForgottenIfTheCallGetsAProof(t *testing.T) {
 		r := httptest.NewRequest(http.MethodPost, "/apps/pages/me/feed", strings.NewReader(url.Values{"access_token": {long}}.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		if w := ask(x.Proxy, r); w.Code != 400 || w.Body.String() != revokedBody {
-			t.Fatalf("the app got %d %s", w.Code, w.Body)
+			t.Fatalf("the app got %d %s, want Meta's refusal, unchanged", w.Code, w.Body)
 		}
 		for start := time.Now(); proven && x.countedAs(cache.Dropped) == 0; time.Sleep(time.Millisecond) {
 			if time.Since(start) > 10*time.Second {

@@ -48,9 +48,9 @@ func TestNothingPrintsASecret(t *testing.T) {
 		}
 	}
 	if s.Reveal() != text {
-		t.Errorf("Reveal lost the text")
+		t.Errorf("Reveal returned %q, want %q", s.Reveal(), text)
 	}
 	if !(Secret{}).IsZero() || NewSecret(text).IsZero() {
-		t.Error("IsZero is wrong")
+		t.Error("want IsZero to be true for the zero Secret, and false for one with a text")
 	}
 }

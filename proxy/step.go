@@ -36,7 +36,7 @@ const (
 	sourceUpstream source = "upstream"
 	sourceFleet    source = "fleet" // another sidecar asked Meta, and this one waited for its answer
 	sourceKept     source = "kept"  // the record of a token that igproxy has refreshed; see keep.go
-	sourceHold     source = "hold"  // a refusal of the whole app, repeated during its pause
+	sourceHold     source = "hold"  // a refusal that concerns the whole app, repeated during its pause
 	sourceNone     source = "none"
 )
 

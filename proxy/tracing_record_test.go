@@ -90,7 +90,7 @@ func traceOf(t *testing.T, r *tracetest.SpanRecorder, h http.Handler, req *http.
 		t.Fatalf("%d server spans, want 1", len(s))
 	}
 	if started, ended := len(r.Started()), len(r.Ended()); started != ended {
-		t.Errorf("%d spans began and %d ended", started, ended)
+		t.Errorf("%d spans began and %d ended, want the same number", started, ended)
 	}
 	return append([]string{lineOf(s[0])}, linesOf(under(r, s[0]))...)
 }

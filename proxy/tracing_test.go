@@ -20,8 +20,8 @@ const (
 	ofApp    = "igproxy.app=default igproxy.grant=exchange"
 )
 
-// nested returns the lines of the spans of the steps from recall to last, all with the same error
-// and source. The text in ask is added only to the span of the step ask.
+// nested returns the span lines (see lineOf) of the steps from recall to last. All lines have the
+// same failure and source. Only the line of the step ask has the text of the parameter ask.
 func nested(last, failure, source, ask string) (lines []string) {
 	for _, step := range []string{"recall", "join", "claim", "guard", "ask"} {
 		line := step + failure
@@ -56,7 +56,7 @@ func TestEachStepHasASpanInsideThatOfThePreviousStep(t *testing.T) {
 			t.Errorf("%s is not a child of %s", s.Name(), parent.Name())
 		}
 		if kind := s.SpanKind(); (kind == trace.SpanKindClient) != (s.Name() == "ask") {
-			t.Errorf("the span %s has the kind %s", s.Name(), kind)
+			t.Errorf("the span %s has the kind %s, want client only for ask", s.Name(), kind)
 		}
 		parent = s
 	}
@@ -118,7 +118,7 @@ func TestOnlyTraceparentIsReadFromTheAppsTraceHeaders(t *testing.T) {
 	ask(p, req)
 	s := servers(r)[0]
 	if s.Parent().SpanID().String() != "b7ad6b7169203331" || s.SpanContext().TraceID().String() != "0af7651916cd43dd8448eb211c80319c" || !s.Parent().IsRemote() {
-		t.Errorf("the parent is %v", s.Parent())
+		t.Errorf("the parent is %v, want the span in Traceparent", s.Parent())
 	}
 	if text := dumped(t, r); strings.Contains(text, "canary") {
 		t.Errorf("tracestate or baggage is in a span: %s", text)
@@ -135,7 +135,7 @@ func TestOnlyTraceparentIsReadFromTheAppsTraceHeaders(t *testing.T) {
 	req.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
 	ask(p, req)
 	if n := len(r.Ended()); n != 0 {
-		t.Errorf("the app does not sample, but %d spans were recorded", n)
+		t.Errorf("the app does not sample, but %d spans were recorded, want 0", n)
 	}
 }
 
@@ -150,7 +150,7 @@ func TestTraceHeadersAreNotPassedOn(t *testing.T) {
 	head := w.graph.head[0]
 	for _, name := range traceHeaders {
 		if head.Get(name) != "" || head.Get("X-Of-The-App") != "1" {
-			t.Errorf("Instagram got %v", head)
+			t.Errorf("Instagram got %v, want X-Of-The-App and no trace headers", head)
 		}
 	}
 }
@@ -206,7 +206,7 @@ func TestWithATracerTheLaneIsOff(t *testing.T) {
 		in := bufio.NewReader(c)
 		for range 3 {
 			if res, _ := roundTrip(t, c, in, hitRequest); res.StatusCode != 200 {
-				t.Fatalf("got %d", res.StatusCode)
+				t.Fatalf("got %d, want 200", res.StatusCode)
 			}
 		}
 		synctest.Wait()
@@ -240,7 +240,7 @@ func TestWithoutATracerTracingIsFree(t *testing.T) {
 		t.Fatalf("ask is wrapped: %T", guard.next)
 	}
 	if p.carried.tracer != nil || e.plain == nil {
-		t.Error("the Proxy has a tracer, or the lane is off")
+		t.Error("want no tracer, and the lane on")
 	}
 	x, r := reply{status: 200}, get("/me")
 	if n := testing.AllocsPerRun(100, func() {

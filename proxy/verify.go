@@ -39,7 +39,7 @@ type ownCall struct {
 // ownCalls are all of igproxy's own calls. Each is a POST.
 var ownCalls = []ownCall{{"webhook", (*reply).verifyWebhook}, {"signed_request", (*reply).verifySignedRequest}}
 
-// ownCall returns the call at the destination. It reports false if the path is not that of a call.
+// ownCall returns the call at the destination. It reports false if no call has this path.
 func (t destination) ownCall() (c ownCall, ok bool) {
 	i := slices.IndexFunc(ownCalls, func(c ownCall) bool { return strings.TrimSuffix(t.path, "/") == ownPrefix+c.name })
 	if i < 0 {
@@ -65,7 +65,8 @@ const maxRead = 2 * signature.MaxWebhook
 // connection while the client is still sending, and the client would not get the answer. dropRest
 // waits at most dropTime.
 func dropRest(w http.ResponseWriter, r *http.Request) bool {
-	if r.ContentLength > signature.MaxWebhook || r.Header.Get("Expect") != "" { // reading would send 100 Continue
+	// Reading a body after "Expect: 100-continue" would ask the client to send it.
+	if r.ContentLength > signature.MaxWebhook || r.Header.Get("Expect") != "" {
 		return false
 	}
 	control := http.NewResponseController(w)
@@ -117,7 +118,7 @@ func (x *reply) verifyWebhook(_ *engine, r *http.Request, secrets []string) (*ve
 	if err != nil {
 		return nil, errUnsignedWebhook
 	}
-	if r.ContentLength > signature.MaxWebhook { // reading would send 100 Continue
+	if r.ContentLength > signature.MaxWebhook { // checked first, because reading could ask the client to send the body
 		return nil, errWebhookTooLarge
 	}
 	signed, err := w.IsSigned(r.Body, secrets)

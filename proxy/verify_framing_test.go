@@ -22,9 +22,9 @@ func verifyServer(t *testing.T, read time.Duration) string {
 	return s.Listener.Addr().String()
 }
 
-// The connection stays open after an HTTP/1.1 call if its whole body has arrived and was not
-// chunked, whatever the answer is. Otherwise it is closed. Bytes after a body are read as the next
-// request, not as a part of the body.
+// After an HTTP/1.1 call, the connection stays open if the whole body has arrived and was not
+// chunked, whatever the answer is. Otherwise igproxy closes the connection. Bytes after a body are
+// read as the next request, not as a part of the body.
 func TestTheFramingOfAWebhook(t *testing.T) {
 	addr := verifyServer(t, 0)
 	const host = " HTTP/1.1\r\nHost: localhost\r\n"
@@ -38,7 +38,7 @@ func TestTheFramingOfAWebhook(t *testing.T) {
 	tooLarge := fmt.Sprintf("Content-Length: %d", signature.MaxWebhook+1)
 	for name, c := range map[string]struct {
 		request, status string
-		kept            bool // the connection
+		kept            bool // whether the connection stays open
 	}{
 		"right":                    {post(good, length, webhookBody), "204", true},
 		"wrong":                    {post(bad, length, webhookBody), "403", true},
@@ -63,12 +63,12 @@ func TestTheFramingOfAWebhook(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", name, got, c.status)
 		}
 		if kept := strings.HasSuffix(got, "\r\n\r\nok\n"); kept != c.kept {
-			t.Errorf("%s: kept %v, want %v: %s", name, kept, c.kept, got)
+			t.Errorf("%s: connection kept: %v, want %v: %s", name, kept, c.kept, got)
 		}
 	}
 	cut := sent(t, addr, post(good, length, webhookBody[:20]), true)
 	if !strings.HasPrefix(cut, "HTTP/1.1 400") || !strings.Contains(cut, "990030") {
-		t.Errorf("a body that is cut short: %s", cut)
+		t.Errorf("a body that is cut short: got %s, want 400 with 990030", cut)
 	}
 }
 
@@ -86,7 +86,7 @@ func TestARefusalReachesAClientThatStillSends(t *testing.T) {
 		} {
 			got := sent(t, addr, fmt.Sprintf("%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", head, len(body), body), false)
 			if !strings.Contains(got, name) {
-				t.Errorf("%s: got %q", head, got)
+				t.Errorf("%s: got %q, want the subcode %s", head, got, name)
 			}
 		}
 	}
@@ -103,7 +103,7 @@ func TestASlowBodyEndsWithTheReadTimeout(t *testing.T) {
 		start := time.Now()
 		got := sent(t, addr, request, false)
 		if !strings.HasPrefix(got, "HTTP/1.1 408") || !strings.Contains(got, `"error_subcode":990028`) || !strings.Contains(got, "Connection: close") {
-			t.Errorf("%s: got %q after %s", name, got, time.Since(start))
+			t.Errorf("%s: got %q after %s, want 408 with 990028 and Connection: close", name, got, time.Since(start))
 		}
 	}
 }
@@ -117,8 +117,8 @@ func TestSpansOfSignaturesHaveFixedNames(t *testing.T) {
 		"POST error.type=request "+fmt.Sprintf(attributes, 404, "", "none", "none", "rejected"))
 }
 
-// Over HTTP/2 the ReadTimeout applies to each request, and the connection survives a request that
-// exceeds it.
+// Over HTTP/2 the ReadTimeout applies to each request. The connection survives a request that
+// exceeds this timeout.
 func TestSignaturesOverHTTP2(t *testing.T) {
 	s := httptest.NewUnstartedServer(newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil)))
 	s.Config.ReadTimeout, s.Config.ErrorLog, s.EnableHTTP2 = 300*time.Millisecond, discardLog(), true
@@ -138,7 +138,7 @@ func TestSignaturesOverHTTP2(t *testing.T) {
 		r.Header.Set("X-Hub-Signature-256", signatureOf(c.secret, webhookBody))
 		res, err := s.Client().Do(r)
 		if err != nil {
-			t.Fatalf("%d: %v", c.status, err)
+			t.Fatalf("got %v, want status %d", err, c.status)
 		}
 		text, _ := io.ReadAll(res.Body)
 		res.Body.Close()

@@ -38,7 +38,7 @@ func signatureOf(secret, body string) string {
 	return "sha256=" + hex.EncodeToString(macOf(sha256.New, secret, body))
 }
 
-// webhook returns a webhook with one signature, or without one.
+// webhook returns the request of a webhook. If signature is empty, the request is not signed.
 func webhook(path, body, signature string) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
 	if signature != "" {
@@ -96,7 +96,7 @@ func TestAWebhookIsVerifiedWithEachSecretOfItsApp(t *testing.T) {
 		w := ask(p, r)
 		h := w.Header()
 		if w.Code != 204 || w.Body.Len() > 0 || h.Get("X-Request-Id") == "" || h.Get("Cache-Control") != "no-store" || h["Content-Length"] != nil || h["Content-Type"] != nil || h["Cache-Status"] != nil {
-			t.Errorf("%s: got %d %s, %v", name, w.Code, w.Body, h)
+			t.Errorf("%s: got %d %s, %v; want 204 without a body", name, w.Code, w.Body, h)
 		}
 	}
 	right := signatureOf(testSecret, webhookBody)
@@ -165,7 +165,7 @@ func TestASignedRequestIsAnsweredWithItsPayload(t *testing.T) {
 		w := ask(p, r)
 		if w.Code != 200 || w.Body.String() != signedPayload || w.Header().Get("Content-Type") != "application/json; charset=UTF-8" ||
 			w.Header().Get("Cache-Control") != "no-store" || w.Header()["Cache-Status"] != nil {
-			t.Errorf("%s: got %d %s, %v", name, w.Code, w.Body, w.Header())
+			t.Errorf("%s: got %d %s, %v; want 200 and the payload", name, w.Code, w.Body, w.Header())
 		}
 	}
 	var file bytes.Buffer
@@ -223,7 +223,7 @@ func TestASignatureCountsOnlyForItsApp(t *testing.T) {
 		r.Host = c.host
 		p.ServeHTTP(w, r)
 		if w.Code != c.status {
-			t.Errorf("%s: got %d %s", name, w.Code, w.Body)
+			t.Errorf("%s: got %d %s, want %d", name, w.Code, w.Body, c.status)
 		}
 		if c.subcode > 0 {
 			wantRefusal(t, name, w, c.status, c.subcode)
@@ -313,7 +313,7 @@ func TestSignaturesAreLoggedAndCountedWithoutWhatWasSent(t *testing.T) {
 		}
 		got[fmt.Sprintf("%s %s %s %s %d %s %q", l.Outcome, l.Source, l.App, l.Grant, l.Status, l.Class, l.Cause)]++
 		if (l.Advice != "") != (l.Outcome == "unverified") {
-			t.Errorf("advice %q in %s", l.Advice, line)
+			t.Errorf("got the advice %q, want advice only with the outcome unverified: %s", l.Advice, line)
 		}
 	}
 	for line, n := range map[string]int{

@@ -39,7 +39,7 @@ func sent(t *testing.T, addr, request string, half bool) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only an answer that is held back takes so long
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // far longer than any answer may take
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func sent(t *testing.T, addr, request string, half bool) string {
 	}
 	got, err := io.ReadAll(conn)
 	if err != nil {
-		t.Errorf("after %q: %v", got, err)
+		t.Errorf("after %q: got %v, want the server to close the connection", got, err)
 	}
 	return string(got)
 }
@@ -116,7 +116,7 @@ func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 		}
 		first, _, _ := strings.Cut(got, "\r\n\r\n")
 		if kept := !strings.Contains(first, "\r\nConnection: close"); kept != c.kept {
-			t.Errorf("%s: kept %v, want %v: %s", name, kept, c.kept, got)
+			t.Errorf("%s: connection kept: %v, want %v: %s", name, kept, c.kept, got)
 		}
 		if c.answers == 0 && !strings.Contains(got, `"error_subcode":990006`) {
 			t.Errorf("%s: got %s, want 990006", name, got)
@@ -140,10 +140,10 @@ func TestNoAnswerWaitsForABody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only an answer that is held back takes so long
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // far longer than any answer may take
 			_, _ = io.WriteString(conn, c.head+"\r\n"+framing+"\r\n\r\n")
 			if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 "+c.status) {
-				t.Errorf("%s, %s: got %q, %v", c.head, framing, line, err)
+				t.Errorf("%s, %s: got %q, %v; want %s", c.head, framing, line, err, c.status)
 			}
 			conn.Close()
 		}
@@ -197,10 +197,10 @@ func TestARefusalDoesNotWaitForTheRestOfABody(t *testing.T) {
 	_, _ = io.WriteString(conn, "POST /me HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\nContent-Length: 9\r\n\r\nx")
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil || res.StatusCode != http.StatusMisdirectedRequest || time.Since(start) > dropTime/2 {
-		t.Fatalf("got %v, %v after %s", res, err, time.Since(start))
+		t.Fatalf("got %v, %v after %s; want 421 within %s", res, err, time.Since(start), dropTime/2)
 	}
 	_, _ = io.Copy(io.Discard, res.Body)
 	if _, err := io.Copy(io.Discard, conn); err != nil || time.Since(start) > 5*dropTime {
-		t.Errorf("the connection ended with %v after %s", err, time.Since(start))
+		t.Errorf("the connection ended with %v after %s, want no error within %s", err, time.Since(start), 5*dropTime)
 	}
 }

@@ -37,7 +37,7 @@ type Liar struct {
 	mu   sync.Mutex // protects the fields below
 	open map[net.Conn]bool
 	old  [][]byte // earlier replies
-	owed []byte   // what is sent instead of the next reply that is selected for a swap
+	owed []byte   // the reply that the last swap withheld; the next swap sends it
 }
 
 // StartLiar starts a Liar that changes nothing until SetLie is called. It stops at the end of the

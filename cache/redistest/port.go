@@ -20,7 +20,7 @@ const (
 
 var (
 	portsMu sync.Mutex
-	ports   = map[int]bool{} // the ports that this process has returned; portsMu protects the map
+	ports   = map[int]bool{} // the ports that are taken, see freePort; portsMu protects the map
 )
 
 // FreePort returns a free loopback port that it has not returned before in this process.
@@ -29,7 +29,8 @@ func FreePort(t testing.TB) int {
 	return freePort(t, 0)
 }
 
-// freePort returns a free port. The port that is this distance above it is free as well.
+// freePort returns a free port, and takes it. It does the same with the port that is this distance
+// above it. A port that is taken is never returned again.
 func freePort(t testing.TB, distance int) int {
 	t.Helper()
 	portsMu.Lock()

@@ -10,7 +10,8 @@ import (
 )
 
 // A child process has a copy of every socket of its parent until it executes its program. If
-// FreePort listened on a port to test it, such a copy could still occupy the port that it returns.
+// FreePort listened on a port to test it, such a copy could still occupy the port that FreePort
+// returns.
 func TestFreePortIsFreeWhileProcessesStart(t *testing.T) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() { // ends with the test

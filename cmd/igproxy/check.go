@@ -64,11 +64,11 @@ func checkCommand(env environment) *cli.Command {
 			if conf.Redis.Mode != "" {
 				r.result("redis", sidecar.CheckRedis(c.Context, conf))
 			}
-			proofs, err := sidecar.CheckUpstream(c.Context, conf, readBuild().Version)
+			results, err := sidecar.CheckUpstream(c.Context, conf, readBuild().Version)
 			if err != nil {
 				r.result("upstream", err)
 			}
-			for _, p := range proofs {
+			for _, p := range results {
 				r.result(p.Part, p.Err)
 			}
 			if r.failed > 0 {

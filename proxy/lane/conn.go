@@ -113,9 +113,9 @@ func (c *conn) work() (finished bool) {
 			return true
 		}
 		c.await()
-		// On a busy connection a second read would find nothing, unless the client sent the end of
-		// the stream together with its request. In that case serve reads the end at the deadline
-		// called look.
+		// On a busy connection a second read would find nothing, unless the client has closed its
+		// sending half right after the request. In that case serve notices the end of the stream at
+		// the deadline called look.
 		if isBusy && c.begun == nil && n < maxRequest {
 			return false
 		}

@@ -6,11 +6,10 @@ import (
 	"net"
 )
 
-// fallback is the listener that gives net/http the connections that leave the lane. The context in
-// the field closed ends when the listener is closed.
+// fallback is the listener that gives net/http the connections that leave the lane.
 type fallback struct {
 	handed chan net.Conn
-	closed context.Context
+	closed context.Context // ends when the listener is closed
 	close  context.CancelFunc
 }
 

@@ -1,19 +1,19 @@
 // Package lane serves the connections of the app listener. It answers plain token requests on the
 // connection itself, below net/http, at about half the cost.
 //
-// Connections move in one direction. Each begins in the lane, which reads it in a goroutine of its
-// own and recognises one form of request, a plain request: GET /access_token as common clients
-// write it (request.go). The Handler answers these requests in order, hits and misses alike. When a
-// request of any other form arrives, the lane hands the connection to net/http, with the bytes that
-// it has read. An http.Server gets such connections from Fallback. The lane never takes a
-// connection back, so it has to understand only one form, and depends on nothing inside net/http.
-// It is stricter than the rest of igproxy wherever the two could differ. An answer of the lane
-// equals the answer through net/http byte for byte, except for Date and the request id.
-// proxy.FuzzLane compares the two.
+// Connections move in one direction. Each connection begins in the lane, which reads it in its own
+// goroutine. The lane recognises one form of request, the plain request: GET /access_token as
+// common clients write it (request.go). The Handler answers plain requests in order, hits and
+// misses alike. When a request of any other form arrives, the lane hands the connection to
+// net/http, with the bytes that it has read. An http.Server gets such connections from Fallback.
+// The lane never takes a connection back, so it has to understand only one form, and depends on
+// nothing inside net/http. It is stricter than the rest of igproxy wherever the two could differ.
+// An answer of the lane equals the answer through net/http byte for byte, except for Date and the
+// request id. proxy.FuzzLane compares the two.
 //
-// The Handler declines requests that need more than the Host and the token. All requests need more
-// if igproxy requires its own token, if it has several Instagram apps, or if it traces requests. A
-// listener with TLS has no lane.
+// The Handler declines a request if Host and token are not enough to answer it. They are never
+// enough if igproxy requires its own token, if it has several Instagram apps, or if it traces
+// requests. A listener with TLS has no lane.
 package lane
 
 import (
@@ -38,7 +38,7 @@ type Handler interface {
 	// net/http. Host and token are valid only during the call.
 	Serve(b, host, token []byte, start time.Time) (answer []byte, last bool)
 	// Sent is called when an answer has been written, or when writing it has failed. start is the
-	// time that Serve got, and took is how long the answer took from then on.
+	// argument that Serve got, and took is the time that has passed since start.
 	Sent(start time.Time, took time.Duration)
 }
 

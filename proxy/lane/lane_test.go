@@ -172,7 +172,7 @@ func TestPlainRequestsAreAnsweredAndOthersHandedOver(t *testing.T) {
 				}
 				res, err := http.ReadResponse(bufio.NewReader(client), nil)
 				if err != nil || res.Header.Get("Token") != "IGAA" || res.Header.Get("Host") != "localhost" {
-					t.Fatalf("got %v, %v", res, err)
+					t.Fatalf("got %v, %v; want an answer with the Host and the token", res, err)
 				}
 				if synctest.Wait(); sent.Load() != 1 {
 					t.Errorf("Sent was called %d times, want once", sent.Load())
@@ -192,7 +192,7 @@ func TestRequestsThatTheHandlerDeclinesAreHandedOver(t *testing.T) {
 		defer handed.Close()
 		got := make([]byte, len(request)+20)
 		if _, err := io.ReadFull(handed, got); err != nil || string(got) != request+request[:20] {
-			t.Errorf("got %q, %v", got, err)
+			t.Errorf("handed over %q, %v; want both requests", got, err)
 		}
 	})
 }
@@ -261,7 +261,7 @@ func TestHalfARequestBeforeTheConnectionEndsIsHandedOver(t *testing.T) {
 		handed := <-d.handed
 		defer handed.Close()
 		if got, err := io.ReadAll(handed); err != nil || string(got) != request[:30] {
-			t.Errorf("got %q, %v", got, err)
+			t.Errorf("handed over %q, %v; want the half request and the end of the connection", got, err)
 		}
 	})
 }
@@ -277,7 +277,7 @@ func TestAPanicEndsOneConnectionOnly(t *testing.T) {
 		}
 		go func() { _, _ = io.WriteString(good, request) }()
 		if res, err := http.ReadResponse(bufio.NewReader(good), nil); err != nil || res.StatusCode != http.StatusNoContent {
-			t.Errorf("got %v, %v", res, err)
+			t.Errorf("the other connection: got %v, %v; want its answer", res, err)
 		}
 	})
 }

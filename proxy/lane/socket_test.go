@@ -49,7 +49,7 @@ func TestRequestsOverSocketsAreAnsweredOrHandedOver(t *testing.T) {
 			}
 			for range 2 {
 				if res, err := http.ReadResponse(r, nil); err != nil || res.Header.Get("Token") != "IGAA" {
-					t.Fatalf("got %v, %v", res, err)
+					t.Fatalf("got %v, %v; want an answer with the token", res, err)
 				}
 			}
 		}
@@ -58,7 +58,7 @@ func TestRequestsOverSocketsAreAnsweredOrHandedOver(t *testing.T) {
 		defer handed.Close()
 		got := make([]byte, len("POST / HTTP/1.1\r\n"))
 		if _, err := io.ReadFull(handed, got); err != nil || string(got) != "POST / HTTP/1.1\r\n" {
-			t.Errorf("handed over %q, %v", got, err)
+			t.Errorf("handed over %q, %v; want the line of the POST request", got, err)
 		}
 		dial() // this connection is still in the lane when the lane closes
 	})

@@ -12,7 +12,7 @@ import (
 // Attribute is the log attribute with the number of lines of the same kind that were left out.
 const Attribute = "not_logged"
 
-// maxKinds bounds the kinds with a Limit of their own. All other kinds share one Limit.
+// maxKinds bounds the kinds that have their own Limit. All other kinds share one Limit.
 const maxKinds = 64
 
 // Limits are the limits of all kinds of lines. They are safe for concurrent use.

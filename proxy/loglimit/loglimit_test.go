@@ -7,8 +7,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
-// burst asks for n lines at one time. It returns how many were allowed, and how many skipped lines
-// these reported.
+// burst asks for n lines at one time. It returns how many lines were allowed, and how many skipped
+// lines were reported with them.
 func burst(l *loglimit.Limit, n int, now time.Time) (lines int, skipped int64) {
 	for range n {
 		if left, ok := l.Next(now); ok {
@@ -33,16 +33,16 @@ func TestEachKindHasItsOwnLines(t *testing.T) {
 	} {
 		lines, skipped := burst(limits.Of(c.kind), c.n, now.Add(c.after))
 		if lines != c.lines || skipped != c.skipped {
-			t.Errorf("%d lines of kind %s after %s: %d were written, %d left out before them; want %d and %d", c.n, c.kind, c.after, lines, skipped, c.lines, c.skipped)
+			t.Errorf("%d lines of kind %s at %s: %d were allowed and reported %d skipped lines; want %d and %d", c.n, c.kind, c.after, lines, skipped, c.lines, c.skipped)
 		}
 	}
 	limits.Set(5)
 	if lines, _ := burst(limits.Of("b"), 10, now.Add(3*time.Second)); lines != 5 {
-		t.Errorf("after the change: %d lines, want 5", lines)
+		t.Errorf("after the change: %d lines were allowed, want 5", lines)
 	}
 	limits.Set(0)
 	if lines, skipped := burst(limits.Of("b"), 100, now.Add(4*time.Second)); lines != 100 || skipped != 5 {
-		t.Errorf("without a limit: %d lines, %d left out before; want 100 and 5", lines, skipped)
+		t.Errorf("without a limit: %d lines were allowed and reported %d skipped lines; want 100 and 5", lines, skipped)
 	}
 }
 
@@ -54,7 +54,7 @@ func TestTheNumberOfKindsIsBounded(t *testing.T) {
 		lines += n
 	}
 	if lines != 65 {
-		t.Errorf("%d lines of 1,000 kinds, want one for each of 64 and one for the others", lines)
+		t.Errorf("%d lines of 1,000 kinds were allowed, want 65: one for each of 64 kinds and one for the others", lines)
 	}
 }
 

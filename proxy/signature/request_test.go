@@ -32,13 +32,13 @@ func TestASignedRequestReturnsItsPayloadUnchanged(t *testing.T) {
 	} {
 		got, err := signature.ReadRequest(text, []string{current, previous})
 		if err != nil || string(got) != payload {
-			t.Errorf("%s: got %q, %v", name, got, err)
+			t.Errorf("%s: got %q, %v; want the payload", name, got, err)
 		}
 	}
 	for _, algorithm := range []string{"hmac-sha256", "Hmac-Sha256"} {
 		text := `{"algorithm":"` + algorithm + `"}`
 		if got, err := signature.ReadRequest(signed(current, text), []string{current}); err != nil || string(got) != text {
-			t.Errorf("%s: got %q, %v", algorithm, got, err)
+			t.Errorf("%s: got %q, %v; want the payload", algorithm, got, err)
 		}
 	}
 }
@@ -89,7 +89,7 @@ func TestASignedRequestIsReadStrictly(t *testing.T) {
 		}
 	}
 	if got, err := signature.ReadRequest(good, nil); err != signature.ErrUnsigned {
-		t.Errorf("without a secret: got %q, %v", got, err)
+		t.Errorf("without a secret: got %q, %v; want %v", got, err, signature.ErrUnsigned)
 	}
 }
 
@@ -105,7 +105,7 @@ func FuzzSignedRequest(f *testing.F) {
 	secrets := []string{previous, current}
 	f.Fuzz(func(t *testing.T, text string) {
 		if got, err := signature.ReadRequest(text, secrets); err == nil {
-			t.Fatalf("%q is accepted as %q", text, got)
+			t.Fatalf("the text %q, which was not signed, is accepted with the payload %q", text, got)
 		}
 		var members map[string]any
 		numbers := json.NewDecoder(strings.NewReader(text))
@@ -115,16 +115,16 @@ func FuzzSignedRequest(f *testing.F) {
 		valid = valid && strings.EqualFold(algorithm, "HMAC-SHA256")
 		good := signed(current, text)
 		if got, err := signature.ReadRequest(good, secrets); (err == nil) != valid || valid && string(got) != text {
-			t.Fatalf("the signed payload %q gives %q, %v", text, got, err)
+			t.Fatalf("the signed payload %q gives %q, %v; want it accepted: %v", text, got, err, valid)
 		}
 		for _, changed := range []string{good + "A", good[1:], good[:len(good)-1], "B" + good[1:], strings.Replace(good, ".", ".A", 1), good + "=", good + "\n"} {
 			if got, err := signature.ReadRequest(changed, secrets); err == nil && changed != good && string(got) != text {
-				t.Fatalf("%q, changed from %q, gives %q", changed, good, got)
+				t.Fatalf("%q, changed from %q, is accepted with the payload %q", changed, good, got)
 			}
 		}
 		if got, err := signature.ReadRequest(signPart(current, text), secrets); err == nil {
 			if again, ok := decodeEither(text); !ok || again != string(got) {
-				t.Fatalf("the payload %q gives %q", text, got)
+				t.Fatalf("the encoded payload %q is decoded as %q, want %q", text, got, again)
 			}
 		}
 	})

@@ -61,7 +61,7 @@ const chunk = 8 << 10
 
 // IsSigned reads a body to its end and reports whether one of the secrets signed it. The time that
 // it takes depends only on the length of the body and the number of secrets. The error is
-// ErrTooLarge or the reader's.
+// ErrTooLarge or the error of body.Read.
 func (w Webhook) IsSigned(body io.Reader, secrets []string) (bool, error) {
 	macs, writers := make([]hash.Hash, len(secrets)), make([]io.Writer, len(secrets))
 	for i, secret := range secrets {
@@ -79,7 +79,7 @@ func (w Webhook) IsSigned(body io.Reader, secrets []string) (bool, error) {
 }
 
 // isOneOf reports whether mac is one of macs. It compares all of them even after a match, so that
-// the time it takes does not show which one matched.
+// the time that this takes does not show which one matched.
 func isOneOf(mac []byte, macs []hash.Hash) (found bool) {
 	for _, one := range macs {
 		if hmac.Equal(mac, one.Sum(nil)) {

@@ -58,14 +58,14 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 		} {
 			w, err := signature.ReadWebhook(c.new, c.old)
 			if err != nil {
-				t.Fatalf("%s: %q, %q: %v", name, c.new, c.old, err)
+				t.Fatalf("%s: the fields %q and %q are refused: %v", name, c.new, c.old, err)
 			}
 			got, err := w.IsSigned(iotest.OneByteReader(strings.NewReader(body[:min(len(body), 100)])), nil)
 			if got || err != nil {
-				t.Errorf("%s: without a secret: got %v, %v", name, got, err)
+				t.Errorf("%s: without a secret: got %v, %v; want false", name, got, err)
 			}
 			if got, err := w.IsSigned(strings.NewReader(body), []string{current, previous}); got != c.want || err != nil {
-				t.Errorf("%s: %q, %q: got %v, %v, want %v", name, c.new, c.old, got, err, c.want)
+				t.Errorf("%s: fields %q and %q: signed is %v, %v; want %v", name, c.new, c.old, got, err, c.want)
 			}
 		}
 	}
@@ -76,12 +76,12 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 	}
 }
 
-// The MAC is the example of RFC 4231, section 4.3. The MACs of the other tests are computed by the
-// tests themselves, which could repeat a mistake of the package.
+// The MAC is the example in RFC 4231, section 4.3. The other tests compute their MACs themselves,
+// so they could repeat a mistake of the package.
 func TestAKnownMACIsAccepted(t *testing.T) {
 	w, err := signature.ReadWebhook([]string{"sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"}, nil)
 	if got, _ := w.IsSigned(strings.NewReader("what do ya want for nothing?"), []string{"Jefe"}); err != nil || !got {
-		t.Errorf("got %v, %v", got, err)
+		t.Errorf("got %v, %v; want the body accepted", got, err)
 	}
 }
 
@@ -121,14 +121,15 @@ func TestABodyIsBoundedAndItsErrorsReturned(t *testing.T) {
 	w, _ := signature.ReadWebhook([]string{sha256Field(current, body)}, nil)
 	reader := &counting{r: io.MultiReader(strings.NewReader(body), strings.NewReader(body))}
 	if got, err := w.IsSigned(reader, []string{current}); got || err != signature.ErrTooLarge || reader.n > signature.MaxWebhook+64<<10 {
-		t.Errorf("got %v, %v after %d bytes", got, err, reader.n)
+		t.Errorf("got %v, %v after %d bytes; want %v soon after %d bytes", got, err, reader.n, signature.ErrTooLarge, signature.MaxWebhook)
 	}
 	broken := errors.New("broken")
 	if got, err := w.IsSigned(io.MultiReader(strings.NewReader("x"), iotest.ErrReader(broken)), []string{current}); got || err != broken {
-		t.Errorf("got %v, %v", got, err)
+		t.Errorf("got %v, %v; want the error of the reader", got, err)
 	}
 }
 
+// counting is a reader that counts the bytes that were read.
 type counting struct {
 	r io.Reader
 	n int
@@ -158,7 +159,7 @@ type zeros struct{ t *testing.T }
 
 func (z zeros) Read(p []byte) (int, error) {
 	if len(p) > 8<<10 {
-		z.t.Errorf("%d bytes are read at once", len(p))
+		z.t.Errorf("%d bytes are read at once, want at most 8 KiB", len(p))
 	}
 	clear(p)
 	return len(p), nil
@@ -188,7 +189,7 @@ func FuzzWebhookFields(f *testing.F) {
 		w, err := signature.ReadWebhook(fields(newer), fields(older))
 		readable := newForm.MatchString(newer) || newer == "" && oldForm.MatchString(older)
 		if (err == nil) != readable {
-			t.Fatalf("%q, %q: got %v", newer, older, err)
+			t.Fatalf("fields %q and %q: got %v, want them accepted: %v", newer, older, err, readable)
 		}
 		if err != nil {
 			return
@@ -196,7 +197,7 @@ func FuzzWebhookFields(f *testing.F) {
 		signed, err := w.IsSigned(strings.NewReader(body), []string{previous, current})
 		want := strings.EqualFold(newer, good) || newer == "" && strings.EqualFold(older, old)
 		if signed != want || err != nil {
-			t.Fatalf("%q, %q: got %v, %v", newer, older, signed, err)
+			t.Fatalf("fields %q and %q: signed is %v, %v; want %v", newer, older, signed, err, want)
 		}
 	})
 }

@@ -25,10 +25,10 @@ func CheckRedis(ctx context.Context, conf config.Config) error {
 }
 
 // CheckUpstream tests the connection to Meta, TLS, and each app's client secret.
-func CheckUpstream(ctx context.Context, conf config.Config, version string) ([]proxy.Proof, error) {
+func CheckUpstream(ctx context.Context, conf config.Config, version string) ([]proxy.CheckResult, error) {
 	o, err := upstreamOptions(conf, version)
 	if err != nil {
 		return nil, err
 	}
-	return proxy.Probe(ctx, o)
+	return proxy.CheckOnline(ctx, o)
 }

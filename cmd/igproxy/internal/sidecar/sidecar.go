@@ -1,5 +1,5 @@
 // Package sidecar runs one igproxy: it builds all of its parts or none, reloads its configuration,
-// and drains it. The package also has the probes of `igproxy check --online`.
+// and drains it. The package also has the tests of `igproxy check --online`.
 package sidecar
 
 import (
@@ -375,7 +375,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 func (s *Sidecar) background() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { s.proxy.ProveSecrets(ctx) })
+	running.Go(func() { s.proxy.CheckSecrets(ctx) })
 	running.Go(func() { s.proxy.KeepTokens(ctx) })
 	return func() { cancel(); running.Wait() }
 }

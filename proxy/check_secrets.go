@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// proofTick is the interval at which ProveSecrets looks for a secret to test.
-const proofTick = time.Second
+// checkTick is the interval at which CheckSecrets looks for a secret to test.
+const checkTick = time.Second
 
-// ProveSecrets tests client secrets until ctx ends, so that their states do not depend on requests.
+// CheckSecrets tests client secrets until ctx ends, so that their states do not depend on requests.
 // A test is a call with an invalid token: Meta checks the secret before the token. The call goes
-// through the guard step like any other, and its answer is not remembered. ProveSecrets tests the
+// through the guard step like any other, and its answer is not remembered. CheckSecrets tests the
 // secrets of an app in two cases:
 //
 //   - While Meta refuses all of them, it tests them repeatedly. The time between tests grows from
-//     firstProof to lastProof.
-//   - With Options.CheckSecrets, it tests them after New, and after a Reload that changes them. It
-//     repeats the test at the same intervals until Meta answers.
-func (p *Proxy) ProveSecrets(ctx context.Context) {
-	tick := time.NewTicker(proofTick)
+//     firstCheck to lastCheck.
+//   - With Options.CheckSecretsAtStart, it tests them after New, and after a Reload that changes
+//     them. It repeats the test at the same intervals until Meta answers.
+func (p *Proxy) CheckSecrets(ctx context.Context) {
+	tick := time.NewTicker(checkTick)
 	defer tick.Stop()
 	for {
-		p.proveDue(ctx)
-		p.tested.Store(true)
+		p.checkDue(ctx)
+		p.checked.Store(true)
 		select {
 		case <-ctx.Done():
 			return
@@ -33,13 +33,13 @@ func (p *Proxy) ProveSecrets(ctx context.Context) {
 	}
 }
 
-// proveDue tests the secrets whose test is due, and waits for the answers.
-func (p *Proxy) proveDue(ctx context.Context) {
+// checkDue tests the secrets whose test is due, and waits for the answers.
+func (p *Proxy) checkDue(ctx context.Context) {
 	e := p.current.Load()
 	var calls sync.WaitGroup
 	for _, a := range e.apps {
 		now := time.Now()
-		if a.paused(now) == nil && a.state.secrets.dueProof(e.checkSecrets, now) {
+		if a.paused(now) == nil && a.state.secrets.scheduleCheck(e.checkSecrets, now) {
 			calls.Go(func() { p.prove(ctx, e, a) })
 		}
 	}
@@ -55,6 +55,6 @@ func (p *Proxy) prove(ctx context.Context, e *engine, a *app) {
 			p.carried.log.Error("panic in a test of a client secret", "panic", panicKind(v), "stack", string(debug.Stack()))
 		}
 	}()
-	g, token := proofRow(e.grants, a), NewSecret(probeToken)
+	g, token := checkRow(e.grants, a), NewSecret(checkToken)
 	_, _ = e.guard.Exchange(ctx, call{grant: g, app: a, token: token, key: a.key(g, token, "")})
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
+func TestCheckOnlineNamesTheProblemAndTheFix(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	_, stranger := newInstagram(t, overTLS)
 	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
@@ -51,16 +51,16 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 		if c.spoil != nil {
 			c.spoil(&o)
 		}
-		err := firstProblem(Probe(t.Context(), o))
+		err := firstProblem(CheckOnline(t.Context(), o))
 		switch {
 		case c.want == "" && err != nil:
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want no error", name, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s: got %v, want it to say %q", name, err, c.want)
 		case err != nil && strings.Contains(err.Error(), "Retry"):
 			t.Errorf("%s: got %v, want nothing about Retry-After, which is not shown on a command line", name, err)
-		case err != nil && (strings.Contains(err.Error(), testSecret) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), probeToken)):
-			t.Errorf("%s: contains a secret: %v", name, err)
+		case err != nil && (strings.Contains(err.Error(), testSecret) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), checkToken)):
+			t.Errorf("%s: the error contains a secret or the token: %v", name, err)
 		}
 	}
 	if strange := i.Strange(); len(strange) != 1 { // the request with the wrong path
@@ -69,38 +69,38 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 }
 
 // igproxy answers a call that comes back to it with code 100. From Meta, this code means that the
-// app has no access to the account, so Probe must tell the two apart.
-func TestProbeSaysThatItsCallCameBackToIgproxy(t *testing.T) {
+// app has no access to the account, so CheckOnline must tell the two apart.
+func TestCheckOnlineSaysThatItsCallCameBackToIgproxy(t *testing.T) {
 	for name, service := range map[string]Service{"Instagram": Instagram, "Facebook": Facebook} {
 		base, _ := saying(t, rawReply(http.StatusBadRequest, string(errLoop.Encode())))
 		o := optionsFor(t, base, nil)
 		o.Apps = []App{{Label: "app", Service: service, ID: pagesID, Secret: NewSecret(pagesSecret), RedirectURIs: []string{callback}}}
 		o.FacebookURL = o.UpstreamURL
-		proofs, err := Probe(t.Context(), o)
-		if err != nil || len(proofs) != 2 {
-			t.Fatalf("%s: got %v, %v", name, proofs, err)
+		results, err := CheckOnline(t.Context(), o)
+		if err != nil || len(results) != 2 {
+			t.Fatalf("%s: got %v, %v; want two tests", name, results, err)
 		}
-		for _, proof := range proofs {
-			if proof.Err == nil || !strings.Contains(proof.Err.Error(), "hosts file") || strings.Contains(proof.Err.Error(), "tester") {
-				t.Errorf("%s: got %v", name, proof.Err)
+		for _, result := range results {
+			if result.Err == nil || !strings.Contains(result.Err.Error(), "hosts file") || strings.Contains(result.Err.Error(), "tester") {
+				t.Errorf("%s: got %v, want it to name the hosts file, and not access to the account", name, result.Err)
 			}
 		}
 	}
 }
 
-func TestProbeEndsWithItsContext(t *testing.T) {
+func TestCheckOnlineEndsWithItsContext(t *testing.T) {
 	ctx, cancel := withEnded(t)
 	defer cancel()
-	err := firstProblem(Probe(ctx, optionsFor(t, mute(t), nil)))
+	err := firstProblem(CheckOnline(ctx, optionsFor(t, mute(t), nil)))
 	var e *graph.Error
 	if err == nil || errors.As(err, &e) {
 		t.Errorf("got %v, want an error other than a *graph.Error", err)
 	}
 }
 
-// firstProblem returns the first problem that Probe found.
-func firstProblem(proofs []Proof, err error) error {
-	for _, p := range proofs {
+// firstProblem returns the first problem that CheckOnline found.
+func firstProblem(results []CheckResult, err error) error {
+	for _, p := range results {
 		if err == nil {
 			err = p.Err
 		}
@@ -110,7 +110,7 @@ func firstProblem(proofs []Proof, err error) error {
 
 // Any server can answer {"error":"..."}, so such an answer does not prove that the server exchanges
 // codes.
-func TestProbeRequiresARefusalFromTheCodeExchange(t *testing.T) {
+func TestCheckOnlineRequiresARefusalFromTheCodeExchange(t *testing.T) {
 	w := newWorld(t)
 	w.graph.say(400, `{"error":{"message":"m","type":"OAuthException","code":190}}`)
 	o := optionsFor(t, w.graph.url.String(), nil)
@@ -126,15 +126,15 @@ func TestProbeRequiresARefusalFromTheCodeExchange(t *testing.T) {
 		`<html>`:                                                         false,
 	} {
 		w.login.say(404, body)
-		if err := firstProblem(Probe(t.Context(), o)); (err == nil) != right || err != nil && !strings.Contains(err.Error(), "990025") {
+		if err := firstProblem(CheckOnline(t.Context(), o)); (err == nil) != right || err != nil && !strings.Contains(err.Error(), "990025") {
 			t.Errorf("%s: got %v, want success: %v", body, err, right)
 		}
 	}
 }
 
-// Probe tests each app, and the host that exchanges its codes. One failure does not hide the
+// CheckOnline tests each app, and the host that exchanges its codes. One failure does not hide the
 // others.
-func TestProbeTestsEveryAppAndTheHostThatExchangesCodes(t *testing.T) {
+func TestCheckOnlineTestsEveryAppAndTheHostThatExchangesCodes(t *testing.T) {
 	w := newWorld(t)
 	w.graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)
 	w.login.say(400, `{"error_type":"OAuthException","code":400,"error_message":"Matching code was not found or was already used"}`)
@@ -148,16 +148,16 @@ func TestProbeTestsEveryAppAndTheHostThatExchangesCodes(t *testing.T) {
 	o.LoginURL, o.ThreadsURL, o.Retries = w.login.url, w.threads.url, 0
 	o.Apps = []App{{ID: shopID, Secret: NewSecret(w.igSecret), RedirectURIs: []string{callback}},
 		{Label: "threads", Service: Threads, ID: clubID, Secret: NewSecret(w.threadSecret), RedirectURIs: []string{callback}}}
-	proofs, err := Probe(t.Context(), o)
-	if err != nil || len(proofs) != 4 {
-		t.Fatalf("got %v, %v", proofs, err)
+	results, err := CheckOnline(t.Context(), o)
+	if err != nil || len(results) != 4 {
+		t.Fatalf("got %v, %v; want four tests", results, err)
 	}
-	if want := "login host " + w.login.url.String() + " of app default"; proofs[1].Part != want {
-		t.Errorf("the host that exchanges codes is called %q, want %q", proofs[1].Part, want)
+	if want := "login host " + w.login.url.String() + " of app default"; results[1].Part != want {
+		t.Errorf("the host that exchanges codes is called %q, want %q", results[1].Part, want)
 	}
 	for i, want := range []bool{false, true, true, false} {
-		if (proofs[i].Err == nil) != want || !strings.Contains(proofs[i].Part, " of app ") {
-			t.Errorf("%s: got %v, want success: %v", proofs[i].Part, proofs[i].Err, want)
+		if (results[i].Err == nil) != want || !strings.Contains(results[i].Part, " of app ") {
+			t.Errorf("%s: got %v, want success: %v", results[i].Part, results[i].Err, want)
 		}
 	}
 }

@@ -8,21 +8,21 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// probeToken is an invalid token, and also an invalid code. Meta checks the client secret first, so
+// checkToken is an invalid token, and also an invalid code. Meta checks the client secret first, so
 // its error shows whether the secret is right.
-const probeToken = "igproxy-check-this-is-no-token"
+const checkToken = "igproxy-check-this-is-no-token"
 
-// Proof is the result of one test that Probe made.
-type Proof struct {
+// CheckResult is the result of one test that CheckOnline made.
+type CheckResult struct {
 	Part string // what was tested, such as "upstream https://graph.instagram.com"
 	Err  error  // what is wrong and what to do; nil: the test succeeded
 }
 
-// Probe sends Meta an invalid token for each app, and also an invalid code if the app exchanges
-// codes. It uses no cache, breaker or pause. A test succeeds if Meta refuses the token or the code.
-// This shows that the network and TLS work. If Meta refuses the token, the client secret is right
-// too. Probe returns an error only if o itself is invalid.
-func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
+// CheckOnline sends Meta an invalid token for each app, and also an invalid code if the app
+// exchanges codes. It uses no cache, breaker or pause. A test succeeds if Meta refuses the token or
+// the code. This shows that the network and TLS work. If Meta refuses the token, the client secret
+// is right too. CheckOnline returns an error only if o itself is invalid.
+func CheckOnline(ctx context.Context, o Options) (results []CheckResult, err error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -40,23 +40,23 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 		if len(apps) > 1 {
 			of = " of app " + a.Label
 		}
-		c := call{grant: proofRow(table, a), app: a, token: NewSecret(probeToken),
+		c := call{grant: checkRow(table, a), app: a, token: NewSecret(checkToken),
 			mayRetry: func() bool { return true }}
-		proofs = append(proofs, Proof{"upstream " + c.grant.base.String() + of, probe(ctx, ask, c)})
+		results = append(results, CheckResult{"upstream " + c.grant.base.String() + of, checkCall(ctx, ask, c)})
 		if len(a.RedirectURIs) > 0 {
 			c.grant, c.redirect = codeRow(table, a), a.RedirectURIs[0]
-			proofs = append(proofs, Proof{"login host " + c.grant.base.String() + of, probe(ctx, ask, c)})
+			results = append(results, CheckResult{"login host " + c.grant.base.String() + of, checkCall(ctx, ask, c)})
 		}
 	}
-	return proofs, nil
+	return results, nil
 }
 
-func probe(ctx context.Context, ask *askStep, c call) error {
+func checkCall(ctx context.Context, ask *askStep, c call) error {
 	got, err := ask.Exchange(ctx, c)
 	var e *graph.Error
 	switch {
 	case errors.As(err, &e):
-		return noProof(e)
+		return withoutAnswer(e)
 	case err != nil:
 		return err
 	case got.refusal == nil:
@@ -89,9 +89,9 @@ func refusesCode(e *graph.Error) bool {
 	return e.Class == graph.ClassRefused && (e.Flat && e.Subcode == 0 || !e.Flat && e.Code == 100 && e.Subcode != graph.SubcodeUnreadable)
 }
 
-// noProof returns an error that says why Meta gave no usable answer. It does not use the message of
-// e, which refers to Retry-After, because the command line does not show that header.
-func noProof(e *graph.Error) error {
+// withoutAnswer returns an error that says why Meta gave no usable answer. It does not use the
+// message of e, which refers to Retry-After, because the command line does not show that header.
+func withoutAnswer(e *graph.Error) error {
 	switch e.Class {
 	case graph.ClassUnreached:
 		return fmt.Errorf("could not reach Meta (%s); check the network, the URL and upstream.ca_file", e.Cause)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// proving is a Proxy that runs ProveSecrets, in front of a simulated Meta that accepts one secret.
-type proving struct {
+// checking is a Proxy that runs CheckSecrets, in front of a simulated Meta that accepts one secret.
+type checking struct {
 	*Proxy
 	o     Options
 	began time.Time
@@ -25,23 +25,23 @@ type proving struct {
 // silentSecret is accepted like testSecret, but makes Meta silent from the start.
 const silentSecret = testSecret + " "
 
-func startProving(t *testing.T, secret string, set func(*Options)) *proving {
+func startChecking(t *testing.T, secret string, set func(*Options)) *checking {
 	t.Helper()
 	o := optionsFor(t, "https://graph.instagram.com", nil)
 	o.Cache, o.Apps[0].Secret = newCache(t), NewSecret(strings.TrimSpace(secret))
 	set(&o)
-	m := &proving{o: o, began: time.Now(), accepted: testSecret, silent: secret == silentSecret}
+	m := &checking{o: o, began: time.Now(), accepted: testSecret, silent: secret == silentSecret}
 	m.Proxy = newProxy(t, o)
 	m.answer()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { m.ProveSecrets(ctx) })
+	running.Go(func() { m.CheckSecrets(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
 	return m
 }
 
 // answer makes the simulated Meta answer the calls of the current engine.
-func (m *proving) answer() {
+func (m *checking) answer() {
 	m.current.Load().guard.(*guardStep).next = exchangeFunc(func(ctx context.Context, c call) (answer, error) {
 		m.mu.Lock()
 		m.calls = append(m.calls, time.Since(m.began).Round(time.Second))
@@ -60,7 +60,7 @@ func (m *proving) answer() {
 	})
 }
 
-func (m *proving) reload(t *testing.T, secret string) {
+func (m *checking) reload(t *testing.T, secret string) {
 	t.Helper()
 	m.o.Apps = []App{{Secret: NewSecret(secret)}}
 	if err := m.Reload(m.o); err != nil {
@@ -69,7 +69,7 @@ func (m *proving) reload(t *testing.T, secret string) {
 	m.answer()
 }
 
-func (m *proving) expect(t *testing.T, when, secret string, ready bool) {
+func (m *checking) expect(t *testing.T, when, secret string, ready bool) {
 	t.Helper()
 	synctest.Wait()
 	if r := m.Readiness(); r.ClientSecret != secret || r.Ready != ready {
@@ -77,7 +77,7 @@ func (m *proving) expect(t *testing.T, when, secret string, ready bool) {
 	}
 }
 
-func (m *proving) called(t *testing.T, want ...time.Duration) {
+func (m *checking) called(t *testing.T, want ...time.Duration) {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -86,11 +86,11 @@ func (m *proving) called(t *testing.T, want ...time.Duration) {
 	}
 }
 
-// A secret that no call has tested is not reported as accepted. Without CheckSecrets, igproxy does
-// not call Meta before an app sends a request.
+// A secret that no call has tested is not reported as accepted. Without CheckSecretsAtStart,
+// igproxy does not call Meta before an app sends a request.
 func TestAnUntestedSecretIsUnproven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := startProving(t, testSecret, func(*Options) {})
+		m := startChecking(t, testSecret, func(*Options) {})
 		time.Sleep(time.Hour)
 		m.expect(t, "after an hour", secretUnproven, true)
 		m.called(t)
@@ -99,7 +99,7 @@ func TestAnUntestedSecretIsUnproven(t *testing.T) {
 
 func TestASecretIsTestedAtTheStartAndAfterAChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := startProving(t, testSecret, func(o *Options) { o.CheckSecrets = true })
+		m := startChecking(t, testSecret, func(o *Options) { o.CheckSecretsAtStart = true })
 		m.expect(t, "at the start", secretAccepted, true)
 		m.reload(t, testSecret)
 		time.Sleep(time.Minute)
@@ -115,7 +115,7 @@ func TestASecretIsTestedAtTheStartAndAfterAChange(t *testing.T) {
 // During a rollout, a sidecar with a wrong secret must not be ready even for a moment.
 func TestTheSidecarIsNotReadyUntilItsSecretsAreTested(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := startProving(t, silentSecret, func(o *Options) { o.CheckSecrets = true; o.Timeout = 10 * time.Second })
+		m := startChecking(t, silentSecret, func(o *Options) { o.CheckSecretsAtStart = true; o.Timeout = 10 * time.Second })
 		if m.Readiness().Ready {
 			t.Error("ready before the first test")
 		}
@@ -134,12 +134,12 @@ func TestTheSidecarIsNotReadyUntilItsSecretsAreTested(t *testing.T) {
 // A refused secret stays refused until Meta accepts it. The time between the tests grows.
 func TestARefusedSecretStaysRefusedUntilACallIsAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := startProving(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecrets = true })
+		m := startChecking(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecretsAtStart = true })
 		m.expect(t, "at the start", secretRefused, false)
 		time.Sleep(25 * time.Minute)
 		m.expect(t, "after 25 minutes", secretRefused, false)
 		var want []time.Duration
-		for at, wait := 0*time.Second, firstProof; at < 25*time.Minute; wait = min(2*wait, lastProof) {
+		for at, wait := 0*time.Second, firstCheck; at < 25*time.Minute; wait = min(2*wait, lastCheck) {
 			want = append(want, at)
 			at += wait
 		}
@@ -147,14 +147,14 @@ func TestARefusedSecretStaysRefusedUntilACallIsAccepted(t *testing.T) {
 		m.mu.Lock()
 		m.accepted = "a-secret-that-is-wrong" // corrected in Meta's dashboard
 		m.mu.Unlock()
-		time.Sleep(lastProof)
+		time.Sleep(lastCheck)
 		m.expect(t, "after the correction, without a request from an app", secretAccepted, true)
 	})
 }
 
 func TestReadinessFollowsARefusedSecretOnlyIfTheOperatorWantsThat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := startProving(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecrets, o.ReadyWhenRefused = true, true })
+		m := startChecking(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecretsAtStart, o.ReadyWhenRefused = true, true })
 		if !m.Readiness().Ready {
 			t.Error("with ReadyWhenRefused, the sidecar is not ready before the first test")
 		}
@@ -167,7 +167,7 @@ func TestReadinessFollowsARefusedSecretOnlyIfTheOperatorWantsThat(t *testing.T) 
 // A rate limit also pauses the calls that igproxy makes by itself.
 func TestATestOfASecretRespectsTheAppsPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := startProving(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecrets = true })
+		m := startChecking(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecretsAtStart = true })
 		synctest.Wait()
 		limit := refusalAnswer(4, 0, "m").refusal
 		limit.RetryAt = time.Now().Add(time.Hour)
