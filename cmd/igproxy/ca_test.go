@@ -62,7 +62,7 @@ func TestCaInitNeverReplacesAFile(t *testing.T) {
 	}
 	before, _ := os.ReadFile(authority.KeyFile)
 	code, stdout, stderr := command(t, nil, "ca", "init", "--dir", ".")
-	if code != exitFailed || stdout != "" || stderr != "igproxy: igproxy-ca.key exists; choose another folder, or remove the file if no client trusts that authority any more\n" {
+	if code != exitFailed || stdout != "" || stderr != "igproxy: igproxy-ca.key exists; choose another folder, or remove the file if no client trusts its authority any more\n" {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 	if after, _ := os.ReadFile(authority.KeyFile); string(after) != string(before) {

@@ -33,8 +33,8 @@ var everyAddress = []*net.IPNet{
 const (
 	life     = 10 * 365 * 24 * time.Hour // how long an authority is valid
 	leafLife = 7 * 24 * time.Hour        // how long a certificate for a host is valid
-	// renewAt is how long before its expiry a certificate for a host is replaced. It is far longer
-	// than a handshake takes.
+	// renewAt is the remaining life below which a certificate for a host is replaced. It is far
+	// longer than a handshake takes.
 	renewAt = 24 * time.Hour
 	// skew is how far the clock of a client may be behind.
 	skew = time.Hour

@@ -61,11 +61,11 @@ func TestTheKeyIsReadableByItsOwnerOnlyAndNeverReplaced(t *testing.T) {
 	}
 	before, _ := os.ReadFile(filepath.Join(dir, authority.KeyFile))
 	if err := authority.Create(dir); err == nil || !strings.Contains(err.Error(), authority.KeyFile+" exists") {
-		t.Errorf("creating a second authority in the folder: got %v", err)
+		t.Errorf("creating a second authority in the folder: got %v, want an error that %s exists", err, authority.KeyFile)
 	}
 	_ = os.Remove(filepath.Join(dir, authority.KeyFile))
 	if err := authority.Create(dir); err == nil || !strings.Contains(err.Error(), authority.CertFile+" exists") {
-		t.Errorf("creating an authority beside a certificate: got %v", err)
+		t.Errorf("creating an authority beside a certificate: got %v, want an error that %s exists", err, authority.CertFile)
 	}
 	if _, err := os.Stat(filepath.Join(dir, authority.KeyFile)); err == nil {
 		t.Error("a key without its certificate was left")
@@ -87,10 +87,10 @@ func TestAuthorityIsLimitedToMetasHosts(t *testing.T) {
 			t.Errorf("%s: %v", host, err)
 		}
 		if life := leaf.Leaf.NotAfter.Sub(leaf.Leaf.NotBefore); life > 8*24*time.Hour {
-			t.Errorf("%s: the certificate is valid for %v", host, life)
+			t.Errorf("%s: the certificate is valid for %v, want at most 8 days", host, life)
 		}
 	}
-	// A thief of the key cannot make certificates for other hosts either.
+	// Even with the authority's key, a thief cannot make valid certificates for other hosts.
 	for _, template := range []*x509.Certificate{
 		{DNSNames: []string{"example.com"}},
 		{DNSNames: []string{"graph.facebook.com", "example.com"}},
@@ -110,7 +110,7 @@ func TestAuthorityIsLimitedToMetasHosts(t *testing.T) {
 		}
 		forged, _ := x509.ParseCertificate(der)
 		if _, err := forged.Verify(x509.VerifyOptions{Roots: roots}); err == nil {
-			t.Errorf("a certificate for %v %v is valid", template.DNSNames, template.IPAddresses)
+			t.Errorf("a certificate for %v %v is valid, although the authority is limited to Meta's hosts", template.DNSNames, template.IPAddresses)
 		}
 	}
 }
@@ -139,7 +139,7 @@ func TestACertificateIsSignedAgainBeforeItEnds(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 		if _, err := authority.New(&pair); err == nil || !strings.Contains(err.Error(), "it expired on ") {
-			t.Errorf("an expired authority: got %v", err)
+			t.Errorf("an expired authority: got %v, want an error that it expired", err)
 		}
 	})
 }
@@ -179,7 +179,7 @@ func TestAnAuthorityWithoutItsLimitsIsRefused(t *testing.T) {
 	key, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	der, _ := x509.CreateCertificate(rand.Reader, right(), right(), &key.PublicKey, key)
 	if _, err := authority.New(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}); err == nil {
-		t.Error("a key on P-384 is accepted")
+		t.Error("a key on P-384 was accepted")
 	}
 }
 
@@ -194,7 +194,7 @@ func TestACertificateIsKeptForEachHostAndTheirNumberIsBounded(t *testing.T) {
 		all.Go(func() {
 			for range 100 {
 				if again, err := a.Leaf("graph.facebook.com"); err != nil || again != first {
-					t.Errorf("got another certificate, %v", err)
+					t.Errorf("got another certificate than the first time (error: %v)", err)
 				}
 			}
 		})
@@ -202,7 +202,7 @@ func TestACertificateIsKeptForEachHostAndTheirNumberIsBounded(t *testing.T) {
 	all.Wait()
 	other, err := a.Leaf("api.instagram.com")
 	if err != nil || other == first || other.Leaf.SerialNumber.Cmp(first.Leaf.SerialNumber) == 0 || len(other.Leaf.DNSNames) != 1 {
-		t.Errorf("got %v, %v", other.Leaf.DNSNames, err)
+		t.Errorf("a second host: got a certificate for %v (error: %v), want its own certificate, for this host only", other.Leaf.DNSNames, err)
 	}
 	for i := range 100 { // more than the bound
 		if _, err := a.Leaf(fmt.Sprintf("h%d.facebook.com", i)); err != nil {
@@ -226,12 +226,12 @@ func TestTheAuthoritySaysWhatItIsFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if name := c.Subject.String(); !strings.Contains(name, "igproxy") || !strings.Contains(name, "Meta's hosts only") {
-		t.Errorf("the authority's name is %s", name)
+		t.Errorf("the authority's name is %s, want one with igproxy and Meta's hosts only", name)
 	}
 	if years := c.NotAfter.Sub(c.NotBefore).Hours() / 24 / 365; years < 9.9 || years > 10.1 {
 		t.Errorf("the authority is valid for %.1f years, want 10", years)
 	}
 	if len(c.ExtKeyUsage) > 0 || c.KeyUsage != x509.KeyUsageCertSign || c.MaxPathLen != 0 || !c.MaxPathLenZero {
-		t.Errorf("the authority has the key usages %v and %v, and the path length %d", c.KeyUsage, c.ExtKeyUsage, c.MaxPathLen)
+		t.Errorf("the authority has the key usages %v and %v, and the path length %d; want only the usage to sign certificates, and 0", c.KeyUsage, c.ExtKeyUsage, c.MaxPathLen)
 	}
 }

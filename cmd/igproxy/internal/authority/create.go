@@ -73,7 +73,7 @@ func Create(dir string) error {
 func writeNew(path, kind string, der []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode) //nolint:gosec // the operator names the path
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s exists; choose another folder, or remove the file if no client trusts that authority any more", path)
+		return fmt.Errorf("%s exists; choose another folder, or remove the file if no client trusts its authority any more", path)
 	}
 	if err != nil {
 		return err

@@ -41,7 +41,7 @@ func (c *Config) allCredentials() map[string]*credentials {
 func (l *loader) validateApps() {
 	c := &l.config
 	anySet := func(keys ...string) bool { return l.place(keys...) != byDefault }
-	services := []string{"threads", "facebook"} // with sections of their own
+	services := []string{"threads", "facebook"} // each has its own section
 	names, ids := map[string]bool{}, map[string]bool{}
 	for i, of := range []service{c.Threads, c.Facebook} {
 		if s := services[i]; anySet(s+".client_secret", s+".client_secret_file") {

@@ -37,10 +37,10 @@ func TestSeveralAppsAreLoaded(t *testing.T) {
 	}
 	if len(c.Apps) != 2 || c.Apps[0].Name != "shop" || c.Apps[1].Service != "threads" || c.Apps[0].ClientSecret.Reveal() != "secret-of-shop-0123456789" ||
 		c.Apps[0].RedirectURIs[0] != "https://shop.example/callback" || c.Apps[0].Hosts[0] != "shop.internal" {
-		t.Errorf("got %+v", c.Apps)
+		t.Errorf("got the apps %+v, want shop and club with all their settings", c.Apps)
 	}
 	if got, want := c.AppNames(), "shop, club"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+		t.Errorf("got the names %s, want %s", got, want)
 	}
 }
 
@@ -51,10 +51,10 @@ func TestOneAppNeedsNoList(t *testing.T) {
 		t.Fatalf("problems: %v", problems)
 	}
 	if len(c.RedirectURIs) != 2 || c.Threads.AppID != "8" {
-		t.Errorf("got %+v", c)
+		t.Errorf("got %+v, want two redirect URIs, and the Threads app with the ID 8", c)
 	}
 	if got, want := c.AppNames(), "default, threads"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+		t.Errorf("got the names %s, want %s", got, want)
 	}
 }
 
@@ -110,7 +110,7 @@ func TestTheExampleOfAppsIsValid(t *testing.T) {
 	}
 	c, problems := configOf(t, strings.ReplaceAll(yaml.String(), "/run/secrets/", "DIR/"))
 	if len(problems) > 0 || len(c.Apps) != 2 || c.Apps[1].Service != "threads" {
-		t.Errorf("%v\n%s", problems, yaml.String())
+		t.Errorf("got the problems %v and %d apps, want no problem and 2 apps:\n%s", problems, len(c.Apps), yaml.String())
 	}
 }
 
@@ -136,7 +136,7 @@ func TestAKeyFileNeedsTheIDOfEveryApp(t *testing.T) {
 		"the default app":             {key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef"}, []string{"app_id"}},
 		"the default app with a file": {"client_secret_file: DIR/shop\n" + key, nil, []string{"app_id"}},
 		"the app of Threads":          {"app_id: \"1\"\n" + key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_THREADS_CLIENT_SECRET=0123456789abcdef"}, []string{"threads.app_id"}},
-		"both with an ID":             {"app_id: \"1\"\nthreads:\n  app_id: \"1\"\n" + key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_THREADS_CLIENT_SECRET=0123456789abcdef"}, nil},
+		"two apps with an ID":         {"app_id: \"1\"\nthreads:\n  app_id: \"1\"\n" + key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_THREADS_CLIENT_SECRET=0123456789abcdef"}, nil},
 		"a list of apps":              {twoApps + key, nil, nil},
 		"a list, one without an ID":   {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n" + key, nil, []string{"apps.0.app_id"}},
 		"no key file":                 {"", []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef"}, nil},
@@ -162,6 +162,6 @@ func TestAFacebookAppIsRead(t *testing.T) {
 	}
 	if c.AppNames() != "facebook" || c.Facebook.AppID != "7" || c.Facebook.ClientSecret.IsZero() || !slices.Equal(c.Facebook.RedirectURIs, []string{"https://a.example/", "none"}) ||
 		c.Facebook.URL != "https://graph.facebook.com" {
-		t.Errorf("got %+v, apps %s", c.Facebook, c.AppNames())
+		t.Errorf("got %+v and the app names %s, want only facebook with its settings", c.Facebook, c.AppNames())
 	}
 }

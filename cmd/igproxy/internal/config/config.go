@@ -115,10 +115,10 @@ type Config struct {
 	}
 	Log struct {
 		Level, Format string
-		Lines         int // the maximum per second of one kind
+		Lines         int // how many lines of one kind are logged per second
 	}
 	origins map[string]string    // where each key was set; a key that is not in the map has its default
-	digests [3][sha256.Size]byte // of the contents of plainFiles, in that order; zero: not read
+	digests [3][sha256.Size]byte // of the contents of the files that plainFiles returns, in its order; zero: not read
 }
 
 // service is a section for one app of a service other than Instagram: threads or facebook.

@@ -129,7 +129,7 @@ func TestAValidConfigurationCausesNoProblem(t *testing.T) {
 		{name: "nothing but the secret"},
 		{name: "comments only", yaml: "# nothing\n"},
 		{name: "empty sections and keys", yaml: "listen:\nupstream:\nredis:\n  mode:\n"},
-		{name: "a mark at the start", yaml: "---\nlisten: 127.0.0.1:1\n"},
+		{name: "a document marker at the start", yaml: "---\nlisten: 127.0.0.1:1\n"},
 		{name: "a byte order mark", yaml: "\ufefflisten: 127.0.0.1:1\n"},
 		{name: "a secret file", yaml: "client_secret_file: ./secret\n", noSecret: true},
 		{name: "a single Redis", yaml: "redis:\n  mode: single\n  url: rediss://me@redis:6379/1\n  password_file: ./secret\n  ca_file: ./ca.pem\n"},

@@ -10,7 +10,7 @@ import (
 
 func TestAProblemWithAVariableNamesTheVariable(t *testing.T) {
 	expect(t, []input{
-		{name: "a wrong variable", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=10"},
+		{name: "a wrong value", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=10"},
 			want: []string{`environment: IGPROXY_UPSTREAM_TIMEOUT: "10" is not a duration; write a duration from 100ms to 1m`}},
 		{name: "a misspelt variable", env: []string{"IGPROXY_UPSTREAM_TIMOUT=10s"},
 			want: []string{"warning: environment: IGPROXY_UPSTREAM_TIMOUT: unknown variable, ignored; did you mean IGPROXY_UPSTREAM_TIMEOUT?"}},
@@ -34,13 +34,13 @@ func TestTheEnvironmentOverridesTheFileWithAWarning(t *testing.T) {
 	in := input{yaml: "listen: 127.0.0.1:1\nupstream:\n  timeout: 5s\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"}}
 	c, lines := in.load(t)
 	if c.Listen[0] != "127.0.0.1:1" || c.Upstream.Timeout != 3*time.Second || !slices.Equal(lines, warning) {
-		t.Errorf("got %s, %s, %v", c.Listen, c.Upstream.Timeout, lines)
+		t.Errorf("got %s, %s, %v; want 127.0.0.1:1, 3s, %v", c.Listen, c.Upstream.Timeout, lines, warning)
 	}
 }
 
-// Otherwise the mistake in the file would show only when the variable is removed.
+// Otherwise the mistake in the file would be reported only after the variable is removed.
 func TestAWrongValueInTheFileIsReportedEvenIfTheEnvironmentOverridesIt(t *testing.T) {
-	expect(t, []input{{name: "both", yaml: "upstream:\n  timeout: 5\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"},
+	expect(t, []input{{name: "a wrong value that is overridden", yaml: "upstream:\n  timeout: 5\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"},
 		want: []string{`igproxy.yaml:2: upstream.timeout: "5" is not a duration; write a duration from 100ms to 1m`,
 			"warning: environment: IGPROXY_UPSTREAM_TIMEOUT: overrides igproxy.yaml:2, which sets the same key; remove one of the two"}}})
 }
@@ -50,7 +50,7 @@ func TestAnEmptyVariableIsUnset(t *testing.T) {
 	in := input{yaml: "upstream:\n  timeout: 5s\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=", "IGPROXY_LISTEN=", "IGPROXY_ALLOWED_HOSTS=", "IGPROXY_NONSENSE="}}
 	c, lines := in.load(t)
 	if c.Upstream.Timeout != 5*time.Second || c.Listen[0] != config.Default().Listen[0] || c.AllowedHosts != nil || lines != nil {
-		t.Errorf("got %s, %s, %v, %v", c.Upstream.Timeout, c.Listen, c.AllowedHosts, lines)
+		t.Errorf("got %s, %s, %v, %v; want 5s, the defaults and no problem", c.Upstream.Timeout, c.Listen, c.AllowedHosts, lines)
 	}
 }
 
@@ -58,7 +58,7 @@ func TestAListIsWrittenWithCommasInTheEnvironment(t *testing.T) {
 	configFiles(t)
 	in := input{env: []string{"IGPROXY_ALLOWED_HOSTS=a.internal, b.internal"}}
 	if c, lines := in.load(t); !slices.Equal(c.AllowedHosts, []string{"a.internal", "b.internal"}) || lines != nil {
-		t.Errorf("got %q, %v", c.AllowedHosts, lines)
+		t.Errorf("got %q, %v; want a.internal and b.internal", c.AllowedHosts, lines)
 	}
 }
 
@@ -75,6 +75,6 @@ func TestTheLastOfTwoVariablesWins(t *testing.T) {
 	configFiles(t)
 	in := input{env: []string{"IGPROXY_LISTEN=127.0.0.1:1", "IGPROXY_LISTEN=127.0.0.1:2"}}
 	if c, _ := in.load(t); c.Listen[0] != "127.0.0.1:2" {
-		t.Errorf("got %s", c.Listen)
+		t.Errorf("got %s, want 127.0.0.1:2", c.Listen)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// Opening a named pipe waits for its writer: serve, check and healthcheck once hung on
-// upstream.ca_file: ./fifo.
+// Opening a named pipe waits for its writer. With upstream.ca_file: ./fifo, serve, check and
+// healthcheck once hung.
 func TestNamedPipeInsteadOfPEMIsRefusedWithoutWaiting(t *testing.T) {
 	t.Run("an authority", func(t *testing.T) {
 		refusesPipe(t, func() error { _, err := config.ReadCertPool("./fifo"); return err })
@@ -38,7 +38,7 @@ func refusesPipe(t *testing.T, read func() error) {
 	case <-time.After(10 * time.Second):
 		_ = writer.Close()
 		<-done
-		t.Fatal("the pipe was opened")
+		t.Fatal("the read waits for the writer of the pipe")
 	}
 	if err == nil || err.Error() != "./fifo is not a regular file" {
 		t.Errorf("got %v, want ./fifo is not a regular file", err)
@@ -71,7 +71,7 @@ func TestUnreadableSecretIsReportedWithoutItsContent(t *testing.T) {
 			want: []string{"warning: environment: IGPROXY_REDIS_PASSWORD: has quotation marks around it; remove them: Docker env files and secret files are read literally"}},
 		{name: "a line of an env file as the password's file", yaml: "redis:\n  mode: single\n  addrs: [localhost:1]\n  password_file: ./assigned\n",
 			want: []string{"warning: igproxy.yaml:4: redis.password_file: ./assigned begins with NAME=, as a line of an env file does; keep only what follows the equals sign, without quotation marks"}},
-		{name: "base64, which is no assignment", env: []string{"IGPROXY_CLIENT_SECRET=c2VjcmV0_S==", "IGPROXY_APP_ID=1"}, noSecret: true},
+		{name: "base64, which is not an assignment", env: []string{"IGPROXY_CLIENT_SECRET=c2VjcmV0_S==", "IGPROXY_APP_ID=1"}, noSecret: true},
 		{name: "a password for Redis in two places", yaml: "redis:\n  mode: single\n  addrs: [localhost:1]\n  password_file: ./secret\n", env: []string{"IGPROXY_REDIS_PASSWORD=" + canary},
 			want: []string{"environment: IGPROXY_REDIS_PASSWORD: redis.password_file is set too; keep one of the two"}},
 		{name: "a secret file that is missing", yaml: "client_secret_file: ./nowhere\n", noSecret: true,
@@ -126,6 +126,6 @@ func TestALinkedSecretIsFollowed(t *testing.T) {
 		}
 	}
 	if got, err := config.ReadSecret("./linked"); err != nil || got.Reveal() != canary {
-		t.Errorf("got %q, %v", got.Reveal(), err)
+		t.Errorf("got %q, %v; want %q", got.Reveal(), err, canary)
 	}
 }

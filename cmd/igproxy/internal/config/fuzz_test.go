@@ -47,7 +47,7 @@ func FuzzConfig(f *testing.F) {
 				t.Errorf("the secret was printed: %s", line)
 			}
 			if line := p.String(); strings.ContainsFunc(line, isControl) || p.What == "" || p.Fix == "" {
-				t.Errorf("not one line with a next step: %q", line)
+				t.Errorf("want a problem in one line that says what is wrong and what to do: %q", line)
 			}
 		}
 		if strings.Contains(fmt.Sprintf("%+v %#v", config, config), canary) {
@@ -84,7 +84,7 @@ func inBounds(t *testing.T, c *Config) {
 		case *float64:
 			n = *field
 		default:
-			t.Fatalf("%s: a field of type %T", s.key, field)
+			t.Fatalf("%s: this test cannot check a field of type %T", s.key, field)
 		}
 		if n < s.low || n > s.high || n != n {
 			t.Errorf("%s is %v, outside %v to %v", s.key, n, s.low, s.high)
@@ -97,12 +97,12 @@ func inBounds(t *testing.T, c *Config) {
 	}
 	switch {
 	case c.ClientSecret.IsZero():
-		t.Error("no client secret, and no error")
+		t.Error("the client secret is missing, and no error was reported")
 	case c.Breaker.Interval < 3*c.Upstream.Timeout, c.Server.WriteTimeout < c.Upstream.Timeout+time.Second, c.Server.ReadTimeout < c.Server.ReadHeaderTimeout:
 		t.Errorf("the times contradict each other: %+v", c)
 	case slices.Contains(c.Listen, c.Admin.Listen) && !strings.HasSuffix(c.Admin.Listen, ":0"):
-		t.Errorf("both listeners at %s", c.Listen)
+		t.Errorf("listen and admin.listen have the same address: %s", c.Listen)
 	case c.Redis.Mode == "sentinel" && (len(c.Redis.Addrs) == 0 || c.Redis.MasterName == ""), c.Redis.Mode == "cluster" && len(c.Redis.Addrs) == 0:
-		t.Errorf("redis.mode %s without what it needs", c.Redis.Mode)
+		t.Errorf("redis.mode is %s, but redis.addrs or redis.master_name is missing", c.Redis.Mode)
 	}
 }

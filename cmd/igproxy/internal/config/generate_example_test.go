@@ -124,7 +124,7 @@ func wrap(text string, width int) []string {
 func TestTheExampleHasTheDefaults(t *testing.T) {
 	got, problems := Load(examplePath, []string{"IGPROXY_CLIENT_SECRET=" + exampleSecret})
 	if len(problems) > 0 {
-		t.Errorf("problems: %v", problems)
+		t.Errorf("the example file causes problems: %v", problems)
 	}
 	want := Default()
 	want.ClientSecret = proxy.NewSecret(exampleSecret)
@@ -162,7 +162,7 @@ func TestExamplesAreValidWhenUncommented(t *testing.T) {
 		l := newLoader(Default())
 		l.readFile(path)
 		if len(l.problems) > 0 || !l.isSet(s.key) {
-			t.Errorf("%s: %v", text, l.sorted())
+			t.Errorf("an example is not valid:\n%s%v", text, l.sorted())
 		}
 	}
 }

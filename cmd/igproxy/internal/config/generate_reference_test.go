@@ -24,8 +24,8 @@ This page lists all keys of the configuration. It is generated from the table of
   restart, as do all environment variables and turning TLS on or off. The log and ` + "`igproxy reload`" + ` name the keys that wait for a restart.
   [operations.md](operations.md) has more.
 - **Editors** that support JSON Schema complete and validate the file with [config.schema.json](config.schema.json) if this is the first line of the file:
-  ` + "`# yaml-language-server: $schema=PATH`" + `. The schema refuses an unquoted text that looks like a number, which igproxy accepts.
-  igproxy also checks more than the schema does, including how keys fit together.
+  ` + "`# yaml-language-server: $schema=PATH`" + `. The schema accepts every file that igproxy accepts, with one exception:
+  most texts that look like a number need quotation marks. igproxy checks more than the schema does, including how keys fit together.
 `
 )
 

@@ -35,7 +35,7 @@ func TestASecretFromAPipeIsReadOnceAndNotWatched(t *testing.T) {
 	for _, when := range []string{"at the start", "at a reload"} {
 		c, problems := Load("", []string{"IGPROXY_CLIENT_SECRET_FILE=" + path})
 		if c.ClientSecret.Reveal() != canary || len(problems) > 0 {
-			t.Errorf("%s: got %q, %v", when, c.ClientSecret.Reveal(), problems)
+			t.Errorf("%s: got %q, %v; want %q and no problem", when, c.ClientSecret.Reveal(), problems, canary)
 		}
 		if files := c.Files(); slices.Contains(files, path) {
 			t.Errorf("%s: the pipe is watched: %v", when, files)
@@ -65,6 +65,6 @@ func TestASecretFromAPipeIsReadOnceAndNotWatched(t *testing.T) {
 func TestAPipeThatNothingWritesToIsRefused(t *testing.T) {
 	path := substituted(t, "")
 	if _, err := ReadSecret(path); err == nil || err.Error() != path+" is a pipe that nothing writes to" {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error that nothing writes to the pipe", err)
 	}
 }

@@ -111,7 +111,8 @@ func mayBeSecret(value string) bool {
 }
 
 // keyForm matches the unknown keys that messages repeat. Any other text may be a value, perhaps a
-// secret, that was written where a key belongs. Secrets have more than four digits.
+// secret, that was written where a key belongs. A text with more than four digits does not match,
+// because it may be a secret.
 var keyForm = regexp.MustCompile(`^[A-Za-z][A-Za-z_.-]*([0-9][A-Za-z_.-]*){0,4}$`)
 
 func looksLikeKey(name string) bool { return len(name) <= 48 && keyForm.MatchString(name) }

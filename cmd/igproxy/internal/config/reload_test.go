@@ -45,12 +45,12 @@ func TestADifferenceInAnyKeyIsFound(t *testing.T) {
 			t.Fatalf("%s has a type that this test cannot change", s.key)
 		}
 		if got := differences(running, next); !slices.Equal(got, []string{s.key}) {
-			t.Errorf("%s: got %v", s.key, got)
+			t.Errorf("a difference in %s: got the keys %v, want only this key", s.key, got)
 		}
 		kept := next.keep(running)
 		switch want := needsRestart(s.key) || s.key == "tls.cert_file"; {
 		case want != slices.Contains(kept, s.key), want != s.equal(&running, &next):
-			t.Errorf("%s: kept %v, unchanged %v; want %v", s.key, kept, s.equal(&running, &next), want)
+			t.Errorf("%s: waits for a restart: %v, keeps the running value: %v; want both %v", s.key, slices.Contains(kept, s.key), s.equal(&running, &next), want)
 		}
 	}
 }
@@ -63,12 +63,12 @@ func TestNewTimeoutWaitsForTheSettingsItDependsOn(t *testing.T) {
 	l := newLoader(next)
 	l.validateTimes()
 	if !slices.Contains(kept, "upstream.timeout") || next.Upstream.Timeout != running.Upstream.Timeout || len(l.problems) > 0 {
-		t.Errorf("keys that wait for a restart: %v; upstream.timeout is %s", kept, next.Upstream.Timeout)
+		t.Errorf("keys that wait for a restart: %v, want upstream.timeout among them; its value is %s, want %s", kept, next.Upstream.Timeout, running.Upstream.Timeout)
 	}
 	fits := Default()
 	fits.Upstream.Timeout = 9 * time.Second
 	if kept := fits.keep(running); kept != nil || fits.Upstream.Timeout != 9*time.Second {
-		t.Errorf("a timeout that fits: %v wait for a restart", kept)
+		t.Errorf("a timeout that fits: the keys %v wait for a restart, want no key", kept)
 	}
 }
 
@@ -78,13 +78,13 @@ func TestClientAuthoritiesWaitForTheTLSTheyNeed(t *testing.T) {
 	running, next := Default(), Default()
 	next.TLS.CertFile, next.TLS.KeyFile, next.Auth.ClientCA = "/c", "/k", "/ca"
 	if kept := next.keep(running); len(kept) != 3 || next.RequiresAuth() {
-		t.Errorf("keys that wait for a restart: %v; requires authentication: %v", kept, next.RequiresAuth())
+		t.Errorf("keys that wait for a restart: %v, want three; requires authentication: %v, want false", kept, next.RequiresAuth())
 	}
 	running.TLS.CertFile, running.TLS.KeyFile = "/c", "/k"
 	next = running
 	next.Auth.ClientCA = "/ca"
 	if kept := next.keep(running); kept != nil || next.Auth.ClientCA != "/ca" {
-		t.Errorf("with TLS on: %v wait for a restart", kept)
+		t.Errorf("with TLS on: the keys %v wait for a restart, want no key", kept)
 	}
 }
 
@@ -93,6 +93,6 @@ func TestAChangeOfAnAppIsFound(t *testing.T) {
 	running.Apps = []App{{Name: "one", credentials: credentials{ClientSecret: proxy.NewSecret("a")}}}
 	next.Apps = []App{{Name: "one", credentials: credentials{ClientSecret: proxy.NewSecret("b")}}}
 	if got := differences(running, next); !slices.Equal(got, []string{"apps"}) {
-		t.Errorf("got %v", got)
+		t.Errorf("got the keys %v, want only apps", got)
 	}
 }

@@ -104,7 +104,7 @@ func TestTheSchemaAcceptsWhatIgproxyAccepts(t *testing.T) {
 				refusal, problems := schemaRefuses(schema, text), igproxyRefuses(t, text)
 				switch {
 				case refusal != nil && len(problems) == 0 && !wantsQuotes(s, form):
-					t.Errorf("igproxy accepts %s, the schema does not: %v", text, refusal)
+					t.Errorf("the schema refuses a text that igproxy accepts: %s%v", text, refusal)
 				case refusal == nil && len(problems) > 0:
 					refused++
 				default:
@@ -128,7 +128,7 @@ func TestTheSchemaFindsCommonMistakes(t *testing.T) {
 		"server:\n  socket_mode: \"660\"\n", "apps:\n  - name: shop\n", "apps:\n  - name: Shop!\n    app_id: 1\n", "apps:\n  shop:\n    app_id: 1\n", "- listen\n", "upstream.timeout: 10s\n",
 	} {
 		if schemaRefuses(schema, text) == nil {
-			t.Errorf("the schema accepts\n%s", text)
+			t.Errorf("the schema accepts a mistake:\n%s", text)
 		}
 	}
 }

@@ -33,13 +33,13 @@ func TestSecretInAnyWrongPlaceIsNotRepeated(t *testing.T) {
 			t.Chdir(t.TempDir())
 			_, problems := Load("", []string{envName(key.key) + "=" + secret, "IGPROXY_REDIS_MODE=single", "IGPROXY_CLIENT_SECRET=" + canary})
 			if lines := fmt.Sprint(problems); strings.Contains(lines, secret[:12]) {
-				t.Errorf("%s: %q", key.key, lines)
+				t.Errorf("a secret as the value of %s is repeated: %q", key.key, lines)
 			}
 		}
 	}
 	for _, harmless := range []string{"127.0.0.1:8080", "redis-1.redis.default.svc.cluster.local:6379", "1h30m", "10.0.0.1:123456789", "ip-10-20-30-40.eu-central-1.internal:1", "unix:run/igproxy.sock"} {
 		if quote(harmless) != strconv.Quote(harmless) {
-			t.Errorf("%q is not repeated", harmless)
+			t.Errorf("the harmless value %q is hidden", harmless)
 		}
 	}
 }
@@ -49,7 +49,7 @@ func TestASecretFileMayEndWithANewline(t *testing.T) {
 	for text, want := range map[string]string{canary: canary, canary + "\n": canary, canary + "\r\n": canary, canary + "\r": canary} {
 		write(t, "secret", text)
 		if got, err := ReadSecret("./secret"); err != nil || got.Reveal() != want {
-			t.Errorf("%q: got %q, %v", text, got.Reveal(), err)
+			t.Errorf("%q: got %q, %v; want %q", text, got.Reveal(), err, want)
 		}
 	}
 	for _, text := range []string{canary + "\n\n", "\n" + canary, "\ufeff " + canary, canary + "\x00", canary + "\u00a0"} {
@@ -61,7 +61,7 @@ func TestASecretFileMayEndWithANewline(t *testing.T) {
 	key := strings.Repeat("\x00\n", 16)
 	write(t, "key", key)
 	if got, err := readKeyFile("./key"); err != nil || got.Reveal() != key {
-		t.Errorf("got %q, %v", got.Reveal(), err)
+		t.Errorf("a key file: got %q, %v; want its bytes unchanged", got.Reveal(), err)
 	}
 }
 
@@ -81,7 +81,7 @@ func TestAClientSecretFileMayHaveThePreviousSecretOnItsSecondLine(t *testing.T) 
 		write(t, "secret", text)
 		got, err := readClientSecrets("./secret")
 		if err != nil || got[0].Reveal() != want[0] || got[1].Reveal() != want[1] {
-			t.Errorf("%q: got %q, %q, %v", text, got[0].Reveal(), got[1].Reveal(), err)
+			t.Errorf("%q: got %q, %q, %v; want %q", text, got[0].Reveal(), got[1].Reveal(), err, want)
 		}
 	}
 	for text, want := range map[string]string{
@@ -103,12 +103,12 @@ func TestAClientSecretFileMayHaveThePreviousSecretOnItsSecondLine(t *testing.T) 
 	write(t, "secret", canary+"\n"+previous)
 	c, problems := Load("", []string{"IGPROXY_CLIENT_SECRET_FILE=./secret"})
 	if c.PreviousSecret.Reveal() != previous {
-		t.Errorf("got %s, %v", c.AppNames(), problems)
+		t.Errorf("the previous secret was not loaded: %v", problems)
 	}
 	next := c
 	next.PreviousSecret = c.ClientSecret
 	if got := differences(c, next); len(got) != 1 || got[0] != "client_secret_file" {
-		t.Errorf("with another previous secret: got %v", got)
+		t.Errorf("with another previous secret: got the keys %v, want only client_secret_file", got)
 	}
 }
 
@@ -129,25 +129,25 @@ func TestAWebhookSecretFileHasOneOrTwoSecrets(t *testing.T) {
 				texts = append(texts, one.Reveal())
 			}
 			if !slices.Equal(texts, want) || len(problems) > 0 {
-				t.Errorf("%q: got %q, %v", text, texts, problems)
+				t.Errorf("%q: got %q, %v; want %q and no problem", text, texts, problems, want)
 			}
 		}
 		if files := c.Files(); !slices.Contains(files, "./webhooks") {
-			t.Errorf("only %v are watched", files)
+			t.Errorf("./webhooks is not watched, only %v", files)
 		}
 		write(t, "webhooks", "another-secret")
 		next, _ := Load("", environ)
 		if got := differences(c, next); !slices.Equal(got, []string{"webhook_secret_file", "threads.webhook_secret_file"}) {
-			t.Errorf("after a change of the file: got %v", got)
+			t.Errorf("after a change of the file: got the keys %v, want those of both apps", got)
 		}
 	}
 	c, problems := Load("igproxy.yaml", nil)
 	if len(problems) > 0 || len(c.Apps) != 1 || len(c.Apps[0].WebhookSecrets) != 1 || c.Apps[0].WebhookSecrets[0].Reveal() != first || !slices.Contains(c.Files(), "./shop") {
-		t.Errorf("got %d apps, %v, and watch %v", len(c.Apps), problems, c.Files())
+		t.Errorf("want one app with a webhook secret, no problem, and ./shop watched; got %d apps, the problems %v and the watched files %v", len(c.Apps), problems, c.Files())
 	}
 	write(t, "shop", second)
 	if next, _ := Load("igproxy.yaml", nil); !slices.Equal(differences(c, next), []string{"apps"}) {
-		t.Errorf("after a change of an app's file: got %v", differences(c, next))
+		t.Errorf("after a change of an app's file: got the keys %v, want only apps", differences(c, next))
 	}
 	for text, want := range map[string]string{
 		"":      "./webhooks contains no secret",

@@ -46,10 +46,10 @@ func settings() []setting {
 			doc: "Where apps reach igproxy: host:port, [::1]:port or unix:/path, or a list of these, such as [127.0.0.1:8080, '[::1]:8080', " +
 				"unix:/run/igproxy/app.sock]. Port 0 picks a free port, which the log shows."},
 		{key: "allowed_hosts", kind: kindList, check: checkHost, example: "[igproxy.internal]",
-			doc: "Host names, without a port, that requests may use. A listener on loopback also accepts the names of loopback. While " +
-				"this list is empty, any other listener for apps accepts every name, except the host names of a service of Meta (such " +
-				"as graph.facebook.com) for which there is no app. An admin listener beyond loopback always accepts every name, because " +
-				"probes use the address of a pod. admin.socket accepts the same names as admin.listen."},
+			doc: "Host names, without a port, that requests may use. localhost and loopback addresses are always allowed. While this list " +
+				"is empty, a listener for apps that is not on loopback accepts every name, except the host names of a service of Meta " +
+				"(such as graph.facebook.com) for which there is no app. An admin listener beyond loopback always accepts every name, " +
+				"because probes use the address of a pod. admin.socket accepts the same names as admin.listen."},
 	}, credentialSettings("", "instagram"), credentialSettings("threads.", "threads"), []setting{
 		{key: "threads.url", kind: kindText, value: "https://graph.threads.net", check: checkUpstreamURL,
 			doc: "The base URL of Threads, which is also reachable as https://graph.threads.com. Plain http is allowed only on loopback."},
@@ -60,15 +60,15 @@ func settings() []setting {
 		{key: "auth.bearer_file", kind: kindText, example: "/run/secrets/igproxy-token",
 			doc: "A file with a token of at least 16 characters that every app must send in one of three ways: as X-Igproxy-Token; as " +
 				"the password in its base URL (http://igproxy:TOKEN@host); or as Authorization: Bearer, but only in calls with " +
-				"access_token in the query, in calls of /oauth/access_token and in calls below /_igproxy/. While the token is being " +
+				"access_token in the query, in calls to /oauth/access_token and in calls to paths below /_igproxy/. While the token is being " +
 				"rotated, the file has the previous token on a second line, and igproxy accepts both. The file is reloaded when it " +
 				"changes."},
 		{key: "auth.client_ca", kind: kindText, example: "/etc/igproxy/clients-ca.pem",
 			doc: "The authorities, in PEM, that sign the client certificates of apps. This setting needs tls.cert_file. With " +
 				"auth.bearer_file too, an app needs both a certificate and the token. Reloaded when it changes."},
 		{key: "auth.client_names", kind: kindList, check: checkClientName, example: "[shop.internal, spiffe://example.org/shop]",
-			doc: "A client certificate must have one of these names in its subject alternative name: a DNS name, in which letter " +
-				"case is ignored, or a URI, compared exactly. Without this list, every certificate that auth.client_ca signed is accepted."},
+			doc: "A client certificate must have one of these names as a subject alternative name. A DNS name is compared without " +
+				"regard to letter case, a URI exactly. Without this list, every certificate that auth.client_ca signed is accepted."},
 		{key: "auth.uids", kind: kindList, check: checkUID, example: "[1000, 1001]",
 			doc: "The UIDs that may connect to a Unix socket, on Linux. Without this list, every user whom server.socket_mode allows may connect."},
 		{key: "auth.none", kind: kindSwitch, value: "false",
@@ -130,9 +130,9 @@ func settings() []setting {
 		{key: "upstream.max_response_bytes", kind: kindSize, value: "64KiB", low: 1 << 10, high: 16 << 20,
 			doc: "The largest response accepted from Meta, after decompression. A larger one counts as malformed."},
 		{key: "upstream.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
-			doc: "How many calls of one app and grant (exchange, refresh, or code for one redirect_uri) may be in flight. Eight times as many may wait " +
-				"for one of these to end, for at most upstream.timeout (plus redis.timeout with Redis, and plus coalesce.wait with coalesce.enabled). " +
-				"Further calls get 503. Cached tokens are still served."},
+			doc: "How many calls of one app and grant (exchange, refresh, or code for one redirect_uri) may be in flight. Eight times as many calls may " +
+				"wait for one of these to end. They wait for at most upstream.timeout, plus redis.timeout with Redis, plus coalesce.wait with " +
+				"coalesce.enabled. Further calls get 503. Cached tokens are still served."},
 		{key: "upstream.retries", kind: kindCount, value: "1", low: 0, high: 1,
 			doc: "How many times igproxy retries an exchange that got no response or a temporary error from Meta, within upstream.timeout."},
 		{key: "upstream.max_connection_age", kind: kindDuration, value: "5m", low: second, high: 24 * hour,
@@ -164,14 +164,14 @@ func settings() []setting {
 			doc: "How long the answer to a refresh, or to an exchange at Facebook, is cached. Many processes that refresh the same token " +
 				"during this time cost one call."},
 		{key: "code.ttl", kind: kindDuration, value: "2m", low: second, high: 50 * minute,
-			doc: "How long the response to a code exchange is cached. A code works once; a repeated callback gets the first answer again."},
+			doc: "How long the answer to a code exchange is cached. A code works only once; a repeated callback gets the first answer again."},
 
 		{key: "keep.enabled", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy refreshes long-lived tokens while they are used. When a call brings a token that igproxy has " +
 				"refreshed, igproxy sends the call to Meta with the token's successor, so an app can keep the token that it has stored. " +
 				"Successors are sealed and stored in Redis, which must not lose them: see docs/keep.md."},
 		{key: "keep.refresh_before", kind: kindDuration, value: "240h", low: minute, high: 58 * 24 * hour,
-			doc: "How long before its end igproxy refreshes a token that is in use."},
+			doc: "igproxy refreshes a token when the token is used and ends within this time."},
 		{key: "keep.check_every", kind: kindDuration, value: "24h", low: second, high: 240 * hour,
 			doc: "How long igproxy waits after Meta has refreshed a token, or has refused to refresh it, before it tries to refresh the " +
 				"token again."},
@@ -181,11 +181,12 @@ func settings() []setting {
 		{key: "debug_token.enabled", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy makes the app's own token for GET /debug_token, so that an app of Facebook Login or Threads can " +
 				"inspect users' tokens without its secret. igproxy does so if the call has no access_token, has access_token=APP, or " +
-				"has an access_token that begins with the app's ID and |. Every program that may use igproxy can then inspect tokens."},
+				"has an access_token that begins like the app's own token: with APP_ID| or, for Threads, with TH|APP_ID|. Every " +
+				"program that may use igproxy can then inspect tokens."},
 
 		{key: "passthrough.enabled", kind: kindSwitch, value: "true",
-			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service, unchanged " +
-				"except for what passthrough.appsecret_proof and keep.enabled change. If false, such requests get 404."},
+			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service. " +
+				"README.md lists the few things that igproxy changes in them. If false, such requests get 404."},
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
 			doc: "How long a call that is passed through may take, including both bodies."},
 		{key: "passthrough.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
@@ -199,7 +200,7 @@ func settings() []setting {
 		{key: "passthrough.appsecret_proof", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy adds appsecret_proof to calls that are passed through with a token, and replaces a proof that the app " +
 				"sent. Set it if Require App Secret is on in the app's settings in Meta's dashboard. The token must be in the query, in " +
-				"Authorization: Bearer, or in a URL-encoded form of at most 64 KiB. To set this for single apps, use " +
+				"Authorization: Bearer, or in a URL-encoded form of at most 64 KiB. To set this for individual apps, use " +
 				"apps[].appsecret_proof instead."},
 
 		{key: "redis.mode", kind: kindWord, words: []string{"single", "sentinel", "cluster"}, example: "single",
@@ -261,7 +262,7 @@ func settings() []setting {
 		{key: "breaker.interval", kind: kindDuration, value: "1m", low: 300 * ms, high: hour,
 			doc: "The length of the rolling window in which failures are counted. At least three times upstream.timeout."},
 		{key: "breaker.open", kind: kindDuration, value: "10s", low: 100 * ms, high: hour,
-			doc: "How long an open breaker refuses exchanges before it allows probes."},
+			doc: "How long an open breaker refuses exchanges before it allows trial calls (probes)."},
 		{key: "breaker.probes", kind: kindCount, value: "1", low: 1, high: 100,
 			doc: "How many probes may be in flight at once. All of them must succeed to close the breaker."},
 
@@ -279,9 +280,9 @@ func settings() []setting {
 		{key: "server.max_connections", kind: kindCount, value: "1024", low: 1, high: million,
 			doc: "How many connections apps may have open. Above this number, igproxy closes a connection that has not sent a whole " +
 				"request header or, if there is no such connection, the one that has been idle longest. If all connections are waiting " +
-				"for answers, new connections wait."},
+				"for responses, new connections wait."},
 		{key: "server.fast_lane", kind: kindSwitch, value: "true",
-			doc: "Whether plain token requests are served without net/http, at half the cost. The responses are the same."},
+			doc: "Whether plain token requests are served without net/http, at about half the cost. The responses are the same."},
 		{key: "server.drain", kind: kindDuration, value: "20s", low: 0, high: 10 * minute,
 			doc: "How long a shutdown waits for requests, and for writes to Redis, to finish."},
 		{key: "server.drain_delay", kind: kindDuration, value: "0s", low: 0, high: 10 * minute,
@@ -289,8 +290,9 @@ func settings() []setting {
 				"for apps that get SIGTERM at the same time and need tokens while they shut down, and for balancers that need time to " +
 				"notice that the sidecar is not ready."},
 		{key: "server.socket_mode", kind: kindText, value: "0660", check: checkMode,
-			doc: "The mode of the Unix socket in listen, in octal. Every user who may write to the socket may connect. The setting has " +
-				"no effect on a socket that systemd passes to igproxy: its mode is SocketMode in igproxy.socket, 0666 by default."},
+			doc: "The mode of a Unix socket in listen or intercept.listen, in octal. Every user who may write to the socket may connect. " +
+				"The setting has no effect on a socket that systemd passes to igproxy: its mode is SocketMode in igproxy.socket, 0666 " +
+				"by default."},
 
 		{key: "log.level", kind: kindWord, value: "info", words: []string{"debug", "info", "warn", "error"},
 			doc: "The lowest level that is logged. debug is currently the same as info."},
@@ -315,11 +317,11 @@ func credentialSettings(section, secret string) []setting {
 	}
 	return []setting{
 		{key: section + "app_id", kind: kindText, check: checkAppID, example: `"17841400000000002"`,
-			doc: "The app's ID in Meta's dashboard. It also keeps the entries of several apps on one Redis apart."},
+			doc: "The app's ID in Meta's dashboard. It also separates the entries of apps that share a Redis."},
 		{key: section + "client_secret", kind: kindText, check: checkSecret, example: "(better not here)",
 			doc: "The app's secret. Keep it out of the configuration file: use client_secret_file or " + envName(section+"client_secret") + "."},
 		{key: section + "client_secret_file", kind: kindText, example: "/run/secrets/" + secret,
-			doc: "The file that holds the app's secret and, while it is being rotated, the previous one on a second line. " +
+			doc: "The file that holds the app's secret and, while it is being rotated, the previous secret on a second line. " +
 				"One newline at the end is removed. The file is reloaded when it changes. A pipe, such as <(command) in a shell, is read once."},
 		{key: section + "webhook_secret_file", kind: kindText, example: "/run/secrets/" + secret + "-webhooks",
 			doc: "A file with one or two more secrets, one per line, with which igproxy also checks the signatures of the app's webhooks " +

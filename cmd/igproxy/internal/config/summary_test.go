@@ -25,7 +25,7 @@ func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
 	}
 	for i, p := range pairs {
 		if p[0] != rows[i].key || strings.Contains(p[1], canary) {
-			t.Errorf("%s is shown as %q: %q", rows[i].key, p[0], p[1])
+			t.Errorf("the setting %s has the name %q and the value %q; want its own name, and no secret", rows[i].key, p[0], p[1])
 		}
 		if p[1] == "set" {
 			set++
@@ -71,7 +71,7 @@ func TestASettingThatWaitsForARestartKeepsItsOrigin(t *testing.T) {
 		}
 	}
 	if got := origin(read, "server.idle_timeout"); got != "2m from igproxy.yaml:4" {
-		t.Errorf("the configuration that was read has changed: %s", got)
+		t.Errorf("Merge has changed the configuration that was read: got %s, want 2m from igproxy.yaml:4", got)
 	}
 }
 

@@ -128,8 +128,8 @@ func (l *loader) validateTrust(hasUIDs bool) {
 	case !hasSocket:
 		l.refuse(fault{"allowed only with a Unix socket, as in listen: unix:/path", "remove it"}, "auth.uids")
 	case l.isSet("auth.uids") && slices.ContainsFunc(l.config.Listen, isTCP) && !l.isSet("auth.bearer_file") && !l.isSet("auth.client_ca"):
-		l.warn(l.place("auth.uids"), "auth.uids", fault{"restricts only the Unix socket in listen: every user of this machine can connect to the TCP port in listen",
-			"listen on the Unix socket only, or set auth.bearer_file"})
+		l.warn(l.place("auth.uids"), "auth.uids", fault{"restricts only Unix sockets: every user of this machine can connect to the TCP port in listen",
+			"listen only on unix:/path, or set auth.bearer_file"})
 	}
 	if slices.ContainsFunc(l.config.Listen, beyondLoopback) {
 		l.validateReachable(hasTLS)

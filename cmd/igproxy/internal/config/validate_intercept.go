@@ -13,7 +13,7 @@ import (
 func (l *loader) validateIntercept() {
 	c := &l.config.Intercept
 	if c.Listen == "" {
-		l.refuse(fault{"set without intercept.listen, so nothing would be intercepted", "set intercept.listen, or remove it"},
+		l.refuse(fault{"set without intercept.listen, so nothing would be intercepted", "set intercept.listen, or remove this key"},
 			"intercept.ca_file", "intercept.ca_key_file")
 		return
 	}
@@ -28,7 +28,7 @@ func (l *loader) validateIntercept() {
 		}
 	}
 	if c.TLS && l.config.TLS.CertFile == "" {
-		l.contradiction(fault{"set without tls.cert_file and tls.key_file", "set all three, or remove it"}, "intercept.tls")
+		l.contradiction(fault{"set without tls.cert_file and tls.key_file", "set all three, or remove this key"}, "intercept.tls")
 	}
 	l.validateInterceptTrust()
 }

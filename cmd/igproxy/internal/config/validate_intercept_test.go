@@ -83,15 +83,15 @@ func TestAnInterceptListenerOnLoopbackIsNotAWayAroundAuthentication(t *testing.T
 			want: []string{"warning: igproxy.yaml:3: intercept.listen: open to every user of this machine: auth.uids restricts only Unix sockets; listen on unix:/path, or set auth.bearer_file"}},
 		{name: "users of both sockets", yaml: "listen: unix:/run/s\nintercept:\n  listen: unix:/run/i\n" + caFiles + "auth:\n  uids: [1000]\n"},
 		{name: "users of the intercept socket only", yaml: "intercept:\n  listen: unix:/run/i\n" + caFiles + "auth:\n  uids: [1000]\n",
-			want: []string{"warning: igproxy.yaml:6: auth.uids: restricts only the Unix socket in listen: every user of this machine can connect to the TCP port in listen; listen on the Unix socket only, or set auth.bearer_file"}},
+			want: []string{"warning: igproxy.yaml:6: auth.uids: restricts only Unix sockets: every user of this machine can connect to the TCP port in listen; listen only on unix:/path, or set auth.bearer_file"}},
 	})
 }
 
 func TestKeysOfInterceptionThatDoNotFitAreRefused(t *testing.T) {
 	expectWithAuthority(t, []input{
 		{name: "files without a listener", yaml: "intercept:\n" + caFiles,
-			want: []string{"igproxy.yaml:2: intercept.ca_file: set without intercept.listen, so nothing would be intercepted; set intercept.listen, or remove it",
-				"igproxy.yaml:3: intercept.ca_key_file: set without intercept.listen, so nothing would be intercepted; set intercept.listen, or remove it"}},
+			want: []string{"igproxy.yaml:2: intercept.ca_file: set without intercept.listen, so nothing would be intercepted; set intercept.listen, or remove this key",
+				"igproxy.yaml:3: intercept.ca_key_file: set without intercept.listen, so nothing would be intercepted; set intercept.listen, or remove this key"}},
 		{name: "a listener without files", yaml: "intercept:\n  listen: 127.0.0.1:1\n",
 			want: []string{"igproxy.yaml:2: intercept.ca_file: missing; run igproxy ca init --dir DIR, and set this key to the file in DIR",
 				"igproxy.yaml:2: intercept.ca_key_file: missing; run igproxy ca init --dir DIR, and set this key to the file in DIR"}},
@@ -102,7 +102,7 @@ func TestKeysOfInterceptionThatDoNotFitAreRefused(t *testing.T) {
 		{name: "the operator's socket", yaml: "admin:\n  socket: /run/a\nintercept:\n  listen: unix:/run/a\n" + caFiles,
 			want: []string{"igproxy.yaml:4: intercept.listen: the same address as listen, admin.listen or admin.socket; give each its own address"}},
 		{name: "TLS without a certificate", yaml: "intercept:\n  listen: 127.0.0.1:1\n  tls: true\n" + caFiles,
-			want: []string{"igproxy.yaml:3: intercept.tls: set without tls.cert_file and tls.key_file; set all three, or remove it"}},
+			want: []string{"igproxy.yaml:3: intercept.tls: set without tls.cert_file and tls.key_file; set all three, or remove this key"}},
 		{name: "a value that is not allowed", yaml: "intercept:\n  listen: 127.0.0.1:1\n  others: allow\n" + caFiles,
 			want: []string{`igproxy.yaml:3: intercept.others: "allow" is not an allowed value; write refuse or tunnel`}},
 	})
@@ -154,12 +154,12 @@ func TestCheckProvesTheAuthority(t *testing.T) {
 			[]string{"igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem does not exist; create it, or correct the path"}},
 		"no key": {func(t *testing.T) { _ = os.Remove("ca/igproxy-ca.key") },
 			[]string{"igproxy.yaml:4: intercept.ca_key_file: ./ca/igproxy-ca.key does not exist; create it, or correct the path"}},
-		"no constraints": {func(t *testing.T) {
+		"no name constraints": {func(t *testing.T) {
 			writeAuthority(t, "ca", func(c *x509.Certificate) { c.PermittedDNSDomains, c.ExcludedIPRanges = nil, nil })
 		}, []string{"igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem cannot be used: it has no critical name constraints, or they permit domains other than instagram.com, threads.net, threads.com, facebook.com" + again}},
-		"addresses": {func(t *testing.T) { writeAuthority(t, "ca", func(c *x509.Certificate) { c.ExcludedIPRanges = nil }) },
+		"no exclusion of IP addresses": {func(t *testing.T) { writeAuthority(t, "ca", func(c *x509.Certificate) { c.ExcludedIPRanges = nil }) },
 			[]string{"igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem cannot be used: its name constraints do not exclude all IP addresses" + again}},
-		"a certificate of a site": {func(t *testing.T) {
+		"a certificate for a site": {func(t *testing.T) {
 			writeAuthority(t, "ca", func(c *x509.Certificate) { c.IsCA, c.MaxPathLenZero = false, false })
 		}, []string{"igproxy.yaml:3: intercept.ca_file: ./ca/igproxy-ca.pem cannot be used: it is not the certificate of an authority" + again}},
 		"an expired authority": {func(t *testing.T) { writeAuthority(t, "ca", func(c *x509.Certificate) { c.NotAfter = ended }) },
@@ -190,6 +190,6 @@ func TestWhichKeysOfInterceptionNeedARestart(t *testing.T) {
 	want := running.Intercept
 	want.CAFile, want.CAKeyFile = "./b", "./l"
 	if next.Intercept != want {
-		t.Errorf("in use: %+v", next.Intercept)
+		t.Errorf("the settings in use: %+v, want %+v", next.Intercept, want)
 	}
 }

@@ -49,6 +49,6 @@ func TestKeepIsOffByDefault(t *testing.T) {
 	conf, problems := input{yaml: ""}.load(t)
 	k := conf.Keep
 	if k.Enabled || k.RefreshBefore != 10*24*time.Hour || k.CheckEvery != 24*time.Hour || k.MaxPerMinute != 60 || len(problems) > 0 {
-		t.Errorf("got %+v, %q", k, problems)
+		t.Errorf("got %+v and the problems %q, want the defaults and no problem", k, problems)
 	}
 }

@@ -32,9 +32,9 @@ func TestAListenerBeyondLoopbackNeedsADecision(t *testing.T) {
 			want: []string{"warning: igproxy.yaml:1: listen: reachable by other machines without TLS: tokens can be read on the network; set tls.cert_file and tls.key_file, or use a network that encrypts traffic"}},
 		{name: "a token over TLS", yaml: open + "auth:\n  bearer_file: ./token\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "client certificates", yaml: open + "auth:\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
-		{name: "both", yaml: open + "auth:\n  bearer_file: ./token\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
+		{name: "a token and client certificates", yaml: open + "auth:\n  bearer_file: ./token\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "in the environment", yaml: open, env: []string{"IGPROXY_AUTH_BEARER_FILE=./token", "IGPROXY_TLS_CERT_FILE=./tls.crt", "IGPROXY_TLS_KEY_FILE=./tls.key"}},
-		{name: "the admin handlers", yaml: "admin:\n  listen: 0.0.0.0:9090\n",
+		{name: "the admin listener", yaml: "admin:\n  listen: 0.0.0.0:9090\n",
 			want: []string{"warning: igproxy.yaml:2: admin.listen: reachable by other machines without authentication: it shows metrics, but no secret; listen on 127.0.0.1 or unix:/path, or let only your monitoring reach it"}},
 	}...))
 }
@@ -42,7 +42,7 @@ func TestAListenerBeyondLoopbackNeedsADecision(t *testing.T) {
 func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 	const socket = "listen: unix:/run/igproxy.sock\n"
 	expect(t, []input{
-		{name: "on loopback too", yaml: "auth:\n  bearer_file: ./token\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
+		{name: "a token and client certificates on loopback", yaml: "auth:\n  bearer_file: ./token\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "users of a socket", yaml: socket + "auth:\n  uids: [0, 1000]\nserver:\n  socket_mode: 0666\n"},
 		{name: "users of a socket, and a token", yaml: socket + "auth:\n  uids: [1000]\n  bearer_file: ./token\n"},
 		{name: "auth.none and a token", yaml: "auth:\n  none: true\n  bearer_file: ./token\n",
@@ -52,7 +52,7 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 				"environment: IGPROXY_AUTH_BEARER_FILE: set although auth.none is true; keep one of the two"}},
 		{name: "client certificates without TLS", yaml: "auth:\n  client_ca: ./ca.pem\n",
 			want: []string{"igproxy.yaml:2: auth.client_ca: set without tls.cert_file and tls.key_file: client certificates need TLS; set all three"}},
-		{name: "client certificates with half of TLS", yaml: "auth:\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n",
+		{name: "client certificates, and TLS without a key", yaml: "auth:\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n",
 			want: []string{"igproxy.yaml:4: tls.cert_file: set without tls.key_file; set both or neither"}},
 		{name: "a key without its certificate", yaml: "tls:\n  key_file: ./tls.key\n",
 			want: []string{"igproxy.yaml:2: tls.key_file: set without tls.cert_file; set both or neither"}},
@@ -60,11 +60,11 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 			want: []string{"igproxy.yaml:3: auth.client_ca: not allowed with a Unix socket, which only this machine can reach; remove it",
 				"igproxy.yaml:5: tls.cert_file: not allowed with a Unix socket, which only this machine can reach; remove it",
 				"igproxy.yaml:6: tls.key_file: not allowed with a Unix socket, which only this machine can reach; remove it"}},
-		{name: "users of a port", yaml: "auth:\n  uids: [1000]\n",
+		{name: "UIDs without a socket", yaml: "auth:\n  uids: [1000]\n",
 			want: []string{"igproxy.yaml:2: auth.uids: allowed only with a Unix socket, as in listen: unix:/path; remove it"}},
 		{name: "TLS on a port beside a socket", yaml: "listen: [127.0.0.1:1, unix:/run/s]\nauth:\n  client_ca: ./ca.pem\n  uids: [1000]\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
-		{name: "users of a socket beside a port", yaml: "listen: [127.0.0.1:1, unix:/run/s]\nauth:\n  uids: [1000]\n",
-			want: []string{"warning: igproxy.yaml:3: auth.uids: restricts only the Unix socket in listen: every user of this machine can connect to the TCP port in listen; listen on the Unix socket only, or set auth.bearer_file"}},
+		{name: "UIDs with a socket and a port", yaml: "listen: [127.0.0.1:1, unix:/run/s]\nauth:\n  uids: [1000]\n",
+			want: []string{"warning: igproxy.yaml:3: auth.uids: restricts only Unix sockets: every user of this machine can connect to the TCP port in listen; listen only on unix:/path, or set auth.bearer_file"}},
 		{name: "one of several is beyond loopback", yaml: "listen: [127.0.0.1:1, 10.0.0.1:1]\n",
 			want: []string{"igproxy.yaml:1: listen: reachable by other machines without authentication" + choices}},
 		{name: "a user by name", yaml: socket + "auth:\n  uids: [www-data]\n",
@@ -101,9 +101,9 @@ func TestSettingsOfOperationsMustFitTogether(t *testing.T) {
 	expect(t, []input{
 		{name: "a socket", yaml: socket + "  uids: [1000]\n"},
 		{name: "a token", yaml: "admin:\n  token_file: ./token\n"},
-		{name: "both", yaml: socket + "  token_file: ./token\n"},
+		{name: "a socket and a token", yaml: socket + "  token_file: ./token\n"},
 		{name: "admin.listen is the socket", yaml: "admin:\n  listen: unix:/run/s\n  uids: [1000]\n"},
-		{name: "users of a port", yaml: "admin:\n  uids: [1000]\n",
+		{name: "UIDs without a socket", yaml: "admin:\n  uids: [1000]\n",
 			want: []string{"igproxy.yaml:2: admin.uids: allowed only with a Unix socket; set admin.socket, or remove admin.uids"}},
 		{name: "a user by name", yaml: socket + "  uids: [www-data]\n",
 			want: []string{"igproxy.yaml:3: admin.uids: not a UID; write a number, as id -u prints it"}},

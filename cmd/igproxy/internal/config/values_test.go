@@ -50,7 +50,7 @@ func TestWrongValueIsReportedWithAFix(t *testing.T) {
 			want: []string{`igproxy.yaml:1: allowed_hosts: "igproxy.internal:80" is not a host name; write names such as igproxy.internal, without scheme, port or *`}},
 		{name: "a host with a scheme", yaml: "allowed_hosts: ['http://igproxy']\n",
 			want: []string{`igproxy.yaml:1: allowed_hosts: "http://igproxy" is not a host name; write names such as igproxy.internal, without scheme, port or *`}},
-		{name: "an app id that is a name", yaml: "app_id: my-app\n",
+		{name: "an app ID that is a name", yaml: "app_id: my-app\n",
 			want: []string{"igproxy.yaml:1: app_id: not an app ID; write the number that Meta's dashboard shows as Instagram app ID, Threads app ID or, for Facebook Login, App ID (not the secret)"}},
 		{name: "http beyond loopback", yaml: "upstream:\n  url: http://graph.instagram.com\n",
 			want: []string{`igproxy.yaml:2: upstream.url: "http://graph.instagram.com" would send secrets unencrypted; write https:// (plain http is allowed only on loopback)`}},

@@ -155,7 +155,8 @@ func (l *loader) apps(at place, n *yaml.Node) {
 	}
 }
 
-// value reads a setting as it is written. It ignores the types of YAML, which would read 010 as 8.
+// value reads the text of a setting. It ignores the types of YAML, because some YAML parsers
+// read 010 as 8.
 func (l *loader) value(at place, s setting, n *yaml.Node) {
 	items := []*yaml.Node{n}
 	if s.kind == kindList && !(s.orText && n.Kind == yaml.ScalarNode) {
@@ -199,8 +200,8 @@ func (s setting) takes(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && !(s.kind == kindList && isNull(n))
 }
 
-// reportItems reports the faults of all other items if some items of a list are not values. The
-// list is not set then.
+// reportItems reports the faults of those items of a list that are values. It is called if other
+// items are not values, so the list is not set.
 func (l *loader) reportItems(at place, s setting, items []*yaml.Node) {
 	for i, item := range items {
 		if s.takes(item) {

@@ -38,11 +38,11 @@ func TestNoTunnelLeadsToThisMachineItsNetworkOrItsProvider(t *testing.T) {
 		}
 	}
 	if intercept.IsPublic(netip.Addr{}) {
-		t.Error("no address is public")
+		t.Error("the zero Addr is public, want not public")
 	}
 }
 
-// A machine can have public addresses of its own, and most machines with IPv6 do.
+// A machine can have public addresses, and most machines with IPv6 do.
 func TestAPublicAddressOfThisMachineGetsNoTunnel(t *testing.T) {
 	p := serve(t, tunnelling(1))
 	own, other := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3") // this test treats both as public

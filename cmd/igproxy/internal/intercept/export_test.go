@@ -14,7 +14,8 @@ func (h *Handler) DialWith(dial func(ctx context.Context, network, address strin
 	h.tunnels.dial = dial
 }
 
-// ResolveWith replaces how tunnels resolve a host, and which addresses count as public.
+// ResolveWith replaces the resolver of tunnels, and the function that decides which addresses are
+// public.
 func (h *Handler) ResolveWith(r *net.Resolver, public func(netip.Addr) bool) {
 	h.tunnels.dialer.Resolver, h.tunnels.allowed = r, public
 }

@@ -26,7 +26,7 @@ type proxy struct {
 	dial   func() net.Conn // a client's connection
 	server *http.Server
 
-	mu       sync.Mutex // protects all below
+	mu       sync.Mutex // protects the fields below
 	log      bytes.Buffer
 	counts   map[string]int
 	released int

@@ -41,7 +41,8 @@ type Options struct {
 	Release func(net.Conn)
 	// Count counts a CONNECT by its host, one of Hosts or "other", and its result.
 	Count func(host, result string)
-	// Logger receives a line for each CONNECT that is refused, fails or becomes a tunnel.
+	// Logger receives a line for each request that is refused or fails, unless the token is missing
+	// or wrong.
 	Logger *slog.Logger
 }
 
@@ -88,7 +89,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodConnect {
 		text := "This listener of igproxy accepts only CONNECT. Use its address as HTTPS_PROXY, and not as HTTP_PROXY or as a base URL."
 		if strings.HasPrefix(r.RequestURI, "https://") {
-			text = "This client sends its calls to https URLs without CONNECT, so its proxy could read them. axios does so before version 1.16.1: update it."
+			text = "This client sends its calls to https URLs without CONNECT, so its proxy could read them. axios did so before version 1.16.1: update it."
 		}
 		w.Header().Set("Allow", http.MethodConnect)
 		h.refuse(w, nameForLog(r.URL.Hostname()), "other", http.StatusMethodNotAllowed, Refused, text)
@@ -201,8 +202,8 @@ func (h *Handler) intercept(w http.ResponseWriter, host string) {
 // establishTimeout bounds the write of the response to a CONNECT.
 const establishTimeout = 10 * time.Second
 
-// hijack takes a connection over and tells the client that it is connected. It reports false if the
-// client has left.
+// hijack takes a connection over and answers the CONNECT with 200. It reports false if the client
+// has left.
 func (h *Handler) hijack(w http.ResponseWriter) (*hijacked, bool) {
 	c, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {

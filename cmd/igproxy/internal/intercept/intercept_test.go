@@ -59,21 +59,21 @@ func TestAClientMustSendTheTokenAsItsPassword(t *testing.T) {
 			}
 			challenged := res.Header.Get("Proxy-Authenticate") == `Basic realm="igproxy", charset="UTF-8"`
 			if res.StatusCode != want || challenged != (want == 407) {
-				t.Errorf("%s to %s: %d %q, want %d", name, target, res.StatusCode, body, want)
+				t.Errorf("%s to %s: got %d %q, want %d", name, target, res.StatusCode, body, want)
 			}
 		}
 	}
 	accepted = bearers("next-token")
 	for header, want := range map[string]int{basic(":next-token"): 200, basic(":current-token"): 407} {
 		if res, _ := p.client().connect(t, meta+":443", header, ""); res.StatusCode != want {
-			t.Errorf("after a rotation: %d, want %d", res.StatusCode, want)
+			t.Errorf("after a rotation: got %d, want %d", res.StatusCode, want)
 		}
 	}
 	if strings.Contains(p.logged(), "token") || strings.Contains(p.logged(), "status=407") {
-		t.Errorf("a refused client was logged, perhaps with its token:\n%s", p.logged())
+		t.Errorf("the log has a token, or a line about a client that was refused with 407:\n%s", p.logged())
 	}
 	if got := p.counted(meta, intercept.Unauthorized); got != 14 {
-		t.Errorf("counted %d without the token, want 14", got)
+		t.Errorf("counted %d CONNECTs without the token, want 14", got)
 	}
 }
 
@@ -84,14 +84,14 @@ func TestAClientMayAnswerTheChallengeOnItsConnection(t *testing.T) {
 	})
 	c := p.client()
 	if res, _ := c.connect(t, meta+":443", "", ""); res.StatusCode != 407 || res.Close {
-		t.Fatalf("got %d, and the connection will close: %t", res.StatusCode, res.Close)
+		t.Fatalf("got %d, and the connection will close: %t; want 407 on a connection that stays open", res.StatusCode, res.Close)
 	}
 	if res, body := c.connect(t, meta+":443", basic("x:the-token"), "hello"); res.StatusCode != 200 || len(res.Header) > 0 {
-		t.Fatalf("got %d %s %v", res.StatusCode, body, res.Header)
+		t.Fatalf("with the token: got %d %s with the headers %v, want 200 without headers", res.StatusCode, body, res.Header)
 	}
 	got := make([]byte, 5)
 	if _, err := io.ReadFull(p.accept(t), got); err != nil || string(got) != "hello" {
-		t.Errorf("got %q, %v", got, err)
+		t.Errorf("the intercepted connection: got %q, %v; want hello", got, err)
 	}
 }
 
@@ -131,7 +131,7 @@ func TestOnlyTokenHostsOnPort443AreIntercepted(t *testing.T) {
 			strings.Repeat("a", 300) + ":443": {"refuse": 400, "tunnel": 400},
 		} {
 			if res, body := p.client().connect(t, target, "", ""); res.StatusCode != want[mode] {
-				t.Errorf("%s %s: %d %q, want %d", mode, target, res.StatusCode, body, want[mode])
+				t.Errorf("%s %s: got %d %q, want %d", mode, target, res.StatusCode, body, want[mode])
 			}
 		}
 		// Only the target counts, whatever the header Host says.
@@ -144,10 +144,10 @@ func TestOnlyTokenHostsOnPort443AreIntercepted(t *testing.T) {
 			"CONNECT x\r\n.example:443 HTTP/1.1\r\nHost: x\r\n\r\n":             400,
 		} {
 			if res, body := p.client().send(t, text); res.StatusCode != want {
-				t.Errorf("%s %q: %d %q, want %d", mode, text, res.StatusCode, body, want)
+				t.Errorf("%s %q: got %d %q, want %d", mode, text, res.StatusCode, body, want)
 			}
 		}
-		eventually(t, "all five are counted as intercepted", func() bool { return p.counted(meta, intercept.Intercepted) == 5 })
+		eventually(t, "all five CONNECTs to a token host are counted as intercepted", func() bool { return p.counted(meta, intercept.Intercepted) == 5 })
 	}
 }
 
@@ -159,11 +159,11 @@ func TestHostsAreThoseOfTheMoment(t *testing.T) {
 	p.acceptAll(t)
 	c := p.client()
 	if res, body := c.connect(t, meta+":443", "", ""); res.StatusCode != 403 || !strings.Contains(body, "api.instagram.com") || !strings.Contains(body, "intercept.others") {
-		t.Errorf("got %d %s", res.StatusCode, body)
+		t.Errorf("before the change: got %d %s, want 403 with the host that is intercepted", res.StatusCode, body)
 	}
 	hosts.Store([]string{meta})
 	if res, body := c.connect(t, meta+":443", "", ""); res.StatusCode != 200 {
-		t.Errorf("got %d %s", res.StatusCode, body)
+		t.Errorf("after the change: got %d %s, want 200", res.StatusCode, body)
 	}
 }
 
@@ -172,7 +172,7 @@ func TestEverythingButConnectIsRefusedAtOnce(t *testing.T) {
 	for text, want := range map[string]int{
 		"GET http://graph.facebook.com/me?access_token=EAAcanary HTTP/1.1\r\nHost: graph.facebook.com\r\n\r\n":       405,
 		"GET /access_token?access_token=EAAcanary HTTP/1.1\r\nHost: localhost\r\n\r\n":                               405,
-		"POST http://graph.facebook.com/ HTTP/1.1\r\nHost: graph.facebook.com\r\nContent-Length: 9\r\n\r\n":          405, // the body never comes
+		"POST http://graph.facebook.com/ HTTP/1.1\r\nHost: graph.facebook.com\r\nContent-Length: 9\r\n\r\n":          405, // the body is never sent
 		"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n":                                            405,
 		"CONNECT graph.facebook.com:443 HTTP/1.1\r\nHost: graph.facebook.com\r\nContent-Length: 9\r\n\r\n":           400,
 		"CONNECT graph.facebook.com:443 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n":                   400,
@@ -180,7 +180,7 @@ func TestEverythingButConnectIsRefusedAtOnce(t *testing.T) {
 	} {
 		res, body := p.client().send(t, text)
 		if res.StatusCode != want || body == "" || want == 405 && res.Header.Get("Allow") != "CONNECT" {
-			t.Errorf("%q: %d %v %q, want %d", text, res.StatusCode, res.Header, body, want)
+			t.Errorf("%q: got %d %v %q, want %d", text, res.StatusCode, res.Header, body, want)
 		}
 	}
 	if log := p.logged(); strings.Contains(log, "canary") || !strings.Contains(log, "target=graph.facebook.com status=405") {
@@ -195,7 +195,7 @@ func TestTheLogNamesHostsAndNothingElse(t *testing.T) {
 		"igproxy:canary@example.com:443": "target=invalid ", "[::1%25canary]:443": "target=invalid ", "0123456789ABCDEF0123456789abcanary:443": "target=hidden ", "0123456789abcdef0123456789canary.example:443": "target=hidden "} {
 		p.client().connect(t, target, basic("x:canary"), "")
 		if log := p.logged(); !strings.Contains(log, want) || strings.Contains(log, "canary") {
-			t.Errorf("%s: want %s: %s", target, want, log)
+			t.Errorf("CONNECT %s: the log lacks %q, or contains the secret:\n%s", target, want, log)
 		}
 	}
 }
@@ -206,20 +206,20 @@ func TestFirstBytesSentTogetherWithConnectArrive(t *testing.T) {
 	for range 20 {
 		c := p.client()
 		if res, _ := c.connect(t, meta+":443", "", first); res.StatusCode != http.StatusOK {
-			t.Fatalf("got %d", res.StatusCode)
+			t.Fatalf("got %d, want 200", res.StatusCode)
 		}
 		served := p.accept(t)
 		_, _ = io.WriteString(c, "more")
 		got := make([]byte, len(first)+4)
 		if _, err := io.ReadFull(served, got); err != nil || string(got) != first+"more" {
-			t.Fatalf("got %d bytes, %v", len(got), err)
+			t.Fatalf("the first bytes and those after them: got %d bytes, %v; want all %d", len(got), err, len(first)+4)
 		}
 		_, _ = io.WriteString(served, "reply")
 		if err := served.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 			t.Error(err)
 		}
 		if reply, err := io.ReadAll(c); err != nil || string(reply) != "reply" {
-			t.Errorf("got %q, %v", reply, err)
+			t.Errorf("got the reply %q, %v; want reply", reply, err)
 		}
 	}
 }
@@ -233,11 +233,11 @@ func TestAConnectionIsReleasedWhenItIsAccepted(t *testing.T) {
 		t.Fatal(res.Status)
 	}
 	if got := released(); got != 0 {
-		t.Errorf("released %d before it was accepted", got)
+		t.Errorf("released %d connections before one was accepted, want 0", got)
 	}
 	p.accept(t)
 	if got := released(); got != 1 {
-		t.Errorf("released %d, want 1", got)
+		t.Errorf("released %d connections, want 1", got)
 	}
 }
 
@@ -266,9 +266,9 @@ func TestAConnectionThatIsNotAcceptedIsClosed(t *testing.T) {
 	}
 	_ = p.Listener().Close()
 	if n, err := c.Read(make([]byte, 1)); err == nil {
-		t.Errorf("got %d bytes", n)
+		t.Errorf("the connection is open (got %d bytes), want it closed with the listener", n)
 	}
 	if _, err := p.Listener().Accept(); err == nil {
-		t.Error("a closed listener accepts")
+		t.Error("a closed listener accepts a connection")
 	}
 }

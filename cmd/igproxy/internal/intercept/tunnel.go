@@ -105,7 +105,8 @@ func (t *tunnels) begin() bool {
 	return true
 }
 
-// register records one end of a tunnel for Close. If Close has been called, it closes the end.
+// register records one end of a tunnel for Close. If Close has been called already, register closes
+// the end at once.
 func (t *tunnels) register(c net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

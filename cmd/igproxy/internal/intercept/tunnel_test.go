@@ -24,7 +24,7 @@ func (p *proxy) tunnel(t *testing.T, l net.Listener) (c *client, host net.Conn) 
 	t.Helper()
 	c = p.client()
 	if res, body := c.connect(t, "example.com:443", "", "first"); res.StatusCode != 200 {
-		t.Fatalf("got %d %s", res.StatusCode, body)
+		t.Fatalf("got %d %s, want 200", res.StatusCode, body)
 	}
 	host, err := l.Accept()
 	if err != nil {
@@ -33,7 +33,7 @@ func (p *proxy) tunnel(t *testing.T, l net.Listener) (c *client, host net.Conn) 
 	t.Cleanup(func() { _ = host.Close() })
 	got := make([]byte, 5)
 	if _, err := io.ReadFull(host, got); err != nil || string(got) != "first" {
-		t.Fatalf("the first bytes: %q, %v", got, err)
+		t.Fatalf("the host got the first bytes %q, %v; want first", got, err)
 	}
 	return c, host
 }
@@ -54,20 +54,20 @@ func TestATunnelPassesBothHalvesOn(t *testing.T) {
 			_ = one.(*net.TCPConn).CloseWrite()
 		}()
 		if got, err := io.ReadAll(other); err != nil || string(got) != large {
-			t.Errorf("from the %s: %d bytes, %v", first, len(got), err)
+			t.Errorf("from the %s: got %d bytes, %v; want all %d", first, len(got), err, len(large))
 		}
 		if p.Tunnels() != 1 {
-			t.Error("the other half has ended too")
+			t.Error("the tunnel has ended, although only one half is closed")
 		}
 		_, _ = io.WriteString(other, "reply")
 		_ = other.Close()
 		if got, err := io.ReadAll(one); err != nil || string(got) != "reply" {
-			t.Errorf("after the half-close of the %s: %q, %v", first, got, err)
+			t.Errorf("after the %s has closed its half: got %q, %v; want reply", first, got, err)
 		}
 		eventually(t, "the tunnel has ended", func() bool { return p.Tunnels() == 0 })
 	}
 	if got := p.counted("other", intercept.Tunnelled); got != 2 || p.released != 2 {
-		t.Errorf("counted %d tunnels and %d releases", got, p.released)
+		t.Errorf("counted %d tunnels and %d releases, want 2 and 2", got, p.released)
 	}
 }
 
@@ -79,7 +79,7 @@ func TestTunnelsAreBounded(t *testing.T) {
 	p.tunnel(t, l)
 	c := p.client()
 	if res, body := c.connect(t, "example.com:443", "", ""); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || !strings.Contains(body, "intercept.max_tunnels") {
-		t.Errorf("got %d %v %s", res.StatusCode, res.Header, body)
+		t.Errorf("a third tunnel: got %d %v %s, want 503 with Retry-After and the name of the setting", res.StatusCode, res.Header, body)
 	}
 	if p.counted("other", intercept.Busy) != 1 {
 		t.Error("the refused tunnel was not counted")
@@ -99,11 +99,11 @@ func TestAHostThatCannotBeReachedIsReported(t *testing.T) {
 		p.DialWith(func(context.Context, string, string) (net.Conn, error) { return nil, err })
 		res, body := p.client().connect(t, "example.com:443", "", "")
 		if res.StatusCode != 502 || strings.Contains(body, "canary") {
-			t.Errorf("%s: %d %s", name, res.StatusCode, body)
+			t.Errorf("%s: got %d %s, want 502 without the text of the error", name, res.StatusCode, body)
 		}
 	}
 	if p.counted("other", intercept.Failed) != 3 || p.Tunnels() != 0 {
-		t.Errorf("counted %d failures, and %d tunnels are open", p.counted("other", intercept.Failed), p.Tunnels())
+		t.Errorf("counted %d failures, and %d tunnels are open; want 3 and 0", p.counted("other", intercept.Failed), p.Tunnels())
 	}
 }
 
@@ -141,14 +141,14 @@ func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
 			if _, err := io.ReadFull(there, question); err != nil {
 				return
 			}
-			end := 12 // of the question, after its header (RFC 1035, section 4.1)
+			end := 12 // where the question ends; it begins after a header of 12 bytes (RFC 1035, section 4.1)
 			for question[end] != 0 {
 				end += 1 + int(question[end])
 			}
 			end += 5
 			reply := append([]byte{}, question[:end]...)
 			reply[2], reply[3], reply[11] = 0x81, 0x80, 0 // an answer, without additional records
-			if reply[end-3] == 1 {                        // it asks for IPv4
+			if reply[end-3] == 1 {                        // a question about an IPv4 address
 				asked.Add(1)
 				for _, a := range answers() {
 					reply[7]++
@@ -163,8 +163,8 @@ func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
 	}}, &asked
 }
 
-// The check sees the address that is dialled, so a name server gains nothing by giving another
-// answer to the next question.
+// The check sees the address that is dialled. So it does not matter that a name server gives
+// another answer to the next question.
 func TestTheAddressThatIsDialledIsTheOneThatIsChecked(t *testing.T) {
 	p := serve(t, tunnelling(1))
 	public, private := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")
@@ -178,7 +178,7 @@ func TestTheAddressThatIsDialledIsTheOneThatIsChecked(t *testing.T) {
 		}
 	}
 	if got := asked.Load(); int(got) != len(answers) {
-		t.Errorf("%d names were looked up %d times", len(answers), got)
+		t.Errorf("got %d lookups, want %d: one for each CONNECT", got, len(answers))
 	}
 }
 
@@ -188,7 +188,7 @@ func TestALiteralPrivateAddressGetsNoTunnel(t *testing.T) {
 		"[64:ff9b::7f00:1]:443", "localhost:443", "LOCALHOST.:443"} {
 		res, body := p.client().connect(t, target, "", "")
 		if res.StatusCode != 403 || !strings.Contains(body, "private networks") {
-			t.Errorf("%s: %d %s", target, res.StatusCode, body)
+			t.Errorf("%s: got %d %s, want 403 with the reason", target, res.StatusCode, body)
 		}
 	}
 }
@@ -239,7 +239,7 @@ func simulated(t *testing.T, idle time.Duration) (p *proxy, c *client, host net.
 		accepted <- host
 	}()
 	if res, body := c.connect(t, "example.com:443", "", ""); res.StatusCode != 200 {
-		t.Fatalf("got %d %s", res.StatusCode, body)
+		t.Fatalf("got %d %s, want 200", res.StatusCode, body)
 	}
 	return p, c, <-accepted
 }
@@ -248,7 +248,7 @@ func pass(t *testing.T, from io.Writer, to io.Reader) {
 	t.Helper()
 	go func() { _, _ = io.WriteString(from, "x") }() // ends with the connection
 	if _, err := io.ReadFull(to, make([]byte, 1)); err != nil {
-		t.Errorf("a byte is lost: %v", err)
+		t.Errorf("a byte did not pass: %v", err)
 	}
 }
 
@@ -266,7 +266,7 @@ func TestATunnelEndsWhenNothingPassesInEitherDirection(t *testing.T) {
 		start := time.Now()
 		_, err := host.Read(make([]byte, 1))
 		if idle := time.Since(start); err == nil || idle < 59*time.Second || idle > 62*time.Second {
-			t.Errorf("the tunnel ended after %s: %v", idle, err)
+			t.Errorf("the tunnel ended after %s without a byte (error: %v), want 1m", idle, err)
 		}
 		if _, err := c.Read(make([]byte, 1)); err == nil {
 			t.Error("the client is still connected")
@@ -296,7 +296,7 @@ func TestATunnelOverTLSSurvivesWhileItIsIdle(t *testing.T) {
 		})
 		c := p.client()
 		if res, body := c.connect(t, "example.com:443", "", ""); res.StatusCode != 200 {
-			t.Fatalf("got %d %s", res.StatusCode, body)
+			t.Fatalf("got %d %s, want 200", res.StatusCode, body)
 		}
 		host := <-accepted
 		for range 3 {
@@ -321,7 +321,7 @@ func TestATunnelEndsWhenItsReceiverDoesNotRead(t *testing.T) {
 			}
 		}
 		if took := time.Since(start); took > 3*time.Minute {
-			t.Errorf("the tunnel ended after %s", took)
+			t.Errorf("the tunnel ended after %s, want at most 3m", took)
 		}
 		synctest.Wait()
 		if p.Tunnels() != 0 {
@@ -337,7 +337,7 @@ func TestADrainEndsIdleTunnelsSoonAndOthersAtItsEnd(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := p.Shutdown(ctx); err != nil || time.Since(start) > 3*time.Second {
-			t.Errorf("idle: %v after %s", err, time.Since(start))
+			t.Errorf("an idle tunnel: Shutdown returned %v after %s, want nil within 3s", err, time.Since(start))
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
@@ -354,7 +354,7 @@ func TestADrainEndsIdleTunnelsSoonAndOthersAtItsEnd(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := p.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute {
-			t.Errorf("in use: %v after %s", err, time.Since(start))
+			t.Errorf("a tunnel in use: Shutdown returned %v after %s, want a timeout after 1m", err, time.Since(start))
 		}
 		<-ended
 		synctest.Wait()
@@ -368,7 +368,7 @@ func TestNoTunnelIsOpenedDuringAndAfterAStop(t *testing.T) {
 	for name, stop := range map[string]func(p *proxy) error{
 		"Shutdown": func(p *proxy) error { return p.Shutdown(context.Background()) },
 		"Close":    func(p *proxy) error { p.Close(); return nil },
-		"both":     func(p *proxy) error { p.Close(); p.Close(); return p.Shutdown(context.Background()) },
+		"all":      func(p *proxy) error { p.Close(); p.Close(); return p.Shutdown(context.Background()) },
 	} {
 		p := serve(t, tunnelling(1))
 		l := loopback(t)
@@ -378,7 +378,7 @@ func TestNoTunnelIsOpenedDuringAndAfterAStop(t *testing.T) {
 		}
 		for range 2 {
 			if res, body := p.client().connect(t, "example.com:443", "", ""); res.StatusCode != 503 || !strings.Contains(body, "stopping") {
-				t.Errorf("%s: %d %s", name, res.StatusCode, body)
+				t.Errorf("after %s: got %d %s, want 503 that says that igproxy is stopping", name, res.StatusCode, body)
 			}
 		}
 		if p.Tunnels() != 0 {
@@ -390,9 +390,9 @@ func TestNoTunnelIsOpenedDuringAndAfterAStop(t *testing.T) {
 // Close also ends a tunnel in which one direction has already ended.
 func TestCloseEndsEveryTunnelAtOnce(t *testing.T) {
 	for name, before := range map[string]func(c *client, host net.Conn){
-		"idle":                func(*client, net.Conn) {},
-		"the client has sent": func(c *client, host net.Conn) { _ = c.Conn.(*net.TCPConn).CloseWrite(); _, _ = io.ReadAll(host) },
-		"the host has sent":   func(c *client, host net.Conn) { _ = host.(*net.TCPConn).CloseWrite(); _, _ = io.ReadAll(c) },
+		"idle":                            func(*client, net.Conn) {},
+		"the client has ended its stream": func(c *client, host net.Conn) { _ = c.Conn.(*net.TCPConn).CloseWrite(); _, _ = io.ReadAll(host) },
+		"the host has ended its stream":   func(c *client, host net.Conn) { _ = host.(*net.TCPConn).CloseWrite(); _, _ = io.ReadAll(c) },
 	} {
 		p := serve(t, func(o *intercept.Options) { o.Tunnels = intercept.TunnelOptions{MaxTunnels: 1, IdleTimeout: time.Hour} })
 		l := loopback(t)
@@ -404,7 +404,7 @@ func TestCloseEndsEveryTunnelAtOnce(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		if err := p.Shutdown(ctx); err != nil || time.Since(start) > 5*time.Second {
-			t.Errorf("%s: %v after %s", name, err, time.Since(start))
+			t.Errorf("%s: Shutdown returned %v after %s, want nil at once", name, err, time.Since(start))
 		}
 	}
 }

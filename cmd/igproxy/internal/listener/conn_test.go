@@ -48,10 +48,10 @@ func TestRequestsAfterAnEvictionAreNotServed(t *testing.T) {
 			evict(c)
 			go func() { _, _ = client.Write([]byte("GET")) }() // ends with the connection
 			if state := c.state.Load(); !c.state.CompareAndSwap(state, evicted) {
-				t.Fatal("an evicted connection changed its state")
+				t.Fatal("the state changed before the test could evict the connection")
 			}
 			if n, err := c.Read(make([]byte, 4)); n != 0 || !errors.Is(err, net.ErrClosed) {
-				t.Errorf("got %d bytes, %v", n, err)
+				t.Errorf("a read after the eviction: got %d bytes, %v; want 0 and net.ErrClosed", n, err)
 			}
 			if c.begin(false) {
 				t.Error("a request began after the eviction")
@@ -69,10 +69,10 @@ func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 			t.Errorf("%s: idle %v, want %v", what, !want, want)
 		}
 	}
-	wantIdle("fresh", false)
+	wantIdle("a fresh connection", false)
 	go func() { _, _ = client.Write([]byte("two requests")) }() // ends with the read
 	_, _ = c.Read(make([]byte, 20))
-	wantIdle("read", false)
+	wantIdle("after the read", false)
 	for _, request := range []string{"first", "second"} {
 		c.begin(false)
 		wantIdle(request+" begun", false)
@@ -84,7 +84,7 @@ func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 	eventually(t, "the connection is idle, because the server reads again", c.isIdle)
 	_, _ = client.Write([]byte("GET"))
 	<-read
-	wantIdle("more has arrived", false)
+	wantIdle("after more has arrived", false)
 }
 
 // A client that has read its response may begin the next request before net/http has noticed that
@@ -118,7 +118,7 @@ func TestAnHTTP2ConnectionIsBusyUntilAllItsStreamsEnd(t *testing.T) {
 		t.Errorf("both streams have ended: state %d, want idle", c.state.Load())
 	}
 	if _, err := c.Read(make([]byte, 8)); err != nil || !c.isIdle() {
-		t.Errorf("%v; a frame without a stream: state %d, want idle", err, c.state.Load())
+		t.Errorf("after a frame without a stream: state %d, want idle (error: %v)", c.state.Load(), err)
 	}
 }
 
@@ -128,7 +128,7 @@ func TestARequestThatHasBegunIsNotListedAsIncomplete(t *testing.T) {
 	c.begin(false)
 	c.open.list(c)
 	if c.listed.Load() || c.open.incomplete.Len() != 0 {
-		t.Error("the connection is listed as incomplete")
+		t.Error("the connection is listed as incomplete although its request has begun")
 	}
 }
 
@@ -159,7 +159,7 @@ func TestARequestInProgressHasNoHeaderTimeout(t *testing.T) {
 		c.begin(false)
 		time.Sleep(time.Minute)
 		if c.state.Load() == evicted {
-			t.Error("the connection was closed")
+			t.Error("the connection was closed while its request was in progress")
 		}
 	})
 }

@@ -55,7 +55,7 @@ func TestA431IsAnsweredInFullThroughTheBound(t *testing.T) {
 		t.Fatalf("no response: %v", err)
 	}
 	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("got %d %q, %v", res.StatusCode, body, err)
+		t.Errorf("got %d %q, %v; want 431 with a complete body", res.StatusCode, body, err)
 	}
 	_ = c.Close()
 	<-sent
@@ -200,7 +200,7 @@ func TestLongestIdleConnectionIsClosedFirst(t *testing.T) {
 	for _, want := range [][3]bool{{false, false, true}, {false, true, true}} {
 		nextBusy(t, b, accepted)
 		if got := [3]bool{working.isClosed(), lately.isClosed(), longest.isClosed()}; got != want {
-			t.Errorf("closed: %v, want %v", got, want)
+			t.Errorf("which connections are closed: got %v, want %v", got, want)
 		}
 	}
 	dial(t, b)
@@ -215,7 +215,7 @@ func TestAConnectionInUseIsNotTheLongestIdle(t *testing.T) {
 	used.server.state.Store(time.Unix(3000, 0).UnixNano())
 	nextBusy(t, b, accepted)
 	if got, want := [2]bool{used.isClosed(), unused.isClosed()}, [2]bool{false, true}; got != want {
-		t.Errorf("closed: %v, want %v", got, want)
+		t.Errorf("which connections are closed: got %v, want %v", got, want)
 	}
 }
 
@@ -236,7 +236,7 @@ func TestIncompleteHeadersAreClosedBeforeIdleConnections(t *testing.T) {
 	} {
 		nextBusy(t, b, accepted)
 		if got := [5]bool{working.isClosed(), idle.isClosed(), half.isClosed(), fresh.isClosed(), keptHalf.isClosed()}; got != want {
-			t.Errorf("closed: %v, want %v", got, want)
+			t.Errorf("which connections are closed: got %v, want %v", got, want)
 		}
 	}
 	dial(t, b)

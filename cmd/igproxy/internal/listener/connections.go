@@ -25,7 +25,7 @@ type connections struct {
 
 const (
 	// moment is how long a connection must have been idle, or its request header incomplete, before
-	// it may be closed to make room. That is far longer than a server needs to send the rest of an
+	// it may be closed to make room. That is far longer than a server needs to send the rest of a
 	// response after its handler has ended, or than a client on a busy machine needs to send its
 	// request on a new connection.
 	moment = 250 * time.Millisecond
@@ -179,11 +179,11 @@ func (s *connections) due() (due []*conn) {
 // isIncomplete reports whether a listed connection in this state has no complete request header.
 func isIncomplete(state int64) bool { return state == reading || state >= quiet }
 
-// victim returns the connection to close next to make room, with its state; nil if none can be
-// closed now. Connections whose header is incomplete go first, then the one that has been idle
-// longest. If the incomplete connections are more than an eighth of the limit, but all of them are
-// too new to be closed, victim leaves the idle connections alone, so that a flood does not close
-// them.
+// victim returns the connection to close next to make room, with its state. It returns nil if no
+// connection can be closed now. Connections whose header is incomplete go first, then the one that
+// has been idle longest. If the incomplete connections are more than an eighth of the limit, but
+// all of them are too new to be closed, victim leaves the idle connections alone, so that a flood
+// does not close them.
 func (s *connections) victim() (*conn, int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -34,7 +34,7 @@ type Options struct {
 	// WithPeer adds the user of a Unix socket's connection to the context of its requests. It is
 	// not called for other connections, nor if the system does not report the user. May be nil.
 	WithPeer func(ctx context.Context, uid uint32) context.Context
-	// Lane is the fast lane. It serves the connections first, and hands some of them to net/http.
+	// Lane is the fast lane. Every connection begins in it, and it hands some of them to net/http.
 	// Nil: net/http serves all.
 	Lane Lane
 	// Relieve is called when the process has no descriptor left, to close idle connections
@@ -152,8 +152,8 @@ const (
 // Shutdown ends the server within ctx, without dropping a request of an accepted connection.
 //
 // net/http's Shutdown closes idle connections without looking for a request that has arrived, and
-// drops a request that it reads after it was called. So it must not be called while a connection
-// can still send a request. In order:
+// drops a request that it reads after it was called. So net/http's Shutdown must not be called
+// while a connection can still send a request. In order:
 //
 //  1. No more connections are accepted. A new one waits in the socket's queue if systemd holds the
 //     socket, and is refused otherwise.

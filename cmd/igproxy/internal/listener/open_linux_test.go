@@ -39,6 +39,6 @@ func TestASocketThatOnlyOthersMayUseIsLeftAlone(t *testing.T) {
 		defer func() { _ = syscall.Setfsuid(0) }()
 	}
 	if why := leftAlone(t, path); !strings.Contains(why, "permission denied") {
-		t.Errorf("got %s", why)
+		t.Errorf("got the error %s, want permission denied", why)
 	}
 }

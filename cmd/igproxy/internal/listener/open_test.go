@@ -79,7 +79,7 @@ func TestASocketThatCannotBeProbedIsLeftAlone(t *testing.T) {
 				}
 				t.Cleanup(func() { _ = c.Close() })
 			}
-			t.Fatal("the queue is not full")
+			t.Fatal("the queue is not full after 3 connections")
 		},
 		"it receives datagrams": func(t *testing.T, path string) { boundSocket(t, path, syscall.SOCK_DGRAM) },
 	} {
@@ -105,10 +105,10 @@ func leftAlone(t *testing.T, path string) (why string) {
 		t.Fatal("the socket of another process was replaced")
 	}
 	if !strings.HasPrefix(err.Error(), "listen: "+path+" ") || strings.Contains(err.Error(), "\n") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want one line that begins with the setting and the path", err)
 	}
 	if after, gone := os.Lstat(path); gone != nil || !os.SameFile(before, after) {
-		t.Errorf("the socket is gone: %v", gone)
+		t.Errorf("the socket was removed or replaced (error: %v)", gone)
 	}
 	return err.Error()
 }
@@ -221,7 +221,7 @@ func TestAFileOtherThanASocketIsNeverRemoved(t *testing.T) {
 	refused(t, "listen", "unix:"+path, "listen: "+path+" exists and is not a socket; choose another path")
 	refused(t, "listen", "unix:"+link, "listen: "+link+" exists and is not a socket; choose another path")
 	if got, err := os.ReadFile(path); string(got) != "data" {
-		t.Errorf("got %q, %v", got, err)
+		t.Errorf("the file was changed or removed: got %q, %v", got, err)
 	}
 }
 

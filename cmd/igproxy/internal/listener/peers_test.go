@@ -40,7 +40,7 @@ func TestASocketHasItsModeFromTheStartAndTheUmaskIsRestored(t *testing.T) {
 	}
 	after := plain("after")
 	if after != before {
-		t.Errorf("a file made afterwards has mode %v, one made before %v", after, before)
+		t.Errorf("the umask was not restored: a new file has mode %v, want %v", after, before)
 	}
 }
 
@@ -83,7 +83,7 @@ func TestASocketAcceptsOnlyItsUsers(t *testing.T) {
 				t.Errorf("%d refusals counted, want %d", refused, want)
 			}
 			if logged := strings.Contains(log.String(), "auth.uids"); logged == c.in {
-				t.Errorf("logged: %v; log: %s", logged, log.String())
+				t.Errorf("a refusal was logged: %v, want %v; the log:\n%s", logged, !c.in, log.String())
 			}
 		})
 	}
@@ -110,7 +110,7 @@ func TestAConnectionOfAnUnknownUserIsRefused(t *testing.T) {
 	refused := 0
 	l := &peers{Listener: &piped{conn: here}, uids: []string{"0", strconv.Itoa(os.Getuid())}, refused: func() { refused++ }, log: slog.New(slog.DiscardHandler)}
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) || refused != 1 {
-		t.Errorf("got %v and %d refusals, want the error of the next Accept and 1", err, refused)
+		t.Errorf("got %v and %d refusals, want net.ErrClosed from the next Accept and 1 refusal", err, refused)
 	}
 	if _, err := there.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("got %v, want the connection to be closed", err)
@@ -136,7 +136,7 @@ func TestOnlyAUnixSocketHasAPeerUID(t *testing.T) {
 		}
 		uid, err := socketPeer(c)
 		if want := l == unix; (err == nil) != want || want && int(uid) != os.Getuid() {
-			t.Errorf("%s: got UID %d, %v", name, uid, err)
+			t.Errorf("%s: got UID %d, %v; want a UID: %v", name, uid, err, want)
 		}
 		_, _, _ = client.Close(), c.Close(), b.Close()
 	}

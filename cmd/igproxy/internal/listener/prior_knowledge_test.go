@@ -31,7 +31,7 @@ func TestHTTP2WithoutTLSIsToldToUseHTTP1(t *testing.T) {
 			got, err := io.ReadAll(c)
 			if settings := []byte("\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil || !bytes.HasPrefix(got, settings) ||
 				!bytes.HasSuffix(got, []byte("\x00\x00\x00\x0d"+http2Refusal)) {
-				t.Errorf("got %q, %v", got, err)
+				t.Errorf("got %q, %v; want a SETTINGS frame and a GOAWAY with the refusal", got, err)
 			}
 			if requested.Load() {
 				t.Error("the handler got the preface as a request")
@@ -51,7 +51,7 @@ func TestAnHTTP2ClientReportsTheRefusal(t *testing.T) {
 	for {
 		_, err := (&http.Client{Transport: transport}).Get("http://" + s.Addr().String())
 		if err == nil || !strings.Contains(err.Error(), "HTTP_1_1_REQUIRED") && !strings.Contains(err.Error(), "could not be established") {
-			t.Fatalf("got %v", err)
+			t.Fatalf("got %v, want the error HTTP_1_1_REQUIRED", err)
 		}
 		if strings.Contains(err.Error(), "HTTP_1_1_REQUIRED") {
 			return

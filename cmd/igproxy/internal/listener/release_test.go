@@ -47,7 +47,7 @@ func TestAReleasedConnectionIsNoLongerTheServers(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			if err := s.Shutdown(ctx); err != nil || time.Since(start) > 10*time.Second {
-				t.Errorf("Shutdown: %v after %s", err, time.Since(start))
+				t.Errorf("Shutdown returned %v after %s, want nil within 10s", err, time.Since(start))
 			}
 			s.Close()
 			if _, err := last.Write([]byte("x")); err != nil {

@@ -64,7 +64,7 @@ func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
 							body, err := io.ReadAll(res.Body)
 							_ = res.Body.Close()
 							if err != nil || string(body) != "hello" {
-								t.Errorf("got %q, %v", body, err)
+								t.Errorf("got %q, %v; want hello", body, err)
 							}
 							answered.Add(1)
 							if first {
@@ -132,7 +132,7 @@ func ask(t *testing.T, c net.Conn) *http.Response {
 	}
 	body, _ := io.ReadAll(res.Body)
 	if got := string(body); got != "hello" {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want hello", got)
 	}
 	return res
 }
@@ -150,7 +150,7 @@ func TestAStopAnswersAHeaderThatIsStillArriving(t *testing.T) {
 	time.Sleep(farewell + farewell/2) // longer than an idle connection is kept
 	_, _ = io.WriteString(c, "T / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	if response, _ := io.ReadAll(c); !strings.Contains(string(response), "hello") {
-		t.Errorf("got %q", response)
+		t.Errorf("got the response %q, want hello", response)
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)

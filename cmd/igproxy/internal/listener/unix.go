@@ -75,7 +75,7 @@ func lockFolder(folder string) (unlock func()) {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		return !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR)
 	})
-	return func() { _ = f.Close() } // ends the lock
+	return func() { _ = f.Close() } // releases the lock
 }
 
 // removeStale removes a socket whose process has ended. Only a refused connection proves that.

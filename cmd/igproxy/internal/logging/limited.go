@@ -44,8 +44,8 @@ func (h limited) WithGroup(name string) slog.Handler {
 	return limited{h.Handler.WithGroup(name), h.limits}
 }
 
-// kindOf returns a message up to its first digit, bracket or @. igproxy's own messages have none of
-// these; in net/http's messages, the address of the client begins there.
+// kindOf returns a message up to its first digit, bracket or @. In net/http's messages, the address
+// of the client begins with one of these. igproxy's own messages differ before them.
 func kindOf(message string) string {
 	if end := strings.IndexAny(message, "0123456789[@"); end >= 0 {
 		return message[:end]

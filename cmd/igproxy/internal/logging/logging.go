@@ -44,8 +44,8 @@ func (l *Log) SetLevel(level string) {
 	_ = l.level.UnmarshalText([]byte(level)) // the configuration refuses unknown levels
 }
 
-// SetLines bounds how many lines with the same message are logged per second. Without it there is
-// no bound. It does not apply to lines about requests.
+// SetLines bounds how many lines with the same message are logged per second. Before the first call
+// there is no bound. Lines about requests are not bounded here.
 func (l *Log) SetLines(most int) { l.limits.Set(most) }
 
 // Dropped returns how many lines have been lost since the start.

@@ -27,7 +27,7 @@ func TestLogsAreJSONUnlessOnATerminalOrConfiguredAsText(t *testing.T) {
 	for format, isJSON := range map[string]bool{"auto": true, "json": true, "text": false} {
 		text := logged("info", format, func(log *slog.Logger) { log.Info("hello", "key", "value") })
 		if json.Valid([]byte(text)) != isJSON || strings.Count(text, "\n") != 1 {
-			t.Errorf("%s: %s", format, text)
+			t.Errorf("format %s: got %s; want one line, in JSON: %v", format, text, isJSON)
 		}
 	}
 }
@@ -41,7 +41,7 @@ func TestALogLevelHidesLessImportantLines(t *testing.T) {
 			log.Error("e")
 		})
 		if got := strings.Count(text, "\n"); got != lines {
-			t.Errorf("%s: %d lines, want %d", level, got, lines)
+			t.Errorf("level %s: got %d lines, want %d", level, got, lines)
 		}
 	}
 }
@@ -97,7 +97,7 @@ func TestRepeatedMessagesAreBounded(t *testing.T) {
 		}
 		if want := map[string]float64{"connection refused by auth.uids": 7, "breaker changed": 7, "http: TLS handshake error": 17, "request": 0,
 			"stopped": 0}; !maps.Equal(skipped, want) {
-			t.Errorf("%v left out, want %v", skipped, want)
+			t.Errorf("lines that were left out: got %v, want %v", skipped, want)
 		}
 	})
 }

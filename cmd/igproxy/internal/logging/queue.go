@@ -19,7 +19,7 @@ type queue struct {
 	report func(lines int) // logs how many lines were dropped; that line comes back through Write
 	torn   bool            // a full disk cut the last line in two; only run uses it
 
-	mu       sync.Mutex // protects all below
+	mu       sync.Mutex // protects the four fields below
 	pending  []byte
 	ended    bool
 	dropped  int // since the start

@@ -64,7 +64,7 @@ func TestEveryLineIsWrittenInOrder(t *testing.T) {
 		}
 	}
 	if l.droppedSoFar() != 0 {
-		t.Errorf("%d dropped", l.droppedSoFar())
+		t.Errorf("%d lines were dropped, want 0", l.droppedSoFar())
 	}
 }
 
@@ -86,11 +86,11 @@ func TestStuckLogBlocksNoWriterAndReportsDroppedLines(t *testing.T) {
 		line := []byte(strings.Repeat("x", 1023) + "\n")
 		for range maxPending/len(line) + 7 {
 			if n, err := l.Write(line); n != len(line) || err != nil {
-				t.Fatalf("got %d, %v", n, err)
+				t.Fatalf("Write returned %d, %v; want %d and no error", n, err, len(line))
 			}
 		}
 		if l.droppedSoFar() != 7 {
-			t.Errorf("%d dropped, want the 7 beyond the bound", l.droppedSoFar())
+			t.Errorf("%d lines were dropped, want the 7 beyond the bound", l.droppedSoFar())
 		}
 		close(to.open)
 		synctest.Wait()
@@ -100,7 +100,7 @@ func TestStuckLogBlocksNoWriterAndReportsDroppedLines(t *testing.T) {
 		}
 		got := to.text.String()
 		if !strings.HasPrefix(got, "first\nxxx") || !strings.HasSuffix(got, "x\nlost 7\nlast\n") || strings.Count(got, "\n") != 3+maxPending/len(line) {
-			t.Errorf("got %d lines, %q ... %q", strings.Count(got, "\n"), got[:20], got[len(got)-30:])
+			t.Errorf("want all lines except 7 and a report of those 7; got %d lines, %q ... %q", strings.Count(got, "\n"), got[:20], got[len(got)-30:])
 		}
 	})
 }
@@ -123,7 +123,7 @@ func TestFullDiskDropsWholeLines(t *testing.T) {
 		l.close(time.Second)
 		got := strings.Split(strings.TrimSuffix(to.text.String(), "\n"), "\n")
 		if l.droppedSoFar() != 5 || got[0] != "good" || got[len(got)-2] != "good again" || got[len(got)-1] != "lost 5" {
-			t.Errorf("%d dropped, got %q", l.droppedSoFar(), got)
+			t.Errorf("%d lines were dropped, want 5; got %q", l.droppedSoFar(), got)
 		}
 	})
 }
@@ -135,12 +135,12 @@ func TestAStuckLogDoesNotDelayAStop(t *testing.T) {
 		fmt.Fprintln(l, "first")
 		start := time.Now()
 		if l.close(closeTimeout) || time.Since(start) != closeTimeout {
-			t.Errorf("ended after %s", time.Since(start))
+			t.Errorf("close returned after %s, want false after %s", time.Since(start), closeTimeout)
 		}
 		close(to.open)
 		<-l.done
 		if to.text.String() != "first\n" {
-			t.Errorf("got %q", to.text.String())
+			t.Errorf("got %q, want the first line after the end of the block", to.text.String())
 		}
 	})
 }

@@ -69,10 +69,10 @@ func Egress(c config.Config) (string, error) {
 	return strings.Join(ways, "; "), nil
 }
 
-// errLoop returns the error for a proxy that is igproxy's own listener. Through it, igproxy would
+// errLoop returns the error for a proxy that is igproxy's own listener, through which igproxy would
 // send its calls to itself. key is the setting of the listener's address.
 func errLoop(key string) error {
-	return ConfigurationError("HTTPS_PROXY leads to igproxy's own listener, " + key + "; remove it from the environment of igproxy, or set upstream.proxy: none")
+	return ConfigurationError("HTTPS_PROXY leads to igproxy's own listener, " + key + "; remove HTTPS_PROXY from igproxy's environment, or set upstream.proxy: none")
 }
 
 // ownListener returns the setting of the listener's address if a proxy is one of igproxy's own
@@ -91,8 +91,8 @@ func ownListener(proxy *url.URL, c config.Config) string {
 }
 
 // sameListener reports whether a proxy is the listener on an address. It resolves no name except
-// localhost. A loop that it misses ends anyway, because igproxy refuses its own calls when they
-// come back.
+// localhost. A loop that sameListener misses ends anyway, because igproxy refuses its own calls
+// when they come back.
 func sameListener(proxy *url.URL, listen string) bool {
 	on, port, err := net.SplitHostPort(listen)
 	if err != nil || port != cmp.Or(proxy.Port(), map[string]string{"http": "80", "https": "443"}[proxy.Scheme]) {
@@ -109,8 +109,8 @@ func sameListener(proxy *url.URL, listen string) bool {
 	return to == at || here && at.IsLoopback()
 }
 
-// address returns the IP address of a host. That is the unspecified address if the host is empty,
-// and a loopback address for localhost. For any other name it returns the zero Addr.
+// address returns the IP address of a host: the unspecified address if the host is empty, and a
+// loopback address for localhost. For any other name it returns the zero Addr.
 func address(host string) netip.Addr {
 	if host == "" {
 		return netip.IPv6Unspecified()

@@ -20,8 +20,7 @@ import (
 )
 
 // interception is the HTTP proxy for clients that cannot change their base URL. Its outer server
-// answers CONNECT requests. Its inner server answers the requests on the connections that the outer
-// one has intercepted.
+// answers CONNECT requests. Its inner server answers the requests on intercepted connections.
 type interception struct {
 	handler *intercept.Handler
 	outer   *listener.Server

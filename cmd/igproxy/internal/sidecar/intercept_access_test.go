@@ -25,7 +25,7 @@ func TestAnInterceptListenerMayBeASocketForSomeUsers(t *testing.T) {
 		})
 		got := n.get(t, "https://"+instagramHost+"/me?access_token=IGAA", nil)
 		if allowed := i < 2; allowed != (got == "HTTP/2.0 200") {
-			t.Errorf("UIDs %v: %s", uids, got)
+			t.Errorf("auth.uids %v: got %s, want HTTP/2.0 200: %v", uids, got, allowed)
 		}
 		if i == 2 && n.metric("igproxy_peers_refused_total") != "1" {
 			t.Error("a refused user is not counted")
@@ -43,7 +43,7 @@ func TestAnInterceptListenerMayRequireClientCertificates(t *testing.T) {
 		c.Intercept.TLS, c.TLS.CertFile, c.TLS.KeyFile, c.Auth.ClientCA = true, "./tls.crt", "./tls.key", "./clients.pem"
 	})
 	if !strings.HasPrefix(n.InterceptURL(), "https://127.0.0.1:") {
-		t.Errorf("listening at %s", n.InterceptURL())
+		t.Errorf("the listener has the URL %s, want https://127.0.0.1 and a port", n.InterceptURL())
 	}
 	through := func(own *pemPair, offer ...string) string {
 		conf := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: offer}
@@ -59,54 +59,54 @@ func TestAnInterceptListenerMayRequireClientCertificates(t *testing.T) {
 	}
 	for _, offer := range [][]string{nil, {"http/1.1"}, {"h2", "http/1.1"}} {
 		if got := through(&ours, offer...); got != "HTTP/2.0 200" {
-			t.Errorf("with a certificate, offering %q: %s", offer, got)
+			t.Errorf("with a certificate, offering %q: got %s, want HTTP/2.0 200", offer, got)
 		}
 	}
 	if got := through(&theirs); strings.HasPrefix(got, "HTTP/") {
-		t.Errorf("with another certificate: %s", got)
+		t.Errorf("with a certificate of another authority: got %s, want an error", got)
 	}
 	if got := through(nil); strings.HasPrefix(got, "HTTP/") {
-		t.Errorf("without a certificate: %s", got)
+		t.Errorf("without a certificate: got %s, want an error", got)
 	}
 	write(t, "other.pem", theirs.cert)
 	n.conf.Auth.ClientCA = "./other.pem"
 	if reply := n.reloads.reload(); !reply.Reloaded {
-		t.Fatalf("%+v", reply)
+		t.Fatalf("the reload was refused: %+v", reply)
 	}
 	if before, now := through(&ours), through(&theirs); strings.HasPrefix(before, "HTTP/") || now != "HTTP/2.0 200" {
-		t.Errorf("after a change of auth.client_ca: %s with the first certificate, and %s with the second", before, now)
+		t.Errorf("after a change of auth.client_ca: got %s with the first certificate, want an error; got %s with the second, want HTTP/2.0 200", before, now)
 	}
 }
 
-// A name in the configuration may resolve to any address. Also, a reload may remove the
-// authentication of the open listener. The reload is refused even if it also sets intercept.listen
-// to a safe address, because that address takes effect only after a restart.
+// The check uses the address of the open listener, because a name in the configuration may resolve
+// to any address. A reload that removes the authentication is refused even if it also sets
+// intercept.listen to a safe address, because that address takes effect only after a restart.
 func TestAnOpenInterceptListenerBeyondLoopbackNeedsAuthentication(t *testing.T) {
 	l := loopback(t)
 	beyond := &addressed{l, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}}
 	c := config.Default()
 	if err := requireInterceptTrust([]net.Listener{l}, c); err != nil {
-		t.Errorf("loopback: %v", err)
+		t.Errorf("loopback: got %v, want no error", err)
 	}
 	if err := requireInterceptTrust([]net.Listener{&addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}}, c); err != nil {
-		t.Errorf("a socket: %v", err)
+		t.Errorf("a socket: got %v, want no error", err)
 	}
 	want := ConfigurationError("intercept.listen: 10.0.0.1:80 is reachable by other machines without authentication; " + config.InterceptChoices)
 	for name, c := range map[string]struct {
 		choose func(*config.Config)
 		want   error
 	}{
-		"nothing":                     {func(*config.Config) {}, want},
-		"none":                        {func(c *config.Config) { c.Auth.None = true }, nil},
-		"a token":                     {func(c *config.Config) { c.Auth.BearerFile = "t" }, nil},
-		"a certificate for apps only": {func(c *config.Config) { c.Auth.ClientCA = "c" }, want},
-		"a certificate":               {func(c *config.Config) { c.Auth.ClientCA, c.Intercept.TLS = "c", true }, nil},
-		"TLS only":                    {func(c *config.Config) { c.Intercept.TLS = true }, want},
+		"no authentication":          {func(*config.Config) {}, want},
+		"auth.none":                  {func(c *config.Config) { c.Auth.None = true }, nil},
+		"a token":                    {func(c *config.Config) { c.Auth.BearerFile = "t" }, nil},
+		"auth.client_ca without TLS": {func(c *config.Config) { c.Auth.ClientCA = "c" }, want},
+		"a client certificate":       {func(c *config.Config) { c.Auth.ClientCA, c.Intercept.TLS = "c", true }, nil},
+		"TLS only":                   {func(c *config.Config) { c.Intercept.TLS = true }, want},
 	} {
 		conf := config.Default()
 		c.choose(&conf)
 		if err := requireInterceptTrust([]net.Listener{beyond}, conf); err != c.want {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 	}
 
@@ -117,7 +117,7 @@ func TestAnOpenInterceptListenerBeyondLoopbackNeedsAuthentication(t *testing.T) 
 	n.interceptNets[0] = &addressed{n.interceptNets[0], beyond.addr}
 	n.conf.Auth.BearerFile = ""
 	if reply := n.reloads.reload(); reply.Reloaded || len(reply.Problems) != 1 || !strings.Contains(reply.Problems[0], want.Error()) {
-		t.Errorf("a reload that removes the token: %+v", reply)
+		t.Errorf("a reload that removes the token: got %+v, want it refused for the open listener", reply)
 	}
 }
 
@@ -165,7 +165,7 @@ func TestIgproxyIsNotItsOwnProxy(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := sameListener(u, c.listen); got != c.want {
-			t.Errorf("HTTPS_PROXY=%s, intercept.listen: %s: %t, want %t", c.proxy, c.listen, got, c.want)
+			t.Errorf("HTTPS_PROXY=%s, intercept.listen: %s: the same listener: %t, want %t", c.proxy, c.listen, got, c.want)
 		}
 	}
 }

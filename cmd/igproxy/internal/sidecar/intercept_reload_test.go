@@ -27,20 +27,20 @@ func TestAReloadDecidesWhichHostsAreIntercepted(t *testing.T) {
 	kept := &http.Client{Transport: n.transport(t, n.roots(t), nil)}
 	n.facebook()
 	if reply := n.reloads.reload(); !reply.Reloaded {
-		t.Fatalf("%+v", reply)
+		t.Fatalf("the reload was refused: %+v", reply)
 	}
 	if got := ask(kept, target); got != "HTTP/2.0 200" {
-		t.Errorf("after an app of Facebook was added: %s", got)
+		t.Errorf("after an app of Facebook was added: got %s, want HTTP/2.0 200", got)
 	}
 	n.conf.Facebook.AppID, n.conf.Facebook.ClientSecret = "", proxy.Secret{}
 	if reply := n.reloads.reload(); !reply.Reloaded {
-		t.Fatalf("%+v", reply)
+		t.Fatalf("the reload was refused: %+v", reply)
 	}
 	if got := ask(kept, target); got != "HTTP/2.0 421" {
-		t.Errorf("after it was removed, on a kept connection: %s", got)
+		t.Errorf("after the app was removed, on a kept connection: got %s, want HTTP/2.0 421", got)
 	}
 	if got := n.get(t, target, nil); !strings.Contains(got, "Forbidden") {
-		t.Errorf("after it was removed: %s", got)
+		t.Errorf("after the app was removed: got %s, want Forbidden", got)
 	}
 }
 
@@ -56,17 +56,17 @@ func TestAReloadTurnsTheTokenOnAndOff(t *testing.T) {
 	}
 	n.conf.Auth.BearerFile = token
 	if reply := n.reloads.reload(); !reply.Reloaded {
-		t.Fatalf("%+v", reply)
+		t.Fatalf("the reload was refused: %+v", reply)
 	}
 	if with, without := n.get(t, target, user), n.get(t, target, nil); with != "HTTP/2.0 200" || !strings.Contains(without, "Proxy Authentication Required") {
-		t.Errorf("with auth.bearer_file: %s with the token, and %s without it", with, without)
+		t.Errorf("with auth.bearer_file: got %s with the token, want HTTP/2.0 200; got %s without it, want 407", with, without)
 	}
 	n.conf.Auth.BearerFile = ""
 	if reply := n.reloads.reload(); !reply.Reloaded {
-		t.Fatalf("%+v", reply)
+		t.Fatalf("the reload was refused: %+v", reply)
 	}
 	if with, without := n.get(t, target, user), n.get(t, target, nil); with != "HTTP/2.0 200" || without != "HTTP/2.0 200" {
-		t.Errorf("without auth.bearer_file: %s with the token, and %s without it", with, without)
+		t.Errorf("without auth.bearer_file: got %s with the token, and %s without it; want HTTP/2.0 200 for both", with, without)
 	}
 }
 
@@ -84,24 +84,24 @@ func TestAReloadTakesAnotherAuthority(t *testing.T) {
 	}
 	n.conf.Intercept.CAFile, n.conf.Intercept.CAKeyFile = filepath.Join(second, authority.CertFile), filepath.Join(second, authority.KeyFile)
 	if reply := n.reloads.reload(); !reply.Reloaded || len(reply.NeedsRestart) > 0 {
-		t.Fatalf("%+v", reply)
+		t.Fatalf("got %+v, want a reload without a restart", reply)
 	}
 	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
-		t.Errorf("a client that trusts the second authority: %s", got)
+		t.Errorf("a client that trusts the second authority: got %s, want HTTP/2.0 200", got)
 	}
 	if got := ask(kept, target); got != "HTTP/2.0 200" {
-		t.Errorf("a kept connection: %s", got)
+		t.Errorf("a kept connection: got %s, want HTTP/2.0 200", got)
 	}
 	if got := ask(&http.Client{Transport: n.transport(t, before, nil)}, target); !strings.Contains(got, "unknown authority") {
-		t.Errorf("a client that trusts only the first authority: %s", got)
+		t.Errorf("a client that trusts only the first authority: got %s, want an error", got)
 	}
 	// An authority that cannot be used changes nothing.
 	n.conf.Intercept.CAKeyFile = filepath.Join(n.dir, authority.KeyFile)
 	if reply := n.reloads.reload(); reply.Reloaded || len(reply.Problems) != 1 || !strings.Contains(reply.Problems[0], "is not the key of") {
-		t.Errorf("%+v", reply)
+		t.Errorf("a reload with the wrong key: got %+v, want it refused", reply)
 	}
 	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
-		t.Errorf("after a refused reload: %s", got)
+		t.Errorf("after a refused reload: got %s, want HTTP/2.0 200", got)
 	}
 }
 
@@ -148,16 +148,16 @@ func TestAReloadWithoutInterceptionNeedsARestart(t *testing.T) {
 	const target = "https://" + instagramHost + "/me?access_token=IGAA"
 	reply := n.reloads.reload()
 	if !reply.Reloaded || strings.Join(reply.NeedsRestart, " ") != "intercept.listen" {
-		t.Errorf("%+v", reply)
+		t.Errorf("a reload without intercept.listen: got %+v, want this key to wait for a restart", reply)
 	}
 	n.conf.Intercept = section
 	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
-		t.Errorf("after a reload without intercept.listen: %s", got)
+		t.Errorf("after a reload without intercept.listen: got %s, want HTTP/2.0 200", got)
 	}
 	if reply := n.reloads.reload(); !reply.Reloaded || len(reply.NeedsRestart) > 0 {
-		t.Errorf("%+v", reply)
+		t.Errorf("a reload with the previous settings: got %+v, want no key to wait for a restart", reply)
 	}
 	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
-		t.Errorf("after a reload with the previous settings: %s", got)
+		t.Errorf("after a reload with the previous settings: got %s, want HTTP/2.0 200", got)
 	}
 }

@@ -48,7 +48,7 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 						_, err = io.Copy(io.Discard, res.Body)
 						_ = res.Body.Close()
 						if err != nil || res.StatusCode != http.StatusOK {
-							t.Errorf("got %d, %v", res.StatusCode, err)
+							t.Errorf("got %d, %v; want 200", res.StatusCode, err)
 						}
 						answered.Add(1)
 						if res.Close {
@@ -83,13 +83,14 @@ func TestInterceptedConnectionsCountTowardsTheLimit(t *testing.T) {
 			return c, err
 		}
 		if got := ask(&http.Client{Transport: transport}, "https://"+instagramHost+"/me?access_token=IGAA"); got != "HTTP/2.0 200" {
-			t.Errorf("client %d: %s", i+1, got)
+			t.Errorf("client %d: got %s, want HTTP/2.0 200", i+1, got)
 		}
 	}
-	eventually(t, "three connections are open at most", func() bool { return open.Load() <= 3 })
+	eventually(t, "at most three connections are open", func() bool { return open.Load() <= 3 })
 }
 
-// closing counts the connections that are open.
+// closing is a connection that subtracts itself from the number of open connections when it is
+// closed.
 type closing struct {
 	net.Conn
 	open *atomic.Int32

@@ -41,8 +41,8 @@ type intercepting struct {
 	lines *logging.Log
 }
 
-// startIntercepting starts a sidecar with interception for one app of Instagram. Upstream answers
-// each call with the path of the call.
+// startIntercepting starts a sidecar with interception for one app of Instagram. A test server
+// plays Meta, and answers each call with the path of the call.
 func startIntercepting(t *testing.T, change func(*config.Config)) *intercepting {
 	t.Helper()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -145,18 +145,18 @@ func TestHostsOfMetaAreInterceptedHoweverTheyAreWritten(t *testing.T) {
 	n := startIntercepting(t, nil)
 	for _, host := range []string{instagramHost, "Graph.Instagram.COM", instagramHost + ".", "GRAPH.instagram.com.", "api.instagram.com", instagramHost + ":443"} {
 		if got := n.get(t, "https://"+host+"/v23.0/me?access_token=IGAA", nil); got != "HTTP/2.0 200" {
-			t.Errorf("%s: %s", host, got)
+			t.Errorf("%s: got %s, want HTTP/2.0 200", host, got)
 		}
 	}
 	for _, host := range []string{facebookHost, "www.instagram.com", "instagram.com", "157.240.1.1", "[2a03:2880:f12f:83:face:b00c:0:25de]", instagramHost + ":8443"} {
 		if got := n.get(t, "https://"+host+"/me", nil); !strings.Contains(got, "Forbidden") {
-			t.Errorf("%s: %s", host, got)
+			t.Errorf("%s: got %s, want Forbidden", host, got)
 		}
 	}
 	transport := n.transport(t, n.roots(t), nil)
 	transport.ForceAttemptHTTP2, transport.TLSNextProto = false, map[string]func(string, *tls.Conn) http.RoundTripper{}
 	if got := ask(&http.Client{Transport: transport}, "https://"+instagramHost+"/me?access_token=IGAA"); got != "HTTP/1.1 200" {
-		t.Errorf("without HTTP/2: %s", got)
+		t.Errorf("a client without HTTP/2: got %s, want HTTP/1.1 200", got)
 	}
 }
 
@@ -164,12 +164,12 @@ func TestHostsOfMetaAreInterceptedHoweverTheyAreWritten(t *testing.T) {
 func TestEveryNameOfAnInterceptedConnectionIsChecked(t *testing.T) {
 	n := startIntercepting(t, nil)
 	for name, c := range map[string]struct{ sni, host, want string }{
-		"the same":                 {instagramHost, instagramHost, " 200"},
+		"the same name":            {instagramHost, instagramHost, " 200"},
 		"another name of Meta":     {"api.instagram.com", "api.instagram.com", " 200"},
-		"two names":                {instagramHost, "api.instagram.com", " 421"},
+		"another name in Host":     {instagramHost, "api.instagram.com", " 421"},
 		"Host of another service":  {instagramHost, facebookHost, " 421"},
 		"Host of loopback":         {instagramHost, "localhost", " 421"},
-		"a handshake for another":  {facebookHost, facebookHost, "internal error"},
+		"another service in both":  {facebookHost, facebookHost, "internal error"},
 		"a handshake with no name": {"", instagramHost, "internal error"},
 	} {
 		transport := n.transport(t, nil, nil)
@@ -190,7 +190,7 @@ func TestEveryNameOfAnInterceptedConnectionIsChecked(t *testing.T) {
 			return secure, secure.HandshakeContext(ctx)
 		}
 		if got := ask(&http.Client{Transport: transport}, "https://"+c.host+"/me?access_token=IGAA"); !strings.Contains(got, c.want) {
-			t.Errorf("%s: %s, want %s", name, got, c.want)
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
 		}
 	}
 }
@@ -203,13 +203,13 @@ func TestAClientThatDoesNotTrustTheAuthorityIsCounted(t *testing.T) {
 		t.Fatal(got)
 	}
 	if got := n.metric(failed); got != "" && got != "0" {
-		t.Errorf("a good handshake is counted: %s", got)
+		t.Errorf("a successful handshake is counted as failed: %s", got)
 	}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		transport := n.transport(t, x509.NewCertPool(), nil)
 		transport.TLSClientConfig.MaxVersion = version
 		if got := ask(&http.Client{Transport: transport}, "https://"+instagramHost+"/me"); !strings.Contains(got, "unknown authority") {
-			t.Errorf("got %s", got)
+			t.Errorf("a client without the authority: got %s, want unknown authority", got)
 		}
 	}
 	c, err := net.Dial("tcp", n.interceptNets[0].Addr().String()) // only tests the port
@@ -217,7 +217,7 @@ func TestAClientThatDoesNotTrustTheAuthorityIsCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = c.Close()
-	eventually(t, "both are counted", func() bool { return n.metric(failed) == "2" })
+	eventually(t, "both failed handshakes are counted", func() bool { return n.metric(failed) == "2" })
 	if err := n.stop(); err != nil {
 		t.Error(err)
 	}

@@ -74,7 +74,7 @@ func TestEachListenerChecksHostNamesAsItsAddressRequires(t *testing.T) {
 	for name, c := range map[string]struct {
 		allowed []string
 		lane    bool
-		refuse  [3]bool // on loopback, beyond it, on the socket
+		refuse  [3]bool // whether each listener refuses the name: on loopback, beyond loopback, on a socket
 	}{
 		"no list":                       {nil, true, [3]bool{true, false, false}},
 		"no list, without the lane":     {nil, false, [3]bool{true, false, false}},
@@ -93,7 +93,7 @@ func TestEachListenerChecksHostNamesAsItsAddressRequires(t *testing.T) {
 					}
 				}
 				if got := ask(t, dial(t, url), "localhost", exchange); got != http.StatusServiceUnavailable {
-					t.Errorf("%s as localhost: got %d", url, got)
+					t.Errorf("%s with the Host localhost: got %d, want 503", url, got)
 				}
 			}
 		})
@@ -109,17 +109,17 @@ func TestListenersShareTheLimitOnConnections(t *testing.T) {
 	first, second := dial(t, urls[0]), dial(t, urls[1])
 	for _, c := range []net.Conn{first, second} {
 		if got := ask(t, c, "localhost", exchange); got != http.StatusServiceUnavailable {
-			t.Fatalf("got %d", got)
+			t.Fatalf("the first two listeners: got %d, want 503", got)
 		}
 	}
 	if got := ask(t, dial(t, urls[2]), "localhost", exchange); got != http.StatusServiceUnavailable {
-		t.Errorf("the third listener: got %d", got)
+		t.Errorf("the third listener: got %d, want 503", got)
 	}
-	if _, err := first.Read(make([]byte, 1)); err != io.EOF { // it was idle longest
+	if _, err := first.Read(make([]byte, 1)); err != io.EOF { // it has been idle longest
 		t.Errorf("the first connection got %v, want EOF", err)
 	}
 	if got := ask(t, second, "localhost", exchange); got != http.StatusServiceUnavailable {
-		t.Errorf("the second connection: got %d", got)
+		t.Errorf("the second connection: got %d, want 503", got)
 	}
 }
 
@@ -134,7 +134,7 @@ func TestAListenerThatCannotBeOpenedEndsTheOthers(t *testing.T) {
 	o := options(t, logging.Start(io.Discard, "info", "text"))
 	o.Config.Listen = []string{"unix:" + path, busy.Addr().String()}
 	if _, err := sidecar.New(o); err == nil || !strings.Contains(err.Error(), "listen: "+busy.Addr().String()+" is in use") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want the error that the address is in use", err)
 	}
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
 		t.Errorf("the socket is left behind: %v", err)

@@ -110,8 +110,8 @@ func (r *reloader) reload() ReloadReply {
 	return r.reloadOnce(true)
 }
 
-// reloadOnce reads the configuration and applies it. Unless the reload was requested, it changes
-// nothing if the configuration is the same as the one read before.
+// reloadOnce reads the configuration and applies it. A reload that was not requested does nothing
+// if the configuration is the same as the one read before, unless that one was refused.
 func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	seen := r.look()
 	read, problems := r.load()

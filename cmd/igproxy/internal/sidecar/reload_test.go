@@ -78,18 +78,18 @@ func TestAChangedFileIsReadOnceItHasStoppedChanging(t *testing.T) {
 		}
 		n.pass(1)
 		if len(n.applied) != 1 || n.applied[0].Cache.TTL != 20*time.Minute || n.conf().Cache.TTL != 20*time.Minute {
-			t.Errorf("applied %d times, in use: %s", len(n.applied), n.conf().Cache.TTL)
+			t.Errorf("applied %d times, want 1; cache.ttl is %s, want 20m", len(n.applied), n.conf().Cache.TTL)
 		}
 		// The file keeps its size and changes within the tick in which it was read.
 		put(t, "c", "cache:\n  ttl: 30m\n"+strings.Repeat("#", 2), 2*time.Second)
 		n.pass(1)
 		n.pass(1)
 		if n.conf().Cache.TTL != 30*time.Minute {
-			t.Errorf("in use: %s", n.conf().Cache.TTL)
+			t.Errorf("cache.ttl is %s, want 30m", n.conf().Cache.TTL)
 		}
 		n.pass(10)
 		if len(n.applied) != 2 || strings.Count(n.log.String(), "configuration reloaded") != 2 {
-			t.Errorf("applied %d times: %s", len(n.applied), n.log.String())
+			t.Errorf("applied %d times, want 2; the log must report both: %s", len(n.applied), n.log.String())
 		}
 	})
 }
@@ -102,18 +102,18 @@ func TestABrokenFileIsLoggedOnceAndRetriedUntilItIsRight(t *testing.T) {
 		put(t, "c", "cache:\n  ttl: 10\n", time.Minute)
 		n.pass(20)
 		if len(n.applied) > 0 || strings.Count(n.log.String(), "reload failed") != 1 || !strings.Contains(n.log.String(), "where=c:2 key=cache.ttl") {
-			t.Errorf("applied %d times: %s", len(n.applied), n.log.String())
+			t.Errorf("a broken file: applied %d times, want 0; the log must report it once: %s", len(n.applied), n.log.String())
 		}
 		n.refuse = errors.New("it cannot be applied")
 		put(t, "c", "cache:\n  ttl: 10m\n", time.Minute)
 		n.pass(20)
 		if strings.Count(n.log.String(), "reload failed") != 2 || !strings.Contains(n.log.String(), "it cannot be applied") {
-			t.Errorf("a configuration that cannot be applied: %s", n.log.String())
+			t.Errorf("a configuration that cannot be applied: the log must report it once: %s", n.log.String())
 		}
 		n.refuse = nil // the file stays the same
 		n.pass(2)
 		if len(n.applied) != 1 || n.conf().Cache.TTL != 10*time.Minute {
-			t.Errorf("applied %d times, in use: %s", len(n.applied), n.conf().Cache.TTL)
+			t.Errorf("applied %d times, want 1; cache.ttl is %s, want 10m", len(n.applied), n.conf().Cache.TTL)
 		}
 	})
 }
@@ -126,15 +126,15 @@ func TestEachReloadNamesWhatNeedsARestart(t *testing.T) {
 	for i, changed := range [][]string{{"server.drain"}, {}} {
 		reply := n.reload()
 		if !reply.Reloaded || !slices.Equal(reply.Changed, changed) || !slices.Equal(reply.NeedsRestart, []string{"server.max_connections"}) {
-			t.Errorf("reload %d: %+v", i+1, reply)
+			t.Errorf("reload %d: got %+v, want the changed keys %v, and server.max_connections waiting for a restart", i+1, reply, changed)
 		}
 	}
 	if c := n.conf(); c.Server.MaxConnections != 10 || c.Server.Drain != 7*time.Second {
-		t.Errorf("in use: %d, %s", c.Server.MaxConnections, c.Server.Drain)
+		t.Errorf("server.max_connections is %d, want 10; server.drain is %s, want 7s", c.Server.MaxConnections, c.Server.Drain)
 	}
 	write(t, "c", "server:\n  max_connections: 10\n  drain: 7s\n")
 	if reply := n.reload(); len(reply.NeedsRestart)+len(reply.Changed) > 0 {
-		t.Errorf("after the keys were changed back: %+v", reply)
+		t.Errorf("after server.max_connections was changed back: got %+v, want no key", reply)
 	}
 }
 
@@ -145,15 +145,16 @@ func TestAChangedAuthorityFileIsReloaded(t *testing.T) {
 	n := newReloading(t, "c")
 	write(t, "ca", newPair(t, "two").cert)
 	if reply := n.reload(); !slices.Equal(reply.Changed, []string{"upstream.ca_file"}) || len(n.applied) != 1 {
-		t.Errorf("got %+v", reply)
+		t.Errorf("got %+v and %d applied configurations, want upstream.ca_file changed, and 1", reply, len(n.applied))
 	}
 	if reply := n.reload(); len(reply.Changed) > 0 {
-		t.Errorf("again: %+v", reply)
+		t.Errorf("a second reload without a change: got %+v, want no changed key", reply)
 	}
 }
 
-// The code that uses a certificate or a token reads its file by itself, and keeps the previous one
-// if it cannot use the new one. A restart would still fail, so igproxy must report it.
+// The code that uses a certificate, a token or a password reads the file separately. If the new
+// contents cannot be used, igproxy may continue with the previous contents. But a restart would
+// fail, so igproxy must report the file.
 func TestAFileReadSeparatelyThatCannotBeUsedIsReportedAsARefusedReload(t *testing.T) {
 	one, two := newPair(t, "one"), newPair(t, "two")
 	for name, c := range map[string]struct{ settings, file, good, other, bad string }{
@@ -182,7 +183,7 @@ func TestAFileReadSeparatelyThatCannotBeUsedIsReportedAsARefusedReload(t *testin
 				put(t, c.file, c.bad, 30*time.Second)
 				n.pass(3)
 				if text := n.log.String(); strings.Count(text, "reload failed") != 1 || len(n.refused) == 0 || !strings.Contains(text, "key=") {
-					t.Errorf("a file that cannot be used: %s", text)
+					t.Errorf("a file that cannot be used: want one refused reload with a key in the log: %s", text)
 				}
 				put(t, c.file, c.good, 20*time.Second)
 				n.pass(3)

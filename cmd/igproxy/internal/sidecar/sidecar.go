@@ -327,7 +327,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	// anyway.
 	s.cache.Learn(context.Background())
 	servers := slices.Concat(s.admins, s.apps, s.intercept.servers())
-	failed := make(chan error, 2*len(servers)) // each sends at most two errors
+	failed := make(chan error, 2*len(servers)) // each server sends at most two errors
 	for _, server := range servers {
 		server.Serve(failed)
 		s.closers = append(s.closers, server.Close)

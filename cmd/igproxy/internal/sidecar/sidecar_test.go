@@ -86,7 +86,7 @@ func TestASidecarAnswersUntilASignal(t *testing.T) {
 	}
 	log.Close()
 	if got := strings.Count(text.String(), "msg=stopped"); got != 1 {
-		t.Errorf("the log says %d times that it stopped:\n%s", got, text.String())
+		t.Errorf("the log says %d times that the sidecar stopped, want once:\n%s", got, text.String())
 	}
 }
 
@@ -121,7 +121,7 @@ func TestSystemdIsNotifiedOfTheStartAReloadAndTheStop(t *testing.T) {
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}, Timeout: 10 * time.Second}
 	if res, err := client.Post("http://localhost/reload", "", nil); err != nil || res.StatusCode != http.StatusOK {
-		t.Errorf("got %v, %v", res, err)
+		t.Errorf("POST /reload: got %v, %v; want 200", res, err)
 	} else {
 		_ = res.Body.Close()
 	}

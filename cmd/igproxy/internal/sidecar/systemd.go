@@ -101,9 +101,9 @@ func watchdog(log *slog.Logger, check func(context.Context) error) (stop func())
 // checkAlive checks, for the watchdog, that each listener for apps answers. In two cases it checks
 // the admin listener instead of a Unix socket:
 //
-//   - auth.uids would refuse this process, and the refusal would be counted and logged.
-//   - systemd opened the socket, and this process may not connect to it or cannot see it. A restart
-//     would not change that.
+//   - auth.uids would refuse this process, and each refusal would be counted and logged.
+//   - This process has no permission to connect to the socket or to see it. This can happen if
+//     systemd has opened the socket, and a restart would not change it.
 //
 // checkAlive does not fail during a drain, which closes the listeners and has its own time limit.
 func (s *Sidecar) checkAlive(ctx context.Context) error {

@@ -16,17 +16,18 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
-// The system completes connections to a server that hangs. That alone must not count as an answer.
+// The system completes connections even if the server hangs. So a connection alone must not count
+// as an answer.
 func TestAServerThatAcceptsNoConnectionsFailsTheWatchdogsCheck(t *testing.T) {
 	l := loopback(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if err := acceptsConnections(ctx, l.Addr()); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("nothing accepts, and the watchdog saw %v", err)
+		t.Errorf("nothing accepts the connection: got %v, want a timeout", err)
 	}
 	_ = l.Close()
 	if err := acceptsConnections(t.Context(), l.Addr()); err == nil {
-		t.Error("nothing listens, and the watchdog saw no error")
+		t.Error("nothing listens: got no error")
 	}
 }
 
@@ -40,7 +41,7 @@ func TestTheWatchdogsCheckLeavesNoTrace(t *testing.T) {
 				HTTP: &http.Server{TLSConfig: secure, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requested = true })}})
 			l.Serve(make(chan error, 1))
 			if err := acceptsConnections(t.Context(), l.Addr()); err != nil {
-				t.Errorf("it answers, and the watchdog saw %v", err)
+				t.Errorf("the server answers: got %v, want no error", err)
 			}
 			if secure != nil { // any other handshake failure is logged
 				c, err := net.Dial("tcp", l.Addr().String())
@@ -54,7 +55,7 @@ func TestTheWatchdogsCheckLeavesNoTrace(t *testing.T) {
 			_ = l.Shutdown(t.Context()) // waits for both connections to end
 			l.Close()
 			if got := strings.Count(text.String(), "\n"); requested || (secure != nil) != (got == 1) {
-				t.Errorf("a request: %v; logged:\n%s", requested, text.String())
+				t.Errorf("the handler got a request: %v, want false; the log must have only the failed handshake, with TLS:\n%s", requested, text.String())
 			}
 		})
 	}
@@ -63,7 +64,7 @@ func TestTheWatchdogsCheckLeavesNoTrace(t *testing.T) {
 func TestWithoutSystemdNothingIsInherited(t *testing.T) {
 	sockets, err := inheritedListeners()
 	if err != nil || len(sockets) != 0 {
-		t.Errorf("got %v, %v", sockets, err)
+		t.Errorf("got the sockets %v and the error %v, want neither", sockets, err)
 	}
 	watchdog(slog.Default(), func(context.Context) error { t.Error("the check was called"); return nil })()
 }
@@ -73,6 +74,6 @@ func TestAnInvalidWatchdogTimeIsLogged(t *testing.T) {
 	var text bytes.Buffer
 	watchdog(slog.New(slog.NewTextHandler(&text, nil)), func(context.Context) error { t.Error("the check was called"); return nil })()
 	if !strings.Contains(text.String(), "WATCHDOG_USEC=soon") {
-		t.Errorf("logged: %s", text.String())
+		t.Errorf("the log does not name the variable: %s", text.String())
 	}
 }

@@ -144,7 +144,7 @@ func TestTLSIsModernAndOffersHTTP2(t *testing.T) {
 	conf := tlsConfig(t, "", io.Discard)
 	for offer, want := range map[string]string{"h2": "h2", "http/1.1": "http/1.1"} {
 		if _, got, err := shake(t, conf, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{offer}}); err != nil || got != want {
-			t.Errorf("offered %s: got %q, %v", offer, got, err)
+			t.Errorf("a client that offers %s: got %q, %v; want %s", offer, got, err, want)
 		}
 	}
 }
@@ -168,12 +168,12 @@ func TestClientCertificatesAreVerifiedByTheCurrentAuthorities(t *testing.T) {
 			return err
 		}
 		if right, wrong, none := ask(&ours), ask(&theirs), ask(nil); right != nil || wrong == nil || none == nil {
-			t.Errorf("got %v, %v and %v; want only the first to be accepted", right, wrong, none)
+			t.Errorf("got the errors %v, %v and %v; want only the first client to be accepted", right, wrong, none)
 		}
 		write(t, "clients.pem", theirs.cert)
 		time.Sleep(config.LookEvery)
 		if before, now := ask(&ours), ask(&theirs); before == nil || now != nil {
-			t.Errorf("after the change: got %v and %v; want only the second to be accepted", before, now)
+			t.Errorf("after the change: got the errors %v and %v; want only the second client to be accepted", before, now)
 		}
 		if before := ask(nil); before == nil {
 			t.Error("an earlier session was resumed without a certificate")
@@ -205,7 +205,7 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 		write(t, "token", "the-second-token-0123")
 		time.Sleep(config.LookEvery)
 		second := digest()[0]
-		write(t, "token", "the-second-token-0123\n") // an editor's newline is not part of it
+		write(t, "token", "the-second-token-0123\n") // the newline that an editor adds is not part of the token
 		time.Sleep(config.LookEvery)
 		if second == first || digest()[0] != second {
 			t.Error("the second token is not in use, or its newline changed it")
@@ -214,21 +214,22 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 			t.Errorf("want one warning, and no token: %s", log.String())
 		}
 		if _, err := followTokens(key, "./nowhere", nil); err == nil || err.Error() != "auth.bearer_file: ./nowhere does not exist" {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want an error that the file does not exist", err)
 		}
 	})
 }
 
-// A name in the configuration may resolve to any address.
+// The check uses the addresses of the open listeners, because a name in the configuration may
+// resolve to any address.
 func TestListenAddressDecidesWhetherAuthenticationIsRequired(t *testing.T) {
 	l := loopback(t)
 	beyond := &addressed{l, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}}
 	c := config.Default()
 	if err := requireTrust([]net.Listener{l}, c); err != nil {
-		t.Errorf("loopback: %v", err)
+		t.Errorf("loopback: got %v, want no error", err)
 	}
 	if err := requireTrust([]net.Listener{l, &addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}}, c); err != nil {
-		t.Errorf("a socket: %v", err)
+		t.Errorf("a socket: got %v, want no error", err)
 	}
 	want := "listen: 10.0.0.1:80 is reachable by other machines without authentication; " + config.TrustChoices
 	if err := requireTrust([]net.Listener{l, beyond}, c); err != ConfigurationError(want) {
@@ -239,7 +240,7 @@ func TestListenAddressDecidesWhetherAuthenticationIsRequired(t *testing.T) {
 		c := config.Default()
 		choose(&c)
 		if err := requireTrust([]net.Listener{l, beyond}, c); err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want no error", name, err)
 		}
 	}
 }

@@ -91,7 +91,7 @@ func TestWithoutTheVariablesThereIsNoTracerAndStopIsHarmless(t *testing.T) {
 	tracer, stop, l := start(t, "")
 	stop(t.Context())
 	if tracer != nil || l.String() != "" {
-		t.Errorf("got %v, %s", tracer, l)
+		t.Errorf("got the tracer %v and the log %s, want neither", tracer, l)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestNoVariablePreventsTheStartAndNoValueIsLogged(t *testing.T) {
 		t.Run(variables, func(t *testing.T) {
 			tracer, stop, l := start(t, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 "+variables)
 			if (tracer != nil) != traced || strings.Contains(l.String(), "CANARY") || !traced && !strings.Contains(l.String(), "tracing is off") {
-				t.Errorf("a tracer: %t, want %t; %s", tracer != nil, traced, l)
+				t.Errorf("got a tracer: %t, want %t; the log: %s", tracer != nil, traced, l)
 			}
 			if n := strings.Count(l.String(), "level=WARN"); n != 1 {
 				t.Errorf("%d warnings, want one: %s", n, l)
@@ -143,11 +143,11 @@ func TestExporterFollowsTheVariables(t *testing.T) {
 		stop(t.Context())
 		collector.Close()
 		if got == nil || got.URL.Path != "/v1/traces" || got.Header.Get("Api-Key") != "a,b" || got.Header.Get("Content-Type") != contentType {
-			t.Errorf("%q: got %+v", protocol, got)
+			t.Errorf("protocol %q: got %+v, want /v1/traces with the Api-Key a,b and %s", protocol, got, contentType)
 		}
 		for _, want := range []string{"a span", "igproxy", "v1", "zone"} {
 			if !bytes.Contains(body, []byte(want)) {
-				t.Errorf("%q: no %s in what was sent", protocol, want)
+				t.Errorf("protocol %q: the body lacks %s", protocol, want)
 			}
 		}
 	}
@@ -161,7 +161,7 @@ func TestLostSpansAreLoggedOnceAMinute(t *testing.T) {
 		spans(tracer, 5)
 		stop(t.Context())
 		if text := l.String(); strings.Count(text, `msg="spans not delivered" collector=127.0.0.1:`) != 1 || strings.Contains(text, "CANARY") {
-			t.Errorf("%s: %s", endpoint, text)
+			t.Errorf("%s: want one line about lost spans, without a secret: %s", endpoint, text)
 		}
 	}
 }
@@ -178,11 +178,11 @@ func TestAHungCollectorDoesNotDelayAStop(t *testing.T) {
 	begun := time.Now()
 	stop(ctx)
 	if took := time.Since(begun); took > 2*time.Second || !strings.Contains(l.String(), `msg="spans lost at stop"`) {
-		t.Errorf("after %s: %s", took, l)
+		t.Errorf("the stop took %s, want at most 2s and a line about lost spans: %s", took, l)
 	}
 }
 
-// A platform that has its own collector, protocol and sampler sets them for every program. A
+// A platform may set the variables of its collector, protocol and sampler for every program. A
 // variable that igproxy cannot use must cause a warning and never prevent the start.
 func TestUnusableVariablesCauseOnlyAWarning(t *testing.T) {
 	for _, variables := range []string{
