@@ -57,7 +57,7 @@ func (l *leaks) faults(p *process) {
 	l.pages(p)
 }
 
-// strangers sends requests without the sidecar's own token, with a token that is almost correct,
+// strangers sends requests without igproxy's own token, with a token that is almost correct,
 // and with the correct token in a wrong place.
 func (l *leaks) strangers(p *process) {
 	short := l.short("IGAA")

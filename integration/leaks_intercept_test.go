@@ -33,7 +33,7 @@ func (l *leaks) startAuthority() {
 	l.hidden = append(l.hidden, hidden{"the authority's key", strings.Split(string(text), "\n")[2], 0})
 }
 
-// intercepted sends a call through the interception, and puts the sidecar's own token, the client
+// intercepted sends a call through the interception, and puts igproxy's own token, the client
 // secret and a user's token in every place of a CONNECT.
 func (l *leaks) intercepted(p *process) {
 	address := p.Log.Lines("listening")[0]["intercept"].(string)

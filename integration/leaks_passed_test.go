@@ -1,7 +1,7 @@
 package integration
 
 // This part of TestNoLeaks sends calls that are passed through: with the token in the query, in a
-// Bearer header and in a form, with a secret that the app adds, and with the sidecar's own token.
+// Bearer header and in a form, with a secret that the app adds, and with igproxy's own token.
 // It also sends forms with each secret in a wrong place.
 
 import (
@@ -33,7 +33,7 @@ var passing = []passedCall{
 // apps may appear, but not the sidecar's secrets.
 const gotInPassing = "what Instagram got in passed-through calls"
 
-// ask makes the call. The sidecar's own token is sent as a header field or, where possible, as the
+// ask makes the call. igproxy's own token is sent as a header field or, where possible, as the
 // password of Basic authentication.
 func (c passedCall) ask(ctx context.Context, p *process, text, bearer string) (reply, error) {
 	target, token := p.URL+c.path, url.Values{"access_token": {text}, "fields": {"id,username"}}.Encode()

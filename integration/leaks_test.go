@@ -1,7 +1,7 @@
 package integration
 
 // These must not leak: the client secrets of all apps, the secrets of their webhooks, the cache
-// key, Redis's password, the sidecar's own token, the key of the authority for interception, login
+// key, Redis's password, igproxy's own token, the key of the authority for interception, login
 // codes, users' short-lived tokens, all long-lived tokens of Instagram, Threads and Facebook, app
 // tokens, tokens to inspect, and proofs. They must not appear in logs at debug level, metrics,
 // admin pages, answers and their headers, the keys, values and channels of Redis, the output of
@@ -180,7 +180,7 @@ func TestNoLeaks(t *testing.T) {
 	l := &leaks{t: t, evidence: &evidence{shown: map[string]shown{}, places: map[string]*strings.Builder{}}}
 	l.secret, l.otherSecret, l.key = l.hide("the client secret"), l.hide("a refused client secret"), l.hide("the cache key")
 	l.password, l.poorPassword, l.wrongPassword = l.hide("Redis's password"), l.hide("the password of a user with few permissions"), l.hide("a wrong password")
-	l.bearer = l.hide("the sidecar's own token")
+	l.bearer = l.hide("igproxy's own token")
 	l.webhooks = l.hide("the secret of webhooks")
 	l.shop, l.club, l.circle, l.threads = l.hide("the shop's secret"), l.hide("the club's secret"), l.hide("the circle's secret"), l.hide("the Threads secret")
 	l.pagesNow, l.pagesBefore = l.hide("the Facebook app's secret"), l.hide("the Facebook app's previous secret")

@@ -43,7 +43,7 @@ func bounded(t *testing.T, lines []map[string]any, since time.Time, n int) {
 	t.Logf("%d of %d were logged", len(lines), n)
 }
 
-// 16 connections without the sidecar's own token once caused 27 MB of log a second.
+// 16 connections without igproxy's own token once caused 27 MB of log a second.
 func TestStrangersCannotFillTheLog(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

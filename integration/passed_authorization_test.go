@@ -1,7 +1,7 @@
 package integration
 
 // igproxy passes on an Authorization header only if it is the only one in the call and has a
-// well-formed bearer token. igproxy never passes on the sidecar's own token.
+// well-formed bearer token. igproxy never passes on igproxy's own token.
 
 import (
 	"encoding/base64"

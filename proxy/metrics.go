@@ -88,7 +88,7 @@ func NewMetrics() *Metrics {
 		Help: "Connections to a Unix socket that were closed because their user is not allowed."})
 	m.connects = counter("intercept_connects_total", "CONNECT requests on the listener for interception, by result.", "host", "result")
 	m.operated = counter("operations_total", "Operations that were requested on an admin listener, by outcome.", "operation", "outcome")
-	m.bearers = counter("bearer_checks_total", "Checks of the sidecar's own token in requests, by result.", "result")
+	m.bearers = counter("bearer_checks_total", "Checks of igproxy's own token in requests, by result.", "result")
 	m.revokes = counter("revoked_tokens_total",
 		"Passed-through calls that Meta refused with code 190, by what igproxy did with the remembered answer that contains their token.", "app", "result")
 	m.refreshes = counter("keep_refreshes_total", "Token refreshes that igproxy started by itself, by outcome.", "app", "outcome")
@@ -193,7 +193,7 @@ func (m *Metrics) Tunnels(read func() int) {
 // Operation counts an operation that was requested on an admin listener.
 func (m *Metrics) Operation(name, outcome string) { m.operated.WithLabelValues(name, outcome).Inc() }
 
-// bearerChecked counts a check of the sidecar's own token.
+// bearerChecked counts a check of igproxy's own token.
 func (m *Metrics) bearerChecked(result bearerResult) { m.bearers.WithLabelValues(string(result)).Inc() }
 
 // revoked counts a passed-through call that Meta refused with code 190.

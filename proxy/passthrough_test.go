@@ -66,7 +66,7 @@ func TestAnyOtherCallIsPassedThroughUnchanged(t *testing.T) {
 	}
 }
 
-// The sidecar's own token must not reach Instagram, whether it is sent as the password of the base
+// igproxy's own token must not reach Instagram, whether it is sent as the password of the base
 // URL or in its own header.
 func TestTheSidecarsOwnTokenIsNotPassedOn(t *testing.T) {
 	w := newWorld(t)

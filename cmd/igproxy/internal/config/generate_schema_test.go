@@ -71,6 +71,12 @@ func patternOf(s setting) string {
 
 type object = map[string]any
 
+// hasNumbers reports whether the values of a setting are text for igproxy and numbers for a YAML
+// parser: app IDs and UIDs.
+func hasNumbers(s setting) bool {
+	return strings.HasSuffix(s.key, "app_id") || strings.HasSuffix(s.key, ".uids")
+}
+
 // schemaOf returns the schema of one setting.
 func schemaOf(s setting) object {
 	o := object{"description": s.doc}
@@ -81,7 +87,7 @@ func schemaOf(s setting) object {
 	if pattern := patternOf(s); pattern != "" {
 		text["pattern"] = pattern
 	}
-	if strings.HasSuffix(s.key, "app_id") || s.key == "auth.uids" { // YAML sees a number here, igproxy reads text
+	if hasNumbers(s) {
 		text["type"] = []string{"string", "integer"}
 	}
 	number := object{"type": "integer", "minimum": s.low, "maximum": s.high}

@@ -77,10 +77,10 @@ var schemaValues = []string{
 }
 
 // wantsQuotes reports whether a YAML parser reads the value of a text setting as another type, such
-// as a number. igproxy reads the value literally. The schema demands quotation marks, except for an
-// app's ID.
+// as a number. igproxy reads the value literally. The schema demands quotation marks, except for
+// app IDs and UIDs.
 func wantsQuotes(s setting, form string) bool {
-	if s.kind != kindText && s.kind != kindList || strings.HasSuffix(s.key, "app_id") {
+	if s.kind != kindText && s.kind != kindList || hasNumbers(s) {
 		return false
 	}
 	values, isList := parsed(form).([]any)
