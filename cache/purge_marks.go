@@ -30,24 +30,28 @@ type Purges struct {
 	mu    sync.Mutex // serializes changes of known
 }
 
-// marks are the numbers of the last purges. They do not change once known points to them.
+// marks are the numbers of the last purges. They do not change after they have been stored in
+// Purges.known.
 type marks struct {
 	all    int64        // of everything; zero: never
-	tokens map[ID]int64 // of single tokens, by Key.token; each is higher than all
+	tokens map[ID]int64 // of single tokens, by Key.token; each is higher than the number in all
 	until  map[ID]int64 // mark.until of those tokens whose mark is a revocation
 }
 
 // mark is one purge or one revocation. A revocation is a purge that igproxy makes by itself; see
 // Revoke.
 type mark struct {
-	token  ID    // the zero ID stands for everything
-	number int64 // time by Redis's clock in Unix milliseconds, or more if an earlier purge has this number
+	token ID // the zero ID stands for everything
+	// number is the time in Unix milliseconds by Redis's clock (the local clock if Redis does not
+	// answer), or more if an earlier purge has this number or a higher one.
+	number int64
 	until  int64 // when a revocation is forgotten, in Unix milliseconds; zero: the mark is a purge
 }
 
 const (
-	// maxMarks bounds the marks of an app that stand for purges of single tokens. A token has a
-	// mark for each scope of its keys. If an app has more such marks, everything is purged instead.
+	// maxMarks bounds the marks of an app that stand for purges of single tokens. The purge
+	// of one token can add several marks, because the keys of a token differ by grant
+	// (KeysOptions.Scope). If an app has more such marks, everything is purged instead.
 	maxMarks = 500
 
 	// keepMarks is how long a purge is remembered. No entry lives longer than Meta's long-lived
@@ -130,8 +134,9 @@ func (p *Purges) revoke(now int64, entries []indexed) (revoked []indexed, added 
 
 // merge adds the marks from the sorted set in Redis. It returns the marks that were new (learned),
 // the marks that the set lacks (missing), and the members to remove from the set (stale). A member
-// is stale if it is out of date, or if another member stands for the same mark. A member that
-// cannot be decrypted is ignored, so write access to Redis is not enough to purge.
+// is stale if it is out of date. If several members stand for the same mark, all but one are stale,
+// too. A member that cannot be decrypted is ignored, so write access to Redis is not enough to
+// purge.
 func (p *Purges) merge(now int64, members []string) (learned, missing []mark, stale []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -262,8 +267,8 @@ func (m *marks) list() (all []mark) {
 	return all
 }
 
-// seal returns the member of the sorted set that stands for a mark. In the member of a revocation,
-// until follows the token. Versions of igproxy without revocations ignore such a member.
+// seal returns the member of the sorted set that stands for a mark. The member of a revocation has
+// the token and then the field until. Versions of igproxy without revocations ignore such a member.
 func (p *Purges) seal(m mark) (string, error) {
 	value := m.token[:]
 	if m.until > 0 {

@@ -191,7 +191,7 @@ func TestPurgeSurvivesRedisOutages(t *testing.T) {
 	eventually(t, "the token is found everywhere", func() bool { return all[1].tier("token") != "" })
 	redis.Kill()
 	if err := all[0].PurgeAll(t.Context(), all[0].purges); err == nil || strings.Contains(err.Error(), redis.Addr()) {
-		t.Errorf("the purge did not reach Redis: got %v, want an error without the address", err)
+		t.Errorf("a purge while Redis is down: got %v, want an error without the address", err)
 	}
 	if _, ok := all[1].Recall(all[1].keys.Derive("token")); !ok {
 		t.Error("a disconnected process lost its memory")
@@ -328,8 +328,9 @@ func TestPurgeIsLoggedWithoutTokens(t *testing.T) {
 	}
 }
 
-// Regression test: the breaker ignores errors about a single key. When the key of the purges was
-// not a sorted set, the probe got only such errors, so an outage never ended.
+// Regression test: the breaker's probe reads the purges, and the breaker ignores errors about a
+// single key. While the key of the purges was not a sorted set, the probe got only such errors, so
+// the breaker never closed again.
 func TestAKeyThatIsNotASortedSetDoesNotKeepRedisOutOfUse(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

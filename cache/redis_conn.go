@@ -30,7 +30,7 @@ type client struct {
 // failed makes the library read the map of a cluster's slots again after a failed operation,
 // because another node may serve the slot by now. By itself the library reads the map only once a
 // minute, and when a node redirects a command. A dead node redirects nothing. The map is read in
-// the background, at most every 200 ms.
+// the background, one reading at a time.
 func (c *client) failed(ctx context.Context) {
 	if c.cluster != nil {
 		c.cluster.ReloadState(ctx)
@@ -65,9 +65,9 @@ func (c *client) close() {
 
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// dialer returns a replacement for the library's own dialer, which does not end a TLS handshake
-// when the context ends. Each connection that it dials is guarded against replies that are too
-// large.
+// dialer returns a replacement for the library's own dialer, because the library's does not end a
+// TLS handshake when the context ends. Each dialed connection is guarded against replies that are
+// too large.
 func dialer(config *tls.Config) dialFunc {
 	plain := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	dial := plain.DialContext
@@ -117,7 +117,7 @@ func (c *boundedConn) Read(b []byte) (int, error) {
 }
 
 // replace makes all later operations use new connections, and reports whether they do. Operations
-// in flight on the old client keep their budget.
+// in flight may still end on the old client, which is closed only after StoreTimeout.
 //
 // A firewall, a NAT or a managed Redis may drop idle connections without notifying either end. The
 // library would take the dead connections out of its pool one at a time, at the cost of one timeout

@@ -4,7 +4,7 @@ package cache
 //
 //	PREFIX:{ID}:v   the sealed value of an entry or a record
 //	PREFIX:{ID}:l   the lease on the entry's token: the owner's random name
-//	PREFIX:{ID}:f   the sealed failure of the last leader
+//	PREFIX:{ID}:f   the sealed failure of the lease's last owner
 //	PREFIX:{ID}:p   the sorted set of an app's purges
 //	PREFIX:{ID}:i   the index: the sealed name of the entry that contains a long-lived token
 //

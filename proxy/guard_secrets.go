@@ -61,8 +61,8 @@ func (s *clientSecrets) use(list []Secret) {
 	s.list, s.inUse, s.refusal, s.checkAt, s.checkPause = list, max(0, inUse), nil, time.Time{}, 0
 }
 
-// pick returns the secret to send: the secret in use, unless Meta has just refused it in this call,
-// and otherwise the app's other secret. A reload may have added the other secret since the call
+// pick returns the secret to send. That is the secret in use or, if Meta has just refused that secret
+// in this call, the app's other secret. A reload may have added the other secret since the call
 // began. pick reports false if the app has no other secret.
 func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	s.mu.Lock()
@@ -75,8 +75,8 @@ func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	return Secret{}, false
 }
 
-// paused returns the refusal to repeat if Meta refused every secret less than refusedPause ago, and
-// nil otherwise.
+// paused returns Meta's refusal, for the caller to return again, if Meta refused every secret less
+// than refusedPause ago. Otherwise it returns nil.
 func (s *clientSecrets) paused(now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +104,7 @@ func (s *clientSecrets) standing() string {
 
 // scheduleCheck reports whether a check is due now. If it is, scheduleCheck also sets the time of the
 // next one. Refused secrets are always checked; unproven ones only if unproven is set. The time
-// between checks grows, because Meta may not answer them.
+// between checks grows even if Meta does not answer, so igproxy makes few checks during an outage.
 func (s *clientSecrets) scheduleCheck(unproven bool, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
