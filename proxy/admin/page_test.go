@@ -51,7 +51,7 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	}
 	for _, never := range []string{`\son[a-z]+="`, `\sstyle="`, `<script[^>]+src`, `<link[^>]+stylesheet`, `@import`, `url\(`, `innerHTML`, `<b>&`, `<img`, `</title>v1`, "' onload='x"} {
 		if found := regexp.MustCompile(never).FindString(text); found != "" {
-			t.Errorf("%q is in the page", found)
+			t.Errorf("the page contains %q, which is forbidden", found)
 		}
 	}
 	for _, u := range regexp.MustCompile(`https?://[^"' ]*`).FindAllString(text, -1) {
@@ -130,7 +130,7 @@ func TestTheColumnsAreTheSameInEachState(t *testing.T) {
 	fail(failing)
 	got, want := columns(h), columns(handlerOf(t, healthy))
 	if !slices.Equal(got, want) || len(got) < 30 {
-		t.Errorf("columns of a failing sidecar: %q\ncolumns of a healthy sidecar: %q", got, want)
+		t.Errorf("want the same columns, at least 30\nfailing sidecar: %q\nhealthy sidecar: %q", got, want)
 	}
 }
 

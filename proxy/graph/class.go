@@ -68,7 +68,7 @@ func saysSecret(e *Error) bool {
 }
 
 // IsRefusal reports whether a status means that Meta has decided about the call, whatever the body
-// says. This is any 4xx except 408, 425 and 429, which mean "try again later".
+// says. Every 4xx means that, except 408, 425 and 429, which mean "try again later".
 func IsRefusal(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
