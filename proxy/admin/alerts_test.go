@@ -22,7 +22,7 @@ func TestTheBannerHasTheConditionsOfTheAlerts(t *testing.T) {
 	var names []string
 	for _, rule := range strings.Split(string(text), "- alert: ")[1:] {
 		name := regexp.MustCompile(`^\w+`).FindString(rule)
-		if name == "IgproxyDown" { // while it fires, there is no page; the script says that the connection is lost
+		if name == "IgproxyDown" { // while it fires, the page cannot be served
 			continue
 		}
 		names = append(names, name)

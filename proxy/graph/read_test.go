@@ -220,7 +220,7 @@ func FuzzGraphError(f *testing.F) {
 		for _, flat := range []bool{false, true} {
 			out := e.InShape(flat).Encode()
 			if !json.Valid(out) {
-				t.Fatalf("not JSON: %s", out)
+				t.Fatalf("the encoded error is not JSON: %s", out)
 			}
 			back, ok := graph.ReadError(status, out, asItIs)
 			if !ok || !bytes.Equal(back.InShape(flat).Encode(), out) {

@@ -169,7 +169,7 @@ func readsTheSame(t *testing.T, object []byte) {
 	}
 	var exact map[string]json.RawMessage
 	if json.Unmarshal(object, &loose) != nil || json.Unmarshal(object, &exact) != nil {
-		t.Fatalf("not an object: %s", object)
+		t.Fatalf("not a JSON object: %s", object)
 	}
 	for name, value := range map[string]json.RawMessage{"access_token": loose.AccessToken, "token_type": loose.TokenType, "expires_in": loose.ExpiresIn} {
 		if !bytes.Equal(value, exact[name]) {
@@ -195,7 +195,7 @@ func FuzzUpstreamReply(f *testing.F) {
 			t.Fatal("the secret got through the scrubbing")
 		}
 		if e, ok := graph.ReadError(status, []byte(body), scrub); ok && !json.Valid(e.Encode()) {
-			t.Fatalf("not JSON: %s", e.Encode())
+			t.Fatalf("the encoded error is not JSON: %s", e.Encode())
 		}
 		if tok, err := graph.ReadCode([]byte(body), now); err == nil {
 			var inside struct {

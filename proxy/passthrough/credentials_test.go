@@ -28,7 +28,7 @@ func FuzzProof(f *testing.F) {
 			(&sending{call: Call{Proof: proofOf}}).prepare(r)
 			body, err := io.ReadAll(r.Body)
 			if err != nil || r.ContentLength >= 0 && r.ContentLength != int64(len(body)) {
-				t.Fatalf("got a body of %d bytes, announced as %d, and the error %v", len(body), r.ContentLength, err)
+				t.Fatalf("got a body of %d bytes, announced as %d, and the error %v, want equal lengths and no error", len(body), r.ContentLength, err)
 			}
 			gotQuery, gotForm := r.URL.RawQuery, string(body)
 			read := form
@@ -42,7 +42,7 @@ func FuzzProof(f *testing.F) {
 			slices.Sort(tokens)
 			if tokens = slices.Compact(tokens); len(tokens) != 1 || tokens[0] == "" {
 				if gotQuery != query || gotForm != form {
-					t.Fatalf("changed although the call has no token or several:\n%q\n%q", gotQuery, gotForm)
+					t.Fatalf("the call was changed, although it has no token or several:\n%q\n%q", gotQuery, gotForm)
 				}
 				continue
 			}

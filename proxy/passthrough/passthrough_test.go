@@ -238,7 +238,7 @@ func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
 func TestProtocolUpgradesAreRefused(t *testing.T) {
 	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Upgrade"); got != "" {
-			t.Errorf("Meta got Upgrade: %s", got)
+			t.Errorf("Meta got the header Upgrade: %s, want no such header", got)
 		}
 		c, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
