@@ -36,7 +36,7 @@ type Outcome string
 // The outcomes.
 const (
 	Refreshed Outcome = "refreshed" // Meta issued a successor, or moved the end of the token
-	Unchanged Outcome = "unchanged" // Meta's answer is not used: it moves no end, or the record has changed
+	Unchanged Outcome = "unchanged" // Meta's answer is not used: it does not move the end, or the record has changed
 	Refused   Outcome = "refused"   // Meta refused a token that is known not to have ended
 	Postponed Outcome = "postponed" // Meta refused a token whose end is unknown or past; it may be too young
 	Failed    Outcome = "failed"    // Meta did not answer, or igproxy could not ask
@@ -83,7 +83,7 @@ type Observer interface {
 
 // Settings may change while a Keeper runs.
 type Settings struct {
-	// RefreshBefore is how long before its end a token is refreshed, if it is used.
+	// RefreshBefore is the time before a token's end in which the token is refreshed, if it is used.
 	RefreshBefore time.Duration
 	// CheckEvery is the shortest time between two refreshes of a token, if Meta answered the first.
 	CheckEvery time.Duration

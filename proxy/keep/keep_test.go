@@ -48,7 +48,7 @@ func (c *client) use() []string {
 	return append([]string(nil), c.refreshed...)
 }
 
-// sends checks the token that a call is sent with.
+// sends checks which token a call is sent with.
 func (c *client) sends(what, want string) {
 	c.t.Helper()
 	sent := c.token
