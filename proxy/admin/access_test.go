@@ -77,11 +77,11 @@ func TestAReloadChangesWhoMayRunOperations(t *testing.T) {
 		return send(h, r.WithContext(admin.WithPeer(r.Context(), 4000))).Code
 	}
 	if got := purgeAs(); got != 403 {
-		t.Errorf("before: got %d, want 403", got)
+		t.Errorf("before the reload: got %d, want 403", got)
 	}
 	o.UIDs = []string{fmt.Sprint(4000)}
 	h.Reload(o)
 	if got := purgeAs(); got != 200 {
-		t.Errorf("after: got %d, want 200", got)
+		t.Errorf("after the reload: got %d, want 200", got)
 	}
 }

@@ -33,9 +33,8 @@ type Options struct {
 	Proxy *proxy.Proxy
 	// Hosts are the names, without a port, that the Host header may have besides those of loopback.
 	Hosts []string
-	// AnyHost turns off the check of the Host name. Set it for every listener beyond loopback,
-	// because probes use the address of a pod as the Host, and that address is not known in
-	// advance.
+	// AnyHost turns off the check of the Host name. Set it for every listener that is not on
+	// loopback. Probes send the address of a pod as Host, which is not known in advance.
 	AnyHost bool
 	// About describes the process on the status page.
 	About About
@@ -43,7 +42,7 @@ type Options struct {
 	// function reports whether it succeeded and returns the reply, which is sent as JSON.
 	// docs/metrics.md lists the names.
 	Operations map[string]func() (ok bool, reply any)
-	// Quit handles POST /quit. It makes the process begin to stop, and must return at once. Nil:
+	// Quit handles POST /quit. It starts the shutdown of the process, and must return at once. Nil:
 	// the operation is off.
 	Quit func()
 	// UIDs are the UIDs, in decimal, of users that may run operations over a Unix socket. Root and
@@ -55,8 +54,7 @@ type Options struct {
 	// Tokens returns the SHA-256 digests of the tokens that allow operations on every listener: the
 	// current token and, during a rotation, the previous one. Nil: no token is configured.
 	Tokens func() [][sha256.Size]byte
-	// Logger receives a line for each operation, for each purge and for each app that is resumed.
-	// Nil: nothing is logged.
+	// Logger receives the lines about operations, purges and resumed apps. Nil: nothing is logged.
 	Logger *slog.Logger
 }
 

@@ -34,7 +34,7 @@ type condition struct {
 	window   time.Duration // 0: the condition is about the current state
 	limit    float64       // the condition is true above the limit
 	// problems returns the texts of the alerts, such as one text for each app with the problem. If
-	// the condition is false, it returns nothing. grown has the counts of the window.
+	// the condition is false, it returns nothing. grown has what was counted during the window.
 	problems func(c condition, s *Status, grown sample) []string
 }
 
@@ -195,7 +195,7 @@ func noStanding(c condition, _ *Status, grown sample) (list []string) {
 
 func tokensEnded(_ condition, _ *Status, grown sample) (list []string) {
 	for _, app := range sortedKeys(grown.ended) {
-		list = append(list, fmt.Sprintf("%s of app %s ended in the last hour without a refresh, although they were in use. Their users have to log in again.",
+		list = append(list, fmt.Sprintf("%s of app %s ended in the last hour without a refresh, although in use. The users have to log in again.",
 			plural(grown.ended[app], "token"), app))
 	}
 	return list

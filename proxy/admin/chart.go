@@ -39,7 +39,7 @@ type column struct {
 
 // columnsOf returns the columns of the buckets, from right to left. The latest bucket is the
 // rightmost. Each bucket has one column, even if it began late, or lasted long because the machine
-// was suspended.
+// was suspended. Buckets that are too old for the charts are left out.
 func columnsOf(list []Bucket) (columns []column) {
 	if len(list) == 0 {
 		return nil

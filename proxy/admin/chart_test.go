@@ -20,8 +20,9 @@ func TestEachOutcomeIsInOneGroup(t *testing.T) {
 	if !slices.Equal(all, outcomes[:]) {
 		t.Errorf("the groups have the outcomes %v, want %v", all, outcomes)
 	}
-	if got := sumGroups(func(o string) uint64 { return uint64(len(o)) }); got != [3]uint64{5 + 6 + 8, 7 + 7 + 10 + 8 + 4, 11 + 7 + 6} {
-		t.Errorf("sumGroups: got %v", got)
+	want := [3]uint64{5 + 6 + 8, 7 + 7 + 10 + 8 + 4, 11 + 7 + 6}
+	if got := sumGroups(func(o string) uint64 { return uint64(len(o)) }); got != want {
+		t.Errorf("sumGroups: got %v, want %v", got, want)
 	}
 }
 
@@ -70,17 +71,18 @@ func TestChartsAreDrawnToScale(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	if times := charts[0].Times; len(times) != 3 || times[0].Label != "12:00" || times[0].At != "79.44" || times[2].Label != "11:50" {
-		t.Errorf("got the times %v", times)
+		t.Errorf("got the times %v, want 3 times from 12:00 (at 79.44) to 11:50", times)
 	}
 	lines := strings.Split(s.moments(), "\n")
-	if last := lines[buckets-1]; len(lines) != buckets || last != "12:03:00: 20 served, 10 refused, 10 failed; 5 calls to Meta; hit ratio 50%; hits p50 below 1 ms, p99 below 10 s; exchanges p50 over 10 s, p99 over 10 s" {
-		t.Errorf("got %d lines; the last is %q", len(lines), last)
+	const wantLast = "12:03:00: 20 served, 10 refused, 10 failed; 5 calls to Meta; hit ratio 50%; hits p50 below 1 ms, p99 below 10 s; exchanges p50 over 10 s, p99 over 10 s"
+	if last := lines[buckets-1]; len(lines) != buckets || last != wantLast {
+		t.Errorf("got %d lines, the last %q; want %d lines, the last %q", len(lines), last, buckets, wantLast)
 	}
 }
 
 func TestFaultsOfRedisAreInWords(t *testing.T) {
 	s := Status{RedisFaults: map[string]uint64{"claim open": 18, "claim refused": 3, "publish strange": 1, "purge refused": 7}}
-	want := []string{"claim: 18 not sent (Redis had failed), 3 connection refused", "publish: 1 strange", "purge (checks for purges, too): 7 connection refused"}
+	want := []string{"claim: 18 not sent (Redis had failed), 3 connection refused", "publish: 1 strange", "purge or check for purges: 7 connection refused"}
 	if got := s.FaultsInWords(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -2,7 +2,7 @@ package admin
 
 import "slices"
 
-// histogram counts durations: of all durations, counts[i] took at most bounds[i] seconds.
+// histogram counts durations. Of all durations, counts[i] are at most bounds[i] seconds.
 type histogram struct {
 	bounds []float64
 	counts []uint64
@@ -20,8 +20,7 @@ func (h *histogram) add(o histogram) {
 	h.all += o.all
 }
 
-// since returns the durations that were added after earlier, a previous state of the same
-// histogram.
+// since returns h without the durations in earlier, a previous state of the same histogram.
 func (h histogram) since(earlier histogram) histogram {
 	rest := histogram{h.bounds, slices.Clone(h.counts), h.all - earlier.all}
 	for i, n := range earlier.counts {
@@ -45,7 +44,7 @@ func (h histogram) quantile(q float64) (bound int, ok bool) {
 }
 
 // exceeds reports whether a quantile is above a limit in seconds, which must be one of the bounds.
-// The result is that of Prometheus' histogram_quantile(q, ...) > limit.
+// Prometheus' histogram_quantile(q, ...) > limit has the same result.
 func (h histogram) exceeds(q, limit float64) bool {
 	i, ok := h.quantile(q)
 	return ok && (i == len(h.bounds) || h.bounds[i] > limit)

@@ -20,7 +20,7 @@ func TestHistoryCoversAnHour(t *testing.T) {
 	}
 	window := h.window()
 	if n := len(window); n != maxSamples || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) || s.at.Sub(h.started) != time.Hour {
-		t.Errorf("got %d samples, the first at %v", n, window[0].at)
+		t.Errorf("got %d samples from %v to %v, want %d samples of one hour from %v", n, window[0].at, window[n-1].at, maxSamples, h.started)
 	}
 	for _, want := range []uint64{10, 15} { // a sample that has left the window no longer counts
 		if begin(); len(h.window()) != maxSamples || h.window()[0].outcomes[0] != want {
@@ -58,7 +58,7 @@ func TestAQuantileIsABoundAndNotAGuess(t *testing.T) {
 func TestLatencyIsInWordsWithoutFalsePrecision(t *testing.T) {
 	h := histogram{bounds: []float64{.00025, .005, 2.5}, counts: []uint64{5, 98, 99}, all: 100}
 	if l := latencyOf(h.since(h)); l.Count != 0 || l.P50 != nil || l.P99 != nil || l.Median() != "–" || l.Most() != "–" {
-		t.Errorf("nothing measured: got %+v", l)
+		t.Errorf("nothing measured: got %+v, want the count 0 and no bounds", l)
 	}
 	if l := latencyOf(h); l.Count != 100 || l.Median() != "below 5 ms" || l.Most() != "below 2.5 s" {
 		t.Errorf("got %s and %s, want below 5 ms and below 2.5 s", l.Median(), l.Most())

@@ -53,7 +53,7 @@ func TestTheKeptTokensOfEachAppAreInTheStatusAndOnThePage(t *testing.T) {
 	}
 	i.Age(time.Hour)
 	if w := get(p, "/apps/shop/me?fields=id&access_token="+url.QueryEscape(issued.Token)); w.Code != 200 {
-		t.Fatalf("got %d %s", w.Code, w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	kept := func() (shop, club *keep.Status) {
 		apps := status(t, h).Apps
@@ -72,7 +72,7 @@ func TestTheKeptTokensOfEachAppAreInTheStatusAndOnThePage(t *testing.T) {
 		t.Errorf("the page does not have %q:\n%s", want, got)
 	}
 	if w := get(p, "/apps/shop/refresh_access_token?grant_type=ig_refresh_token&access_token="+url.QueryEscape(issued.Token)); w.Code != 200 {
-		t.Fatalf("got %d %s", w.Code, w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	if got := status(t, h); got.HitRatio == nil || *got.HitRatio != .5 || got.Saved.Cache != 1 || got.Apps[0].Keep.Ending != 1 {
 		t.Errorf("after one exchange and one refresh that the successor answered: got hit ratio %v, saved %+v, kept %+v; want hit ratio 0.5, 1 saved by the cache, 1 ending", got.HitRatio, got.Saved, got.Apps[0].Keep)

@@ -24,7 +24,7 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 		Configuration: []admin.Setting{{Name: `"><script>alert(1)</script>`, Value: "<img src=x>", Origin: "' onload='x"}}}}), "/")
 	text, policy := w.Body.String(), w.Header().Get("Content-Security-Policy")
 	if w.Header().Get("Content-Type") != "text/html; charset=utf-8" || !strings.HasPrefix(text, "<!doctype html>") || !strings.HasSuffix(text, "</html>\n") {
-		t.Errorf("got the headers %v and a page that begins with %.100s", w.Header(), text)
+		t.Errorf("got the headers %v and a page that begins with %.100s, want a complete HTML page", w.Header(), text)
 	}
 	directives := map[string]string{}
 	for d := range strings.SplitSeq(policy, "; ") {
@@ -51,7 +51,7 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	}
 	for _, never := range []string{`\son[a-z]+="`, `\sstyle="`, `<script[^>]+src`, `<link[^>]+stylesheet`, `@import`, `url\(`, `innerHTML`, `<b>&`, `<img`, `</title>v1`, "' onload='x"} {
 		if found := regexp.MustCompile(never).FindString(text); found != "" {
-			t.Errorf("%q is in the page", found)
+			t.Errorf("the page contains %q, which is forbidden", found)
 		}
 	}
 	for _, u := range regexp.MustCompile(`https?://[^"' ]*`).FindAllString(text, -1) {
@@ -114,7 +114,7 @@ func TestThePageShowsTheCurrentStateWithoutItsScript(t *testing.T) {
 	}
 	for _, never := range []string{"canary", appSecret} {
 		if strings.Contains(got, never) {
-			t.Errorf("the page has %q", never)
+			t.Errorf("the page contains %q, want no token and no secret", never)
 		}
 	}
 }
@@ -130,7 +130,7 @@ func TestTheColumnsAreTheSameInEachState(t *testing.T) {
 	fail(failing)
 	got, want := columns(h), columns(handlerOf(t, healthy))
 	if !slices.Equal(got, want) || len(got) < 30 {
-		t.Errorf("columns of a failing sidecar: %q\ncolumns of a healthy sidecar: %q", got, want)
+		t.Errorf("want the same columns, at least 30\nfailing sidecar: %q\nhealthy sidecar: %q", got, want)
 	}
 }
 
@@ -151,7 +151,7 @@ func TestTheChartsShowOnlyCompleteBuckets(t *testing.T) {
 			time.Sleep(time.Second + time.Millisecond)
 		}
 		if text := get(h, "/").Body.String(); !strings.Contains(text, ": 0 served, 1 refused, 0 failed; 0 calls to Meta\n") {
-			t.Errorf("the page does not describe the bucket in words")
+			t.Errorf("the page does not describe a bucket with one refused request in words")
 		}
 	})
 }

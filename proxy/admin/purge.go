@@ -71,7 +71,7 @@ func (h *Handler) purgeLater(app string) {
 func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (status int, reply PurgeReply) {
 	status, reply = http.StatusOK, PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
 	entries := 0
-	if token.IsZero() { // counting looks at all entries
+	if token.IsZero() { // otherwise the count is not needed, and counting looks at all entries
 		entries = h.proxy.Entries(app)
 	}
 	apps, err := h.proxy.Purge(ctx, app, token)

@@ -16,7 +16,7 @@ type merger struct {
 	purge func(app string) // performs a purge; an empty name means all apps
 
 	mu      sync.Mutex         // protects the fields below
-	windows map[string]*window // by app
+	windows map[string]*window // by app; the empty name means all apps
 	closed  bool               // purges are no longer merged
 	running sync.WaitGroup     // the running calls of purge
 }
@@ -28,8 +28,8 @@ type window struct {
 	timer *time.Timer
 }
 
-// join returns 0 if the caller must purge now. In this case a window begins, except after close.
-// Otherwise join returns the time until the merged purge takes effect.
+// join returns 0 if the caller must purge now, and begins a window, except after close. If a window
+// has begun already, join returns the time until the merged purge takes effect.
 func (m *merger) join(app string) (in time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

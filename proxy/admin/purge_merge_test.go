@@ -30,7 +30,7 @@ func TestPurgesOfEverythingAreMergedToOneInTenSeconds(t *testing.T) {
 		for i := range 200 { // 40 s
 			status, reply := purge(t, h, "/purge", form, "")
 			if first := i == 0; first != (status == 200) || first != (reply.Purged == "all") || !first && (status != 202 || reply.Purged != "later") {
-				t.Fatalf("purge %d: got %d %+v", i, status, reply)
+				t.Fatalf("purge %d: got %d %+v, want 200 and all for purge 0, 202 and later for the others", i, status, reply)
 			}
 			if want := 10 - int(time.Since(start).Seconds())%10; i > 0 && reply.InSeconds != want {
 				t.Errorf("after %s: takes effect in %d s, want %d", time.Since(start), reply.InSeconds, want)
@@ -44,7 +44,7 @@ func TestPurgesOfEverythingAreMergedToOneInTenSeconds(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if got := purged(log); got != 5 {
-			t.Errorf("%d purges after another minute, want still 5", got)
+			t.Errorf("%d purges after another minute, want 5", got)
 		}
 		if status, _ := purge(t, h, "/purge", form, ""); status != 200 || purged(log) != 6 {
 			t.Errorf("after a quiet minute: got %d, want 200", status)
@@ -91,7 +91,7 @@ func TestClosePerformsThePurgesThatWait(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if got := purged(log); got != 6 {
-			t.Errorf("%d purges after another minute, want still 6", got)
+			t.Errorf("%d purges after another minute, want 6", got)
 		}
 	})
 }

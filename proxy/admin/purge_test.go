@@ -59,7 +59,7 @@ func TestPurgeUsesTheAppAndTokenOfTheForm(t *testing.T) {
 			t.Errorf("%s: got %v entries, want %d", c.body, reply.Entries, n)
 		}
 		if status != 200 || reply.Purged != c.purged || !slices.Equal(reply.Apps, c.apps) || reply.Fleet != "none" || reply.Problem != "" {
-			t.Errorf("%s: got %d %+v", c.body, status, reply)
+			t.Errorf("%s: got %d %+v, want 200, purged %q, apps %q, fleet none and no problem", c.body, status, reply, c.purged, c.apps)
 		}
 		for of, want := range c.known {
 			if app, token, _ := strings.Cut(of, " "); known(app, token) != want {
@@ -68,7 +68,7 @@ func TestPurgeUsesTheAppAndTokenOfTheForm(t *testing.T) {
 		}
 	}
 	if n := strings.Count(log.String(), "msg=purged"); n != 4 || strings.Contains(log.String(), "IGAA") {
-		t.Errorf("want a line for each purge, without a token: %s", log.String())
+		t.Errorf("got %d lines in the log, want 4, without a token:\n%s", n, log.String())
 	}
 }
 

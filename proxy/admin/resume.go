@@ -11,7 +11,7 @@ import (
 
 // ResumeReply is the reply to POST /resume.
 type ResumeReply struct {
-	Resumed []proxy.Pause `json:"resumed"` // the pauses that POST /resume ended; empty if no rate limit paused an app
+	Resumed []proxy.Pause `json:"resumed"` // the pauses that were ended; may be empty
 	Problem string        `json:"problem,omitempty"`
 }
 

@@ -35,7 +35,7 @@ func TestResumeIsAnOperation(t *testing.T) {
 		"in the URL":     {"/resume?app=default", "", 400, 0, "send app=NAME"},
 	} {
 		if w := get(p, exchange("limit4-1")); w.Code != 400 && w.Code != 429 {
-			t.Fatalf("got %d %s, want a limit", w.Code, w.Body)
+			t.Fatalf("got %d %s, want a rate limit", w.Code, w.Body)
 		}
 		if s := status(t, h); len(s.Pauses) != 1 || s.Pauses[0].App != "default" || s.Pauses[0].Code != 4 || !s.Pauses[0].Until.After(s.Pauses[0].Since) {
 			t.Fatalf("the status has %+v, want one pause", s.Pauses)
@@ -45,7 +45,7 @@ func TestResumeIsAnOperation(t *testing.T) {
 		w := send(h, byOperator(httptest.NewRequest(http.MethodPost, c.target, strings.NewReader(c.body))))
 		decode(t, w, &reply)
 		if w.Code != c.status || len(reply.Resumed) != c.resumed || !strings.HasPrefix(reply.Problem, c.problem) || (reply.Problem == "") != (c.problem == "") {
-			t.Errorf("%s: got %d %+v, want %d, %d and %q", name, w.Code, reply, c.status, c.resumed, c.problem)
+			t.Errorf("%s: got %d %+v, want status %d, %d pauses and the problem %q", name, w.Code, reply, c.status, c.resumed, c.problem)
 		}
 		if s := status(t, h); len(s.Pauses) != 1-c.resumed {
 			t.Errorf("%s: afterwards the status has %+v, want %d pauses", name, s.Pauses, 1-c.resumed)

@@ -14,7 +14,7 @@ var outcomes = [...]string{"token", "passed", "verified", "refused", "limited", 
 
 // sample has the values of the counters at one moment. Counters only grow, so the counts of a
 // period are the difference between the samples at its end and at its start. The method since
-// computes it.
+// computes this difference.
 type sample struct {
 	at            time.Time
 	outcomes      [len(outcomes)]uint64

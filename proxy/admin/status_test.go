@@ -39,32 +39,32 @@ func TestTheStatusReportsWhatHappened(t *testing.T) {
 		t.Errorf("requests: %+v, want %v", got.Requests, want)
 	}
 	if got.HitRatio == nil || *got.HitRatio != 3./7 || got.Saved != (admin.Saved{Cache: 3}) {
-		t.Errorf("hit ratio %v, saved %+v", got.HitRatio, got.Saved)
+		t.Errorf("got hit ratio %v and saved %+v, want 3/7 and 3 by the cache", got.HitRatio, got.Saved)
 	}
 	if l := got.Latency; l.Hits.Count != 3 || l.Exchanges.Count != 2 || *l.Hits.P50 > *l.Hits.P99 || *l.Exchanges.P99 <= 0 {
-		t.Errorf("latency %+v", l)
+		t.Errorf("got the latency %+v, want 3 hits and 2 exchanges", l)
 	}
 	if want := map[string]uint64{"token": 1, "bad_token": 1, "transient": 1}; !maps.Equal(got.Results, want) {
 		t.Errorf("results: %v, want %v", got.Results, want)
 	}
 	b := got.Upstreams
 	if len(b) != 4 || b[0].Name != "instagram" || b[0].MaxInFlight != 64 || b[0].InFlight != 0 || b[0].Breaker != breaker.Open || b[0].Since.IsZero() || b[1].Breaker != breaker.Closed || !b[1].Since.IsZero() {
-		t.Errorf("upstreams: %+v", b)
+		t.Errorf("got the upstreams %+v, want 4, the first instagram with an open breaker and no calls in flight", b)
 	}
 	if got.State.Redis != "off" || got.RedisMode != "single" || !maps.Equal(got.RedisFaults, map[string]uint64{"claim timeout": 1}) {
-		t.Errorf("redis: state %s, mode %s, faults %v", got.State.Redis, got.RedisMode, got.RedisFaults)
+		t.Errorf("redis: got state %s, mode %s, faults %v, want off, single, one claim timeout", got.State.Redis, got.RedisMode, got.RedisFaults)
 	}
 	if len(got.Apps) != 1 || got.Apps[0].Breaker != breaker.Open || len(got.Outages) != 1 || len(got.Failures) != 4 {
-		t.Errorf("apps %+v, outages %+v, failures %+v", got.Apps, got.Outages, got.Failures)
+		t.Errorf("got apps %+v, outages %+v, failures %+v, want 1 app with an open breaker, 1 outage, 4 failures", got.Apps, got.Outages, got.Failures)
 	}
 	if len(got.Alerts) != 2 || got.Alerts[0].Name != "IgproxyRequestsFail" || got.Alerts[1].Name != "IgproxyBreakerOpen" {
-		t.Errorf("alerts %+v", got.Alerts)
+		t.Errorf("got the alerts %+v, want IgproxyRequestsFail and IgproxyBreakerOpen", got.Alerts)
 	}
 	if !got.State.Ready || got.State.Breaker != breaker.Open || got.Process.Goroutines == 0 || got.Process.MemoryBytes < got.Process.HeapBytes || got.Process.UptimeSeconds <= 0 {
-		t.Errorf("state %+v, process %+v", got.State, got.Process)
+		t.Errorf("got state %+v, process %+v, want ready, an open breaker and a running process", got.State, got.Process)
 	}
 	if got.Version != "v1.2.3" || got.Host != "web-1" || !slices.Equal(got.Configuration, []admin.Setting{{Name: "cache.ttl", Value: "1h", Origin: "default"}}) {
-		t.Errorf("version %s, host %s, configuration %v", got.Version, got.Host, got.Configuration)
+		t.Errorf("got version %s, host %s, configuration %v, want the values of About", got.Version, got.Host, got.Configuration)
 	}
 }
 
@@ -127,6 +127,6 @@ func TestTheRateLimitsOfAnAppAreInTheStatus(t *testing.T) {
 	_ = get(p, exchange("limit4-1"))
 	got := status(t, handlerOf(t, p)).Limits
 	if len(got) != 1 || got[0].App != "default" || got[0].Usage["call_count"] != 100 || got[0].Regain <= 0 {
-		t.Errorf("got the rate limits %+v", got)
+		t.Errorf("got the rate limits %+v, want one of the app default with a call_count of 100", got)
 	}
 }

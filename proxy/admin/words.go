@@ -86,7 +86,7 @@ func (s *Status) FaultsInWords() (list []string) {
 
 // operationWords explain the operations on Redis whose names do not explain themselves. A fault of
 // the operation "purge" does not mean that an operator purged anything.
-var operationWords = map[string]string{"purge": "purge (checks for purges, too)"}
+var operationWords = map[string]string{"purge": "purge or check for purges"}
 
 // faultWords explain the kinds of Redis faults whose names do not explain themselves.
 var faultWords = map[string]string{

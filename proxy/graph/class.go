@@ -19,7 +19,7 @@ const (
 	ClassSecret    Class = "secret"     // the client secret or the app's ID is refused: an operator must act
 	ClassRefused   Class = "refused"    // any other definite refusal: remembered briefly
 	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: its token calls are paused
-	ClassUserLimit Class = "user_limit" // a rate limit on a user or page: calls with that token are paused
+	ClassUserLimit Class = "user_limit" // a rate limit on a user or page: token calls with that token are paused
 	ClassTransient Class = "transient"  // Meta reports that it has failed: counted by the breaker
 	ClassBroken    Class = "broken"     // the reply is malformed: counted by the breaker
 	ClassUnreached Class = "unreached"  // there was no reply: counted by the breaker
@@ -68,7 +68,7 @@ func saysSecret(e *Error) bool {
 }
 
 // IsRefusal reports whether a status means that Meta has decided about the call, whatever the body
-// says. This is any 4xx except 408, 425 and 429, which mean "try again later".
+// says. Every 4xx means that, except 408, 425 and 429, which mean "try again later".
 func IsRefusal(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:

@@ -76,8 +76,8 @@ func objectMembers(body []byte) ([]member, error) {
 }
 
 // onlyElement returns the only element of a valid JSON array. If the array is empty or has several
-// elements, it returns errNotJSON. It stops after the first element, because there may be very
-// many.
+// elements, it returns errNotJSON. It stops after the first element, because the array may
+// be very long.
 func onlyElement(array json.RawMessage) (one json.RawMessage, err error) {
 	dec := json.NewDecoder(bytes.NewReader(array))
 	if t, err := dec.Token(); err != nil || t != json.Delim('[') || !dec.More() {
@@ -111,7 +111,7 @@ func encode(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// appendMember appends a comma and a member to the beginning of a JSON object.
+// appendMember appends a comma and a member to an unfinished JSON object.
 func appendMember(object []byte, m member) []byte {
 	return append(append(append(append(object, ','), encode(m.name)...), ':'), m.value...)
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A rate limit leads to a pause and does not count as a failure of Meta:
+// A rate limit leads to a pause and does not count as a failure of Meta. See
 // https://developers.facebook.com/docs/graph-api/overview/rate-limiting.
 const (
 	DefaultPause = time.Minute // the pause if Meta does not say how long to wait
@@ -30,8 +30,8 @@ func ReadUsage(h http.Header, scrub func(string) string) http.Header {
 }
 
 // RetryAt returns the time at which to ask again after an error of class c, at most MaxPause from
-// now. If the headers give no time, it returns the time after DefaultPause for a rate limit, and
-// the zero time for any other error.
+// now. If the headers give no time, it returns DefaultPause from now for a rate limit, and the zero
+// time for any other error.
 func RetryAt(c Class, h http.Header, now time.Time) time.Time {
 	at := RetryAfter(h, now)
 	if c != ClassAppLimit && c != ClassUserLimit {

@@ -77,7 +77,7 @@ func FuzzRetryAfter(f *testing.F) {
 		for _, c := range []graph.Class{graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient} {
 			at := graph.RetryAt(c, h, now)
 			if at.After(now.Add(graph.MaxPause)) || !at.IsZero() && !at.After(now) || at.IsZero() && c != graph.ClassTransient {
-				t.Fatalf("%s: at %v, got a pause until %v, want one within %s", c, now, at, graph.MaxPause)
+				t.Fatalf("%s: at %v, got a pause until %v, want one of at most %s", c, now, at, graph.MaxPause)
 			}
 		}
 		for _, values := range graph.ReadUsage(h, scrub) {

@@ -188,7 +188,7 @@ func TestEncodedErrorsCanBeRead(t *testing.T) {
 			text := e.InShape(flat).Encode()
 			back, ok := graph.ReadError(s.status, text, asItIs)
 			if !ok || string(back.InShape(flat).Encode()) != string(text) || !json.Valid(text) {
-				t.Errorf("%s: %s reads as %v", name, text, back)
+				t.Errorf("%s: %s reads as %v, want the same error", name, text, back)
 			}
 		}
 	}
@@ -220,11 +220,11 @@ func FuzzGraphError(f *testing.F) {
 		for _, flat := range []bool{false, true} {
 			out := e.InShape(flat).Encode()
 			if !json.Valid(out) {
-				t.Fatalf("not JSON: %s", out)
+				t.Fatalf("the encoded error is not JSON: %s", out)
 			}
 			back, ok := graph.ReadError(status, out, asItIs)
 			if !ok || !bytes.Equal(back.InShape(flat).Encode(), out) {
-				t.Fatalf("%s reads as %v", out, back)
+				t.Fatalf("%s reads as %v, want the same error", out, back)
 			}
 		}
 		for _, text := range []string{e.Message, e.Type, e.UserTitle, e.UserMsg, e.TraceID} {
@@ -237,10 +237,10 @@ func FuzzGraphError(f *testing.F) {
 		}
 		said := e.Code == 1 || e.Code == 2 || e.Transient != nil && *e.Transient
 		if status >= 400 && status < 500 && (e.Class.IsFailure() && !said || !e.Class.IsFailure() && !e.Class.IsDefinite()) {
-			t.Fatalf("status %d has class %s: %s", status, e.Class, e.Encode())
+			t.Fatalf("status %d has class %s, although the body does not say so: %s", status, e.Class, e.Encode())
 		}
 		if e.Class == graph.ClassStanding && e.MetaCode() != 100 {
-			t.Fatalf("code %d has class %s: %s", e.Code, e.Class, e.Encode())
+			t.Fatalf("code %d has class %s, want this class only if Meta sent code 100: %s", e.Code, e.Class, e.Encode())
 		}
 		_ = e.Error()
 	})

@@ -19,15 +19,15 @@ func Replace(text, word, mark string) string {
 }
 
 // swallowed is the largest number of letters at the start of a word that Contains may fail to see.
-// If a stray escape such as % or \u stands in front of the word, decode takes these letters for its
-// digits: up to four in each layer.
+// If a stray escape such as % or \u stands in front of the word, decode takes these letters for the
+// digits of the escape: up to four in each layer.
 const swallowed = 4 * MaxLayers
 
 // Contains reports whether a text contains a word in any spelling: as it is, percent-encoded, with
 // JSON's escapes, or in a mixture of these, up to MaxLayers deep. It takes linear time. If a word
 // has 24 bytes or more, Contains looks for all but its first 12, so that a stray escape in front of
-// the word cannot hide it. Contains can miss only a word that itself has a % or \, in a text whose
-// letters are encoded to different depths.
+// the word cannot hide it. Contains can miss a shorter word after a stray escape, and a word that
+// itself has a % or \ in a text whose letters are encoded to different depths.
 func Contains(text, word string) bool {
 	text, word = spaces(text), spaces(word)
 	plain := word // the word decoded, because it may itself look encoded

@@ -109,7 +109,7 @@ func smallMembers(n int) string {
 func TestTheMaximumNumberOfMembersIsAccepted(t *testing.T) {
 	extra, now := smallMembers(graph.MaxMembers-2), time.Now()
 	if got := written(now)(graph.ReadToken([]byte(`{"access_token":"t","expires_in":60`+extra+`}`), now)); !strings.HasSuffix(got, extra+"}") {
-		t.Errorf("%d members: got %.200s", graph.MaxMembers, got)
+		t.Errorf("%d members: got %.200s, want all members", graph.MaxMembers, got)
 	}
 }
 
@@ -169,7 +169,7 @@ func readsTheSame(t *testing.T, object []byte) {
 	}
 	var exact map[string]json.RawMessage
 	if json.Unmarshal(object, &loose) != nil || json.Unmarshal(object, &exact) != nil {
-		t.Fatalf("not an object: %s", object)
+		t.Fatalf("not a JSON object: %s", object)
 	}
 	for name, value := range map[string]json.RawMessage{"access_token": loose.AccessToken, "token_type": loose.TokenType, "expires_in": loose.ExpiresIn} {
 		if !bytes.Equal(value, exact[name]) {
@@ -179,7 +179,8 @@ func readsTheSame(t *testing.T, object []byte) {
 }
 
 // FuzzUpstreamReply checks that no reply causes a panic, and that an accepted reply becomes a JSON
-// object with exactly one token, which reads the same with and without regard to letter case.
+// object with exactly one token. An app that ignores case must read the same values from the object
+// as an app that does not.
 func FuzzUpstreamReply(f *testing.F) {
 	for _, seed := range []string{`{"access_token":"IGAA","token_type":"bearer","expires_in":5183944}`, `{"access_token":"a","expires_in":1,"é":"\ud800"}`,
 		`{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"x"}}`, `[]`, `{"error":null}`, "\xff",
@@ -194,7 +195,7 @@ func FuzzUpstreamReply(f *testing.F) {
 			t.Fatal("the secret got through the scrubbing")
 		}
 		if e, ok := graph.ReadError(status, []byte(body), scrub); ok && !json.Valid(e.Encode()) {
-			t.Fatalf("not JSON: %s", e.Encode())
+			t.Fatalf("the encoded error is not JSON: %s", e.Encode())
 		}
 		if tok, err := graph.ReadCode([]byte(body), now); err == nil {
 			var inside struct {

@@ -4,8 +4,8 @@
 // The token that Meta returns for a refresh is the successor of the old token. It is stored in a
 // record that is sealed under the old token itself (see package cache). A call that brings the old
 // token is sent with the successor, so the app can continue to send the token that it stored first.
-// Without the old token, the record is unreadable. The package forgets a token when its refresh has
-// ended.
+// Without the old token, the record is unreadable. When the refresh of a token has ended, the
+// package forgets the token.
 //
 // The package does not depend on HTTP or on Meta's calls: a Token has the function that refreshes
 // it.
@@ -36,9 +36,9 @@ type Outcome string
 // The outcomes.
 const (
 	Refreshed Outcome = "refreshed" // Meta issued a successor, or moved the end of the token
-	Unchanged Outcome = "unchanged" // Meta's answer is not used: its token ends no later, or the record has changed
+	Unchanged Outcome = "unchanged" // Meta's answer is not used: it does not move the end, or the record has changed
 	Refused   Outcome = "refused"   // Meta refused a token that is known not to have ended
-	Postponed Outcome = "postponed" // Meta refused a token of unknown or past end; it may be too young
+	Postponed Outcome = "postponed" // Meta refused a token whose end is unknown or past; it may be too young
 	Failed    Outcome = "failed"    // Meta did not answer, or igproxy could not ask
 	trying    Outcome = "trying"    // the refresh has begun
 )
@@ -67,8 +67,8 @@ type Token struct {
 	// MayBeShort says that a token whose end is unknown must not be refreshed, because that would
 	// turn a short-lived token into a long-lived one.
 	MayBeShort bool
-	// Refresh asks Meta to refresh a token, which is this token or its successor. The function must
-	// limit its own duration.
+	// Refresh asks Meta to refresh the token in its argument, which is this token or its successor.
+	// The function must limit its own duration.
 	Refresh func(ctx context.Context, token string) Result
 }
 
@@ -83,7 +83,7 @@ type Observer interface {
 
 // Settings may change while a Keeper runs.
 type Settings struct {
-	// RefreshBefore is how long before its end a token is refreshed, if it is used.
+	// RefreshBefore is the time before a token's end in which the token is refreshed, if it is used.
 	RefreshBefore time.Duration
 	// CheckEvery is the shortest time between two refreshes of a token, if Meta answered the first.
 	CheckEvery time.Duration
@@ -150,8 +150,8 @@ func (k *Keeper) current() Settings {
 }
 
 // freshness is the age up to which the copy of a record in memory is used without asking Redis.
-// Another process may have replaced the successor meanwhile, but the successor in the copy stays
-// valid for longer than freshness.
+// If another process has replaced the successor meanwhile, the successor in the copy is normally
+// still valid for longer than freshness.
 const freshness = 5 * time.Minute
 
 // Kept is a token with its record.

@@ -48,7 +48,7 @@ func (c *client) use() []string {
 	return append([]string(nil), c.refreshed...)
 }
 
-// sends checks the token that a call is sent with.
+// sends checks which token a call is sent with.
 func (c *client) sends(what, want string) {
 	c.t.Helper()
 	sent := c.token
@@ -193,8 +193,8 @@ func TestRefreshThatReturnsTheSameTokenMovesItsEnd(t *testing.T) {
 	})
 }
 
-// A refresh takes the same steps as a call of an app, so Replaced records its answer too. This may
-// happen before the refresh has ended.
+// A refresh takes the same steps as a call of an app, so Replaced records the answer to a refresh
+// too, perhaps before the refresh has ended.
 func TestRefreshThatAnswersTheSameTokenIsCountedAsRefreshed(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		k.Issued(keyOf(t, "old"), time.Now().Add(5*day))
@@ -213,7 +213,7 @@ func TestRefreshThatAnswersTheSameTokenIsCountedAsRefreshed(t *testing.T) {
 	})
 }
 
-// If the user has not come back, Facebook answers with the same end.
+// If the user has not come back to the app, Facebook answers with the same end.
 func TestRefreshThatChangesNothingIsTriedAgainTheNextDay(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		end := time.Now().Add(5 * day)
@@ -262,8 +262,8 @@ func TestAppMayRefreshByItself(t *testing.T) {
 	})
 }
 
-// A token is counted only if it was used shortly before its end, and if Meta has not refused it as
-// invalid, for example because the user has revoked it.
+// A token is counted as ended only if it was used shortly before its end. It is not counted if Meta
+// has refused it as invalid, for example because the user has revoked it.
 func TestTokensThatEndAreCountedIfTheyWereUsed(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		c.answer = func(string) keep.Result { return keep.Result{Refused: true, Cause: "standing"} }

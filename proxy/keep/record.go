@@ -24,7 +24,7 @@ const (
 )
 
 // longLived is the shortest life of a token that Meta can refresh. A token that was issued with a
-// shorter life is never refreshed:
+// shorter life is never refreshed. See
 // https://developers.facebook.com/docs/instagram-platform/reference/refresh_access_token
 const longLived = 24 * time.Hour
 
@@ -46,8 +46,8 @@ func (r record) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[record]
 // decodeRecord returns the record in an entry. It reports false if the entry was not found or has
 // no valid record.
 //
-// If a time is so far ahead that only a wrong clock can have recorded it, decodeRecord replaces it:
-// an end becomes a near one, so that the token is refreshed when it is next used, and Next becomes
+// decodeRecord replaces a time that is so far ahead that only a wrong clock can have recorded it.
+// An end is moved close to now, so that the token is refreshed when it is next used. Next becomes
 // zero.
 func decodeRecord(e cache.Entry, found bool, now time.Time) (r record, ok bool) {
 	if !found || json.Unmarshal(e.Value, &r) != nil {
@@ -103,9 +103,9 @@ func (r record) isEnding(now time.Time, within time.Duration) bool {
 	return end > now.UnixMilli() && end <= now.Add(within).UnixMilli()
 }
 
-// isDue reports whether to refresh the current token, which Meta has just accepted. It is due after
-// Next, if it ends within this time. It is also due after Next if its end is unknown, or has passed
-// by this machine's clock.
+// isDue reports whether to refresh the current token, which Meta has just accepted. Before Next,
+// the token is not due. After Next, it is due if it ends within this time, if its end is unknown,
+// or if its end has passed by this machine's clock.
 func (r record) isDue(now time.Time, within time.Duration) bool {
 	return now.UnixMilli() >= r.Next && (r.isEnding(now, within) || r.end() <= now.UnixMilli())
 }

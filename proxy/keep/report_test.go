@@ -53,7 +53,7 @@ func (r *reporting) use() {
 func (r *reporting) line(t *testing.T) (line map[string]any) {
 	t.Helper()
 	if err := json.Unmarshal(r.log.Bytes(), &line); err != nil {
-		t.Fatalf("%v in %q", err, r.log)
+		t.Fatalf("the log is not one JSON object: %v in %q", err, r.log)
 	}
 	delete(line, "time")
 	return line

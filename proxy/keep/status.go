@@ -64,7 +64,7 @@ func (h history) add(now time.Time, app string, o Outcome) {
 	one.counts[o]++
 }
 
-// Status describes what a Keeper has done for one app, and its tokens.
+// Status describes the refreshes and the tokens of one app.
 type Status struct {
 	Refreshed int `json:"refreshed"` // in the last 24 hours
 	Refused   int `json:"refused"`   // in the last 24 hours

@@ -13,7 +13,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// While the shelf is down, nothing is refreshed, because the successor might be lost.
+// While the shelf (the stand-in for Redis) is down, nothing is refreshed, because the successor
+// might be lost.
 func TestNothingIsRefreshedWhileRecordsCannotBeStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -148,7 +149,7 @@ func TestTokensThatEndAreCountedWhileOthersWait(t *testing.T) {
 		}
 		time.Sleep(5 * time.Hour)
 		if waiting, ended := k.Status("default").Waiting, k.endedTokens(); waiting == 0 || ended != 1 {
-			t.Errorf("%d tokens wait and %d have ended, want at least 1 and exactly 1", waiting, ended)
+			t.Errorf("%d tokens wait, want at least 1; %d have ended, want 1", waiting, ended)
 		}
 	})
 }

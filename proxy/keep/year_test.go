@@ -17,8 +17,8 @@ import (
 )
 
 // This test runs a fleet of five sidecars for a year of simulated time. Each user sends the first
-// token that Meta issued, at random times. Meta and the shelf have outages, and sidecars are
-// restarted.
+// token that Meta issued, at random times. Meta and the shelf (the stand-in for Redis) have
+// outages, and sidecars are restarted.
 
 const (
 	life    = 60 * day

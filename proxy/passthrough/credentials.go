@@ -14,13 +14,13 @@ import (
 // The parameters of a call that igproxy reads or writes.
 const (
 	tokenParam = "access_token"
-	proofParam = "appsecret_proof"
+	proofParam = "appsecret_proof" // "the proof" below; an HMAC of the token, with the client secret as its key
 )
 
 // maxForm bounds the size of a form that is searched for a token, in bytes.
 const maxForm = 64 << 10
 
-// credentials are the parts of a call that can have its token and its proof.
+// credentials are the parts of a call that can contain its token and its proof.
 type credentials struct {
 	query  string
 	form   string // the body, if isForm
@@ -39,7 +39,7 @@ func readCredentials(r *http.Request, forms bool) credentials {
 }
 
 // token returns the token of the call. It returns "" if the call has no token, or several that
-// differ. Such a call is sent unchanged, and Meta decides.
+// differ. Such a call is sent unchanged, and Meta decides about it.
 func (c credentials) token() string {
 	tokens := slices.Concat(valuesOf(c.query, tokenParam), valuesOf(c.form, tokenParam))
 	if c.bearer != "" {

@@ -28,7 +28,7 @@ func FuzzProof(f *testing.F) {
 			(&sending{call: Call{Proof: proofOf}}).prepare(r)
 			body, err := io.ReadAll(r.Body)
 			if err != nil || r.ContentLength >= 0 && r.ContentLength != int64(len(body)) {
-				t.Fatalf("got a body of %d bytes, announced as %d, and the error %v", len(body), r.ContentLength, err)
+				t.Fatalf("got a body of %d bytes, announced as %d, and the error %v, want equal lengths and no error", len(body), r.ContentLength, err)
 			}
 			gotQuery, gotForm := r.URL.RawQuery, string(body)
 			read := form
@@ -42,7 +42,7 @@ func FuzzProof(f *testing.F) {
 			slices.Sort(tokens)
 			if tokens = slices.Compact(tokens); len(tokens) != 1 || tokens[0] == "" {
 				if gotQuery != query || gotForm != form {
-					t.Fatalf("changed although the call has no token or several:\n%q\n%q", gotQuery, gotForm)
+					t.Fatalf("the call was changed, although it has no token or several:\n%q\n%q", gotQuery, gotForm)
 				}
 				continue
 			}
@@ -53,7 +53,7 @@ func FuzzProof(f *testing.F) {
 				t.Fatal("a form that is too large to be read was changed")
 			}
 			if len(proofs) != 1 || proofs[0] != proofOf(tokens[0]) {
-				t.Fatalf("%q, %q: got the proofs %q for the token %q", query, form, proofs, tokens[0])
+				t.Fatalf("%q, %q: got the proofs %q, want only the proof of the token %q", query, form, proofs, tokens[0])
 			}
 			if others(gotQuery) != others(query) || read == form && others(gotForm) != others(form) {
 				t.Fatalf("other bytes changed:\n%q became %q\n%q became %q", query, gotQuery, form, gotForm)
@@ -83,11 +83,11 @@ func FuzzReplace(f *testing.F) {
 		for _, pair := range [][2]string{{query, after.query}, {form, after.form}} {
 			had, has := strings.Split(pair[0], "&"), strings.Split(pair[1], "&")
 			if len(had) != len(has) {
-				t.Fatalf("%q became %q", pair[0], pair[1])
+				t.Fatalf("%q became %q, want the same number of pairs", pair[0], pair[1])
 			}
 			for i := range had {
 				if len(parameter(had[i], tokenParam)) == 0 && had[i] != has[i] {
-					t.Fatalf("%q became %q", had[i], has[i])
+					t.Fatalf("%q became %q, want it unchanged, because it has no token", had[i], has[i])
 				}
 			}
 		}

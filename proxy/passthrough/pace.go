@@ -16,8 +16,8 @@ import (
 // busy. A sender that has kept to this rate may pause for up to patience. That is longer than it
 // takes to recover a lost packet, or to change from one mobile cell to another.
 //
-// An app that reads an answer has readerPatience for each write of at most 32 KiB, which amounts to
-// about the same rate. The kernels at both ends buffer megabytes and report free space in large
+// When an app reads an answer, each write of at most 32 KiB may take readerPatience, which amounts
+// to about the same rate. The kernels at both ends buffer megabytes and report free space in large
 // steps. So a shorter time would also cut off readers that keep to the rate.
 const (
 	leastRate      = 1 << 10 // bytes per second

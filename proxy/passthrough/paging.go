@@ -34,8 +34,8 @@ func (p *Proxy) rewritePaging(res *http.Response, c Call) error {
 	return nil
 }
 
-// pagingURLs matches a member such as "next":"https://graph.instagram.com/ in JSON, for the host
-// that was called and for the hosts that Meta documents. Slashes may be escaped.
+// pagingURLs matches the start of a member, such as "next":"https://graph.instagram.com/ in JSON,
+// for the host that was called and for the hosts that Meta documents. Slashes may be escaped.
 func pagingURLs(c Call) *regexp.Regexp {
 	hosts := regexp.QuoteMeta(strings.TrimSuffix(c.Base.String(), "/")) +
 		`|https://graph\.(?:instagram\.com|threads\.net)`

@@ -100,7 +100,7 @@ func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 	status, body, got, err := s.call(t, r)
 	want := passthrough.Result{Status: http.StatusCreated}
 	if err != nil || status != http.StatusCreated || body != "done" || got != want {
-		t.Errorf("got status %d, body %q, result %+v, error %v", status, body, got, err)
+		t.Errorf("got status %d, body %q, result %+v, error %v, want status 201 with the body done", status, body, got, err)
 	}
 	if want := "/v23.0/1%2Fx//y?fields=a;b&&x=%zz"; uri != want || sent != "text" {
 		t.Errorf("Meta got %s with the body %q, want %s", uri, sent, want)
@@ -141,7 +141,7 @@ func TestARedirectIsPassedOnAndNotFollowed(t *testing.T) {
 	})
 	status, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", ""))
 	if status != http.StatusFound || got.Status != status || err != nil || calls != 1 {
-		t.Errorf("got status %d after %d calls, result %+v, error %v", status, calls, got, err)
+		t.Errorf("got status %d after %d calls, result %+v, error %v, want 302 after one call", status, calls, got, err)
 	}
 }
 
@@ -162,7 +162,7 @@ func TestAnswersAreStreamed(t *testing.T) {
 	lines := bufio.NewReader(res.Body)
 	for range 2 { // the second line is not written before the first has arrived
 		if line, err := lines.ReadString('\n'); line != "line\n" {
-			t.Fatalf("got the line %q, error %v", line, err)
+			t.Fatalf("got the line %q, error %v, want the line \"line\\n\"", line, err)
 		}
 		next <- struct{}{}
 	}
@@ -198,7 +198,7 @@ func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 		_, body, got, err := s.call(t, s.request(t, http.MethodPost, "/media", c.request))
 		if !errors.Is(got.Err, c.err) || (got.Status == 0) != (c.err != nil) ||
 			got.Cut != c.cut || (err != nil) != c.cut || len(body) > 1000 {
-			t.Errorf("%s: got %d bytes, result %+v, error %v", name, len(body), got, err)
+			t.Errorf("%s: got %d bytes, result %+v, error %v, want at most 1000 bytes, Err %v, Cut %v", name, len(body), got, err, c.err, c.cut)
 		}
 	}
 }
@@ -238,7 +238,7 @@ func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
 func TestProtocolUpgradesAreRefused(t *testing.T) {
 	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Upgrade"); got != "" {
-			t.Errorf("Meta got Upgrade: %s", got)
+			t.Errorf("Meta got the header Upgrade: %s, want no such header", got)
 		}
 		c, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -253,7 +253,7 @@ func TestProtocolUpgradesAreRefused(t *testing.T) {
 	r.Header.Set("Upgrade", "websocket")
 	status, _, got, err := s.call(t, r)
 	if status != http.StatusTeapot || !errors.Is(got.Err, passthrough.ErrSwitching) || err != nil {
-		t.Errorf("got status %d, result %+v, error %v", status, got, err)
+		t.Errorf("got status %d, result %+v, error %v, want %v", status, got, err, passthrough.ErrSwitching)
 	}
 }
 
@@ -267,7 +267,7 @@ func TestTheAppGetsAnAnswerAfterATimeout(t *testing.T) {
 	for range 10 {
 		status, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", ""))
 		if status != http.StatusTeapot || got.Err == nil || got.Status != 0 || err != nil {
-			t.Fatalf("got status %d, result %+v, error %v", status, got, err)
+			t.Fatalf("got status %d, result %+v, error %v, want status 418, and a result with an error and no status", status, got, err)
 		}
 	}
 }

@@ -107,7 +107,7 @@ func TestRefusalsAreStreamed(t *testing.T) {
 	defer res.Body.Close()
 	part := make([]byte, 9)
 	if _, err := io.ReadFull(res.Body, part); err != nil || string(part) != `{"error":` {
-		t.Errorf("got the part %q, error %v", part, err)
+		t.Errorf("got the part %q, error %v, want what was sent first", part, err)
 	}
 	close(first)
 	if _, err := io.ReadAll(res.Body); err == nil {

@@ -14,7 +14,7 @@ type sending struct {
 	sides     *sides
 
 	token      string      // the token that is sent; "" if the call has none, or several that differ
-	original   credentials // with the token that the app sent, and with its proof if Call.Proof is set
+	original   credentials // as the app sent them, but with the proof from Call.Proof if that is set
 	isReplaced bool        // token is not the token that the app sent
 	mayRepeat  bool        // the call can be sent again: isReplaced, and the body is empty or buffered
 }

@@ -22,8 +22,8 @@ const (
 // seen is what Meta saw of one call.
 type seen struct{ query, bearer, body, encoding string }
 
-// tokenServer plays Meta's part. It refuses tokens that begin with "invalid" with 400, accepts all
-// others, and records the calls.
+// tokenServer plays Meta's part and records the calls. It answers 400 to a call whose token begins
+// with "invalid", and accepts all other calls.
 func tokenServer(t *testing.T, calls *[]seen) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
