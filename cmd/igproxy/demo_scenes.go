@@ -52,7 +52,7 @@ func (d *story) play(interrupted <-chan struct{}) bool {
 			d.expectOneCall("expired-clara", http.StatusBadRequest, again)
 		}},
 		{"A whole login: from the code in the redirect to a profile, with no secret in the app", d.login},
-		{"Facebook Login, in the same sidecar: igproxy adds that app's ID and secret", func() {
+		{"Facebook Login, in the same sidecar: igproxy adds that app's secret", func() {
 			d.expect(extend("EAAG-emil"), nil, http.StatusOK, first)
 			d.checkOneCall("EAAG-emil")
 		}},

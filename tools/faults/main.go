@@ -5,8 +5,8 @@
 //	go run -C tools ./faults            runs the tests, as make faults does
 //	go run -C tools ./faults -from FILE reads the output of go test -json and runs nothing
 //
-// The exit code is 0 if every row holds, 1 if a row does not hold, and 2 if the table or the results
-// of the tests cannot be obtained.
+// The exit code is 0 if every row holds, and 1 if a row does not hold. It is 2 if the table cannot
+// be read or the tests cannot be run.
 package main
 
 import (
@@ -62,7 +62,7 @@ func prove(root, from string) (code int, err error) {
 	return 0, nil
 }
 
-// run runs the cited tests, one package at a time, because packages that are tested at the same time
+// run runs the cited tests, one package at a time, because concurrent tests of several packages
 // disturb each other's timing.
 func run(root string, rows []row) (results, error) {
 	var names, packages []string

@@ -97,8 +97,8 @@ func answer(long string) []byte {
 }
 
 // bareHandler does only what a hit needs: a keyed id of the token, a map lookup, the response with
-// igproxy's headers, a counter and a histogram. It checks nothing, logs nothing and expires
-// nothing.
+// igproxy's headers, a counter and a histogram. It checks nothing and logs nothing, and its
+// tokens do not expire.
 type bareHandler struct {
 	pepper []byte
 	hits   atomic.Int64
