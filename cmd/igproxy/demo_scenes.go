@@ -57,7 +57,7 @@ func (d *story) play(interrupted <-chan struct{}) bool {
 			d.checkOneCall("EAAG-emil")
 		}},
 		{"Webhooks: igproxy says whether Meta signed them, again with no secret in the app", d.webhooks},
-		{"A token that would have ended is used again after 60 days", d.keep},
+		{"A token still works after its 60 days, because igproxy has refreshed it", d.keep},
 		{"Instagram fails: the breaker opens, known tokens are still served", d.outage},
 		{"Instagram is back: one probe closes the breaker", d.recovery},
 	} {

@@ -67,7 +67,7 @@ func purgeCommand(env environment) *cli.Command {
 	}
 }
 
-// confirmPurge asks whether to purge everything. An error means no.
+// confirmPurge asks whether to purge everything. It returns an error unless the answer is yes.
 func confirmPurge(env environment) error {
 	if !env.interactive {
 		return usageError("purge makes the whole fleet forget everything for all apps; confirm that with --all, " +

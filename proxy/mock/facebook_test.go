@@ -159,8 +159,8 @@ func TestFacebookRefusesLoginsInItsEnvelope(t *testing.T) {
 			{"an app token", exchange(facebookApp + "|" + facebookSecret), 190, 0, "Invalid OAuth access token - Cannot parse access token", "invalid_token"},
 			{"the fault wrongsecret", exchange("wrongsecret-1"), 1, 0, "Error validating client secret.", "invalid_request"},
 			{"no code", code(""), 1, 0, "Missing authorization code", "invalid_request"},
-			{"grant type", code("AQ1") + "&grant_type=password", 100, 0, "Invalid grant_type", "invalid_code"},
-			{"format", code("AQ1#_"), 100, 0, "Invalid verification code format.", "invalid_code"},
+			{"unknown grant type", code("AQ1") + "&grant_type=password", 100, 0, "Invalid grant_type", "invalid_code"},
+			{"malformed code", code("AQ1#_"), 100, 0, "Invalid verification code format.", "invalid_code"},
 			{"another app's code", code(foreign), 100, 0, "Invalid verification code format.", "invalid_code"},
 			{"used code", code("AQused"), 100, 36009, "This authorization code has been used.", "invalid_code"},
 			{"expired code", code(bound), 100, 36007, "This authorization code has expired.", "invalid_code"},
@@ -179,7 +179,7 @@ func TestFacebookRefusesLoginsInItsEnvelope(t *testing.T) {
 			t.Errorf("after all refusals: got %d %s, want 200", a.status, a.body)
 		}
 		a := s.send(t, "PUT", extendQuery("EAA1"), nil, nil)
-		if wantCode(t, "method", a, 400, 100, 0); !strings.Contains(a.body, `"Unsupported put request."`) {
+		if wantCode(t, "wrong method", a, 400, 100, 0); !strings.Contains(a.body, `"Unsupported put request."`) {
 			t.Errorf("got %s, want a body with %q", a.body, `"Unsupported put request."`)
 		}
 	}

@@ -139,18 +139,18 @@ func TestOneListenerForAllHostsTellsTheFamiliesApart(t *testing.T) {
 		"a code in a form":                 {"code", func() answer { return s.login(t, loginForm("AQ1")) }},
 		"a code in a form without a grant": {"facebook_code", func() answer { return s.post(t, path, urlencoded, login) }},
 		"a code by GET":                    {"facebook_code", func() answer { return s.get(t, facebookCodeQuery("AQ3")) }},
-		"an extension":                     {"facebook_exchange", func() answer { return s.sendAs(t, "POST JSON", extendQuery("x")) }},
+		"an exchange at Facebook":          {"facebook_exchange", func() answer { return s.sendAs(t, "POST JSON", extendQuery("x")) }},
 		"an app token":                     {"facebook_app_token", func() answer { return s.get(t, appTokenQuery("17", "x")) }},
 		"a token that Facebook issued":     {"facebook_read", func() answer { return s.get(t, "/me?access_token="+issued) }},
 		"a token of unknown origin":        {"read", func() answer { return s.get(t, "/me?access_token=EAAelsewhere") }},
 		"a proof": {"facebook_read", func() answer {
 			return s.get(t, "/me?access_token=EAAelsewhere&appsecret_proof="+Proof("any", "EAAelsewhere"))
 		}},
-		"an edge of Facebook":  {"facebook_read", func() answer { return s.get(t, "/me/accounts?access_token=EAAelsewhere") }},
-		"a write with a token": {"threads_write", func() answer { return s.post(t, "/me/threads", urlencoded, "access_token=TH1") }},
-		"an inspected token":   {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token=17%7Cx") }},
-		"Threads' app token":   {"threads_debug_token", func() answer { return s.get(t, "/debug_token?input_token=TH1&access_token=TH%7C17%7Cx") }},
-		"a user as inspector":  {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token="+issued) }},
+		"an edge of Facebook":               {"facebook_read", func() answer { return s.get(t, "/me/accounts?access_token=EAAelsewhere") }},
+		"a write with a token":              {"threads_write", func() answer { return s.post(t, "/me/threads", urlencoded, "access_token=TH1") }},
+		"inspected with an app token":       {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token=17%7Cx") }},
+		"inspected with Threads' app token": {"threads_debug_token", func() answer { return s.get(t, "/debug_token?input_token=TH1&access_token=TH%7C17%7Cx") }},
+		"inspected with a user's token":     {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token="+issued) }},
 	} {
 		s.Reset()
 		if a := c.send(); a.status != 200 || s.CallsTo(c.endpoint) != 1 {

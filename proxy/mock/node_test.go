@@ -98,7 +98,7 @@ func TestReadsAndWritesNeedAToken(t *testing.T) {
 	for _, path := range []string{"/", "/you", "/me/x", "/me/media/x", "/me/", "/17a", "/oauth/authorize", "/v23.0/oauth/x", "/ME"} {
 		wantCode(t, path, s.get(t, path+"?access_token=IGAA1"), 500, 2500, 0)
 	}
-	wantCode(t, "method", s.send(t, "PUT", "/me/media?access_token=IGAA1", nil, nil), 400, 100, 0)
+	wantCode(t, "wrong method", s.send(t, "PUT", "/me/media?access_token=IGAA1", nil, nil), 400, 100, 0)
 	wantCode(t, "a fault", s.get(t, "/me?access_token=down-1"), 500, 2, 0)
 	wantCode(t, "a fault in a write", s.post(t, "/me/media", urlencoded, "access_token=permission-1"), 403, 10, 0)
 	for _, name := range []string{"slow", "extra", "noexpires", "huge", "flaky500", "flaky500"} {

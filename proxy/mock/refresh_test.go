@@ -54,7 +54,7 @@ func TestTokenThatWasNotIssuedHereIsOldEnoughForARefresh(t *testing.T) {
 
 func TestRefreshChecksHaveInstagramsOrder(t *testing.T) {
 	s := newStand(t, ServerOptions{})
-	wantCode(t, "method", s.post(t, "/refresh_access_token", urlencoded, ""), 400, 100, 0)
+	wantCode(t, "wrong method", s.post(t, "/refresh_access_token", urlencoded, ""), 400, 100, 0)
 	wantCode(t, "token before grant", s.get(t, "/refresh_access_token?grant_type=x"), 400, 2500, 0)
 	a := s.get(t, "/refresh_access_token?grant_type=ig_exchange_token&access_token=expired-1")
 	wantCode(t, "grant before fault", a, 400, 100, 0)
@@ -72,11 +72,11 @@ func TestTokenOfTheWrongKindIsRefused(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	short := tokenOf(t, s.login(t, loginForm("AQcode")))
 	s.Age(59 * time.Minute)
-	wantCode(t, "a short-lived one, refreshed", s.refresh(t, short), 400, 100, 0)
+	wantCode(t, "a short-lived token, refreshed", s.refresh(t, short), 400, 100, 0)
 	long := tokenOf(t, s.exchange(t, short))
-	wantCode(t, "a long-lived one, exchanged", s.exchange(t, long), 400, 452, 4279019)
+	wantCode(t, "a long-lived token, exchanged", s.exchange(t, long), 400, 452, 4279019)
 	s.Age(time.Minute)
-	wantCode(t, "a short-lived one after its hour", s.exchange(t, short), 400, 190, 463)
+	wantCode(t, "a short-lived token after its hour", s.exchange(t, short), 400, 190, 463)
 	wantCode(t, "the same token in a read", s.get(t, "/me?access_token="+short), 400, 190, 463)
 	s.Reset()
 	wantCode(t, "a long-lived token, exchanged after a reset", s.exchange(t, long), 400, 452, 4279019)

@@ -39,7 +39,7 @@ func TestARevokedTokenCannotBeRenewed(t *testing.T) {
 		s.Revoke(token, 467)
 	}
 	wantCode(t, "a refresh", s.refresh(t, instagram), 400, 190, 467)
-	wantCode(t, "an extension", s.get(t, extendQuery(facebook)), 400, 190, 467)
+	wantCode(t, "an exchange at Facebook", s.get(t, extendQuery(facebook)), 400, 190, 467)
 	wantCode(t, "an exchange", s.exchange(t, "IGAA-2"), 400, 190, 467)
 	if data := s.inspect(t, facebook); data["is_valid"] != false || data["error"].(map[string]any)["subcode"] != 467.0 {
 		t.Errorf("debug_token: got %v, want an invalid token with subcode 467", data)
