@@ -6,8 +6,8 @@ import (
 )
 
 // extraMembers are unknown members that a proxy must pass on byte for byte. A proxy that decodes
-// them and encodes them again changes them: the number does not fit into a float64, the spacing is
-// unusual, and the escapes can be written in other ways.
+// them and encodes them again changes them, because the number does not fit into a float64, the
+// spacing is unusual, and the escapes can be written in other ways.
 const extraMembers = `,"user_id":17841400000000001,"permissions":{ "scopes":[ "instagram_business_basic" ,"caf\u00e9\/"],  "n" : 1.50e2 }`
 
 // body returns a fault that answers 200 with the body that build returns.

@@ -46,7 +46,7 @@ type tokenStats struct {
 type tokenCount struct {
 	tokenStats
 	concurrent int
-	issued     []string // for each token that was issued for this one: its prefix, or unchanged
+	issued     []string // for each token that was issued for the received token, its prefix or unchanged
 	failedOnce bool     // a fault that affects only the first call has been played
 }
 

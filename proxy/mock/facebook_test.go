@@ -17,8 +17,8 @@ const (
 	facebookApp    = "8675309"
 )
 
-// extendQuery returns the path and query of an exchange as igproxy sends it. facebookCodeQuery and
-// appTokenQuery return those of the other login calls.
+// extendQuery returns the path and query of Facebook's token exchange as igproxy sends it.
+// facebookCodeQuery and appTokenQuery do the same for the other login calls.
 func extendQuery(token string) string {
 	return loginQuery("grant_type", "fb_exchange_token", "client_id", facebookApp, "client_secret", facebookSecret, "fb_exchange_token", token)
 }

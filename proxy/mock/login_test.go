@@ -86,7 +86,7 @@ func TestCodeResponsesHaveTheChosenShape(t *testing.T) {
 	s.SetShape("nonsense")
 }
 
-// A refusal does not consume the code: after all rows, the first code still works.
+// A refusal does not consume the code, so the first code still works after all rows.
 func TestCodeRefusalsHaveTheirOwnShape(t *testing.T) {
 	s := newStandOf(t, Options{AppID: testApp, Secret: testSecret}, ServerOptions{})
 	bound, foreign := s.Code(testApp, testRedirect), s.Code("17", "")

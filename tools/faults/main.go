@@ -1,4 +1,4 @@
-// Command faults proves docs/faults.md: it runs the tests that the table cites and prints the table
+// Command faults proves docs/faults.md. It runs the tests that the table cites and prints the table
 // with a tick for each row that holds. A row holds if all its tests passed in this run, and no test
 // or subtest was skipped.
 //
@@ -92,7 +92,7 @@ func run(root string, rows []row) (results, error) {
 	if terminal(os.Stderr) {
 		fmt.Fprint(os.Stderr, "\r\x1b[K")
 	}
-	_ = cmd.Wait() // the error would only say that a test failed; got says which one
+	_ = cmd.Wait() // the error would only say that a test failed; got says which test
 	return got, nil
 }
 
