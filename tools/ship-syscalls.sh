@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # igproxy.service allows only the system calls in its SystemCallFilter=; all others fail with EPERM.
-# This script runs a binary under strace, from its start through exchanges, hits, an error and a
-# scrape of the metrics to its drain. It fails if the binary made a system call that the service
-# would refuse.
+# This script runs a binary under strace: its start, exchanges, hits, an error, a scrape of the
+# metrics, and its drain. It fails if the binary made a system call that the service would refuse.
 #
 #   tools/ship-syscalls.sh BINARY
 set -euo pipefail

@@ -38,7 +38,7 @@ type adminTarget struct {
 	token  proxy.Secret // read from admin.token_file; may be zero
 }
 
-// readTarget returns the address for reading from the running sidecar: admin.listen.
+// readTarget returns the target of a command that only reads, which is admin.listen.
 func readTarget(c *cli.Context, env environment) (adminTarget, error) {
 	conf, err := loadTarget(c, env, "admin.listen")
 	return adminTarget{listen: conf.Admin.Listen}, err

@@ -63,7 +63,7 @@ func TestOperationsPreferTheSocketAndOtherwiseSendTheToken(t *testing.T) {
 	}
 }
 
-// While the token is being rotated, the file has the previous one on a second line.
+// While the token is being rotated, the file has the previous token on a second line.
 func TestACommandSendsTheCurrentTokenDuringARotation(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "token", "the-current-token\nthe-previous-token\n")
@@ -74,7 +74,7 @@ func TestACommandSendsTheCurrentTokenDuringARotation(t *testing.T) {
 	})
 	code, stdout, stderr := command(t, []string{at[0], "IGPROXY_ADMIN_TOKEN_FILE=./token"}, "reload")
 	if code != 0 || got != "Bearer the-current-token" {
-		t.Errorf("exit code %d, sent %q\n%s%s", code, got, stdout, stderr)
+		t.Errorf("exit code %d, sent %q, want 0 and the current token\n%s%s", code, got, stdout, stderr)
 	}
 }
 
@@ -83,7 +83,7 @@ func TestARefusedOperationPrintsTheReason(t *testing.T) {
 		at := serveAdmin(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "UID 7 may not\x1b[2J", status) })
 		code, stdout, stderr := command(t, at, "purge", "--all")
 		if code != exitFailed || stdout != "" || !strings.HasSuffix(stderr, " refused: UID 7 may not[2J\n") {
-			t.Errorf("%d: exit code %d\n%s%q", status, code, stdout, stderr)
+			t.Errorf("%d: exit code %d, want 1 and the reason\n%s%q", status, code, stdout, stderr)
 		}
 	}
 }

@@ -105,7 +105,7 @@ func showAuthority(env environment, dir string) error {
 	if err != nil {
 		return usageError("%v; run igproxy ca init, or name another folder with --dir", err)
 	}
-	fmt.Fprintf(env.stdout, "certificate  %s\nkey          %s\nSHA-256      %s\nends         %s\npermits      %s and their subdomains; no IP addresses, no authorities below it\n\n",
+	fmt.Fprintf(env.stdout, "certificate  %s\nkey          %s\nSHA-256      %s\nends         %s\npermits      %s and their subdomains; no IP addresses, no intermediate authorities\n\n",
 		cert, key, a.Fingerprint(), a.Ends().UTC().Format(time.DateOnly), strings.Join(authority.Domains, ", "))
 	fmt.Fprintf(env.stdout, "For igproxy:\n\n  intercept:\n    listen: 127.0.0.1:8082\n    ca_file: %s\n    ca_key_file: %s\n\n", cert, key)
 	fmt.Fprintf(env.stdout, trustLines, cert, filepath.Join(dir, "bundle.pem"), filepath.Join(dir, "trust.jks"))

@@ -13,11 +13,11 @@ func TestCaInitMakesAnAuthorityThatCaShowExplains(t *testing.T) {
 	t.Chdir(t.TempDir())
 	code, made, stderr := command(t, nil, "ca", "init", "--dir", "ca")
 	if code != exitOK || stderr != "" {
-		t.Fatalf("exit code %d: %s", code, stderr)
+		t.Fatalf("exit code %d, want 0: %s", code, stderr)
 	}
 	code, shown, stderr := command(t, nil, "ca", "show", "--dir", "ca")
 	if code != exitOK || stderr != "" || shown != made {
-		t.Errorf("exit code %d: %s\nshow and init print different texts:\n%s\n%s", code, stderr, shown, made)
+		t.Errorf("exit code %d, want 0: %s\nshow printed\n%s\nwant the same as from init\n%s", code, stderr, shown, made)
 	}
 	dir, _ := filepath.Abs("ca")
 	cert, key := filepath.Join(dir, authority.CertFile), filepath.Join(dir, authority.KeyFile)
@@ -45,7 +45,7 @@ func TestCaInitMakesAnAuthorityThatCaShowExplains(t *testing.T) {
 	snippet, _, _ = strings.Cut(snippet, "\n\n")
 	write(t, "igproxy.yaml", strings.ReplaceAll("\n"+snippet+"\n", "\n  ", "\n"))
 	if code, stdout, stderr := command(t, withSecret, "check", "--config", "igproxy.yaml"); code != exitOK || strings.Contains(stdout, "warning") {
-		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		t.Errorf("exit code %d, want 0 and no warnings\n%s%s", code, stdout, stderr)
 	}
 	// Clients that run as other users must be able to read the certificate.
 	if info, err := os.Stat("ca"); err != nil {
@@ -58,12 +58,12 @@ func TestCaInitMakesAnAuthorityThatCaShowExplains(t *testing.T) {
 func TestCaInitNeverReplacesAFile(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if code, _, _ := command(t, nil, "ca", "init"); code != exitOK { // in the current folder
-		t.Fatalf("exit code %d", code)
+		t.Fatalf("exit code %d, want 0", code)
 	}
 	before, _ := os.ReadFile(authority.KeyFile)
 	code, stdout, stderr := command(t, nil, "ca", "init", "--dir", ".")
 	if code != exitFailed || stdout != "" || stderr != "igproxy: igproxy-ca.key exists; choose another folder, or remove the file if no client trusts its authority any more\n" {
-		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		t.Errorf("exit code %d, want 1 and that igproxy-ca.key exists\n%s%s", code, stdout, stderr)
 	}
 	if after, _ := os.ReadFile(authority.KeyFile); string(after) != string(before) {
 		t.Error("the key was replaced")
@@ -110,6 +110,6 @@ func TestCaSaysWhatIsWrong(t *testing.T) {
 	}
 	code, stdout, _ := command(t, nil, "ca")
 	if code != exitOK || !strings.Contains(stdout, "\n   init  ") || !strings.Contains(stdout, "\n   show  ") {
-		t.Errorf("exit code %d\n%s", code, stdout)
+		t.Errorf("exit code %d, want 0 and the subcommands init and show\n%s", code, stdout)
 	}
 }

@@ -29,8 +29,8 @@ const (
 	demoOpen    = 2 * time.Second
 	demoBurst   = 50
 
-	// The demo moves only the stand-in's clock. By igproxy's clock, a token always ends in about 60
-	// days, so igproxy must refresh such a token too.
+	// This is longer than the life of a token, so every token is due for a refresh. The demo moves
+	// only the stand-in's clock; by igproxy's clock, no token comes near its end.
 	demoRefreshBefore = 61 * 24 * time.Hour
 )
 

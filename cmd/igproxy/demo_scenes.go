@@ -52,12 +52,12 @@ func (d *story) play(interrupted <-chan struct{}) bool {
 			d.expectOneCall("expired-clara", http.StatusBadRequest, again)
 		}},
 		{"A whole login: from the code in the redirect to a profile, with no secret in the app", d.login},
-		{"Facebook Login, in the same sidecar: igproxy adds that app's ID and secret", func() {
+		{"Facebook Login, in the same sidecar: igproxy adds that app's secret", func() {
 			d.expect(extend("EAAG-emil"), nil, http.StatusOK, first)
 			d.checkOneCall("EAAG-emil")
 		}},
 		{"Webhooks: igproxy says whether Meta signed them, again with no secret in the app", d.webhooks},
-		{"A token that would have ended is used again after 60 days", d.keep},
+		{"A token still works after its 60 days, because igproxy has refreshed it", d.keep},
 		{"Instagram fails: the breaker opens, known tokens are still served", d.outage},
 		{"Instagram is back: one probe closes the breaker", d.recovery},
 	} {

@@ -26,7 +26,7 @@ func TestListenerOnEveryAddressIsReachedLocally(t *testing.T) {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	for _, host := range []string{"", "0.0.0.0", "[::]", "localhost"} {
 		if code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + host + ":" + port}, "healthcheck"); code != 0 {
-			t.Errorf("%q: exit code %d\n%s%s", host, code, stdout, stderr)
+			t.Errorf("%q: exit code %d, want 0\n%s%s", host, code, stdout, stderr)
 		}
 	}
 }
@@ -50,7 +50,7 @@ func TestHealthcheckDoesNotResolveLocalhost(t *testing.T) {
 		_, port, _ := net.SplitHostPort(l.Addr().String())
 		for _, host := range []string{"localhost", "LocalHost."} {
 			if code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + host + ":" + port}, "healthcheck"); code != 0 {
-				t.Errorf("%s at %s: exit code %d\n%s%s", host, address, code, stdout, stderr)
+				t.Errorf("%s at %s: exit code %d, want 0\n%s%s", host, address, code, stdout, stderr)
 			}
 		}
 		s.Close()
@@ -74,7 +74,7 @@ func TestHealthcheckReportsTheReason(t *testing.T) {
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/readyz" {
-				t.Errorf("asked for %s", r.URL)
+				t.Errorf("the command requested %s, want /readyz", r.URL)
 			}
 			w.WriteHeader(c.status)
 			_, _ = w.Write([]byte(answer))
@@ -99,7 +99,7 @@ func TestAHealthcheckUsesAUnixSocket(t *testing.T) {
 	s.Start()
 	defer s.Close()
 	if code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=unix:" + path}, "healthcheck"); code != 0 || stdout != "ready (breaker open, redis off)\n" {
-		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		t.Errorf("exit code %d, want 0 and the states of breaker and Redis\n%s%s", code, stdout, stderr)
 	}
 }
 
@@ -109,7 +109,7 @@ func TestHealthcheckRespectsItsTimeout(t *testing.T) {
 	start := time.Now()
 	code := run(t.Context(), []string{"igproxy", "healthcheck", "--timeout", "50ms"}, environment{stdout: &b, stderr: &b, environ: []string{"IGPROXY_ADMIN_LISTEN=" + l.Addr().String()}})
 	if want := "no answer from " + l.Addr().String(); code != exitFailed || !strings.Contains(b.String(), want) || time.Since(start) > 30*time.Second {
-		t.Errorf("exit code %d after %s\n%s", code, time.Since(start), b.String())
+		t.Errorf("exit code %d after %s, want 1 after 50ms and %q\n%s", code, time.Since(start), want, b.String())
 	}
 }
 
@@ -118,7 +118,7 @@ func TestHealthcheckNeedsOnlyTheAddress(t *testing.T) {
 	write(t, "igproxy.yaml", "admin:\n  listen: nonsense\nupstream:\n  timeout: 5\n")
 	code, _, stderr := command(t, nil, "healthcheck", "-c", "igproxy.yaml")
 	if want := "igproxy: igproxy.yaml:2: admin.listen: \"nonsense\" is not an address; write host:port, [::1]:port or unix:/path\n"; code != exitFailed || stderr != want {
-		t.Errorf("exit code %d\n%s", code, stderr)
+		t.Errorf("exit code %d, want 1\n%swant %s", code, stderr, want)
 	}
 }
 
@@ -137,7 +137,7 @@ func TestUnreadableFileIsOnlyAWarningForClientCommands(t *testing.T) {
 		for _, args := range [][]string{{"healthcheck"}, {"reload"}, {"purge", "--all"}} {
 			code, stdout, stderr := command(t, at, append(args, "-c", file)...)
 			if code != exitOK || stdout == "" || !strings.HasPrefix(stderr, "igproxy: warning: "+says) || !strings.HasSuffix(stderr, "; calling the sidecar without this file\n") {
-				t.Errorf("%s with %s: exit code %d\n%s%s", args, file, code, stdout, stderr)
+				t.Errorf("%s with %s: exit code %d, want 0 and a warning with %q\n%s%s", args, file, code, says, stdout, stderr)
 			}
 		}
 	}
@@ -146,10 +146,10 @@ func TestUnreadableFileIsOnlyAWarningForClientCommands(t *testing.T) {
 func TestHealthcheckExitsWith2OnlyForAWrongCommandLine(t *testing.T) {
 	for _, args := range [][]string{{"--timeout", "0s"}, {"--timeout", "soon"}, {"--nonsense"}, {"nonsense"}} {
 		if code, _, stderr := command(t, nil, append([]string{"healthcheck"}, args...)...); code != exitUsage {
-			t.Errorf("%s: exit code %d\n%s", args, code, stderr)
+			t.Errorf("%s: exit code %d, want 2\n%s", args, code, stderr)
 		}
 	}
 	if code, _, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=nonsense"}, "healthcheck"); code != exitFailed {
-		t.Errorf("exit code %d\n%s", code, stderr)
+		t.Errorf("exit code %d, want 1\n%s", code, stderr)
 	}
 }

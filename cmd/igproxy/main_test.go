@@ -144,7 +144,7 @@ func TestCheckSaysWhatIsIntercepted(t *testing.T) {
 	fingerprint := regexp.MustCompile(`SHA-256 +([0-9A-F:]{11})`).FindStringSubmatch(shown)
 	ends := regexp.MustCompile(`ends +(\S+)`).FindStringSubmatch(shown)
 	if code != exitOK || fingerprint == nil || ends == nil {
-		t.Fatalf("ca init: exit code %d\n%s%s", code, shown, stderr)
+		t.Fatalf("ca init: exit code %d, want 0, a fingerprint and an end\n%s%s", code, shown, stderr)
 	}
 	code, stdout, stderr := command(t, append([]string{"IGPROXY_INTERCEPT_LISTEN=127.0.0.1:8081", "IGPROXY_INTERCEPT_CA_FILE=ca/igproxy-ca.pem",
 		"IGPROXY_INTERCEPT_CA_KEY_FILE=ca/igproxy-ca.key"}, withSecret...), "check")
@@ -176,7 +176,7 @@ func TestCheckShowsWhereEachSettingComesFrom(t *testing.T) {
 	}
 	hidden := "warning  environment: IGPROXY_LOG_LEVEL: overrides igproxy.yaml:5, which sets the same key\n         remove one of the two\n"
 	if code != exitOK || stderr != "" || !strings.Contains(stdout, hidden) || strings.Contains(stdout, canary) {
-		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		t.Errorf("exit code %d, want 0, and no secret in the output\n%s%swant %s", code, stdout, stderr, hidden)
 	}
 }
 
@@ -186,12 +186,12 @@ func TestHelpFlagAndHelpCommandPrintTheSame(t *testing.T) {
 		_, short, _ := command(t, nil, c.Name, "-h")
 		_, byHelp, _ := command(t, nil, "help", c.Name)
 		if code != exitOK || stderr != "" || short != help || byHelp != help || !strings.HasPrefix(help, "NAME:\n   igproxy "+c.Name+" - ") {
-			t.Errorf("%s: exit code %d, or the three ways to get help print different texts\n%s%s", c.Name, code, help, stderr)
+			t.Errorf("%s: exit code %d, want 0, and the same text from --help, -h and help\n%s%s", c.Name, code, help, stderr)
 		}
 	}
 	for _, args := range [][]string{nil, {"--help"}, {"-h"}, {"help"}} {
 		if code, help, stderr := command(t, nil, args...); code != exitOK || stderr != "" || !strings.Contains(help, "\n   serve ") {
-			t.Errorf("%v: exit code %d: %s%s", args, code, help, stderr)
+			t.Errorf("%v: exit code %d, want 0 and the list of commands\n%s%s", args, code, help, stderr)
 		}
 	}
 }
@@ -199,6 +199,6 @@ func TestHelpFlagAndHelpCommandPrintTheSame(t *testing.T) {
 func TestVersionNamesTheCommitAndGo(t *testing.T) {
 	code, stdout, _ := command(t, nil, "--version")
 	if code != exitOK || !strings.HasPrefix(stdout, "igproxy version ") || !strings.HasSuffix(stdout, ", "+runtime.Version()+")\n") {
-		t.Errorf("exit code %d\n%s", code, stdout)
+		t.Errorf("exit code %d, want 0, the version of igproxy, and that of Go\n%s", code, stdout)
 	}
 }

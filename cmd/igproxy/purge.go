@@ -28,8 +28,9 @@ func purgeCommand(env environment) *cli.Command {
 			"Without these options it asks whether to purge all apps; if standard input is not a\n" +
 			"terminal, it purges nothing. Later requests go to Meta again. The other sidecars on\n" +
 			"the same Redis follow within about a second. If the sidecar cannot reach Redis, only\n" +
-			"this sidecar forgets, and the command exits with 1. Except with --token-stdin, a\n" +
-			"purge waits until ten seconds have passed since the previous purge.",
+			"this sidecar forgets, and the command exits with 1. Except with --token-stdin, the\n" +
+			"sidecar purges the same app, or all apps, at most once every ten seconds; it delays a\n" +
+			"purge that comes sooner.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.BoolFlag{Name: "all", Usage: "purge everything that is remembered for all apps, without asking", DisableDefaultText: true},
 			&cli.StringFlag{Name: "app", Usage: "purge only the app `NAME`"},
@@ -66,7 +67,7 @@ func purgeCommand(env environment) *cli.Command {
 	}
 }
 
-// confirmPurge asks whether to purge everything. An error means no.
+// confirmPurge asks whether to purge everything. It returns an error unless the answer is yes.
 func confirmPurge(env environment) error {
 	if !env.interactive {
 		return usageError("purge makes the whole fleet forget everything for all apps; confirm that with --all, " +

@@ -14,7 +14,7 @@ import (
 func TestPurgeReadsExactlyOneTokenFromStandardInput(t *testing.T) {
 	for text, want := range map[string]string{"IGAAshort": "IGAAshort", "IGAAshort\n": "IGAAshort", " IGAAshort \r\n": "IGAAshort"} {
 		if got, err := readToken(strings.NewReader(text)); err != nil || got != want {
-			t.Errorf("%q: got %q, %v", text, got, err)
+			t.Errorf("%q: got %q, %v, want %q", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "\n", "one two", "one\ntwo", strings.Repeat("a", maxStdin+1)} {
@@ -25,7 +25,7 @@ func TestPurgeReadsExactlyOneTokenFromStandardInput(t *testing.T) {
 	var out, errs bytes.Buffer
 	code := run(context.Background(), []string{"igproxy", "purge", "IGAA-in-the-process-list"}, environment{stdout: &out, stderr: &errs, environ: withSecret})
 	if code != exitUsage || !strings.Contains(errs.String(), "purge takes no argument") {
-		t.Errorf("a token as an argument: exit code %d: %s", code, errs.String())
+		t.Errorf("a token as an argument: exit code %d, want 2: %s", code, errs.String())
 	}
 }
 
@@ -61,13 +61,13 @@ func TestAPurgeOfAnAppWithoutANameSendsNothing(t *testing.T) {
 	})
 	for _, args := range [][]string{{"purge", "--app", ""}, {"purge", "--app="}} {
 		if code, _, errs := command(t, at, args...); code != exitUsage || !strings.Contains(errs, "--app: write the app's name") || len(asked) > 0 {
-			t.Errorf("%q: exit code %d, asked %q\n%s", args, code, asked, errs)
+			t.Errorf("%q: exit code %d, sent %q, want 2 and no request\n%s", args, code, asked, errs)
 		}
 	}
 	for want, args := range map[string][]string{"": {"purge", "--all"}, "app=one": {"purge", "--app", "one"}} {
 		asked = nil
 		if code, _, errs := command(t, at, args...); code != 0 || len(asked) != 1 || asked[0] != want {
-			t.Errorf("%q: exit code %d, asked %q\n%s", args, code, asked, errs)
+			t.Errorf("%q: exit code %d, sent %q, want 0 and %q\n%s", args, code, asked, want, errs)
 		}
 	}
 }

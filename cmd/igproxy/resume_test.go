@@ -27,14 +27,14 @@ func TestResumePrintsWhichAppsWerePaused(t *testing.T) {
 		at := serveAdmin(t, func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
 			if asked = string(body); r.Method != http.MethodPost || r.URL.Path != "/resume" {
-				t.Errorf("%s: got a %s of %s", name, r.Method, r.URL)
+				t.Errorf("%s: got %s %s, want POST /resume", name, r.Method, r.URL)
 			}
 			w.WriteHeader(c.status)
 			_, _ = io.WriteString(w, c.reply)
 		})
 		code, out, errs := command(t, at, c.args...)
 		if code != c.code || asked != c.asked || !strings.HasPrefix(out, c.says) || (out == "") != (c.says == "") || !strings.Contains(errs, c.errs) {
-			t.Errorf("%s: exit code %d, asked %q\n%s%s", name, code, asked, out, errs)
+			t.Errorf("%s: exit code %d, sent %q, want %d and %q\n%s%swant %s%s", name, code, asked, c.code, c.asked, out, errs, c.says, c.errs)
 		}
 	}
 }

@@ -87,7 +87,7 @@ process     21 goroutines, heap 1.0 MiB, 13.0 MiB in total
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if got := statusText(admin.Status{}); !strings.Contains(got, "hit ratio   -") {
-		t.Errorf("an empty status: got %s", got)
+		t.Errorf("an empty status: got %s, want no hit ratio", got)
 	}
 }
 
@@ -96,7 +96,7 @@ func serveStatus(t *testing.T, s admin.Status) (environ []string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/status" {
-			t.Errorf("got a request for %s", r.URL)
+			t.Errorf("got a request for %s, want /status", r.URL)
 		}
 		_ = json.NewEncoder(w).Encode(s)
 	}))
@@ -110,20 +110,20 @@ func TestStatusReadsTheAdminListener(t *testing.T) {
 	environ := serveStatus(t, s)
 	code, stdout, stderr := command(t, environ, "status")
 	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "igproxy     web-1 v1[2J, ready") || strings.ContainsAny(stdout, "\x1b\a") {
-		t.Errorf("exit code %d, %q %s", code, stdout, stderr)
+		t.Errorf("exit code %d, want 0, and a status without control characters: %q %s", code, stdout, stderr)
 	}
 	code, stdout, _ = command(t, environ, "status", "--json")
 	var got admin.Status
 	if err := json.Unmarshal([]byte(stdout), &got); code != 0 || err != nil || got.Requests.Window != 503 {
-		t.Errorf("--json: exit code %d, %v\n%s", code, err, stdout)
+		t.Errorf("--json: exit code %d, %v, want 0 and a window of 503 requests\n%s", code, err, stdout)
 	}
 	if code, _, _ := command(t, environ, "status", "--timeout", "0s"); code != exitUsage {
-		t.Errorf("a timeout of 0: exit code %d", code)
+		t.Errorf("a timeout of 0: exit code %d, want 2", code)
 	}
 	if code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=127.0.0.1:1"}, "status"); code != exitFailed || stdout != "" || !strings.Contains(stderr, "no answer from 127.0.0.1:1") {
-		t.Errorf("without a sidecar: exit code %d\n%s%s", code, stdout, stderr)
+		t.Errorf("without a sidecar: exit code %d, want 1 and the address\n%s%s", code, stdout, stderr)
 	}
 	if code, _, stderr := command(t, serveStatus(t, admin.Status{}), "status"); code != exitFailed || !strings.Contains(stderr, "check admin.listen") {
-		t.Errorf("another program: exit code %d\n%s", code, stderr)
+		t.Errorf("another program: exit code %d, want 1 and the setting to check\n%s", code, stderr)
 	}
 }

@@ -145,7 +145,7 @@ func times(l admin.Latency) string {
 	return fmt.Sprintf("%d: median %s, 99%% %s", l.Count, l.Median(), l.Most())
 }
 
-// countsOf returns the sum of the counts, then each name that has a count, with its count.
+// countsOf returns the sum of the counts, followed by each count that is not 0, with its name.
 func countsOf(counts map[string]uint64, names []string) string {
 	sum, parts := uint64(0), []string{}
 	for _, name := range names {

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// extraMembers are unknown members that a proxy must pass on byte for byte: the number does not fit
-// into a float64, the spacing is unusual, and the escapes could be written in other ways.
+// extraMembers are unknown members that a proxy must pass on byte for byte. A proxy that decodes
+// them and encodes them again changes them, because the number does not fit into a float64, the
+// spacing is unusual, and the escapes can be written in other ways.
 const extraMembers = `,"user_id":17841400000000001,"permissions":{ "scopes":[ "instagram_business_basic" ,"caf\u00e9\/"],  "n" : 1.50e2 }`
 
 // body returns a fault that answers 200 with the body that build returns.
@@ -57,7 +58,7 @@ func (x *call) twoTokens() {
 
 func (x *call) extra() {
 	members := extraMembers
-	if x.endpoint.oldErrors || x.endpoint.open { // responses of these endpoints already have members with these names
+	if x.endpoint.oldErrors || x.endpoint.open { // these endpoints can send user_id or permissions themselves
 		members = strings.NewReplacer("user_id", "owner_id", "permissions", "granted").Replace(members)
 	}
 	x.reply(200, jsonType, x.success(members))

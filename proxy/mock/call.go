@@ -30,7 +30,7 @@ type call struct {
 	badForm   bool
 	grant     string
 	client    string // the app's ID
-	short     string // the token or code as sent, never logged; in a refresh a long-lived token
+	short     string // the token, code or app ID of the call, never logged; in a refresh a long-lived token
 	secret    string // the client secret as sent, never logged
 	hash      string // stands for the token in logs and counters; "" without a token
 	forAll    *Fault // the fault set for every token

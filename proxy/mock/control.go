@@ -99,7 +99,7 @@ func serveFaults(w http.ResponseWriter, _ *http.Request) {
 func (i *Instagram) serveFault(w http.ResponseWriter, r *http.Request) {
 	mode := strings.TrimSuffix(r.FormValue("mode"), "-")
 	if !r.Form.Has("mode") {
-		writeMember(w, http.StatusBadRequest, "error", "mode is missing: name a fault, or use mode= to end the current one")
+		writeMember(w, http.StatusBadRequest, "error", "mode is missing: name a fault, or use mode= to end the current fault")
 		return
 	}
 	if err := i.setFault(mode); err != nil {
@@ -142,7 +142,7 @@ func (i *Instagram) serveShape(w http.ResponseWriter, r *http.Request) {
 	writeMember(w, http.StatusOK, "shape", mode)
 }
 
-// serveSecret takes the secrets only from the body, because URLs may be logged on the way.
+// serveSecret takes the secrets only from the body, because proxies may log URLs.
 func (i *Instagram) serveSecret(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil || r.URL.RawQuery != "" {
 		writeMember(w, http.StatusBadRequest, "error", "send the secrets in the body, as a form, such as secret=A&secret=B; add app=threads or app=facebook for another app")

@@ -13,7 +13,7 @@ func TestStatsIdentifyTokensByHash(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	const empty = `{"total":0,"in_flight":0,"max_in_flight":0,"strange":[],"trapped":0,"body_bytes":0,"endpoints":{},"tokens":{},"faults":{}}` + "\n"
 	if got := s.get(t, "/__stats").body; got != empty {
-		t.Errorf("at the start: got %s want %s", got, empty)
+		t.Errorf("at the start: got %s, want %s", got, empty)
 	}
 	s.exchange(t, "IGAA-1")
 	s.exchange(t, "IGAA-1")
@@ -21,7 +21,7 @@ func TestStatsIdentifyTokensByHash(t *testing.T) {
 	s.get(t, "/access_token?"+query("redirect-1")+"&x=1")
 	trapped := s.get(t, "/__trap")
 	if trapped.status != 200 || !strings.HasPrefix(trapped.body, `{"access_token":"IGAA`) {
-		t.Errorf("the trap does not answer like an exchange: got %d %s", trapped.status, trapped.body)
+		t.Errorf("the trap: got %d %s, want 200 with a token, as after an exchange", trapped.status, trapped.body)
 	}
 	text := strings.NewReplacer("FIRST", hashOf("IGAA-1"), "SECOND", hashOf("expired-1"), "THIRD", hashOf("redirect-1")).Replace(
 		`{"total":4,"in_flight":0,"max_in_flight":1,"strange":["parameter x"],"trapped":1,"body_bytes":0,"endpoints":{"exchange":4},"tokens":{"FIRST":{"calls":2,"refreshes":0,"max_concurrent":1},` +
@@ -32,10 +32,10 @@ func TestStatsIdentifyTokensByHash(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := json.Unmarshal([]byte(a.body), &got); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("got %s want %s", a.body, text)
+		t.Errorf("got %s, want %s", a.body, text)
 	}
 	if strings.Contains(a.body, "IGAA") || !strings.HasSuffix(a.body, "}\n") || a.header.Get("Content-Type") != "application/json" {
-		t.Errorf("got %s %v", a.body, a.header)
+		t.Errorf("got %s %v, want JSON that ends with a newline and contains no token", a.body, a.header)
 	}
 	if len(hashOf("x")) != 16 {
 		t.Errorf("a hash has %d characters, want 16", len(hashOf("x")))
@@ -64,7 +64,7 @@ func TestFaultForAllTokensUntilCleared(t *testing.T) {
 	} {
 		a := s.send(t, "POST", c.target, strings.NewReader(c.body), form)
 		if a.status != c.status || !strings.Contains(a.body, c.says) || !strings.HasSuffix(a.body, "\n") {
-			t.Errorf("%s %s: got %d %s %v", c.target, c.body, a.status, a.body, a.err)
+			t.Errorf("%s %s: got %d %s %v, want %d with %q and a newline at the end", c.target, c.body, a.status, a.body, a.err, c.status, c.says)
 		}
 		if got := s.exchange(t, "expired-1"); got.status != c.then {
 			t.Errorf("after %s %s: got %d, want %d", c.target, c.body, got.status, c.then)
@@ -75,14 +75,14 @@ func TestFaultForAllTokensUntilCleared(t *testing.T) {
 func TestLatencyIsSetByAControlEndpoint(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	if a := s.send(t, "POST", "/__latency?d=200ms", nil, nil); a.status != 200 || a.body != `{"latency":"200ms"}`+"\n" {
-		t.Errorf("got %d %s", a.status, a.body)
+		t.Errorf("got %d %s, want 200 with body %s", a.status, a.body, `{"latency":"200ms"}`+"\n")
 	}
 	if _, _, got := s.settings(); got != 200*time.Millisecond {
 		t.Errorf("got latency %s, want 200ms", got)
 	}
 	for _, d := range []string{"", "200", "-1s", "soon"} {
 		if a := s.send(t, "POST", "/__latency?d="+d, nil, nil); a.status != 400 || !strings.Contains(a.body, "unit") {
-			t.Errorf("d=%s: got %d %s", d, a.status, a.body)
+			t.Errorf("d=%s: got %d %s, want 400 with %q", d, a.status, a.body, "unit")
 		}
 	}
 }
@@ -95,14 +95,14 @@ func TestControlEndpointsTakeOneMethod(t *testing.T) {
 		"/__proof?mode=required": "POST", "/__revoke": "POST", "/__refresh?mode=same": "POST", "/__webhook": "POST", "/__signed_request": "POST"} {
 		a := s.send(t, other[allowed], target, nil, nil)
 		if a.status != 405 || a.header.Get("Allow") != allowed {
-			t.Errorf("%s: got %d, Allow %q", target, a.status, a.header.Get("Allow"))
+			t.Errorf("%s: got %d, Allow %q, want 405, Allow %q", target, a.status, a.header.Get("Allow"), allowed)
 		}
 	}
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 {
 		t.Errorf("after refused control requests: got %d, want 200", a.status)
 	}
 	if a := s.get(t, "/__nonsense"); a.status != 500 || !strings.Contains(a.body, `"code":2500`) {
-		t.Errorf("an unknown path got %d %s", a.status, a.body)
+		t.Errorf("an unknown path: got %d %s, want 500 with %q", a.status, a.body, `"code":2500`)
 	}
 }
 
@@ -136,7 +136,7 @@ func TestSecretsAreSetByAControlEndpoint(t *testing.T) {
 		{"/__secret", "", 200, []string{"one-secret", "a-third"}, []string{""}},
 	} {
 		if a := s.send(t, "POST", c.target, strings.NewReader(c.body), form); a.status != c.status || strings.Contains(a.body, "one") {
-			t.Errorf("%s %s: got %d %s", c.target, c.body, a.status, a.body)
+			t.Errorf("%s %s: got %d %s, want %d without the secrets", c.target, c.body, a.status, a.body, c.status)
 		}
 		accepts := s.Instagram.app(instagramFamily).accepts
 		for _, secret := range c.accepted {

@@ -46,7 +46,7 @@ type tokenStats struct {
 type tokenCount struct {
 	tokenStats
 	concurrent int
-	issued     []string // for each token that was issued for this one: its prefix, or unchanged
+	issued     []string // for each token that was issued for the received token, its prefix or unchanged
 	failedOnce bool     // a fault that affects only the first call has been played
 }
 
@@ -65,7 +65,7 @@ func hashOf(token string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// carried describes what a request carries. An empty hash means that it has no token.
+// carried describes what a request carries. The hash is empty if the request has no token.
 type carried struct {
 	endpoint string
 	hash     string
@@ -86,7 +86,7 @@ func (c *counters) arrive(what *carried) {
 	}
 }
 
-// carry counts what a request carries. It is called for requests whose body is read.
+// carry counts what a request carries, after the body of the request has been read.
 func (c *counters) carry(what *carried) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

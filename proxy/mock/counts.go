@@ -47,8 +47,8 @@ func (i *Instagram) MaxConcurrent(short string) int {
 // in broken responses are included. If a refresh returned short itself, the list contains short.
 func (i *Instagram) Issued(short string) []string { return i.currentCounters().issued(short) }
 
-// Strange returns one string for each request that igproxy must not send in this form. The string
-// lists what the request must not contain and what it lacks, without values.
+// Strange returns one string for each request that igproxy must not send. The string names the
+// parts that are wrong or missing in the request, without their values.
 func (i *Instagram) Strange() []string { return i.currentCounters().stats().Strange }
 
 // Requests returns the latest requests, at most 256, in the order of arrival.

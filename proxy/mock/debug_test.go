@@ -15,7 +15,7 @@ func (s *stand) inspect(t *testing.T, input string) (data map[string]any) {
 	var got struct{ Data map[string]any }
 	a := s.get(t, "/debug_token?input_token="+url.QueryEscape(input)+"&access_token="+url.QueryEscape(facebookKey))
 	if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.status != 200 {
-		t.Fatalf("got %d %s", a.status, a.body)
+		t.Fatalf("got %d %s, want 200", a.status, a.body)
 	}
 	return got.Data
 }
@@ -28,28 +28,28 @@ func TestDebugTokenDescribesATokenAsMetaDoes(t *testing.T) {
 	issued, expires := int64(data["issued_at"].(float64)), int64(data["expires_at"].(float64))
 	if data["app_id"] != facebookApp || data["type"] != "USER" || data["is_valid"] != true || data["user_id"] != "10158000000000001" ||
 		len(data["scopes"].([]any)) != 2 || issued < begun-1 || issued > begun+20 || expires-issued != 5183944 || data["data_access_expires_at"] == nil {
-		t.Errorf("got %v", data)
+		t.Errorf("got %v, want a valid token of the user, issued just now and with its end", data)
 	}
 	s.Age(61 * 24 * time.Hour)
 	data = s.inspect(t, long)
 	if data["is_valid"] != false || data["error"].(map[string]any)["subcode"] != 463.0 || int64(data["expires_at"].(float64)) > time.Now().Unix() {
-		t.Errorf("expired: got %v", data)
+		t.Errorf("expired: got %v, want an invalid token with subcode 463, which has ended", data)
 	}
 	if data := s.inspect(t, facebookKey); data["type"] != "APP" || data["is_valid"] != true || data["user_id"] != nil || data["expires_at"] != nil {
-		t.Errorf("an app token: got %v", data)
+		t.Errorf("an app token: got %v, want a valid token of type APP, without a user and an end", data)
 	}
 	anyApp := newStandOf(t, Options{}, ServerOptions{})
 	if data := anyApp.inspect(t, "EAAelsewhere"); data["app_id"] != facebookApp {
-		t.Errorf("any app: got %v", data)
+		t.Errorf("any app: got %v, want app_id %s", data, facebookApp)
 	}
 	if data := s.inspect(t, "EAAelsewhere"); data["is_valid"] != true {
-		t.Errorf("a token that was not issued here: got %v", data)
+		t.Errorf("a token that was not issued here: got %v, want a valid token", data)
 	}
 	threads := tokenOf(t, s.get(t, "/access_token?"+threadsQuery("THQV1")))
 	for _, input := range []string{"nonsense", threads, "IGAA1", facebookApp + "|wrong"} {
 		data := s.inspect(t, input)
 		if data["is_valid"] != false || data["error"].(map[string]any)["code"] != 190.0 || data["app_id"] != nil {
-			t.Errorf("%s: got %v", input, data)
+			t.Errorf("%s: got %v, want an invalid token with code 190 and without an app", input, data)
 		}
 	}
 }
@@ -71,7 +71,7 @@ func TestDebugTokenRefusesWrongAccessTokens(t *testing.T) {
 		wantCode(t, "a fault", s.get(t, "/debug_token?input_token=down-1&access_token="+url.QueryEscape(facebookKey)), 500, 2, 0)
 		long := tokenOf(t, s.get(t, extendQuery("EAAG1")))
 		if a := s.get(t, debug(long)); a.status != 200 {
-			t.Errorf("a token that was issued here: got %d %s", a.status, a.body)
+			t.Errorf("a token that was issued here: got %d %s, want 200", a.status, a.body)
 		}
 		s.Age(61 * 24 * time.Hour)
 		wantCode(t, "the same token, expired", s.get(t, debug(long)), 400, 190, 463)

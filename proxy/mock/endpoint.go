@@ -20,8 +20,8 @@ type endpoint struct {
 	open      bool     // accepts any parameters, and also a bearer token
 	bodied    bool     // its body is read
 
-	refusal func(*call) *graphError             // checks the request, before any fault
-	verdict func(*call) *graphError             // checks the token, after any fault
+	refusal func(*call) *graphError             // checks the request, whether the call has a fault or not
+	verdict func(*call) *graphError             // checks the token, if the call has no fault
 	issue   func(*call) (token, expires string) // issues the token to return, if any
 	body    func(x *call, token, expires, members string) string
 	succeed func(*call) // sends the body
@@ -110,8 +110,8 @@ func splitVersion(path string) (version, rest string) {
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// edges lists the edges, such as media in /me/media, that nodes of Instagram or Threads have. Some
-// can be read, some written, some both.
+// edges lists the edges, such as media in /me/media, that nodes of Instagram or Threads have. An
+// app can read some of them, write some, and do both with some.
 var edges = strings.Fields("children comments content_publishing_limit conversations insights live_media media media_publish mentions " +
 	"messages replies stories subscribed_apps tags threads threads_insights threads_publish threads_publishing_limit")
 

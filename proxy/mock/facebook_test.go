@@ -17,8 +17,8 @@ const (
 	facebookApp    = "8675309"
 )
 
-// extendQuery returns the path and query of an exchange as igproxy sends it. facebookCodeQuery and
-// appTokenQuery return those of the other login calls.
+// extendQuery returns the path and query of Facebook's token exchange as igproxy sends it.
+// facebookCodeQuery and appTokenQuery do the same for the other login calls.
 func extendQuery(token string) string {
 	return loginQuery("grant_type", "fb_exchange_token", "client_id", facebookApp, "client_secret", facebookSecret, "fb_exchange_token", token)
 }
@@ -83,26 +83,26 @@ func TestFacebookFromCodeToExtendedToken(t *testing.T) {
 		short := tokenOf(t, a)
 		if a.body != `{"access_token":"`+short+`","token_type":"bearer","expires_in":3600}` || !strings.HasPrefix(short, "EAA") ||
 			a.header.Get("Facebook-Api-Version") != "v23.0" || a.header.Get("Instagram-Api-Version") != "" {
-			t.Errorf("got %d %s %v", a.status, a.body, a.header)
+			t.Errorf("got %d %s %v, want a token that begins with EAA, and only the header Facebook-Api-Version: v23.0", a.status, a.body, a.header)
 		}
 		a = s.get(t, extendQuery(short))
 		long := tokenOf(t, a)
 		if a.body != `{"access_token":"`+long+`","token_type":"bearer","expires_in":5183961}` || long == short || s.Issued(short)[0] != long {
-			t.Errorf("got %d %s", a.status, a.body)
+			t.Errorf("got %d %s, want a new token with expires_in 5183961", a.status, a.body)
 		}
 		extended := tokenOf(t, s.get(t, "/v23.0"+extendQuery(long)))
 		if extended == long || s.Issued(long)[0] != extended {
 			t.Error("extending a long-lived token did not return a new one")
 		}
 		if a := s.get(t, "/me?fields=id,username&access_token="+extended); a.body != `{"id":"10158000000000001","username":"anna.pages"}` {
-			t.Errorf("got %d %s", a.status, a.body)
+			t.Errorf("got %d %s, want %s", a.status, a.body, `{"id":"10158000000000001","username":"anna.pages"}`)
 		}
 		if a := s.post(t, "/me/feed", urlencoded, "message=x&access_token="+extended); a.body != `{"id":"17900000000000060"}` {
-			t.Errorf("got %d %s", a.status, a.body)
+			t.Errorf("got %d %s, want %s", a.status, a.body, `{"id":"17900000000000060"}`)
 		}
 		a = s.get(t, "/me/accounts?limit=1&access_token="+extended)
 		if next := `\/v23.0\/10158000000000001\/accounts?access_token=` + extended + `&limit=1&after=`; !strings.Contains(a.body, next) {
-			t.Errorf("got %d %s", a.status, a.body)
+			t.Errorf("got %d %s, want a body with %q", a.status, a.body, next)
 		}
 		s.Age(61 * 24 * time.Hour)
 		wantCode(t, "expired", s.get(t, extendQuery(extended)), 400, 190, 463)
@@ -112,7 +112,7 @@ func TestFacebookFromCodeToExtendedToken(t *testing.T) {
 			}
 		}
 		if strange := s.Strange(); len(strange) > 0 {
-			t.Errorf("strange: %v", strange)
+			t.Errorf("strange requests: got %v, want none", strange)
 		}
 	}
 }
@@ -127,7 +127,7 @@ func TestFacebookAcceptsEveryFormOfALoginCall(t *testing.T) {
 			"code without redirect":    loginQuery("client_id", facebookApp, "client_secret", facebookSecret, "code", "AQno"+strings.ReplaceAll(form, " ", "")),
 		} {
 			if a := s.sendAs(t, form, target); !strings.HasPrefix(tokenOf(t, a), map[string]string{"app token": facebookApp + "|"}[name]) {
-				t.Errorf("%s, %s: got %d %s", form, name, a.status, a.body)
+				t.Errorf("%s, %s: got %d %s, want a token", form, name, a.status, a.body)
 			}
 		}
 	}
@@ -159,8 +159,8 @@ func TestFacebookRefusesLoginsInItsEnvelope(t *testing.T) {
 			{"an app token", exchange(facebookApp + "|" + facebookSecret), 190, 0, "Invalid OAuth access token - Cannot parse access token", "invalid_token"},
 			{"the fault wrongsecret", exchange("wrongsecret-1"), 1, 0, "Error validating client secret.", "invalid_request"},
 			{"no code", code(""), 1, 0, "Missing authorization code", "invalid_request"},
-			{"grant type", code("AQ1") + "&grant_type=password", 100, 0, "Invalid grant_type", "invalid_code"},
-			{"format", code("AQ1#_"), 100, 0, "Invalid verification code format.", "invalid_code"},
+			{"unknown grant type", code("AQ1") + "&grant_type=password", 100, 0, "Invalid grant_type", "invalid_code"},
+			{"malformed code", code("AQ1#_"), 100, 0, "Invalid verification code format.", "invalid_code"},
 			{"another app's code", code(foreign), 100, 0, "Invalid verification code format.", "invalid_code"},
 			{"used code", code("AQused"), 100, 36009, "This authorization code has been used.", "invalid_code"},
 			{"expired code", code(bound), 100, 36007, "This authorization code has expired.", "invalid_code"},
@@ -172,15 +172,15 @@ func TestFacebookRefusesLoginsInItsEnvelope(t *testing.T) {
 			a := s.get(t, c.target)
 			wantCode(t, c.name, a, 400, c.code, c.subcode)
 			if !strings.Contains(a.body, `"message":"`+c.message+`"`) || !strings.Contains(a.header.Get("WWW-Authenticate"), `"`+c.kind+`" "`+c.message) {
-				t.Errorf("%s: got %s, %s", c.name, a.body, a.header.Get("WWW-Authenticate"))
+				t.Errorf("%s: got %s, %s, want the message %q with %s", c.name, a.body, a.header.Get("WWW-Authenticate"), c.message, c.kind)
 			}
 		}
 		if a := s.get(t, code(fresh)); a.status != 200 {
 			t.Errorf("after all refusals: got %d %s, want 200", a.status, a.body)
 		}
 		a := s.send(t, "PUT", extendQuery("EAA1"), nil, nil)
-		if wantCode(t, "method", a, 400, 100, 0); !strings.Contains(a.body, `"Unsupported put request."`) {
-			t.Errorf("got %s", a.body)
+		if wantCode(t, "wrong method", a, 400, 100, 0); !strings.Contains(a.body, `"Unsupported put request."`) {
+			t.Errorf("got %s, want a body with %q", a.body, `"Unsupported put request."`)
 		}
 	}
 	s := newStandOf(t, Options{Host: "graph.facebook.com"}, ServerOptions{})
@@ -194,12 +194,12 @@ func TestFacebookAnswersWithoutExpiresIn(t *testing.T) {
 	want := regexp.MustCompile(`^\{"access_token":"EAA\w{177}","token_type":"bearer"\}$`)
 	for _, target := range []string{extendQuery("noexpires-1"), facebookCodeQuery("noexpires-2")} {
 		if a := s.get(t, target); a.status != 200 || !want.MatchString(a.body) {
-			t.Errorf("got %d %s", a.status, a.body)
+			t.Errorf("got %d %s, want a token without expires_in", a.status, a.body)
 		}
 	}
 	s.SetFault("noexpires")
 	if a := s.get(t, extendQuery("EAAG1")); a.status != 200 || !want.MatchString(a.body) {
-		t.Errorf("got %d %s", a.status, a.body)
+		t.Errorf("got %d %s, want a token without expires_in", a.status, a.body)
 	}
 }
 
@@ -227,6 +227,6 @@ func TestStrangeFacebookLoginsAreListed(t *testing.T) {
 	s.Reset()
 	s.send(t, "GET", extendQuery("EAAG1"), nil, http.Header{"Authorization": {"Bearer x"}})
 	if got := strings.Join(s.Strange(), "; "); got != "header Authorization" {
-		t.Errorf("got %q", got)
+		t.Errorf("strange: got %q, want %q", got, "header Authorization")
 	}
 }

@@ -9,9 +9,9 @@ import (
 // their hosts, names and secrets, and in how an app sends the parameters of a login.
 type family struct {
 	name     string   // the value of app at the control endpoints
-	prefix   string   // of its endpoint names in the counters
-	exchange string   // grant type
-	refresh  string   // grant type
+	prefix   string   // prefix of its endpoint names in the counters
+	exchange string   // grant type of an exchange
+	refresh  string   // grant type of a refresh; empty at Facebook
 	short    string   // prefix of the short-lived tokens it issues
 	long     string   // prefix of the long-lived tokens it issues
 	app      string   // prefix of its app tokens, before the app's ID

@@ -28,23 +28,23 @@ func TestThreadsFromCodeToRefreshOnOneListenerWithInstagram(t *testing.T) {
 	s := newStandOf(t, allApps, ServerOptions{})
 	a := s.login(t, threadsLogin("AQcode"))
 	if !regexp.MustCompile(`^\{"access_token":"THQV\w{176}","user_id":24000000000000001\}$`).MatchString(a.body) {
-		t.Fatalf("got %d %s", a.status, a.body)
+		t.Fatalf("got %d %s, want a short-lived token and a user_id", a.status, a.body)
 	}
 	short := tokenOf(t, a)
 	a = s.get(t, "/access_token?"+threadsQuery(short))
 	long := tokenOf(t, a)
 	if a.body != `{"access_token":"`+long+`","token_type":"bearer","expires_in":5183961}` || !strings.HasPrefix(long, "THAA") ||
 		s.Issued(short)[0] != long || s.Issued("AQcode")[0] != short {
-		t.Errorf("got %s", a.body)
+		t.Errorf("got %s, want a token that begins with THAA, issued for the short-lived token", a.body)
 	}
 	refresh := "/refresh_access_token?grant_type=th_refresh_token&access_token=" + long
 	wantCode(t, "young", s.get(t, refresh), 400, 190, 0)
 	s.Age(25 * time.Hour)
 	if a := s.get(t, refresh); !strings.HasPrefix(tokenOf(t, a), "THAA") {
-		t.Errorf("got %d %s", a.status, a.body)
+		t.Errorf("a day later: got %d %s, want a token that begins with THAA", a.status, a.body)
 	}
 	if a := s.get(t, "/v1.0/me?fields=username,id&access_token="+long); a.body != `{"username":"anna.threads","id":"24000000000000001"}` {
-		t.Errorf("got %d %s", a.status, a.body)
+		t.Errorf("got %d %s, want %s", a.status, a.body, `{"username":"anna.threads","id":"24000000000000001"}`)
 	}
 	s.exchange(t, "IGAA-anna")
 	for endpoint, want := range map[string]int{"threads_code": 1, "threads_exchange": 1, "threads_refresh": 2, "threads_read": 1, "exchange": 1, "refresh": 0} {
@@ -53,7 +53,7 @@ func TestThreadsFromCodeToRefreshOnOneListenerWithInstagram(t *testing.T) {
 		}
 	}
 	if strange := s.Strange(); len(strange) > 0 {
-		t.Errorf("strange: %v", strange)
+		t.Errorf("strange requests: got %v, want none", strange)
 	}
 }
 
@@ -65,13 +65,13 @@ func TestEachAppAcceptsOnlyItsOwnSecret(t *testing.T) {
 	for name, form := range map[string]url.Values{
 		"Threads": loginForm("AQ1", "client_id", threadsApp), "Instagram": loginForm("AQ1", "client_secret", threadsSecret)} {
 		if a := s.login(t, form); a.body != loginError(unverified) {
-			t.Errorf("%s: got %d %s", name, a.status, a.body)
+			t.Errorf("%s: got %d %s, want %s", name, a.status, a.body, loginError(unverified))
 		}
 	}
 	wantCode(t, "Instagram's token at Threads", s.get(t, "/access_token?"+threadsQuery("IGAA1")), 400, 190, 0)
 	wantCode(t, "Threads' token at Instagram", s.get(t, "/access_token?"+query("THQV1")), 400, 190, 0)
 	if a := s.get(t, "/access_token?"+threadsQuery("any")); a.status != 200 {
-		t.Errorf("any other token: got %d %s", a.status, a.body)
+		t.Errorf("any other token: got %d %s, want 200", a.status, a.body)
 	}
 }
 
@@ -114,7 +114,7 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 			}
 			s.Reset()
 			if a := send(s); (a.status == 200) != (want == 1) || a.status == 200 && s.CallsTo(target) != 1 {
-				t.Errorf("%q, %s: got %d %s; %d calls", name, target, a.status, a.body, s.CallsTo(target))
+				t.Errorf("%q, %s: got %d %s; %d calls, want %d", name, target, a.status, a.body, s.CallsTo(target), want)
 			}
 		}
 	}
@@ -139,29 +139,30 @@ func TestOneListenerForAllHostsTellsTheFamiliesApart(t *testing.T) {
 		"a code in a form":                 {"code", func() answer { return s.login(t, loginForm("AQ1")) }},
 		"a code in a form without a grant": {"facebook_code", func() answer { return s.post(t, path, urlencoded, login) }},
 		"a code by GET":                    {"facebook_code", func() answer { return s.get(t, facebookCodeQuery("AQ3")) }},
-		"an extension":                     {"facebook_exchange", func() answer { return s.sendAs(t, "POST JSON", extendQuery("x")) }},
+		"an exchange at Facebook":          {"facebook_exchange", func() answer { return s.sendAs(t, "POST JSON", extendQuery("x")) }},
 		"an app token":                     {"facebook_app_token", func() answer { return s.get(t, appTokenQuery("17", "x")) }},
 		"a token that Facebook issued":     {"facebook_read", func() answer { return s.get(t, "/me?access_token="+issued) }},
 		"a token of unknown origin":        {"read", func() answer { return s.get(t, "/me?access_token=EAAelsewhere") }},
 		"a proof": {"facebook_read", func() answer {
 			return s.get(t, "/me?access_token=EAAelsewhere&appsecret_proof="+Proof("any", "EAAelsewhere"))
 		}},
-		"an edge of Facebook":  {"facebook_read", func() answer { return s.get(t, "/me/accounts?access_token=EAAelsewhere") }},
-		"a write with a token": {"threads_write", func() answer { return s.post(t, "/me/threads", urlencoded, "access_token=TH1") }},
-		"an inspected token":   {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token=17%7Cx") }},
-		"Threads' app token":   {"threads_debug_token", func() answer { return s.get(t, "/debug_token?input_token=TH1&access_token=TH%7C17%7Cx") }},
-		"a user as inspector":  {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token="+issued) }},
+		"an edge of Facebook":               {"facebook_read", func() answer { return s.get(t, "/me/accounts?access_token=EAAelsewhere") }},
+		"a write with a token":              {"threads_write", func() answer { return s.post(t, "/me/threads", urlencoded, "access_token=TH1") }},
+		"inspected with an app token":       {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token=17%7Cx") }},
+		"inspected with Threads' app token": {"threads_debug_token", func() answer { return s.get(t, "/debug_token?input_token=TH1&access_token=TH%7C17%7Cx") }},
+		"inspected with a user's token":     {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token="+issued) }},
 	} {
 		s.Reset()
 		if a := c.send(); a.status != 200 || s.CallsTo(c.endpoint) != 1 {
-			t.Errorf("%s: got %d %s, %v", name, a.status, a.body, s.currentCounters().stats().Endpoints)
+			t.Errorf("%s: got %d %s, calls %v, want 200 and a call to %s", name, a.status, a.body, s.currentCounters().stats().Endpoints, c.endpoint)
 		}
 	}
 }
 
 func TestHostsAreListed(t *testing.T) {
-	if got := strings.Join(Hosts(), " "); got != "api.instagram.com graph.facebook.com graph.instagram.com graph.threads.com graph.threads.net" {
-		t.Errorf("got %s", got)
+	const want = "api.instagram.com graph.facebook.com graph.instagram.com graph.threads.com graph.threads.net"
+	if got := strings.Join(Hosts(), " "); got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
@@ -173,7 +174,7 @@ func TestUnknownNamesPanic(t *testing.T) {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("%s: no panic", name)
+					t.Errorf("an unknown %s does not cause a panic", name)
 				}
 			}()
 			f()

@@ -83,15 +83,15 @@ func TestEveryFaultIsListedOnceDescribedAndTested(t *testing.T) {
 	seen := map[string]bool{}
 	for _, f := range Faults() {
 		if !tested[f.Name] || seen[f.Name] || f.play == nil || !regexp.MustCompile(`^[a-z0-9]+$`).MatchString(f.Name) {
-			t.Errorf("%q: tested %v, listed before %v", f.Name, tested[f.Name], seen[f.Name])
+			t.Errorf("%q: tested %v, listed twice %v; want a tested fault, listed once, with a name of lower-case letters and digits", f.Name, tested[f.Name], seen[f.Name])
 		}
 		if f.Description == "" || strings.ContainsAny(f.Description, "\n\t") || len(f.Description) > 110 {
-			t.Errorf("%s: description is not a single line: %q", f.Name, f.Description)
+			t.Errorf("%s: description %q, want one line of at most 110 bytes", f.Name, f.Description)
 		}
 		seen[f.Name] = true
 	}
 	if len(seen) != len(tested) {
-		t.Errorf("%d faults, %d tested", len(seen), len(tested))
+		t.Errorf("%d faults are listed, %d are tested; want equal numbers", len(seen), len(tested))
 	}
 }
 
@@ -101,26 +101,26 @@ func TestEachRefusalHasItsStatusAndEnvelope(t *testing.T) {
 		a := s.exchange(t, name+"-1")
 		envelope := regexp.MustCompile(`^\{"error":\{` + regexp.QuoteMeta(want.inside) + `,"fbtrace_id":"A\w{22}"\}\}$`)
 		if a.err != nil || a.status != want.status || !envelope.MatchString(a.body) || a.header.Get("Content-Type") != jsonType {
-			t.Errorf("%s: got %d %s %v", name, a.status, a.body, a.err)
+			t.Errorf("%s: got %d %s %v, want %d with %s", name, a.status, a.body, a.err, want.status, want.inside)
 		}
 		if got := a.header.Get("WWW-Authenticate"); (got != "") != (want.status == 400) {
-			t.Errorf("%s: WWW-Authenticate: %q", name, got)
+			t.Errorf("%s, status %d: WWW-Authenticate is %q, want it only with status 400", name, want.status, got)
 		}
 		if len(s.Issued(name+"-1")) != 0 {
 			t.Errorf("%s issued a token", name)
 		}
 	}
 	if got := s.exchange(t, "limit429-1").header.Get("Retry-After"); got != "7" {
-		t.Errorf("Retry-After: %q", got)
+		t.Errorf("Retry-After: got %q, want 7", got)
 	}
 	limited := s.exchange(t, "limit4-1").header
 	for _, name := range []string{"X-App-Usage", "X-Business-Use-Case-Usage"} {
 		if v := limited.Get(name); !json.Valid([]byte(v)) || !strings.Contains(v, `"call_count":100`) {
-			t.Errorf("%s: %s", name, v)
+			t.Errorf("%s: got %s, want JSON with a call_count of 100", name, v)
 		}
 	}
 	if v := limited.Get("X-Business-Use-Case-Usage"); !strings.Contains(v, `"estimated_time_to_regain_access":5`) {
-		t.Errorf("X-Business-Use-Case-Usage: %s", v)
+		t.Errorf("X-Business-Use-Case-Usage: got %s, want 5 minutes until access is regained", v)
 	}
 }
 
@@ -141,12 +141,12 @@ func TestEachFaultyBodyIsExact(t *testing.T) {
 			got = seconds.ReplaceAllString(got, "SECONDS")
 		}
 		if a.err != nil || a.status != 200 || got != want || a.header.Get("Content-Type") != jsonType {
-			t.Errorf("%s: got %d %.300s %v", name, a.status, got, a.err)
+			t.Errorf("%s: got %d %.300s %v, want 200 %.300s", name, a.status, got, a.err, want)
 		}
 	}
 	for name, v := range s.exchange(t, "reflect-1").header {
 		if (name == "X-App-Usage" || name == "X-Fb-Debug") && (!strings.Contains(v[0], testSecret) || !strings.Contains(v[0], "reflect-1")) {
-			t.Errorf("reflect: %s: %s", name, v[0])
+			t.Errorf("reflect: %s: got %s, want the token and the secret", name, v[0])
 		}
 	}
 }
@@ -157,15 +157,15 @@ func TestHTMLPagesAndRedirectsAreSent(t *testing.T) {
 		a := s.exchange(t, name+"-1")
 		kind, _, _ := strings.Cut(a.header.Get("Content-Type"), ";")
 		if a.err != nil || a.status != status || kind != "text/html" || !strings.HasPrefix(a.body, "<!DOCTYPE html>") {
-			t.Errorf("%s: got %d %s %v", name, a.status, a.body, a.err)
+			t.Errorf("%s: got %d %s %v, want %d with an HTML page", name, a.status, a.body, a.err, status)
 		}
 	}
 	if a := s.exchange(t, "error200-1"); a.status != 200 || !strings.HasPrefix(a.body, `{"error":{"message":"Error validating access token`) {
-		t.Errorf("error200: got %d %s", a.status, a.body)
+		t.Errorf("error200: got %d %s, want 200 with an error", a.status, a.body)
 	}
 	a := s.exchange(t, "redirect-1")
 	if a.status != 302 || a.header.Get("Location") != "/__trap" || s.currentCounters().stats().Trapped != 0 {
-		t.Errorf("redirect: got %d %v", a.status, a.header)
+		t.Errorf("redirect: got %d %v, want 302 to /__trap", a.status, a.header)
 	}
 	client := &http.Client{Transport: s.transport}
 	res, err := client.Get(s.server.URL + "/access_token?" + query("redirect-1"))
@@ -183,7 +183,7 @@ func TestInviteIsRefusedWithoutEnvelope(t *testing.T) {
 	const want = `{"error_message":"Invalid Request: The user has not accepted the invite to test the app","error_code":1349245}`
 	for _, a := range []answer{s.exchange(t, "invite-1"), s.login(t, loginForm("invite-1"))} {
 		if a.err != nil || a.status != 400 || a.body != want || a.header.Get("Content-Type") != jsonType {
-			t.Errorf("got %d %s %v", a.status, a.body, a.err)
+			t.Errorf("got %d %s %v, want 400 %s", a.status, a.body, a.err, want)
 		}
 	}
 }
@@ -193,7 +193,7 @@ func TestReflectErrRepeatsTokenAndSecretEverywhere(t *testing.T) {
 	a := s.exchange(t, "reflecterr-1")
 	var env struct{ Error graphError }
 	if err := json.Unmarshal([]byte(a.body), &env); err != nil || a.status != 400 || env.Error.Code != 190 {
-		t.Fatalf("got %d %s %v", a.status, a.body, err)
+		t.Fatalf("got %d %s %v, want 400 with code 190", a.status, a.body, err)
 	}
 	places := map[string]string{"message": env.Error.Message, "title": env.Error.UserTitle, "text": env.Error.UserMsg}
 	for _, name := range []string{"WWW-Authenticate", "X-App-Usage", "X-Business-Use-Case-Usage", "X-Fb-Debug"} {
@@ -201,7 +201,7 @@ func TestReflectErrRepeatsTokenAndSecretEverywhere(t *testing.T) {
 	}
 	for place, text := range places {
 		if !strings.Contains(text, testSecret) || !strings.Contains(text, "reflecterr-1") {
-			t.Errorf("%s: %s", place, text)
+			t.Errorf("%s: got %s, want the token and the secret", place, text)
 		}
 	}
 }
@@ -209,13 +209,13 @@ func TestReflectErrRepeatsTokenAndSecretEverywhere(t *testing.T) {
 func TestOversizedResponsesHaveTheirSizes(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	if a := s.exchange(t, "huge-1"); a.err != nil || a.status != 200 || len(a.body) < hugeBytes || !json.Valid([]byte(a.body)) {
-		t.Errorf("huge: got %d, %d bytes, %v", a.status, len(a.body), a.err)
+		t.Errorf("huge: got %d, %d bytes, %v, want 200, JSON of at least %d bytes", a.status, len(a.body), a.err, hugeBytes)
 	}
 	if a := s.exchange(t, "hugeheaders-1"); a.err != nil || a.status != 200 || len(fmt.Sprint(a.header)) < headerBytes*headerCount {
-		t.Errorf("hugeheaders: got %d, %d bytes, %v", a.status, len(fmt.Sprint(a.header)), a.err)
+		t.Errorf("hugeheaders: got %d, %d bytes, %v, want 200, at least %d bytes", a.status, len(fmt.Sprint(a.header)), a.err, headerBytes*headerCount)
 	}
 	if a := s.exchange(t, "endless-1"); !errors.Is(a.err, io.ErrUnexpectedEOF) || a.status != 200 || len(a.body) < endlessBytes {
-		t.Errorf("endless: got %d, %d bytes, %v", a.status, len(a.body), a.err)
+		t.Errorf("endless: got %d, %d bytes, %v, want 200, at least %d bytes, and an unexpected end", a.status, len(a.body), a.err, endlessBytes)
 	}
 }
 
@@ -240,7 +240,7 @@ func TestGzipBombInflatesAThousandfold(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	a := s.send(t, "GET", "/access_token?"+query("gzipbomb-1"), nil, http.Header{"Accept-Encoding": {"gzip"}})
 	if a.err != nil || a.header.Get("Content-Encoding") != "gzip" || len(a.body) > 512<<10 {
-		t.Fatalf("got %d bytes, %v, %v", len(a.body), a.header, a.err)
+		t.Fatalf("got %d bytes, %v, %v, want at most %d bytes of gzip", len(a.body), a.header, a.err, 512<<10)
 	}
 	z, err := gzip.NewReader(strings.NewReader(a.body))
 	if err != nil {
@@ -249,13 +249,13 @@ func TestGzipBombInflatesAThousandfold(t *testing.T) {
 	var tail bytes.Buffer
 	n, err := io.CopyN(io.Discard, z, bombMember*bombMembers)
 	if err != nil || n != 256<<20 {
-		t.Fatalf("inflated to %d, %v", n, err)
+		t.Fatalf("inflated to %d bytes, %v, want %d bytes", n, err, 256<<20)
 	}
 	if _, err := tail.ReadFrom(z); err != nil || !strings.Contains(tail.String(), s.Issued("gzipbomb-1")[0]) {
-		t.Errorf("at the end: %s %v", tail.String(), err)
+		t.Errorf("after the spaces: got %s %v, want the issued token", tail.String(), err)
 	}
 	plain := s.send(t, "GET", "/access_token?"+query("gzipbomb-1"), nil, http.Header{"Accept-Encoding": {"identity"}})
 	if plain.status != 200 || !json.Valid([]byte(plain.body)) || plain.header.Get("Content-Encoding") != "" {
-		t.Errorf("without gzip: got %d %s", plain.status, plain.body)
+		t.Errorf("without gzip: got %d %s, want 200 with JSON that is not compressed", plain.status, plain.body)
 	}
 }

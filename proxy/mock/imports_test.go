@@ -9,12 +9,12 @@ import (
 	"testing"
 )
 
-// A stand-in that shared code with igproxy would share igproxy's mistakes. Tests may also use
+// If the stand-in shared code with igproxy, it would share igproxy's mistakes. Tests may also use
 // goleak.
 func TestMockImportsOnlyTheStandardLibrary(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil || len(files) < 10 {
-		t.Fatalf("%d files, %v", len(files), err)
+		t.Fatalf("found %d Go files, %v, want at least 10", len(files), err)
 	}
 	for _, file := range files {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)

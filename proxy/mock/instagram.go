@@ -15,7 +15,7 @@
 // TH (Threads) or EAA (Facebook). A code works once. Every call gets a new token, except a refresh
 // after SetRefresh("same"). A new token reveals nothing about the token or code that it was issued
 // for. Tokens and secrets never appear in log lines or counters. The package imports nothing from
-// igproxy, so the two cannot share a mistake.
+// igproxy, so that the stand-in does not repeat a mistake of igproxy.
 //
 // The responses follow Meta's documentation
 // (https://developers.facebook.com/docs/instagram-platform/reference/access_token and the pages

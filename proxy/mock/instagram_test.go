@@ -36,10 +36,10 @@ func TestSuccessEqualsInstagramsByteForByte(t *testing.T) {
 		}
 	}
 	if a := s.get(t, "/v19.0/access_token?"+query("IGAA-anna")); a.status != 200 || a.header.Get("Instagram-Api-Version") != "v19.0" {
-		t.Errorf("with a version: %d %s", a.status, a.header.Get("Instagram-Api-Version"))
+		t.Errorf("with a version: got %d %s, want 200 v19.0", a.status, a.header.Get("Instagram-Api-Version"))
 	}
 	if strange := s.Strange(); len(strange) > 0 {
-		t.Errorf("strange: %v", strange)
+		t.Errorf("strange requests: got %v, want none", strange)
 	}
 }
 
@@ -121,11 +121,11 @@ func TestChecksHaveInstagramsOrder(t *testing.T) {
 		a := s.send(t, c.method, c.target, nil, nil)
 		want := regexp.MustCompile(`^\{"error":\{` + regexp.QuoteMeta(c.want) + `,"fbtrace_id":"A\w{22}"\}\}$`)
 		if a.status != c.status || !want.MatchString(a.body) || a.header.Get("Content-Type") != jsonType {
-			t.Errorf("%s: got %d %s %v", name, a.status, a.body, a.err)
+			t.Errorf("%s: got %d %s %v, want %d with %s", name, a.status, a.body, a.err, c.status, c.want)
 		}
 		got := a.header.Get("WWW-Authenticate")
 		if (got == "") != (c.authenticate == "") || got != "" && !strings.HasPrefix(got, `OAuth "Facebook Platform" "`+c.authenticate+`" "`) {
-			t.Errorf("%s: WWW-Authenticate: %s", name, got)
+			t.Errorf("%s: WWW-Authenticate: got %q, want the error %q", name, got, c.authenticate)
 		}
 	}
 }
@@ -136,7 +136,7 @@ func TestWithoutAConfiguredSecretAnySecretIsAccepted(t *testing.T) {
 		w := httptest.NewRecorder()
 		i.ServeHTTP(w, httptest.NewRequest("GET", "/access_token?grant_type=ig_exchange_token&access_token=IGAA&client_secret="+secret, nil))
 		if w.Code != want {
-			t.Errorf("secret %q: %d, want %d", secret, w.Code, want)
+			t.Errorf("secret %q: got %d, want %d", secret, w.Code, want)
 		}
 	}
 }
@@ -163,10 +163,10 @@ func TestStrangeRequestsAreListedAndStillAnswered(t *testing.T) {
 		s.Reset()
 		a := s.send(t, c.method, c.target, strings.NewReader(c.body), c.header) // an empty reader sends no body
 		if got := s.Strange(); a.err != nil || len(got) != 1 || got[0] != c.want {
-			t.Errorf("%s: got %q, %v", c.want, got, a.err)
+			t.Errorf("got %q, %v, want %q", got, a.err, c.want)
 		}
 		if a.status == 0 || s.Calls() != 1 {
-			t.Errorf("%s: answered %d, %d calls", c.want, a.status, s.Calls())
+			t.Errorf("%s: got status %d and %d calls, want a response and 1 call", c.want, a.status, s.Calls())
 		}
 	}
 }
@@ -181,7 +181,7 @@ func TestConcurrentCallsAreCountedExactly(t *testing.T) {
 	eventually(t, "all calls arrived", func() bool { return s.Calls() == 30 })
 	s.SetFault("")
 	if a := s.exchange(t, "IGAA-0"); a.status != 200 {
-		t.Errorf("a call while other calls hang: got %d %v", a.status, a.err)
+		t.Errorf("a call while other calls hang: got %d %v, want 200", a.status, a.err)
 	}
 	if got := s.currentCounters().stats(); got.MaxInFlight != 31 {
 		t.Errorf("max_in_flight is %d, want 31", got.MaxInFlight)
@@ -200,7 +200,7 @@ func TestConcurrentCallsAreCountedExactly(t *testing.T) {
 	}
 	s.exchange(t, "IGAA-0")
 	if s.CallsFor("IGAA-0") != 1 || s.MaxConcurrent("IGAA-0") != 1 {
-		t.Errorf("after the reset: %d calls, %d at once", s.CallsFor("IGAA-0"), s.MaxConcurrent("IGAA-0"))
+		t.Errorf("after the reset: %d calls, %d at once, want 1 and 1", s.CallsFor("IGAA-0"), s.MaxConcurrent("IGAA-0"))
 	}
 }
 
@@ -215,14 +215,14 @@ func TestAResetForgetsRequestsInFlight(t *testing.T) {
 	s.Instagram.Close()
 	<-done
 	if got := s.currentCounters().stats(); got.InFlight != 0 || got.Total != 0 {
-		t.Errorf("got %+v", got)
+		t.Errorf("after the reset: got %+v, want all counters 0", got)
 	}
 }
 
 func TestSetFaultPanicsOnUnknownName(t *testing.T) {
 	defer func() {
 		if got := fmt.Sprint(recover()); !strings.Contains(got, "unknown fault") || !strings.Contains(got, "expired") {
-			t.Errorf("got %s", got)
+			t.Errorf("got the panic %s, want one that lists the known faults", got)
 		}
 	}()
 	New(Options{}).SetFault("exspired")
@@ -237,19 +237,19 @@ func TestLatencyAndSlowFaultsTakeExactlyTheirTime(t *testing.T) {
 			w := httptest.NewRecorder()
 			i.ServeHTTP(w, httptest.NewRequest("GET", "/access_token?"+query(token), nil))
 			if w.Code != 200 {
-				t.Errorf("%s: got %d", token, w.Code)
+				t.Errorf("%s: got %d, want 200", token, w.Code)
 			}
 			return time.Since(start)
 		}
 		if got := took("IGAA-1"); got != time.Second {
-			t.Errorf("Options.Latency: took %s", got)
+			t.Errorf("Options.Latency: took %s, want 1s", got)
 		}
 		i.SetLatency(20 * time.Millisecond)
 		if got := took("slow-1"); got != 320*time.Millisecond {
-			t.Errorf("slow: took %s", got)
+			t.Errorf("slow: took %s, want 320ms", got)
 		}
 		if got := took("drip-1"); got < 3*time.Minute || got > 5*time.Minute {
-			t.Errorf("drip: took %s", got)
+			t.Errorf("drip: took %s, want 3 to 5 minutes", got)
 		}
 	})
 }
@@ -263,7 +263,7 @@ func TestLogContainsNoTokenOrSecret(t *testing.T) {
 	}
 	lines := slices.Collect(strings.Lines(log.String()))
 	if len(lines) != 3 || !strings.Contains(lines[0], "token="+hashOf("IGAA-canary")) || !strings.Contains(lines[1], "fault=reflect") {
-		t.Errorf("got:\n%s", log.String())
+		t.Errorf("got:\n%swant three lines, the first with the hash of the token, the second with fault=reflect", log.String())
 	}
 	everything := log.String() + fmt.Sprintf("%+v %#v", *i.currentCounters(), i.currentCounters().fullStats())
 	for _, secret := range []string{"IGAA-canary", "reflect-canary", testSecret, i.Issued("IGAA-canary")[0]} {

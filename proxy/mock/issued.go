@@ -13,7 +13,7 @@ const (
 	codeLife   = time.Hour
 	refreshAge = 24 * time.Hour      // minimum age of a long-lived token for a refresh
 	dataLife   = 90 * 24 * time.Hour // how long an app may use the data of a user who does not come back
-	maxEntries = 1 << 20             // when a map has this many entries, the next one replaces them all
+	maxEntries = 1 << 20             // when a map has this many entries, the next entry replaces them all
 )
 
 // issuedRecords records which tokens and codes were issued, used or revoked. It stores only their

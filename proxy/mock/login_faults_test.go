@@ -23,8 +23,9 @@ func TestFaultsApplyToCodeExchanges(t *testing.T) {
 		}
 		for range 2 { // a refusal does not consume the code
 			a := s.login(t, loginForm(name+"-1"))
-			if a.status != want.status || a.body != fmt.Sprintf(`{"error_type":%q,"code":%d,"error_message":%q}`, inside.Type, want.status, message) {
-				t.Errorf("%s: got %d %s", name, a.status, a.body)
+			body := fmt.Sprintf(`{"error_type":%q,"code":%d,"error_message":%q}`, inside.Type, want.status, message)
+			if a.status != want.status || a.body != body {
+				t.Errorf("%s: got %d %s, want %d %s", name, a.status, a.body, want.status, body)
 			}
 		}
 	}
@@ -35,7 +36,7 @@ func TestFaultsApplyToCodeExchanges(t *testing.T) {
 		"dupkeys": `\}\],"access_token":"IGAA\w+"\}$`, "html200": `^<!DOCTYPE`, "error200": `^\{"error_type":"OAuthException","code":400,`,
 	} {
 		if a := s.login(t, loginForm(name+"-1")); a.status != 200 || !regexp.MustCompile(want).MatchString(a.body) {
-			t.Errorf("%s: got %d %.200s %v", name, a.status, a.body, a.err)
+			t.Errorf("%s: got %d %.200s %v, want 200 and a body that matches %s", name, a.status, a.body, a.err, want)
 		}
 	}
 }
@@ -45,19 +46,19 @@ func TestBrokenConnectionConsumesTheCode(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for _, name := range []string{"reset", "close", "flaky", "truncated", "garbageline"} {
 		if a := s.login(t, loginForm(name+"-1")); a.err == nil {
-			t.Errorf("%s: got %d %s", name, a.status, a.body)
+			t.Errorf("%s: got %d %s, want a broken connection", name, a.status, a.body)
 		}
 		if a := s.login(t, loginForm(name+"-1")); a.body != loginError("This authorization code has been used") {
-			t.Errorf("%s, again: got %d %s %v", name, a.status, a.body, a.err)
+			t.Errorf("%s, again: got %d %s %v, want %s", name, a.status, a.body, a.err, loginError("This authorization code has been used"))
 		}
 	}
 	s.SetFault("down")
 	if a := s.login(t, loginForm("AQcode")); a.status != 500 {
-		t.Errorf("down: got %d %s", a.status, a.body)
+		t.Errorf("down: got %d %s, want 500", a.status, a.body)
 	}
 	s.SetFault("")
 	if a := s.login(t, loginForm("AQcode")); a.status != 200 {
-		t.Errorf("up again: got %d %s", a.status, a.body)
+		t.Errorf("up again: got %d %s, want 200", a.status, a.body)
 	}
 }
 
@@ -84,7 +85,7 @@ func TestStrangeCodeExchangesAreListed(t *testing.T) {
 		h.Set("Content-Type", c.contentType)
 		a := s.send(t, "POST", "/oauth/access_token"+c.query, strings.NewReader(c.body), h)
 		if got := s.Strange(); a.err != nil || len(got) != 1 || got[0] != c.want {
-			t.Errorf("%s: got %q, %v", c.want, got, a.err)
+			t.Errorf("got %q, %v, want %q", got, a.err, c.want)
 		}
 	}
 }

@@ -27,15 +27,15 @@ func TestCodeWorksOnceAndItsTokenCanBeExchanged(t *testing.T) {
 	issued := s.Issued("AQcode")
 	if len(issued) != 1 || a.status != 200 || a.header.Get("Content-Type") != jsonType || a.body != `{"data":[{"access_token":"`+issued[0]+
 		`","user_id":"17841400000000001","permissions":"instagram_business_basic,instagram_business_content_publish"}]}` {
-		t.Fatalf("got %d %s, issued %v", a.status, a.body, issued)
+		t.Fatalf("got %d %s, issued %v, want one token, in the documented shape", a.status, a.body, issued)
 	}
 	for range 2 {
 		if a := s.login(t, loginForm("AQcode")); a.status != 400 || a.body != loginError("This authorization code has been used") {
-			t.Errorf("again: got %d %s", a.status, a.body)
+			t.Errorf("again: got %d %s, want 400 with body %s", a.status, a.body, loginError("This authorization code has been used"))
 		}
 	}
 	if a := s.exchange(t, issued[0]); a.status != 200 || s.CallsTo("code") != 3 || s.CallsTo("exchange") != 1 || s.CallsFor("AQcode") != 3 {
-		t.Errorf("exchange of the issued token: got %d %s; calls %d, %d and %d", a.status, a.body, s.CallsTo("code"), s.CallsTo("exchange"), s.CallsFor("AQcode"))
+		t.Errorf("exchange of the issued token: got %d %s, want 200; calls %d, %d and %d, want 3, 1 and 3", a.status, a.body, s.CallsTo("code"), s.CallsTo("exchange"), s.CallsFor("AQcode"))
 	}
 	s.Reset()
 	if a := s.login(t, loginForm("AQcode")); a.status != 400 {
@@ -65,7 +65,7 @@ func TestCodeResponsesHaveTheChosenShape(t *testing.T) {
 		`"instagram_business_content_publish"\]\}$`)
 	s := newStandOf(t, Options{FlatCodes: true}, ServerOptions{})
 	if a := s.login(t, loginForm("AQ1")); !flat.MatchString(a.body) {
-		t.Errorf("FlatCodes: got %s", a.body)
+		t.Errorf("FlatCodes: got %s, want the flat shape", a.body)
 	}
 	for n, c := range []struct {
 		mode   string
@@ -75,7 +75,7 @@ func TestCodeResponsesHaveTheChosenShape(t *testing.T) {
 		a := s.send(t, "POST", "/__shape?mode="+c.mode, nil, nil)
 		got := s.login(t, loginForm(fmt.Sprintf("AQshape%d", n)))
 		if a.status != c.status || flat.MatchString(got.body) != c.flat || strings.HasPrefix(got.body, `{"data":[{`) == c.flat {
-			t.Errorf("%q: got %d %s, then %s", c.mode, a.status, a.body, got.body)
+			t.Errorf("%q: got %d %s, then %s; want %d, then the flat shape: %v", c.mode, a.status, a.body, got.body, c.status, c.flat)
 		}
 	}
 	defer func() {
@@ -86,7 +86,7 @@ func TestCodeResponsesHaveTheChosenShape(t *testing.T) {
 	s.SetShape("nonsense")
 }
 
-// A refusal does not consume the code: after all rows, the first code still works.
+// A refusal does not consume the code, so the first code still works after all rows.
 func TestCodeRefusalsHaveTheirOwnShape(t *testing.T) {
 	s := newStandOf(t, Options{AppID: testApp, Secret: testSecret}, ServerOptions{})
 	bound, foreign := s.Code(testApp, testRedirect), s.Code("17", "")
@@ -112,15 +112,15 @@ func TestCodeRefusalsHaveTheirOwnShape(t *testing.T) {
 	} {
 		a := s.login(t, c.form)
 		if a.status != 400 || a.body != loginError(c.want) || a.header.Get("Content-Type") != jsonType || a.header.Get("WWW-Authenticate") != "" {
-			t.Errorf("%s: got %d %s %v", c.name, a.status, a.body, a.err)
+			t.Errorf("%s: got %d %s %v, want 400 %s", c.name, a.status, a.body, a.err, loginError(c.want))
 		}
 	}
 	if a := s.get(t, "/oauth/access_token?"+loginForm(bound).Encode()); a.status != 400 ||
 		a.body != `{"error_type":"IGApiException","code":400,"error_message":"Unsupported request - method type: get"}` {
-		t.Errorf("GET: got %d %s", a.status, a.body)
+		t.Errorf("GET: got %d %s, want 400 and the error of an unsupported method", a.status, a.body)
 	}
 	if a := s.post(t, "/oauth/access_token?"+loginForm(bound).Encode(), urlencoded, ""); a.body != loginError("You must provide a client_id") {
-		t.Errorf("in the query: got %d %s", a.status, a.body)
+		t.Errorf("in the query: got %d %s, want %s", a.status, a.body, loginError("You must provide a client_id"))
 	}
 	if a := s.login(t, loginForm(bound)); a.status != 200 {
 		t.Errorf("after all refusals: got %d %s, want 200", a.status, a.body)
@@ -133,22 +133,22 @@ func TestCodesOfTheControlEndpointExpireAfterAnHour(t *testing.T) {
 		var got struct{ Code string }
 		a := s.send(t, "POST", "/__code?"+query, nil, nil)
 		if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.status != 200 || !regexp.MustCompile(`^AQ[\w-]{200}$`).MatchString(got.Code) {
-			t.Fatalf("got %d %s", a.status, a.body)
+			t.Fatalf("got %d %s, want 200 with a code", a.status, a.body)
 		}
 		return got.Code
 	}
 	bound := code("redirect_uri=" + url.QueryEscape(testRedirect) + "&client_id=" + testApp)
 	if a := s.login(t, loginForm(bound, "client_id", "17")); a.body != loginError("Matching code was not found or was already used") {
-		t.Errorf("another app: got %s", a.body)
+		t.Errorf("another app: got %s, want %s", a.body, loginError("Matching code was not found or was already used"))
 	}
 	old := code("")
 	s.Age(59 * time.Minute)
 	if a := s.login(t, loginForm(bound)); a.status != 200 {
-		t.Errorf("got %d %s", a.status, a.body)
+		t.Errorf("got %d %s, want 200", a.status, a.body)
 	}
 	s.Age(time.Minute)
 	if a := s.login(t, loginForm(old)); a.body != loginError("This authorization code has expired") {
-		t.Errorf("after an hour: got %d %s", a.status, a.body)
+		t.Errorf("after an hour: got %d %s, want %s", a.status, a.body, loginError("This authorization code has expired"))
 	}
 }
 
@@ -161,14 +161,14 @@ func TestCodeExchangeAcceptsMultipartForms(t *testing.T) {
 	}
 	_ = w.Close()
 	if a := s.post(t, "/oauth/access_token", w.FormDataContentType(), body.String()); a.status != 200 {
-		t.Errorf("got %d %s", a.status, a.body)
+		t.Errorf("got %d %s, want 200", a.status, a.body)
 	}
 	if strange := s.Strange(); len(strange) > 0 {
-		t.Errorf("strange: %v", strange)
+		t.Errorf("strange requests: got %v, want none", strange)
 	}
 	for _, contentType := range []string{"multipart/form-data", "text/plain", ";"} {
 		if a := s.post(t, "/oauth/access_token", contentType, body.String()); a.body != loginError("You must provide a client_id") {
-			t.Errorf("%s: got %d %s", contentType, a.status, a.body)
+			t.Errorf("%s: got %d %s, want %s", contentType, a.status, a.body, loginError("You must provide a client_id"))
 		}
 	}
 }

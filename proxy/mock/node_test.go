@@ -25,7 +25,7 @@ func TestReadsReturnTheRequestedFields(t *testing.T) {
 		}
 	}
 	if got := s.CallsTo("read"); got != 6 || len(s.Strange()) != 0 {
-		t.Errorf("%d reads, strange: %v", got, s.Strange())
+		t.Errorf("%d reads, strange: %v; want 6 reads that are not strange", got, s.Strange())
 	}
 }
 
@@ -44,7 +44,7 @@ func TestPagingURLsReachAllItemsAndCarryTheToken(t *testing.T) {
 				Paging struct{ Next, Previous string }
 			}
 			if err := json.Unmarshal([]byte(a.body), &page); err != nil || a.status != 200 {
-				t.Fatalf("%s: got %d %s", target, a.status, a.body)
+				t.Fatalf("%s: got %d %s, want 200", target, a.status, a.body)
 			}
 			for _, d := range page.Data {
 				seen[d.ID] = true
@@ -57,14 +57,14 @@ func TestPagingURLsReachAllItemsAndCarryTheToken(t *testing.T) {
 		}
 		want := s.server.URL + "/v23.0/17841400000000001/media?access_token=IGAA1&fields=id%2Ccaption&limit=25&after="
 		if fmt.Sprint(sizes) != "[25 25 10]" || len(seen) != mediaCount || !strings.HasPrefix(urls[0], want) || !strings.HasPrefix(urls[1], want) {
-			t.Errorf("got pages of %v items, %d different items, paging.next %v", sizes, len(seen), urls)
+			t.Errorf("got pages of %v items, %d different items, paging.next %v; want [25 25 10], %d and %s...", sizes, len(seen), urls, mediaCount, want)
 		}
 		if backwards[0] != "" || !strings.HasPrefix(backwards[2], strings.TrimSuffix(want, "after=")+"before=") {
-			t.Errorf("paging.previous of each page: %v", backwards)
+			t.Errorf("paging.previous of each page: got %v, want no URL for the first page and a URL for the last", backwards)
 		}
 		back := s.get(t, strings.TrimPrefix(backwards[2], s.server.URL))
 		if !strings.HasPrefix(back.body, `{"data":[{"id":"17900000000000025"`) || strings.Count(back.body, `"caption"`) != 25 {
-			t.Errorf("the previous page: got %d %s", back.status, back.body)
+			t.Errorf("the previous page: got %d %s, want the 25 items from 17900000000000025 on", back.status, back.body)
 		}
 	}
 }
@@ -73,13 +73,13 @@ func TestPagingURLsUsePagingBaseAndTheBearerToken(t *testing.T) {
 	s := newStandOf(t, Options{PagingBase: "https://graph.instagram.com"}, ServerOptions{})
 	a := s.send(t, "GET", "/v22.0/17841400000000001/media?limit=2", nil, http.Header{"Authorization": {"Bearer IGAAinHeader"}})
 	if want := `"next":"https:\/\/graph.instagram.com\/v22.0\/17841400000000001\/media?access_token=IGAAinHeader&limit=2&after=`; !strings.Contains(a.body, want) {
-		t.Errorf("got %d %s", a.status, a.body)
+		t.Errorf("got %d %s, want a body with %q", a.status, a.body, want)
 	}
 	for _, q := range []string{"limit=1000&after=nonsense", "limit=-1", "before=" + cursor(mediaCount)} {
 		var page struct{ Data []any }
 		a := s.get(t, "/me/media?access_token=IGAA1&"+q)
 		if err := json.Unmarshal([]byte(a.body), &page); err != nil || len(page.Data) != map[bool]int{true: mediaCount, false: defaultLimit}[strings.Contains(q, "1000")] {
-			t.Errorf("%s: %d items, %v", q, len(page.Data), err)
+			t.Errorf("%s: got %d items, %v, want %d with a limit of 1000, otherwise %d", q, len(page.Data), err, mediaCount, defaultLimit)
 		}
 	}
 	if a := s.get(t, "/me/media?access_token=IGAA1&after="+cursor(mediaCount-1)); a.body != `{"data":[]}` {
@@ -98,12 +98,12 @@ func TestReadsAndWritesNeedAToken(t *testing.T) {
 	for _, path := range []string{"/", "/you", "/me/x", "/me/media/x", "/me/", "/17a", "/oauth/authorize", "/v23.0/oauth/x", "/ME"} {
 		wantCode(t, path, s.get(t, path+"?access_token=IGAA1"), 500, 2500, 0)
 	}
-	wantCode(t, "method", s.send(t, "PUT", "/me/media?access_token=IGAA1", nil, nil), 400, 100, 0)
+	wantCode(t, "wrong method", s.send(t, "PUT", "/me/media?access_token=IGAA1", nil, nil), 400, 100, 0)
 	wantCode(t, "a fault", s.get(t, "/me?access_token=down-1"), 500, 2, 0)
 	wantCode(t, "a fault in a write", s.post(t, "/me/media", urlencoded, "access_token=permission-1"), 403, 10, 0)
 	for _, name := range []string{"slow", "extra", "noexpires", "huge", "flaky500", "flaky500"} {
 		if a := s.get(t, "/me/media?access_token="+name+"-1"); name != "flaky500" && (a.status != 200 || !json.Valid([]byte(a.body))) {
-			t.Errorf("%s: got %d %.200s", name, a.status, a.body)
+			t.Errorf("%s: got %d %.200s, want 200 with JSON", name, a.status, a.body)
 		}
 	}
 }
@@ -131,10 +131,10 @@ func TestWritesTakeTheTokenFromQueryFormOrHeader(t *testing.T) {
 		a := s.send(t, c.method, c.target, strings.NewReader(c.body), h)
 		writes := s.CallsTo("write") + s.CallsTo("threads_write")
 		if a.status != 200 || a.body != c.want || writes != 1 || s.currentCounters().stats().BodyBytes != int64(len(c.body)) {
-			t.Errorf("%s %s: got %d %s %v; %d writes", c.method, c.target, a.status, a.body, a.err, writes)
+			t.Errorf("%s %s: got %d %s %v; %d writes; want 200 %s and 1 write of %d bytes", c.method, c.target, a.status, a.body, a.err, writes, c.want, len(c.body))
 		}
 		if s.CallsFor("IGAA1")+s.CallsFor("THAA1") != 1 || len(s.Strange()) != 0 {
-			t.Errorf("%s: strange %v", c.target, s.Strange())
+			t.Errorf("%s: strange %v; want 1 call with the token, not strange", c.target, s.Strange())
 		}
 	}
 }

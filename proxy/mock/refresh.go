@@ -62,7 +62,7 @@ func (x *call) judgeLong() *graphError {
 	case dead != nil:
 		return dead
 	case issued && !t.long:
-		return &standing // the real error is not published; Instagram uses this one for many cases
+		return &standing // the real error is not published; Instagram sends this error in many cases
 	case issued && age < x.instagram.minRefreshAge():
 		return &tooYoung
 	}

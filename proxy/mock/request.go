@@ -22,7 +22,7 @@ type Request struct {
 	Header   http.Header
 	Length   int64  // announced length of the body; -1 if not announced
 	Bytes    int64  // read from the body so far; endpoints without a body read nothing
-	SHA256   string // of these bytes, in hex; "" if nothing was read
+	SHA256   string // of the bytes read, in hex; "" if nothing was read
 	Body     []byte // the first 64 KiB
 }
 

@@ -31,7 +31,7 @@ func TestRequestsAreKeptExactlyAsTheyArrived(t *testing.T) {
 	_, _ = io.WriteString(conn, "POST "+uri+" HTTP/1.1\r\nhost: graph.instagram.com\r\nx-odd:  a,b \r\nX-Odd: c\r\nContent-Length: 3\r\n"+
 		"User-Agent: app/1\r\nConnection: close\r\n\r\nx\x00y")
 	if got, err := io.ReadAll(conn); err != nil {
-		t.Fatalf("got %s %v", got, err)
+		t.Fatalf("cannot read the response: got %s, %v", got, err)
 	}
 	want := Request{Endpoint: "other", Proto: "HTTP/1.1", Method: "POST", URI: uri, Path: "/v23.0/me%2fx/media",
 		RawQuery: "b=2&&a=%C3%A9+%zz&access_token=IGAA1", Host: "graph.instagram.com", Length: 3,
@@ -51,15 +51,15 @@ func TestRequestRecordsHashSizeAndStartOfABody(t *testing.T) {
 		s.Reset()
 		a := s.send(t, "POST", "/me/media?access_token=IGAA1", body, http.Header{"Content-Type": {"video/mp4"}})
 		if a.status != 200 {
-			t.Fatalf("%s: got %d %s %v", name, a.status, a.body, a.err)
+			t.Fatalf("%s: got %d %s %v, want 200", name, a.status, a.body, a.err)
 		}
 		sum := sha256.Sum256(upload)
 		r := s.Requests()[0]
 		if r.Bytes != 3<<20 || r.SHA256 != hex.EncodeToString(sum[:]) || !bytes.Equal(r.Body, upload[:keptBytes]) {
-			t.Errorf("%s: %d bytes, sum %s, %d kept", name, r.Bytes, r.SHA256, len(r.Body))
+			t.Errorf("%s: got %d bytes, sum %s, %d kept; want %d bytes, sum %x, %d kept", name, r.Bytes, r.SHA256, len(r.Body), 3<<20, sum, keptBytes)
 		}
 		if want := map[string]int64{"announced": 3 << 20, "chunked": -1}[name]; r.Length != want || r.Endpoint != "write" {
-			t.Errorf("%s: length %d to %q, want %d", name, r.Length, r.Endpoint, want)
+			t.Errorf("%s: got length %d of a %q, want %d of a write", name, r.Length, r.Endpoint, want)
 		}
 	}
 }
@@ -79,7 +79,7 @@ func TestUploadIsVisibleWhileItArrives(t *testing.T) {
 	}
 	w.Close()
 	if a := <-done; a.status != 200 || s.CallsTo("write") != 1 {
-		t.Errorf("got %d %s %v", a.status, a.body, a.err)
+		t.Errorf("got %d %s %v and %d writes, want 200 and 1 write", a.status, a.body, a.err, s.CallsTo("write"))
 	}
 }
 
@@ -119,7 +119,7 @@ func TestTheLatestRequestsAreKept(t *testing.T) {
 	i.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/__stats", nil))
 	got := i.Requests()
 	if len(got) != maxRequests || got[0].URI != "/me?n=3" || got[maxRequests-1].URI != fmt.Sprintf("/me?n=%d", maxRequests+2) {
-		t.Errorf("%d requests, the first is %s", len(got), got[0].URI)
+		t.Errorf("got %d requests, the first is %s; want the latest %d, from /me?n=3 on", len(got), got[0].URI, maxRequests)
 	}
 	i.Reset()
 	if len(i.Requests()) != 0 {
@@ -145,7 +145,7 @@ func TestOtherEndpointsLogNoTokenOrSecret(t *testing.T) {
 		r.Header.Set("Content-Type", urlencoded)
 		w := httptest.NewRecorder()
 		if i.ServeHTTP(w, r); w.Code != 200 {
-			t.Fatalf("%s: got %d %s", r.URL.Path, w.Code, w.Body)
+			t.Fatalf("%s: got %d %s, want 200", r.URL.Path, w.Code, w.Body)
 		}
 	}
 	everything := log.String() + fmt.Sprintf("%+v %#v %+v %+v %#v %+v", *i.currentCounters(), i.currentCounters().fullStats(), i.issued.tokens, i.issued.codes, i.apps, i.issued.revoked)
@@ -156,6 +156,6 @@ func TestOtherEndpointsLogNoTokenOrSecret(t *testing.T) {
 		}
 	}
 	if strings.Count(log.String(), "token="+hashOf("IGAA-canary")) != 3 || !strings.Contains(log.String(), "endpoint=code token="+hashOf(code)) {
-		t.Errorf("got:\n%s", log.String())
+		t.Errorf("got:\n%swant three lines with the hash of the token, and a line for the code", log.String())
 	}
 }

@@ -25,21 +25,21 @@ func TestCertificateCoversInstagramsAndLocalNames(t *testing.T) {
 		c.ServerName = name
 		conn, err := tls.Dial("tcp", s.server.Addr, c)
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: the certificate is not accepted: %v", name, err)
 			continue
 		}
 		conn.Close()
 	}
 	block, rest := pem.Decode(s.server.CAPEM)
 	if block == nil || len(rest) > 0 || block.Type != "CERTIFICATE" {
-		t.Fatalf("CAPEM: %s", s.server.CAPEM)
+		t.Fatalf("CAPEM: got %s, want one certificate in PEM", s.server.CAPEM)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(s.server.CAPEM) || !pool.Equal(s.server.CA()) {
 		t.Error("CAPEM and CA differ")
 	}
 	if !strings.HasPrefix(s.server.URL, "https://127.0.0.1:") {
-		t.Errorf("URL %s", s.server.URL)
+		t.Errorf("got URL %s, want https://127.0.0.1 with a port", s.server.URL)
 	}
 }
 
@@ -59,7 +59,7 @@ func TestClientsRefuseDefectiveCertificates(t *testing.T) {
 	} {
 		s := newStand(t, c.o)
 		if a := s.exchange(t, "IGAA-1"); !c.wrong(a.err) {
-			t.Errorf("%s: got %d %v", name, a.status, a.err)
+			t.Errorf("%s: got %d %v, want the error about the certificate", name, a.status, a.err)
 		}
 		if s.Calls() != 0 {
 			t.Errorf("%s: a call reached the stand-in", name)
@@ -69,7 +69,7 @@ func TestClientsRefuseDefectiveCertificates(t *testing.T) {
 	s.transport.TLSClientConfig.RootCAs = x509.NewCertPool()
 	var unknown x509.UnknownAuthorityError
 	if a := s.exchange(t, "IGAA-1"); !errors.As(a.err, &unknown) {
-		t.Errorf("unknown authority: got %d %v", a.status, a.err)
+		t.Errorf("unknown authority: got %d %v, want the error about the authority", a.status, a.err)
 	}
 }
 
@@ -81,7 +81,7 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 		for _, token := range tokens {
 			wg.Go(func() {
 				if a := s.exchange(t, token); a.err == nil && !strings.HasPrefix(token, "slow") {
-					t.Errorf("%s: got %d %.100s", token, a.status, a.body)
+					t.Errorf("%s: got %d %.100s, want an error", token, a.status, a.body)
 				}
 			})
 		}
@@ -89,10 +89,10 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 		began := time.Now()
 		s.server.Close()
 		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("Close took %s", took)
+			t.Errorf("Close took %s, want at most 5s", took)
 		}
 		if n := s.currentCounters().stats().InFlight; n != 0 {
-			t.Errorf("%d in flight after Close", n)
+			t.Errorf("%d requests in flight after Close, want 0", n)
 		}
 		wg.Wait()
 		s.server.Close() // a second Close does nothing
@@ -116,7 +116,7 @@ func TestInstagramOutlivesItsServer(t *testing.T) {
 	}
 	defer again.Close()
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 || s.CallsFor("IGAA-1") != 2 {
-		t.Errorf("after the restart: got %d %v, %d calls", a.status, a.err, s.CallsFor("IGAA-1"))
+		t.Errorf("after the restart: got %d %v, %d calls; want 200, 2 calls", a.status, a.err, s.CallsFor("IGAA-1"))
 	}
 }
 
@@ -142,15 +142,15 @@ func TestInstagramCloseReleasesHandlersOfAnyServer(t *testing.T) {
 func TestTheServersAddressIsReachable(t *testing.T) {
 	s := newStand(t, ServerOptions{Addr: ":0"})
 	if !strings.HasPrefix(s.server.URL, "http://127.0.0.1:") || s.server.CA() != nil || s.server.CAPEM != nil {
-		t.Errorf("URL %s, CA %v", s.server.URL, s.server.CA())
+		t.Errorf("got URL %s, CA %v; want http://127.0.0.1 with a port, and no authority", s.server.URL, s.server.CA())
 	}
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 {
-		t.Errorf("got %d %v", a.status, a.err)
+		t.Errorf("got %d %v, want 200", a.status, a.err)
 	}
 	for _, o := range []ServerOptions{{Addr: s.server.Addr}, {Addr: "nonsense"}, {Addr: s.server.Addr, TLS: true}} {
 		if other, err := Start(s.Instagram, o); err == nil {
 			other.Close()
-			t.Errorf("%+v: no error", o)
+			t.Errorf("%+v: Start succeeded, want an error", o)
 		}
 	}
 }

@@ -15,17 +15,17 @@ import (
 // The values were computed with openssl, not with this package.
 func TestSignaturesEqualThoseOfOpenSSL(t *testing.T) {
 	h := SignWebhook("the-secret", []byte(`{"text":"caf\u00e9"}`))
-	if got := h.Get("X-Hub-Signature-256"); got != "sha256=03679294c8f0c38c913bee2eebdf33eddc9552b5f7ceab6d26e00d180bcd307a" {
-		t.Errorf("got %s", got)
+	if got, want := h.Get("X-Hub-Signature-256"), "sha256=03679294c8f0c38c913bee2eebdf33eddc9552b5f7ceab6d26e00d180bcd307a"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
-	if got := h.Get("X-Hub-Signature"); got != "sha1=ad718f831c1d0d4924918faa9d896208a625fe3d" {
-		t.Errorf("got %s", got)
+	if got, want := h.Get("X-Hub-Signature"), "sha1=ad718f831c1d0d4924918faa9d896208a625fe3d"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
-	if got := SignedRequest("the-secret", []byte(`{"algorithm":"HMAC-SHA256","user_id":"17"}`)); got != "U6Vrqc_PS-iI8cuSeFnQx6hqbakLttJ4NAylMC78Qe4.eyJhbGdvcml0aG0iOiJITUFDLVNIQTI1NiIsInVzZXJfaWQiOiIxNyJ9" {
-		t.Errorf("got %s", got)
+	if got, want := SignedRequest("the-secret", []byte(`{"algorithm":"HMAC-SHA256","user_id":"17"}`)), "U6Vrqc_PS-iI8cuSeFnQx6hqbakLttJ4NAylMC78Qe4.eyJhbGdvcml0aG0iOiJITUFDLVNIQTI1NiIsInVzZXJfaWQiOiIxNyJ9"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
-	if got := Proof("the-secret", "EAAG1"); got != "7de9a1a26b6e0b7f8b6e532a0cf80c4880eed9f4aa1db77c2e6ab72b00513824" {
-		t.Errorf("got %s", got)
+	if got, want := Proof("the-secret", "EAAG1"), "7de9a1a26b6e0b7f8b6e532a0cf80c4880eed9f4aa1db77c2e6ab72b00513824"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
@@ -54,8 +54,8 @@ func TestWebhooksAreDeliveredAsMetaSignsThem(t *testing.T) {
 		for _, status := range []int{204, 403, 302} {
 			to, got := receiver(t, status)
 			a := s.send(t, "POST", "/__webhook?to="+url.QueryEscape(to)+"&app="+app, nil, nil)
-			if a.status != 200 || a.body != fmt.Sprintf(`{"status":%d}`+"\n", status) {
-				t.Fatalf("%s: got %d %s", app, a.status, a.body)
+			if want := fmt.Sprintf(`{"status":%d}`+"\n", status); a.status != 200 || a.body != want {
+				t.Fatalf("%s: got %d %s, want 200 %s", app, a.status, a.body, want)
 			}
 			r := <-got
 			for name, want := range SignWebhook(secret, r.body) {
@@ -64,7 +64,7 @@ func TestWebhooksAreDeliveredAsMetaSignsThem(t *testing.T) {
 				}
 			}
 			if !json.Valid(r.body) || !strings.Contains(string(r.body), `"text":"Cr\u00eapes \u2615 \ud83e\udd5e https:\/\/example.com\/menu"`) {
-				t.Errorf("got %s", r.body)
+				t.Errorf("got %s, want JSON with escaped slashes and characters", r.body)
 			}
 		}
 	}
@@ -79,13 +79,13 @@ func TestWebhooksAreDeliveredOnlyOnThisMachine(t *testing.T) {
 		"http://127.0.0.1@192.0.2.1/", "127.0.0.1:80", "http://0x7f.1/", "://"} {
 		a := s.send(t, "POST", "/__webhook?to="+url.QueryEscape(to), nil, nil)
 		if a.status != 400 || !strings.Contains(a.body, "to must be") {
-			t.Errorf("%s: got %d %s", to, a.status, a.body)
+			t.Errorf("%s: got %d %s, want 400 with %q", to, a.status, a.body, "to must be")
 		}
 	}
 	closed := httptest.NewServer(nil)
 	closed.Close()
 	if a := s.send(t, "POST", "/__webhook?to="+closed.URL, nil, nil); a.status != 502 || !strings.Contains(a.body, "not delivered") {
-		t.Errorf("got %d %s", a.status, a.body)
+		t.Errorf("got %d %s, want 502 with %q", a.status, a.body, "not delivered")
 	}
 }
 
@@ -100,7 +100,7 @@ func TestSignedRequestsAreIssuedForEachApp(t *testing.T) {
 		}
 		a := s.send(t, "POST", target, nil, nil)
 		if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.status != 200 {
-			t.Fatalf("%s: got %d %s", target, a.status, a.body)
+			t.Fatalf("%s: got %d %s, want 200", target, a.status, a.body)
 		}
 		signed := func(payload string) bool { return SignedRequest(want.secret, []byte(payload)) == got.Request }
 		payload := decoded(t, got.Request)
@@ -111,13 +111,13 @@ func TestSignedRequestsAreIssuedForEachApp(t *testing.T) {
 		}
 		if err := json.Unmarshal([]byte(payload), &members); err != nil || !signed(payload) || members.User != want.user ||
 			members.Algorithm != "HMAC-SHA256" || members.Issued == 0 {
-			t.Errorf("%s: got %s", target, payload)
+			t.Errorf("%s: got %s, want a signed payload about user %s", target, payload, want.user)
 		}
 	}
 	for target, says := range map[string]string{"/__signed_request?app=threads": "no client secret", "/__signed_request?app=x": "app must be",
 		"/__webhook?app=threads&to=http://localhost/": "no client secret"} {
 		if a := s.send(t, "POST", target, nil, nil); a.status != 400 || !strings.Contains(a.body, says) {
-			t.Errorf("%s: got %d %s", target, a.status, a.body)
+			t.Errorf("%s: got %d %s, want 400 with %q", target, a.status, a.body, says)
 		}
 	}
 }

@@ -43,8 +43,8 @@ func (x *call) stream() {
 	}
 }
 
-// Stream returns what GET /__stream?bytes=n sends. The bytes are the same in every download, and no
-// part of a download repeats an earlier part.
+// Stream returns what GET /__stream?bytes=n sends. The bytes are the same in every download.
+// They are a list of rising numbers, so that lost or repeated bytes are noticed.
 func Stream(n int64) io.Reader { return io.LimitReader(&numbers{}, n) }
 
 // numbers is a reader of all whole numbers from 0 up, one per line.

@@ -25,13 +25,13 @@ func TestThreadsAcceptsACodeByPostAndGet(t *testing.T) {
 			s.Reset()
 			target := "/oauth/access_token?" + threadsLogin("AQ"+strings.ReplaceAll(form, " ", "")).Encode()
 			if token := tokenOf(t, s.sendAs(t, form, target)); !strings.HasPrefix(token, "THQV") || s.CallsTo("threads_code") != 1 {
-				t.Errorf("%q, %s: got %s", host, form, token)
+				t.Errorf("%q, %s: got %s and %d calls, want a token that begins with THQV and 1 call", host, form, token, s.CallsTo("threads_code"))
 			}
 			if got := strings.Join(s.Strange(), "; "); got != strange {
-				t.Errorf("%q, %s: strange %q", host, form, got)
+				t.Errorf("%q, %s: strange: got %q, want %q", host, form, got, strange)
 			}
 			if a := s.sendAs(t, form, target); a.body != loginError("This authorization code has been used") {
-				t.Errorf("%q, %s, again: got %d %s", host, form, a.status, a.body)
+				t.Errorf("%q, %s, again: got %d %s, want %s", host, form, a.status, a.body, loginError("This authorization code has been used"))
 			}
 		}
 	}
@@ -51,17 +51,17 @@ func TestAppTokensDoNotExpireAndInspectTokens(t *testing.T) {
 		token := tokenOf(t, a)
 		if a.body != `{"access_token":"`+token+`","token_type":"bearer"}` ||
 			!regexp.MustCompile(`^`+regexp.QuoteMeta(c.prefix+c.id+"|")+`\w{27}$`).MatchString(token) || s.Issued(c.id)[0] != token {
-			t.Errorf("got %d %s", a.status, a.body)
+			t.Errorf("got %d %s, want an app token without expires_in", a.status, a.body)
 		}
 		s.Age(10 * 365 * 24 * time.Hour)
 		for _, access := range []string{token, c.prefix + c.id + "|" + c.secret} {
 			a := s.get(t, "/v23.0/debug_token?input_token="+c.input+"&access_token="+url.QueryEscape(access))
 			if a.status != 200 || !strings.Contains(a.body, `"is_valid":true`) {
-				t.Errorf("got %d %s", a.status, a.body)
+				t.Errorf("got %d %s, want 200 with %q", a.status, a.body, `"is_valid":true`)
 			}
 			wantCode(t, "an app token at /me", s.get(t, "/me?access_token="+url.QueryEscape(access)), 400, 2500, 0)
 			if a := s.get(t, "/17900000000000007?access_token="+url.QueryEscape(access)); a.status != 200 {
-				t.Errorf("a read with an app token: got %d %s", a.status, a.body)
+				t.Errorf("a read with an app token: got %d %s, want 200", a.status, a.body)
 			}
 		}
 		wantCode(t, "wrong secret", s.get(t, appTokenQuery(c.id, "x")), 400, map[string]int{"threads_": 100, "facebook_": 1}[c.endpoint], 0)
@@ -71,7 +71,7 @@ func TestAppTokensDoNotExpireAndInspectTokens(t *testing.T) {
 			}
 		}
 		if strange := s.Strange(); len(strange) > 0 {
-			t.Errorf("strange: %v", strange)
+			t.Errorf("strange requests: got %v, want none", strange)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func TestATokenThatHasEndedIsRefusedByEveryCall(t *testing.T) {
 		s := newStandOf(t, of, ServerOptions{})
 		a := s.get(t, f.exchange(f.short))
 		if !strings.HasSuffix(a.body, `"expires_in":172800}`) {
-			t.Errorf("%s: got %d %s", f.name, a.status, a.body)
+			t.Errorf("%s: got %d %s, want expires_in 172800", f.name, a.status, a.body)
 		}
 		long := tokenOf(t, a)
 		calls := map[string]func() answer{
@@ -48,7 +48,7 @@ func TestATokenThatHasEndedIsRefusedByEveryCall(t *testing.T) {
 		s.Age(48*time.Hour - time.Minute)
 		for name, call := range calls {
 			if a := call(); a.status != 200 {
-				t.Errorf("%s, %s in its last minute: got %d %s", f.name, name, a.status, a.body)
+				t.Errorf("%s, %s in its last minute: got %d %s, want 200", f.name, name, a.status, a.body)
 			}
 		}
 		s.Age(time.Minute)
@@ -68,18 +68,18 @@ func TestARefreshReturnsANewTokenOrTheSameWithANewLife(t *testing.T) {
 		s.Age(47 * time.Hour)
 		successor := tokenOf(t, s.get(t, f.refresh(long)))
 		if a := s.post(t, "/__refresh?mode=same", "", ""); a.status != 200 || a.body != `{"refresh":"same"}`+"\n" {
-			t.Errorf("got %d %s", a.status, a.body)
+			t.Errorf("got %d %s, want 200 with body %s", a.status, a.body, `{"refresh":"same"}`+"\n")
 		}
 		a := s.get(t, f.refresh(long))
 		if same := tokenOf(t, a); successor == long || same != long || !strings.HasSuffix(a.body, `"expires_in":172800}`) {
-			t.Errorf("%s: got %s", f.name, a.body)
+			t.Errorf("%s: got %s, want a new token first, then the token that was sent, with expires_in 172800", f.name, a.body)
 		}
-		if got := fmt.Sprint(s.Issued(long)); got != fmt.Sprint([]string{successor, long}) {
-			t.Errorf("%s: issued %s", f.name, got)
+		if got, want := fmt.Sprint(s.Issued(long)), fmt.Sprint([]string{successor, long}); got != want {
+			t.Errorf("%s: issued %s, want %s", f.name, got, want)
 		}
 		s.Age(47 * time.Hour)
 		if a := s.get(t, "/me?access_token="+long); a.status != 200 {
-			t.Errorf("%s, in its second life: got %d %s", f.name, a.status, a.body)
+			t.Errorf("%s, in its second life: got %d %s, want 200", f.name, a.status, a.body)
 		}
 		s.post(t, "/__refresh?mode=new", "", "")
 		if next := tokenOf(t, s.get(t, f.refresh(long))); next == long {
@@ -91,7 +91,7 @@ func TestARefreshReturnsANewTokenOrTheSameWithANewLife(t *testing.T) {
 			t.Errorf("%s: %d refreshes and %d calls, want 3 and 5", f.name, got, s.CallsFor(long))
 		}
 		if a := s.get(t, "/__stats"); !strings.Contains(a.body, `"`+hashOf(long)+`":{"calls":5,"refreshes":3,`) {
-			t.Errorf("%s: got %s", f.name, a.body)
+			t.Errorf("%s: got %s, want a body with %q", f.name, a.body, `"`+hashOf(long)+`":{"calls":5,"refreshes":3,`)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func TestTheSameTokenIsKnownAfterItsRefresh(t *testing.T) {
 	s := newStandOf(t, Options{TokenLife: time.Hour}, ServerOptions{})
 	s.SetRefresh("same")
 	if got := tokenOf(t, s.refresh(t, "IGAAelsewhere")); got != "IGAAelsewhere" {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want the token that was sent", got)
 	}
 	s.Age(time.Hour)
 	wantCode(t, "a read", s.get(t, "/me?access_token=IGAAelsewhere"), 400, 190, 463)
@@ -143,7 +143,7 @@ func TestTheMinimumAgeForARefreshIsA60thOfALife(t *testing.T) {
 		}
 		s.Age(least)
 		if a := s.refresh(t, long); a.status != 200 {
-			t.Errorf("%s: got %d %s", life, a.status, a.body)
+			t.Errorf("%s: got %d %s, want 200", life, a.status, a.body)
 		}
 	}
 }
@@ -151,13 +151,13 @@ func TestTheMinimumAgeForARefreshIsA60thOfALife(t *testing.T) {
 func TestTokenLifeIsWholeSeconds(t *testing.T) {
 	s := newStandOf(t, Options{TokenLife: 2500 * time.Millisecond}, ServerOptions{})
 	if a := s.exchange(t, "IGAA-anna"); !strings.HasSuffix(a.body, `"expires_in":2}`) {
-		t.Errorf("got %d %s", a.status, a.body)
+		t.Errorf("got %d %s, want expires_in 2", a.status, a.body)
 	}
 	for _, life := range []time.Duration{-1, 1, time.Second - 1} {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("%s: no panic", life)
+					t.Errorf("TokenLife %s does not cause a panic", life)
 				}
 			}()
 			New(Options{TokenLife: life})
@@ -169,7 +169,7 @@ func TestARefreshHasTwoModes(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for _, target := range []string{"/__refresh", "/__refresh?mode=", "/__refresh?mode=other"} {
 		if a := s.post(t, target, "", ""); a.status != 400 || a.body != `{"error":"mode must be new or same"}`+"\n" {
-			t.Errorf("%s: got %d %s", target, a.status, a.body)
+			t.Errorf("%s: got %d %s, want 400 with body %s", target, a.status, a.body, `{"error":"mode must be new or same"}`+"\n")
 		}
 	}
 	defer func() {

@@ -1,12 +1,12 @@
-// Command faults proves docs/faults.md: it runs the tests that the table cites and prints the table
+// Command faults proves docs/faults.md. It runs the tests that the table cites and prints the table
 // with a tick for each row that holds. A row holds if all its tests passed in this run, and no test
 // or subtest was skipped.
 //
 //	go run -C tools ./faults            runs the tests, as make faults does
 //	go run -C tools ./faults -from FILE reads the output of go test -json and runs nothing
 //
-// The exit code is 0 if every row holds, 1 if a row does not hold, and 2 if the table or the results
-// of the tests cannot be obtained.
+// The exit code is 0 if every row holds, and 1 if a row does not hold. It is 2 if the table cannot
+// be read or the tests cannot be run.
 package main
 
 import (
@@ -62,7 +62,7 @@ func prove(root, from string) (code int, err error) {
 	return 0, nil
 }
 
-// run runs the cited tests, one package at a time, because packages that are tested at the same time
+// run runs the cited tests, one package at a time, because concurrent tests of several packages
 // disturb each other's timing.
 func run(root string, rows []row) (results, error) {
 	var names, packages []string
@@ -92,7 +92,7 @@ func run(root string, rows []row) (results, error) {
 	if terminal(os.Stderr) {
 		fmt.Fprint(os.Stderr, "\r\x1b[K")
 	}
-	_ = cmd.Wait() // the error would only say that a test failed; got says which one
+	_ = cmd.Wait() // the error would only say that a test failed; got says which test
 	return got, nil
 }
 

@@ -21,8 +21,8 @@ type event struct {
 
 const module = "github.com/igproxy/igproxy/"
 
-// read reads the output of a run to its end, or to the first line that is not an event. Whenever a test passes, it
-// calls progress with the number of tests that have passed.
+// read reads the output of a run to its end, or to the first line that is not an event. Whenever a
+// test passes, it calls progress with the number of tests that have passed.
 func read(r io.Reader, progress func(passed int)) results {
 	got := results{ended: map[string]string{}, seconds: map[string]float64{}, output: map[string]string{}}
 	passed := 0

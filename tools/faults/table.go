@@ -16,7 +16,8 @@ type row struct {
 	tests             []citation
 }
 
-// citation names a test: `TestX/a case` in the folder integration, or `proxy.TestX` in proxy.
+// citation names a test: `TestX/a case` in the folder integration, or `proxy.TestX` in the folder
+// proxy.
 type citation struct{ pkg, test string }
 
 // key returns the name that go test -json uses, where spaces in a subtest's name are underscores.
@@ -27,7 +28,7 @@ func (c citation) top() string {
 	return top
 }
 
-const home = "integration" // the folder of tests that are cited without one
+const home = "integration" // the folder of tests that are cited without a folder
 
 var cited = regexp.MustCompile("`(?:([a-z]+(?:/[a-z]+)*)\\.)?(Test[^`]+)`")
 

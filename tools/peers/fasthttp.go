@@ -15,7 +15,8 @@ func (b *bench) fasthttp() (*server, error) {
 }
 
 // serveFasthttp answers the tokens of the measurement from a map that never changes, with
-// igproxy's headers. It checks nothing, logs nothing and expires nothing.
+// igproxy's headers. It checks nothing and logs nothing, and its
+// tokens do not expire.
 func serveFasthttp(addr string) error {
 	known := make(map[string][]byte, manyTokens)
 	for n := range manyTokens {

@@ -96,9 +96,9 @@ func answer(long string) []byte {
 	return []byte(`{"access_token":"` + long + `","token_type":"bearer","expires_in":5183944}`)
 }
 
-// bareHandler does only what a hit needs: a keyed id of the token, a map lookup, the response with
-// igproxy's headers, a counter and a histogram. It checks nothing, logs nothing and expires
-// nothing.
+// bareHandler does only what a hit needs: a keyed hash of the token, a map lookup, the response
+// with igproxy's headers, a counter and a histogram. It checks nothing and logs nothing, and its
+// tokens do not expire.
 type bareHandler struct {
 	pepper []byte
 	hits   atomic.Int64

@@ -1,6 +1,6 @@
 // Command peers compares igproxy on this machine with nginx, Varnish, bare handlers of net/http and
 // fasthttp, and an epoll loop in C. It prints one table with medians, ratios to nginx in the same
-// run, the goals, and whether each goal is met. It is not a test: if a goal is missed, the table
+// run, the goals, and whether each goal is met. It is not a test. If a goal is missed, the table
 // says so, but the exit code is still 0.
 //
 //	go run -C tools ./peers              all parts, as in make bench-peers

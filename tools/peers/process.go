@@ -17,7 +17,7 @@ import (
 type server struct {
 	name   string
 	url    string
-	health string // URL that returns 200 once the server is up; igproxy's is on the admin listener
+	health string // URL that returns 200 once the server is up; for igproxy, a URL of the admin listener
 	log    string // its standard error
 	cmd    *exec.Cmd
 	done   chan struct{}

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// redisHits measures hits in Redis: igproxy's memory holds one entry, and the load cycles through
-// many tokens.
+// redisHits measures hits in Redis. igproxy's memory holds only one entry and the load cycles
+// through many tokens, so hits in memory are rare.
 func (b *bench) redisHits() error {
 	origin, err := b.origin("0s")
 	if err != nil {

@@ -152,8 +152,8 @@ func unit(u string) string {
 	return " " + u
 }
 
-// number formats v: from 1,000 up, as a whole number with commas; otherwise with at most three
-// significant digits and two decimals.
+// number formats v. From 1,000 up, it writes a whole number with commas. Below that, it writes at
+// most three significant digits and two decimals.
 func number(v float64) string {
 	switch {
 	case v < 0:
