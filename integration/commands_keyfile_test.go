@@ -19,6 +19,6 @@ func TestKeyFileWithoutAppIDIsRefused(t *testing.T) {
 		}
 	}
 	if code, out, errs := harness.Run(t, environ("CACHE_KEY_FILE="+key, "APP_ID=1"), "check"); code != 0 {
-		t.Errorf("check with an app ID: exit code %d, output %s%s", code, out, errs)
+		t.Errorf("check with an app ID: exit code %d, want 0, output %s%s", code, out, errs)
 	}
 }

@@ -80,7 +80,7 @@ func TestCheckOnlineProvesEachPart(t *testing.T) {
 	redis := redistest.Start(t)
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_CA_FILE=" + caFile(t, upstream), "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
 	if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code != 0 {
-		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		t.Errorf("exit code %d, want 0\n%s%s", code, stdout, stderr)
 	}
 	code, stdout, _ := command(t, environ(append(settings, "CLIENT_SECRET=another-secret-0123")...), "check", "--online")
 	if code != 1 || !strings.Contains(stdout, "client secret") {
@@ -132,7 +132,7 @@ func TestUnixSocketServesLikeAPort(t *testing.T) {
 	client := unixClient(path)
 	defer client.CloseIdleConnections()
 	if r, err := fetch(t.Context(), client, "http://igproxy"+exchangePath("IGAA-unix")); err != nil || r.status != 200 {
-		t.Errorf("got %d, %v", r.status, err)
+		t.Errorf("got %d, %v; want 200", r.status, err)
 	}
 	_ = p.Cmd.Process.Kill()
 	<-p.Exited

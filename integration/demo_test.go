@@ -40,7 +40,7 @@ func TestDemoStaysUpUntilCtrlC(t *testing.T) {
 	}
 	_ = p.Cmd.Process.Signal(syscall.SIGINT)
 	if code := p.Wait(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 
@@ -52,10 +52,10 @@ func TestASidecarUsesAStandInThatIsAnotherProcess(t *testing.T) {
 	eventually(t, "the stand-in listens", func() bool { return len(mock.Log.Lines(listening)) > 0 })
 	p := serve(t, "UPSTREAM_URL="+mock.Log.Lines(listening)[0]["url"].(string), "UPSTREAM_CA_FILE="+ca)
 	if r := p.ask(t, "IGAA-mock"); r.status != 200 {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("got %d %s, want 200", r.status, r.body)
 	}
 	if code := mock.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	http.DefaultClient.CloseIdleConnections()
 }

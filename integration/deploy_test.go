@@ -206,7 +206,7 @@ func TestDeployComposeRedisRequiresThePassword(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL=redis://127.0.0.1:"+port+"/0", "REDIS_PASSWORD_FILE="+secret)
 	if got := p.ask(t, "IGAA-composed"); got.status != 200 {
-		t.Errorf("got %d %s", got.status, got.body)
+		t.Errorf("got %d %s, want 200", got.status, got.body)
 	}
 	eventually(t, "the answer is in Redis", func() bool {
 		return strings.Contains(p.page(t, "/metrics").body, `igproxy_cache_stores_total{result="stored",tier="redis"} 1`)
@@ -290,12 +290,12 @@ func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
 			}
 			_ = res.Body.Close()
 			if res.StatusCode != http.StatusOK {
-				t.Errorf("%s with Host %s: got %d", path[1], host, res.StatusCode)
+				t.Errorf("%s with Host %s: got %d, want 200", path[1], host, res.StatusCode)
 			}
 		}
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 

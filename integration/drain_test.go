@@ -39,7 +39,7 @@ func TestDrainAnswersRequestsInFlight(t *testing.T) {
 	// Connections are accepted in order, so when a later connection has an answer, all hundred have
 	// been accepted.
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
-		t.Fatalf("got %d, %v", r.status, err)
+		t.Fatalf("got %d, %v; want 400", r.status, err)
 	}
 	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func TestDrainAnswersRequestsOnEarlierConnections(t *testing.T) {
 	// Connections are accepted in order, so when a later connection has an answer, c has been
 	// accepted.
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
-		t.Fatalf("got %d, %v", r.status, err)
+		t.Fatalf("got %d, %v; want 400", r.status, err)
 	}
 	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestDrainAnswersRequestsOnEarlierConnections(t *testing.T) {
 		t.Errorf("got %d, Connection: close %v; want 200 and true", res.StatusCode, res.Close)
 	}
 	if code := p.Wait(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 

@@ -93,7 +93,7 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 		}
 	}
 	if code, stdout, _ := command(t, append(env, "IGPROXY_UPSTREAM_PROXY=none"), "check"); code != 0 {
-		t.Errorf("with none: exit code %d\n%s", code, stdout)
+		t.Errorf("with none: exit code %d, want 0\n%s", code, stdout)
 	}
 }
 
@@ -103,7 +103,7 @@ func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if code, stdout, stderr := command(t, environ(), "ca", "init", "--dir", dir); code != 0 {
-		t.Fatalf("ca init: exit code %d\n%s%s", code, stdout, stderr)
+		t.Fatalf("ca init: exit code %d, want 0\n%s%s", code, stdout, stderr)
 	}
 	env := environ("INTERCEPT_LISTEN=127.0.0.1:8082", "INTERCEPT_CA_FILE="+dir+"/igproxy-ca.pem", "INTERCEPT_CA_KEY_FILE="+dir+"/igproxy-ca.key")
 	for via, want := range map[string]int{"http://127.0.0.1:8082": 2, "http://localhost:8082": 2, "http://127.0.0.1:3128": 0} {
@@ -113,7 +113,7 @@ func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
 		}
 	}
 	if code, stdout, _ := command(t, append(env, "HTTPS_PROXY=http://127.0.0.1:8082", "IGPROXY_UPSTREAM_PROXY=none"), "check"); code != 0 {
-		t.Errorf("with upstream.proxy: none: exit code %d\n%s", code, stdout)
+		t.Errorf("with upstream.proxy: none: exit code %d, want 0\n%s", code, stdout)
 	}
 }
 

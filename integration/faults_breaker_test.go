@@ -84,7 +84,7 @@ func halfOpen(t *testing.T, ig *edge, settings ...string) *process {
 	t.Helper()
 	p := serve(t, append(settings, "UPSTREAM_URL="+ig.URL, "BREAKER_OPEN=1s", "BREAKER_FAILURES=1", "UPSTREAM_RETRIES=0")...)
 	if r := p.ask(t, "down-1"); r.status != 502 {
-		t.Fatalf("got %d %s", r.status, r.body)
+		t.Fatalf("got %d %s, want 502", r.status, r.body)
 	}
 	eventually(t, "the breaker is half-open", func() bool { return p.breaker(t) == "half-open" })
 	return p
@@ -207,6 +207,6 @@ func TestRefusalsNeverOpenTheBreaker(t *testing.T) {
 		closed(t)
 	})
 	if r := p.ask(t, "IGAA-after"); r.status != 200 {
-		t.Errorf("got %d", r.status)
+		t.Errorf("got %d, want 200", r.status)
 	}
 }

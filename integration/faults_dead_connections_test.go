@@ -179,7 +179,7 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 			ig.SetLatency(200 * time.Millisecond) // so that each caller opens its own connection
 			crowd(kept, func(i int) {
 				if r, err := call(1000 + i); err != nil || r.status != 200 {
-					t.Errorf("warming up: %d, %v", r.status, err)
+					t.Errorf("warming up: %d, %v; want 200", r.status, err)
 				}
 			})
 			ig.SetLatency(0)
@@ -232,7 +232,7 @@ func TestHangingMetaOpensTheBreaker(t *testing.T) {
 			t.Fatal("the breaker is still closed after 20 calls")
 		}
 		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 504 {
-			t.Errorf("got %d %s", r.status, r.body)
+			t.Errorf("got %d %s, want 504", r.status, r.body)
 		}
 	}
 	if calls := ig.asked("") - before; calls > 5+4 {
@@ -259,7 +259,7 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 		}
 		if i%20 == 10 {
 			if healthy := p.ask(t, fmt.Sprintf("IGAA-%d", i)); healthy.status != 200 {
-				t.Errorf("another user got %d %s", healthy.status, healthy.body)
+				t.Errorf("another user got %d %s, want 200", healthy.status, healthy.body)
 			}
 		}
 		pauseFor(t.Context(), 50*time.Millisecond)

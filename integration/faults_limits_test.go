@@ -65,7 +65,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 				}
 				if !wholeApp {
 					if r := p.ask(t, fmt.Sprintf("IGAA-other%d-%d", code, status)); r.status != 200 {
-						t.Errorf("status %d: one user's limit affected another user: got %d", status, r.status)
+						t.Errorf("status %d: one user's limit affected another user: got %d, want 200", status, r.status)
 					}
 				}
 				eventually(t, "the pause ends", func() bool { return p.ask(t, limited).status == 200 })
@@ -135,7 +135,7 @@ func TestResumeEndsAPause(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 	if r := p.ask(t, "IGAA-cold"); r.status != 200 {
-		t.Errorf("afterwards: got %d %s", r.status, r.body)
+		t.Errorf("afterwards: got %d %s, want 200", r.status, r.body)
 	}
 	if _, out, _ := p.operate(t, "status"); strings.Contains(out, "paused until") {
 		t.Errorf("the status still shows a pause: %s", out)

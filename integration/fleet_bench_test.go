@@ -157,7 +157,7 @@ func BenchmarkFleetRedisDown(b *testing.B) {
 				for i := range first + later {
 					r := p.ask(b, fmt.Sprintf("IGAA-down-%s-%d-%d", down.name, b.N, i))
 					if r.status != 200 {
-						b.Fatalf("got %d", r.status)
+						b.Fatalf("got %d, want 200", r.status)
 					}
 					if i < first {
 						early.add(r.took)

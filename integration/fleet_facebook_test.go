@@ -92,7 +92,7 @@ func TestAppsOfTwoServicesWithOneIDShareNothing(t *testing.T) {
 	ask(first, "igproxy; fwd=miss; stored")
 	ask(first, "igproxy; hit")
 	if code := first.Stop(t); code != 0 { // it stops only when its answers are in Redis
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	ask(launch(), "igproxy; hit")
 }

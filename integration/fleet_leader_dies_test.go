@@ -65,7 +65,7 @@ func TestSlowExchangeKeepsItsLease(t *testing.T) {
 	answers := waiting(t, all, "IGAA-slow")
 	for range all {
 		if r := <-answers; r.status != 200 {
-			t.Errorf("got %d %s", r.status, r.body)
+			t.Errorf("got %d %s, want 200", r.status, r.body)
 		}
 	}
 	if ig.Calls() != 1 {
@@ -102,7 +102,7 @@ func TestFollowerExchangesAfterItsMaximumWait(t *testing.T) {
 	answers := waiting(t, all, "IGAA-bounded")
 	for range all {
 		if r := <-answers; r.status != 200 {
-			t.Errorf("got %d %s", r.status, r.body)
+			t.Errorf("got %d %s, want 200", r.status, r.body)
 		}
 	}
 	if ig.Calls() != 2 {

@@ -131,7 +131,7 @@ func TestMinimalRedisPermissionsAreEnoughOverTLS(t *testing.T) {
 	answers := waiting(t, all, "IGAA-tls")
 	for range all {
 		if r := <-answers; r.status != 200 {
-			t.Errorf("got %d %s", r.status, r.body)
+			t.Errorf("got %d %s, want 200", r.status, r.body)
 		}
 	}
 	if ig.Calls() != 1 {
@@ -145,7 +145,7 @@ func TestMinimalRedisPermissionsAreEnoughOverTLS(t *testing.T) {
 		}
 	}
 	if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code != 0 {
-		t.Errorf("check --online: exit code %d\n%s%s", code, stdout, stderr)
+		t.Errorf("check --online: exit code %d, want 0\n%s%s", code, stdout, stderr)
 	}
 
 	// igproxy reads the password file again for each new connection to Redis.

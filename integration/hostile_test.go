@@ -81,7 +81,7 @@ func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hos
 	request := func(t *testing.T, host, path string) {
 		r, err := fetch(t.Context(), p.client, p.url(host)+path)
 		if err != nil || r.status != http.StatusOK {
-			t.Errorf("an ordinary request afterwards got %d, %v", r.status, err)
+			t.Errorf("an ordinary request afterwards got %d, %v; want 200", r.status, err)
 		}
 		answered.Add(1)
 	}
@@ -123,7 +123,7 @@ func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hos
 		t.Error("/metrics contains what was sent")
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	if n := len(p.Log.Lines("request")); int64(n) != answered.Load() { // the process has ended, so the log is complete
 		t.Errorf("igproxy logged %d requests, but sent %d answers: the other requests were smuggled in", n, answered.Load())
@@ -162,7 +162,7 @@ func (e hostileEntry) check(t *testing.T, dial func() (halfCloser, error), hit, 
 		_, _ = io.WriteString(conn, hit)
 		res, err := http.ReadResponse(r, nil)
 		if err != nil || res.StatusCode != http.StatusOK {
-			t.Fatalf("the hit before the entry: %v, %v", res, err)
+			t.Fatalf("the hit before the entry: %v, %v; want 200", res, err)
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
 		own++

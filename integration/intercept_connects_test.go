@@ -143,7 +143,7 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 		t.Error("the log has a token")
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 
@@ -225,7 +225,7 @@ func TestOddConnectsAreRefusedOrClosed(t *testing.T) {
 	// The name in the TLS handshake differs from the host of the CONNECT.
 	c, res, err := connect(i, metaHost+":443", "")
 	if err != nil || res.StatusCode != 200 {
-		t.Fatalf("got %v, %v", res, err)
+		t.Fatalf("got %v, %v; want 200", res, err)
 	}
 	defer c.Close()
 	conf := i.Made.Trust(t)

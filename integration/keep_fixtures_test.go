@@ -117,7 +117,7 @@ func refreshPath(token string) string {
 func (p *process) uses(t *testing.T, token string) {
 	t.Helper()
 	if r := p.fetch(t, mePath(token)); r.status != 200 {
-		t.Fatalf("got %d %s", r.status, r.body)
+		t.Fatalf("got %d %s, want 200", r.status, r.body)
 	}
 }
 

@@ -22,7 +22,7 @@ func TestFleetRefreshesATokenOnce(t *testing.T) {
 	for name, long := range tokens {
 		crowd(4*sidecars, func(i int) {
 			if r, err := fetch(t.Context(), noKeepAlive, all[i%sidecars].URL+mePath(long)); err != nil || r.status != 200 {
-				t.Errorf("%s: got %d %s, %v", name, r.status, r.body, err)
+				t.Errorf("%s: got %d %s, %v; want 200", name, r.status, r.body, err)
 			}
 		})
 	}

@@ -54,7 +54,7 @@ func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
 			meta.Age(4 * day) // 60 days after the exchange
 			for _, dead := range []string{long, first} {
 				if r, err := fetch(t.Context(), http.DefaultClient, meta.url+mePath(dead)); err != nil || r.status != 400 || r.graphError(t).Subcode != 463 {
-					t.Errorf("a token that should have ended got %d %s, %v", r.status, r.body, err)
+					t.Errorf("a token that should have ended got %d %s, %v; want 400 with subcode 463", r.status, r.body, err)
 				}
 			}
 			p.usesEverywhere(t, s.prefix, long)
@@ -91,10 +91,10 @@ func (p *process) usesEverywhere(t *testing.T, prefix, token string) {
 		},
 	} {
 		if r, err := call(); err != nil || r.status != 200 {
-			t.Fatalf("the token in %s: got %d %s, %v", place, r.status, r.body, err)
+			t.Fatalf("the token in %s: got %d %s, %v; want 200", place, r.status, r.body, err)
 		}
 	}
 	if r := p.fetch(t, prefix+mePath(token)); r.status != 200 {
-		t.Fatalf("the token in the query: got %d %s", r.status, r.body)
+		t.Fatalf("the token in the query: got %d %s, want 200", r.status, r.body)
 	}
 }

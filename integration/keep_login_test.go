@@ -29,12 +29,12 @@ func TestTheShortLivedTokenOfALoginIsNotRefreshed(t *testing.T) {
 		}
 		for _, token := range []string{short, s.elsewhere} {
 			if r := p.fetch(t, s.app+"/me?fields=username&access_token="+url.QueryEscape(token)); r.status != 200 {
-				t.Errorf("%s: got %d %s", s.app, r.status, r.body)
+				t.Errorf("%s: got %d %s, want 200", s.app, r.status, r.body)
 			}
 		}
 		eventually(t, "a token of unknown end that was used later is refreshed", func() bool { return s.graph.RefreshesFor(s.elsewhere) == 1 })
 		if got := s.graph.RefreshesFor(short); got != 0 {
-			t.Errorf("%s: %d refreshes of a short-lived token", s.app, got)
+			t.Errorf("%s: %d refreshes of a short-lived token, want 0", s.app, got)
 		}
 	}
 }

@@ -51,7 +51,7 @@ func TestCallsDoNotWaitForARefreshThatHangs(t *testing.T) {
 		for i := range took {
 			r := all[0].fetch(t, mePath(token))
 			if r.status != 200 {
-				t.Fatalf("got %d %s", r.status, r.body)
+				t.Fatalf("got %d %s, want 200", r.status, r.body)
 			}
 			took[i] = r.took
 		}
@@ -149,7 +149,7 @@ func TestARevokedSuccessorIsReplacedByTheTokenItself(t *testing.T) {
 				}
 			}
 			if r := all[0].fetch(t, refreshPath(long)); r.status != 400 || r.graphError(t).Code != 190 {
-				t.Errorf("a refresh by the app got %d %s", r.status, r.body)
+				t.Errorf("a refresh by the app got %d %s, want 400 with code 190", r.status, r.body)
 			}
 		})
 	}
@@ -214,6 +214,6 @@ func TestARevokedTokenIsNotRefreshed(t *testing.T) {
 	other := meta.newLong(t, p, "IGAA-other")
 	meta.successor(t, p, other) // if the revoked token had been queued, it would have been refreshed first
 	if got := meta.RefreshesFor(long); got != 0 {
-		t.Errorf("%d refreshes of a revoked token", got)
+		t.Errorf("%d refreshes of a revoked token, want 0", got)
 	}
 }

@@ -51,7 +51,7 @@ func TestReloadTurnsKeepingOffAndOn(t *testing.T) {
 		t.Error("after keeping was turned on again, the successor is not sent")
 	}
 	if got := meta.RefreshesFor(other); got != 0 {
-		t.Errorf("%d refreshes while keeping was off", got)
+		t.Errorf("%d refreshes while keeping was off, want 0", got)
 	}
 	meta.successor(t, p, other)
 }

@@ -76,7 +76,7 @@ func TestLyingRedisNeverGivesAnotherUsersSuccessor(t *testing.T) {
 				i := (caller + 5*n) % tokens
 				r, err := fetch(t.Context(), noKeepAlive, p.URL+mePath(longs[i])+"&user="+strconv.Itoa(i))
 				if err != nil || r.status != 200 {
-					t.Errorf("%s: got %d %s, %v", lie, r.status, r.body, err)
+					t.Errorf("%s: got %d %s, %v; want 200", lie, r.status, r.body, err)
 				}
 			}
 		})

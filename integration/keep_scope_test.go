@@ -33,7 +33,7 @@ func TestOtherBodiesAreSentAsTheyCame(t *testing.T) {
 	} {
 		r, err := sendRequest(t.Context(), http.MethodPost, all[0].URL+"/me/media"+c.query, c.body, "Content-Type", c.kind)
 		if err != nil || r.status != 200 {
-			t.Errorf("%s: got %d %s, %v", name, r.status, r.body, err)
+			t.Errorf("%s: got %d %s, %v; want 200", name, r.status, r.body, err)
 			continue
 		}
 		requests := meta.Requests()
@@ -143,7 +143,7 @@ func TestATokenOfAnotherAppIsSentAsItCame(t *testing.T) {
 		}
 	}
 	if r := p.fetch(t, "/apps/three/refresh_access_token?grant_type=th_refresh_token&access_token="+url.QueryEscape(long)); r.status != 400 {
-		t.Errorf("a refresh by the Threads app got %d", r.status)
+		t.Errorf("a refresh by the Threads app got %d, want 400", r.status)
 	}
 	if got := threads.RefreshesFor(long) + facebook.RefreshesFor(long); got != 1 {
 		t.Errorf("%d refreshes at other services; want 1, the refresh by the app", got)
@@ -164,6 +164,6 @@ func TestAnAppTokenIsNotRefreshed(t *testing.T) {
 	meta.Age(2 * day)
 	eventually(t, "a token that was used later is refreshed", func() bool { p.fetch(t, "/apps/threads"+mePath(long)); return meta.lastToken() != long })
 	if got := meta.RefreshesFor(appToken); got != 0 {
-		t.Errorf("%d refreshes of an app token", got)
+		t.Errorf("%d refreshes of an app token, want 0", got)
 	}
 }

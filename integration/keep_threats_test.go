@@ -39,7 +39,7 @@ func (p *process) replaced(t *testing.T, meta *mock.Instagram, base string, shor
 	meta.Age(600 * time.Hour)
 	for _, token := range long {
 		if status := p.me(t, base, token); status != 200 {
-			t.Fatalf("got %d", status)
+			t.Fatalf("got %d, want 200", status)
 		}
 	}
 	eventually(t, "the tokens are refreshed", func() bool { return len(p.Log.Lines("token refreshed")) == len(short) })
@@ -72,7 +72,7 @@ func TestSuccessorIsReadableOnlyWithItsToken(t *testing.T) {
 		}
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 
 	redis.Shuffle() // now each token has another token's record
@@ -107,13 +107,13 @@ func TestFacebookTokenOfUnknownEndIsLeftAlone(t *testing.T) {
 	const unknown = "EAAG-unknown"
 	for range 2 {
 		if status := p.me(t, "/apps/facebook", unknown); status != 200 {
-			t.Fatalf("got %d", status)
+			t.Fatalf("got %d, want 200", status)
 		}
 	}
 	known := p.fetch(t, "/apps/facebook/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAAG-known").token()
 	meta.Age(600 * time.Hour)
 	if status := p.me(t, "/apps/facebook", known); status != 200 {
-		t.Fatalf("got %d", status)
+		t.Fatalf("got %d, want 200", status)
 	}
 	eventually(t, "the known token is refreshed", func() bool { return len(p.Log.Lines("token refreshed")) == 1 })
 	if code := p.Stop(t); code != 0 || meta.RefreshesFor(known) != 1 || meta.CallsFor(unknown) != 2 {

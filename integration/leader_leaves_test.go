@@ -29,7 +29,7 @@ func TestFirstCallerDisconnects(t *testing.T) {
 		t.Error("the first caller did not disconnect")
 	}
 	if r := <-joined; r.status != 200 {
-		t.Errorf("the caller that joined got %d %s", r.status, r.body)
+		t.Errorf("the caller that joined got %d %s, want 200", r.status, r.body)
 	}
 	if r := p.ask(t, "IGAA-left"); r.status != 200 || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") {
 		t.Errorf("later: %d %s", r.status, r.header.Get("Cache-Status"))

@@ -95,12 +95,12 @@ func (l *leaks) apps() {
 	gone := l.sidecar(append(l.hosts, "UPSTREAM_URL"+nowhere, "UPSTREAM_LOGIN_URL"+nowhere, "THREADS_URL"+nowhere, "FACEBOOK_URL"+nowhere, "LOG_FORMAT=text")...)
 	for _, w := range tokenCalls {
 		if r := l.sendTwice(gone, w, w.good); r.status != 503 {
-			l.t.Errorf("%s, with a closed port: got %d", w.kind, r.status)
+			l.t.Errorf("%s, with a closed port: got %d; want 503", w.kind, r.status)
 		}
 	}
 	for _, c := range passing {
 		if r := l.pass(gone, c, "IGAA"); r.status != 503 {
-			l.t.Errorf("%s, with a closed port: got %d", c.kind, r.status)
+			l.t.Errorf("%s, with a closed port: got %d; want 503", c.kind, r.status)
 		}
 	}
 	l.pages(gone)
@@ -173,7 +173,7 @@ func (l *leaks) logins(p *process) {
 		for _, w := range []tokenCall{tokenCalls[code], {path: base + "/access_token", grant: family + "exchange_token"}, {path: base + "/refresh_access_token", grant: family + "refresh_token"}} {
 			r, err := w.send(l.t.Context(), p, text, l.bearer)
 			if err != nil || r.status != 200 {
-				l.t.Fatalf("%s: %s got %d %s, %v", name, w.path, r.status, r.body, err)
+				l.t.Fatalf("%s: %s got %d %s, %v; want 200", name, w.path, r.status, r.body, err)
 			}
 			l.answered(text, r)
 			if text = r.token(); w.grant != "" {

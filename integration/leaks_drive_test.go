@@ -74,7 +74,7 @@ func (l *leaks) strangers(p *process) {
 	} {
 		r, err := fetchWith(l.t.Context(), http.DefaultClient, p.URL+exchangePath(short), fields...)
 		if err != nil || r.status != 401 {
-			l.t.Errorf("%d fields: got %d, %v", len(fields)/2, r.status, err)
+			l.t.Errorf("%d fields: got %d, %v; want 401", len(fields)/2, r.status, err)
 		}
 		l.answered(short, r)
 	}
@@ -204,7 +204,7 @@ func (l *leaks) redisFails(p *process, redis *redistest.Server, liar *redistest.
 			for range 2 {
 				r, err := p.try(t.Context(), short)
 				if err != nil || r.status != 200 {
-					t.Errorf("got %d, %v", r.status, err)
+					t.Errorf("got %d, %v; want 200", r.status, err)
 					return
 				}
 				l.answered(short, r)

@@ -19,7 +19,7 @@ func (l *leaks) startAuthority() {
 	for _, name := range []string{"init", "show"} {
 		code, stdout, stderr := command(l.t, nil, "ca", name, "--dir", dir)
 		if code != 0 {
-			l.t.Fatalf("ca %s: exit code %d: %s", name, code, stderr)
+			l.t.Fatalf("ca %s: exit code %d, want 0: %s", name, code, stderr)
 		}
 		l.record("other commands", stdout, stderr)
 	}
@@ -46,7 +46,7 @@ func (l *leaks) intercepted(p *process) {
 	short := l.short("IGAA")
 	r, err := fetch(l.t.Context(), client, "https://graph.instagram.com"+exchangePath(short))
 	if err != nil || r.status != 200 {
-		l.t.Errorf("an intercepted exchange: %d %s, %v", r.status, r.body, err)
+		l.t.Errorf("an intercepted exchange: %d %s, %v; want 200", r.status, r.body, err)
 	}
 	l.answered(short, r)
 

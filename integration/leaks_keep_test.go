@@ -52,7 +52,7 @@ func (l *leaks) use(p *process, c passedCall, token string) {
 	l.t.Helper()
 	r, err := c.ask(l.t.Context(), p, token, l.bearer)
 	if err != nil || r.status != 200 {
-		l.t.Fatalf("%s: got %d %s, %v", c.where, r.status, r.body, err)
+		l.t.Fatalf("%s: got %d %s, %v; want 200", c.where, r.status, r.body, err)
 	}
 	l.record("passed answers", r.status, r.body, r.header)
 }

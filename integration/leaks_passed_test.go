@@ -76,7 +76,7 @@ func (l *leaks) passes(p *process) {
 			good = "EAA"
 		}
 		if r := l.pass(p, c, good); r.status != 200 {
-			l.t.Errorf("%s: got %d %s", c.kind, r.status, r.body)
+			l.t.Errorf("%s: got %d %s, want 200", c.kind, r.status, r.body)
 		}
 		all := append(prefixes(good), pausingFaults...)
 		twelveAtATime(len(all), func(i int) { l.pass(p, c, all[i]) })

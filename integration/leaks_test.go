@@ -265,7 +265,7 @@ func (l *leaks) limited(fault string, settings []string) {
 // end stops a sidecar and records its log.
 func (l *leaks) end(p *process) {
 	if code := p.Stop(l.t); code != 0 {
-		l.t.Errorf("exit code %d", code)
+		l.t.Errorf("exit code %d, want 0", code)
 	}
 	l.record("the log", p.Log)
 }

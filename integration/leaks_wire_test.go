@@ -73,7 +73,7 @@ func TestUnexpectedBytesAreNotLogged(t *testing.T) {
 		eventually(t, sign, func() bool { return strings.Contains(p.Log.String(), sign) })
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	s := newSearch(l.hidden)
 	for _, found := range s.in(p.Log.String()) {

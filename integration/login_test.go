@@ -93,7 +93,7 @@ func TestLoginWithoutASecretInTheApp(t *testing.T) {
 		code := m.login.Code(appID, callback)
 		r, err := callBack(t.Context(), p, appID, code+"#_")
 		if err != nil || r.status != 200 {
-			t.Fatalf("%s: the code got %d %s, %v", shape, r.status, r.body, err)
+			t.Fatalf("%s: the code got %d %s, %v; want 200", shape, r.status, r.body, err)
 		}
 		var answer struct {
 			AccessToken string          `json:"access_token"`
@@ -112,7 +112,7 @@ func TestLoginWithoutASecretInTheApp(t *testing.T) {
 			t.Fatalf("%s: the exchange got %d %s", shape, long.status, long.body)
 		}
 		if young := p.fetch(t, "/refresh_access_token?grant_type=ig_refresh_token&access_token="+long.token()); young.status != 400 {
-			t.Errorf("%s: a token that is not a day old was refreshed: %d", shape, young.status)
+			t.Errorf("%s: a token that is not a day old was refreshed: %d, want 400", shape, young.status)
 		}
 		if me := p.fetch(t, "/v23.0/me?fields=id,username&access_token="+long.token()); me.status != 200 || me.header.Get("Cache-Status") != "" {
 			t.Errorf("%s: /me got %d %s", shape, me.status, me.body)
@@ -143,11 +143,11 @@ func TestThreadsLoginUsesItsOwnHost(t *testing.T) {
 	p := serve(t, settings...)
 	r, err := callBack(t.Context(), p, threadsID, m.threads.Code(threadsID, callback))
 	if err != nil || r.status != 200 {
-		t.Fatalf("the code got %d %s, %v", r.status, r.body, err)
+		t.Fatalf("the code got %d %s, %v; want 200", r.status, r.body, err)
 	}
 	long := p.fetch(t, "/access_token?grant_type=th_exchange_token&access_token="+url.QueryEscape(r.token()))
 	if long.status != 200 {
-		t.Fatalf("the exchange got %d %s", long.status, long.body)
+		t.Fatalf("the exchange got %d %s, want 200", long.status, long.body)
 	}
 	m.threads.Age(25 * time.Hour)
 	refreshed := p.fetch(t, "/refresh_access_token?grant_type=th_refresh_token&access_token="+long.token())
@@ -156,7 +156,7 @@ func TestThreadsLoginUsesItsOwnHost(t *testing.T) {
 		t.Errorf("two refreshes got %d and %d with %d calls", refreshed.status, again.status, m.threads.CallsTo("threads_refresh"))
 	}
 	if me := p.fetch(t, "/apps/threads/v1.0/me?fields=id&access_token="+refreshed.token()); me.status != 200 {
-		t.Errorf("/me got %d %s", me.status, me.body)
+		t.Errorf("/me got %d %s, want 200", me.status, me.body)
 	}
 	if n := m.graph.Calls() + m.login.Calls(); n != 0 || len(m.strange()) > 0 {
 		t.Errorf("%d calls went to Instagram, want 0; unexpected requests: %v", n, m.strange())
@@ -237,7 +237,7 @@ func TestPassthroughArrivesUnchanged(t *testing.T) {
 	}
 	closed := serve(t, append(settings, "PASSTHROUGH_ENABLED=false")...)
 	if r := closed.fetch(t, path); r.status != 404 || r.graphError(t).Subcode != 990002 {
-		t.Errorf("without passthrough: got %d %s", r.status, r.body)
+		t.Errorf("without passthrough: got %d %s, want 404 with subcode 990002", r.status, r.body)
 	}
 }
 
@@ -251,13 +251,13 @@ func TestSeveralAppsInOneSidecar(t *testing.T) {
 	p := start(t, without(environ("UPSTREAM_URL="+upstream.URL), "IGPROXY_CLIENT_SECRET"), "serve", "--config", config)
 	p.Listening(t)
 	if r := p.fetch(t, "/apps/shop/access_token?grant_type=ig_exchange_token&access_token=IGAA-1"); r.status != 200 {
-		t.Errorf("the shop: %d %s", r.status, r.body)
+		t.Errorf("the shop: %d %s, want 200", r.status, r.body)
 	}
 	if r := p.fetch(t, "/access_token?grant_type=ig_exchange_token&access_token=IGAA-1&client_id=2"); r.status != 400 || r.graphError(t).Code != 100 {
-		t.Errorf("the club, whose secret is wrong: %d %s", r.status, r.body)
+		t.Errorf("the club, whose secret is wrong: %d %s; want 400 with code 100", r.status, r.body)
 	}
 	if r := p.fetch(t, "/access_token?grant_type=ig_exchange_token&access_token=IGAA-1"); r.status != 400 || r.graphError(t).Subcode != 990016 {
-		t.Errorf("a call that names no app: %d %s", r.status, r.body)
+		t.Errorf("a call that names no app: %d %s, want 400 with subcode 990016", r.status, r.body)
 	}
 	if ig.Calls() != 2 {
 		t.Errorf("%d calls, want 2", ig.Calls())

@@ -155,7 +155,7 @@ func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 	client := unixClient(socket)
 	defer client.CloseIdleConnections()
 	if r, err := fetch(t.Context(), client, "http://localhost/readyz"); err != nil || r.status != 200 {
-		t.Errorf("reading over the socket: %d, %v", r.status, err)
+		t.Errorf("reading over the socket: %d, %v; want 200", r.status, err)
 	}
 	if p.Stop(t) != 0 {
 		t.Error("the stop failed")
@@ -172,7 +172,7 @@ func TestTheAdminListenersOwnSocketAcceptsOperations(t *testing.T) {
 	listen := []string{"ADMIN_LISTEN=unix:" + filepath.Join(reachable(t), "admin.sock")}
 	serve(t, append(listen, "UPSTREAM_URL="+upstream.URL)...)
 	if code, out := operateAs(t, os.Getuid(), listen, "purge", "--all"); code != 0 {
-		t.Errorf("igproxy's own user: exit code %d: %s", code, out)
+		t.Errorf("igproxy's own user: exit code %d, want 0: %s", code, out)
 	}
 	for _, uid := range otherUIDs() {
 		if code, out := operateAs(t, uid, listen, "purge", "--all"); code != 1 || !strings.Contains(out, "admin.uids") {
@@ -206,7 +206,7 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 		t.Errorf("%v refused, want 5", got)
 	}
 	if code, out, errs := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://"), "IGPROXY_ADMIN_TOKEN_FILE=" + path}, "purge", "--all"); code != 0 {
-		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
+		t.Errorf("the command: exit code %d, want 0: %s%s", code, out, errs)
 	}
 	if lines := p.operations(t, "purge", "done"); len(lines) != 1 || lines[0]["credential"] != "token" || !strings.HasPrefix(fmt.Sprint(lines[0]["address"]), "127.0.0.1:") {
 		t.Errorf("the log has %v, want the address and the credential \"token\"", lines)
@@ -216,7 +216,7 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 		return post(t, p.Admin+"/reload", "", "Authorization", "Bearer "+nextToken).status == http.StatusOK
 	})
 	if r := post(t, p.Admin+"/reload", "", "Authorization", "Bearer "+ownToken); r.status != 401 {
-		t.Errorf("the previous token: got %d", r.status)
+		t.Errorf("the previous token: got %d, want 401", r.status)
 	}
 	if log := p.settled(t).String(); strings.Contains(log, ownToken) || strings.Contains(log, nextToken) {
 		t.Error("the log contains the token")
@@ -260,7 +260,7 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 	both := fleet(t, 2, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
 	first, other := both[0], both[1]
 	if code, out, errs := first.operate(t, "purge", "--all"); code != 0 {
-		t.Fatalf("exit code %d: %s%s", code, out, errs)
+		t.Fatalf("exit code %d, want 0: %s%s", code, out, errs)
 	}
 	eventually(t, "the other sidecar has received the purge", func() bool { return len(other.Log.Lines("purge received")) == 1 })
 	eventually(t, "the token is cached", func() bool { return other.hits(t, "IGAA-one") })
@@ -271,7 +271,7 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 		t.Error("the second purge was not merged")
 	}
 	if code := first.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	eventually(t, "the other sidecar has received the second purge", func() bool { return len(other.Log.Lines("purge received")) == 2 })
 	if lines := first.Log.Lines("purged"); len(lines) != 2 || lines[1]["fleet"] != "notified" {

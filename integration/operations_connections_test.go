@@ -140,7 +140,7 @@ func TestFullConnectionLimitClosesIdleConnectionsFirst(t *testing.T) {
 		c := p.dialApp(t)
 		_, _ = io.WriteString(c, rawExchange("IGAA-known"))
 		if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != 200 {
-			t.Fatalf("got %v, %v", res, err)
+			t.Fatalf("got %v, %v; want 200", res, err)
 		}
 		kept = append(kept, c)
 	}

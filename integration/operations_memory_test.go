@@ -59,7 +59,7 @@ func TestLittleMemoryIsEnough(t *testing.T) {
 				t.Errorf("igproxy took %d MiB", most>>20)
 			}
 			if code := p.Stop(t); code != 0 {
-				t.Errorf("exit code %d", code)
+				t.Errorf("exit code %d, want 0", code)
 			}
 		})
 	}

@@ -41,7 +41,7 @@ func TestKilledSidecarLeavesNothingIncomplete(t *testing.T) {
 						return
 					}
 					if answered.Add(1); r.status != 200 {
-						t.Errorf("before the kill: got %d %s", r.status, r.body)
+						t.Errorf("before the kill: got %d %s, want 200", r.status, r.body)
 					}
 				}
 			})

@@ -125,7 +125,7 @@ func TestDrippingUploadsBlockOnlyTheirOwnAppAndEnd(t *testing.T) {
 		}
 	}
 	if r := p.fetch(t, "/me"); r.status != 200 {
-		t.Errorf("after the uploads: got %d %s", r.status, r.body)
+		t.Errorf("after the uploads: got %d %s, want 200", r.status, r.body)
 	}
 }
 
@@ -135,7 +135,7 @@ func TestPassedCallWaitsBrieflyForASlot(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t), "PASSTHROUGH_MAX_IN_FLIGHT=1")
 	crowd(9, func(i int) {
 		if r, err := fetch(t.Context(), noKeepAlive, fmt.Sprint(p.URL, "/me?n=", i)); err != nil || r.status != 200 {
-			t.Errorf("call %d: got %d %s, %v", i, r.status, r.body, err)
+			t.Errorf("call %d: got %d %s, %v; want 200", i, r.status, r.body, err)
 		}
 	})
 }
@@ -161,7 +161,7 @@ func TestPassedCallWithAnUnreadAnswerEnds(t *testing.T) {
 	must(t, err)
 	p.ended(t, start.Add(slowReader), "the app reads the answer too slowly", "rejected")
 	if r := p.fetch(t, "/me"); r.status != 200 {
-		t.Errorf("afterwards: got %d %s", r.status, r.body)
+		t.Errorf("afterwards: got %d %s, want 200", r.status, r.body)
 	}
 }
 
@@ -190,7 +190,7 @@ func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	client := a.Client(t, nil, true)
 	r, err := fetch(t.Context(), client, p.URL+"/me") // later calls use the same connection
 	if err != nil || r.status != 200 {
-		t.Fatalf("got %d %s, %v", r.status, r.body, err)
+		t.Fatalf("got %d %s, %v; want 200", r.status, r.body, err)
 	}
 	start := time.Now()
 	res, err := client.Get(p.URL + "/large")
@@ -212,7 +212,7 @@ func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	}
 	p.ended(t, start.Add(slowReader), "the app reads the answer too slowly", "rejected")
 	if r, err = fetch(t.Context(), client, p.URL+"/me"); err != nil || r.status != 200 {
-		t.Errorf("another call on the connection: got %d %s, %v", r.status, r.body, err)
+		t.Errorf("another call on the connection: got %d %s, %v; want 200", r.status, r.body, err)
 	}
 }
 
@@ -267,6 +267,6 @@ func TestInformationalAnswersAreBounded(t *testing.T) {
 	}
 	r := p.fetch(t, "/many")
 	if e := r.graphError(t); r.status != 502 || e.Subcode != 990024 {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("got %d %s, want 502 with subcode 990024", r.status, r.body)
 	}
 }

@@ -29,7 +29,7 @@ func TestHTTP2WithPriorKnowledgeGetsAReadableError(t *testing.T) {
 		}
 		eventually(t, "the log has both refusals", func() bool { return len(p.Log.Lines("http2 refused")) >= 2 })
 		if code := p.Stop(t); code != 0 {
-			t.Errorf("exit code %d", code)
+			t.Errorf("exit code %d, want 0", code)
 		}
 	}
 	if n := ig.Calls(); n != 2 {

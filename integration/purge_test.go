@@ -124,7 +124,7 @@ func TestPurgeInACluster(t *testing.T) {
 		}
 	}
 	if code, out, errs := all[0].operate(t, "purge", "--all"); code != 0 {
-		t.Fatalf("exit code %d: %s%s", code, out, errs)
+		t.Fatalf("exit code %d, want 0: %s%s", code, out, errs)
 	}
 	eventually(t, "the other sidecar learns of the purge", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
 	before := ig.Calls()

@@ -42,10 +42,10 @@ func TestReadmeQuickStart(t *testing.T) {
 		t.Errorf("check --online said\n%s", p.Log)
 	}
 	if r := p.ask(t, "IGAA-readme"); r.status != 200 {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("got %d %s, want 200", r.status, r.body)
 	}
 	_ = p.Cmd.Process.Signal(syscall.SIGTERM)
 	if code := p.Wait(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }

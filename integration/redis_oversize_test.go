@@ -104,7 +104,7 @@ func wantSmall(t *testing.T, p *process, limit int) {
 		t.Errorf("igproxy took %d MiB, want less than %d", most>>20, limit>>20)
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 
@@ -132,7 +132,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 			first.ask(t, "IGAA-oversize-0")
 			if c.kind == ":p" {
 				if code, out, errs := first.operate(t, "purge", "--all"); code != 0 {
-					t.Fatalf("exit code %d: %s%s", code, out, errs)
+					t.Fatalf("exit code %d, want 0: %s%s", code, out, errs)
 				}
 			}
 			first.Stop(t) // waits until stores have finished

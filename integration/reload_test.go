@@ -39,7 +39,7 @@ func startPressure(t *testing.T, all ...*process) *pressure {
 			for n := 0; load.Err() == nil; n++ {
 				r, err := all[(i+n)%len(all)].try(context.Background(), fmt.Sprintf("IGAA-load-%d-%d", i, n/2))
 				if err != nil || r.status != 200 {
-					t.Errorf("caller %d: got %d %s, %v", i, r.status, r.body, err)
+					t.Errorf("caller %d: got %d %s, %v; want 200", i, r.status, r.body, err)
 					return
 				}
 				l.answered.Add(1)
@@ -146,7 +146,7 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		})
 		load.more()
 		if got := p.metric(t, "igproxy_config_last_reload_successful"); got != 0 {
-			t.Errorf("after a refused reload the metric says %v", got)
+			t.Errorf("after a refused reload the metric says %v, want 0", got)
 		}
 	}
 	var places []string
@@ -186,7 +186,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	p := start(t, env, "serve")
 	p.Listening(t)
 	if r := p.ask(t, "IGAA-early"); r.status != 400 {
-		t.Fatalf("with a wrong secret: %d", r.status)
+		t.Fatalf("with a wrong secret: %d, want 400", r.status)
 	}
 	put("v2", secretFile, appSecret)
 	eventually(t, "the correct secret is in use", func() bool { return p.ask(t, "IGAA-late").status == 200 })
@@ -206,7 +206,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "nowhere"), []byte(appSecret), 0o600))
 	eventually(t, "the file that was missing is found", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 1 })
 	if got := len(p.Log.Lines("reload failed")); got != 1 {
-		t.Errorf("one invalid configuration was logged %d times", got)
+		t.Errorf("one invalid configuration was logged %d times, want 1", got)
 	}
 }
 
@@ -270,10 +270,10 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 		t.Errorf("POST /reload: %d %s", r.status, r.body)
 	}
 	if got := p.page(t, "/reload").status; got != 405 {
-		t.Errorf("GET /reload: %d", got)
+		t.Errorf("GET /reload: %d, want 405", got)
 	}
 	if r := postBy(t, client, "http://localhost/reload", "", "Sec-Fetch-Site", "cross-site"); r.status != 403 {
-		t.Errorf("from a web page: %d", r.status)
+		t.Errorf("from a web page: %d, want 403", r.status)
 	}
 }
 
@@ -295,6 +295,6 @@ func TestReloadNeverOpensAListener(t *testing.T) {
 	p.URL = strings.Replace(p.URL, "[::]", "127.0.0.1", 1)
 	p.URL = strings.Replace(p.URL, "0.0.0.0", "127.0.0.1", 1)
 	if r := p.ask(t, "IGAA-stranger"); r.status != 401 {
-		t.Errorf("an app without the token got %d", r.status)
+		t.Errorf("an app without the token got %d, want 401", r.status)
 	}
 }

@@ -21,7 +21,7 @@ func TestRestartKeepsTheCache(t *testing.T) {
 	want := first.ask(t, "IGAA-restart")
 	refused := first.ask(t, "expired-restart")
 	if code := first.Stop(t); code != 0 {
-		t.Fatalf("exit code %d", code)
+		t.Fatalf("exit code %d, want 0", code)
 	}
 
 	second := serve(t, settings...)

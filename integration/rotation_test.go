@@ -119,13 +119,13 @@ func TestMockAcceptsANewSecret(t *testing.T) {
 	base := mock.Log.Lines("mock listening")[0]["url"].(string)
 	p := serve(t, "UPSTREAM_URL="+base)
 	if r := p.ask(t, "IGAA-1"); r.status != 200 {
-		t.Fatalf("got %d", r.status)
+		t.Fatalf("got %d, want 200", r.status)
 	}
 	if r := post(t, base+"/__secret", url.Values{"secret": {nextSecret}}.Encode()); r.status != 200 || strings.Contains(r.body, nextSecret) {
 		t.Errorf("got %d %s", r.status, r.body)
 	}
 	if r := p.ask(t, "IGAA-2"); r.status != 400 || r.graphError(t).Code != 100 {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("got %d %s, want 400 with code 100", r.status, r.body)
 	}
 	if strings.Contains(mock.Log.String(), nextSecret) {
 		t.Error("the mock logs a secret")

@@ -183,6 +183,6 @@ func readAnswer(t *testing.T, r *bufio.Reader) {
 	}
 	defer res.Body.Close()
 	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 {
-		t.Errorf("got %d %q, %v", res.StatusCode, body, err)
+		t.Errorf("got %d %q, %v; want 200", res.StatusCode, body, err)
 	}
 }

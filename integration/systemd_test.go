@@ -102,13 +102,13 @@ func TestSystemdIsNotifiedOfReadyAndStopping(t *testing.T) {
 		t.Errorf("igproxy listens on %s and %s, want systemd's %s and %s", p.URL, p.Admin, address, adminAddress)
 	}
 	if r := p.ask(t, "IGAA-ready"); r.status != 200 {
-		t.Errorf("after READY=1: got %d %s", r.status, r.body)
+		t.Errorf("after READY=1: got %d %s, want 200", r.status, r.body)
 	}
 	if r := p.page(t, "/readyz"); r.status != 200 || n.count("STOPPING=1") != 0 {
 		t.Errorf("readyz: %d; notified of\n%s", r.status, n.text.String())
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	eventually(t, "systemd is notified of the stop", func() bool { return n.count("STOPPING=1\nSTATUS=draining\n") == 1 })
 }
@@ -163,10 +163,10 @@ func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 	}
 	eventually(t, "pings arrive again", func() bool { return n.count("WATCHDOG=1\n") > before+2 })
 	if r, err := fetch(t.Context(), unixClient(path), "http://localhost"+exchangePath("IGAA-watched")); err != nil || r.status != 200 {
-		t.Errorf("got %d, %v", r.status, err)
+		t.Errorf("got %d, %v; want 200", r.status, err)
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	if got := len(p.Log.Lines("request")); got != 1 {
 		t.Errorf("%d requests are logged, want only the request of the app, and none of the watchdog", got)
@@ -201,7 +201,7 @@ func TestSocketActivatedRestartUnderLoadDropsNoRequest(t *testing.T) {
 				}
 				r, err := fetch(t.Context(), client, "http://"+address+exchangePath(fmt.Sprintf("IGAA-restart-%d-%d", i, k/4)))
 				if err != nil || r.status != 200 {
-					t.Errorf("caller %d, request %d: got %d %s, %v", i, k, r.status, r.body, err)
+					t.Errorf("caller %d, request %d: got %d %s, %v; want 200", i, k, r.status, r.body, err)
 					return
 				}
 				asked.Add(1)
@@ -216,7 +216,7 @@ func TestSocketActivatedRestartUnderLoadDropsNoRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		if code := p.Wait(t); code != 0 {
-			t.Errorf("exit code %d", code)
+			t.Errorf("exit code %d, want 0", code)
 		}
 		p = run()
 	}

@@ -116,7 +116,7 @@ func TestCollectorGetsEachStepInTheAppsTrace(t *testing.T) {
 	must(t, err)
 	for range 3 { // hits; tracing must disable the fast lane, which makes no spans
 		if r := p.ask(t, "IGAA-1"); r.status != 200 {
-			t.Errorf("got %d", r.status)
+			t.Errorf("got %d, want 200", r.status)
 		}
 	}
 	if code := p.Stop(t); code != 0 || r.status != 200 || ig.CallsFor("IGAA-1") != 1 {
@@ -211,7 +211,7 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 	log := p.settled(t)
 	requests++
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -257,12 +257,12 @@ func TestDeadCollectorCostsNoAnswerAndDelaysStopLittle(t *testing.T) {
 		p := tracing(t, upstream.URL, []string{"LOG_LINES=1"}, []string{"EXPORTER_OTLP_ENDPOINT=" + at, "BSP_MAX_QUEUE_SIZE=64", "BSP_SCHEDULE_DELAY=20"})
 		for i := range 100 { // about 500 spans
 			if r := p.ask(t, fmt.Sprintf("IGAA-%d", i/5)); r.status != 200 {
-				t.Errorf("%s: got %d %s", name, r.status, r.body)
+				t.Errorf("%s: got %d %s, want 200", name, r.status, r.body)
 			}
 		}
 		begun := time.Now()
 		if code := p.Stop(t); code != 0 {
-			t.Errorf("%s: exit code %d", name, code)
+			t.Errorf("%s: exit code %d, want 0", name, code)
 		}
 		if took := time.Since(begun); took > 15*time.Second {
 			t.Errorf("%s: the stop took %s", name, took)
@@ -287,13 +287,13 @@ func TestUnsupportedTracingVariablesDoNotPreventStart(t *testing.T) {
 	} {
 		p := tracing(t, upstream.URL, nil, variables)
 		if r := p.ask(t, "IGAA-1"); r.status != 200 {
-			t.Errorf("%v: got %d", variables, r.status)
+			t.Errorf("%v: got %d, want 200", variables, r.status)
 		}
 		if len(p.Log.Lines("tracing")) == 0 {
 			t.Errorf("%v: no warning", variables)
 		}
 		if code := p.Stop(t); code != 0 {
-			t.Errorf("%v: exit code %d", variables, code)
+			t.Errorf("%v: exit code %d, want 0", variables, code)
 		}
 	}
 }
@@ -311,7 +311,7 @@ func TestAPlatformsTracingVariablesDoNotKeepTheSidecarFromStarting(t *testing.T)
 	p := start(t, env, "serve")
 	p.Listening(t)
 	if r := p.ask(t, "IGAA-traced"); r.status != 200 {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("got %d %s, want 200", r.status, r.body)
 	}
 	warned := 0
 	for _, line := range p.settled(t).Lines("tracing") {

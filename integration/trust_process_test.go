@@ -70,7 +70,7 @@ func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 	client := unixClient(ours)
 	defer client.CloseIdleConnections()
 	if r, err := fetch(t.Context(), client, "http://igproxy"+exchangePath("IGAA-peer")); err != nil || r.status != 200 {
-		t.Errorf("a listed user: got %d, %v", r.status, err)
+		t.Errorf("a listed user: got %d, %v; want 200", r.status, err)
 	}
 	if !healthcheckAs(t, ours, own) || healthcheckAs(t, other, own) {
 		t.Error("want the user of this test let in only at the socket that lists this user")

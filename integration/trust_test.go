@@ -105,7 +105,7 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		"beside Instagram's bearer": getWith(t, bare, "X-Igproxy-Token", ownToken, "Authorization", "Bearer IGAA-own"),
 	} {
 		if r.status != 200 {
-			t.Errorf("%s: got %d %s", name, r.status, r.body)
+			t.Errorf("%s: got %d %s, want 200", name, r.status, r.body)
 		}
 	}
 	if ig.Calls() != 1 || ig.CallsFor("IGAA-own") != 1 || len(ig.Strange()) > 0 {
@@ -116,11 +116,11 @@ func TestBearerTokenIsRequired(t *testing.T) {
 	}
 	eventually(t, "the next token is accepted", func() bool { return getWith(t, by(nextToken)).status == 200 })
 	if r := getWith(t, by(ownToken)); r.status != 401 {
-		t.Errorf("the previous token: got %d", r.status)
+		t.Errorf("the previous token: got %d, want 401", r.status)
 	}
 	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "IGPROXY_CLIENT_SECRET")
 	if code, _, stderr := command(t, env, "healthcheck"); code != 0 {
-		t.Errorf("healthcheck: exit code %d\n%s", code, stderr)
+		t.Errorf("healthcheck: exit code %d, want 0\n%s", code, stderr)
 	}
 	metrics := p.page(t, "/metrics").body
 	if !strings.Contains(metrics, `outcome="rejected"`) {

@@ -34,14 +34,14 @@ func TestClientCertificatesAreRequired(t *testing.T) {
 		}
 	}
 	if r, err := fetch(t.Context(), server.Client(t, &apps, false), target); err != nil || r.status != 401 {
-		t.Errorf("a certificate but no token, although both are required: got %d, %v", r.status, err)
+		t.Errorf("a certificate but no token, although both are required: got %d, %v; want 401", r.status, err)
 	}
 	if ig.Calls() != 0 {
 		t.Fatal("an unauthenticated request reached Instagram")
 	}
 	r, err := fetchWith(t.Context(), server.Client(t, &apps, true), target, "X-Igproxy-Token", ownToken)
 	if err != nil || r.status != 200 {
-		t.Errorf("got %d %s, %v", r.status, r.body, err)
+		t.Errorf("got %d %s, %v; want 200", r.status, r.body, err)
 	}
 	if r, err := fetch(t.Context(), noKeepAlive, strings.Replace(target, "https:", "http:", 1)); err != nil || r.status != 400 || r.token() != "" {
 		t.Errorf("without TLS: got %d %s, %v", r.status, r.body, err)
@@ -127,7 +127,7 @@ func TestCertificateRotationUnderLoadFailsNoRequest(t *testing.T) {
 			for load.Err() == nil {
 				r, err := fetch(t.Context(), client, p.URL+exchangePath(fmt.Sprintf("IGAA-tls-%d", i)))
 				if err != nil || r.status != 200 {
-					t.Errorf("caller %d: got %d, %v", i, r.status, err)
+					t.Errorf("caller %d: got %d, %v; want 200", i, r.status, err)
 					return
 				}
 				answered.Add(1)

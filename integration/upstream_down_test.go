@@ -96,7 +96,7 @@ func TestARefusedClientSecret(t *testing.T) {
 	before := p.page(t, "/readyz")
 	for i := range 10 {
 		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 400 || r.graphError(t).Code != 100 {
-			t.Fatalf("got %d %s", r.status, r.body)
+			t.Fatalf("got %d %s, want 400 with code 100", r.status, r.body)
 		}
 	}
 	if ig.Calls() != 1 {

@@ -48,7 +48,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	for range 20 {
 		callers.Go(func() {
 			if status, body, err := harness.Get(t.Context(), p.URL+harness.ExchangePath("IGAA-user-1")); err != nil || status != 200 {
-				t.Errorf("got %d %s, %v", status, body, err)
+				t.Errorf("got %d %s, %v; want 200", status, body, err)
 			}
 		})
 	}
@@ -102,7 +102,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	fleet := []*harness.Process{harness.Serve(t, settings...), harness.Serve(t, settings...)}
 	harness.Crowd(len(fleet), func(i int) {
 		if status, body, err := harness.Get(t.Context(), fleet[i].URL+harness.ExchangePath("IGAA-user-fleet")); err != nil || status != 200 {
-			t.Errorf("got %d %s, %v", status, body, err)
+			t.Errorf("got %d %s, %v; want 200", status, body, err)
 		}
 	})
 	if stats := harness.Program(t, nil, quiet("curl http://127.0.0.1:8081/__stats"), "sh"); !strings.Contains(stats, `"exchange":5`) {
