@@ -17,7 +17,7 @@ func TestDemoOnce(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := command(t, []string{"HOME=/nonexistent"}, "demo", "--once")
 	if code != 0 || stderr != "" {
-		t.Errorf("exit code %d\n%s\n%s", code, stdout, stderr)
+		t.Errorf("exit code %d, want 0 with no standard error\n%s\n%s", code, stdout, stderr)
 	}
 	for _, want := range []string{"50 of 50 callers", "calls to Meta for this token: 1", `"code":190`, "503", "Cache-Status: igproxy; hit",
 		"Facebook Login", "✓ Meta refuses the token", "✓ igproxy sent the call with the successor", "✓ Meta signed it", "< 403", "✓ it is forged"} {
@@ -36,7 +36,7 @@ func TestDemoStaysUpUntilCtrlC(t *testing.T) {
 		t.Fatalf("the demo does not print the URL of the status page:\n%s", p.Log.String())
 	}
 	if status, body, err := harness.Get(t.Context(), page[1]); err != nil || status != 200 || !strings.Contains(body, "<title>igproxy") {
-		t.Errorf("%s: %d, %v", page[1], status, err)
+		t.Errorf("%s: %d, %v; want 200 with \"<title>igproxy\"", page[1], status, err)
 	}
 	_ = p.Cmd.Process.Signal(syscall.SIGINT)
 	if code := p.Wait(t); code != 0 {

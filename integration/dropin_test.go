@@ -21,7 +21,7 @@ func TestDropIn(t *testing.T) {
 
 	first := p.ask(t, "IGAA-first")
 	if first.status != 200 || !strings.HasPrefix(first.body, `{"access_token":"IGAA`) || !strings.Contains(first.body, `,"token_type":"bearer","expires_in":518`) {
-		t.Fatalf("got %d %s", first.status, first.body)
+		t.Fatalf("got %d %s; want 200 with {\"access_token\":\"IGAA and ,\"token_type\":\"bearer\",\"expires_in\":518", first.status, first.body)
 	}
 	if issued := ig.Issued("IGAA-first"); len(issued) != 1 || issued[0] != first.token() {
 		t.Errorf("the app did not get the token that Instagram issued")
@@ -95,7 +95,7 @@ func TestUpstreamTLSIsChecked(t *testing.T) {
 			p := serve(t, settings...)
 			r := p.ask(t, "IGAA-1")
 			if e := r.graphError(t); r.status != 503 || e.Code != 2 || !e.Transient || r.header.Get("Retry-After") == "" {
-				t.Errorf("got %d %+v", r.status, e)
+				t.Errorf("got %d %+v; want 503 with code 2, is_transient and Retry-After", r.status, e)
 			}
 			if ig.Calls() != 0 {
 				t.Error("the secret went to a server that was not verified")

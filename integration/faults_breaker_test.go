@@ -44,7 +44,7 @@ func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
 				// Hits and cold tokens alternate, so that both are measured under the same load.
 				hit, err2 := p.try(t.Context(), "IGAA-known")
 				if err != nil || err2 != nil || hit.status != 200 || hit.token() != known.token() {
-					t.Errorf("a known token got %d (%v, %v)", hit.status, err, err2)
+					t.Errorf("a known token got %d (%v, %v); want 200 with the same token", hit.status, err, err2)
 					continue
 				}
 				e := cold.graphError(t)

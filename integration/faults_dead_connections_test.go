@@ -250,7 +250,7 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 	for i := range 60 {
 		r := p.ask(t, "down-1")
 		if e := r.graphError(t); r.status != 502 || e.Code != 2 || !within(r.header.Get("Retry-After"), 30*time.Second) {
-			t.Fatalf("the bad token: %d %s, Retry-After %q", r.status, r.body, r.header.Get("Retry-After"))
+			t.Fatalf("the bad token: %d %s, Retry-After %q; want 502 with code 2 and Retry-After", r.status, r.body, r.header.Get("Retry-After"))
 		}
 		if strings.Contains(r.header.Get("Cache-Status"), "failed a moment ago") {
 			repeated++

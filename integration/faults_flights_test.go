@@ -82,7 +82,7 @@ func TestTooManyConcurrentExchangesGet503Fast(t *testing.T) {
 	}()
 	eventually(t, "the callers beyond the limit are refused", func() bool { return refused.Load() == callers-slots-waiting })
 	if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
-		t.Errorf("a known token got %d", r.status)
+		t.Errorf("a known token got %d; want 200 with the same token", r.status)
 	}
 	if n := ig.asked("") - before; n != slots {
 		t.Errorf("%d calls at once, want %d", n, slots)

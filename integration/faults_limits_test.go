@@ -61,7 +61,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 					t.Errorf("status %d: no request was made during the pause", status)
 				}
 				if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
-					t.Errorf("status %d: a known token got %d", status, r.status)
+					t.Errorf("status %d: a known token got %d; want 200 with the same token", status, r.status)
 				}
 				if !wholeApp {
 					if r := p.ask(t, fmt.Sprintf("IGAA-other%d-%d", code, status)); r.status != 200 {
@@ -120,7 +120,7 @@ func TestResumeEndsAPause(t *testing.T) {
 	p.ask(t, "IGAA-limited")
 	ig.SetFault("")
 	if r := p.ask(t, "IGAA-cold"); r.status != 429 || !within(r.header.Get("Retry-After"), 5*time.Minute) {
-		t.Fatalf("during the pause: got %d, Retry-After %q", r.status, r.header.Get("Retry-After"))
+		t.Fatalf("during the pause: got %d, Retry-After %q; want 429 with Retry-After", r.status, r.header.Get("Retry-After"))
 	}
 	if lines := p.settled(t).Lines("app paused"); len(lines) != 1 || lines[0]["app"] != "default" || lines[0]["code"] != 4.0 || lines[0]["until"] == nil {
 		t.Errorf("the log has %v, want one line, with the app, the code and the end of the pause", lines)
@@ -129,10 +129,10 @@ func TestResumeEndsAPause(t *testing.T) {
 		t.Errorf("the status does not say how to end the pause: %s", out)
 	}
 	if code, out, errs := p.operate(t, "resume", "--app", "other"); code != 1 || out != "" || !strings.Contains(errs, "no app has this name") {
-		t.Errorf("an unknown app: exit code %d: %s%s", code, out, errs)
+		t.Errorf("an unknown app: exit code %d, want 1 with no standard output and \"no app has this name\": %s%s", code, out, errs)
 	}
 	if code, out, errs := p.operate(t, "resume", "--app", "default"); code != 0 || !strings.HasPrefix(out, `resumed: app "default"`) || errs != "" {
-		t.Errorf("exit code %d: %s%s", code, out, errs)
+		t.Errorf("exit code %d, want 0 with resumed: app \"default\" and no standard error: %s%s", code, out, errs)
 	}
 	if r := p.ask(t, "IGAA-cold"); r.status != 200 {
 		t.Errorf("afterwards: got %d %s, want 200", r.status, r.body)

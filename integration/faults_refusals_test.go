@@ -102,10 +102,10 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 			}
 		}
 		if r := p.ask(t, fmt.Sprintf("IGAA-good-%d", round)); r.status != 200 || r.token() == "" {
-			t.Errorf("a healthy token got %d %s", r.status, r.body)
+			t.Errorf("a healthy token got %d %s; want 200 with a token", r.status, r.body)
 		}
 		if r, err := callBack(t.Context(), p, appID, fmt.Sprintf("AQgood-%d", round)); err != nil || r.status != 200 || r.token() == "" {
-			t.Errorf("a healthy code got %d %s, %v", r.status, r.body, err)
+			t.Errorf("a healthy code got %d %s, %v; want 200 with a token", r.status, r.body, err)
 		}
 	}
 	if n := rounds * len(refusalShapes); n < 50 || ig.asked("") < n {

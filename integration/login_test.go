@@ -109,7 +109,7 @@ func TestLoginWithoutASecretInTheApp(t *testing.T) {
 		}
 		long := p.ask(t, answer.AccessToken)
 		if long.status != 200 || long.token() == "" {
-			t.Fatalf("%s: the exchange got %d %s", shape, long.status, long.body)
+			t.Fatalf("%s: the exchange got %d %s; want 200 with a token", shape, long.status, long.body)
 		}
 		if young := p.fetch(t, "/refresh_access_token?grant_type=ig_refresh_token&access_token="+long.token()); young.status != 400 {
 			t.Errorf("%s: a token that is not a day old was refreshed: %d, want 400", shape, young.status)
@@ -283,7 +283,7 @@ func TestCodeIsNotSentAgainDuringAnotherSidecarsExchange(t *testing.T) {
 	eventually(t, "the first sidecar sends the code", func() bool { return m.login.CallsTo("code") == 1 })
 	second, err := callBack(t.Context(), all[1], appID, code)
 	if err != nil || second.status != 503 || second.header.Get("Retry-After") == "" || second.flatError(t).Subcode != 990021 {
-		t.Errorf("the second sidecar answered %d %s, %v", second.status, second.body, err)
+		t.Errorf("the second sidecar answered %d %s, %v; want 503 with subcode 990021 and Retry-After", second.status, second.body, err)
 	}
 	got := <-first
 	eventually(t, "the second sidecar gets the answer", func() bool {

@@ -97,7 +97,7 @@ func TestOperationsOverTCPAreOffWithoutAToken(t *testing.T) {
 		t.Errorf("the log has %v, want the address", lines)
 	}
 	if code, out, errs := p.operate(t, "purge", "--all"); code != 2 || out != "" || !strings.Contains(errs, "need admin.socket") {
-		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
+		t.Errorf("the command: exit code %d, want 2 with no standard output and \"need admin.socket\": %s%s", code, out, errs)
 	}
 	hangup(t, p)
 	eventually(t, "SIGHUP reloads", func() bool { return len(p.Log.Lines("configuration reloaded")) == 1 })
@@ -148,7 +148,7 @@ func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 	if own != 0 { // modes do not apply to root
 		must(t, os.Chmod(socket, 0))
 		if code, out := operateAs(t, own, use, "purge", "--all"); code != 1 || !strings.Contains(out, "no permission") {
-			t.Errorf("without a permission: exit code %d: %s", code, out)
+			t.Errorf("without a permission: exit code %d, want 1 with \"no permission\": %s", code, out)
 		}
 		must(t, os.Chmod(socket, 0o660))
 	}
@@ -176,7 +176,7 @@ func TestTheAdminListenersOwnSocketAcceptsOperations(t *testing.T) {
 	}
 	for _, uid := range otherUIDs() {
 		if code, out := operateAs(t, uid, listen, "purge", "--all"); code != 1 || !strings.Contains(out, "admin.uids") {
-			t.Errorf("user %d: exit code %d: %s", uid, code, out)
+			t.Errorf("user %d: exit code %d, want 1 with \"admin.uids\": %s", uid, code, out)
 		}
 	}
 }
@@ -246,7 +246,7 @@ func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
 		t.Errorf("%v merged purges are counted, want %d", got, loops-1)
 	}
 	if code, out, errs := p.operate(t, "purge", "--all"); code != 0 || !strings.Contains(out, "takes effect in ") {
-		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
+		t.Errorf("the command: exit code %d, want 0 with \"takes effect in\": %s%s", code, out, errs)
 	}
 	if lines := p.Log.Lines("operation"); len(lines) > 60 {
 		t.Errorf("%d lines for %d purges", len(lines), loops)
@@ -265,7 +265,7 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 	eventually(t, "the other sidecar has received the purge", func() bool { return len(other.Log.Lines("purge received")) == 1 })
 	eventually(t, "the token is cached", func() bool { return other.hits(t, "IGAA-one") })
 	if code, out, errs := first.operate(t, "purge", "--all"); code != 0 || !strings.Contains(out, "takes effect in ") {
-		t.Fatalf("exit code %d: %s%s", code, out, errs)
+		t.Fatalf("exit code %d, want 0 with \"takes effect in\": %s%s", code, out, errs)
 	}
 	if !other.hits(t, "IGAA-one") {
 		t.Error("the second purge was not merged")

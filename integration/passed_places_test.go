@@ -104,7 +104,7 @@ func TestDrippingUploadsBlockOnlyTheirOwnAppAndEnd(t *testing.T) {
 	})
 	full := p.fetch(t, "/me")
 	if e := full.graphError(t); full.status != 503 || e.Code != 2 || e.Subcode != 990027 || !e.Transient || !within(full.header.Get("Retry-After"), time.Second) {
-		t.Errorf("beyond passthrough.max_in_flight: got %d %s %v", full.status, full.body, full.header)
+		t.Errorf("beyond passthrough.max_in_flight: got %d %s %v; want 503 with code 2, subcode 990027, is_transient and Retry-After", full.status, full.body, full.header)
 	}
 	if full.took > 3*time.Second {
 		t.Errorf("beyond passthrough.max_in_flight: answered after %s, want about 1s", full.took)

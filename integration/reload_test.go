@@ -257,7 +257,7 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	must(t, os.WriteFile(config, []byte("upstream:\n  retries: 7\n"), 0o600))
 	code, out, errs = p.operate(t, "reload")
 	if code != 1 || out != "" || !strings.Contains(errs, "igproxy.yaml:2: upstream.retries: \"7\" is out of range") {
-		t.Errorf("an invalid configuration: exit code %d: %s%s", code, out, errs)
+		t.Errorf("an invalid configuration: exit code %d, want 1 with no standard output and igproxy.yaml:2: upstream.retries: \"7\" is out of range: %s%s", code, out, errs)
 	}
 	var reply struct {
 		Reloaded                        bool
@@ -290,7 +290,7 @@ func TestReloadNeverOpensAListener(t *testing.T) {
 	must(t, os.WriteFile(config, []byte("listen: 127.0.0.1:0\n"), 0o600))
 	code, _, errs := p.operate(t, "reload")
 	if code != 1 || !strings.Contains(errs, "is reachable by other machines") {
-		t.Errorf("exit code %d: %s", code, errs)
+		t.Errorf("exit code %d, want 1 with \"is reachable by other machines\": %s", code, errs)
 	}
 	p.URL = strings.Replace(p.URL, "[::]", "127.0.0.1", 1)
 	p.URL = strings.Replace(p.URL, "0.0.0.0", "127.0.0.1", 1)

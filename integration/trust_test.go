@@ -28,11 +28,11 @@ func TestListenerBeyondLoopbackNeedsAuthentication(t *testing.T) {
 	}
 	code, stdout, _ := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true"), "check")
 	if code != 0 || !strings.Contains(stdout, "warning") || !strings.Contains(stdout, "open to everything that reaches it\n") {
-		t.Errorf("auth.none: exit code %d\n%s", code, stdout)
+		t.Errorf("auth.none: exit code %d, want 0 with \"warning\" and \"open to everything that reaches it\"\n%s", code, stdout)
 	}
 	code, _, stderr := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true", "AUTH_BEARER_FILE="+file(t, "token", ownToken)), "serve")
 	if code != 2 || !strings.Contains(stderr, "IGPROXY_AUTH_BEARER_FILE: set although auth.none is true") {
-		t.Errorf("auth.none and a token: exit code %d\n%s", code, stderr)
+		t.Errorf("auth.none and a token: exit code %d, want 2 with \"IGPROXY_AUTH_BEARER_FILE: set although auth.none is true\"\n%s", code, stderr)
 	}
 }
 

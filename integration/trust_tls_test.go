@@ -91,7 +91,7 @@ func TestClientCertificatesNeedAListedName(t *testing.T) {
 	}
 	code, stdout, _ := command(t, environ("AUTH_CLIENT_NAMES=shop.internal"), "check")
 	if code != 2 || !strings.Contains(stdout, "IGPROXY_AUTH_CLIENT_NAMES: set without auth.client_ca") {
-		t.Errorf("names without an authority: exit code %d\n%s", code, stdout)
+		t.Errorf("names without an authority: exit code %d, want 2 with \"IGPROXY_AUTH_CLIENT_NAMES: set without auth.client_ca\"\n%s", code, stdout)
 	}
 }
 

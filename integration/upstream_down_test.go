@@ -37,7 +37,7 @@ func TestInstagramDown(t *testing.T) {
 		}
 		if i%20 == 0 {
 			if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
-				t.Fatalf("a known token got %d while Instagram was down", r.status)
+				t.Fatalf("a known token got %d while Instagram was down; want 200 with the same token", r.status)
 			}
 		}
 	}
@@ -67,17 +67,17 @@ func TestRateLimitPausesTheApp(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	known := p.ask(t, "IGAA-known")
 	if r := p.ask(t, "limit4-1"); r.status != 400 || r.graphError(t).Code != 4 || r.header.Get("Retry-After") == "" {
-		t.Fatalf("the call that met the limit: %d %s", r.status, r.body)
+		t.Fatalf("the call that met the limit: %d %s; want 400 with code 4 and Retry-After", r.status, r.body)
 	}
 	calls := ig.Calls()
 	for i := range 10 {
 		r := p.ask(t, fmt.Sprintf("IGAA-cold-%d", i))
 		if e := r.graphError(t); r.status != 429 || e.Code != 4 || r.header.Get("Retry-After") == "" {
-			t.Fatalf("during the pause: %d %+v", r.status, e)
+			t.Fatalf("during the pause: %d %+v; want 429 with code 4 and Retry-After", r.status, e)
 		}
 	}
 	if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
-		t.Errorf("a known token got %d", r.status)
+		t.Errorf("a known token got %d; want 200 with the same token", r.status)
 	}
 	if ig.Calls() != calls {
 		t.Errorf("Instagram was asked %d times during the pause", ig.Calls()-calls)
@@ -103,10 +103,10 @@ func TestARefusedClientSecret(t *testing.T) {
 		t.Errorf("%d calls with a secret known to be wrong, want 1", ig.Calls())
 	}
 	if before.status != 200 || !strings.Contains(before.body, `"client_secret":"unproven"`) {
-		t.Errorf("readiness before the first call: %d %s", before.status, before.body)
+		t.Errorf("readiness before the first call: %d %s; want 200 with \"client_secret\":\"unproven\"", before.status, before.body)
 	}
 	if r := p.page(t, "/readyz"); r.status != 503 || !strings.Contains(r.body, `"client_secret":"refused"`) {
-		t.Errorf("readiness: %d %s", r.status, r.body)
+		t.Errorf("readiness: %d %s; want 503 with \"client_secret\":\"refused\"", r.status, r.body)
 	}
 	loud := 0
 	for line := range strings.Lines(p.settled(t).String()) {
