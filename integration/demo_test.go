@@ -1,7 +1,7 @@
 package integration
 
 // The demo is the first thing that a newcomer runs, so it needs no settings and no other program.
-// Its stand-in for Meta also works in a separate process.
+// The stand-in for Meta, which the demo contains, can also run as a separate process.
 
 import (
 	"net/http"
@@ -36,7 +36,7 @@ func TestDemoStaysUpUntilCtrlC(t *testing.T) {
 		t.Fatalf("the demo does not print the URL of the status page:\n%s", p.Log.String())
 	}
 	if status, body, err := harness.Get(t.Context(), page[1]); err != nil || status != 200 || !strings.Contains(body, "<title>igproxy") {
-		t.Errorf("%s: %d, %v; want 200 with \"<title>igproxy\"", page[1], status, err)
+		t.Errorf("%s: got %d, %v; want 200 with \"<title>igproxy\"", page[1], status, err)
 	}
 	_ = p.Cmd.Process.Signal(syscall.SIGINT)
 	if code := p.Wait(t); code != 0 {

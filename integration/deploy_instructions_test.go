@@ -95,7 +95,7 @@ func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 	for name, s := range secrets {
 		info, err := os.Stat(filepath.Join(clone, "deploy/compose", s.File))
 		if err != nil || info.Mode().Perm() != 0o444 || info.Size() < 16 {
-			t.Errorf("%s: %v, %v", name, info, err)
+			t.Errorf("the secret %s: %v, %v; want a file with mode 0444 and at least 16 bytes", name, info, err)
 		}
 	}
 }

@@ -150,7 +150,7 @@ func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 			}
 			for _, says := range s.says {
 				if !strings.Contains(string(out), says) {
-					t.Errorf("does not say %q:\n%s", says, out)
+					t.Errorf("the output does not contain %q:\n%s", says, out)
 				}
 			}
 			if strings.Contains(string(out), "\x1b[") {

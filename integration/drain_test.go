@@ -50,9 +50,9 @@ func TestDrainAnswersRequestsInFlight(t *testing.T) {
 	})
 	<-done
 	if code := p.Wait(t); code != 0 || answered.Load() != 100 {
-		t.Errorf("exit code %d with %d of 100 answered", code, answered.Load())
+		t.Errorf("exit code %d with %d of 100 requests answered, want 0 with all of them", code, answered.Load())
 	}
-	if n := len(redis.Dump()); n != 20 { // ten answers, and an entry of the index of long-lived tokens for each
+	if n := len(redis.Dump()); n != 20 { // ten answers, each with an entry in the index of long-lived tokens
 		t.Errorf("%d entries in Redis after the drain, want 20", n)
 	}
 	if len(p.Log.Lines("stopped")) != 1 {

@@ -21,10 +21,10 @@ func TestDropIn(t *testing.T) {
 
 	first := p.ask(t, "IGAA-first")
 	if first.status != 200 || !strings.HasPrefix(first.body, `{"access_token":"IGAA`) || !strings.Contains(first.body, `,"token_type":"bearer","expires_in":518`) {
-		t.Fatalf("got %d %s; want 200 with {\"access_token\":\"IGAA and ,\"token_type\":\"bearer\",\"expires_in\":518", first.status, first.body)
+		t.Fatalf("got %d %s; want 200 with access_token, token_type and expires_in, in this order", first.status, first.body)
 	}
 	if issued := ig.Issued("IGAA-first"); len(issued) != 1 || issued[0] != first.token() {
-		t.Errorf("the app did not get the token that Instagram issued")
+		t.Errorf("the app did not get the only token that Instagram issued")
 	}
 	for name, want := range map[string]string{"Content-Type": "application/json; charset=UTF-8", "Cache-Control": "no-store",
 		"X-Content-Type-Options": "nosniff", "Cache-Status": "igproxy; fwd=miss; stored"} {

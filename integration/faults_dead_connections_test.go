@@ -146,7 +146,7 @@ func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 				t.Errorf("exchanges %v, codes %v; want 200 for all %d", exchanges.all, codes.all, c.tokens)
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
-				t.Errorf("the breaker changed %v times", changes)
+				t.Errorf("the breaker changed %v times, want 0", changes)
 			}
 		})
 	}
@@ -201,10 +201,10 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 			all.Wait()
 			t.Logf("%d calls lost with %d dead connections", lost.Load(), kept)
 			if n := lost.Load(); n > kept || late.Load() > 0 || kind == "code" && n > 0 {
-				t.Errorf("%d calls lost, %d of them late", n, late.Load())
+				t.Errorf("%d calls lost, %d of them after more than 3 s; want at most %d lost, none of them late, and no code lost", n, late.Load(), kept)
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
-				t.Errorf("the breaker changed %v times", changes)
+				t.Errorf("the breaker changed %v times, want 0", changes)
 			}
 			// A code is sent on a new connection, which cannot be dead.
 			if dead := p.sum(t, "igproxy_upstream_silent_connections_total", `pool="`+pool+`"`); dead == 0 && kind != "code" {
@@ -236,7 +236,7 @@ func TestHangingMetaOpensTheBreaker(t *testing.T) {
 		}
 	}
 	if calls := ig.asked("") - before; calls > 5+4 {
-		t.Errorf("%d calls before the breaker opened", calls)
+		t.Errorf("%d calls before the breaker opened, want at most 9", calls)
 	}
 }
 
@@ -268,12 +268,12 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 		t.Errorf("%d requests reached Instagram in 3 s, with %d calls, and %d failures were repeated; want at most 3 requests, at most 6 calls and some repetitions", asked, calls, repeated)
 	}
 	if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
-		t.Errorf("the breaker changed %v times", changes)
+		t.Errorf("the breaker changed %v times, want 0", changes)
 	}
 }
 
-// A batch job refreshes more tokens at once than may be in flight, and Meta hangs for them. Logins
-// still work.
+// A batch job refreshes more tokens at once than upstream.max_in_flight allows, and Meta does not
+// answer these calls. Logins still work.
 func TestHangingRefreshesDoNotBlockLogins(t *testing.T) {
 	t.Parallel()
 	const most = 2
@@ -290,7 +290,7 @@ func TestHangingRefreshesDoNotBlockLogins(t *testing.T) {
 	eventually(t, "the refreshes are in flight", func() bool { return p.sum(t, "igproxy_upstream_in_flight") == most })
 	for i := range 10 {
 		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 200 || r.took > noise {
-			t.Errorf("a login got %d %s after %s", r.status, r.body, r.took)
+			t.Errorf("a login got %d %s after %s, want 200 at once", r.status, r.body, r.took)
 		}
 	}
 	leave()

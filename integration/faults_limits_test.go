@@ -132,7 +132,7 @@ func TestResumeEndsAPause(t *testing.T) {
 		t.Errorf("an unknown app: exit code %d, want 1 with no standard output and \"no app has this name\": %s%s", code, out, errs)
 	}
 	if code, out, errs := p.operate(t, "resume", "--app", "default"); code != 0 || !strings.HasPrefix(out, `resumed: app "default"`) || errs != "" {
-		t.Errorf("exit code %d, want 0 with resumed: app \"default\" and no standard error: %s%s", code, out, errs)
+		t.Errorf("exit code %d, want 0 with the app's name and no standard error: %s%s", code, out, errs)
 	}
 	if r := p.ask(t, "IGAA-cold"); r.status != 200 {
 		t.Errorf("afterwards: got %d %s, want 200", r.status, r.body)

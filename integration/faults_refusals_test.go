@@ -112,7 +112,7 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 		t.Errorf("%d refusals, %d calls: too few to prove anything", n, ig.asked(""))
 	}
 	if n := p.sum(t, "igproxy_breaker_changes_total"); n != 0 || p.breaker(t) != "closed" {
-		t.Errorf("the breaker is %s, and has changed %v times", p.breaker(t), n)
+		t.Errorf("the breaker is %s, and has changed %v times; want closed and 0", p.breaker(t), n)
 	}
 	for _, result := range []string{"transient", "broken", "unreached", "timeout"} {
 		if n := p.sum(t, "igproxy_upstream_requests_total", `result="`+result+`"`); n != 0 {
@@ -140,7 +140,7 @@ func TestRetryable4xxIsAFailure(t *testing.T) {
 			t.Errorf("%s: got %d %s, want %v", name, r.status, r.body, want)
 		}
 		if state := p.breaker(t); state != "open" {
-			t.Errorf("%s: the breaker is %s", name, state)
+			t.Errorf("%s: the breaker is %s, want open", name, state)
 		}
 	}
 }
@@ -166,10 +166,10 @@ func TestMembersThatDifferOnlyByCaseAreDropped(t *testing.T) {
 			ExpiresIn   int    `json:"expires_in"`
 		}
 		if err := json.Unmarshal([]byte(r.body), &app); err != nil || app.AccessToken != "IGAAlong" || app.TokenType != "bearer" || app.ExpiresIn < 5183000 {
-			t.Errorf("an app reads %+v (%v) in %s", app, err, r.body)
+			t.Errorf("an app reads %+v (%v) in %s, want the values of the lower-case members", app, err, r.body)
 		}
 		if strings.Contains(r.body, "other") || !strings.HasSuffix(r.body, `,"x":1}`) {
-			t.Errorf("got %s", r.body)
+			t.Errorf("got %s, want only the lower-case members and x", r.body)
 		}
 	}
 	for _, name := range []string{"flat", "data"} {

@@ -69,7 +69,7 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 			}
 		}
 		if calls := ig.Calls(); calls != 2*tokens+1 || p.sum(t, "igproxy_upstream_retries_total") != 0 {
-			t.Errorf("%d calls for %d tokens, %v retries", calls, tokens, p.sum(t, "igproxy_upstream_retries_total"))
+			t.Errorf("%d calls for %d tokens, %v retries; want two calls for each, and one to warm up, without retries", calls, tokens, p.sum(t, "igproxy_upstream_retries_total"))
 		}
 	})
 	t.Run("healthy", func(t *testing.T) {

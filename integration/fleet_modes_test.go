@@ -17,8 +17,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// underLoad sends requests for new and known tokens to all sidecars while it calls event, and for a
-// little longer. It returns the tally of the answers.
+// underLoad sends requests for new and known tokens to all sidecars: before it calls event, during
+// the call, and for a while afterwards. It returns the tally of the answers.
 func underLoad(t *testing.T, ig *mock.Instagram, all []*process, event func()) *tally {
 	t.Helper()
 	var got tally

@@ -175,7 +175,7 @@ func TestUnreachableMetaIsNotSharedWithFollowers(t *testing.T) {
 	cutOff := serve(t, append(settings, "UPSTREAM_URL=http://"+nowhere.Addr().String())...)
 	healthy := serve(t, append(settings, "UPSTREAM_URL="+upstream.URL)...)
 	done := make(chan reply, 1)
-	go func() { // ends with its answer
+	go func() { // ends when the caller has its answer
 		r, _ := cutOff.try(t.Context(), "IGAA-1")
 		done <- r
 	}()

@@ -14,8 +14,7 @@ package integration
 // token, and {second} a complete good request. {ok*3} repeats the value of {ok} three times.
 // oauth.txt describes the placeholders for Facebook's calls.
 //
-// Answers are joined by " + ". The connection must return exactly the answers listed, each of which
-// is one of:
+// Answers are joined by " + ". The connection must return exactly these answers. Each is one of:
 //
 //	200          a token
 //	100 plain    the go-ahead for a body

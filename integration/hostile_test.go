@@ -46,7 +46,7 @@ type hostileTarget struct {
 	dial   func(host string) (halfCloser, error)
 	client *http.Client
 	url    func(host string) string
-	differ map[string][]string // entries that this target answers differently than in the corpus, by its answer
+	differ map[string][]string // maps an answer of this target to the entries for which the corpus expects another
 }
 
 type halfCloser interface {
@@ -203,7 +203,7 @@ func (e hostileEntry) check(t *testing.T, dial func() (halfCloser, error), hit, 
 			t.Errorf("got %q, want a GOAWAY with its reason", rest)
 		}
 	} else if len(rest) > 0 {
-		t.Errorf("unexpected bytes after the answers: %q", rest)
+		t.Errorf("got %q after the answers, want nothing", rest)
 	}
 	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the connection did not end: %v", err)
@@ -270,7 +270,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		}
 	default:
 		code := 100
-		if want.subcode == 990002 || want.subcode == 990009 { // Instagram has an error for these, with this code
+		if want.subcode == 990002 || want.subcode == 990009 { // for these, Instagram itself has an error, with code 2500
 			code = 2500
 		}
 		if strings.HasPrefix(body, `{"error_type":`) { // an error of the code exchange has the status as its code

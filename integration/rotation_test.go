@@ -115,7 +115,7 @@ func TestWithoutKeyFileCacheSurvivesUntilTheOldSecretIsRemoved(t *testing.T) {
 func TestMockAcceptsANewSecret(t *testing.T) {
 	t.Parallel()
 	mock := start(t, environ(), "mock", "--listen", "127.0.0.1:0", "--secret", appSecret)
-	eventually(t, "the mock listens", func() bool { return len(mock.Log.Lines("mock listening")) > 0 })
+	eventually(t, "the stand-in listens", func() bool { return len(mock.Log.Lines("mock listening")) > 0 })
 	base := mock.Log.Lines("mock listening")[0]["url"].(string)
 	p := serve(t, "UPSTREAM_URL="+base)
 	if r := p.ask(t, "IGAA-1"); r.status != 200 {
@@ -128,6 +128,6 @@ func TestMockAcceptsANewSecret(t *testing.T) {
 		t.Errorf("got %d %s, want 400 with code 100", r.status, r.body)
 	}
 	if strings.Contains(mock.Log.String(), nextSecret) {
-		t.Error("the mock logs a secret")
+		t.Error("the stand-in logs a secret")
 	}
 }
