@@ -270,7 +270,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		}
 	default:
 		code := 100
-		if want.subcode == 990002 || want.subcode == 990009 { // for these, Instagram itself has an error, with code 2500
+		if want.subcode == 990002 || want.subcode == 990009 { // Instagram itself has errors for these, with code 2500
 			code = 2500
 		}
 		if strings.HasPrefix(body, `{"error_type":`) { // an error of the code exchange has the status as its code

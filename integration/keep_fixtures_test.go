@@ -87,7 +87,7 @@ func (m *renewing) successor(t *testing.T, p *process, long string) (next string
 		return next != long
 	})
 	if !slices.Contains(m.Issued(long), next) {
-		t.Fatalf("Meta got a token that is not a successor of this one")
+		t.Fatalf("Meta got a token that is not a successor of the app's token")
 	}
 	return next
 }

@@ -1,6 +1,6 @@
 package integration
 
-// A fleet refreshes a token once, however many of its sidecars find at the same time that it is
+// A fleet refreshes a token once, even if several sidecars find at the same time that the token is
 // due.
 
 import (

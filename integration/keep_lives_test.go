@@ -18,7 +18,7 @@ import (
 // keptService is a service whose tokens are kept alive.
 type keptService struct {
 	name, host      string
-	prefix          string // of its paths
+	prefix          string // the start of its paths
 	exchange, short string
 	refresh         string // path and query without the token
 }
@@ -66,10 +66,10 @@ func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
 			}
 			must(t, json.Unmarshal([]byte(r.body), &answer))
 			if left := time.Duration(answer.ExpiresIn) * time.Second; r.status != 200 || !meta.descends(r.token(), first) || left < keptLife-time.Minute || left > keptLife {
-				t.Errorf("a refresh by the app got %d %s", r.status, r.body)
+				t.Errorf("a refresh by the app got %d %s; want 200 with the latest successor and its remaining life", r.status, r.body)
 			}
 			if status := r.header.Get("Cache-Status"); !strings.HasPrefix(status, "igproxy; hit") || meta.RefreshesFor(long) != calls {
-				t.Errorf("a refresh by the app was sent to Meta (%s)", status)
+				t.Errorf("a refresh by the app was sent to Meta (Cache-Status %s), want a hit", status)
 			}
 			if s := meta.Strange(); len(s) > 0 {
 				t.Errorf("Meta received requests that igproxy must not send: %v", s)

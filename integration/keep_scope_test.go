@@ -1,7 +1,7 @@
 package integration
 
-// igproxy replaces only what it promises to replace. Bodies other than small forms stay unchanged,
-// and a token is replaced only for its own app. An app that refreshes its tokens itself can
+// igproxy replaces a token only in the places that docs/keep.md names, and only for the token's own
+// app. Of all bodies, it changes only small forms. An app that refreshes its tokens itself can
 // continue to do so.
 
 import (
@@ -39,7 +39,7 @@ func TestOtherBodiesAreSentAsTheyCame(t *testing.T) {
 		requests := meta.Requests()
 		got := requests[len(requests)-1]
 		if body := c.body[:min(len(c.body), 64<<10)]; string(got.Body) != body || got.Bytes != int64(len(c.body)) {
-			t.Errorf("%s: the body was changed", name)
+			t.Errorf("%s: the body was changed, want it unchanged", name)
 		}
 		wantQuery := strings.TrimPrefix(c.query, "?")
 		if strings.Contains(name, "twice") {
@@ -66,7 +66,7 @@ func TestAnAppThatRefreshesItsTokensItselfIsFollowed(t *testing.T) {
 	if issued := meta.Issued(long); len(issued) != 1 || next != issued[0] {
 		t.Fatalf("%d successors were issued; want 1, which the app gets", len(issued))
 	}
-	eventually(t, "one of its workers still sends the old token, and Meta gets the new one", func() bool {
+	eventually(t, "Meta gets the new token when another worker of the app sends the old one", func() bool {
 		all[1].uses(t, long)
 		return meta.lastToken() == next
 	})
@@ -98,7 +98,7 @@ func TestARefreshByTheAppJoinsTheOneInFlight(t *testing.T) {
 	meta.holds(t)
 	answers := make(chan reply, len(all))
 	for _, p := range all {
-		go func() { // ends with its answer
+		go func() { // ends when the app has its answer
 			r, _ := fetch(t.Context(), noKeepAlive, p.URL+refreshPath(long))
 			answers <- r
 		}()
@@ -139,7 +139,7 @@ func TestATokenOfAnotherAppIsSentAsItCame(t *testing.T) {
 	})
 	for app, other := range map[string]*renewing{"two": meta, "three": threads, "four": facebook} {
 		if r := p.fetch(t, "/apps/"+app+mePath(long)); other.lastToken() != long || (r.status == 200) != (app == "two") {
-			t.Errorf("app %s: got %d, and the token was replaced: %v", app, r.status, other.lastToken() != long)
+			t.Errorf("app %s: got %d, and the token was replaced: %v; want it unchanged, and 200 only for Instagram", app, r.status, other.lastToken() != long)
 		}
 	}
 	if r := p.fetch(t, "/apps/three/refresh_access_token?grant_type=th_refresh_token&access_token="+url.QueryEscape(long)); r.status != 400 {

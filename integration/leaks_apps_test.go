@@ -19,9 +19,9 @@ import (
 
 // tokenCall is a code exchange, a token exchange or a refresh by one of the apps.
 type tokenCall struct {
-	name  string // of the app
-	kind  string // of the token or code that it sends
-	good  string // prefix of a token or code that triggers no fault
+	name  string // the name of the app
+	kind  string // the kind of the token or code that it sends
+	good  string // the prefix of a token or code that triggers no fault
 	path  string
 	grant string // grant_type; "" for a code
 	id    string // client_id
@@ -230,7 +230,7 @@ func (l *leaks) held(p *process) {
 		}
 		for _, prefix := range all {
 			if r := l.sendTwice(p, w, prefix); r.status < 400 {
-				l.t.Errorf("%s, %s: got %d", w.kind, prefix, r.status)
+				l.t.Errorf("%s, %s: got %d, want an error", w.kind, prefix, r.status)
 			}
 		}
 	}

@@ -162,9 +162,9 @@ var ownToken200 = regexp.MustCompile(`\{"access_token":"([^"]*)",`)
 // igproxy made itself.
 var passed = regexp.MustCompile(`(?m)^X-Fb-Trace-Id: `)
 
-// send writes bytes and records the answer. Before it records the answer, it removes the long-lived
-// tokens that were issued for the token shown. If Instagram repeats the path of a passed-through
-// call, send also removes the secret own from that path.
+// send writes wire to the connection and records the answer. Before it records the answer, it
+// removes the long-lived tokens that were issued for the token in shown. If Instagram repeats the
+// path of a passed-through call, send also removes the secret in own from that path.
 func (l *leaks) send(host, wire, shown, own string) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {

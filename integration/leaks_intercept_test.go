@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// startAuthority makes the authority, and hides its key.
+// startAuthority makes the authority, and adds its key to the hidden texts.
 func (l *leaks) startAuthority() {
 	dir := filepath.Join(l.t.TempDir(), "ca")
 	for _, name := range []string{"init", "show"} {
@@ -29,7 +29,7 @@ func (l *leaks) startAuthority() {
 	must(l.t, err)
 	l.authority, err = os.ReadFile(cert)
 	must(l.t, err)
-	// The second line of the encoded key contains most of the secret number.
+	// The second line of the base64 text contains most of the private key.
 	l.hidden = append(l.hidden, hidden{"the authority's key", strings.Split(string(text), "\n")[2], 0})
 }
 

@@ -184,8 +184,8 @@ func (s *search) in(text string) (found []string) {
 	return found
 }
 
-// plant tests the search: it inserts each form of twelve characters of c, and of the SHA-256 of c,
-// into the last part of text, and returns the forms that the search does not find.
+// plant tests the search. It takes twelve characters of c, and the SHA-256 of c, and inserts them
+// in each form into the last part of text. It returns the forms that the search does not find.
 func (s *search) plant(text string, c hidden) (unseen []string) {
 	text = text[max(0, len(text)-256):]
 	middle := len(text) / 2
@@ -232,7 +232,7 @@ func TestLeakSearchFindsPlantedSecrets(t *testing.T) {
 	for name, text := range map[string]string{"nothing": "", "little": "IGAA", "the prefix of a fault": "expired-", "others": strings.Repeat("0123456789abcdef ", 9),
 		"eleven characters": secret[len(secret)-window+1:]} {
 		if found := s.in(text); len(found) > 0 {
-			t.Errorf("%s: found %v", name, found)
+			t.Errorf("%s: found %v, want nothing", name, found)
 		}
 	}
 }

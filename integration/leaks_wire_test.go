@@ -58,7 +58,7 @@ func TestUnexpectedBytesAreNotLogged(t *testing.T) {
 			r, err := fetch(t.Context(), secure, p.URL+path)
 			wants := name == "twice" || path[:3] == "/me" && (name == "trailer" || name == "chunk")
 			if wants != (r.status == 200) || err != nil && !wants {
-				t.Errorf("%s: %s got %d, %v", name, path[:3], r.status, err)
+				t.Errorf("%s: %s got %d, %v; want 200: %v", name, path[:3], r.status, err, wants)
 			}
 		}
 	}
@@ -80,6 +80,6 @@ func TestUnexpectedBytesAreNotLogged(t *testing.T) {
 		t.Errorf("the log: %s", found)
 	}
 	if n := len(slices.Compact(slices.Sorted(slices.Values(sent)))); n != len(l.hidden) || n < 10 {
-		t.Errorf("sent %d of %d secrets", n, len(l.hidden))
+		t.Errorf("sent %d of %d secrets, want all of them and at least 10", n, len(l.hidden))
 	}
 }

@@ -115,7 +115,7 @@ func TestAppsAreServedDuringTheDrainDelay(t *testing.T) {
 		t.Fatalf("got %d, %v; want 200", r.status, err)
 	}
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/healthz"); err != nil || r.status != 200 || r.body != "ok\n" {
-		t.Errorf("/healthz before: got %d %q, %v", r.status, r.body, err)
+		t.Errorf("/healthz for apps, before the stop: got %d %q, %v; want 200 and ok", r.status, r.body, err)
 	}
 	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -125,13 +125,13 @@ func TestAppsAreServedDuringTheDrainDelay(t *testing.T) {
 		return err == nil && r.status == 503 && strings.Contains(r.body, `"draining":true`)
 	})
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/healthz"); err != nil || r.status != 503 || r.body != "draining\n" {
-		t.Errorf("/healthz on the app port: got %d %q, %v", r.status, r.body, err)
+		t.Errorf("/healthz for apps, during the delay: got %d %q, %v; want 503 and draining", r.status, r.body, err)
 	}
 	for i, client := range []*http.Client{kept, noKeepAlive} {
 		for _, token := range []string{"IGAA-delay", fmt.Sprintf("IGAA-delay-%d", i)} { // a hit and a miss
 			r, err := fetch(t.Context(), client, p.URL+exchangePath(token))
 			if err != nil || r.status != 200 || i == 0 && r.header.Get("Connection") != "" {
-				t.Errorf("client %d, %s: got %d, %v, %v", i, token, r.status, r.header, err)
+				t.Errorf("client %d, %s: got %d, %v, %v; want 200 without Connection: close", i, token, r.status, r.header, err)
 			}
 		}
 	}
@@ -191,18 +191,18 @@ func TestQuitEndsTheSidecarOfAJob(t *testing.T) {
 	} {
 		p := serve(t, settings...)
 		if status, body := quit(p); status != http.StatusOK || body != "{\"quitting\":true}\n" {
-			t.Errorf("%s: got %d %q", name, status, body)
+			t.Errorf("%s: got %d %q, want 200 with quitting", name, status, body)
 		}
 		if code := p.Wait(t); code != 0 {
 			t.Errorf("%s: exit code %d, want 0", name, code)
 		}
 		if lines := p.Log.Lines("draining"); len(lines) != 1 || lines[0]["operation"] != "quit" {
-			t.Errorf("%s: the log says %v", name, lines)
+			t.Errorf("%s: the log says %v, want one line, with the operation quit", name, lines)
 		}
 	}
 	off := serve(t, "UPSTREAM_URL="+upstream.URL, "ADMIN_TOKEN_FILE="+file(t, "token", token))
 	if status, body := post(noKeepAlive, off.Admin, token); status != http.StatusForbidden || !strings.Contains(body, "admin.quit") {
-		t.Errorf("off: got %d %q", status, body)
+		t.Errorf("without admin.quit: got %d %q, want 403 with admin.quit", status, body)
 	}
 	if code := off.Stop(t); code != 0 {
 		t.Errorf("exit code %d, want 0", code)

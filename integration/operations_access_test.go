@@ -117,7 +117,7 @@ func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 	use := []string{"ADMIN_SOCKET=" + socket}
 	own := os.Getuid()
 	if code, out := operateAs(t, own, use, "reload"); code != 0 || out != "reloaded: nothing has changed\n" {
-		t.Errorf("igproxy's own user: exit code %d: %s", code, out)
+		t.Errorf("igproxy's own user: exit code %d: %s; want 0 and no change", code, out)
 	}
 	if lines := p.operations(t, "reload", "done"); len(lines) != 1 || lines[0]["uid"] != float64(own) {
 		t.Errorf("the log has %v, want uid %d", lines, own)
@@ -127,22 +127,22 @@ func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 		code, out := operateAs(t, uid, use, "purge", "--all")
 		if listed := uid == 65533; listed {
 			if code != 0 || out != "purged: everything for app \"default\" (entries in this sidecar's memory: 1)\n" || p.hits(t, "IGAA-kept") {
-				t.Errorf("a listed user: exit code %d: %s", code, out)
+				t.Errorf("a listed user: exit code %d: %s; want 0 and an empty cache", code, out)
 			}
 			continue
 		}
 		if code != 1 || !strings.Contains(out, fmt.Sprintf("UID %d", uid)) || !strings.Contains(out, "admin.uids") || !p.hits(t, "IGAA-kept") {
-			t.Errorf("user %d: exit code %d: %s", uid, code, out)
+			t.Errorf("user %d: exit code %d: %s; want 1 with the UID, and the cache unchanged", uid, code, out)
 		}
 		if lines := p.operations(t, "purge", "denied"); len(lines) != 1 || lines[0]["uid"] != float64(uid) || p.counted(t, "purge", "denied") != 1 {
-			t.Errorf("user %d: the log has %v", uid, lines)
+			t.Errorf("user %d: the log has %v, want one refusal with this UID", uid, lines)
 		}
 		// A user outside the group cannot even connect.
 		cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--all")
 		cmd.Env, cmd.Dir = []string{"IGPROXY_ADMIN_SOCKET=" + socket}, "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "no permission") {
-			t.Errorf("user %d outside the group: %v: %s", uid, err, out)
+			t.Errorf("user %d outside the group: %v: %s; want \"no permission\"", uid, err, out)
 		}
 	}
 	if own != 0 { // modes do not apply to root
@@ -158,7 +158,7 @@ func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 		t.Errorf("reading over the socket: %d, %v; want 200", r.status, err)
 	}
 	if p.Stop(t) != 0 {
-		t.Error("the stop failed")
+		t.Error("the exit code is not 0")
 	}
 	if _, err := os.Stat(socket); err == nil {
 		t.Error("the socket is left behind")
@@ -203,7 +203,7 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 		}
 	}
 	if got := p.counted(t, "reload", "denied"); got != 5 {
-		t.Errorf("%v refused, want 5", got)
+		t.Errorf("%v reloads are counted as refused, want 5", got)
 	}
 	if code, out, errs := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://"), "IGPROXY_ADMIN_TOKEN_FILE=" + path}, "purge", "--all"); code != 0 {
 		t.Errorf("the command: exit code %d, want 0: %s%s", code, out, errs)
@@ -240,7 +240,7 @@ func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
 	// seconds while the loop lasts.
 	purges := len(p.Log.Lines("purged"))
 	if calls := ig.Calls(); calls > 1+purges || purges > 5 || answers[200] != 1 || answers[202] != loops-1 {
-		t.Errorf("after %d purges: %d calls, replies by status %v", purges, calls, answers)
+		t.Errorf("after %d purges: %d calls, replies by status %v; want at most one call per purge, and all purges but the first merged (202)", purges, calls, answers)
 	}
 	if got := p.counted(t, "purge", "merged"); got != loops-1 {
 		t.Errorf("%v merged purges are counted, want %d", got, loops-1)
@@ -249,7 +249,7 @@ func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
 		t.Errorf("the command: exit code %d, want 0 with \"takes effect in\": %s%s", code, out, errs)
 	}
 	if lines := p.Log.Lines("operation"); len(lines) > 60 {
-		t.Errorf("%d lines for %d purges", len(lines), loops)
+		t.Errorf("%d lines for %d purges, want at most 60", len(lines), loops)
 	}
 }
 
@@ -275,6 +275,6 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 	}
 	eventually(t, "the other sidecar has received the second purge", func() bool { return len(other.Log.Lines("purge received")) == 2 })
 	if lines := first.Log.Lines("purged"); len(lines) != 2 || lines[1]["fleet"] != "notified" {
-		t.Errorf("the log has %v", lines)
+		t.Errorf("the log has %v, want two purges, and the fleet notified of the second", lines)
 	}
 }

@@ -146,7 +146,7 @@ func TestOtherUsersCannotFillTheLog(t *testing.T) {
 	time.Sleep(time.Second) // the next line is written in another second
 	connect(1)
 	if got := p.metric(t, "igproxy_peers_refused_total"); got != each+1 {
-		t.Errorf("%v counted, want %d", got, each+1)
+		t.Errorf("%v refused connections are counted, want %d", got, each+1)
 	}
 	p.Stop(t)
 	bounded(t, p.Log.Lines("connection refused by auth.uids"), start, each+1)

@@ -1,8 +1,8 @@
 package integration
 
-// A log that cannot be written delays no request and no stop. While nothing reads the pipe, the
-// pipe is closed or the disk is full, requests are still answered, and lines are dropped and
-// counted. Once the log works again, it says how many lines were dropped.
+// A log that cannot be written delays no request and no stop. If nothing reads the pipe, the pipe
+// is closed, or the disk is full, requests are still answered, and lines are dropped and counted.
+// Once the log works again, it says how many lines were dropped.
 
 import (
 	"bufio"
@@ -199,17 +199,17 @@ func TestReadLogLosesNoLine(t *testing.T) {
 	const n = 5000
 	p.chatter(t, n)
 	if lost := p.metric(t, droppedLines); lost != 0 {
-		t.Errorf("%.0f lines dropped", lost)
+		t.Errorf("%.0f lines were dropped, want 0", lost)
 	}
 	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	if got := len(p.Log.Lines("request")); got != n {
-		t.Errorf("%d lines for %d requests", got, n)
+		t.Errorf("%d lines for %d requests, want one for each", got, n)
 	}
 	text := strings.TrimSpace(p.Log.String())
 	if last := text[strings.LastIndex(text, "\n")+1:]; !strings.Contains(last, `"stopped"`) {
-		t.Errorf("the last line is %s", last)
+		t.Errorf("the last line is %s, want \"stopped\"", last)
 	}
 }
 

@@ -20,7 +20,8 @@ import (
 )
 
 // slowSender and slowReader limit how long a passed-through call with a slow sender or a slow
-// reader may last. igproxy ends such a call after 10 s or 30 s. The rest allows for a busy machine.
+// reader may last. igproxy ends a call with a slow sender after 10 s, and a call with a slow reader
+// after 30 s. The rest allows for a busy machine.
 const (
 	slowSender = 15 * time.Second
 	slowReader = 40 * time.Second
@@ -110,10 +111,10 @@ func TestDrippingUploadsBlockOnlyTheirOwnAppAndEnd(t *testing.T) {
 		t.Errorf("beyond passthrough.max_in_flight: answered after %s, want about 1s", full.took)
 	}
 	if r := p.fetch(t, "/apps/threads/me"); r.status == 503 || r.took > time.Second {
-		t.Errorf("another app's call: got %d %s after %s", r.status, r.body, r.took)
+		t.Errorf("another app's call: got %d %s after %s, want another status than 503, at once", r.status, r.body, r.took)
 	}
 	if r := p.ask(t, "x"); r.status == 503 { // the upstream answers {}, which is not a token
-		t.Errorf("a token call: got %d %s", r.status, r.body)
+		t.Errorf("a token call: got %d %s, want another status than 503", r.status, r.body)
 	}
 	for _, answered := range uploads {
 		r := <-answered
@@ -121,7 +122,7 @@ func TestDrippingUploadsBlockOnlyTheirOwnAppAndEnd(t *testing.T) {
 			t.Fatalf("a dripping upload: got %d %s after %s, want 408 within %s", r.status, r.body, r.took, slowSender)
 		}
 		if e := r.graphError(t); e.Code != 100 || e.Subcode != 990028 || !strings.Contains(e.Message, "1 KiB") {
-			t.Errorf("a dripping upload: %s", r.body)
+			t.Errorf("a dripping upload: got %s, want code 100 with subcode 990028 and the minimum rate", r.body)
 		}
 	}
 	if r := p.fetch(t, "/me"); r.status != 200 {
@@ -147,7 +148,7 @@ func TestSlowUploadAboveTheMinimumRateIsPassed(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t))
 	const length = 28 << 10
 	if r := <-p.drip(t, length, 512); r.status != 200 || r.header.Get("X-Received") != fmt.Sprint(length) || r.took < 11*time.Second {
-		t.Errorf("got %d %s after %s; of %d bytes, %s arrived", r.status, r.body, r.took, length, r.header.Get("X-Received"))
+		t.Errorf("got %d %s after %s; of %d bytes, %s arrived; want 200 after at least 11s, and all bytes", r.status, r.body, r.took, length, r.header.Get("X-Received"))
 	}
 }
 
@@ -197,7 +198,7 @@ func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	must(t, err)
 	defer res.Body.Close()
 	if res.ProtoMajor != 2 {
-		t.Fatalf("got %s", res.Proto)
+		t.Fatalf("got %s, want HTTP/2", res.Proto)
 	}
 	body, upload := io.Pipe()
 	defer upload.Close()
@@ -208,7 +209,7 @@ func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	text, _ := io.ReadAll(slow.Body)
 	_ = slow.Body.Close()
 	if slow.StatusCode != 408 || !strings.Contains(string(text), "990028") || time.Since(start) > slowSender {
-		t.Errorf("an upload without a byte: got %d %s after %s", slow.StatusCode, text, time.Since(start))
+		t.Errorf("an upload without a byte: got %d %s after %s, want 408 with 990028", slow.StatusCode, text, time.Since(start))
 	}
 	p.ended(t, start.Add(slowReader), "the app reads the answer too slowly", "rejected")
 	if r, err = fetch(t.Context(), client, p.URL+"/me"); err != nil || r.status != 200 {

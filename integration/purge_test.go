@@ -42,7 +42,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	fill()
 	calls := ig.Calls()
 	if calls != 4 {
-		t.Errorf("%d calls for two tokens and two apps", calls)
+		t.Errorf("%d calls for two tokens and two apps, want 4", calls)
 	}
 
 	// One token.
@@ -50,7 +50,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	cmd.Env = ours[0].operator()
 	cmd.Stdin = strings.NewReader("IGAA-one\n")
 	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "purged: the token for app \"default\"; the other sidecars on this Redis forget within seconds\n" {
-		t.Fatalf("%v: %s", err, out)
+		t.Fatalf("purge --token-stdin: %v: %s; want the report of a purge of one token", err, out)
 	}
 	eventually(t, "the other sidecar has received the purge of one token", func() bool { return len(ours[1].Log.Lines("purge received")) == 1 })
 	before := ig.CallsFor("IGAA-one")
@@ -67,7 +67,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	before = ig.Calls()
 	for _, token := range []string{"IGAA-one", "IGAA-two"} {
 		if ours[0].hits(t, token) {
-			t.Errorf("%s is still known", token)
+			t.Errorf("%s is still known after the purge", token)
 		}
 		if !theirs.hits(t, token) {
 			t.Errorf("another app's %s was purged", token)
@@ -130,7 +130,7 @@ func TestPurgeInACluster(t *testing.T) {
 	before := ig.Calls()
 	for i := range 20 {
 		if all[1].hits(t, fmt.Sprintf("IGAA-%d", i)) {
-			t.Errorf("token %d is still known", i)
+			t.Errorf("token %d is still known after the purge", i)
 		}
 	}
 	if ig.Calls() != before+20 {

@@ -59,8 +59,8 @@ func redisBehindRelays(t *testing.T, mode string) behindRelays {
 	return b
 }
 
-// fill requests many new tokens at once until this number of nodes have this number of connections
-// each, and Redis is used.
+// fill requests many new tokens at once until the given number of nodes have the given number of
+// connections each, and Redis is used.
 func (b behindRelays) fill(t *testing.T, p *process, connections, nodes int) {
 	t.Helper()
 	for _, r := range b.relays {

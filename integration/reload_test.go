@@ -154,13 +154,13 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		places = append(places, fmt.Sprint(line["where"], " ", line["key"]))
 	}
 	if !slices.Contains(places, config+":2 cache.ttl") || !slices.Contains(places, config+":3 lisen") {
-		t.Errorf("the log does not have the file and line of both problems: %q", places)
+		t.Errorf("the log has the problems %q, want the file and line of both", places)
 	}
 	if load.stop() == 0 {
 		t.Error("no app sent a request")
 	}
 	if got := p.metric(t, "igproxy_config_last_reload_success_timestamp_seconds"); time.Since(time.Unix(int64(got), 0)) > time.Hour {
-		t.Errorf("the time of the last reload is %v", got)
+		t.Errorf("the time of the last successful reload is %v, want the time of this test", got)
 	}
 }
 
@@ -186,7 +186,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	p := start(t, env, "serve")
 	p.Listening(t)
 	if r := p.ask(t, "IGAA-early"); r.status != 400 {
-		t.Fatalf("with a wrong secret: %d, want 400", r.status)
+		t.Fatalf("with a wrong secret: got %d, want 400", r.status)
 	}
 	put("v2", secretFile, appSecret)
 	eventually(t, "the correct secret is in use", func() bool { return p.ask(t, "IGAA-late").status == 200 })
@@ -201,7 +201,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	put("v4", "client_secret_file: "+filepath.Join(dir, "nowhere")+"\n", appSecret)
 	eventually(t, "the invalid configuration is reported", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 0 })
 	if r := p.ask(t, "IGAA-meanwhile"); r.status != 200 || ig.CallsFor("IGAA-meanwhile") != 1 {
-		t.Errorf("the previous configuration is not used while the file is invalid: got %d", r.status)
+		t.Errorf("while the file is invalid: got %d, want 200 and one call, as with the previous configuration", r.status)
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "nowhere"), []byte(appSecret), 0o600))
 	eventually(t, "the file that was missing is found", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 1 })
@@ -238,7 +238,7 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	config := file(t, "igproxy.yaml", "upstream:\n  max_in_flight: 7\n")
 	p := serve(t, "CONFIG="+config, "UPSTREAM_URL="+upstream.URL, adminSocket(t))
 	if code, out, errs := p.operate(t, "reload"); code != 0 || out != "reloaded: nothing has changed\n" {
-		t.Errorf("exit code %d: %s%s", code, out, errs)
+		t.Errorf("exit code %d: %s%s; want 0 and no change", code, out, errs)
 	}
 	must(t, os.WriteFile(config, []byte("upstream:\n  max_in_flight: 8\n  retries: 0\nredis:\n  timeout: 40ms\n"), 0o600))
 	rest := keepChanging(t, config)
@@ -267,13 +267,13 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	defer client.CloseIdleConnections()
 	r := postBy(t, client, "http://localhost/reload", "")
 	if err := json.Unmarshal([]byte(r.body), &reply); err != nil || r.status != 422 || reply.Reloaded || len(reply.Problems) != 1 {
-		t.Errorf("POST /reload: %d %s", r.status, r.body)
+		t.Errorf("POST /reload: got %d %s, want 422 with one problem", r.status, r.body)
 	}
 	if got := p.page(t, "/reload").status; got != 405 {
-		t.Errorf("GET /reload: %d, want 405", got)
+		t.Errorf("GET /reload: got %d, want 405", got)
 	}
 	if r := postBy(t, client, "http://localhost/reload", "", "Sec-Fetch-Site", "cross-site"); r.status != 403 {
-		t.Errorf("from a web page: %d, want 403", r.status)
+		t.Errorf("from a web page: got %d, want 403", r.status)
 	}
 }
 

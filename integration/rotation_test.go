@@ -68,10 +68,10 @@ func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 	put(nextSecret) // 3. the old secret is removed from the file
 	each("the new secret stays in use", "current", 2)
 	if n := load.stop(); n < 100 {
-		t.Errorf("only %d requests were answered", n)
+		t.Errorf("%d requests were answered, want at least 100", n)
 	}
 	if r := all[1].ask(t, "IGAA-early"); r.token() != early || ig.CallsFor("IGAA-early") != 1 {
-		t.Errorf("the cache was lost: %d calls for a known token", ig.CallsFor("IGAA-early"))
+		t.Errorf("the cache was lost: %d calls for a known token, want 1", ig.CallsFor("IGAA-early"))
 	}
 	for i, p := range all {
 		text := p.settled(t).String()
@@ -122,7 +122,7 @@ func TestMockAcceptsANewSecret(t *testing.T) {
 		t.Fatalf("got %d, want 200", r.status)
 	}
 	if r := post(t, base+"/__secret", url.Values{"secret": {nextSecret}}.Encode()); r.status != 200 || strings.Contains(r.body, nextSecret) {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("POST /__secret: got %d %s, want 200 without the secret", r.status, r.body)
 	}
 	if r := p.ask(t, "IGAA-2"); r.status != 400 || r.graphError(t).Code != 100 {
 		t.Errorf("got %d %s, want 400 with code 100", r.status, r.body)

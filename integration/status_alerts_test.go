@@ -29,7 +29,7 @@ func documentedMetrics(t *testing.T) map[string]map[string][]string {
 		metrics[row[1]] = labels
 	}
 	if len(metrics) < 15 {
-		t.Fatalf("docs/metrics.md has %d metrics", len(metrics))
+		t.Fatalf("docs/metrics.md has %d metrics, want at least 15", len(metrics))
 	}
 	return metrics
 }

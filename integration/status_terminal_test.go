@@ -27,6 +27,6 @@ func TestStatusInATerminal(t *testing.T) {
 	})
 	var got struct{ State struct{ Ready bool } }
 	if code, stdout, _ := command(t, env, "status", "--json"); code != 0 || json.Unmarshal([]byte(stdout), &got) != nil || !got.State.Ready || strings.Contains(stdout, appSecret) {
-		t.Errorf("--json: exit code %d\n%s", code, stdout)
+		t.Errorf("--json: exit code %d, want 0 with JSON that says ready and does not have the secret\n%s", code, stdout)
 	}
 }

@@ -120,11 +120,11 @@ func TestCollectorGetsEachStepInTheAppsTrace(t *testing.T) {
 		}
 	}
 	if code := p.Stop(t); code != 0 || r.status != 200 || ig.CallsFor("IGAA-1") != 1 {
-		t.Errorf("exit code %d, answer %d", code, r.status)
+		t.Errorf("exit code %d, answer %d; want 0 and 200, after one call for the token", code, r.status)
 	}
 	servers := c.named("GET /access_token")
 	if len(servers) != 4 {
-		t.Fatalf("%d server spans for 4 requests", len(servers))
+		t.Fatalf("%d server spans for 4 requests, want 4", len(servers))
 	}
 	first := servers[slices.IndexFunc(servers, func(s *otlpSpan) bool { return s.ParentSpanID != "" })]
 	// The library writes IDs in upper case.
@@ -132,7 +132,7 @@ func TestCollectorGetsEachStepInTheAppsTrace(t *testing.T) {
 		t.Errorf("the app's trace is not the parent: %s", got)
 	}
 	if a := attributes(first); a["igproxy.request_id"] != r.header.Get("X-Request-Id") || a["igproxy.outcome"] != "token" || a["http.route"] != "/access_token" {
-		t.Errorf("got %v", a)
+		t.Errorf("the span has the attributes %v, want the request ID, the outcome token and the route", a)
 	}
 	for _, step := range []string{"recall", "join", "claim", "guard", "ask"} {
 		i := slices.IndexFunc(c.named(step), func(s *otlpSpan) bool { return s.TraceID == first.TraceID })
@@ -231,13 +231,13 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 		}
 		for _, h := range all[:3] {
 			if unseen := s.plant(text, h); len(unseen) > 0 {
-				t.Errorf("%s: the search would not find %s there: %v", place, h.name, unseen)
+				t.Errorf("%s: the search would not find %s in these forms: %v", place, h.name, unseen)
 			}
 		}
 	}
 	_, shown, errs := command(t, append(environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+c.URL, "OTEL_EXPORTER_OTLP_HEADERS=api-key="+credential), "check")
 	if found := s.in(shown + errs); len(found) > 0 || !strings.Contains(shown, "traces on, to "+strings.TrimPrefix(c.URL, "http://")+"\n") {
-		t.Errorf("check says %s%s: %v", shown, errs, found)
+		t.Errorf("check says %s%s, want the collector and no secret: %v", shown, errs, found)
 	}
 }
 
@@ -265,10 +265,10 @@ func TestDeadCollectorCostsNoAnswerAndDelaysStopLittle(t *testing.T) {
 			t.Errorf("%s: exit code %d, want 0", name, code)
 		}
 		if took := time.Since(begun); took > 15*time.Second {
-			t.Errorf("%s: the stop took %s", name, took)
+			t.Errorf("%s: the stop took %s, want at most 15s", name, took)
 		}
 		if lines := p.Log.Lines("spans not delivered"); len(lines) > 1 || name != "hung" && len(lines) == 0 {
-			t.Errorf("%s: logged %d times", name, len(lines))
+			t.Errorf("%s: \"spans not delivered\" was logged %d times, want once", name, len(lines))
 		}
 	}
 }
@@ -290,7 +290,7 @@ func TestUnsupportedTracingVariablesDoNotPreventStart(t *testing.T) {
 			t.Errorf("%v: got %d, want 200", variables, r.status)
 		}
 		if len(p.Log.Lines("tracing")) == 0 {
-			t.Errorf("%v: no warning", variables)
+			t.Errorf("%v: the log has no warning about tracing", variables)
 		}
 		if code := p.Stop(t); code != 0 {
 			t.Errorf("%v: exit code %d, want 0", variables, code)
@@ -299,14 +299,14 @@ func TestUnsupportedTracingVariablesDoNotPreventStart(t *testing.T) {
 }
 
 // A platform may set several unsupported variables at once, for all of its programs. The sidecar
-// starts, and warns of each of them.
+// starts, and its log warns of the endpoint, the protocol and the sampler.
 func TestAPlatformsTracingVariablesDoNotKeepTheSidecarFromStarting(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	env := append(environ("UPSTREAM_URL="+upstream.URL), "OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
 		"OTEL_TRACES_SAMPLER=xray", "OTEL_TRACES_SAMPLER_ARG=endpoint=http://127.0.0.1:2000", "OTEL_PROPAGATORS=xray,b3")
 	if code, stdout, stderr := command(t, env, "check"); code != 0 || strings.Count(stdout, "warning  environment: OTEL_") != 2 {
-		t.Errorf("check: exit code %d\n%s%s", code, stdout, stderr)
+		t.Errorf("check: exit code %d, want 0 with 2 warnings about OTEL_ variables\n%s%s", code, stdout, stderr)
 	}
 	p := start(t, env, "serve")
 	p.Listening(t)

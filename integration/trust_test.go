@@ -20,7 +20,7 @@ func TestListenerBeyondLoopbackNeedsAuthentication(t *testing.T) {
 		code, stdout, stderr := command(t, environ("LISTEN=0.0.0.0:0"), args...)
 		said := strings.ReplaceAll(stdout+stderr, "\n         ", "; ")
 		if code != 2 || !strings.Contains(said, "IGPROXY_LISTEN: reachable by other machines without authentication; set auth.bearer_file, or auth.client_ca ") {
-			t.Errorf("%v: exit code %d\n%s", args, code, said)
+			t.Errorf("%v: exit code %d, want 2 with the settings that are missing\n%s", args, code, said)
 		}
 		if args[0] == "serve" && strings.Count(said, "\n") != 1 {
 			t.Errorf("serve printed more than one line:\n%s", said)
@@ -92,7 +92,7 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		"on an unknown path":           getWith(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
 	} {
 		if e := r.graphError(t); r.status != 401 || e.Code != 100 || e.Subcode != 990013 || !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic ") {
-			t.Errorf("%s: got %d %s", name, r.status, r.body)
+			t.Errorf("%s: got %d %s, want 401 with code 100 and subcode 990013", name, r.status, r.body)
 		}
 	}
 	if ig.Calls() != 0 {
@@ -152,20 +152,20 @@ func TestBothBearerTokensWorkDuringARotation(t *testing.T) {
 	must(t, os.WriteFile(path, []byte(nextToken+"\n"+ownToken+"\n"), 0o600))
 	eventually(t, "the next token is accepted", func() bool { return ask(nextToken) == 200 })
 	if previous := ask(ownToken); previous != 200 {
-		t.Errorf("during the rotation the previous token gets %d", previous)
+		t.Errorf("during the rotation the previous token gets %d, want 200", previous)
 	}
 	if missing := getWith(t, p.URL+exchangePath("IGAA-rotated")).status; missing != 401 {
-		t.Errorf("without a token: got %d", missing)
+		t.Errorf("without a token: got %d, want 401", missing)
 	}
 	for _, result := range []string{"current", "previous", "wrong", "missing"} {
 		if n := p.metric(t, `igproxy_bearer_checks_total{result="`+result+`"}`); n < 1 {
-			t.Errorf("%s: %v counted", result, n)
+			t.Errorf("%v requests are counted as %s, want at least 1", n, result)
 		}
 	}
 	must(t, os.WriteFile(path, []byte(nextToken+"\n"), 0o600))
 	eventually(t, "the previous token is refused", func() bool { return ask(ownToken) == 401 })
 	if next := ask(nextToken); next != 200 {
-		t.Errorf("after the rotation: got %d", next)
+		t.Errorf("after the rotation: got %d, want 200", next)
 	}
 }
 

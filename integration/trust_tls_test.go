@@ -25,12 +25,12 @@ func TestClientCertificatesAreRequired(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "TLS_CERT_FILE="+file(t, "tls.crt", cert), "TLS_KEY_FILE="+file(t, "tls.key", key),
 		"AUTH_CLIENT_CA="+apps.File, "AUTH_BEARER_FILE="+file(t, "token", ownToken))
 	if !strings.HasPrefix(p.URL, "https://127.0.0.1:") || !strings.HasPrefix(p.Admin, "http://") {
-		t.Fatalf("listens on %s and %s", p.URL, p.Admin)
+		t.Fatalf("igproxy listens on %s and %s, want https for apps and http for the admin listener", p.URL, p.Admin)
 	}
 	target := p.URL + exchangePath("IGAA-mtls")
 	for name, signer := range map[string]*harness.Authority{"no certificate": nil, "another authority's": &others, "the server's": &server} {
 		if r, err := fetchWith(t.Context(), server.Client(t, signer, false), target, "X-Igproxy-Token", ownToken); err == nil {
-			t.Errorf("%s: got %d", name, r.status)
+			t.Errorf("%s: got %d, want a failed handshake", name, r.status)
 		}
 	}
 	if r, err := fetch(t.Context(), server.Client(t, &apps, false), target); err != nil || r.status != 401 {
@@ -44,7 +44,7 @@ func TestClientCertificatesAreRequired(t *testing.T) {
 		t.Errorf("got %d %s, %v; want 200", r.status, r.body, err)
 	}
 	if r, err := fetch(t.Context(), noKeepAlive, strings.Replace(target, "https:", "http:", 1)); err != nil || r.status != 400 || r.token() != "" {
-		t.Errorf("without TLS: got %d %s, %v", r.status, r.body, err)
+		t.Errorf("without TLS: got %d %s, %v; want 400", r.status, r.body, err)
 	}
 }
 

@@ -29,11 +29,11 @@ func TestInstagramDown(t *testing.T) {
 		case r.status == 502 && e.Code == 2 && e.Transient:
 		case r.status == 503 && e.Code == 2 && e.Transient:
 			if seconds, err := strconv.Atoi(r.header.Get("Retry-After")); err != nil || seconds < 1 {
-				t.Fatalf("Retry-After: %q", r.header.Get("Retry-After"))
+				t.Fatalf("got Retry-After %q, want at least 1", r.header.Get("Retry-After"))
 			}
 			refused++
 		default:
-			t.Fatalf("got %d %+v", r.status, e)
+			t.Fatalf("got %d %+v, want a transient 502 or 503 with code 2", r.status, e)
 		}
 		if i%20 == 0 {
 			if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
@@ -42,7 +42,7 @@ func TestInstagramDown(t *testing.T) {
 		}
 	}
 	if calls := ig.Calls() - before; calls > 20 || refused == 0 {
-		t.Errorf("200 cold tokens cost %d calls with %d refused at once; want at most 20 calls", calls, refused)
+		t.Errorf("200 cold tokens cost %d calls, and %d were refused at once; want at most 20 calls, and some refusals", calls, refused)
 	}
 	if body := p.page(t, "/readyz"); body.status != 200 {
 		t.Errorf("an open breaker made the sidecar not ready: %s", body.body)
@@ -55,7 +55,7 @@ func TestInstagramDown(t *testing.T) {
 		states = append(states, line["to"].(string))
 	}
 	if got := strings.Join(states, " "); !strings.HasPrefix(got, "open half-open") || !strings.HasSuffix(got, "closed") {
-		t.Errorf("the log has %q", got)
+		t.Errorf("the log has the states %q, want open, half-open and at last closed", got)
 	}
 }
 
@@ -80,7 +80,7 @@ func TestRateLimitPausesTheApp(t *testing.T) {
 		t.Errorf("a known token got %d; want 200 with the same token", r.status)
 	}
 	if ig.Calls() != calls {
-		t.Errorf("Instagram was asked %d times during the pause", ig.Calls()-calls)
+		t.Errorf("Instagram was asked %d times during the pause, want 0", ig.Calls()-calls)
 	}
 	if body := p.page(t, "/readyz").body; !strings.Contains(body, `"breaker":"closed"`) {
 		t.Errorf("a rate limit changed the breaker: %s", body)

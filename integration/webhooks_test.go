@@ -1,6 +1,6 @@
 package integration
 
-// An app with webhooks does not need the secret: it passes on what Meta signed, and igproxy answers
+// An app with webhooks does not need the secret. It passes on what Meta signed, and igproxy answers
 // whether one of the app's secrets signed it. The log, the metrics and the pages do not repeat what
 // was sent.
 
@@ -107,8 +107,8 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 			t.Errorf("%s: got %s, want %d", name, r.body, c.subcode)
 		}
 	}
-	// This client keeps its connections. If it asked to close this one, net/http could reset it
-	// before the client has read the answer.
+	// This client keeps its connections open. If a client asks to close the connection, net/http
+	// can reset the connection before the client has read the answer.
 	if r := postBy(t, http.DefaultClient, p.URL+"/apps/shop/_igproxy/webhook", largest+"x", header, signs(appSecret, largest+"x")); r.status != 413 || r.graphError(t).Subcode != 990018 {
 		t.Errorf("one byte larger than the largest body: got %d %s, want 413 with subcode 990018", r.status, r.body)
 	}
@@ -149,7 +149,7 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 	accepted(nextSecret, anotherSecret)
 	put("shop-webhooks", "short")
 	if code, out, errs := p.operate(t, "reload"); code == 0 || !strings.Contains(out+errs, "apps.0.webhook_secret_file") {
-		t.Errorf("a file with an invalid secret was loaded: %s%s", out, errs)
+		t.Errorf("a file with an invalid secret was loaded, or the error does not name the setting: %s%s", out, errs)
 	}
 
 	log := p.settled(t).String() + p.page(t, "/metrics").body + p.page(t, "/").body + p.page(t, "/status").body
@@ -227,7 +227,7 @@ func TestASlowWebhookEnds(t *testing.T) {
 	}
 	answer, err := io.ReadAll(c)
 	if text := string(answer); err != nil || !strings.HasPrefix(text, "HTTP/1.1 408 ") || !strings.Contains(text, `"error_subcode":990028`) {
-		t.Errorf("got %q, %v", text, err)
+		t.Errorf("got %q, %v; want 408 with subcode 990028", text, err)
 	}
 }
 
@@ -253,10 +253,10 @@ func TestWrongSignaturesCannotFillTheLog(t *testing.T) {
 	}
 	for second, n := range seconds {
 		if n > 2*5 { // two seconds of the limit can overlap one second of the clock
-			t.Errorf("%d lines in %s", n, second)
+			t.Errorf("%d lines in the second %s, want at most 10", n, second)
 		}
 	}
 	if len(seconds) == 0 || p.metric(t, `igproxy_requests_total{app="default",grant="webhook",outcome="unverified",source="none"}`) != 2000 {
-		t.Errorf("no line is logged (of %d), or not every request is counted", len(lines))
+		t.Errorf("want some lines about wrong signatures (of %d lines), and all 2000 requests counted", len(lines))
 	}
 }

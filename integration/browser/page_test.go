@@ -165,7 +165,7 @@ func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 		c.width(w)
 		c.eval(`for (const d of document.querySelectorAll("details")) d.open = true`)
 		if got := c.eval("document.documentElement.scrollWidth"); got != fmt.Sprint(w) {
-			t.Errorf("in a window that is %d pixels wide the page is %s pixels wide", w, got)
+			t.Errorf("in a window that is %d pixels wide the page is %s pixels wide, want the same", w, got)
 		}
 	}
 	controls := c.eval(`document.querySelectorAll("a, input, summary, [tabindex='0']").length`)

@@ -33,7 +33,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	page := string(text)
 	lines := blockAfter(t, page, "and then igproxy with the stand-in as its upstream:")
 	if len(lines) != 4 || !strings.HasSuffix(lines[0], " &") || strings.TrimSpace(lines[3]) != "igproxy serve" {
-		t.Fatalf("the block is %q", lines)
+		t.Fatalf("the block is %q, want one line that starts the stand-in, two with variables, and igproxy serve", lines)
 	}
 	_, url := harness.Mock(t, strings.Fields(strings.TrimSuffix(lines[0], " &"))[2:]...)
 	here := func(s string) string { return strings.ReplaceAll(s, "http://127.0.0.1:8081", url) }
@@ -62,7 +62,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 		t.Fatalf("no code from %q", login)
 	}
 	if out := harness.Program(t, nil, strings.Replace(quiet(login[1]), "CODE", code[1], 1), "sh"); !strings.Contains(out, `"access_token":"IG`) {
-		t.Errorf("the login ended with %s", out)
+		t.Errorf("the login ended with %s, want a token", out)
 	}
 
 	status := func(token string) int {
@@ -90,7 +90,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	// One call for the 20 callers, two (with a retry) for the caller while Instagram was down, and
 	// one for the caller that hit the limit.
 	if !strings.Contains(said["__stats"], `"exchange":4`) || len(said) != 5 {
-		t.Errorf("the commands printed %q", said)
+		t.Errorf("the commands printed %q, want 5 outputs, and 4 exchanges in the last", said)
 	}
 
 	// The timeout is longer than the default, because the machine may be busy.
@@ -106,6 +106,6 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 		}
 	})
 	if stats := harness.Program(t, nil, quiet("curl http://127.0.0.1:8081/__stats"), "sh"); !strings.Contains(stats, `"exchange":5`) {
-		t.Errorf("two sidecars on one Redis: %s", stats)
+		t.Errorf("two sidecars on one Redis: %s, want one more exchange", stats)
 	}
 }
