@@ -100,8 +100,8 @@ func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 	}
 }
 
-// Because there is no released image, kustomization.yaml names the image that people build with the
-// command in its own comment and in docs/install.md.
+// There is no released image, so kustomization.yaml names the image that people build themselves.
+// The command for this is in a comment of kustomization.yaml, and in docs/install.md.
 func TestDeployKubernetesNamesTheImageThatIsBuilt(t *testing.T) {
 	t.Parallel()
 	images := parsed[struct {

@@ -1,8 +1,9 @@
 package integration
 
-// The files in deploy/ name only settings that exist, and igproxy accepts their configurations.
-// Their other claims are tested as far as that is possible without a cluster or a container engine.
-// `make ship-check` also checks the files with the code of the programs that read them.
+// The files in deploy/ name only settings that exist, and igproxy accepts their configurations. The
+// tests also check the other claims in these files, as far as possible without a cluster or a
+// container engine. `make ship-check` also checks the files with the code of the programs that read
+// them.
 
 import (
 	"errors"

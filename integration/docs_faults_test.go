@@ -99,7 +99,7 @@ func TestFaultRowsAreNumberedAndCiteExistingTests(t *testing.T) {
 	}
 }
 
-// The program that make faults runs gets the output of made-up test runs.
+// This test gives the output of made-up test runs to tools/faults, the program behind make faults.
 func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -107,8 +107,8 @@ func (r *results) add(status int) {
 	r.all[status]++
 }
 
-// No call fails, although an edge closes each connection after some requests (nginx does so by
-// default after 1,000) or allows only a few streams at a time.
+// No call fails, although nginx, which plays Meta's edge, closes each connection after some
+// requests (by default after 1,000) or allows only a few streams at a time.
 func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 	t.Parallel()
 	const callers = 60

@@ -77,7 +77,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 	}
 }
 
-// within reports whether a Retry-After header is at least one second and not longer than most.
+// within reports whether a Retry-After header is at least one second and at most the given time.
 func within(header string, most time.Duration) bool {
 	seconds, err := strconv.Atoi(header)
 	return err == nil && seconds >= 1 && time.Duration(seconds)*time.Second <= most

@@ -1,7 +1,7 @@
 package integration
 
 // Instagram is unreachable: the port is closed, or its name does not resolve. Cold tokens get a
-// fast 503, known ones are served, and once Instagram is back, igproxy uses it without a restart.
+// fast 503, and known tokens are served. When Instagram is back, igproxy uses it without a restart.
 
 import (
 	"net"

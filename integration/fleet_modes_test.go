@@ -67,7 +67,8 @@ func wantShared(t *testing.T, all []*process, token string) {
 		n++
 		short := fmt.Sprintf("IGAA-%s-%d", token, n)
 		all[0].ask(t, short)
-		// The second sidecar has a hit, or it asked before the answer was stored and waited for it.
+		// Either the second sidecar has a hit, or it asked before the answer was stored, and
+		// waited.
 		status := all[1].ask(t, short).header.Get("Cache-Status")
 		return strings.HasPrefix(status, "igproxy; hit") || status == "igproxy; fwd=miss; collapsed"
 	})

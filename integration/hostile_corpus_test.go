@@ -8,11 +8,11 @@ package integration
 //	name of the entry | answers; remarks | text for {entry} in the frame
 //	    a line that starts with a space continues the previous one, without the spaces
 //
-// A frame applies to all entries up to the next frame. In frames and entries \r \n \t \\ and \xNN
-// are escapes, {text*5000} repeats text, and these are placeholders: {host} and {port} of igproxy,
-// {warm} a token in its cache, {exchange} the path up to the token, {ok} the path with the warm
-// token, and {second} a complete good request. {ok*3} repeats the value of {ok} three times.
-// oauth.txt describes the placeholders for Facebook's calls.
+// A frame applies to all entries up to the next frame. In frames and entries, \r \n \t \\ and \xNN
+// are escapes, and {text*5000} repeats text. The placeholders are: {host} and {port} for igproxy's
+// address, {warm} for a token in its cache, {exchange} for the path up to the token, {ok} for the
+// path with the warm token, and {second} for a complete good request. {ok*3} repeats the value of
+// {ok} three times. oauth.txt describes the placeholders for Facebook's calls.
 //
 // Answers are joined by " + ". The connection must return exactly these answers. Each is one of:
 //

@@ -39,7 +39,7 @@ func TestHostileRequestsWithoutTheFastLane(t *testing.T) {
 	hostile(t, false, plainTarget, "SERVER_FAST_LANE=false")
 }
 
-// hostileTarget is where the entries of the corpus are sent.
+// hostileTarget is a sidecar to which the entries of the corpus are sent, and the way to reach it.
 type hostileTarget struct {
 	*process
 	host   func(e hostileEntry) string // the Host for an entry, and the argument of dial and url

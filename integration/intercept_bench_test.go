@@ -12,9 +12,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// BenchmarkIntercepted measures igproxy's CPU time for a hit on two kept connections: an
-// intercepted connection, and a connection to the TLS listener. Rounds on the two connections
-// alternate. The metric "x" is the ratio of the two times. The benchmark needs Linux.
+// BenchmarkIntercepted measures igproxy's CPU time for a hit on a kept connection. The rounds
+// alternate between an intercepted connection and a connection to the TLS listener. The metric "x"
+// is the ratio of the two times. The benchmark needs Linux.
 func BenchmarkIntercepted(b *testing.B) {
 	const rounds, requests = 4, 20_000
 	_, upstream := instagram(b, mock.ServerOptions{})

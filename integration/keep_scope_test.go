@@ -87,8 +87,8 @@ func TestAnAppThatRefreshesItsTokensItselfIsFollowed(t *testing.T) {
 	}
 }
 
-// An app refreshes a token while igproxy refreshes it, through the same sidecar and through
-// another.
+// While igproxy refreshes a token, an app refreshes the token too: through the same sidecar, and
+// through another sidecar.
 func TestARefreshByTheAppJoinsTheOneInFlight(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 2)

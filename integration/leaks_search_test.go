@@ -120,8 +120,9 @@ func reverse(text string) string {
 	return string(b)
 }
 
-// digests returns forms of the SHA-256 of a text. A digest does not reveal the text, but identifies
-// it, and reveals it if there are few candidates. Twelve characters of each form count as a leak.
+// digests returns forms of the SHA-256 of a text. A digest does not contain the text, but it shows
+// whether two texts are the same. If there are few candidates for the text, it even reveals the
+// text. Twelve characters of each form count as a leak.
 func digests(text string) map[string]string {
 	sum := sha256.Sum256([]byte(text))
 	raw := string(sum[:])

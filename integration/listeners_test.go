@@ -154,7 +154,7 @@ func TestDrainDelayEndsByItself(t *testing.T) {
 	}
 }
 
-// A Job's main container calls POST /quit when its work is done. This stop skips
+// In a Kubernetes Job, the main container calls POST /quit when its work is done. This stop skips
 // server.drain_delay, which is for apps that still have requests to send.
 func TestQuitEndsTheSidecarOfAJob(t *testing.T) {
 	t.Parallel()

@@ -1,8 +1,8 @@
 package integration
 
-// Each app has its own slots for passed-through calls. igproxy ends a call that would hold a slot
-// for long because the app drips its upload, the app does not read the answer, or the upstream
-// drips the answer.
+// Each app has its own slots for passed-through calls. igproxy ends slow calls, so that they do not
+// hold their slots for long. A call is slow if the app drips its upload or does not read the
+// answer, or if the upstream drips the answer.
 
 import (
 	"bufio"

@@ -1,7 +1,7 @@
 package integration
 
-// On every listener, a client that starts with HTTP/2 without TLS gets an error in HTTP/2, which it
-// can read.
+// A client that starts with HTTP/2 without TLS (prior knowledge) gets an error that it can read: a
+// GOAWAY in HTTP/2. This applies to the listener for apps and to the admin listener.
 
 import (
 	"strings"

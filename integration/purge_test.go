@@ -24,7 +24,8 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
-	// The documented minimal permissions are sufficient, without any command that searches keys.
+	// The documented minimal permissions are sufficient. They do not include a command that
+	// searches keys.
 	redis.Do("ACL", "SETUSER", "igproxy", "on", ">0123456789abcdef", "~igproxy:*", "+ping", "+get", "+set", "+del", "+eval", "+evalsha",
 		"+time", "+zadd", "+zrange", "+zrem", "+pexpire")
 	password := file(t, "password", "0123456789abcdef")

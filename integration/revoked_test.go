@@ -1,7 +1,8 @@
 package integration
 
 // When a user revokes a token, igproxy learns of it from the first passed-through call that Meta
-// refuses with code 190. From then on, no sidecar of the fleet answers an exchange with that token.
+// refuses with code 190. From then on, no sidecar of the fleet returns that token as the answer to
+// an exchange.
 
 import (
 	"fmt"

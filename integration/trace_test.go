@@ -47,7 +47,7 @@ type collector struct {
 	mu     sync.Mutex // protects the fields below
 	spans  []*otlpSpan
 	text   strings.Builder // everything received
-	header http.Header     // of the last batch
+	header http.Header     // the header of the last batch
 }
 
 func newCollector(t *testing.T) *collector {
@@ -268,7 +268,7 @@ func TestDeadCollectorCostsNoAnswerAndDelaysStopLittle(t *testing.T) {
 			t.Errorf("%s: the stop took %s, want at most 15s", name, took)
 		}
 		if lines := p.Log.Lines("spans not delivered"); len(lines) > 1 || name != "hung" && len(lines) == 0 {
-			t.Errorf("%s: \"spans not delivered\" was logged %d times, want once", name, len(lines))
+			t.Errorf("%s: \"spans not delivered\" was logged %d times, want once, or at most once if the collector hangs", name, len(lines))
 		}
 	}
 }

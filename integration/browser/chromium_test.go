@@ -162,8 +162,8 @@ func (c *chromium) eval(expression string) string {
 	return fmt.Sprint(got.Result.Value)
 }
 
-// shows waits until a JavaScript expression is true in the page, and fails the test after
-// harness.Patience. The failure message contains what, which says what the page should show.
+// shows waits until a JavaScript expression is true in the page. After harness.Patience, shows
+// fails the test with a message that contains the text what.
 func (c *chromium) shows(what, expression string) {
 	c.t.Helper()
 	for deadline := time.Now().Add(harness.Patience); c.eval(expression) != "true"; time.Sleep(50 * time.Millisecond) {

@@ -1,10 +1,10 @@
 package clients
 
 // Client libraries from package registries log a user in through igproxy. They exchange a code, get
-// a long-lived token, read the user's profile with it, and report errors as their own error types.
-// Each library gets igproxy's address and no secret; docs/clients.md says what else it needs. The
-// programs that use the libraries are in the folders next to this file, and their list is in
-// logins_test.go.
+// a long-lived token, read the user's profile with it, and report errors with their own error
+// types. Each library gets igproxy's address and no secret; docs/clients.md says what else it
+// needs. The programs that use the libraries are in the folders next to this file, and their list
+// is in logins_test.go.
 
 import (
 	"bytes"
