@@ -110,7 +110,7 @@ func TestHelpVersionAndCompletion(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"--help"}, {"help"}, {}, {"serve", "--help"}, {"mock", "--help"}, {"--version"}} {
 		if code, stdout, stderr := command(t, environ(), args...); code != 0 || len(stdout) < 20 || stderr != "" {
-			t.Errorf("%v: exit code %d\n%s%s", args, code, stdout, stderr)
+			t.Errorf("%v: exit code %d, want 0 with a text on standard output only\n%s%s", args, code, stdout, stderr)
 		}
 	}
 	_, stdout, _ := command(t, environ(), "--generate-bash-completion")

@@ -46,7 +46,7 @@ func TestInstallPageInstallsWhatTheUnitsNeed(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-e", "-c", script.String())
 		cmd.Dir, cmd.Env, cmd.Stdin = "..", []string{"PATH=" + os.Getenv("PATH")}, strings.NewReader(appSecret+"\n")
 		if out, err := cmd.CombinedOutput(); err != nil || script.Len() == 0 {
-			t.Fatalf("%v\n%s\n%s", err, script.String(), out)
+			t.Fatalf("these commands of docs/install.md failed: %v\n%s\n%s", err, script.String(), out)
 		}
 	}
 	files := []string{"etc/systemd/system/igproxy.service", "etc/systemd/system/igproxy.socket"}
@@ -84,7 +84,7 @@ func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-e", "-c", strings.ReplaceAll(commands, "#   ", ""))
 	cmd.Dir, cmd.Stdin = clone, strings.NewReader(appSecret+"\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", commands, err, out)
+		t.Fatalf("these commands of compose.yaml failed: %v\n%s\n%s", err, commands, out)
 	}
 	secrets := parsed[struct {
 		Secrets map[string]struct{ File string }

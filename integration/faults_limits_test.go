@@ -32,7 +32,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 				r := p.ask(t, limited)
 				from := time.Now() // the pause has already begun
 				if e := r.graphError(t); r.status != status || e.Code != code || !within(r.header.Get("Retry-After"), pause) {
-					t.Fatalf("status %d: got %d %+v, Retry-After %q", status, r.status, e, r.header.Get("Retry-After"))
+					t.Fatalf("status %d: got %d %+v, Retry-After %q; want the status, the code and the Retry-After of Instagram", status, r.status, e, r.header.Get("Retry-After"))
 				}
 				ig.script(fmt.Sprintf("limited%d", code), nil)
 				calls := ig.asked("")
@@ -54,7 +54,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 						want = 429
 					}
 					if e := r.graphError(t); r.status != want || e.Code != code || !within(r.header.Get("Retry-After"), pause) || ig.asked("") != calls {
-						t.Fatalf("status %d, during the pause: got %d %+v, Retry-After %q, %d calls", status, r.status, e, r.header.Get("Retry-After"), ig.asked("")-calls)
+						t.Fatalf("status %d, during the pause: got %d %+v, Retry-After %q, %d calls; want %d with the same code, without a call", status, r.status, e, r.header.Get("Retry-After"), ig.asked("")-calls, want)
 					}
 				}
 				if inPause == 0 {
@@ -71,7 +71,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 				eventually(t, "the pause ends", func() bool { return p.ask(t, limited).status == 200 })
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes > 0 || p.breaker(t) != "closed" {
-				t.Errorf("a rate limit changed the breaker %v times", changes)
+				t.Errorf("rate limits changed the breaker %v times, want 0 and the breaker closed", changes)
 			}
 		})
 	}
@@ -141,7 +141,7 @@ func TestResumeEndsAPause(t *testing.T) {
 		t.Errorf("the status still shows a pause: %s", out)
 	}
 	if code, out, _ := p.operate(t, "resume"); code != 0 || out != "no app was paused\n" {
-		t.Errorf("again: exit code %d: %s", code, out)
+		t.Errorf("a second resume: exit code %d: %s; want 0 and \"no app was paused\"", code, out)
 	}
 	if done, failed := p.counted(t, "resume", "done"), p.counted(t, "resume", "failed"); done != 2 || failed != 1 {
 		t.Errorf("counted %v resumes as done and %v as failed; want 2 and 1", done, failed)

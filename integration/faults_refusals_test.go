@@ -116,7 +116,7 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 	}
 	for _, result := range []string{"transient", "broken", "unreached", "timeout"} {
 		if n := p.sum(t, "igproxy_upstream_requests_total", `result="`+result+`"`); n != 0 {
-			t.Errorf("%v refusals were counted as %s", n, result)
+			t.Errorf("%v refusals were counted as %s, want 0", n, result)
 		}
 	}
 }

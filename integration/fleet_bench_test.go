@@ -116,7 +116,7 @@ func BenchmarkFleetHit(b *testing.B) {
 				for range 5000 {
 					r := hit(n)
 					if n++; !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") {
-						b.Fatalf("got %s", r.header.Get("Cache-Status"))
+						b.Fatalf("got Cache-Status %s, want a hit", r.header.Get("Cache-Status"))
 					}
 					took.add(r.took)
 				}

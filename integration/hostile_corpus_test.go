@@ -287,7 +287,7 @@ func TestHostileCorpusIsParsedStrictly(t *testing.T) {
 	const frame = "frame: GET {entry} HTTP/1.1\\r\\n\\r\\n\n"
 	good, err := parseHostile("f", "# why\n"+frame+"a | 200 + 400 990007 head x2; close, asks 2 | /{canary*2}\\x00\n  \\\\{ok}\n")
 	if err != nil || len(good) != 1 {
-		t.Fatalf("got %v, %v", good, err)
+		t.Fatalf("got %v, %v; want one entry", good, err)
 	}
 	sent, err := expand(good[0].wire, placeholders("h:1"))
 	e := good[0]
@@ -295,7 +295,7 @@ func TestHostileCorpusIsParsedStrictly(t *testing.T) {
 		t.Errorf("sends %q, want %q", sent, want)
 	}
 	if last := (hostileAnswer{status: 400, subcode: 990007, head: true}); e.name != "f/a" || len(e.answers) != 3 || e.answers[2] != last || !e.close || e.asks != 2 {
-		t.Errorf("got %+v", e)
+		t.Errorf("got %+v, want the entry f/a with three answers, close and asks 2", e)
 	}
 	for name, text := range map[string]string{
 		"no frame":            "a | 200 | /canary",
@@ -321,7 +321,7 @@ func TestHostileCorpusIsParsedStrictly(t *testing.T) {
 		"answer with a typo":  frame + "a | 200 +400 plain | /canary",
 	} {
 		if got, err := parseHostile("f", text); err == nil {
-			t.Errorf("%s: accepted as %+v", name, got)
+			t.Errorf("%s: accepted as %+v, want an error", name, got)
 		}
 	}
 }

@@ -266,7 +266,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		}
 	case want.subcode == 0:
 		if got.token() == "" {
-			t.Errorf("no token in %s", body)
+			t.Errorf("got %s, want a token", body)
 		}
 	default:
 		code := 100

@@ -31,7 +31,7 @@ func TestDrainAnswersInterceptedRequestsInFlight(t *testing.T) {
 			if r, err := fetch(traced, clients[i%2], target); err == nil && r.status == 200 && r.token() != "" {
 				answered.Add(1)
 			} else {
-				t.Errorf("got %d, %v", r.status, err)
+				t.Errorf("got %d, %v; want 200 with a token", r.status, err)
 			}
 		})
 	}()

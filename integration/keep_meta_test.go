@@ -175,7 +175,7 @@ func TestASuccessorThatIsRefusedForAWhileIsNotLost(t *testing.T) {
 	}
 	meta.SetFault("")
 	if r := all[0].fetch(t, mePath(long)); r.status != 200 || meta.lastToken() != next {
-		t.Errorf("got %d %s; the successor is lost", r.status, r.body)
+		t.Errorf("got %d %s, want 200 with the successor, which must not be lost", r.status, r.body)
 	}
 }
 

@@ -72,7 +72,7 @@ func TestPurgeForgetsSuccessors(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--token-stdin")
 	cmd.Env, cmd.Stdin = all[0].operator(), strings.NewReader(one+"\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+		t.Fatalf("purge --token-stdin: %v: %s", err, out)
 	}
 	eventually(t, "the other sidecar has forgotten the first successor", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
 	for i, p := range all {

@@ -45,7 +45,7 @@ func TestTheRecordOfAnotherTokenIsNotUsed(t *testing.T) {
 	late := fleet(t, 1, append(append(keeping(once), singleRedis(redis)...), "UPSTREAM_URL="+meta.url)...)[0]
 	late.uses(t, mine)
 	if got := meta.lastToken(); got != mine {
-		t.Errorf("the call was not sent unchanged (it was sent with another user's token: %v)", got == other)
+		t.Errorf("the call was not sent unchanged (with another user's token: %v)", got == other)
 	}
 	meta.successor(t, late, mine) // mine is refreshed again, like a token without a record
 	late.uses(t, foreign)

@@ -46,7 +46,7 @@ func TestOtherBodiesAreSentAsTheyCame(t *testing.T) {
 			wantQuery = "access_token=" + url.QueryEscape(next)
 		}
 		if got.RawQuery != wantQuery {
-			t.Errorf("%s: the query was not sent as expected", name)
+			t.Errorf("%s: Meta got the query %q, want %q", name, got.RawQuery, wantQuery)
 		}
 	}
 	// The query before and after the token stays the same, byte for byte.
@@ -109,7 +109,7 @@ func TestARefreshByTheAppJoinsTheOneInFlight(t *testing.T) {
 	open()
 	for range all {
 		if r := <-answers; r.status != 200 || !slices.Contains(meta.Issued(long), r.token()) {
-			t.Errorf("got %d %s", r.status, r.body)
+			t.Errorf("got %d %s, want 200 with a token that Meta issued", r.status, r.body)
 		}
 	}
 	if got := meta.RefreshesFor(long); got != 1 {
@@ -158,7 +158,7 @@ func TestAnAppTokenIsNotRefreshed(t *testing.T) {
 	p := serve(t, append(keeping(often), "UPSTREAM_URL="+meta.url, "THREADS_URL="+meta.url, "THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+threadsSecret)...)
 	appToken := "TH|" + threadsID + "|" + threadsSecret
 	if r := p.fetch(t, "/apps/threads/17900000000000007?access_token="+url.QueryEscape(appToken)); r.status != 200 || meta.lastToken() != appToken {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("got %d %s, want 200 for a call with the app token itself", r.status, r.body)
 	}
 	long := p.fetch(t, "/apps/threads/access_token?grant_type=th_exchange_token&access_token=THQV-other").token()
 	meta.Age(2 * day)

@@ -260,7 +260,7 @@ func (l *leaks) hanging() {
 	l.quit(p)
 	for range cap(answers) {
 		if r := <-answers; r.status != 0 {
-			l.t.Errorf("a call did not hang: got %d %s", r.status, r.body)
+			l.t.Errorf("a call got %d %s, want no answer, because it hangs until the sidecar ends", r.status, r.body)
 		}
 	}
 }

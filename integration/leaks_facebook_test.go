@@ -45,7 +45,7 @@ func (l *leaks) facebook(p *process) {
 	} {
 		for _, prefix := range []string{"EAA", "reflecterr-", "reset-"} {
 			if r := l.pass(p, c, prefix); prefix == "EAA" && r.status != 200 {
-				l.t.Errorf("%s by %s: got %d %s", c.kind, c.where, r.status, r.body)
+				l.t.Errorf("%s by %s: got %d %s, want 200", c.kind, c.where, r.status, r.body)
 			}
 		}
 	}

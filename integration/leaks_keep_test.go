@@ -28,7 +28,7 @@ func (l *leaks) kept() {
 		})
 		r, err := tokenCall{path: "/refresh_access_token", grant: "ig_refresh_token"}.send(l.t.Context(), p, text, l.bearer)
 		if err != nil || r.token() != next || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") {
-			l.t.Errorf("a refresh by the app got %d, %v", r.status, err)
+			l.t.Errorf("a refresh by the app got %d, %v; want the successor as a hit", r.status, err)
 		}
 		l.answered(text, r)
 		l.use(p, c, next)

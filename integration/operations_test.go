@@ -83,7 +83,7 @@ func (p *process) inRAM(t *testing.T, which string) int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
 	m := regexp.MustCompile(which + `:\s+(\d+) kB`).FindSubmatch(status)
 	if err != nil || m == nil {
-		t.Fatalf("no %s: %v", which, err)
+		t.Fatalf("/proc/PID/status has no %s: %v", which, err)
 	}
 	kib, _ := strconv.Atoi(string(m[1]))
 	return kib << 10
@@ -184,7 +184,7 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 	}
 	r, err := fetch(t.Context(), http.DefaultClient, again.URL+"/__stats")
 	if err != nil || json.Unmarshal([]byte(r.body), &stats) != nil {
-		t.Fatalf("no stats: %v", err)
+		t.Fatalf("/__stats returned no statistics: %v", err)
 	}
 	t.Logf("%s, %s after Redis and Instagram were back; %d calls for %d tokens, at most %d in flight", &got, took.Round(time.Millisecond), stats.Total, tokens, stats.MaxInFlight)
 	if got.right.Load() != callers {

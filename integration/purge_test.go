@@ -87,7 +87,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 			t.Errorf("sidecar %d logs a token", i)
 		}
 		if got := p.metric(t, `igproxy_redis_errors_total{kind="permission",operation="purge"}`); got != 0 {
-			t.Errorf("sidecar %d lacks a permission", i)
+			t.Errorf("sidecar %d lacks a permission in Redis", i)
 		}
 	}
 }

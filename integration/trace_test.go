@@ -57,7 +57,7 @@ func newCollector(t *testing.T) *collector {
 		body, err := io.ReadAll(r.Body)
 		var batch otlpBatch
 		if err != nil || r.URL.Path != "/v1/traces" || r.Header.Get("Content-Type") != "application/json" || json.Unmarshal(body, &batch) != nil {
-			t.Errorf("no batch of spans on %s: %v", r.URL.Path, err)
+			t.Errorf("the collector got a request on %s that is not a batch of spans: %v", r.URL.Path, err)
 			return
 		}
 		c.mu.Lock()
@@ -129,7 +129,7 @@ func TestCollectorGetsEachStepInTheAppsTrace(t *testing.T) {
 	first := servers[slices.IndexFunc(servers, func(s *otlpSpan) bool { return s.ParentSpanID != "" })]
 	// The library writes IDs in upper case.
 	if got := strings.ToLower(first.TraceID + "-" + first.ParentSpanID); got != "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331" {
-		t.Errorf("the app's trace is not the parent: %s", got)
+		t.Errorf("the trace and the parent of the first span are %s, want those of the app", got)
 	}
 	if a := attributes(first); a["igproxy.request_id"] != r.header.Get("X-Request-Id") || a["igproxy.outcome"] != "token" || a["http.route"] != "/access_token" {
 		t.Errorf("the span has the attributes %v, want the request ID, the outcome token and the route", a)

@@ -133,7 +133,7 @@ func TestTheClientSecretIsTestedAtTheStartAndWhenItChanges(t *testing.T) {
 		eventually(t, "the secret is "+state, func() bool {
 			r := p.page(t, "/readyz")
 			if r.status == 200 && state == "refused" {
-				t.Errorf("ready although the secret is not proven: %s", r.body)
+				t.Errorf("the sidecar is ready although the secret is not accepted: %s", r.body)
 			}
 			return r.status == status && strings.Contains(r.body, `"client_secret":"`+state+`"`)
 		})
@@ -153,7 +153,7 @@ func TestTheOperatorMayKeepASidecarWithARefusedSecretReady(t *testing.T) {
 	eventually(t, "the secret is refused", func() bool {
 		r := p.page(t, "/readyz")
 		if r.status != 200 {
-			t.Errorf("not ready: %s", r.body)
+			t.Errorf("the sidecar is not ready: %s; want it ready although the secret is refused", r.body)
 		}
 		return strings.Contains(r.body, `"client_secret":"refused"`)
 	})

@@ -134,7 +134,7 @@ func spend(t *testing.T, upstream *mock.Server, code string) {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		t.Fatalf("the stand-in refused a valid code: %s", res.Status)
+		t.Fatalf("the stand-in answered %s to a valid code, want 200", res.Status)
 	}
 }
 

@@ -20,7 +20,7 @@ func blockAfter(t *testing.T, page, text string) []string {
 	_, rest, found := strings.Cut(page, text)
 	block := regexp.MustCompile(`(?m)(?:^    .*\n)+`).FindString(rest)
 	if !found || block == "" {
-		t.Fatalf("no block after %q", text)
+		t.Fatalf("docs/develop.md has no block of commands after %q", text)
 	}
 	return strings.Split(strings.TrimSpace(block), "\n")
 }
@@ -59,7 +59,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	}
 	code := regexp.MustCompile(`"code":"([^"]+)"`).FindStringSubmatch(harness.Program(t, nil, quiet(login[0]), "sh"))
 	if code == nil || len(login) != 2 {
-		t.Fatalf("no code from %q", login)
+		t.Fatalf("the first of the commands %q printed no code, or there are not two commands", login)
 	}
 	if out := harness.Program(t, nil, strings.Replace(quiet(login[1]), "CODE", code[1], 1), "sh"); !strings.Contains(out, `"access_token":"IG`) {
 		t.Errorf("the login ended with %s, want a token", out)
