@@ -46,11 +46,11 @@ func TestManyLargeBodiesTakeLittleMemory(t *testing.T) {
 	for i := range 20 {
 		r, err := sendRequest(t.Context(), http.MethodPost, p.URL+exchangePath(fmt.Sprintf("IGAA-%d", i)), "")
 		if err != nil || r.status != 200 {
-			t.Fatalf("another client got %d %s, %v", r.status, r.body, err)
+			t.Fatalf("another client got %d %s, %v; want 200", r.status, r.body, err)
 		}
 		r, err = sendRequest(t.Context(), http.MethodPost, p.URL+"/oauth/access_token", fmt.Sprintf(`{"grant_type":"fb_exchange_token","fb_exchange_token":"EAA-%d"}`, i), "Content-Type", "application/json")
 		if err != nil || r.status >= 500 {
-			t.Fatalf("another client with a body got %d %s, %v", r.status, r.body, err)
+			t.Fatalf("another client with a body got %d %s, %v; want a status below 500", r.status, r.body, err)
 		}
 	}
 	refused := 0

@@ -54,7 +54,7 @@ func TestConcurrentTokensEachGetTheirOwnAnswer(t *testing.T) {
 			return
 		}
 		if issued := ig.Issued(short); len(issued) != 1 || r.token() != issued[0] {
-			t.Errorf("the callers of %s got a token that was not issued for it", short)
+			t.Errorf("a caller with %s got another token than the only token that was issued for it", short)
 		}
 	})
 	if ig.Calls() != tokens {

@@ -70,7 +70,7 @@ func TestCheckReportsAllProblemsAtOnce(t *testing.T) {
 		}
 	}
 	if code, stdout, _ := command(t, environ(), "check"); code != 0 || !strings.Contains(stdout, "ok") {
-		t.Errorf("a valid configuration: exit code %d\n%s", code, stdout)
+		t.Errorf("a valid configuration: exit code %d, want 0 with \"ok\"\n%s", code, stdout)
 	}
 }
 
@@ -80,16 +80,16 @@ func TestCheckOnlineProvesEachPart(t *testing.T) {
 	redis := redistest.Start(t)
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_CA_FILE=" + caFile(t, upstream), "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
 	if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code != 0 {
-		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		t.Errorf("exit code %d, want 0\n%s%s", code, stdout, stderr)
 	}
 	code, stdout, _ := command(t, environ(append(settings, "CLIENT_SECRET=another-secret-0123")...), "check", "--online")
 	if code != 1 || !strings.Contains(stdout, "client secret") {
-		t.Errorf("a wrong secret: exit code %d\n%s", code, stdout)
+		t.Errorf("a wrong secret: exit code %d, want 1 with \"client secret\"\n%s", code, stdout)
 	}
 	redis.Kill()
 	code, stdout, stderr := command(t, environ(append(settings[:1:1], "REDIS_MODE=single", "REDIS_URL="+redis.URL())...), "check", "--online")
 	if code != 1 || stderr != "" || !strings.Contains(stdout, "error    redis: ") || !strings.Contains(stdout, "error    upstream ") {
-		t.Errorf("no Redis and an unknown authority: exit code %d\n%s%s", code, stdout, stderr)
+		t.Errorf("no Redis and an unknown authority: exit code %d, want 1 with no standard error, \"error    redis:\" and \"error    upstream\"\n%s%s", code, stdout, stderr)
 	}
 }
 
@@ -99,7 +99,7 @@ func TestHealthcheck(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "IGPROXY_CLIENT_SECRET")
 	if code, stdout, stderr := command(t, env, "healthcheck"); code != 0 || !strings.HasPrefix(stdout, "ready") {
-		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+		t.Errorf("exit code %d, want 0 with \"ready\": %s%s", code, stdout, stderr)
 	}
 	if r := p.page(t, "/healthz"); r.status != 200 {
 		t.Errorf("/healthz returned %d, want 200", r.status)
@@ -110,7 +110,7 @@ func TestHelpVersionAndCompletion(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"--help"}, {"help"}, {}, {"serve", "--help"}, {"mock", "--help"}, {"--version"}} {
 		if code, stdout, stderr := command(t, environ(), args...); code != 0 || len(stdout) < 20 || stderr != "" {
-			t.Errorf("%v: exit code %d\n%s%s", args, code, stdout, stderr)
+			t.Errorf("%v: exit code %d, want 0 with a text on standard output only\n%s%s", args, code, stdout, stderr)
 		}
 	}
 	_, stdout, _ := command(t, environ(), "--generate-bash-completion")
@@ -132,7 +132,7 @@ func TestUnixSocketServesLikeAPort(t *testing.T) {
 	client := unixClient(path)
 	defer client.CloseIdleConnections()
 	if r, err := fetch(t.Context(), client, "http://igproxy"+exchangePath("IGAA-unix")); err != nil || r.status != 200 {
-		t.Errorf("got %d, %v", r.status, err)
+		t.Errorf("got %d, %v; want 200", r.status, err)
 	}
 	_ = p.Cmd.Process.Kill()
 	<-p.Exited

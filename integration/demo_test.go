@@ -1,7 +1,7 @@
 package integration
 
 // The demo is the first thing that a newcomer runs, so it needs no settings and no other program.
-// Its stand-in for Meta also works in a separate process.
+// The stand-in for Meta, which the demo contains, can also run as a separate process.
 
 import (
 	"net/http"
@@ -17,7 +17,7 @@ func TestDemoOnce(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := command(t, []string{"HOME=/nonexistent"}, "demo", "--once")
 	if code != 0 || stderr != "" {
-		t.Errorf("exit code %d\n%s\n%s", code, stdout, stderr)
+		t.Errorf("exit code %d, want 0 with no standard error\n%s\n%s", code, stdout, stderr)
 	}
 	for _, want := range []string{"50 of 50 callers", "calls to Meta for this token: 1", `"code":190`, "503", "Cache-Status: igproxy; hit",
 		"Facebook Login", "✓ Meta refuses the token", "✓ igproxy sent the call with the successor", "✓ Meta signed it", "< 403", "✓ it is forged"} {
@@ -36,11 +36,11 @@ func TestDemoStaysUpUntilCtrlC(t *testing.T) {
 		t.Fatalf("the demo does not print the URL of the status page:\n%s", p.Log.String())
 	}
 	if status, body, err := harness.Get(t.Context(), page[1]); err != nil || status != 200 || !strings.Contains(body, "<title>igproxy") {
-		t.Errorf("%s: %d, %v", page[1], status, err)
+		t.Errorf("%s: got %d, %v; want 200 with \"<title>igproxy\"", page[1], status, err)
 	}
 	_ = p.Cmd.Process.Signal(syscall.SIGINT)
 	if code := p.Wait(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 
@@ -52,10 +52,10 @@ func TestASidecarUsesAStandInThatIsAnotherProcess(t *testing.T) {
 	eventually(t, "the stand-in listens", func() bool { return len(mock.Log.Lines(listening)) > 0 })
 	p := serve(t, "UPSTREAM_URL="+mock.Log.Lines(listening)[0]["url"].(string), "UPSTREAM_CA_FILE="+ca)
 	if r := p.ask(t, "IGAA-mock"); r.status != 200 {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("got %d %s, want 200", r.status, r.body)
 	}
 	if code := mock.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	http.DefaultClient.CloseIdleConnections()
 }

@@ -46,7 +46,7 @@ func TestInstallPageInstallsWhatTheUnitsNeed(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-e", "-c", script.String())
 		cmd.Dir, cmd.Env, cmd.Stdin = "..", []string{"PATH=" + os.Getenv("PATH")}, strings.NewReader(appSecret+"\n")
 		if out, err := cmd.CombinedOutput(); err != nil || script.Len() == 0 {
-			t.Fatalf("%v\n%s\n%s", err, script.String(), out)
+			t.Fatalf("these commands of docs/install.md failed: %v\n%s\n%s", err, script.String(), out)
 		}
 	}
 	files := []string{"etc/systemd/system/igproxy.service", "etc/systemd/system/igproxy.socket"}
@@ -84,7 +84,7 @@ func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-e", "-c", strings.ReplaceAll(commands, "#   ", ""))
 	cmd.Dir, cmd.Stdin = clone, strings.NewReader(appSecret+"\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", commands, err, out)
+		t.Fatalf("these commands of compose.yaml failed: %v\n%s\n%s", err, commands, out)
 	}
 	secrets := parsed[struct {
 		Secrets map[string]struct{ File string }
@@ -95,13 +95,13 @@ func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 	for name, s := range secrets {
 		info, err := os.Stat(filepath.Join(clone, "deploy/compose", s.File))
 		if err != nil || info.Mode().Perm() != 0o444 || info.Size() < 16 {
-			t.Errorf("%s: %v, %v", name, info, err)
+			t.Errorf("the secret %s: %v, %v; want a file with mode 0444 and at least 16 bytes", name, info, err)
 		}
 	}
 }
 
-// Because there is no released image, kustomization.yaml names the image that people build with the
-// command in its own comment and in docs/install.md.
+// There is no released image, so kustomization.yaml names the image that people build themselves.
+// The command for this is in a comment of kustomization.yaml, and in docs/install.md.
 func TestDeployKubernetesNamesTheImageThatIsBuilt(t *testing.T) {
 	t.Parallel()
 	images := parsed[struct {

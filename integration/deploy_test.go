@@ -1,8 +1,9 @@
 package integration
 
-// The files in deploy/ name only settings that exist, and igproxy accepts their configurations.
-// Their other claims are tested as far as that is possible without a cluster or a container engine.
-// `make ship-check` also checks the files with the code of the programs that read them.
+// The files in deploy/ name only settings that exist, and igproxy accepts their configurations. The
+// tests also check the other claims in these files, as far as possible without a cluster or a
+// container engine. `make ship-check` also checks the files with the code of the programs that read
+// them.
 
 import (
 	"errors"
@@ -101,7 +102,7 @@ func accepted(t *testing.T, config string, env []string, secrets map[string]stri
 		}
 	}
 	if code != 0 || strings.Count(errs+out, "warning ") != len(warnings) {
-		t.Errorf("%s: check exits with %d and says\n%s%s", config, code, out, errs)
+		t.Errorf("%s: check exits with %d and says the following, want 0 and %d warnings\n%s%s", config, code, len(warnings), out, errs)
 	}
 }
 
@@ -119,12 +120,12 @@ func TestDeploySystemdConfigurationIsAccepted(t *testing.T) {
 	accepted(t, "deploy/systemd/igproxy.yaml", env, map[string]string{"%d/client-secret": appSecret})
 	listen := regexp.MustCompile(`(?m)^ListenStream=(.*)$`).FindStringSubmatch(read(t, "../deploy/systemd/igproxy.socket"))
 	if config := parsed[struct{ Listen string }](t, "deploy/systemd/igproxy.yaml"); listen == nil || listen[1] != config.Listen {
-		t.Errorf("the socket listens on %v, the configuration says %s", listen, config.Listen)
+		t.Errorf("the socket listens on %v, want the address in the configuration, %s", listen, config.Listen)
 	}
 	folder := regexp.MustCompile(`(?m)^RuntimeDirectory=(.*)$`).FindStringSubmatch(read(t, "../deploy/systemd/igproxy.service"))
 	config := parsed[struct{ Admin struct{ Socket string } }](t, "deploy/systemd/igproxy.yaml")
 	if folder == nil || filepath.Dir(config.Admin.Socket) != "/run/"+folder[1] {
-		t.Errorf("the service creates %v, admin.socket is %q", folder, config.Admin.Socket)
+		t.Errorf("the service creates the folder %v, want the folder of admin.socket, %q", folder, config.Admin.Socket)
 	}
 }
 
@@ -152,11 +153,11 @@ func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 	}
 	accepted(t, "", env, map[string]string{"/run/secrets/instagram": appSecret, "/run/secrets/redis": redisPassword}, "without TLS")
 	if got := c.Services["igproxy"].Healthcheck.Test; !slices.Equal(got, []string{"CMD", "/igproxy", "healthcheck"}) || c.Services["igproxy"].NetworkMode != "service:app" {
-		t.Errorf("igproxy's health check is %q, its network %q", got, c.Services["igproxy"].NetworkMode)
+		t.Errorf("igproxy's health check is %q, its network %q; want the command healthcheck and the app's network", got, c.Services["igproxy"].NetworkMode)
 	}
 	socket, tmpfs := c.Services["igproxy"].Environment["IGPROXY_ADMIN_SOCKET"], c.Services["igproxy"].Tmpfs
 	if len(tmpfs) != 1 || !strings.HasPrefix(tmpfs[0], filepath.Dir(socket)+":") {
-		t.Errorf("admin.socket is %q, and igproxy can write to %q", socket, tmpfs)
+		t.Errorf("admin.socket is %q, and igproxy can write only to %q; want the folder of the socket", socket, tmpfs)
 	}
 	for name, s := range c.Services {
 		if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
@@ -198,7 +199,7 @@ func TestDeployComposeRedisRequiresThePassword(t *testing.T) {
 		return exec.CommandContext(t.Context(), "/bin/sh", "-c", here(r.Healthcheck.Test[1])).Run() == nil
 	})
 	if out, err := exec.CommandContext(t.Context(), "redis-cli", "-p", port, "ping").CombinedOutput(); !strings.Contains(string(out), "NOAUTH") {
-		t.Errorf("without the password: %s %v", out, err)
+		t.Errorf("without the password, Redis replied %s, %v; want NOAUTH", out, err)
 	}
 	if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", server.Process.Pid)); err == nil && strings.Contains(string(args), redisPassword) {
 		t.Error("the password is in the list of processes")
@@ -206,7 +207,7 @@ func TestDeployComposeRedisRequiresThePassword(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL=redis://127.0.0.1:"+port+"/0", "REDIS_PASSWORD_FILE="+secret)
 	if got := p.ask(t, "IGAA-composed"); got.status != 200 {
-		t.Errorf("got %d %s", got.status, got.body)
+		t.Errorf("got %d %s, want 200", got.status, got.body)
 	}
 	eventually(t, "the answer is in Redis", func() bool {
 		return strings.Contains(p.page(t, "/metrics").body, `igproxy_cache_stores_total{result="stored",tier="redis"} 1`)
@@ -236,18 +237,18 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 	}](t, "deploy/kubernetes/app.yaml")
 	pod := d.Spec.Template.Spec
 	if len(pod.Containers) != 1 || len(pod.Sidecars) != 1 || pod.Sidecars[0].RestartPolicy != "Always" {
-		t.Fatalf("no native sidecar in %+v", pod.Sidecars)
+		t.Fatalf("want one container and one native sidecar (restartPolicy: Always), got the sidecars %+v", pod.Sidecars)
 	}
 	if code, _, errs := command(t, environ(), append(slices.Clone(pod.Sidecars[0].Args[:1]), "--help")...); code != 0 {
 		t.Errorf("%v is not a command: %s", pod.Sidecars[0].Args, errs)
 	}
 	config := parsed[struct{ Admin struct{ Socket string } }](t, "deploy/kubernetes/igproxy.yaml")
 	if mounts := fmt.Sprint(pod.Sidecars[0].Mounts); !strings.Contains(mounts, "mountPath:"+filepath.Dir(config.Admin.Socket)+" ") {
-		t.Errorf("admin.socket is %q, and igproxy mounts %s", config.Admin.Socket, mounts)
+		t.Errorf("admin.socket is %q, and igproxy mounts only %s; want the folder of the socket", config.Admin.Socket, mounts)
 	}
 	for _, c := range pod.Containers {
 		if len(c.Mounts) > 0 {
-			t.Errorf("the app's container %s mounts %v", c.Name, c.Mounts)
+			t.Errorf("the app's container %s mounts %v, want nothing", c.Name, c.Mounts)
 		}
 	}
 }
@@ -290,12 +291,12 @@ func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
 			}
 			_ = res.Body.Close()
 			if res.StatusCode != http.StatusOK {
-				t.Errorf("%s with Host %s: got %d", path[1], host, res.StatusCode)
+				t.Errorf("%s with Host %s: got %d, want 200", path[1], host, res.StatusCode)
 			}
 		}
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 
@@ -305,7 +306,7 @@ func TestWorkflowsPinEveryActionToACommit(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("../.github/workflows/*.yml")
 	if err != nil || len(paths) < 2 {
-		t.Fatalf("%v, %v", paths, err)
+		t.Fatalf("the workflows are %v, %v; want at least 2", paths, err)
 	}
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
@@ -314,7 +315,7 @@ func TestWorkflowsPinEveryActionToACommit(t *testing.T) {
 		}
 		for _, line := range strings.Split(string(text), "\n") {
 			if strings.Contains(line, "uses:") && !strings.Contains(line, "uses: ./") && !regexp.MustCompile(`uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`).MatchString(line) {
-				t.Errorf("%s: %s", path, strings.TrimSpace(line))
+				t.Errorf("%s: this action is not pinned to a commit: %s", path, strings.TrimSpace(line))
 			}
 		}
 		if !strings.Contains(string(text), "\npermissions:") {

@@ -99,7 +99,7 @@ func TestFaultRowsAreNumberedAndCiteExistingTests(t *testing.T) {
 	}
 }
 
-// The program that make faults runs gets the output of made-up test runs.
+// This test gives the output of made-up test runs to tools/faults, the program behind make faults.
 func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -150,7 +150,7 @@ func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 			}
 			for _, says := range s.says {
 				if !strings.Contains(string(out), says) {
-					t.Errorf("does not say %q:\n%s", says, out)
+					t.Errorf("the output does not contain %q:\n%s", says, out)
 				}
 			}
 			if strings.Contains(string(out), "\x1b[") {

@@ -19,7 +19,7 @@ func TestKeepPageCommandsWorkAsWritten(t *testing.T) {
 		blocks[block[1]] = append(blocks[block[1]], block[2])
 	}
 	if len(blocks["yaml"]) != 1 || len(blocks["sh"]) != 3 {
-		t.Fatalf("the page has %d configurations and %d blocks of commands", len(blocks["yaml"]), len(blocks["sh"]))
+		t.Fatalf("the page has %d configurations and %d blocks of commands, want 1 and 3", len(blocks["yaml"]), len(blocks["sh"]))
 	}
 	store, start, story := blocks["sh"][0], blocks["sh"][1], blocks["sh"][2]
 
@@ -27,7 +27,7 @@ func TestKeepPageCommandsWorkAsWritten(t *testing.T) {
 	config := file(t, "igproxy.yaml", secrets.Replace(blocks["yaml"][0]))
 	code, stdout, stderr := command(t, without(environ(), "IGPROXY_CLIENT_SECRET"), "check", "--config", config)
 	if code != 0 || strings.Contains(stdout+stderr, "keep.enabled: ") { // other warnings are expected
-		t.Errorf("check returned %d and said\n%s%s", code, stdout, stderr)
+		t.Errorf("check returned %d, want 0 without a warning about keep.enabled\n%s%s", code, stdout, stderr)
 	}
 
 	stand := regexp.MustCompile(`(?m)^igproxy mock (.*) &$`).FindStringSubmatch(start)

@@ -43,7 +43,7 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 		r := curl(t, p, strings.NewReplacer("=SHORT", "="+prefix+"A-short", "=LONG", "="+prefix+"A-long", "=TOKEN", "="+prefix+"A-any",
 			"=CODE", "="+meta.Code(app, callback)).Replace(line))
 		if r.status != 200 || !strings.Contains(r.body, `"access_token":"`) && !strings.Contains(r.body, `"is_valid":true`) {
-			t.Errorf("%sgot %d %s", line, r.status, r.body)
+			t.Errorf("%sgot %d %s; want 200 with a token or is_valid", line, r.status, r.body)
 		}
 	}
 	var p, three *process // p runs the latest configuration; three runs the configuration with all services
@@ -72,7 +72,7 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 		run(three, line)
 	}
 	if strange := meta.Strange(); len(strange) > 0 {
-		t.Errorf("igproxy sent %q", strange)
+		t.Errorf("Meta received requests that igproxy must not send: %q", strange)
 	}
 }
 

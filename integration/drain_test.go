@@ -39,7 +39,7 @@ func TestDrainAnswersRequestsInFlight(t *testing.T) {
 	// Connections are accepted in order, so when a later connection has an answer, all hundred have
 	// been accepted.
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
-		t.Fatalf("got %d, %v", r.status, err)
+		t.Fatalf("got %d, %v; want 400", r.status, err)
 	}
 	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -50,9 +50,9 @@ func TestDrainAnswersRequestsInFlight(t *testing.T) {
 	})
 	<-done
 	if code := p.Wait(t); code != 0 || answered.Load() != 100 {
-		t.Errorf("exit code %d with %d of 100 answered", code, answered.Load())
+		t.Errorf("exit code %d with %d of 100 requests answered, want 0 with all of them", code, answered.Load())
 	}
-	if n := len(redis.Dump()); n != 20 { // ten answers, and an entry of the index of long-lived tokens for each
+	if n := len(redis.Dump()); n != 20 { // ten answers, each with an entry in the index of long-lived tokens
 		t.Errorf("%d entries in Redis after the drain, want 20", n)
 	}
 	if len(p.Log.Lines("stopped")) != 1 {
@@ -72,7 +72,7 @@ func TestDrainAnswersRequestsOnEarlierConnections(t *testing.T) {
 	// Connections are accepted in order, so when a later connection has an answer, c has been
 	// accepted.
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
-		t.Fatalf("got %d, %v", r.status, err)
+		t.Fatalf("got %d, %v; want 400", r.status, err)
 	}
 	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestDrainAnswersRequestsOnEarlierConnections(t *testing.T) {
 		t.Errorf("got %d, Connection: close %v; want 200 and true", res.StatusCode, res.Close)
 	}
 	if code := p.Wait(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 

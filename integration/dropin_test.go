@@ -21,10 +21,10 @@ func TestDropIn(t *testing.T) {
 
 	first := p.ask(t, "IGAA-first")
 	if first.status != 200 || !strings.HasPrefix(first.body, `{"access_token":"IGAA`) || !strings.Contains(first.body, `,"token_type":"bearer","expires_in":518`) {
-		t.Fatalf("got %d %s", first.status, first.body)
+		t.Fatalf("got %d %s; want 200 with access_token, token_type and expires_in, in this order", first.status, first.body)
 	}
 	if issued := ig.Issued("IGAA-first"); len(issued) != 1 || issued[0] != first.token() {
-		t.Errorf("the app did not get the token that Instagram issued")
+		t.Errorf("the app did not get the only token that Instagram issued")
 	}
 	for name, want := range map[string]string{"Content-Type": "application/json; charset=UTF-8", "Cache-Control": "no-store",
 		"X-Content-Type-Options": "nosniff", "Cache-Status": "igproxy; fwd=miss; stored"} {
@@ -45,7 +45,7 @@ func TestDropIn(t *testing.T) {
 		} {
 			r, err := fetch(t.Context(), http.DefaultClient, p.URL+path)
 			if err != nil || r.status != 200 || r.token() != first.token() || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit; ttl=") {
-				t.Errorf("%s: %d %s %v", path, r.status, r.header.Get("Cache-Status"), err)
+				t.Errorf("%s: got %d %s, %v; want 200 with the same token, as a hit", path, r.status, r.header.Get("Cache-Status"), err)
 			}
 		}
 		if n := ig.CallsFor("IGAA-first"); n != 1 {
@@ -56,20 +56,20 @@ func TestDropIn(t *testing.T) {
 	t.Run("errors have Instagram's format", func(t *testing.T) {
 		r := p.ask(t, "expired-1")
 		if e := r.graphError(t); r.status != 400 || e.Code != 190 || e.Subcode != 463 || e.Type != "OAuthException" || e.TraceID == "" {
-			t.Errorf("got %d %+v", r.status, e)
+			t.Errorf("got %d %+v, want 400 with code 190, subcode 463, a type and a trace ID", r.status, e)
 		}
 		if r := p.ask(t, "expired-1"); !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") || ig.CallsFor("expired-1") != 1 {
-			t.Errorf("a definite refusal was not remembered: %s", r.header.Get("Cache-Status"))
+			t.Errorf("the repeated request got Cache-Status %s, want a hit: a definite refusal is remembered", r.header.Get("Cache-Status"))
 		}
 		r, err := sendRequest(t.Context(), http.MethodPut, p.URL+exchangePath("IGAA-put"), "")
 		if err != nil || r.status != 400 || r.graphError(t).Code != 100 || ig.CallsFor("IGAA-put") != 0 {
-			t.Errorf("a PUT got %d %s, %v", r.status, r.body, err)
+			t.Errorf("a PUT got %d %s, %v; want 400 with code 100, without a call", r.status, r.body, err)
 		}
 	})
 
 	t.Run("unknown members of an answer are kept", func(t *testing.T) {
 		if r := p.ask(t, "extra-1"); !strings.Contains(r.body, `"user_id":17841400000000001`) {
-			t.Errorf("got %s", r.body)
+			t.Errorf("got %s, want the member user_id", r.body)
 		}
 	})
 
@@ -95,7 +95,7 @@ func TestUpstreamTLSIsChecked(t *testing.T) {
 			p := serve(t, settings...)
 			r := p.ask(t, "IGAA-1")
 			if e := r.graphError(t); r.status != 503 || e.Code != 2 || !e.Transient || r.header.Get("Retry-After") == "" {
-				t.Errorf("got %d %+v", r.status, e)
+				t.Errorf("got %d %+v; want 503 with code 2, is_transient and Retry-After", r.status, e)
 			}
 			if ig.Calls() != 0 {
 				t.Error("the secret went to a server that was not verified")

@@ -69,7 +69,7 @@ func TestProxyToMetaIsVisibleAndCanBeForbidden(t *testing.T) {
 		p.fetch(t, "/me")
 		through, straight := proxied(), direct()
 		if setting == "none" && (len(through) > 0 || len(straight) < 2) || setting != "none" && (len(through) < 2 || len(straight) > 0 || !strings.HasPrefix(through[0], "CONNECT 0.0.0.0:"+metaPort+" ")) {
-			t.Errorf("%s: %d connections to the proxy %q, %d to Meta", setting, len(through), through, len(straight))
+			t.Errorf("%s: %d connections to the proxy %q, %d to Meta; want at least 2, all to the proxy unless upstream.proxy is none", setting, len(through), through, len(straight))
 		}
 		for _, secret := range []string{user, password} {
 			if strings.Contains(p.settled(t).String()+stdout+stderr, secret) {
@@ -88,12 +88,12 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 		for _, args := range [][]string{{"check"}, {"serve"}} {
 			code, stdout, stderr := command(t, env, args...)
 			if said := stdout + stderr; code != 2 || !strings.Contains(said, "HTTPS_PROXY") || !strings.Contains(said, "upstream.proxy") || strings.Contains(said, "canary") || strings.Contains(said, "can#") || strings.Contains(said, "can%") {
-				t.Errorf("%s, %v: exit code %d\n%s", value, args, code, said)
+				t.Errorf("%s, %v: exit code %d, want 2 with HTTPS_PROXY and upstream.proxy, but not the value\n%s", value, args, code, said)
 			}
 		}
 	}
 	if code, stdout, _ := command(t, append(env, "IGPROXY_UPSTREAM_PROXY=none"), "check"); code != 0 {
-		t.Errorf("with none: exit code %d\n%s", code, stdout)
+		t.Errorf("with none: exit code %d, want 0\n%s", code, stdout)
 	}
 }
 
@@ -103,7 +103,7 @@ func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if code, stdout, stderr := command(t, environ(), "ca", "init", "--dir", dir); code != 0 {
-		t.Fatalf("ca init: exit code %d\n%s%s", code, stdout, stderr)
+		t.Fatalf("ca init: exit code %d, want 0\n%s%s", code, stdout, stderr)
 	}
 	env := environ("INTERCEPT_LISTEN=127.0.0.1:8082", "INTERCEPT_CA_FILE="+dir+"/igproxy-ca.pem", "INTERCEPT_CA_KEY_FILE="+dir+"/igproxy-ca.key")
 	for via, want := range map[string]int{"http://127.0.0.1:8082": 2, "http://localhost:8082": 2, "http://127.0.0.1:3128": 0} {
@@ -113,12 +113,12 @@ func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
 		}
 	}
 	if code, stdout, _ := command(t, append(env, "HTTPS_PROXY=http://127.0.0.1:8082", "IGPROXY_UPSTREAM_PROXY=none"), "check"); code != 0 {
-		t.Errorf("with upstream.proxy: none: exit code %d\n%s", code, stdout)
+		t.Errorf("with upstream.proxy: none: exit code %d, want 0\n%s", code, stdout)
 	}
 }
 
-// The listeners for apps and the admin listener are not proxies either. Calls to Meta through one
-// of them would reach igproxy itself, which would refuse the calls.
+// If HTTPS_PROXY named a listener for apps or the admin listener, calls to Meta would reach igproxy
+// itself, which would refuse them.
 func TestAProxyThatIsAnotherListenerOfIgproxyIsRefused(t *testing.T) {
 	t.Parallel()
 	env := environ("LISTEN=127.0.0.1:8081,127.0.0.1:8083", "ADMIN_LISTEN=127.0.0.1:9091")
@@ -165,7 +165,7 @@ func TestErrorsOfAProxyNameTheProxy(t *testing.T) {
 			"HTTPS_PROXY=http://user:canary@"+c.at)
 		code, stdout, stderr := command(t, env, "check", "--online")
 		if code != 1 || !strings.Contains(stdout, want) || strings.Contains(stdout+stderr, "canary") {
-			t.Errorf("%s: check does not say %q: exit code %d\n%s%s", name, want, code, stdout, stderr)
+			t.Errorf("%s: check does not say %q, or not with exit code 1: %d\n%s%s", name, want, code, stdout, stderr)
 		}
 		p := start(t, env, "serve")
 		p.Listening(t)
@@ -173,7 +173,7 @@ func TestErrorsOfAProxyNameTheProxy(t *testing.T) {
 		p.fetch(t, "/me")
 		text := p.settled(t)
 		if line := fmt.Sprint(text.Lines("listening")[0]["egress"]); line != "through proxy "+c.at+" (0.0.0.0:1)" {
-			t.Errorf("%s: egress %q", name, line)
+			t.Errorf("%s: egress %q, want the proxy and the upstream", name, line)
 		}
 		if n := strings.Count(text.String(), `"cause":"`+want+`"`); n != 2 || strings.Contains(text.String(), "canary") {
 			t.Errorf("%s: %d lines name the proxy, want 2:\n%s", name, n, text)

@@ -44,12 +44,12 @@ func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
 				// Hits and cold tokens alternate, so that both are measured under the same load.
 				hit, err2 := p.try(t.Context(), "IGAA-known")
 				if err != nil || err2 != nil || hit.status != 200 || hit.token() != known.token() {
-					t.Errorf("a known token got %d (%v, %v)", hit.status, err, err2)
+					t.Errorf("a known token got %d (%v, %v); want 200 with the same token", hit.status, err, err2)
 					continue
 				}
 				e := cold.graphError(t)
 				if !e.Transient || e.Code != 2 {
-					t.Errorf("got %d %s", cold.status, cold.body)
+					t.Errorf("a cold token got %d %s, want code 2 with is_transient", cold.status, cold.body)
 				}
 				mu.Lock()
 				hits = append(hits, hit.took)
@@ -69,7 +69,7 @@ func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
 	wg.Wait()
 	calls := ig.Calls() - before
 	if calls > most || paid > most || len(refusals) < requests-most {
-		t.Fatalf("%d calls, %d requests that waited for a call, %d refused at once; want at most %d calls", calls, paid, len(refusals), most)
+		t.Fatalf("%d calls, %d requests that waited for a call, %d refused at once; want at most %d calls, and all other requests refused at once", calls, paid, len(refusals), most)
 	}
 	refusal, hit := percentile(refusals, .99), percentile(hits, .99)
 	t.Logf("%d calls for %d requests; p99 of a refusal %s, of a hit %s", calls, requests, refusal, hit)
@@ -84,7 +84,7 @@ func halfOpen(t *testing.T, ig *edge, settings ...string) *process {
 	t.Helper()
 	p := serve(t, append(settings, "UPSTREAM_URL="+ig.URL, "BREAKER_OPEN=1s", "BREAKER_FAILURES=1", "UPSTREAM_RETRIES=0")...)
 	if r := p.ask(t, "down-1"); r.status != 502 {
-		t.Fatalf("got %d %s", r.status, r.body)
+		t.Fatalf("got %d %s, want 502", r.status, r.body)
 	}
 	eventually(t, "the breaker is half-open", func() bool { return p.breaker(t) == "half-open" })
 	return p
@@ -128,7 +128,7 @@ func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 		t.Errorf("%d requests were answered and %d had other results; want one answer, for the probe", answered.Load(), others.Load())
 	}
 	if r := p.ask(t, "IGAA-after"); r.status != 200 || p.breaker(t) != "closed" {
-		t.Errorf("after the probe: %d, the breaker is %s", r.status, p.breaker(t))
+		t.Errorf("after the probe: got %d, and the breaker is %s; want 200 and closed", r.status, p.breaker(t))
 	}
 }
 
@@ -141,16 +141,16 @@ func TestHangingProbeTimesOut(t *testing.T) {
 	before := ig.asked("")
 	ig.SetFault("hang")
 	if r := p.ask(t, "IGAA-probe"); r.status != 504 || r.took > timeout+noise {
-		t.Errorf("the probe: %d after %s", r.status, r.took)
+		t.Errorf("the probe: got %d after %s, want 504 soon after the timeout", r.status, r.took)
 	}
 	if r := p.ask(t, "IGAA-second"); r.graphError(t).Subcode != 990020 && r.status != 504 {
-		t.Errorf("after the probe: %d %s", r.status, r.body)
+		t.Errorf("after the probe: got %d %s, want 504, or 503 with subcode 990020", r.status, r.body)
 	}
 	ig.SetFault("")
 	hung := ig.asked("") - before
 	eventually(t, "the breaker closes", func() bool { return p.ask(t, "IGAA-after").status == 200 })
 	if hung > 2 || p.breaker(t) != "closed" {
-		t.Errorf("%d calls hung; the breaker is %s", hung, p.breaker(t))
+		t.Errorf("%d calls hung, and the breaker is %s; want at most 2 and closed", hung, p.breaker(t))
 	}
 	eventually(t, "the log shows that the breaker opened twice", func() bool {
 		var states []string
@@ -169,14 +169,14 @@ func TestRefusalsNeverOpenTheBreaker(t *testing.T) {
 	closed := func(t *testing.T) {
 		t.Helper()
 		if changes := p.sum(t, "igproxy_breaker_changes_total"); changes > 0 || p.breaker(t) != "closed" {
-			t.Errorf("the breaker is %s, and has changed %v times", p.breaker(t), changes)
+			t.Errorf("the breaker is %s, and has changed %v times; want closed and 0", p.breaker(t), changes)
 		}
 	}
 	t.Run("refusals", func(t *testing.T) {
 		for i := range 20 {
 			for _, fault := range []string{"expired", "revoked", "garbage", "longlived", "standing", "permission", "limit17"} {
 				if r := p.ask(t, fmt.Sprintf("%s-%d", fault, i)); r.status != 400 && r.status != 403 {
-					t.Fatalf("%s: got %d %s", fault, r.status, r.body)
+					t.Fatalf("%s: got %d %s, want 400 or 403", fault, r.status, r.body)
 				}
 			}
 		}
@@ -207,6 +207,6 @@ func TestRefusalsNeverOpenTheBreaker(t *testing.T) {
 		closed(t)
 	})
 	if r := p.ask(t, "IGAA-after"); r.status != 200 {
-		t.Errorf("got %d", r.status)
+		t.Errorf("got %d, want 200", r.status)
 	}
 }

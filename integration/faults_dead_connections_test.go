@@ -107,8 +107,8 @@ func (r *results) add(status int) {
 	r.all[status]++
 }
 
-// No call fails, although an edge closes each connection after some requests (nginx does so by
-// default after 1,000) or allows only a few streams at a time.
+// No call fails, although nginx, which plays Meta's edge, closes each connection after some
+// requests (by default after 1,000) or allows only a few streams at a time.
 func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 	t.Parallel()
 	const callers = 60
@@ -146,7 +146,7 @@ func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 				t.Errorf("exchanges %v, codes %v; want 200 for all %d", exchanges.all, codes.all, c.tokens)
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
-				t.Errorf("the breaker changed %v times", changes)
+				t.Errorf("the breaker changed %v times, want 0", changes)
 			}
 		})
 	}
@@ -179,7 +179,7 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 			ig.SetLatency(200 * time.Millisecond) // so that each caller opens its own connection
 			crowd(kept, func(i int) {
 				if r, err := call(1000 + i); err != nil || r.status != 200 {
-					t.Errorf("warming up: %d, %v", r.status, err)
+					t.Errorf("warming up: %d, %v; want 200", r.status, err)
 				}
 			})
 			ig.SetLatency(0)
@@ -201,10 +201,10 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 			all.Wait()
 			t.Logf("%d calls lost with %d dead connections", lost.Load(), kept)
 			if n := lost.Load(); n > kept || late.Load() > 0 || kind == "code" && n > 0 {
-				t.Errorf("%d calls lost, %d of them late", n, late.Load())
+				t.Errorf("%d calls lost, %d of them after more than 3 s; want at most %d lost, none of them late, and no code lost", n, late.Load(), kept)
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
-				t.Errorf("the breaker changed %v times", changes)
+				t.Errorf("the breaker changed %v times, want 0", changes)
 			}
 			// A code is sent on a new connection, which cannot be dead.
 			if dead := p.sum(t, "igproxy_upstream_silent_connections_total", `pool="`+pool+`"`); dead == 0 && kind != "code" {
@@ -232,11 +232,11 @@ func TestHangingMetaOpensTheBreaker(t *testing.T) {
 			t.Fatal("the breaker is still closed after 20 calls")
 		}
 		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 504 {
-			t.Errorf("got %d %s", r.status, r.body)
+			t.Errorf("got %d %s, want 504", r.status, r.body)
 		}
 	}
 	if calls := ig.asked("") - before; calls > 5+4 {
-		t.Errorf("%d calls before the breaker opened", calls)
+		t.Errorf("%d calls before the breaker opened, want at most 9", calls)
 	}
 }
 
@@ -250,7 +250,7 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 	for i := range 60 {
 		r := p.ask(t, "down-1")
 		if e := r.graphError(t); r.status != 502 || e.Code != 2 || !within(r.header.Get("Retry-After"), 30*time.Second) {
-			t.Fatalf("the bad token: %d %s, Retry-After %q", r.status, r.body, r.header.Get("Retry-After"))
+			t.Fatalf("the bad token: %d %s, Retry-After %q; want 502 with code 2 and Retry-After", r.status, r.body, r.header.Get("Retry-After"))
 		}
 		if strings.Contains(r.header.Get("Cache-Status"), "failed a moment ago") {
 			repeated++
@@ -259,7 +259,7 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 		}
 		if i%20 == 10 {
 			if healthy := p.ask(t, fmt.Sprintf("IGAA-%d", i)); healthy.status != 200 {
-				t.Errorf("another user got %d %s", healthy.status, healthy.body)
+				t.Errorf("another user got %d %s, want 200", healthy.status, healthy.body)
 			}
 		}
 		pauseFor(t.Context(), 50*time.Millisecond)
@@ -268,12 +268,12 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 		t.Errorf("%d requests reached Instagram in 3 s, with %d calls, and %d failures were repeated; want at most 3 requests, at most 6 calls and some repetitions", asked, calls, repeated)
 	}
 	if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
-		t.Errorf("the breaker changed %v times", changes)
+		t.Errorf("the breaker changed %v times, want 0", changes)
 	}
 }
 
-// A batch job refreshes more tokens at once than may be in flight, and Meta hangs for them. Logins
-// still work.
+// A batch job refreshes more tokens at once than upstream.max_in_flight allows, and Meta does not
+// answer these calls. Logins still work.
 func TestHangingRefreshesDoNotBlockLogins(t *testing.T) {
 	t.Parallel()
 	const most = 2
@@ -290,7 +290,7 @@ func TestHangingRefreshesDoNotBlockLogins(t *testing.T) {
 	eventually(t, "the refreshes are in flight", func() bool { return p.sum(t, "igproxy_upstream_in_flight") == most })
 	for i := range 10 {
 		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 200 || r.took > noise {
-			t.Errorf("a login got %d %s after %s", r.status, r.body, r.took)
+			t.Errorf("a login got %d %s after %s, want 200 at once", r.status, r.body, r.took)
 		}
 	}
 	leave()

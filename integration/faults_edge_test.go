@@ -16,8 +16,9 @@ import (
 )
 
 // edge is a server in front of the stand-in for Instagram, and can fail in ways that the stand-in
-// cannot. It answers a call whose token starts with the name of a script and a hyphen by running
-// that script, and passes all other calls to the stand-in. It counts calls by token.
+// cannot. A script is a handler with a name. If the token of a call starts with the name of a
+// script and a hyphen, the edge runs the script. It passes all other calls to the stand-in. It
+// counts calls by token.
 type edge struct {
 	*mock.Instagram
 	URL string

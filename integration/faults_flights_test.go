@@ -33,16 +33,16 @@ func TestSlowExchangeDoesNotDelayOthers(t *testing.T) {
 	default:
 		r := <-slow
 		if r.status != 504 || r.took > timeout+noise {
-			t.Errorf("the slow exchange got %d after %s", r.status, r.took)
+			t.Errorf("the slow exchange got %d after %s, want 504 soon after the timeout", r.status, r.took)
 		}
 	}
 	if right.Load() != 100 {
-		t.Errorf("%d of 100 fast exchanges were answered", right.Load())
+		t.Errorf("%d of 100 fast exchanges were answered, want all", right.Load())
 	}
 }
 
-// At most two exchanges are in flight, and eight callers may wait for each of these two slots. All
-// further callers are refused at once.
+// Two exchanges are in flight, and sixteen callers (eight for each exchange) wait for their turn.
+// All further callers are refused at once.
 func TestTooManyConcurrentExchangesGet503Fast(t *testing.T) {
 	t.Parallel()
 	const slots, waiting, callers = 2, 16, 100
@@ -82,7 +82,7 @@ func TestTooManyConcurrentExchangesGet503Fast(t *testing.T) {
 	}()
 	eventually(t, "the callers beyond the limit are refused", func() bool { return refused.Load() == callers-slots-waiting })
 	if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
-		t.Errorf("a known token got %d", r.status)
+		t.Errorf("a known token got %d; want 200 with the same token", r.status)
 	}
 	if n := ig.asked("") - before; n != slots {
 		t.Errorf("%d calls at once, want %d", n, slots)

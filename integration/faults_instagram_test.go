@@ -23,8 +23,8 @@ type upstreamFault struct {
 	name          string
 	status        int
 	code, subcode int
-	calls         int
-	result        string // of igproxy_upstream_requests_total
+	calls         int    // to Instagram, for one request
+	result        string // the label result of igproxy_upstream_requests_total
 }
 
 // opensBreaker reports whether the breaker counts the fault as a failure.
@@ -119,7 +119,7 @@ func TestFaultsOfInstagram(t *testing.T) {
 				}
 			}
 			if after := r.header.Get("Retry-After"); (f.status == 503 || f.name == "patience") && after == "" {
-				t.Error("no Retry-After")
+				t.Error("the answer has no Retry-After header")
 			}
 			if n := ig.asked(token); n != f.calls {
 				t.Errorf("%d calls, want %d", n, f.calls)
@@ -127,16 +127,16 @@ func TestFaultsOfInstagram(t *testing.T) {
 			// If the transport repeats a call, Instagram counts two calls and the metric counts
 			// one.
 			if n := p.sum(t, "igproxy_upstream_requests_total", `result="`+f.result+`"`) - before; n < 1 || n > float64(f.calls) {
-				t.Errorf("counted %v times as %s", n, f.result)
+				t.Errorf("counted %v times as %s, want from 1 to %d times", n, f.result, f.calls)
 			}
 			if tripped := breaker != "closed"; tripped != f.opensBreaker() {
-				t.Errorf("the breaker is %s", breaker)
+				t.Errorf("the breaker is %s, want it open or half-open: %v", breaker, f.opensBreaker())
 			}
 			if seen := r.body + fmt.Sprint(r.header); strings.Contains(seen, appSecret) || f.status != 200 && strings.Contains(seen, token) {
 				t.Errorf("the answer contains the secret or the token: %s", seen)
 			}
 			if again := p.ask(t, token); f.remembered() && (again.status != f.status || ig.asked(token) != f.calls) {
-				t.Errorf("the second request got %d, after %d calls in all: the answer was not remembered", again.status, ig.asked(token))
+				t.Errorf("the second request got %d, after %d calls in all: want the remembered answer without another call", again.status, ig.asked(token))
 			}
 			works(t)
 		})

@@ -32,7 +32,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 				r := p.ask(t, limited)
 				from := time.Now() // the pause has already begun
 				if e := r.graphError(t); r.status != status || e.Code != code || !within(r.header.Get("Retry-After"), pause) {
-					t.Fatalf("status %d: got %d %+v, Retry-After %q", status, r.status, e, r.header.Get("Retry-After"))
+					t.Fatalf("status %d: got %d %+v, Retry-After %q; want the status, the code and the Retry-After of Instagram", status, r.status, e, r.header.Get("Retry-After"))
 				}
 				ig.script(fmt.Sprintf("limited%d", code), nil)
 				calls := ig.asked("")
@@ -54,30 +54,30 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 						want = 429
 					}
 					if e := r.graphError(t); r.status != want || e.Code != code || !within(r.header.Get("Retry-After"), pause) || ig.asked("") != calls {
-						t.Fatalf("status %d, during the pause: got %d %+v, Retry-After %q, %d calls", status, r.status, e, r.header.Get("Retry-After"), ig.asked("")-calls)
+						t.Fatalf("status %d, during the pause: got %d %+v, Retry-After %q, %d calls; want %d with the same code, without a call", status, r.status, e, r.header.Get("Retry-After"), ig.asked("")-calls, want)
 					}
 				}
 				if inPause == 0 {
 					t.Errorf("status %d: no request was made during the pause", status)
 				}
 				if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
-					t.Errorf("status %d: a known token got %d", status, r.status)
+					t.Errorf("status %d: a known token got %d; want 200 with the same token", status, r.status)
 				}
 				if !wholeApp {
 					if r := p.ask(t, fmt.Sprintf("IGAA-other%d-%d", code, status)); r.status != 200 {
-						t.Errorf("status %d: one user's limit affected another user: got %d", status, r.status)
+						t.Errorf("status %d: one user's limit affected another user: got %d, want 200", status, r.status)
 					}
 				}
 				eventually(t, "the pause ends", func() bool { return p.ask(t, limited).status == 200 })
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes > 0 || p.breaker(t) != "closed" {
-				t.Errorf("a rate limit changed the breaker %v times", changes)
+				t.Errorf("rate limits changed the breaker %v times, want 0 and the breaker closed", changes)
 			}
 		})
 	}
 }
 
-// within reports whether a Retry-After header is at least one second and not longer than most.
+// within reports whether a Retry-After header is at least one second and at most the given time.
 func within(header string, most time.Duration) bool {
 	seconds, err := strconv.Atoi(header)
 	return err == nil && seconds >= 1 && time.Duration(seconds)*time.Second <= most
@@ -120,7 +120,7 @@ func TestResumeEndsAPause(t *testing.T) {
 	p.ask(t, "IGAA-limited")
 	ig.SetFault("")
 	if r := p.ask(t, "IGAA-cold"); r.status != 429 || !within(r.header.Get("Retry-After"), 5*time.Minute) {
-		t.Fatalf("during the pause: got %d, Retry-After %q", r.status, r.header.Get("Retry-After"))
+		t.Fatalf("during the pause: got %d, Retry-After %q; want 429 with Retry-After", r.status, r.header.Get("Retry-After"))
 	}
 	if lines := p.settled(t).Lines("app paused"); len(lines) != 1 || lines[0]["app"] != "default" || lines[0]["code"] != 4.0 || lines[0]["until"] == nil {
 		t.Errorf("the log has %v, want one line, with the app, the code and the end of the pause", lines)
@@ -129,19 +129,19 @@ func TestResumeEndsAPause(t *testing.T) {
 		t.Errorf("the status does not say how to end the pause: %s", out)
 	}
 	if code, out, errs := p.operate(t, "resume", "--app", "other"); code != 1 || out != "" || !strings.Contains(errs, "no app has this name") {
-		t.Errorf("an unknown app: exit code %d: %s%s", code, out, errs)
+		t.Errorf("an unknown app: exit code %d, want 1 with no standard output and \"no app has this name\": %s%s", code, out, errs)
 	}
 	if code, out, errs := p.operate(t, "resume", "--app", "default"); code != 0 || !strings.HasPrefix(out, `resumed: app "default"`) || errs != "" {
-		t.Errorf("exit code %d: %s%s", code, out, errs)
+		t.Errorf("exit code %d, want 0 with the app's name and no standard error: %s%s", code, out, errs)
 	}
 	if r := p.ask(t, "IGAA-cold"); r.status != 200 {
-		t.Errorf("afterwards: got %d %s", r.status, r.body)
+		t.Errorf("afterwards: got %d %s, want 200", r.status, r.body)
 	}
 	if _, out, _ := p.operate(t, "status"); strings.Contains(out, "paused until") {
 		t.Errorf("the status still shows a pause: %s", out)
 	}
 	if code, out, _ := p.operate(t, "resume"); code != 0 || out != "no app was paused\n" {
-		t.Errorf("again: exit code %d: %s", code, out)
+		t.Errorf("a second resume: exit code %d: %s; want 0 and \"no app was paused\"", code, out)
 	}
 	if done, failed := p.counted(t, "resume", "done"), p.counted(t, "resume", "failed"); done != 2 || failed != 1 {
 		t.Errorf("counted %v resumes as done and %v as failed; want 2 and 1", done, failed)

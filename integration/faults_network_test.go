@@ -1,7 +1,7 @@
 package integration
 
 // Instagram is unreachable: the port is closed, or its name does not resolve. Cold tokens get a
-// fast 503, known ones are served, and once Instagram is back, igproxy uses it without a restart.
+// fast 503, and known tokens are served. When Instagram is back, igproxy uses it without a restart.
 
 import (
 	"net"
@@ -23,7 +23,7 @@ func TestInstagramUnreachableThenBack(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL=http://"+addr, "UPSTREAM_TIMEOUT="+timeout.String(), "BREAKER_FAILURES=1", "BREAKER_OPEN=100ms")
 	r := p.ask(t, "IGAA-1")
 	if e := r.graphError(t); r.status != 503 || e.Code != 2 || e.Subcode != unreachable || !e.Transient || r.header.Get("Retry-After") == "" || r.took > timeout+noise {
-		t.Errorf("got %d %+v after %s", r.status, e, r.took)
+		t.Errorf("got %d %+v after %s, want a transient error with code 2 within the timeout", r.status, e, r.took)
 	}
 	if p.breaker(t) == "closed" {
 		t.Error("the breaker did not count the failure")
@@ -36,7 +36,7 @@ func TestInstagramUnreachableThenBack(t *testing.T) {
 }
 
 // Names under .invalid never resolve (RFC 6761). A test from outside the process cannot make the
-// name resolve later. Package proxy tests that with its own name server.
+// name resolve later, so package proxy tests this with its own name server.
 func TestUnresolvableName(t *testing.T) {
 	t.Parallel()
 	const timeout = 2 * time.Second
@@ -47,7 +47,7 @@ func TestUnresolvableName(t *testing.T) {
 	if late := r.status == 504 && e.Subcode == tooLate; !unresolved && !late || e.Code != 2 || !e.Transient || r.took > timeout+noise {
 		// A 504 is right on a machine without a name server, because there the resolver does not
 		// answer in time.
-		t.Errorf("got %d %+v after %s", r.status, e, r.took)
+		t.Errorf("got %d %+v after %s, want a transient error with code 2 within the timeout", r.status, e, r.took)
 	}
 	if p.breaker(t) == "closed" {
 		t.Error("the breaker did not count the failure")

@@ -102,21 +102,21 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 			}
 		}
 		if r := p.ask(t, fmt.Sprintf("IGAA-good-%d", round)); r.status != 200 || r.token() == "" {
-			t.Errorf("a healthy token got %d %s", r.status, r.body)
+			t.Errorf("a healthy token got %d %s; want 200 with a token", r.status, r.body)
 		}
 		if r, err := callBack(t.Context(), p, appID, fmt.Sprintf("AQgood-%d", round)); err != nil || r.status != 200 || r.token() == "" {
-			t.Errorf("a healthy code got %d %s, %v", r.status, r.body, err)
+			t.Errorf("a healthy code got %d %s, %v; want 200 with a token", r.status, r.body, err)
 		}
 	}
 	if n := rounds * len(refusalShapes); n < 50 || ig.asked("") < n {
 		t.Errorf("%d refusals, %d calls: too few to prove anything", n, ig.asked(""))
 	}
 	if n := p.sum(t, "igproxy_breaker_changes_total"); n != 0 || p.breaker(t) != "closed" {
-		t.Errorf("the breaker is %s, and has changed %v times", p.breaker(t), n)
+		t.Errorf("the breaker is %s, and has changed %v times; want closed and 0", p.breaker(t), n)
 	}
 	for _, result := range []string{"transient", "broken", "unreached", "timeout"} {
 		if n := p.sum(t, "igproxy_upstream_requests_total", `result="`+result+`"`); n != 0 {
-			t.Errorf("%v refusals were counted as %s", n, result)
+			t.Errorf("%v refusals were counted as %s, want 0", n, result)
 		}
 	}
 }
@@ -140,7 +140,7 @@ func TestRetryable4xxIsAFailure(t *testing.T) {
 			t.Errorf("%s: got %d %s, want %v", name, r.status, r.body, want)
 		}
 		if state := p.breaker(t); state != "open" {
-			t.Errorf("%s: the breaker is %s", name, state)
+			t.Errorf("%s: the breaker is %s, want open", name, state)
 		}
 	}
 }
@@ -166,10 +166,10 @@ func TestMembersThatDifferOnlyByCaseAreDropped(t *testing.T) {
 			ExpiresIn   int    `json:"expires_in"`
 		}
 		if err := json.Unmarshal([]byte(r.body), &app); err != nil || app.AccessToken != "IGAAlong" || app.TokenType != "bearer" || app.ExpiresIn < 5183000 {
-			t.Errorf("an app reads %+v (%v) in %s", app, err, r.body)
+			t.Errorf("an app reads %+v (%v) in %s, want the values of the lower-case members", app, err, r.body)
 		}
 		if strings.Contains(r.body, "other") || !strings.HasSuffix(r.body, `,"x":1}`) {
-			t.Errorf("got %s", r.body)
+			t.Errorf("got %s, want only the lower-case members and x", r.body)
 		}
 	}
 	for _, name := range []string{"flat", "data"} {

@@ -65,11 +65,11 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 		p.ask(t, "IGAA-warm")
 		for i := range tokens {
 			if r := p.ask(t, fmt.Sprintf("flaky-%d", i)); r.status != 200 {
-				t.Fatalf("call %d: got %d %s", i, r.status, r.body)
+				t.Fatalf("call %d: got %d %s, want 200", i, r.status, r.body)
 			}
 		}
 		if calls := ig.Calls(); calls != 2*tokens+1 || p.sum(t, "igproxy_upstream_retries_total") != 0 {
-			t.Errorf("%d calls for %d tokens, %v retries", calls, tokens, p.sum(t, "igproxy_upstream_retries_total"))
+			t.Errorf("%d calls for %d tokens, %v retries; want two calls for each, and one to warm up, without retries", calls, tokens, p.sum(t, "igproxy_upstream_retries_total"))
 		}
 	})
 	t.Run("healthy", func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 				token = fmt.Sprintf("flaky500-%d", i)
 			}
 			if r := p.ask(t, token); r.status != 200 {
-				t.Fatalf("%s: got %d %s", token, r.status, r.body)
+				t.Fatalf("%s: got %d %s, want 200", token, r.status, r.body)
 			}
 		}
 		if ig.Calls() != 420 {

@@ -18,7 +18,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-const benchLatency = 200 * time.Millisecond // of Instagram
+const benchLatency = 200 * time.Millisecond // the stand-in's latency
 
 // times collects latencies and reports percentiles.
 type times struct {
@@ -32,14 +32,14 @@ func (t *times) add(d time.Duration) {
 	t.all = append(t.all, d)
 }
 
-// report reports the percentiles, and subtracts less from each.
-func (t *times) report(b *testing.B, what string, less time.Duration) {
+// report subtracts base from each percentile and reports the result.
+func (t *times) report(b *testing.B, what string, base time.Duration) {
 	slices.Sort(t.all)
 	if len(t.all) == 0 {
 		return
 	}
 	for name, at := range map[string]int{"p50": len(t.all) / 2, "p99": len(t.all) * 99 / 100} {
-		b.ReportMetric(float64((t.all[at]-less).Microseconds())/1000, what+"-"+name+"-ms")
+		b.ReportMetric(float64((t.all[at]-base).Microseconds())/1000, what+"-"+name+"-ms")
 	}
 }
 
@@ -116,7 +116,7 @@ func BenchmarkFleetHit(b *testing.B) {
 				for range 5000 {
 					r := hit(n)
 					if n++; !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") {
-						b.Fatalf("got %s", r.header.Get("Cache-Status"))
+						b.Fatalf("got Cache-Status %s, want a hit", r.header.Get("Cache-Status"))
 					}
 					took.add(r.took)
 				}
@@ -157,7 +157,7 @@ func BenchmarkFleetRedisDown(b *testing.B) {
 				for i := range first + later {
 					r := p.ask(b, fmt.Sprintf("IGAA-down-%s-%d-%d", down.name, b.N, i))
 					if r.status != 200 {
-						b.Fatalf("got %d", r.status)
+						b.Fatalf("got %d, want 200", r.status)
 					}
 					if i < first {
 						early.add(r.took)

@@ -91,8 +91,8 @@ func TestAppsOfTwoServicesWithOneIDShareNothing(t *testing.T) {
 	first := launch()
 	ask(first, "igproxy; fwd=miss; stored")
 	ask(first, "igproxy; hit")
-	if code := first.Stop(t); code != 0 { // it stops only when its answers are in Redis
-		t.Errorf("exit code %d", code)
+	if code := first.Stop(t); code != 0 { // the sidecar stops only when its answers are in Redis
+		t.Errorf("exit code %d, want 0", code)
 	}
 	ask(launch(), "igproxy; hit")
 }

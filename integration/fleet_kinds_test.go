@@ -72,7 +72,7 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 				redisState(t, p, "degraded")
 			}
 			if lines := p.Log.Lines("redis degraded"); len(lines) > 1 || !c.opens && len(lines) > 0 {
-				t.Errorf("logged %d times that the breaker opened", len(lines))
+				t.Errorf("logged \"redis degraded\" %d times, want at most once, and never if the breaker stays closed", len(lines))
 			}
 			if strings.Contains(p.Log.String(), redisPassword) {
 				t.Error("the log contains Redis's password or its reply")
@@ -130,6 +130,6 @@ func TestBlockedOrCutRedisIsAnswered(t *testing.T) {
 	answers(t, p, "cut", 20)
 	liar.SetLie(redistest.Truth, 1)
 	if ig.Calls() < 65 {
-		t.Errorf("%d calls for 65 cold tokens", ig.Calls())
+		t.Errorf("%d calls for 65 cold tokens, want at least 65", ig.Calls())
 	}
 }

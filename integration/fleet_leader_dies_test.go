@@ -1,6 +1,6 @@
 package integration
 
-// The sidecar that leads an exchange for the fleet dies or is slow, or Redis loses its lease. The
+// The sidecar that leads an exchange for the fleet dies or is slow, or Redis loses the lease. The
 // sidecars that follow still get an answer soon, and Instagram gets at most one extra call.
 
 import (
@@ -18,7 +18,7 @@ const lease = 1500 * time.Millisecond // default of coalesce.lease
 func waiting(t *testing.T, all []*process, short string) <-chan reply {
 	answers := make(chan reply, len(all))
 	for _, p := range all {
-		go func() { // ends with its answer
+		go func() { // ends when the caller has its answer
 			r, _ := p.try(t.Context(), short)
 			answers <- r
 		}()
@@ -42,14 +42,14 @@ func TestLeaderKilledDuringAnExchange(t *testing.T) {
 	<-gone
 	for range all[1:] {
 		if r := <-answers; r.status != 200 || !contains(ig.Issued("IGAA-killed"), r.token()) {
-			t.Errorf("a waiter got %d %s", r.status, r.body)
+			t.Errorf("a follower got %d %s, want 200 with an issued token", r.status, r.body)
 		}
 	}
 	// The lease may have been renewed just before the kill. One second is for a busy machine.
 	if took := time.Since(killed); took > lease+300*time.Millisecond+time.Second {
-		t.Errorf("the last waiter was answered after %s, want about %s", took, lease+300*time.Millisecond)
+		t.Errorf("the last follower was answered after %s, want about %s", took, lease+300*time.Millisecond)
 	} else {
-		t.Logf("the last waiter was answered %s after the leader's death (lease %s)", took.Round(time.Millisecond), lease)
+		t.Logf("the last follower was answered %s after the leader's death (lease %s)", took.Round(time.Millisecond), lease)
 	}
 	if ig.Calls() > 2 {
 		t.Errorf("%d calls, want at most 2", ig.Calls())
@@ -65,7 +65,7 @@ func TestSlowExchangeKeepsItsLease(t *testing.T) {
 	answers := waiting(t, all, "IGAA-slow")
 	for range all {
 		if r := <-answers; r.status != 200 {
-			t.Errorf("got %d %s", r.status, r.body)
+			t.Errorf("got %d %s, want 200", r.status, r.body)
 		}
 	}
 	if ig.Calls() != 1 {
@@ -84,7 +84,7 @@ func TestRedisFlushedDuringAnExchange(t *testing.T) {
 	redis.Do("FLUSHALL")
 	for range all {
 		if r := <-answers; r.status != 200 || !contains(ig.Issued("IGAA-flushed"), r.token()) {
-			t.Errorf("got %d %s", r.status, r.body)
+			t.Errorf("got %d %s, want 200 with an issued token", r.status, r.body)
 		}
 	}
 	if ig.Calls() > 2 {
@@ -102,7 +102,7 @@ func TestFollowerExchangesAfterItsMaximumWait(t *testing.T) {
 	answers := waiting(t, all, "IGAA-bounded")
 	for range all {
 		if r := <-answers; r.status != 200 {
-			t.Errorf("got %d %s", r.status, r.body)
+			t.Errorf("got %d %s, want 200", r.status, r.body)
 		}
 	}
 	if ig.Calls() != 2 {

@@ -46,10 +46,10 @@ func TestLyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
 	close(next)
 	wg.Wait()
 	if got.right.Load() != requests {
-		t.Errorf("%s, of %d", &got, requests)
+		t.Errorf("%s; want %d right answers", &got, requests)
 	}
 	if liar.LieCount() < 250 {
-		t.Errorf("only %d lies were told", liar.LieCount())
+		t.Errorf("only %d lies were told, want at least 250", liar.LieCount())
 	}
 	t.Logf("%s with %d lies told and %d calls to Instagram", &got, liar.LieCount(), ig.Calls())
 	wantShared(t, all, "after")

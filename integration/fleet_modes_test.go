@@ -17,8 +17,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// underLoad sends requests for new and known tokens to all sidecars while it calls event, and for a
-// little longer. It returns the tally of the answers.
+// underLoad sends requests for new and known tokens to all sidecars: before it calls event, during
+// the call, and for a while afterwards. It returns the tally of the answers.
 func underLoad(t *testing.T, ig *mock.Instagram, all []*process, event func()) *tally {
 	t.Helper()
 	var got tally
@@ -67,7 +67,8 @@ func wantShared(t *testing.T, all []*process, token string) {
 		n++
 		short := fmt.Sprintf("IGAA-%s-%d", token, n)
 		all[0].ask(t, short)
-		// The second sidecar has a hit, or it asked before the answer was stored and waited for it.
+		// Either the second sidecar has a hit, or it asked before the answer was stored, and
+		// waited.
 		status := all[1].ask(t, short).header.Get("Cache-Status")
 		return strings.HasPrefix(status, "igproxy; hit") || status == "igproxy; fwd=miss; collapsed"
 	})
@@ -131,7 +132,7 @@ func TestMinimalRedisPermissionsAreEnoughOverTLS(t *testing.T) {
 	answers := waiting(t, all, "IGAA-tls")
 	for range all {
 		if r := <-answers; r.status != 200 {
-			t.Errorf("got %d %s", r.status, r.body)
+			t.Errorf("got %d %s, want 200", r.status, r.body)
 		}
 	}
 	if ig.Calls() != 1 {
@@ -145,7 +146,7 @@ func TestMinimalRedisPermissionsAreEnoughOverTLS(t *testing.T) {
 		}
 	}
 	if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code != 0 {
-		t.Errorf("check --online: exit code %d\n%s%s", code, stdout, stderr)
+		t.Errorf("check --online: exit code %d, want 0\n%s%s", code, stdout, stderr)
 	}
 
 	// igproxy reads the password file again for each new connection to Redis.

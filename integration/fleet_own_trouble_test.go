@@ -16,7 +16,7 @@ import (
 func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]struct {
-		url    func(t *testing.T, asked chan<- struct{}) string // of the troubled sidecar's upstream
+		url    func(t *testing.T, asked chan<- struct{}) string // returns the URL of the troubled sidecar's upstream
 		status int
 		during func(t *testing.T, troubled *process, asked <-chan struct{}) // runs during its exchange
 	}{
@@ -49,7 +49,7 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 			}
 			start := time.Now()
 			if r := healthy.ask(t, "IGAA-1"); r.status != 200 || !contains(ig.Issued("IGAA-1"), r.token()) {
-				t.Errorf("the healthy sidecar answers %d %s", r.status, r.body)
+				t.Errorf("the healthy sidecar answers %d %s, want 200 with an issued token", r.status, r.body)
 			}
 			// A shared failure would last a second, and a lease that was not released would last
 			// longer.

@@ -175,16 +175,16 @@ func TestUnreachableMetaIsNotSharedWithFollowers(t *testing.T) {
 	cutOff := serve(t, append(settings, "UPSTREAM_URL=http://"+nowhere.Addr().String())...)
 	healthy := serve(t, append(settings, "UPSTREAM_URL="+upstream.URL)...)
 	done := make(chan reply, 1)
-	go func() { // ends with its answer
+	go func() { // ends when the caller has its answer
 		r, _ := cutOff.try(t.Context(), "IGAA-1")
 		done <- r
 	}()
 	<-arrived // cutOff leads the exchange
 	if r := healthy.ask(t, "IGAA-1"); r.status != 200 {
-		t.Errorf("the healthy sidecar answers %d %s", r.status, r.body)
+		t.Errorf("the healthy sidecar answers %d %s, want 200", r.status, r.body)
 	}
 	if r := <-done; r.status != 503 {
-		t.Errorf("the sidecar that is cut off answers %d %s", r.status, r.body)
+		t.Errorf("the sidecar that is cut off answers %d %s, want 503", r.status, r.body)
 	}
 }
 
@@ -196,7 +196,7 @@ func TestCoalescingCanBeTurnedOff(t *testing.T) {
 	all := fleet(t, 4, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis, "COALESCE_ENABLED=false")...)
 	crowd(4, func(i int) {
 		if r, err := all[i].try(t.Context(), "IGAA-each"); err != nil || r.status != 200 {
-			t.Errorf("got %d, %v", r.status, err)
+			t.Errorf("got %d, %v; want 200", r.status, err)
 		}
 	})
 	if ig.Calls() != 4 {

@@ -64,7 +64,7 @@ func (p *process) settled(t testing.TB) *harness.Output {
 	r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token")
 	id := r.header.Get("X-Request-Id")
 	if err != nil || id == "" {
-		t.Fatalf("got %d, %v", r.status, err)
+		t.Fatalf("got %d, %v; want an answer with X-Request-Id", r.status, err)
 	}
 	eventually(t, "the log has settled", func() bool { return strings.Contains(p.Log.String(), id) })
 	return p.Log
@@ -107,7 +107,7 @@ func (r reply) graphError(t testing.TB) graphError {
 		return r.flatError(t)
 	}
 	if err != nil || env.Error == nil {
-		t.Fatalf("no Graph envelope in %d %q", r.status, r.body)
+		t.Fatalf("got %d %q, want an error in Graph's envelope", r.status, r.body)
 	}
 	return *env.Error
 }
@@ -121,7 +121,7 @@ func (r reply) flatError(t testing.TB) graphError {
 		graphError
 	}
 	if err := json.Unmarshal([]byte(r.body), &flat); err != nil || flat.Type == "" {
-		t.Fatalf("no error of the code exchange in %d %q", r.status, r.body)
+		t.Fatalf("got %d %q, want an error in the form of the code exchange", r.status, r.body)
 	}
 	flat.graphError.Type, flat.graphError.Message = flat.Type, flat.Message
 	return flat.graphError

@@ -8,14 +8,13 @@ package integration
 //	name of the entry | answers; remarks | text for {entry} in the frame
 //	    a line that starts with a space continues the previous one, without the spaces
 //
-// A frame applies to all entries up to the next frame. In frames and entries \r \n \t \\ and \xNN
-// are escapes, {text*5000} repeats text, and these are placeholders: {host} and {port} of igproxy,
-// {warm} a token in its cache, {exchange} the path up to the token, {ok} the path with the warm
-// token, and {second} a complete good request. {ok*3} repeats the value of {ok} three times.
-// oauth.txt describes the placeholders for Facebook's calls.
+// A frame applies to all entries up to the next frame. In frames and entries, \r \n \t \\ and \xNN
+// are escapes, and {text*5000} repeats text. The placeholders are: {host} and {port} for igproxy's
+// address, {warm} for a token in its cache, {exchange} for the path up to the token, {ok} for the
+// path with the warm token, and {second} for a complete good request. {ok*3} repeats the value of
+// {ok} three times. oauth.txt describes the placeholders for Facebook's calls.
 //
-// Answers are joined by " + ". The connection must return exactly the answers listed, each of which
-// is one of:
+// Answers are joined by " + ". The connection must return exactly these answers. Each is one of:
 //
 //	200          a token
 //	100 plain    the go-ahead for a body
@@ -288,7 +287,7 @@ func TestHostileCorpusIsParsedStrictly(t *testing.T) {
 	const frame = "frame: GET {entry} HTTP/1.1\\r\\n\\r\\n\n"
 	good, err := parseHostile("f", "# why\n"+frame+"a | 200 + 400 990007 head x2; close, asks 2 | /{canary*2}\\x00\n  \\\\{ok}\n")
 	if err != nil || len(good) != 1 {
-		t.Fatalf("got %v, %v", good, err)
+		t.Fatalf("got %v, %v; want one entry", good, err)
 	}
 	sent, err := expand(good[0].wire, placeholders("h:1"))
 	e := good[0]
@@ -296,7 +295,7 @@ func TestHostileCorpusIsParsedStrictly(t *testing.T) {
 		t.Errorf("sends %q, want %q", sent, want)
 	}
 	if last := (hostileAnswer{status: 400, subcode: 990007, head: true}); e.name != "f/a" || len(e.answers) != 3 || e.answers[2] != last || !e.close || e.asks != 2 {
-		t.Errorf("got %+v", e)
+		t.Errorf("got %+v, want the entry f/a with three answers, close and asks 2", e)
 	}
 	for name, text := range map[string]string{
 		"no frame":            "a | 200 | /canary",
@@ -322,7 +321,7 @@ func TestHostileCorpusIsParsedStrictly(t *testing.T) {
 		"answer with a typo":  frame + "a | 200 +400 plain | /canary",
 	} {
 		if got, err := parseHostile("f", text); err == nil {
-			t.Errorf("%s: accepted as %+v", name, got)
+			t.Errorf("%s: accepted as %+v, want an error", name, got)
 		}
 	}
 }

@@ -39,14 +39,14 @@ func TestHostileRequestsWithoutTheFastLane(t *testing.T) {
 	hostile(t, false, plainTarget, "SERVER_FAST_LANE=false")
 }
 
-// hostileTarget is where the entries of the corpus are sent.
+// hostileTarget is a sidecar to which the entries of the corpus are sent, and the way to reach it.
 type hostileTarget struct {
 	*process
 	host   func(e hostileEntry) string // the Host for an entry, and the argument of dial and url
 	dial   func(host string) (halfCloser, error)
 	client *http.Client
 	url    func(host string) string
-	differ map[string][]string // entries that this target answers differently than in the corpus, by its answer
+	differ map[string][]string // maps an answer of this target to the entries for which the corpus expects another
 }
 
 type halfCloser interface {
@@ -81,7 +81,7 @@ func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hos
 	request := func(t *testing.T, host, path string) {
 		r, err := fetch(t.Context(), p.client, p.url(host)+path)
 		if err != nil || r.status != http.StatusOK {
-			t.Errorf("an ordinary request afterwards got %d, %v", r.status, err)
+			t.Errorf("an ordinary request afterwards got %d, %v; want 200", r.status, err)
 		}
 		answered.Add(1)
 	}
@@ -123,7 +123,7 @@ func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hos
 		t.Error("/metrics contains what was sent")
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	if n := len(p.Log.Lines("request")); int64(n) != answered.Load() { // the process has ended, so the log is complete
 		t.Errorf("igproxy logged %d requests, but sent %d answers: the other requests were smuggled in", n, answered.Load())
@@ -162,7 +162,7 @@ func (e hostileEntry) check(t *testing.T, dial func() (halfCloser, error), hit, 
 		_, _ = io.WriteString(conn, hit)
 		res, err := http.ReadResponse(r, nil)
 		if err != nil || res.StatusCode != http.StatusOK {
-			t.Fatalf("the hit before the entry: %v, %v", res, err)
+			t.Fatalf("the hit before the entry: %v, %v; want 200", res, err)
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
 		own++
@@ -203,7 +203,7 @@ func (e hostileEntry) check(t *testing.T, dial func() (halfCloser, error), hit, 
 			t.Errorf("got %q, want a GOAWAY with its reason", rest)
 		}
 	} else if len(rest) > 0 {
-		t.Errorf("unexpected bytes after the answers: %q", rest)
+		t.Errorf("got %q after the answers, want nothing", rest)
 	}
 	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the connection did not end: %v", err)
@@ -266,11 +266,11 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		}
 	case want.subcode == 0:
 		if got.token() == "" {
-			t.Errorf("no token in %s", body)
+			t.Errorf("got %s, want a token", body)
 		}
 	default:
 		code := 100
-		if want.subcode == 990002 || want.subcode == 990009 { // Instagram has an error for these, with this code
+		if want.subcode == 990002 || want.subcode == 990009 { // Instagram itself has errors for these, with code 2500
 			code = 2500
 		}
 		if strings.HasPrefix(body, `{"error_type":`) { // an error of the code exchange has the status as its code

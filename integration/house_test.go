@@ -112,13 +112,13 @@ func TestImportsFollowTheArchitecture(t *testing.T) {
 		return nil
 	})
 	if err != nil || files < 30 {
-		t.Fatalf("%d files, %v", files, err)
+		t.Fatalf("read %d files, want at least 30 (%v)", files, err)
 	}
 }
 
 const (
-	commentColumns  = 100 // of a line that is a comment
-	trailingColumns = 120 // of a line with a comment after code
+	commentColumns  = 100 // the limit for a line that is a comment
+	trailingColumns = 120 // the limit for a line with a comment after code
 )
 
 // All Go files of the repository, tests and tools included, follow two rules. No comment is wider
@@ -147,7 +147,7 @@ func TestCommentsKeepTheirForm(t *testing.T) {
 		return err
 	})
 	if err != nil || files < 100 {
-		t.Fatalf("%d files, %v", files, err)
+		t.Fatalf("read %d files, want at least 100 (%v)", files, err)
 	}
 }
 

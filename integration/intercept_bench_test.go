@@ -12,9 +12,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// BenchmarkIntercepted compares the CPU time of igproxy for a hit on a kept intercepted connection
-// with the CPU time for the same hit on a kept connection to the TLS listener. The rounds of both
-// alternate in one run. The metric "x" is the ratio. The benchmark needs Linux.
+// BenchmarkIntercepted measures igproxy's CPU time for a hit on a kept connection. The rounds
+// alternate between an intercepted connection and a connection to the TLS listener. The metric "x"
+// is the ratio of the two times. The benchmark needs Linux.
 func BenchmarkIntercepted(b *testing.B) {
 	const rounds, requests = 4, 20_000
 	_, upstream := instagram(b, mock.ServerOptions{})

@@ -69,8 +69,8 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 		refused(407, metaHost+":443", ""),
 		refused(407, metaHost+":443", proxyAuth("wrong-token")),
 		refused(403, "127.0.0.1:443", good),       // tunnels never lead to loopback
-		refused(403, "localhost:443", good),       // also not by a name
-		refused(403, "169.254.169.254:443", good), // nor to a metadata service
+		refused(403, "localhost:443", good),       // not even by name
+		refused(403, "169.254.169.254:443", good), // or to a metadata service
 		refused(403, "graph.example:80", good),
 		refused(400, "graph.instagram.com", good), // no port
 		func() error { // closed early, without a byte of TLS
@@ -137,13 +137,13 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 		return p.descriptors(t) <= descriptors+2 && p.metric(t, "go_goroutines") <= goroutines+3 && p.metric(t, "igproxy_intercept_tunnels") == 0
 	})
 	if ig.Calls() != 1 {
-		t.Errorf("%d calls for one token", ig.Calls())
+		t.Errorf("%d calls for one token, want 1", ig.Calls())
 	}
 	if log := p.Log.String(); strings.Contains(log, token) || strings.Contains(log, "wrong-token") {
 		t.Error("the log has a token")
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 
@@ -191,7 +191,7 @@ func TestOddConnectsAreRefusedOrClosed(t *testing.T) {
 			t.Errorf("%s: got %.300q; want an answer that begins with %q and does not contain %q", c.name, got, c.begins, c.lacks)
 		}
 		if r, err := fetch(t.Context(), client, "https://"+metaHost+exchangePath("IGAA-known")); err != nil || r.token() == "" {
-			t.Errorf("a good client after %s: %d, %v", c.name, r.status, err)
+			t.Errorf("a good client after %s: got %d, %v; want a token", c.name, r.status, err)
 		}
 	}
 
@@ -225,7 +225,7 @@ func TestOddConnectsAreRefusedOrClosed(t *testing.T) {
 	// The name in the TLS handshake differs from the host of the CONNECT.
 	c, res, err := connect(i, metaHost+":443", "")
 	if err != nil || res.StatusCode != 200 {
-		t.Fatalf("got %v, %v", res, err)
+		t.Fatalf("got %v, %v; want 200", res, err)
 	}
 	defer c.Close()
 	conf := i.Made.Trust(t)

@@ -41,7 +41,7 @@ func TestTheAuthorityIsUselessBeyondMetasNames(t *testing.T) {
 	}
 	for _, host := range []string{"graph.instagram.com", "graph.threads.net", "graph.threads.com", "graph.facebook.com"} {
 		if err := dial(host); err != nil {
-			t.Errorf("%s: %v", host, err)
+			t.Errorf("%s: %v, want the certificate accepted", host, err)
 		}
 	}
 	for _, host := range []string{"example.com", "instagram.com.example", "notinstagram.com", "127.0.0.1"} {
@@ -70,17 +70,17 @@ func TestClientsMustTrustTheAuthorityAndSendTheToken(t *testing.T) {
 	good := url.UserPassword("igproxy", token)
 	var unknown x509.UnknownAuthorityError
 	if r, err := ask(nil, good); !errors.As(err, &unknown) {
-		t.Errorf("only the system's authorities: %d, %v", r.status, err)
+		t.Errorf("trusting only the system's authorities: got %d, %v; want an unknown authority", r.status, err)
 	}
 	for _, user := range []*url.Userinfo{nil, url.UserPassword("igproxy", "wrong"), url.UserPassword(token, "")} {
 		if r, err := ask(i.Made.Trust(t), user); err == nil || !strings.Contains(err.Error(), "Proxy Authentication Required") {
-			t.Errorf("%v: %d, %v", user, r.status, err)
+			t.Errorf("as %v: got %d, %v; want 407", user, r.status, err)
 		}
 	}
 	if ig.Calls() != 0 {
 		t.Errorf("%d calls to Instagram, want 0", ig.Calls())
 	}
 	if r, err := ask(i.Made.Trust(t), good); err != nil || r.token() == "" {
-		t.Errorf("with the authority and the token: %d, %v", r.status, err)
+		t.Errorf("with the authority and the token: got %d, %v; want 200 with a token", r.status, err)
 	}
 }

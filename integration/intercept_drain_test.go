@@ -31,7 +31,7 @@ func TestDrainAnswersInterceptedRequestsInFlight(t *testing.T) {
 			if r, err := fetch(traced, clients[i%2], target); err == nil && r.status == 200 && r.token() != "" {
 				answered.Add(1)
 			} else {
-				t.Errorf("got %d, %v", r.status, err)
+				t.Errorf("got %d, %v; want 200 with a token", r.status, err)
 			}
 		})
 	}()
@@ -41,6 +41,6 @@ func TestDrainAnswersInterceptedRequestsInFlight(t *testing.T) {
 	}
 	<-done
 	if code := p.Wait(t); code != 0 || answered.Load() != requests || ig.Calls() != 10 {
-		t.Errorf("exit code %d, %d of %d answered, %d calls", code, answered.Load(), requests, ig.Calls())
+		t.Errorf("exit code %d, %d of %d answered, %d calls; want 0, all of them and 10 calls", code, answered.Load(), requests, ig.Calls())
 	}
 }

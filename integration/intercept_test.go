@@ -93,7 +93,7 @@ var differInATunnel = map[string][]string{
 		"host/instagram's login"},
 	"400 990003": {"host/absolute form against host", "line/absolute, own host", "line/absolute, localhost", "line/absolute, loopback of ipv6",
 		"line/absolute, scheme in capitals", "line/absolute, another path", "line/absolute, no path", "line/absolute, two tokens", "line/absolute, post",
-		"line/get with an address"}, // in the last entry, {host} is a name here
+		"line/get with an address"}, // here {host} is a name, not an address
 	"400 990017": {"oauth/unknown app", "oauth/which app"}, // the host decides
 }
 

@@ -87,7 +87,7 @@ func (m *renewing) successor(t *testing.T, p *process, long string) (next string
 		return next != long
 	})
 	if !slices.Contains(m.Issued(long), next) {
-		t.Fatalf("Meta got a token that is not a successor of this one")
+		t.Fatalf("Meta got a token that is not a successor of the app's token")
 	}
 	return next
 }
@@ -117,7 +117,7 @@ func refreshPath(token string) string {
 func (p *process) uses(t *testing.T, token string) {
 	t.Helper()
 	if r := p.fetch(t, mePath(token)); r.status != 200 {
-		t.Fatalf("got %d %s", r.status, r.body)
+		t.Fatalf("got %d %s, want 200", r.status, r.body)
 	}
 }
 

@@ -1,6 +1,6 @@
 package integration
 
-// A fleet refreshes a token once, however many of its sidecars find at the same time that it is
+// A fleet refreshes a token once, even if several sidecars find at the same time that the token is
 // due.
 
 import (
@@ -22,7 +22,7 @@ func TestFleetRefreshesATokenOnce(t *testing.T) {
 	for name, long := range tokens {
 		crowd(4*sidecars, func(i int) {
 			if r, err := fetch(t.Context(), noKeepAlive, all[i%sidecars].URL+mePath(long)); err != nil || r.status != 200 {
-				t.Errorf("%s: got %d %s, %v", name, r.status, r.body, err)
+				t.Errorf("%s: got %d %s, %v; want 200", name, r.status, r.body, err)
 			}
 		})
 	}

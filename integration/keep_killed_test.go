@@ -1,7 +1,7 @@
 package integration
 
-// A sidecar is killed at any step of a refresh. The token itself stays valid, so calls succeed
-// throughout, and another sidecar refreshes the token.
+// These tests kill a sidecar at each step of a refresh. The token itself stays valid, so calls
+// succeed throughout, and another sidecar refreshes the token.
 
 import (
 	"syscall"
@@ -14,21 +14,22 @@ func (p *process) kill() {
 	<-p.Exited
 }
 
-// survives kills the sidecar dead if it still runs. It checks that the sidecar alive sends the
-// token itself, and soon its successor, which Meta still accepts after the token has ended.
-func (m *renewing) survives(t *testing.T, dead, alive *process, long string) {
+// survives kills the first sidecar if it still runs. Then it checks the second sidecar: the first
+// call is sent with the token itself, and later calls with its successor. Meta accepts the
+// successor even after the token has ended.
+func (m *renewing) survives(t *testing.T, first, second *process, long string) {
 	t.Helper()
-	dead.kill()
-	alive.uses(t, long)
+	first.kill()
+	second.uses(t, long)
 	if got := m.lastToken(); got != long {
 		t.Errorf("the first call after the death was not sent with the token itself")
 	}
-	m.successor(t, alive, long)
+	m.successor(t, second, long)
 	m.Age(keptLife - 2*day) // the token ends
 	if !m.refusesDirectly(t, long) {
 		t.Error("Meta still accepts the token")
 	}
-	alive.uses(t, long)
+	second.uses(t, long)
 }
 
 func TestSidecarKilledWhileATokenWaitsForItsRefresh(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 // keptService is a service whose tokens are kept alive.
 type keptService struct {
 	name, host      string
-	prefix          string // of its paths
+	prefix          string // the start of its paths
 	exchange, short string
 	refresh         string // path and query without the token
 }
@@ -54,7 +54,7 @@ func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
 			meta.Age(4 * day) // 60 days after the exchange
 			for _, dead := range []string{long, first} {
 				if r, err := fetch(t.Context(), http.DefaultClient, meta.url+mePath(dead)); err != nil || r.status != 400 || r.graphError(t).Subcode != 463 {
-					t.Errorf("a token that should have ended got %d %s, %v", r.status, r.body, err)
+					t.Errorf("a token that should have ended got %d %s, %v; want 400 with subcode 463", r.status, r.body, err)
 				}
 			}
 			p.usesEverywhere(t, s.prefix, long)
@@ -66,10 +66,10 @@ func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
 			}
 			must(t, json.Unmarshal([]byte(r.body), &answer))
 			if left := time.Duration(answer.ExpiresIn) * time.Second; r.status != 200 || !meta.descends(r.token(), first) || left < keptLife-time.Minute || left > keptLife {
-				t.Errorf("a refresh by the app got %d %s", r.status, r.body)
+				t.Errorf("a refresh by the app got %d %s; want 200 with the latest successor and its remaining life", r.status, r.body)
 			}
 			if status := r.header.Get("Cache-Status"); !strings.HasPrefix(status, "igproxy; hit") || meta.RefreshesFor(long) != calls {
-				t.Errorf("a refresh by the app was sent to Meta (%s)", status)
+				t.Errorf("a refresh by the app was sent to Meta (Cache-Status %s), want a hit", status)
 			}
 			if s := meta.Strange(); len(s) > 0 {
 				t.Errorf("Meta received requests that igproxy must not send: %v", s)
@@ -91,10 +91,10 @@ func (p *process) usesEverywhere(t *testing.T, prefix, token string) {
 		},
 	} {
 		if r, err := call(); err != nil || r.status != 200 {
-			t.Fatalf("the token in %s: got %d %s, %v", place, r.status, r.body, err)
+			t.Fatalf("the token in %s: got %d %s, %v; want 200", place, r.status, r.body, err)
 		}
 	}
 	if r := p.fetch(t, prefix+mePath(token)); r.status != 200 {
-		t.Fatalf("the token in the query: got %d %s", r.status, r.body)
+		t.Fatalf("the token in the query: got %d %s, want 200", r.status, r.body)
 	}
 }

@@ -25,16 +25,16 @@ func TestTheShortLivedTokenOfALoginIsNotRefreshed(t *testing.T) {
 		r, err := callBack(t.Context(), p, s.id, s.login.Code(s.id, callback)+"#_")
 		short := r.token()
 		if err != nil || short == "" {
-			t.Fatalf("the code got %d %s, %v", r.status, r.body, err)
+			t.Fatalf("the code got %d %s, %v; want a token", r.status, r.body, err)
 		}
 		for _, token := range []string{short, s.elsewhere} {
 			if r := p.fetch(t, s.app+"/me?fields=username&access_token="+url.QueryEscape(token)); r.status != 200 {
-				t.Errorf("%s: got %d %s", s.app, r.status, r.body)
+				t.Errorf("%s: got %d %s, want 200", s.app, r.status, r.body)
 			}
 		}
 		eventually(t, "a token of unknown end that was used later is refreshed", func() bool { return s.graph.RefreshesFor(s.elsewhere) == 1 })
 		if got := s.graph.RefreshesFor(short); got != 0 {
-			t.Errorf("%s: %d refreshes of a short-lived token", s.app, got)
+			t.Errorf("%s: %d refreshes of a short-lived token, want 0", s.app, got)
 		}
 	}
 }

@@ -19,7 +19,7 @@ func TestARefreshThatReturnsTheSameTokenKeepsItAlive(t *testing.T) {
 	meta, _, all := keptBy(t, 2, often)
 	meta.SetRefresh("same")
 	long := meta.newLong(t, all[0], "IGAA-same")
-	for life := 1; life <= 2; life++ { // together, both calls of Age exceed the life of a token
+	for life := 1; life <= 2; life++ { // the two calls of Age add up to more than the life of a token
 		eventually(t, "the token gets a new life", func() bool {
 			all[life%2].uses(t, long)
 			return len(meta.Issued(long)) >= life
@@ -29,12 +29,12 @@ func TestARefreshThatReturnsTheSameTokenKeepsItAlive(t *testing.T) {
 	for _, p := range all {
 		p.uses(t, long)
 		if meta.lastToken() != long {
-			t.Error("another token was sent")
+			t.Error("a token other than the app's token was sent")
 		}
 	}
 	r := all[0].fetch(t, refreshPath(long))
 	if r.status != 200 || r.token() != long {
-		t.Errorf("a refresh by the app got %d %s", r.status, r.body)
+		t.Errorf("a refresh by the app got %d %s, want 200 with the same token", r.status, r.body)
 	}
 }
 
@@ -51,7 +51,7 @@ func TestCallsDoNotWaitForARefreshThatHangs(t *testing.T) {
 		for i := range took {
 			r := all[0].fetch(t, mePath(token))
 			if r.status != 200 {
-				t.Fatalf("got %d %s", r.status, r.body)
+				t.Fatalf("got %d %s, want 200", r.status, r.body)
 			}
 			took[i] = r.took
 		}
@@ -70,7 +70,7 @@ func TestCallsDoNotWaitForARefreshThatHangs(t *testing.T) {
 	after := median(long)
 	t.Logf("median of %d calls: %s while a refresh hangs, %s afterwards", calls, during, after)
 	if during > 5*after+20*time.Millisecond {
-		t.Errorf("calls take %s while a refresh hangs, and %s afterwards", during, after)
+		t.Errorf("calls take %s while a refresh hangs, and %s afterwards; want about the same time", during, after)
 	}
 }
 
@@ -94,7 +94,7 @@ func TestARefreshThatFailsIsRepeated(t *testing.T) {
 			meta.SetFault("")
 			all[0].uses(t, long)
 			if meta.lastToken() != long {
-				t.Error("another token was sent")
+				t.Error("a token other than the app's token was sent")
 			}
 			if fault == "limit429" { // the answer's Retry-After pauses the app for seven seconds
 				return
@@ -149,7 +149,7 @@ func TestARevokedSuccessorIsReplacedByTheTokenItself(t *testing.T) {
 				}
 			}
 			if r := all[0].fetch(t, refreshPath(long)); r.status != 400 || r.graphError(t).Code != 190 {
-				t.Errorf("a refresh by the app got %d %s", r.status, r.body)
+				t.Errorf("a refresh by the app got %d %s, want 400 with code 190", r.status, r.body)
 			}
 		})
 	}
@@ -175,7 +175,7 @@ func TestASuccessorThatIsRefusedForAWhileIsNotLost(t *testing.T) {
 	}
 	meta.SetFault("")
 	if r := all[0].fetch(t, mePath(long)); r.status != 200 || meta.lastToken() != next {
-		t.Errorf("got %d %s; the successor is lost", r.status, r.body)
+		t.Errorf("got %d %s, want 200 with the successor, which must not be lost", r.status, r.body)
 	}
 }
 
@@ -214,6 +214,6 @@ func TestARevokedTokenIsNotRefreshed(t *testing.T) {
 	other := meta.newLong(t, p, "IGAA-other")
 	meta.successor(t, p, other) // if the revoked token had been queued, it would have been refreshed first
 	if got := meta.RefreshesFor(long); got != 0 {
-		t.Errorf("%d refreshes of a revoked token", got)
+		t.Errorf("%d refreshes of a revoked token, want 0", got)
 	}
 }

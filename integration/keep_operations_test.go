@@ -1,6 +1,6 @@
 package integration
 
-// Operators turn keeping off and on, purge, change the client secret and stop sidecars, while
+// Operators turn keep.enabled off and on, purge, change the client secret and stop sidecars, while
 // tokens have successors.
 
 import (
@@ -51,7 +51,7 @@ func TestReloadTurnsKeepingOffAndOn(t *testing.T) {
 		t.Error("after keeping was turned on again, the successor is not sent")
 	}
 	if got := meta.RefreshesFor(other); got != 0 {
-		t.Errorf("%d refreshes while keeping was off", got)
+		t.Errorf("%d refreshes while keeping was off, want 0", got)
 	}
 	meta.successor(t, p, other)
 }
@@ -72,7 +72,7 @@ func TestPurgeForgetsSuccessors(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--token-stdin")
 	cmd.Env, cmd.Stdin = all[0].operator(), strings.NewReader(one+"\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+		t.Fatalf("purge --token-stdin: %v: %s", err, out)
 	}
 	eventually(t, "the other sidecar has forgotten the first successor", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
 	for i, p := range all {
@@ -172,7 +172,7 @@ func TestAStopDoesNotWaitForTokensInTheQueue(t *testing.T) {
 	meta.successor(t, all[0], busy) // the next refresh begins in a minute
 	all[0].uses(t, long)
 	if code := all[0].Stop(t); code != 0 || meta.RefreshesFor(long) != 0 {
-		t.Errorf("exit code %d after %d refreshes", code, meta.RefreshesFor(long))
+		t.Errorf("exit code %d after %d refreshes of the waiting token, want 0 and 0", code, meta.RefreshesFor(long))
 	}
 }
 
@@ -186,7 +186,7 @@ func TestARefreshThatHangsDelaysAStopByTheDrainAtMost(t *testing.T) {
 	begun := time.Now()
 	code := all[0].Stop(t)
 	if took := time.Since(begun); took > 10*time.Second {
-		t.Errorf("exit code %d after %s", code, took)
+		t.Errorf("the stop took %s, want at most 10s (exit code %d)", took, code)
 	}
 	eventually(t, "the refresh ends with the sidecar", func() bool { return meta.held.Load() == 0 })
 	open()

@@ -45,7 +45,7 @@ func TestTheRecordOfAnotherTokenIsNotUsed(t *testing.T) {
 	late := fleet(t, 1, append(append(keeping(once), singleRedis(redis)...), "UPSTREAM_URL="+meta.url)...)[0]
 	late.uses(t, mine)
 	if got := meta.lastToken(); got != mine {
-		t.Errorf("the call was not sent unchanged (it was sent with another user's token: %v)", got == other)
+		t.Errorf("the call was not sent unchanged (with another user's token: %v)", got == other)
 	}
 	meta.successor(t, late, mine) // mine is refreshed again, like a token without a record
 	late.uses(t, foreign)
@@ -76,7 +76,7 @@ func TestLyingRedisNeverGivesAnotherUsersSuccessor(t *testing.T) {
 				i := (caller + 5*n) % tokens
 				r, err := fetch(t.Context(), noKeepAlive, p.URL+mePath(longs[i])+"&user="+strconv.Itoa(i))
 				if err != nil || r.status != 200 {
-					t.Errorf("%s: got %d %s, %v", lie, r.status, r.body, err)
+					t.Errorf("%s: got %d %s, %v; want 200", lie, r.status, r.body, err)
 				}
 			}
 		})
@@ -93,7 +93,7 @@ func TestLyingRedisNeverGivesAnotherUsersSuccessor(t *testing.T) {
 		}
 	}
 	if all := 6 * calls * len(redistest.Lies); replaced < all/10 || liar.LieCount() < 50 {
-		t.Errorf("only %d of %d calls were sent with a successor, and %d lies were told", replaced, all, liar.LieCount())
+		t.Errorf("%d of %d calls were sent with a successor, and %d lies were told; want at least a tenth of the calls, and 50 lies", replaced, all, liar.LieCount())
 	}
 }
 
@@ -118,7 +118,7 @@ func TestKeptTokensDuringAnOutageOfRedis(t *testing.T) {
 		return all[1].metric(t, `igproxy_keep_refreshes_total{app="default",outcome="failed"}`) >= 1
 	})
 	if got := meta.RefreshesFor(long); got != refreshes {
-		t.Errorf("%d refreshes during the outage", got-refreshes)
+		t.Errorf("%d refreshes during the outage, want 0", got-refreshes)
 	}
 	redis.Restart() // empty
 	eventually(t, "the record is stored again", func() bool { all[0].uses(t, long); return len(redis.Keys()) > 0 })
@@ -210,17 +210,17 @@ func TestAHangingRedisDelaysCallsByItsTimeoutAtMost(t *testing.T) {
 	for i := range calls {
 		r := all[1].fetch(t, mePath(long))
 		if r.status != 200 || meta.lastToken() != long {
-			t.Errorf("got %d %s, with another token: %v", r.status, r.body, meta.lastToken() != long)
+			t.Errorf("got %d %s, sent with another token: %v; want 200 and false", r.status, r.body, meta.lastToken() != long)
 		}
 		if r.took > 200*time.Millisecond { // redis.timeout is 250 ms here
 			slow++
 		}
 		if r.took > 2*time.Second {
-			t.Errorf("call %d took %s", i, r.took)
+			t.Errorf("call %d took %s, want at most 2s", i, r.took)
 		}
 	}
 	if slow > calls/2 {
-		t.Errorf("%d of %d calls waited for Redis", slow, calls)
+		t.Errorf("%d of %d calls waited for Redis, want at most half of them", slow, calls)
 	}
 	redis.Resume()
 	eventually(t, "the successor is found", func() bool { all[1].uses(t, long); return meta.lastToken() == next })

@@ -1,7 +1,7 @@
 package integration
 
-// igproxy replaces only what it promises to replace. Bodies other than small forms stay unchanged,
-// and a token is replaced only for its own app. An app that refreshes its tokens itself can
+// igproxy replaces a token only in the places that docs/keep.md names, and only for the token's own
+// app. Of all bodies, it changes only small forms. An app that refreshes its tokens itself can
 // continue to do so.
 
 import (
@@ -33,20 +33,20 @@ func TestOtherBodiesAreSentAsTheyCame(t *testing.T) {
 	} {
 		r, err := sendRequest(t.Context(), http.MethodPost, all[0].URL+"/me/media"+c.query, c.body, "Content-Type", c.kind)
 		if err != nil || r.status != 200 {
-			t.Errorf("%s: got %d %s, %v", name, r.status, r.body, err)
+			t.Errorf("%s: got %d %s, %v; want 200", name, r.status, r.body, err)
 			continue
 		}
 		requests := meta.Requests()
 		got := requests[len(requests)-1]
 		if body := c.body[:min(len(c.body), 64<<10)]; string(got.Body) != body || got.Bytes != int64(len(c.body)) {
-			t.Errorf("%s: the body was changed", name)
+			t.Errorf("%s: the body was changed, want it unchanged", name)
 		}
 		wantQuery := strings.TrimPrefix(c.query, "?")
 		if strings.Contains(name, "twice") {
 			wantQuery = "access_token=" + url.QueryEscape(next)
 		}
 		if got.RawQuery != wantQuery {
-			t.Errorf("%s: the query was not sent as expected", name)
+			t.Errorf("%s: Meta got the query %q, want %q", name, got.RawQuery, wantQuery)
 		}
 	}
 	// The query before and after the token stays the same, byte for byte.
@@ -66,7 +66,7 @@ func TestAnAppThatRefreshesItsTokensItselfIsFollowed(t *testing.T) {
 	if issued := meta.Issued(long); len(issued) != 1 || next != issued[0] {
 		t.Fatalf("%d successors were issued; want 1, which the app gets", len(issued))
 	}
-	eventually(t, "one of its workers still sends the old token, and Meta gets the new one", func() bool {
+	eventually(t, "Meta gets the new token when another worker of the app sends the old one", func() bool {
 		all[1].uses(t, long)
 		return meta.lastToken() == next
 	})
@@ -87,8 +87,8 @@ func TestAnAppThatRefreshesItsTokensItselfIsFollowed(t *testing.T) {
 	}
 }
 
-// An app refreshes a token while igproxy refreshes it, through the same sidecar and through
-// another.
+// While igproxy refreshes a token, an app refreshes the token too: through the same sidecar, and
+// through another sidecar.
 func TestARefreshByTheAppJoinsTheOneInFlight(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 2)
@@ -98,7 +98,7 @@ func TestARefreshByTheAppJoinsTheOneInFlight(t *testing.T) {
 	meta.holds(t)
 	answers := make(chan reply, len(all))
 	for _, p := range all {
-		go func() { // ends with its answer
+		go func() { // ends when the app has its answer
 			r, _ := fetch(t.Context(), noKeepAlive, p.URL+refreshPath(long))
 			answers <- r
 		}()
@@ -109,7 +109,7 @@ func TestARefreshByTheAppJoinsTheOneInFlight(t *testing.T) {
 	open()
 	for range all {
 		if r := <-answers; r.status != 200 || !slices.Contains(meta.Issued(long), r.token()) {
-			t.Errorf("got %d %s", r.status, r.body)
+			t.Errorf("got %d %s, want 200 with a token that Meta issued", r.status, r.body)
 		}
 	}
 	if got := meta.RefreshesFor(long); got != 1 {
@@ -139,11 +139,11 @@ func TestATokenOfAnotherAppIsSentAsItCame(t *testing.T) {
 	})
 	for app, other := range map[string]*renewing{"two": meta, "three": threads, "four": facebook} {
 		if r := p.fetch(t, "/apps/"+app+mePath(long)); other.lastToken() != long || (r.status == 200) != (app == "two") {
-			t.Errorf("app %s: got %d, and the token was replaced: %v", app, r.status, other.lastToken() != long)
+			t.Errorf("app %s: got %d, and the token was replaced: %v; want it unchanged, and 200 only for Instagram", app, r.status, other.lastToken() != long)
 		}
 	}
 	if r := p.fetch(t, "/apps/three/refresh_access_token?grant_type=th_refresh_token&access_token="+url.QueryEscape(long)); r.status != 400 {
-		t.Errorf("a refresh by the Threads app got %d", r.status)
+		t.Errorf("a refresh by the Threads app got %d, want 400", r.status)
 	}
 	if got := threads.RefreshesFor(long) + facebook.RefreshesFor(long); got != 1 {
 		t.Errorf("%d refreshes at other services; want 1, the refresh by the app", got)
@@ -158,12 +158,12 @@ func TestAnAppTokenIsNotRefreshed(t *testing.T) {
 	p := serve(t, append(keeping(often), "UPSTREAM_URL="+meta.url, "THREADS_URL="+meta.url, "THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+threadsSecret)...)
 	appToken := "TH|" + threadsID + "|" + threadsSecret
 	if r := p.fetch(t, "/apps/threads/17900000000000007?access_token="+url.QueryEscape(appToken)); r.status != 200 || meta.lastToken() != appToken {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("got %d %s, want 200 for a call with the app token itself", r.status, r.body)
 	}
 	long := p.fetch(t, "/apps/threads/access_token?grant_type=th_exchange_token&access_token=THQV-other").token()
 	meta.Age(2 * day)
 	eventually(t, "a token that was used later is refreshed", func() bool { p.fetch(t, "/apps/threads"+mePath(long)); return meta.lastToken() != long })
 	if got := meta.RefreshesFor(appToken); got != 0 {
-		t.Errorf("%d refreshes of an app token", got)
+		t.Errorf("%d refreshes of an app token, want 0", got)
 	}
 }

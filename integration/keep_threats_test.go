@@ -39,7 +39,7 @@ func (p *process) replaced(t *testing.T, meta *mock.Instagram, base string, shor
 	meta.Age(600 * time.Hour)
 	for _, token := range long {
 		if status := p.me(t, base, token); status != 200 {
-			t.Fatalf("got %d", status)
+			t.Fatalf("got %d, want 200", status)
 		}
 	}
 	eventually(t, "the tokens are refreshed", func() bool { return len(p.Log.Lines("token refreshed")) == len(short) })
@@ -59,7 +59,7 @@ func TestSuccessorIsReadableOnlyWithItsToken(t *testing.T) {
 	long, successors := p.replaced(t, meta, "", "IGAA-anna", "IGAA-berta")
 	for i, token := range long {
 		if status := p.me(t, "", token); status != 200 || meta.CallsFor(successors[i]) != 1 {
-			t.Errorf("got %d, with %d calls with the successor", status, meta.CallsFor(successors[i]))
+			t.Errorf("got %d after %d calls with the successor, want 200 after 1", status, meta.CallsFor(successors[i]))
 		}
 	}
 	for name, value := range redis.Dump() {
@@ -72,14 +72,14 @@ func TestSuccessorIsReadableOnlyWithItsToken(t *testing.T) {
 		}
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 
 	redis.Shuffle() // now each token has another token's record
 	p = serve(t, settings...)
 	for i, token := range long {
 		if status := p.me(t, "", token); status != 400 || meta.CallsFor(successors[i]) != 1 {
-			t.Errorf("with another token's record: got %d, with %d calls with the successor", status, meta.CallsFor(successors[i]))
+			t.Errorf("with another token's record: got %d after %d calls with the successor, want 400 and still 1", status, meta.CallsFor(successors[i]))
 		}
 	}
 }
@@ -91,10 +91,10 @@ func TestSuccessorIsSentOnlyForItsApp(t *testing.T) {
 	p := serve(t, append(settings, "CLIENT_SECRET=", "CONFIG="+file(t, "apps.yaml", config))...)
 	long, successors := p.replaced(t, meta, "/apps/shop", "IGAA-anna")
 	if status := p.me(t, "/apps/club", long[0]); status != 400 || meta.CallsFor(successors[0]) != 0 {
-		t.Errorf("the other app got %d, with %d calls with the successor", status, meta.CallsFor(successors[0]))
+		t.Errorf("the other app got %d after %d calls with the successor, want 400 after 0", status, meta.CallsFor(successors[0]))
 	}
 	if status := p.me(t, "/apps/shop", long[0]); status != 200 || meta.CallsFor(successors[0]) != 1 {
-		t.Errorf("the app itself got %d, with %d calls with the successor", status, meta.CallsFor(successors[0]))
+		t.Errorf("the app itself got %d after %d calls with the successor, want 200 after 1", status, meta.CallsFor(successors[0]))
 	}
 }
 
@@ -107,16 +107,16 @@ func TestFacebookTokenOfUnknownEndIsLeftAlone(t *testing.T) {
 	const unknown = "EAAG-unknown"
 	for range 2 {
 		if status := p.me(t, "/apps/facebook", unknown); status != 200 {
-			t.Fatalf("got %d", status)
+			t.Fatalf("got %d, want 200", status)
 		}
 	}
 	known := p.fetch(t, "/apps/facebook/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAAG-known").token()
 	meta.Age(600 * time.Hour)
 	if status := p.me(t, "/apps/facebook", known); status != 200 {
-		t.Fatalf("got %d", status)
+		t.Fatalf("got %d, want 200", status)
 	}
 	eventually(t, "the known token is refreshed", func() bool { return len(p.Log.Lines("token refreshed")) == 1 })
 	if code := p.Stop(t); code != 0 || meta.RefreshesFor(known) != 1 || meta.CallsFor(unknown) != 2 {
-		t.Errorf("exit code %d; %d refreshes of the known token, and %d calls with the unknown one", code, meta.RefreshesFor(known), meta.CallsFor(unknown))
+		t.Errorf("exit code %d; %d refreshes of the known token, and %d calls with the unknown token; want 0, 1 and 2", code, meta.RefreshesFor(known), meta.CallsFor(unknown))
 	}
 }

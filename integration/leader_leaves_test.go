@@ -29,10 +29,10 @@ func TestFirstCallerDisconnects(t *testing.T) {
 		t.Error("the first caller did not disconnect")
 	}
 	if r := <-joined; r.status != 200 {
-		t.Errorf("the caller that joined got %d %s", r.status, r.body)
+		t.Errorf("the caller that joined got %d %s, want 200", r.status, r.body)
 	}
 	if r := p.ask(t, "IGAA-left"); r.status != 200 || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") {
-		t.Errorf("later: %d %s", r.status, r.header.Get("Cache-Status"))
+		t.Errorf("later: got %d %s, want 200 with a hit", r.status, r.header.Get("Cache-Status"))
 	}
 	if ig.Calls() != 1 {
 		t.Errorf("%d calls, want 1", ig.Calls())
@@ -51,7 +51,7 @@ func TestAllCallersDisconnectAndTheAnswerIsKept(t *testing.T) {
 	leave()
 	<-done
 	if r := p.ask(t, "IGAA-kept"); r.status != 200 || r.token() != ig.Issued("IGAA-kept")[0] {
-		t.Errorf("got %d", r.status)
+		t.Errorf("got %d, want 200 with the token that was issued", r.status)
 	}
 	if ig.Calls() != 1 {
 		t.Errorf("%d calls, want 1", ig.Calls())

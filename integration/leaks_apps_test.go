@@ -19,9 +19,9 @@ import (
 
 // tokenCall is a code exchange, a token exchange or a refresh by one of the apps.
 type tokenCall struct {
-	name  string // of the app
-	kind  string // of the token or code that it sends
-	good  string // prefix of a token or code that triggers no fault
+	name  string // the name of the app
+	kind  string // the kind of the token or code that it sends
+	good  string // the prefix of a token or code that triggers no fault
 	path  string
 	grant string // grant_type; "" for a code
 	id    string // client_id
@@ -95,12 +95,12 @@ func (l *leaks) apps() {
 	gone := l.sidecar(append(l.hosts, "UPSTREAM_URL"+nowhere, "UPSTREAM_LOGIN_URL"+nowhere, "THREADS_URL"+nowhere, "FACEBOOK_URL"+nowhere, "LOG_FORMAT=text")...)
 	for _, w := range tokenCalls {
 		if r := l.sendTwice(gone, w, w.good); r.status != 503 {
-			l.t.Errorf("%s, with a closed port: got %d", w.kind, r.status)
+			l.t.Errorf("%s, with a closed port: got %d; want 503", w.kind, r.status)
 		}
 	}
 	for _, c := range passing {
 		if r := l.pass(gone, c, "IGAA"); r.status != 503 {
-			l.t.Errorf("%s, with a closed port: got %d", c.kind, r.status)
+			l.t.Errorf("%s, with a closed port: got %d; want 503", c.kind, r.status)
 		}
 	}
 	l.pages(gone)
@@ -173,7 +173,7 @@ func (l *leaks) logins(p *process) {
 		for _, w := range []tokenCall{tokenCalls[code], {path: base + "/access_token", grant: family + "exchange_token"}, {path: base + "/refresh_access_token", grant: family + "refresh_token"}} {
 			r, err := w.send(l.t.Context(), p, text, l.bearer)
 			if err != nil || r.status != 200 {
-				l.t.Fatalf("%s: %s got %d %s, %v", name, w.path, r.status, r.body, err)
+				l.t.Fatalf("%s: %s got %d %s, %v; want 200", name, w.path, r.status, r.body, err)
 			}
 			l.answered(text, r)
 			if text = r.token(); w.grant != "" {
@@ -230,7 +230,7 @@ func (l *leaks) held(p *process) {
 		}
 		for _, prefix := range all {
 			if r := l.sendTwice(p, w, prefix); r.status < 400 {
-				l.t.Errorf("%s, %s: got %d", w.kind, prefix, r.status)
+				l.t.Errorf("%s, %s: got %d, want an error", w.kind, prefix, r.status)
 			}
 		}
 	}
@@ -260,7 +260,7 @@ func (l *leaks) hanging() {
 	l.quit(p)
 	for range cap(answers) {
 		if r := <-answers; r.status != 0 {
-			l.t.Errorf("a call did not hang: got %d %s", r.status, r.body)
+			l.t.Errorf("a call got %d %s, want no answer, because it hangs until the sidecar ends", r.status, r.body)
 		}
 	}
 }

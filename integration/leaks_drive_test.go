@@ -74,7 +74,7 @@ func (l *leaks) strangers(p *process) {
 	} {
 		r, err := fetchWith(l.t.Context(), http.DefaultClient, p.URL+exchangePath(short), fields...)
 		if err != nil || r.status != 401 {
-			l.t.Errorf("%d fields: got %d, %v", len(fields)/2, r.status, err)
+			l.t.Errorf("%d fields: got %d, %v; want 401", len(fields)/2, r.status, err)
 		}
 		l.answered(short, r)
 	}
@@ -162,9 +162,9 @@ var ownToken200 = regexp.MustCompile(`\{"access_token":"([^"]*)",`)
 // igproxy made itself.
 var passed = regexp.MustCompile(`(?m)^X-Fb-Trace-Id: `)
 
-// send writes bytes and records the answer. Before it records the answer, it removes the long-lived
-// tokens that were issued for the token shown. If Instagram repeats the path of a passed-through
-// call, send also removes the secret own from that path.
+// send writes wire to the connection and records the answer. Before it records the answer, it
+// removes the long-lived tokens that were issued for the token in shown. If Instagram repeats the
+// path of a passed-through call, send also removes the secret in own from that path.
 func (l *leaks) send(host, wire, shown, own string) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {
@@ -204,7 +204,7 @@ func (l *leaks) redisFails(p *process, redis *redistest.Server, liar *redistest.
 			for range 2 {
 				r, err := p.try(t.Context(), short)
 				if err != nil || r.status != 200 {
-					t.Errorf("got %d, %v", r.status, err)
+					t.Errorf("got %d, %v; want 200", r.status, err)
 					return
 				}
 				l.answered(short, r)

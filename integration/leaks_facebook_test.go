@@ -45,7 +45,7 @@ func (l *leaks) facebook(p *process) {
 	} {
 		for _, prefix := range []string{"EAA", "reflecterr-", "reset-"} {
 			if r := l.pass(p, c, prefix); prefix == "EAA" && r.status != 200 {
-				l.t.Errorf("%s by %s: got %d %s", c.kind, c.where, r.status, r.body)
+				l.t.Errorf("%s by %s: got %d %s, want 200", c.kind, c.where, r.status, r.body)
 			}
 		}
 	}
@@ -85,7 +85,7 @@ func (l *leaks) object(p *process, text, path string, pairs ...string) (token st
 func (l *leaks) sendBody(p *process, text, path, kind, body string) (token string) {
 	r, err := sendRequest(l.t.Context(), http.MethodPost, p.URL+path, body, "X-Igproxy-Token", l.bearer, "Content-Type", kind)
 	if err != nil || r.status != 200 {
-		l.t.Fatalf("a POST of %s got %d %s, %v", kind, r.status, r.body, err)
+		l.t.Fatalf("a POST of %s got %d %s, %v; want 200", kind, r.status, r.body, err)
 	}
 	l.answered(text, r)
 	return r.token()

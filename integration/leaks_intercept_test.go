@@ -13,13 +13,13 @@ import (
 	"strings"
 )
 
-// startAuthority makes the authority, and hides its key.
+// startAuthority makes the authority, and adds its key to the hidden texts.
 func (l *leaks) startAuthority() {
 	dir := filepath.Join(l.t.TempDir(), "ca")
 	for _, name := range []string{"init", "show"} {
 		code, stdout, stderr := command(l.t, nil, "ca", name, "--dir", dir)
 		if code != 0 {
-			l.t.Fatalf("ca %s: exit code %d: %s", name, code, stderr)
+			l.t.Fatalf("ca %s: exit code %d, want 0: %s", name, code, stderr)
 		}
 		l.record("other commands", stdout, stderr)
 	}
@@ -29,7 +29,7 @@ func (l *leaks) startAuthority() {
 	must(l.t, err)
 	l.authority, err = os.ReadFile(cert)
 	must(l.t, err)
-	// The second line of the encoded key contains most of the secret number.
+	// The second line of the base64 text contains most of the private key.
 	l.hidden = append(l.hidden, hidden{"the authority's key", strings.Split(string(text), "\n")[2], 0})
 }
 
@@ -46,7 +46,7 @@ func (l *leaks) intercepted(p *process) {
 	short := l.short("IGAA")
 	r, err := fetch(l.t.Context(), client, "https://graph.instagram.com"+exchangePath(short))
 	if err != nil || r.status != 200 {
-		l.t.Errorf("an intercepted exchange: %d %s, %v", r.status, r.body, err)
+		l.t.Errorf("an intercepted exchange: %d %s, %v; want 200", r.status, r.body, err)
 	}
 	l.answered(short, r)
 

@@ -58,7 +58,7 @@ func (l *leaks) judge(signs map[string]string) {
 		}
 		for _, c := range samples {
 			if unseen := s.plant(text, c); len(unseen) > 0 {
-				t.Errorf("%s: the search would not find %s there: %v", place, c.name, unseen)
+				t.Errorf("%s: the search would not find %s in these forms: %v", place, c.name, unseen)
 			}
 		}
 	}

@@ -28,7 +28,7 @@ func (l *leaks) kept() {
 		})
 		r, err := tokenCall{path: "/refresh_access_token", grant: "ig_refresh_token"}.send(l.t.Context(), p, text, l.bearer)
 		if err != nil || r.token() != next || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") {
-			l.t.Errorf("a refresh by the app got %d, %v", r.status, err)
+			l.t.Errorf("a refresh by the app got %d, %v; want the successor as a hit", r.status, err)
 		}
 		l.answered(text, r)
 		l.use(p, c, next)
@@ -52,7 +52,7 @@ func (l *leaks) use(p *process, c passedCall, token string) {
 	l.t.Helper()
 	r, err := c.ask(l.t.Context(), p, token, l.bearer)
 	if err != nil || r.status != 200 {
-		l.t.Fatalf("%s: got %d %s, %v", c.where, r.status, r.body, err)
+		l.t.Fatalf("%s: got %d %s, %v; want 200", c.where, r.status, r.body, err)
 	}
 	l.record("passed answers", r.status, r.body, r.header)
 }

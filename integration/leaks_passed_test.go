@@ -15,10 +15,10 @@ import (
 
 // passedCall is a call that is passed through.
 type passedCall struct {
-	kind   string // of what it sends
+	kind   string // the kind of the token that it sends
 	method string
 	path   string
-	where  string // place of the token: query, bearer or form
+	where  string // the place of the token: query, bearer or form
 }
 
 var passing = []passedCall{
@@ -76,7 +76,7 @@ func (l *leaks) passes(p *process) {
 			good = "EAA"
 		}
 		if r := l.pass(p, c, good); r.status != 200 {
-			l.t.Errorf("%s: got %d %s", c.kind, r.status, r.body)
+			l.t.Errorf("%s: got %d %s, want 200", c.kind, r.status, r.body)
 		}
 		all := append(prefixes(good), pausingFaults...)
 		twelveAtATime(len(all), func(i int) { l.pass(p, c, all[i]) })
@@ -93,13 +93,13 @@ func (l *leaks) passes(p *process) {
 		}
 	}
 	if reached < sent*3/4 { // a fault that closes connections may affect other calls
-		l.t.Errorf("%d of %d calls reached Instagram", reached, sent)
+		l.t.Errorf("%d of %d calls reached Instagram, want at least three quarters", reached, sent)
 	}
 	// A client secret that an app sends is passed on, and Instagram may repeat it to the app.
 	secret, text := l.hide("a secret that an app sends itself"), l.newCredential(passing[0].kind, "reflecterr-")
 	r, err := fetchWith(l.t.Context(), http.DefaultClient, p.URL+"/me?"+url.Values{"access_token": {text}, "client_secret": {secret}}.Encode(), "X-Igproxy-Token", l.bearer)
 	if err != nil || r.status != 400 || !strings.Contains(r.body, secret) {
-		l.t.Errorf("passed with a secret: got %d %s, %v", r.status, r.body, err)
+		l.t.Errorf("passed with a secret: got %d %s, %v; want 400 with the secret that the app sent", r.status, r.body, err)
 	}
 }
 

@@ -120,8 +120,9 @@ func reverse(text string) string {
 	return string(b)
 }
 
-// digests returns forms of the SHA-256 of a text. A digest does not reveal the text, but identifies
-// it, and reveals it if there are few candidates. Twelve characters of each form count as a leak.
+// digests returns forms of the SHA-256 of a text. A digest does not contain the text, but it shows
+// whether two texts are the same. If there are few candidates for the text, it even reveals the
+// text. Twelve characters of each form count as a leak.
 func digests(text string) map[string]string {
 	sum := sha256.Sum256([]byte(text))
 	raw := string(sum[:])
@@ -184,8 +185,8 @@ func (s *search) in(text string) (found []string) {
 	return found
 }
 
-// plant tests the search: it inserts each form of twelve characters of c, and of the SHA-256 of c,
-// into the last part of text, and returns the forms that the search does not find.
+// plant tests the search. It takes twelve characters of c, and the SHA-256 of c, and inserts them
+// in each form into the last part of text. It returns the forms that the search does not find.
 func (s *search) plant(text string, c hidden) (unseen []string) {
 	text = text[max(0, len(text)-256):]
 	middle := len(text) / 2
@@ -232,7 +233,7 @@ func TestLeakSearchFindsPlantedSecrets(t *testing.T) {
 	for name, text := range map[string]string{"nothing": "", "little": "IGAA", "the prefix of a fault": "expired-", "others": strings.Repeat("0123456789abcdef ", 9),
 		"eleven characters": secret[len(secret)-window+1:]} {
 		if found := s.in(text); len(found) > 0 {
-			t.Errorf("%s: found %v", name, found)
+			t.Errorf("%s: found %v, want nothing", name, found)
 		}
 	}
 }

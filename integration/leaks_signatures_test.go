@@ -10,8 +10,8 @@ import (
 )
 
 // signatures sends webhooks and signed requests, signed with each of these secrets and with one
-// that no app has. prefix names the app in the path. Their contents may appear nowhere, except
-// those of a signed request in the answer to it.
+// that no app has. prefix names the app in the path. The contents of a webhook may not appear
+// anywhere. The contents of a signed request may appear only in the answer to it.
 func (l *leaks) signatures(p *process, prefix string, secrets ...string) {
 	ask := func(what, path, body string, want int, fields ...string) reply {
 		r, err := sendRequest(l.t.Context(), "POST", p.URL+prefix+path, body, append(fields, "X-Igproxy-Token", l.bearer)...)

@@ -46,16 +46,16 @@ type leaks struct {
 	upstream *mock.Server
 	redis    *redistest.Server
 
-	meta  []*mock.Instagram // hosts of the apps in leaks_apps_test.go, and how to reach them
-	hosts []string
+	meta  []*mock.Instagram // Meta's hosts for the apps in leaks_apps_test.go
+	hosts []string          // the settings of a sidecar that uses these hosts
 
 	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
 	shop, club, circle, threads, pagesNow, pagesBefore                      string // secrets of apps in one sidecar
 
 	webhooks string // Meta only signs with this secret
 
-	interception []string // settings
-	authority    []byte   // its certificate
+	interception []string // the settings of interception
+	authority    []byte   // the certificate of its authority
 }
 
 // evidence collects what all parts of a run record.
@@ -89,7 +89,7 @@ func (l *leaks) configuredSecrets() []hidden {
 	return slices.Clone(l.hidden[:configured])
 }
 
-// hide returns a new secret that cannot be confused with anything else.
+// hide returns a new random secret, and adds it to the hidden texts.
 func (l *leaks) hide(name string) string {
 	text := hex.EncodeToString([]byte(rand.Text()))[:8] + rand.Text()
 	l.mu.Lock()
@@ -265,7 +265,7 @@ func (l *leaks) limited(fault string, settings []string) {
 // end stops a sidecar and records its log.
 func (l *leaks) end(p *process) {
 	if code := p.Stop(l.t); code != 0 {
-		l.t.Errorf("exit code %d", code)
+		l.t.Errorf("exit code %d, want 0", code)
 	}
 	l.record("the log", p.Log)
 }

@@ -58,7 +58,7 @@ func TestUnexpectedBytesAreNotLogged(t *testing.T) {
 			r, err := fetch(t.Context(), secure, p.URL+path)
 			wants := name == "twice" || path[:3] == "/me" && (name == "trailer" || name == "chunk")
 			if wants != (r.status == 200) || err != nil && !wants {
-				t.Errorf("%s: %s got %d, %v", name, path[:3], r.status, err)
+				t.Errorf("%s: %s got %d, %v; want 200: %v", name, path[:3], r.status, err, wants)
 			}
 		}
 	}
@@ -73,13 +73,13 @@ func TestUnexpectedBytesAreNotLogged(t *testing.T) {
 		eventually(t, sign, func() bool { return strings.Contains(p.Log.String(), sign) })
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	s := newSearch(l.hidden)
 	for _, found := range s.in(p.Log.String()) {
 		t.Errorf("the log: %s", found)
 	}
 	if n := len(slices.Compact(slices.Sorted(slices.Values(sent)))); n != len(l.hidden) || n < 10 {
-		t.Errorf("sent %d of %d secrets", n, len(l.hidden))
+		t.Errorf("sent %d of %d secrets, want all of them and at least 10", n, len(l.hidden))
 	}
 }

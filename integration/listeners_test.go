@@ -44,7 +44,7 @@ func TestEveryListenAddressIsServed(t *testing.T) {
 				// The fast lane leaves the second request to net/http.
 				for _, target := range []string{exchangePath("IGAA-several"), exchangePath("IGAA-several") + "&x=1"} {
 					if r, err := fetch(t.Context(), client, urls[i]+target); err != nil || r.status != 200 {
-						t.Errorf("%s%s: got %d %s, %v", urls[i], target, r.status, r.body, err)
+						t.Errorf("%s%s: got %d %s, %v; want 200", urls[i], target, r.status, r.body, err)
 					}
 				}
 			}
@@ -52,7 +52,7 @@ func TestEveryListenAddressIsServed(t *testing.T) {
 				t.Errorf("Instagram was asked %d times, want once: all addresses share the cache", n)
 			}
 			if code := p.Stop(t); code != 0 {
-				t.Errorf("exit code %d", code)
+				t.Errorf("exit code %d, want 0", code)
 			}
 			if _, err := os.Lstat(path); !os.IsNotExist(err) {
 				t.Errorf("the socket is left behind: %v", err)
@@ -76,12 +76,12 @@ func TestSystemdMayHandOverSeveralSockets(t *testing.T) {
 	for i, client := range []*http.Client{noKeepAlive, unixClient(path)} {
 		base := []string{"http://" + address, "http://localhost"}[i]
 		if r, err := fetch(t.Context(), client, base+exchangePath("IGAA-handed")); err != nil || r.status != 200 {
-			t.Errorf("socket %d: got %d, %v", i+1, r.status, err)
+			t.Errorf("socket %d: got %d, %v; want 200", i+1, r.status, err)
 		}
 	}
 	eventually(t, "the watchdog is notified", func() bool { return n.count("WATCHDOG=1\n") >= 2 })
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("systemd's socket was removed: %v", err)
@@ -98,10 +98,10 @@ func TestUnixSocketBesideATLSPortIsServedWithoutTLS(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=127.0.0.1:0,unix:"+path, "TLS_CERT_FILE="+file(t, "tls.crt", cert), "TLS_KEY_FILE="+file(t, "tls.key", key))
 	https, _, _ := strings.Cut(p.URL, ", ")
 	if r, err := fetch(t.Context(), authority.Client(t, nil, false), https+exchangePath("IGAA-mixed")); err != nil || r.status != 200 {
-		t.Errorf("TLS: got %d, %v", r.status, err)
+		t.Errorf("TLS: got %d, %v; want 200", r.status, err)
 	}
 	if r, err := fetch(t.Context(), unixClient(path), "http://localhost"+exchangePath("IGAA-mixed")); err != nil || r.status != 200 {
-		t.Errorf("the socket: got %d, %v", r.status, err)
+		t.Errorf("the socket: got %d, %v; want 200", r.status, err)
 	}
 	p.Stop(t)
 }
@@ -112,10 +112,10 @@ func TestAppsAreServedDuringTheDrainDelay(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "SERVER_DRAIN_DELAY=10m")
 	kept := &http.Client{Transport: &http.Transport{}, Timeout: patience}
 	if r, err := fetch(t.Context(), kept, p.URL+exchangePath("IGAA-delay")); err != nil || r.status != 200 {
-		t.Fatalf("got %d, %v", r.status, err)
+		t.Fatalf("got %d, %v; want 200", r.status, err)
 	}
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/healthz"); err != nil || r.status != 200 || r.body != "ok\n" {
-		t.Errorf("/healthz before: got %d %q, %v", r.status, r.body, err)
+		t.Errorf("/healthz for apps, before the stop: got %d %q, %v; want 200 and ok", r.status, r.body, err)
 	}
 	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -125,13 +125,13 @@ func TestAppsAreServedDuringTheDrainDelay(t *testing.T) {
 		return err == nil && r.status == 503 && strings.Contains(r.body, `"draining":true`)
 	})
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/healthz"); err != nil || r.status != 503 || r.body != "draining\n" {
-		t.Errorf("/healthz on the app port: got %d %q, %v", r.status, r.body, err)
+		t.Errorf("/healthz for apps, during the delay: got %d %q, %v; want 503 and draining", r.status, r.body, err)
 	}
 	for i, client := range []*http.Client{kept, noKeepAlive} {
 		for _, token := range []string{"IGAA-delay", fmt.Sprintf("IGAA-delay-%d", i)} { // a hit and a miss
 			r, err := fetch(t.Context(), client, p.URL+exchangePath(token))
 			if err != nil || r.status != 200 || i == 0 && r.header.Get("Connection") != "" {
-				t.Errorf("client %d, %s: got %d, %v, %v", i, token, r.status, r.header, err)
+				t.Errorf("client %d, %s: got %d, %v, %v; want 200 without Connection: close", i, token, r.status, r.header, err)
 			}
 		}
 	}
@@ -154,7 +154,7 @@ func TestDrainDelayEndsByItself(t *testing.T) {
 	}
 }
 
-// A Job's main container calls POST /quit when its work is done. This stop skips
+// In a Kubernetes Job, the main container calls POST /quit when its work is done. This stop skips
 // server.drain_delay, which is for apps that still have requests to send.
 func TestQuitEndsTheSidecarOfAJob(t *testing.T) {
 	t.Parallel()
@@ -183,7 +183,7 @@ func TestQuitEndsTheSidecarOfAJob(t *testing.T) {
 	for name, quit := range map[string]func(p *process) (int, string){
 		"TCP and the token": func(p *process) (int, string) {
 			if status, _ := post(noKeepAlive, p.Admin, ""); status != http.StatusUnauthorized {
-				t.Errorf("without the token: got %d", status)
+				t.Errorf("without the token: got %d, want 401", status)
 			}
 			return post(noKeepAlive, p.Admin, token)
 		},
@@ -191,20 +191,20 @@ func TestQuitEndsTheSidecarOfAJob(t *testing.T) {
 	} {
 		p := serve(t, settings...)
 		if status, body := quit(p); status != http.StatusOK || body != "{\"quitting\":true}\n" {
-			t.Errorf("%s: got %d %q", name, status, body)
+			t.Errorf("%s: got %d %q, want 200 with quitting", name, status, body)
 		}
 		if code := p.Wait(t); code != 0 {
-			t.Errorf("%s: exit code %d", name, code)
+			t.Errorf("%s: exit code %d, want 0", name, code)
 		}
 		if lines := p.Log.Lines("draining"); len(lines) != 1 || lines[0]["operation"] != "quit" {
-			t.Errorf("%s: the log says %v", name, lines)
+			t.Errorf("%s: the log says %v, want one line, with the operation quit", name, lines)
 		}
 	}
 	off := serve(t, "UPSTREAM_URL="+upstream.URL, "ADMIN_TOKEN_FILE="+file(t, "token", token))
 	if status, body := post(noKeepAlive, off.Admin, token); status != http.StatusForbidden || !strings.Contains(body, "admin.quit") {
-		t.Errorf("off: got %d %q", status, body)
+		t.Errorf("without admin.quit: got %d %q, want 403 with admin.quit", status, body)
 	}
 	if code := off.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }

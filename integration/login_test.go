@@ -93,7 +93,7 @@ func TestLoginWithoutASecretInTheApp(t *testing.T) {
 		code := m.login.Code(appID, callback)
 		r, err := callBack(t.Context(), p, appID, code+"#_")
 		if err != nil || r.status != 200 {
-			t.Fatalf("%s: the code got %d %s, %v", shape, r.status, r.body, err)
+			t.Fatalf("%s: the code got %d %s, %v; want 200", shape, r.status, r.body, err)
 		}
 		var answer struct {
 			AccessToken string          `json:"access_token"`
@@ -109,22 +109,22 @@ func TestLoginWithoutASecretInTheApp(t *testing.T) {
 		}
 		long := p.ask(t, answer.AccessToken)
 		if long.status != 200 || long.token() == "" {
-			t.Fatalf("%s: the exchange got %d %s", shape, long.status, long.body)
+			t.Fatalf("%s: the exchange got %d %s; want 200 with a token", shape, long.status, long.body)
 		}
 		if young := p.fetch(t, "/refresh_access_token?grant_type=ig_refresh_token&access_token="+long.token()); young.status != 400 {
-			t.Errorf("%s: a token that is not a day old was refreshed: %d", shape, young.status)
+			t.Errorf("%s: a token that is not a day old was refreshed: %d, want 400", shape, young.status)
 		}
 		if me := p.fetch(t, "/v23.0/me?fields=id,username&access_token="+long.token()); me.status != 200 || me.header.Get("Cache-Status") != "" {
-			t.Errorf("%s: /me got %d %s", shape, me.status, me.body)
+			t.Errorf("%s: /me got %d %s, want 200 without Cache-Status", shape, me.status, me.body)
 		}
 	}
 	used := m.login.Code(appID, callback)
 	first, _ := callBack(t.Context(), p, appID, used)
 	if again, _ := callBack(t.Context(), p, appID, used); again.status != 200 || again.body != first.body || !strings.HasPrefix(again.header.Get("Cache-Status"), "igproxy; hit") {
-		t.Errorf("a repeated callback got %d %s", again.status, again.body)
+		t.Errorf("a repeated callback got %d %s, want the first answer again, as a hit", again.status, again.body)
 	}
 	if spent, _ := callBack(t.Context(), p, appID, "expired-code"); spent.status < 400 || !strings.HasPrefix(spent.body, `{"error_type":"OAuthException","code":4`) {
-		t.Errorf("a bad code got %d %s", spent.status, spent.body)
+		t.Errorf("a bad code got %d %s, want an error in the form of the code exchange", spent.status, spent.body)
 	}
 	if s := m.strange(); len(s) > 0 {
 		t.Errorf("Meta received requests that igproxy must not send: %v", s)
@@ -143,20 +143,20 @@ func TestThreadsLoginUsesItsOwnHost(t *testing.T) {
 	p := serve(t, settings...)
 	r, err := callBack(t.Context(), p, threadsID, m.threads.Code(threadsID, callback))
 	if err != nil || r.status != 200 {
-		t.Fatalf("the code got %d %s, %v", r.status, r.body, err)
+		t.Fatalf("the code got %d %s, %v; want 200", r.status, r.body, err)
 	}
 	long := p.fetch(t, "/access_token?grant_type=th_exchange_token&access_token="+url.QueryEscape(r.token()))
 	if long.status != 200 {
-		t.Fatalf("the exchange got %d %s", long.status, long.body)
+		t.Fatalf("the exchange got %d %s, want 200", long.status, long.body)
 	}
 	m.threads.Age(25 * time.Hour)
 	refreshed := p.fetch(t, "/refresh_access_token?grant_type=th_refresh_token&access_token="+long.token())
 	again := p.fetch(t, "/refresh_access_token?grant_type=th_refresh_token&access_token="+long.token())
 	if refreshed.status != 200 || again.token() != refreshed.token() || m.threads.CallsTo("threads_refresh") != 1 {
-		t.Errorf("two refreshes got %d and %d with %d calls", refreshed.status, again.status, m.threads.CallsTo("threads_refresh"))
+		t.Errorf("two refreshes got %d and %d with %d calls, want 200 and the same token with 1 call", refreshed.status, again.status, m.threads.CallsTo("threads_refresh"))
 	}
 	if me := p.fetch(t, "/apps/threads/v1.0/me?fields=id&access_token="+refreshed.token()); me.status != 200 {
-		t.Errorf("/me got %d %s", me.status, me.body)
+		t.Errorf("/me got %d %s, want 200", me.status, me.body)
 	}
 	if n := m.graph.Calls() + m.login.Calls(); n != 0 || len(m.strange()) > 0 {
 		t.Errorf("%d calls went to Instagram, want 0; unexpected requests: %v", n, m.strange())
@@ -193,7 +193,7 @@ func TestCodeWithALostAnswerIsNotSentAgain(t *testing.T) {
 		before := m.login.CallsTo("code")
 		r, err := callBack(t.Context(), p, appID, fmt.Sprintf("%s-code-%d", fault, i))
 		if err != nil || r.status < 500 || m.login.CallsTo("code") != before+1 {
-			t.Errorf("%s: got %d %s after %d calls, %v", fault, r.status, r.body, m.login.CallsTo("code")-before, err)
+			t.Errorf("%s: got %d %s after %d calls, %v; want a 5xx after 1 call", fault, r.status, r.body, m.login.CallsTo("code")-before, err)
 		}
 	}
 }
@@ -218,26 +218,26 @@ func TestPassthroughArrivesUnchanged(t *testing.T) {
 	res.Body.Close()
 	seen := m.graph.Requests()
 	if len(seen) != 1 {
-		t.Fatalf("%d requests arrived", len(seen))
+		t.Fatalf("%d requests arrived, want 1", len(seen))
 	}
 	got := seen[0]
 	if got.Method != http.MethodPost || got.URI != path || got.Header.Get("User-Agent") != "an-app/1.0" {
-		t.Errorf("arrived as %s %s?%s", got.Method, got.Path, got.RawQuery)
+		t.Errorf("the call arrived as %s %s?%s, want POST %s and the app's User-Agent", got.Method, got.Path, got.RawQuery, path)
 	}
 	for name := range got.Header {
 		switch name {
 		// Connection applies to one hop only.
 		case "Content-Type", "User-Agent", "Content-Length", "Accept-Encoding", "Connection":
 		default:
-			t.Errorf("a header added by igproxy: %s", name)
+			t.Errorf("igproxy added the header %s", name)
 		}
 	}
 	if stream := p.fetch(t, "/__stream?bytes=3000000"); stream.status != 200 || len(stream.body) != 3_000_000 {
-		t.Errorf("a large answer: %d, %d bytes", stream.status, len(stream.body))
+		t.Errorf("a large answer: got %d, %d bytes; want 200 and all 3,000,000", stream.status, len(stream.body))
 	}
 	closed := serve(t, append(settings, "PASSTHROUGH_ENABLED=false")...)
 	if r := closed.fetch(t, path); r.status != 404 || r.graphError(t).Subcode != 990002 {
-		t.Errorf("without passthrough: got %d %s", r.status, r.body)
+		t.Errorf("without passthrough: got %d %s, want 404 with subcode 990002", r.status, r.body)
 	}
 }
 
@@ -251,13 +251,13 @@ func TestSeveralAppsInOneSidecar(t *testing.T) {
 	p := start(t, without(environ("UPSTREAM_URL="+upstream.URL), "IGPROXY_CLIENT_SECRET"), "serve", "--config", config)
 	p.Listening(t)
 	if r := p.fetch(t, "/apps/shop/access_token?grant_type=ig_exchange_token&access_token=IGAA-1"); r.status != 200 {
-		t.Errorf("the shop: %d %s", r.status, r.body)
+		t.Errorf("the shop: %d %s, want 200", r.status, r.body)
 	}
 	if r := p.fetch(t, "/access_token?grant_type=ig_exchange_token&access_token=IGAA-1&client_id=2"); r.status != 400 || r.graphError(t).Code != 100 {
-		t.Errorf("the club, whose secret is wrong: %d %s", r.status, r.body)
+		t.Errorf("the club, whose secret is wrong: %d %s; want 400 with code 100", r.status, r.body)
 	}
 	if r := p.fetch(t, "/access_token?grant_type=ig_exchange_token&access_token=IGAA-1"); r.status != 400 || r.graphError(t).Subcode != 990016 {
-		t.Errorf("a call that names no app: %d %s", r.status, r.body)
+		t.Errorf("a call that names no app: %d %s, want 400 with subcode 990016", r.status, r.body)
 	}
 	if ig.Calls() != 2 {
 		t.Errorf("%d calls, want 2", ig.Calls())
@@ -283,7 +283,7 @@ func TestCodeIsNotSentAgainDuringAnotherSidecarsExchange(t *testing.T) {
 	eventually(t, "the first sidecar sends the code", func() bool { return m.login.CallsTo("code") == 1 })
 	second, err := callBack(t.Context(), all[1], appID, code)
 	if err != nil || second.status != 503 || second.header.Get("Retry-After") == "" || second.flatError(t).Subcode != 990021 {
-		t.Errorf("the second sidecar answered %d %s, %v", second.status, second.body, err)
+		t.Errorf("the second sidecar answered %d %s, %v; want 503 with subcode 990021 and Retry-After", second.status, second.body, err)
 	}
 	got := <-first
 	eventually(t, "the second sidecar gets the answer", func() bool {
@@ -291,6 +291,6 @@ func TestCodeIsNotSentAgainDuringAnotherSidecarsExchange(t *testing.T) {
 		return err == nil && again.status == 200 && again.body == got.body
 	})
 	if n := m.login.CallsTo("code"); n != 1 {
-		t.Errorf("the code was sent %d times", n)
+		t.Errorf("the code was sent %d times, want once", n)
 	}
 }

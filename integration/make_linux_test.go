@@ -54,7 +54,7 @@ func TestCtrlCEndsMakeRunWithoutAnError(t *testing.T) {
 	select {
 	case err := <-exited:
 		if err != nil || strings.Contains(shown.String(), "***") {
-			t.Errorf("%v\n%s", err, shown)
+			t.Errorf("make ended with %v, want no error\n%s", err, shown)
 		}
 	case <-time.After(patience):
 		t.Fatalf("make did not end\n%s", shown)

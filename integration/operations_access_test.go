@@ -97,7 +97,7 @@ func TestOperationsOverTCPAreOffWithoutAToken(t *testing.T) {
 		t.Errorf("the log has %v, want the address", lines)
 	}
 	if code, out, errs := p.operate(t, "purge", "--all"); code != 2 || out != "" || !strings.Contains(errs, "need admin.socket") {
-		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
+		t.Errorf("the command: exit code %d, want 2 with no standard output and \"need admin.socket\": %s%s", code, out, errs)
 	}
 	hangup(t, p)
 	eventually(t, "SIGHUP reloads", func() bool { return len(p.Log.Lines("configuration reloaded")) == 1 })
@@ -117,7 +117,7 @@ func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 	use := []string{"ADMIN_SOCKET=" + socket}
 	own := os.Getuid()
 	if code, out := operateAs(t, own, use, "reload"); code != 0 || out != "reloaded: nothing has changed\n" {
-		t.Errorf("igproxy's own user: exit code %d: %s", code, out)
+		t.Errorf("igproxy's own user: exit code %d: %s; want 0 and no change", code, out)
 	}
 	if lines := p.operations(t, "reload", "done"); len(lines) != 1 || lines[0]["uid"] != float64(own) {
 		t.Errorf("the log has %v, want uid %d", lines, own)
@@ -127,38 +127,38 @@ func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 		code, out := operateAs(t, uid, use, "purge", "--all")
 		if listed := uid == 65533; listed {
 			if code != 0 || out != "purged: everything for app \"default\" (entries in this sidecar's memory: 1)\n" || p.hits(t, "IGAA-kept") {
-				t.Errorf("a listed user: exit code %d: %s", code, out)
+				t.Errorf("a listed user: exit code %d: %s; want 0 and an empty cache", code, out)
 			}
 			continue
 		}
 		if code != 1 || !strings.Contains(out, fmt.Sprintf("UID %d", uid)) || !strings.Contains(out, "admin.uids") || !p.hits(t, "IGAA-kept") {
-			t.Errorf("user %d: exit code %d: %s", uid, code, out)
+			t.Errorf("user %d: exit code %d: %s; want 1 with the UID, and the cache unchanged", uid, code, out)
 		}
 		if lines := p.operations(t, "purge", "denied"); len(lines) != 1 || lines[0]["uid"] != float64(uid) || p.counted(t, "purge", "denied") != 1 {
-			t.Errorf("user %d: the log has %v", uid, lines)
+			t.Errorf("user %d: the log has %v, want one refusal with this UID", uid, lines)
 		}
 		// A user outside the group cannot even connect.
 		cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--all")
 		cmd.Env, cmd.Dir = []string{"IGPROXY_ADMIN_SOCKET=" + socket}, "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "no permission") {
-			t.Errorf("user %d outside the group: %v: %s", uid, err, out)
+			t.Errorf("user %d outside the group: %v: %s; want \"no permission\"", uid, err, out)
 		}
 	}
 	if own != 0 { // modes do not apply to root
 		must(t, os.Chmod(socket, 0))
 		if code, out := operateAs(t, own, use, "purge", "--all"); code != 1 || !strings.Contains(out, "no permission") {
-			t.Errorf("without a permission: exit code %d: %s", code, out)
+			t.Errorf("without a permission: exit code %d, want 1 with \"no permission\": %s", code, out)
 		}
 		must(t, os.Chmod(socket, 0o660))
 	}
 	client := unixClient(socket)
 	defer client.CloseIdleConnections()
 	if r, err := fetch(t.Context(), client, "http://localhost/readyz"); err != nil || r.status != 200 {
-		t.Errorf("reading over the socket: %d, %v", r.status, err)
+		t.Errorf("reading over the socket: %d, %v; want 200", r.status, err)
 	}
 	if p.Stop(t) != 0 {
-		t.Error("the stop failed")
+		t.Error("the exit code is not 0")
 	}
 	if _, err := os.Stat(socket); err == nil {
 		t.Error("the socket is left behind")
@@ -172,11 +172,11 @@ func TestTheAdminListenersOwnSocketAcceptsOperations(t *testing.T) {
 	listen := []string{"ADMIN_LISTEN=unix:" + filepath.Join(reachable(t), "admin.sock")}
 	serve(t, append(listen, "UPSTREAM_URL="+upstream.URL)...)
 	if code, out := operateAs(t, os.Getuid(), listen, "purge", "--all"); code != 0 {
-		t.Errorf("igproxy's own user: exit code %d: %s", code, out)
+		t.Errorf("igproxy's own user: exit code %d, want 0: %s", code, out)
 	}
 	for _, uid := range otherUIDs() {
 		if code, out := operateAs(t, uid, listen, "purge", "--all"); code != 1 || !strings.Contains(out, "admin.uids") {
-			t.Errorf("user %d: exit code %d: %s", uid, code, out)
+			t.Errorf("user %d: exit code %d, want 1 with \"admin.uids\": %s", uid, code, out)
 		}
 	}
 }
@@ -203,10 +203,10 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 		}
 	}
 	if got := p.counted(t, "reload", "denied"); got != 5 {
-		t.Errorf("%v refused, want 5", got)
+		t.Errorf("%v reloads are counted as refused, want 5", got)
 	}
 	if code, out, errs := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://"), "IGPROXY_ADMIN_TOKEN_FILE=" + path}, "purge", "--all"); code != 0 {
-		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
+		t.Errorf("the command: exit code %d, want 0: %s%s", code, out, errs)
 	}
 	if lines := p.operations(t, "purge", "done"); len(lines) != 1 || lines[0]["credential"] != "token" || !strings.HasPrefix(fmt.Sprint(lines[0]["address"]), "127.0.0.1:") {
 		t.Errorf("the log has %v, want the address and the credential \"token\"", lines)
@@ -216,7 +216,7 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 		return post(t, p.Admin+"/reload", "", "Authorization", "Bearer "+nextToken).status == http.StatusOK
 	})
 	if r := post(t, p.Admin+"/reload", "", "Authorization", "Bearer "+ownToken); r.status != 401 {
-		t.Errorf("the previous token: got %d", r.status)
+		t.Errorf("the previous token: got %d, want 401", r.status)
 	}
 	if log := p.settled(t).String(); strings.Contains(log, ownToken) || strings.Contains(log, nextToken) {
 		t.Error("the log contains the token")
@@ -240,16 +240,16 @@ func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
 	// seconds while the loop lasts.
 	purges := len(p.Log.Lines("purged"))
 	if calls := ig.Calls(); calls > 1+purges || purges > 5 || answers[200] != 1 || answers[202] != loops-1 {
-		t.Errorf("after %d purges: %d calls, replies by status %v", purges, calls, answers)
+		t.Errorf("after %d purges: %d calls, replies by status %v; want at most one call per purge, and all purges but the first merged (202)", purges, calls, answers)
 	}
 	if got := p.counted(t, "purge", "merged"); got != loops-1 {
 		t.Errorf("%v merged purges are counted, want %d", got, loops-1)
 	}
 	if code, out, errs := p.operate(t, "purge", "--all"); code != 0 || !strings.Contains(out, "takes effect in ") {
-		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
+		t.Errorf("the command: exit code %d, want 0 with \"takes effect in\": %s%s", code, out, errs)
 	}
 	if lines := p.Log.Lines("operation"); len(lines) > 60 {
-		t.Errorf("%d lines for %d purges", len(lines), loops)
+		t.Errorf("%d lines for %d purges, want at most 60", len(lines), loops)
 	}
 }
 
@@ -260,21 +260,21 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 	both := fleet(t, 2, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
 	first, other := both[0], both[1]
 	if code, out, errs := first.operate(t, "purge", "--all"); code != 0 {
-		t.Fatalf("exit code %d: %s%s", code, out, errs)
+		t.Fatalf("exit code %d, want 0: %s%s", code, out, errs)
 	}
 	eventually(t, "the other sidecar has received the purge", func() bool { return len(other.Log.Lines("purge received")) == 1 })
 	eventually(t, "the token is cached", func() bool { return other.hits(t, "IGAA-one") })
 	if code, out, errs := first.operate(t, "purge", "--all"); code != 0 || !strings.Contains(out, "takes effect in ") {
-		t.Fatalf("exit code %d: %s%s", code, out, errs)
+		t.Fatalf("exit code %d, want 0 with \"takes effect in\": %s%s", code, out, errs)
 	}
 	if !other.hits(t, "IGAA-one") {
 		t.Error("the second purge was not merged")
 	}
 	if code := first.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	eventually(t, "the other sidecar has received the second purge", func() bool { return len(other.Log.Lines("purge received")) == 2 })
 	if lines := first.Log.Lines("purged"); len(lines) != 2 || lines[1]["fleet"] != "notified" {
-		t.Errorf("the log has %v", lines)
+		t.Errorf("the log has %v, want two purges, and the fleet notified of the second", lines)
 	}
 }

@@ -80,15 +80,15 @@ func TestOutOfFileDescriptorsThenRecovers(t *testing.T) {
 		}
 	}
 	if r := p.ask(t, "IGAA-known"); r.token() != known.token() {
-		t.Errorf("the known token got %d", r.status)
+		t.Errorf("the known token got %d, want the same answer as before", r.status)
 	}
 	if n := strings.Count(p.settled(t).String(), "Accept error"); n > 200 {
-		t.Errorf("logged %d times that connections cannot be accepted: a busy loop", n)
+		t.Errorf("logged %d times that connections cannot be accepted, want at most 200: this is a busy loop", n)
 	} else {
 		t.Logf("logged %d times that connections cannot be accepted", n)
 	}
 	if n := len(p.Log.Lines("breaker changed")); n > 0 {
-		t.Errorf("igproxy's own lack of descriptors changed the breaker for Instagram %d times", n)
+		t.Errorf("igproxy's own lack of descriptors changed the breaker for Instagram %d times, want 0", n)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestFullConnectionLimitClosesIdleConnectionsFirst(t *testing.T) {
 		c := p.dialApp(t)
 		_, _ = io.WriteString(c, rawExchange("IGAA-known"))
 		if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != 200 {
-			t.Fatalf("got %v, %v", res, err)
+			t.Fatalf("got %v, %v; want 200", res, err)
 		}
 		kept = append(kept, c)
 	}
@@ -151,7 +151,7 @@ func TestFullConnectionLimitClosesIdleConnectionsFirst(t *testing.T) {
 	calls := ig.Calls()
 	answered := make(chan string, bound+waiting)
 	ask := func(token string) {
-		go func() { // ends with its answer
+		go func() { // ends when the request has its answer
 			r, err := fetch(t.Context(), noKeepAlive, p.URL+exchangePath(token))
 			switch {
 			case err != nil:
@@ -178,7 +178,7 @@ func TestFullConnectionLimitClosesIdleConnectionsFirst(t *testing.T) {
 		}
 	}
 	if n := len(answered); n > 0 && time.Since(begun) < time.Second {
-		t.Errorf("%d requests beyond the limit were answered", n)
+		t.Errorf("%d requests beyond the limit were answered within a second, want 0", n)
 	}
 	for range bound + waiting {
 		if problem := <-answered; problem != "" {
@@ -194,7 +194,7 @@ func TestFullConnectionLimitClosesIdleConnectionsFirst(t *testing.T) {
 	start := time.Now()
 	answers(t, p, "after", 1)
 	if took := time.Since(start); took > 10*time.Second { // allows for a busy machine
-		t.Errorf("with silent connections in all slots an answer took %s", took)
+		t.Errorf("with silent connections in all slots an answer took %s, want at most 10s", took)
 	}
 }
 
@@ -240,7 +240,7 @@ func TestClientsThatNeverReadAreDisconnected(t *testing.T) {
 	})
 	t.Logf("%.0f goroutines before, at most %.0f with %d clients that do not read; %d others answered meanwhile", goroutines, most, clients, n)
 	if most > goroutines+4*clients+20 {
-		t.Errorf("%.0f goroutines for %d clients", most-goroutines, clients)
+		t.Errorf("%.0f goroutines for %d clients, want at most about 4 for each", most-goroutines, clients)
 	}
 	eventually(t, "the goroutines of these clients have ended", func() bool { return p.metric(t, "go_goroutines") <= goroutines+5 })
 }

@@ -64,7 +64,7 @@ func TestStrangersCannotFillTheLog(t *testing.T) {
 		for r, n := bufio.NewReader(c), 0; n < each; n++ {
 			res, err := http.ReadResponse(r, nil)
 			if err != nil || res.StatusCode != 401 {
-				t.Errorf("answer %d: %v, %v", n, res, err)
+				t.Errorf("answer %d: %v, %v; want 401", n, res, err)
 				return
 			}
 			_, _ = io.Copy(io.Discard, res.Body)
@@ -72,7 +72,7 @@ func TestStrangersCannotFillTheLog(t *testing.T) {
 	})
 	// Lines of another kind are still written.
 	if r := getWith(t, p.URL+exchangePath("IGAA-mine"), "X-Igproxy-Token", ownToken); r.status != 200 {
-		t.Errorf("with the token: got %d", r.status)
+		t.Errorf("with the token: got %d, want 200", r.status)
 	}
 	time.Sleep(time.Second) // the next line is written in another second
 	getWith(t, p.URL+"/me")
@@ -146,7 +146,7 @@ func TestOtherUsersCannotFillTheLog(t *testing.T) {
 	time.Sleep(time.Second) // the next line is written in another second
 	connect(1)
 	if got := p.metric(t, "igproxy_peers_refused_total"); got != each+1 {
-		t.Errorf("%v counted, want %d", got, each+1)
+		t.Errorf("%v refused connections are counted, want %d", got, each+1)
 	}
 	p.Stop(t)
 	bounded(t, p.Log.Lines("connection refused by auth.uids"), start, each+1)

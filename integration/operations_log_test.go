@@ -1,8 +1,8 @@
 package integration
 
-// A log that cannot be written delays no request and no stop. While nothing reads the pipe, the
-// pipe is closed or the disk is full, requests are still answered, and lines are dropped and
-// counted. Once the log works again, it says how many lines were dropped.
+// A log that cannot be written delays no request and no stop. If nothing reads the pipe, the pipe
+// is closed, or the disk is full, requests are still answered, and lines are dropped and counted.
+// Once the log works again, it says how many lines were dropped.
 
 import (
 	"bufio"
@@ -75,7 +75,7 @@ func (p *process) chatter(t *testing.T, n int) {
 				t.Fatalf("an answer did not arrive: %v", err)
 			}
 			if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != 400 {
-				t.Fatalf("got %d, %v", res.StatusCode, err)
+				t.Fatalf("got %d, %v; want 400", res.StatusCode, err)
 			}
 		}
 	}
@@ -104,7 +104,7 @@ func TestUnreadLogBlocksNoRequest(t *testing.T) {
 		}
 	}
 	if r := p.ask(t, "IGAA-unheard"); r.status != 200 {
-		t.Errorf("got %d", r.status)
+		t.Errorf("got %d, want 200", r.status)
 	}
 	t.Logf("%d requests answered in %s, %.0f lines dropped", asked, time.Since(start).Round(time.Millisecond), p.metric(t, droppedLines))
 
@@ -129,7 +129,7 @@ func TestUnreadLogBlocksNoRequest(t *testing.T) {
 		t.Fatal("the log did not say how many lines were dropped")
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	if line := <-lines; !strings.Contains(line, `"stopped"`) {
 		t.Errorf("the last line is %s, want \"stopped\"", line)
@@ -187,7 +187,7 @@ func TestClosedLogOrFullDiskBlocksNoRequest(t *testing.T) {
 		answers(t, p, "unlogged", 20)
 		eventually(t, "dropped lines are counted", func() bool { return p.metric(t, droppedLines) >= 20 })
 		if code := p.Stop(t); code != 0 {
-			t.Errorf("%s: exit code %d", name, code)
+			t.Errorf("%s: exit code %d, want 0", name, code)
 		}
 	}
 }
@@ -199,17 +199,17 @@ func TestReadLogLosesNoLine(t *testing.T) {
 	const n = 5000
 	p.chatter(t, n)
 	if lost := p.metric(t, droppedLines); lost != 0 {
-		t.Errorf("%.0f lines dropped", lost)
+		t.Errorf("%.0f lines were dropped, want 0", lost)
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	if got := len(p.Log.Lines("request")); got != n {
-		t.Errorf("%d lines for %d requests", got, n)
+		t.Errorf("%d lines for %d requests, want one for each", got, n)
 	}
 	text := strings.TrimSpace(p.Log.String())
 	if last := text[strings.LastIndex(text, "\n")+1:]; !strings.Contains(last, `"stopped"`) {
-		t.Errorf("the last line is %s", last)
+		t.Errorf("the last line is %s, want \"stopped\"", last)
 	}
 }
 
@@ -222,6 +222,6 @@ func TestSIGHUPDoesNotStopTheSidecar(t *testing.T) {
 	}
 	answers(t, p, "hup", 3)
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }

@@ -31,7 +31,7 @@ func largeToken(short string) string { return "IGAA" + strings.Repeat(short, 4) 
 type confined struct {
 	before string // run in the shell that becomes igproxy
 	env    string
-	limit  int // of Go's runtime, in bytes
+	limit  int // Go's memory limit in bytes
 }
 
 func TestLittleMemoryIsEnough(t *testing.T) {
@@ -56,10 +56,10 @@ func TestLittleMemoryIsEnough(t *testing.T) {
 			most := p.inRAM(t, "VmHWM")
 			t.Logf("at most %d MiB in RAM, with a limit of %d MiB for Go", most>>20, c.limit>>20)
 			if most > c.limit+40<<20 { // for the program's code, and memory outside of Go's heap
-				t.Errorf("igproxy took %d MiB", most>>20)
+				t.Errorf("igproxy took %d MiB, want at most %d", most>>20, c.limit>>20+40)
 			}
 			if code := p.Stop(t); code != 0 {
-				t.Errorf("exit code %d", code)
+				t.Errorf("exit code %d, want 0", code)
 			}
 		})
 	}
@@ -92,7 +92,7 @@ func flood(t *testing.T, p *process) {
 		}
 	})
 	if right.Load() != cold || hits.Load() != cold {
-		t.Errorf("of %d each, %d new tokens and %d known ones were answered correctly", cold, right.Load(), hits.Load())
+		t.Errorf("of %d new tokens and as many requests for known tokens, %d and %d were answered correctly, want all", cold, right.Load(), hits.Load())
 	}
 }
 
@@ -148,7 +148,7 @@ func TestKeptAnswersStayWithinAnEighthOfTheMemory(t *testing.T) {
 		}
 	})
 	if right.Load() != tokens {
-		t.Errorf("%[2]d of %[1]d were answered correctly", tokens, right.Load())
+		t.Errorf("%[2]d of %[1]d tokens were answered correctly, want all", tokens, right.Load())
 	}
 	if got, most := p.metric(t, "igproxy_cache_bytes"), float64(limit)*0.9/8; got < most/2 || got > 1.05*most {
 		t.Errorf("entries take %.0f bytes, want nearly %.0f", got, most)

@@ -41,7 +41,7 @@ func TestKilledSidecarLeavesNothingIncomplete(t *testing.T) {
 						return
 					}
 					if answered.Add(1); r.status != 200 {
-						t.Errorf("before the kill: got %d %s", r.status, r.body)
+						t.Errorf("before the kill: got %d %s, want 200", r.status, r.body)
 					}
 				}
 			})
@@ -51,7 +51,7 @@ func TestKilledSidecarLeavesNothingIncomplete(t *testing.T) {
 		_ = p.Cmd.Process.Signal(syscall.SIGKILL)
 		<-stopped
 		if took := time.Since(killed); ended.Load() != tokens || took > patience/2 {
-			t.Errorf("%d of %d callers saw their connection end, after %s", ended.Load(), tokens, took)
+			t.Errorf("%d of %d callers saw their connection end, after %s; want all of them soon", ended.Load(), tokens, took)
 		}
 		<-p.Exited
 
@@ -66,7 +66,7 @@ func TestKilledSidecarLeavesNothingIncomplete(t *testing.T) {
 			t.Errorf("after the restart: %s; want all of them right", &got)
 		}
 		if unsealed := again.metric(t, `igproxy_cache_lookups_total{result="unsealed",tier="redis"}`); unsealed > 0 {
-			t.Errorf("%.0f values in Redis could not be decrypted", unsealed)
+			t.Errorf("%.0f values in Redis could not be decrypted, want 0", unsealed)
 		}
 		_ = again.Cmd.Process.Kill()
 		<-again.Exited
@@ -83,7 +83,7 @@ func (p *process) inRAM(t *testing.T, which string) int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
 	m := regexp.MustCompile(which + `:\s+(\d+) kB`).FindSubmatch(status)
 	if err != nil || m == nil {
-		t.Fatalf("no %s: %v", which, err)
+		t.Fatalf("/proc/PID/status has no %s: %v", which, err)
 	}
 	kib, _ := strconv.Atoi(string(m[1]))
 	return kib << 10
@@ -121,10 +121,10 @@ func TestFloodOfTokensDoesNotGrowMemory(t *testing.T) {
 	after := p.memory(t)
 	t.Logf("%d MiB before and %d MiB after %d tokens, at most %.0f bytes of entries", before>>20, after>>20, flood, most)
 	if grown := after - before; grown > 24<<20 || most > 1.1*size {
-		t.Errorf("memory has grown by %d MiB, with %.0f bytes of entries for cache.max_bytes %d", grown>>20, most, size)
+		t.Errorf("memory has grown by %d MiB, with %.0f bytes of entries; want at most 24 MiB, and about cache.max_bytes (%d)", grown>>20, most, size)
 	}
 	if wrong.Load() > 0 {
-		t.Errorf("%d requests were not answered", wrong.Load())
+		t.Errorf("%d requests were not answered, want 0", wrong.Load())
 	}
 }
 
@@ -151,7 +151,7 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 					return
 				}
 				if err != nil || r.status/100 != 5 {
-					t.Errorf("during the outage: got %d %s, %v", r.status, r.body, err)
+					t.Errorf("during the outage: got %d %s, %v; want a 5xx", r.status, r.body, err)
 				}
 				time.Sleep(50 * time.Millisecond)
 			}
@@ -184,7 +184,7 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 	}
 	r, err := fetch(t.Context(), http.DefaultClient, again.URL+"/__stats")
 	if err != nil || json.Unmarshal([]byte(r.body), &stats) != nil {
-		t.Fatalf("no stats: %v", err)
+		t.Fatalf("/__stats returned no statistics: %v", err)
 	}
 	t.Logf("%s, %s after Redis and Instagram were back; %d calls for %d tokens, at most %d in flight", &got, took.Round(time.Millisecond), stats.Total, tokens, stats.MaxInFlight)
 	if got.right.Load() != callers {

@@ -43,11 +43,11 @@ func TestPassedAnswersArriveByteForByteWithoutCORS(t *testing.T) {
 		}
 		for name := range r.header {
 			if strings.HasPrefix(strings.ToLower(name), "access-control-") || name == "Keep-Alive" {
-				t.Errorf("%s: the app got %s", path, name)
+				t.Errorf("%s: the app got the header %s, want it removed", path, name)
 			}
 		}
 		if cookies := r.header["Set-Cookie"]; !slices.Equal(cookies, []string{"a=1; Secure", "b=2"}) || r.header.Get("X-App-Usage") == "" {
-			t.Errorf("%s: cookies %q, header %v", path, cookies, r.header)
+			t.Errorf("%s: cookies %q, header %v; want both cookies and X-App-Usage unchanged", path, cookies, r.header)
 		}
 	}
 }
@@ -62,7 +62,7 @@ func TestBatchIsPassedOnWithoutTheSecret(t *testing.T) {
 	r, err := sendRequest(t.Context(), "POST", p.URL+"/?"+batch, batch, "Content-Type", "application/x-www-form-urlencoded")
 	requests, _ := rec.take()
 	if err != nil || r.status != 200 || len(requests) != 1 || !strings.HasPrefix(requests[0], "POST /?"+batch+"\n") || !strings.HasSuffix(requests[0], "\n"+batch) {
-		t.Fatalf("got %d %s, %v, the upstream got %q", r.status, r.body, err, requests)
+		t.Fatalf("got %d %s, %v, and the upstream got %q; want 200 and the unchanged batch", r.status, r.body, err, requests)
 	}
 	for form, needle := range forms(appSecret) {
 		if strings.Contains(requests[0], needle) {

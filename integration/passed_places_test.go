@@ -1,8 +1,8 @@
 package integration
 
-// Each app has its own slots for passed-through calls. igproxy ends a call that would hold a slot
-// for long because the app drips its upload, the app does not read the answer, or the upstream
-// drips the answer.
+// Each app has its own slots for passed-through calls. igproxy ends slow calls, so that they do not
+// hold their slots for long. A call is slow if the app drips its upload or does not read the
+// answer, or if the upstream drips the answer.
 
 import (
 	"bufio"
@@ -20,7 +20,8 @@ import (
 )
 
 // slowSender and slowReader limit how long a passed-through call with a slow sender or a slow
-// reader may last. igproxy ends such a call after 10 s or 30 s. The rest allows for a busy machine.
+// reader may last. igproxy ends a call with a slow sender after 10 s, and a call with a slow reader
+// after 30 s. The rest allows for a busy machine.
 const (
 	slowSender = 15 * time.Second
 	slowReader = 40 * time.Second
@@ -104,16 +105,16 @@ func TestDrippingUploadsBlockOnlyTheirOwnAppAndEnd(t *testing.T) {
 	})
 	full := p.fetch(t, "/me")
 	if e := full.graphError(t); full.status != 503 || e.Code != 2 || e.Subcode != 990027 || !e.Transient || !within(full.header.Get("Retry-After"), time.Second) {
-		t.Errorf("beyond passthrough.max_in_flight: got %d %s %v", full.status, full.body, full.header)
+		t.Errorf("beyond passthrough.max_in_flight: got %d %s %v; want 503 with code 2, subcode 990027, is_transient and Retry-After", full.status, full.body, full.header)
 	}
 	if full.took > 3*time.Second {
 		t.Errorf("beyond passthrough.max_in_flight: answered after %s, want about 1s", full.took)
 	}
 	if r := p.fetch(t, "/apps/threads/me"); r.status == 503 || r.took > time.Second {
-		t.Errorf("another app's call: got %d %s after %s", r.status, r.body, r.took)
+		t.Errorf("another app's call: got %d %s after %s, want another status than 503, at once", r.status, r.body, r.took)
 	}
 	if r := p.ask(t, "x"); r.status == 503 { // the upstream answers {}, which is not a token
-		t.Errorf("a token call: got %d %s", r.status, r.body)
+		t.Errorf("a token call: got %d %s, want another status than 503", r.status, r.body)
 	}
 	for _, answered := range uploads {
 		r := <-answered
@@ -121,11 +122,11 @@ func TestDrippingUploadsBlockOnlyTheirOwnAppAndEnd(t *testing.T) {
 			t.Fatalf("a dripping upload: got %d %s after %s, want 408 within %s", r.status, r.body, r.took, slowSender)
 		}
 		if e := r.graphError(t); e.Code != 100 || e.Subcode != 990028 || !strings.Contains(e.Message, "1 KiB") {
-			t.Errorf("a dripping upload: %s", r.body)
+			t.Errorf("a dripping upload: got %s, want code 100 with subcode 990028 and the minimum rate", r.body)
 		}
 	}
 	if r := p.fetch(t, "/me"); r.status != 200 {
-		t.Errorf("after the uploads: got %d %s", r.status, r.body)
+		t.Errorf("after the uploads: got %d %s, want 200", r.status, r.body)
 	}
 }
 
@@ -135,7 +136,7 @@ func TestPassedCallWaitsBrieflyForASlot(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t), "PASSTHROUGH_MAX_IN_FLIGHT=1")
 	crowd(9, func(i int) {
 		if r, err := fetch(t.Context(), noKeepAlive, fmt.Sprint(p.URL, "/me?n=", i)); err != nil || r.status != 200 {
-			t.Errorf("call %d: got %d %s, %v", i, r.status, r.body, err)
+			t.Errorf("call %d: got %d %s, %v; want 200", i, r.status, r.body, err)
 		}
 	})
 }
@@ -147,7 +148,7 @@ func TestSlowUploadAboveTheMinimumRateIsPassed(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t))
 	const length = 28 << 10
 	if r := <-p.drip(t, length, 512); r.status != 200 || r.header.Get("X-Received") != fmt.Sprint(length) || r.took < 11*time.Second {
-		t.Errorf("got %d %s after %s; of %d bytes, %s arrived", r.status, r.body, r.took, length, r.header.Get("X-Received"))
+		t.Errorf("got %d %s after %s; of %d bytes, %s arrived; want 200 after at least 11s, and all bytes", r.status, r.body, r.took, length, r.header.Get("X-Received"))
 	}
 }
 
@@ -161,7 +162,7 @@ func TestPassedCallWithAnUnreadAnswerEnds(t *testing.T) {
 	must(t, err)
 	p.ended(t, start.Add(slowReader), "the app reads the answer too slowly", "rejected")
 	if r := p.fetch(t, "/me"); r.status != 200 {
-		t.Errorf("afterwards: got %d %s", r.status, r.body)
+		t.Errorf("afterwards: got %d %s, want 200", r.status, r.body)
 	}
 }
 
@@ -190,14 +191,14 @@ func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	client := a.Client(t, nil, true)
 	r, err := fetch(t.Context(), client, p.URL+"/me") // later calls use the same connection
 	if err != nil || r.status != 200 {
-		t.Fatalf("got %d %s, %v", r.status, r.body, err)
+		t.Fatalf("got %d %s, %v; want 200", r.status, r.body, err)
 	}
 	start := time.Now()
 	res, err := client.Get(p.URL + "/large")
 	must(t, err)
 	defer res.Body.Close()
 	if res.ProtoMajor != 2 {
-		t.Fatalf("got %s", res.Proto)
+		t.Fatalf("got %s, want HTTP/2", res.Proto)
 	}
 	body, upload := io.Pipe()
 	defer upload.Close()
@@ -208,11 +209,11 @@ func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	text, _ := io.ReadAll(slow.Body)
 	_ = slow.Body.Close()
 	if slow.StatusCode != 408 || !strings.Contains(string(text), "990028") || time.Since(start) > slowSender {
-		t.Errorf("an upload without a byte: got %d %s after %s", slow.StatusCode, text, time.Since(start))
+		t.Errorf("an upload without a byte: got %d %s after %s, want 408 with 990028", slow.StatusCode, text, time.Since(start))
 	}
 	p.ended(t, start.Add(slowReader), "the app reads the answer too slowly", "rejected")
 	if r, err = fetch(t.Context(), client, p.URL+"/me"); err != nil || r.status != 200 {
-		t.Errorf("another call on the connection: got %d %s, %v", r.status, r.body, err)
+		t.Errorf("another call on the connection: got %d %s, %v; want 200", r.status, r.body, err)
 	}
 }
 
@@ -267,6 +268,6 @@ func TestInformationalAnswersAreBounded(t *testing.T) {
 	}
 	r := p.fetch(t, "/many")
 	if e := r.graphError(t); r.status != 502 || e.Subcode != 990024 {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("got %d %s, want 502 with subcode 990024", r.status, r.body)
 	}
 }

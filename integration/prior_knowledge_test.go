@@ -1,7 +1,7 @@
 package integration
 
-// On every listener, a client that starts with HTTP/2 without TLS gets an error in HTTP/2, which it
-// can read.
+// A client that starts with HTTP/2 without TLS (prior knowledge) gets an error that it can read: a
+// GOAWAY in HTTP/2. This applies to the listener for apps and to the admin listener.
 
 import (
 	"strings"
@@ -21,15 +21,15 @@ func TestHTTP2WithPriorKnowledgeGetsAReadableError(t *testing.T) {
 		p := serve(t, "UPSTREAM_URL="+upstream.URL, "SERVER_FAST_LANE="+lane)
 		for _, url := range []string{p.URL + exchangePath("IGAA-h2c"), p.Admin + "/healthz"} {
 			if got := curl("--http2-prior-knowledge", url); !strings.Contains(got, "GOAWAY, error=13") && !strings.Contains(got, "HTTP_1_1_REQUIRED") {
-				t.Errorf("prior knowledge, fast lane %s:\n%s", lane, got)
+				t.Errorf("prior knowledge, fast lane %s: want a GOAWAY with HTTP_1_1_REQUIRED, got\n%s", lane, got)
 			}
 			if got := curl("--http2", url); !strings.Contains(got, "< HTTP/1.1 200") {
-				t.Errorf("upgrade, fast lane %s:\n%s", lane, got)
+				t.Errorf("upgrade, fast lane %s: want 200 over HTTP/1.1, got\n%s", lane, got)
 			}
 		}
 		eventually(t, "the log has both refusals", func() bool { return len(p.Log.Lines("http2 refused")) >= 2 })
 		if code := p.Stop(t); code != 0 {
-			t.Errorf("exit code %d", code)
+			t.Errorf("exit code %d, want 0", code)
 		}
 	}
 	if n := ig.Calls(); n != 2 {

@@ -24,7 +24,8 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
-	// The documented minimal permissions are sufficient, without any command that searches keys.
+	// The documented minimal permissions are sufficient. They do not include a command that
+	// searches keys.
 	redis.Do("ACL", "SETUSER", "igproxy", "on", ">0123456789abcdef", "~igproxy:*", "+ping", "+get", "+set", "+del", "+eval", "+evalsha",
 		"+time", "+zadd", "+zrange", "+zrem", "+pexpire")
 	password := file(t, "password", "0123456789abcdef")
@@ -42,7 +43,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	fill()
 	calls := ig.Calls()
 	if calls != 4 {
-		t.Errorf("%d calls for two tokens and two apps", calls)
+		t.Errorf("%d calls for two tokens and two apps, want 4", calls)
 	}
 
 	// One token.
@@ -50,7 +51,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	cmd.Env = ours[0].operator()
 	cmd.Stdin = strings.NewReader("IGAA-one\n")
 	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "purged: the token for app \"default\"; the other sidecars on this Redis forget within seconds\n" {
-		t.Fatalf("%v: %s", err, out)
+		t.Fatalf("purge --token-stdin: %v: %s; want the report of a purge of one token", err, out)
 	}
 	eventually(t, "the other sidecar has received the purge of one token", func() bool { return len(ours[1].Log.Lines("purge received")) == 1 })
 	before := ig.CallsFor("IGAA-one")
@@ -67,7 +68,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	before = ig.Calls()
 	for _, token := range []string{"IGAA-one", "IGAA-two"} {
 		if ours[0].hits(t, token) {
-			t.Errorf("%s is still known", token)
+			t.Errorf("%s is still known after the purge", token)
 		}
 		if !theirs.hits(t, token) {
 			t.Errorf("another app's %s was purged", token)
@@ -86,7 +87,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 			t.Errorf("sidecar %d logs a token", i)
 		}
 		if got := p.metric(t, `igproxy_redis_errors_total{kind="permission",operation="purge"}`); got != 0 {
-			t.Errorf("sidecar %d lacks a permission", i)
+			t.Errorf("sidecar %d lacks a permission in Redis", i)
 		}
 	}
 }
@@ -104,7 +105,7 @@ func TestPurgeDuringARedisOutageIsSharedLater(t *testing.T) {
 	redis.Kill()
 	code, out, errs := all[0].operate(t, "purge", "--all")
 	if code != 1 || out != "" || !strings.Contains(errs, "in this sidecar only") {
-		t.Errorf("exit code %d: %s%s", code, out, errs)
+		t.Errorf("exit code %d, want 1 with no standard output and \"in this sidecar only\": %s%s", code, out, errs)
 	}
 	if all[0].hits(t, "IGAA-one") || !all[1].hits(t, "IGAA-one") {
 		t.Error("want the token forgotten in the first sidecar at once, and still known in the second")
@@ -124,13 +125,13 @@ func TestPurgeInACluster(t *testing.T) {
 		}
 	}
 	if code, out, errs := all[0].operate(t, "purge", "--all"); code != 0 {
-		t.Fatalf("exit code %d: %s%s", code, out, errs)
+		t.Fatalf("exit code %d, want 0: %s%s", code, out, errs)
 	}
 	eventually(t, "the other sidecar learns of the purge", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
 	before := ig.Calls()
 	for i := range 20 {
 		if all[1].hits(t, fmt.Sprintf("IGAA-%d", i)) {
-			t.Errorf("token %d is still known", i)
+			t.Errorf("token %d is still known after the purge", i)
 		}
 	}
 	if ig.Calls() != before+20 {

@@ -25,7 +25,7 @@ func TestReadmeQuickStart(t *testing.T) {
 	}
 	build, block, _ := strings.Cut(block, "\n") // the test already has a binary, with the race detector
 	if !strings.HasPrefix(strings.TrimSpace(build), "make build ") {
-		t.Fatalf("the first line is %q", build)
+		t.Fatalf("the first line is %q, want make build", build)
 	}
 	_, upstream := instagram(t, mock.ServerOptions{TLS: true})
 	redis := redistest.Start(t)
@@ -39,13 +39,13 @@ func TestReadmeQuickStart(t *testing.T) {
 	p := startCommand(t, env, exec.Command("/bin/sh", "-c", strings.ReplaceAll(block, "igproxy serve", "exec igproxy serve")))
 	p.Listening(t)
 	if !strings.Contains(p.Log.String(), "ok       redis") || !strings.Contains(p.Log.String(), "ok       upstream") {
-		t.Errorf("check --online said\n%s", p.Log)
+		t.Errorf("want ok for redis and upstream; check --online said\n%s", p.Log)
 	}
 	if r := p.ask(t, "IGAA-readme"); r.status != 200 {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("got %d %s, want 200", r.status, r.body)
 	}
 	_ = p.Cmd.Process.Signal(syscall.SIGTERM)
 	if code := p.Wait(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }

@@ -23,7 +23,7 @@ func answers(t *testing.T, p *process, prefix string, n int) {
 	t.Helper()
 	for i := range n {
 		if r := p.ask(t, fmt.Sprintf("IGAA-%s-%d", prefix, i)); r.status != 200 {
-			t.Fatalf("%s %d: got %d %s", prefix, i, r.status, r.body)
+			t.Fatalf("%s %d: got %d %s, want 200", prefix, i, r.status, r.body)
 		}
 	}
 }

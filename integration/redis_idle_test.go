@@ -59,8 +59,8 @@ func redisBehindRelays(t *testing.T, mode string) behindRelays {
 	return b
 }
 
-// fill requests many new tokens at once until this number of nodes have this number of connections
-// each, and Redis is used.
+// fill requests many new tokens at once until the given number of nodes have the given number of
+// connections each, and Redis is used.
 func (b behindRelays) fill(t *testing.T, p *process, connections, nodes int) {
 	t.Helper()
 	for _, r := range b.relays {
@@ -152,7 +152,7 @@ func TestPurgeArrivesDespiteDeadIdleConnections(t *testing.T) {
 	redis.relays[0].freeze()
 	cut := time.Now()
 	if code, out, errs := all[1].operate(t, "purge", "--all"); code != 0 {
-		t.Errorf("exit code %d: %s%s", code, out, errs)
+		t.Errorf("exit code %d, want 0: %s%s", code, out, errs)
 	}
 	eventually(t, "the other sidecar has received the purge", func() bool { return len(all[0].Log.Lines("purge received")) == 1 })
 	took := time.Since(cut).Round(time.Millisecond)

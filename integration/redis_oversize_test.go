@@ -1,8 +1,8 @@
 package integration
 
-// A Redis that announces or holds more data than igproxy ever stores is a fault like any other.
-// This fault does not end the process or fill its memory, because no number from outside determines
-// the size of an allocation.
+// A Redis that announces or holds more data than igproxy ever stores is a fault like any other. It
+// cannot end igproxy's process or fill its memory, because no number from outside determines the
+// size of an allocation.
 
 import (
 	"fmt"
@@ -104,7 +104,7 @@ func wantSmall(t *testing.T, p *process, limit int) {
 		t.Errorf("igproxy took %d MiB, want less than %d", most>>20, limit>>20)
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 
@@ -114,7 +114,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 	const size = "524288000"
 	_, upstream := instagram(t, mock.ServerOptions{})
 	for name, c := range map[string]struct {
-		kind   string // of the key
+		kind   string // the kind of the key: the end of its name
 		spoil  func(redis *redistest.Server, key string)
 		counts string // expected kinds of fault; sending 500 MB takes about a second, which is the timeout
 	}{
@@ -132,7 +132,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 			first.ask(t, "IGAA-oversize-0")
 			if c.kind == ":p" {
 				if code, out, errs := first.operate(t, "purge", "--all"); code != 0 {
-					t.Fatalf("exit code %d: %s%s", code, out, errs)
+					t.Fatalf("exit code %d, want 0: %s%s", code, out, errs)
 				}
 			}
 			first.Stop(t) // waits until stores have finished
@@ -196,7 +196,7 @@ func TestLargestRepliesOfALiarFitIntoLittleMemory(t *testing.T) {
 				}
 			})
 			if n := wrong.Load(); n > 0 {
-				t.Errorf("%d of 512 tokens were not answered", n)
+				t.Errorf("%d of 512 tokens were not answered, want 0", n)
 			}
 			wantSmall(t, p, 128<<20)
 		})

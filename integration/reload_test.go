@@ -39,7 +39,7 @@ func startPressure(t *testing.T, all ...*process) *pressure {
 			for n := 0; load.Err() == nil; n++ {
 				r, err := all[(i+n)%len(all)].try(context.Background(), fmt.Sprintf("IGAA-load-%d-%d", i, n/2))
 				if err != nil || r.status != 200 {
-					t.Errorf("caller %d: got %d %s, %v", i, r.status, r.body, err)
+					t.Errorf("caller %d: got %d %s, %v; want 200", i, r.status, r.body, err)
 					return
 				}
 				l.answered.Add(1)
@@ -146,7 +146,7 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		})
 		load.more()
 		if got := p.metric(t, "igproxy_config_last_reload_successful"); got != 0 {
-			t.Errorf("after a refused reload the metric says %v", got)
+			t.Errorf("after a refused reload the metric says %v, want 0", got)
 		}
 	}
 	var places []string
@@ -154,13 +154,13 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		places = append(places, fmt.Sprint(line["where"], " ", line["key"]))
 	}
 	if !slices.Contains(places, config+":2 cache.ttl") || !slices.Contains(places, config+":3 lisen") {
-		t.Errorf("the log does not have the file and line of both problems: %q", places)
+		t.Errorf("the log has the problems %q, want the file and line of both", places)
 	}
 	if load.stop() == 0 {
 		t.Error("no app sent a request")
 	}
 	if got := p.metric(t, "igproxy_config_last_reload_success_timestamp_seconds"); time.Since(time.Unix(int64(got), 0)) > time.Hour {
-		t.Errorf("the time of the last reload is %v", got)
+		t.Errorf("the time of the last successful reload is %v, want the time of this test", got)
 	}
 }
 
@@ -186,7 +186,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	p := start(t, env, "serve")
 	p.Listening(t)
 	if r := p.ask(t, "IGAA-early"); r.status != 400 {
-		t.Fatalf("with a wrong secret: %d", r.status)
+		t.Fatalf("with a wrong secret: got %d, want 400", r.status)
 	}
 	put("v2", secretFile, appSecret)
 	eventually(t, "the correct secret is in use", func() bool { return p.ask(t, "IGAA-late").status == 200 })
@@ -201,12 +201,12 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	put("v4", "client_secret_file: "+filepath.Join(dir, "nowhere")+"\n", appSecret)
 	eventually(t, "the invalid configuration is reported", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 0 })
 	if r := p.ask(t, "IGAA-meanwhile"); r.status != 200 || ig.CallsFor("IGAA-meanwhile") != 1 {
-		t.Errorf("the previous configuration is not used while the file is invalid: got %d", r.status)
+		t.Errorf("while the file is invalid: got %d, want 200 and one call, as with the previous configuration", r.status)
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "nowhere"), []byte(appSecret), 0o600))
 	eventually(t, "the file that was missing is found", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 1 })
 	if got := len(p.Log.Lines("reload failed")); got != 1 {
-		t.Errorf("one invalid configuration was logged %d times", got)
+		t.Errorf("one invalid configuration was logged %d times, want 1", got)
 	}
 }
 
@@ -238,7 +238,7 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	config := file(t, "igproxy.yaml", "upstream:\n  max_in_flight: 7\n")
 	p := serve(t, "CONFIG="+config, "UPSTREAM_URL="+upstream.URL, adminSocket(t))
 	if code, out, errs := p.operate(t, "reload"); code != 0 || out != "reloaded: nothing has changed\n" {
-		t.Errorf("exit code %d: %s%s", code, out, errs)
+		t.Errorf("exit code %d: %s%s; want 0 and no change", code, out, errs)
 	}
 	must(t, os.WriteFile(config, []byte("upstream:\n  max_in_flight: 8\n  retries: 0\nredis:\n  timeout: 40ms\n"), 0o600))
 	rest := keepChanging(t, config)
@@ -257,7 +257,7 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	must(t, os.WriteFile(config, []byte("upstream:\n  retries: 7\n"), 0o600))
 	code, out, errs = p.operate(t, "reload")
 	if code != 1 || out != "" || !strings.Contains(errs, "igproxy.yaml:2: upstream.retries: \"7\" is out of range") {
-		t.Errorf("an invalid configuration: exit code %d: %s%s", code, out, errs)
+		t.Errorf("an invalid configuration: exit code %d, want 1 with no standard output and igproxy.yaml:2: upstream.retries: \"7\" is out of range: %s%s", code, out, errs)
 	}
 	var reply struct {
 		Reloaded                        bool
@@ -267,13 +267,13 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	defer client.CloseIdleConnections()
 	r := postBy(t, client, "http://localhost/reload", "")
 	if err := json.Unmarshal([]byte(r.body), &reply); err != nil || r.status != 422 || reply.Reloaded || len(reply.Problems) != 1 {
-		t.Errorf("POST /reload: %d %s", r.status, r.body)
+		t.Errorf("POST /reload: got %d %s, want 422 with one problem", r.status, r.body)
 	}
 	if got := p.page(t, "/reload").status; got != 405 {
-		t.Errorf("GET /reload: %d", got)
+		t.Errorf("GET /reload: got %d, want 405", got)
 	}
 	if r := postBy(t, client, "http://localhost/reload", "", "Sec-Fetch-Site", "cross-site"); r.status != 403 {
-		t.Errorf("from a web page: %d", r.status)
+		t.Errorf("from a web page: got %d, want 403", r.status)
 	}
 }
 
@@ -290,11 +290,11 @@ func TestReloadNeverOpensAListener(t *testing.T) {
 	must(t, os.WriteFile(config, []byte("listen: 127.0.0.1:0\n"), 0o600))
 	code, _, errs := p.operate(t, "reload")
 	if code != 1 || !strings.Contains(errs, "is reachable by other machines") {
-		t.Errorf("exit code %d: %s", code, errs)
+		t.Errorf("exit code %d, want 1 with \"is reachable by other machines\": %s", code, errs)
 	}
 	p.URL = strings.Replace(p.URL, "[::]", "127.0.0.1", 1)
 	p.URL = strings.Replace(p.URL, "0.0.0.0", "127.0.0.1", 1)
 	if r := p.ask(t, "IGAA-stranger"); r.status != 401 {
-		t.Errorf("an app without the token got %d", r.status)
+		t.Errorf("an app without the token got %d, want 401", r.status)
 	}
 }

@@ -21,16 +21,16 @@ func TestRestartKeepsTheCache(t *testing.T) {
 	want := first.ask(t, "IGAA-restart")
 	refused := first.ask(t, "expired-restart")
 	if code := first.Stop(t); code != 0 {
-		t.Fatalf("exit code %d", code)
+		t.Fatalf("exit code %d, want 0", code)
 	}
 
 	second := serve(t, settings...)
 	got := second.ask(t, "IGAA-restart")
 	if got.status != 200 || got.token() != want.token() || !strings.HasPrefix(got.header.Get("Cache-Status"), "igproxy; hit") {
-		t.Errorf("after the restart: %d %s", got.status, got.header.Get("Cache-Status"))
+		t.Errorf("after the restart: got %d %s, want 200 with a hit and the same token", got.status, got.header.Get("Cache-Status"))
 	}
 	if again := second.ask(t, "expired-restart"); again.status != 400 || again.body != refused.body {
-		t.Errorf("the remembered refusal after the restart: %d %s", again.status, again.body)
+		t.Errorf("the remembered refusal after the restart: got %d %s, want 400 with the same body", again.status, again.body)
 	}
 	if ig.Calls() != 2 {
 		t.Errorf("%d calls, want 2", ig.Calls())
@@ -52,6 +52,6 @@ func TestAnotherAppReadsNoEntries(t *testing.T) {
 	first.Stop(t)
 	other := serve(t, append(settings, "APP_ID=17841400000000002")...)
 	if r := other.ask(t, "IGAA-mine"); r.header.Get("Cache-Status") != "igproxy; fwd=miss; stored" {
-		t.Errorf("another app's entry was found: %s", r.header.Get("Cache-Status"))
+		t.Errorf("another app's entry was found: Cache-Status %s, want a miss", r.header.Get("Cache-Status"))
 	}
 }

@@ -1,7 +1,8 @@
 package integration
 
 // When a user revokes a token, igproxy learns of it from the first passed-through call that Meta
-// refuses with code 190. From then on, no sidecar of the fleet answers an exchange with that token.
+// refuses with code 190. From then on, no sidecar of the fleet returns that token as the answer to
+// an exchange.
 
 import (
 	"fmt"
@@ -78,7 +79,7 @@ func TestRevokedTokenIsForgottenByEverySidecar(t *testing.T) {
 				for _, p := range all {
 					eventually(t, "the token is shared", func() bool { return p.hits(t, short) })
 					if got := p.ask(t, short).token(); got != short+"-long-1" {
-						t.Fatalf("got %q", got)
+						t.Fatalf("got %q, want the first long-lived token", got)
 					}
 				}
 			}
@@ -89,11 +90,11 @@ func TestRevokedTokenIsForgottenByEverySidecar(t *testing.T) {
 				return r.status
 			}
 			if got := read(all[1], "IGAA-one-long-1"); got != 200 {
-				t.Fatalf("the read before the revocation: %d", got)
+				t.Fatalf("the read before the revocation: got %d, want 200", got)
 			}
 			meta.revoke("IGAA-one-long-1")
 			if got := read(all[1], "IGAA-one-long-1"); got != 400 { // this sidecar has the token from Redis
-				t.Fatalf("the read after the revocation: %d", got)
+				t.Fatalf("the read after the revocation: got %d, want 400", got)
 			}
 			for i, p := range all {
 				eventually(t, fmt.Sprintf("sidecar %d does not answer with the revoked token", i), func() bool {
@@ -101,14 +102,14 @@ func TestRevokedTokenIsForgottenByEverySidecar(t *testing.T) {
 				})
 			}
 			if got := read(all[0], "IGAA-one-long-1"); got != 400 { // another worker still uses it
-				t.Errorf("the second read after the revocation: %d", got)
+				t.Errorf("the second read after the revocation: got %d, want 400", got)
 			}
 			eventually(t, "the second refusal is counted, and no entry is found for its token", func() bool {
 				return all[0].metric(t, `igproxy_revoked_tokens_total{app="default",result="unknown"}`) == 1
 			})
 			for i, p := range all {
 				if !p.hits(t, "IGAA-one") || !p.hits(t, "IGAA-two") {
-					t.Errorf("sidecar %d has forgotten the new token, or another user's", i)
+					t.Errorf("sidecar %d has forgotten the new token or another user's token", i)
 				}
 			}
 			if one, two := meta.calls("IGAA-one"), meta.calls("IGAA-two"); one != 2 || two != 1 {

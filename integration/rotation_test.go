@@ -68,10 +68,10 @@ func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 	put(nextSecret) // 3. the old secret is removed from the file
 	each("the new secret stays in use", "current", 2)
 	if n := load.stop(); n < 100 {
-		t.Errorf("only %d requests were answered", n)
+		t.Errorf("%d requests were answered, want at least 100", n)
 	}
 	if r := all[1].ask(t, "IGAA-early"); r.token() != early || ig.CallsFor("IGAA-early") != 1 {
-		t.Errorf("the cache was lost: %d calls for a known token", ig.CallsFor("IGAA-early"))
+		t.Errorf("the cache was lost: %d calls for a known token, want 1", ig.CallsFor("IGAA-early"))
 	}
 	for i, p := range all {
 		text := p.settled(t).String()
@@ -115,19 +115,19 @@ func TestWithoutKeyFileCacheSurvivesUntilTheOldSecretIsRemoved(t *testing.T) {
 func TestMockAcceptsANewSecret(t *testing.T) {
 	t.Parallel()
 	mock := start(t, environ(), "mock", "--listen", "127.0.0.1:0", "--secret", appSecret)
-	eventually(t, "the mock listens", func() bool { return len(mock.Log.Lines("mock listening")) > 0 })
+	eventually(t, "the stand-in listens", func() bool { return len(mock.Log.Lines("mock listening")) > 0 })
 	base := mock.Log.Lines("mock listening")[0]["url"].(string)
 	p := serve(t, "UPSTREAM_URL="+base)
 	if r := p.ask(t, "IGAA-1"); r.status != 200 {
-		t.Fatalf("got %d", r.status)
+		t.Fatalf("got %d, want 200", r.status)
 	}
 	if r := post(t, base+"/__secret", url.Values{"secret": {nextSecret}}.Encode()); r.status != 200 || strings.Contains(r.body, nextSecret) {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("POST /__secret: got %d %s, want 200 without the secret", r.status, r.body)
 	}
 	if r := p.ask(t, "IGAA-2"); r.status != 400 || r.graphError(t).Code != 100 {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("got %d %s, want 400 with code 100", r.status, r.body)
 	}
 	if strings.Contains(mock.Log.String(), nextSecret) {
-		t.Error("the mock logs a secret")
+		t.Error("the stand-in logs a secret")
 	}
 }

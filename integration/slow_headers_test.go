@@ -103,7 +103,7 @@ func TestHitsAreAnsweredDuringAFloodOfSlowHeaders(t *testing.T) {
 	ig.SetLatency(3 * time.Second)
 	slow := make(chan error, 1)
 	calls := ig.Calls()
-	go func() { // ends with its answer
+	go func() { // ends when the request has its answer
 		r, err := fetch(context.Background(), noKeepAlive, p.URL+exchangePath("IGAA-busy"))
 		if err == nil && r.status != 200 {
 			err = fmt.Errorf("got %d", r.status)
@@ -183,6 +183,6 @@ func readAnswer(t *testing.T, r *bufio.Reader) {
 	}
 	defer res.Body.Close()
 	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 {
-		t.Errorf("got %d %q, %v", res.StatusCode, body, err)
+		t.Errorf("got %d %q, %v; want 200", res.StatusCode, body, err)
 	}
 }

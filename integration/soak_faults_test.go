@@ -96,7 +96,7 @@ func (s *soak) restart(by syscall.Signal) {
 	seat.epoch.Add(1)
 	_ = p.Cmd.Process.Signal(by)
 	if code := p.Wait(s.t); by == syscall.SIGTERM && code != 0 {
-		s.t.Errorf("exit code %d after SIGTERM", code)
+		s.t.Errorf("exit code %d after SIGTERM, want 0", code)
 	}
 	s.searchIn("the log", p.Log.Take())
 	seat.process.Store(s.start())
@@ -177,7 +177,7 @@ func (s *soak) afterwards(before usage) {
 	failed := s.refusals.Load()
 	s.burst("after")
 	if failed = s.refusals.Load() - failed; failed > 0 {
-		s.t.Errorf("after all faults had ended, %d of %d requests were refused", failed, 64*len(s.sidecars))
+		s.t.Errorf("after all faults had ended, %d of %d requests were refused, want 0", failed, 64*len(s.sidecars))
 	}
 	s.search()
 	var after usage
@@ -193,7 +193,7 @@ func (s *soak) afterwards(before usage) {
 		s.t.Logf("sidecar %d: before %+v, after %+v", i, before, after)
 		// The limit allows for the race detector, which multiplies memory by about eight.
 		if grown := after.memory - before.memory; grown > 96<<20 {
-			s.t.Errorf("sidecar %d has grown by %d MiB", i, grown>>20)
+			s.t.Errorf("sidecar %d has grown by %d MiB, want at most 96", i, grown>>20)
 		}
 		if i == 0 && p.Cmd.ProcessState != nil {
 			s.t.Error("the first sidecar has ended")

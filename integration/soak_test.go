@@ -30,23 +30,23 @@ import (
 // soak has the sidecars, the servers that they use, and counts of what happened.
 type soak struct {
 	t        *testing.T
-	rng      *rand.Rand // of the faults
+	rng      *rand.Rand // chooses the faults
 	settings []string
 	ig       *mock.Instagram
 	redis    *redistest.Server
 	liar     *redistest.Liar
 	sidecars []*seat
-	strays   []net.Conn // of clients that hang
+	strays   []net.Conn // the connections of clients that hang
 	client   *http.Client
 
 	needles map[string]string // texts that must not appear anywhere, by name
 	long    *regexp.Regexp    // matches a long-lived token
 
-	got      tally // tokens
+	got      tally // answers with status 200
 	refusals atomic.Int64
 	left     atomic.Int64 // requests whose caller disconnected
 	excused  atomic.Int64 // requests that a restart interrupted
-	statuses sync.Map     // of unexpected answers
+	statuses sync.Map     // unexpected answers and errors
 	happened map[string]int
 }
 

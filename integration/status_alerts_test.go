@@ -29,7 +29,7 @@ func documentedMetrics(t *testing.T) map[string]map[string][]string {
 		metrics[row[1]] = labels
 	}
 	if len(metrics) < 15 {
-		t.Fatalf("docs/metrics.md has %d metrics", len(metrics))
+		t.Fatalf("docs/metrics.md has %d metrics, want at least 15", len(metrics))
 	}
 	return metrics
 }
@@ -113,7 +113,7 @@ func TestAlertsUseExportedMetricsAndHaveARunbook(t *testing.T) {
 		sections = append(sections, h[1])
 	}
 	if !slices.Equal(alerts, sections) || len(alerts) < 10 {
-		t.Errorf("the alerts are   %v\nbut the runbook has %v", alerts, sections)
+		t.Errorf("the alerts and the sections of the runbook must be the same, at least 10:\n%v\n%v", alerts, sections)
 	}
 	for _, m := range regexp.MustCompile("`(igproxy_\\w+)").FindAllStringSubmatch(runbook, -1) {
 		if metrics[m[1]] == nil {

@@ -21,12 +21,12 @@ func TestStatusInATerminal(t *testing.T) {
 	eventually(t, "the output has the requests", func() bool {
 		code, stdout, stderr := command(t, env, "status")
 		if code != 0 || stderr != "" {
-			t.Fatalf("exit code %d: %s%s", code, stdout, stderr)
+			t.Fatalf("exit code %d, want 0 with no standard error: %s%s", code, stdout, stderr)
 		}
 		return strings.Contains(stdout, "token 4") && strings.Contains(stdout, "75.0%") && strings.Contains(stdout, "3 by the cache")
 	})
 	var got struct{ State struct{ Ready bool } }
 	if code, stdout, _ := command(t, env, "status", "--json"); code != 0 || json.Unmarshal([]byte(stdout), &got) != nil || !got.State.Ready || strings.Contains(stdout, appSecret) {
-		t.Errorf("--json: exit code %d\n%s", code, stdout)
+		t.Errorf("--json: exit code %d, want 0 with JSON that says ready and does not have the secret\n%s", code, stdout)
 	}
 }

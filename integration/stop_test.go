@@ -138,7 +138,7 @@ type http2User struct {
 	client *http.Client
 }
 
-var errOnlyConnection = errors.New("the only connection ends")
+var errOnlyConnection = errors.New("the only connection has ended")
 
 func newHTTP2User(t *testing.T, url string, only net.Conn) *http2User {
 	var used atomic.Bool

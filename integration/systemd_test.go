@@ -95,20 +95,20 @@ func TestSystemdIsNotifiedOfReadyAndStopping(t *testing.T) {
 	p := activated(t, n, "app:admin", []*os.File{app, admin}, "UPSTREAM_URL="+upstream.URL, "LISTEN=127.0.0.1:1", "ADMIN_LISTEN=127.0.0.1:2")
 	eventually(t, "the sidecar is ready", func() bool { return n.count("READY=1\n") == 1 })
 	if !strings.Contains(n.text.String(), "STATUS=answering on http://"+address+"\n") {
-		t.Errorf("systemd was notified of\n%s", n.text.String())
+		t.Errorf("systemd was not notified of the status; the notices are\n%s", n.text.String())
 	}
 	p.Listening(t)
 	if p.URL != "http://"+address || p.Admin != "http://"+adminAddress {
 		t.Errorf("igproxy listens on %s and %s, want systemd's %s and %s", p.URL, p.Admin, address, adminAddress)
 	}
 	if r := p.ask(t, "IGAA-ready"); r.status != 200 {
-		t.Errorf("after READY=1: got %d %s", r.status, r.body)
+		t.Errorf("after READY=1: got %d %s, want 200", r.status, r.body)
 	}
 	if r := p.page(t, "/readyz"); r.status != 200 || n.count("STOPPING=1") != 0 {
-		t.Errorf("readyz: %d; notified of\n%s", r.status, n.text.String())
+		t.Errorf("/readyz returned %d, want 200; and want no STOPPING=1 in the notices\n%s", r.status, n.text.String())
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	eventually(t, "systemd is notified of the stop", func() bool { return n.count("STOPPING=1\nSTATUS=draining\n") == 1 })
 }
@@ -124,14 +124,14 @@ func TestSidecarThatCannotStartIsNeverReady(t *testing.T) {
 		n := newNotices(t)
 		p := activated(t, n, names, []*os.File{app, other}[:1+strings.Count(names, ":")])
 		if code := p.Wait(t); code != 1 || !strings.Contains(p.Log.String(), want) || n.count("READY") != 0 {
-			t.Errorf("%s: exit code %d, notified of %q, log:\n%s", names, code, n.text.String(), p.Log)
+			t.Errorf("%s: exit code %d, want 1 with an explanation in the log and without READY=1; notices: %q, log:\n%s", names, code, n.text.String(), p.Log)
 		}
 	}
 	open, _ := held(t, "tcp", "0.0.0.0:0") // as with a bare port in a socket unit; no client connects
 	n := newNotices(t)
 	p := activated(t, n, "app", []*os.File{open})
 	if code := p.Wait(t); code == 0 || !strings.Contains(p.Log.String(), "reachable by other machines") || n.count("READY") != 0 {
-		t.Errorf("beyond loopback: exit code %d, notified of %q, log:\n%s", code, n.text.String(), p.Log)
+		t.Errorf("beyond loopback: exit code %d, want a failure with an explanation in the log and without READY=1; notices: %q, log:\n%s", code, n.text.String(), p.Log)
 	}
 }
 
@@ -156,20 +156,20 @@ func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 	before := n.count("WATCHDOG=1\n")
 	time.Sleep(time.Second) // longer than systemd would wait
 	if after := n.count("WATCHDOG=1\n"); after != before {
-		t.Errorf("%d pings from a sidecar that does not answer", after-before)
+		t.Errorf("%d pings from a sidecar that does not answer, want 0", after-before)
 	}
 	if err := os.Rename(path+".away", path); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "pings arrive again", func() bool { return n.count("WATCHDOG=1\n") > before+2 })
 	if r, err := fetch(t.Context(), unixClient(path), "http://localhost"+exchangePath("IGAA-watched")); err != nil || r.status != 200 {
-		t.Errorf("got %d, %v", r.status, err)
+		t.Errorf("got %d, %v; want 200", r.status, err)
 	}
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	if got := len(p.Log.Lines("request")); got != 1 {
-		t.Errorf("%d requests are logged, want only the request of the app, and none of the watchdog", got)
+		t.Errorf("%d requests are logged, want only the app's request, without the requests of the watchdog check", got)
 	}
 }
 
@@ -201,7 +201,7 @@ func TestSocketActivatedRestartUnderLoadDropsNoRequest(t *testing.T) {
 				}
 				r, err := fetch(t.Context(), client, "http://"+address+exchangePath(fmt.Sprintf("IGAA-restart-%d-%d", i, k/4)))
 				if err != nil || r.status != 200 {
-					t.Errorf("caller %d, request %d: got %d %s, %v", i, k, r.status, r.body, err)
+					t.Errorf("caller %d, request %d: got %d %s, %v; want 200", i, k, r.status, r.body, err)
 					return
 				}
 				asked.Add(1)
@@ -216,7 +216,7 @@ func TestSocketActivatedRestartUnderLoadDropsNoRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		if code := p.Wait(t); code != 0 {
-			t.Errorf("exit code %d", code)
+			t.Errorf("exit code %d, want 0", code)
 		}
 		p = run()
 	}

@@ -47,7 +47,7 @@ type collector struct {
 	mu     sync.Mutex // protects the fields below
 	spans  []*otlpSpan
 	text   strings.Builder // everything received
-	header http.Header     // of the last batch
+	header http.Header     // the header of the last batch
 }
 
 func newCollector(t *testing.T) *collector {
@@ -57,7 +57,7 @@ func newCollector(t *testing.T) *collector {
 		body, err := io.ReadAll(r.Body)
 		var batch otlpBatch
 		if err != nil || r.URL.Path != "/v1/traces" || r.Header.Get("Content-Type") != "application/json" || json.Unmarshal(body, &batch) != nil {
-			t.Errorf("no batch of spans on %s: %v", r.URL.Path, err)
+			t.Errorf("the collector got a request on %s that is not a batch of spans: %v", r.URL.Path, err)
 			return
 		}
 		c.mu.Lock()
@@ -116,23 +116,23 @@ func TestCollectorGetsEachStepInTheAppsTrace(t *testing.T) {
 	must(t, err)
 	for range 3 { // hits; tracing must disable the fast lane, which makes no spans
 		if r := p.ask(t, "IGAA-1"); r.status != 200 {
-			t.Errorf("got %d", r.status)
+			t.Errorf("got %d, want 200", r.status)
 		}
 	}
 	if code := p.Stop(t); code != 0 || r.status != 200 || ig.CallsFor("IGAA-1") != 1 {
-		t.Errorf("exit code %d, answer %d", code, r.status)
+		t.Errorf("exit code %d, answer %d; want 0 and 200, after one call for the token", code, r.status)
 	}
 	servers := c.named("GET /access_token")
 	if len(servers) != 4 {
-		t.Fatalf("%d server spans for 4 requests", len(servers))
+		t.Fatalf("%d server spans for 4 requests, want 4", len(servers))
 	}
 	first := servers[slices.IndexFunc(servers, func(s *otlpSpan) bool { return s.ParentSpanID != "" })]
 	// The library writes IDs in upper case.
 	if got := strings.ToLower(first.TraceID + "-" + first.ParentSpanID); got != "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331" {
-		t.Errorf("the app's trace is not the parent: %s", got)
+		t.Errorf("the trace and the parent of the first span are %s, want those of the app", got)
 	}
 	if a := attributes(first); a["igproxy.request_id"] != r.header.Get("X-Request-Id") || a["igproxy.outcome"] != "token" || a["http.route"] != "/access_token" {
-		t.Errorf("got %v", a)
+		t.Errorf("the span has the attributes %v, want the request ID, the outcome token and the route", a)
 	}
 	for _, step := range []string{"recall", "join", "claim", "guard", "ask"} {
 		i := slices.IndexFunc(c.named(step), func(s *otlpSpan) bool { return s.TraceID == first.TraceID })
@@ -211,7 +211,7 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 	log := p.settled(t)
 	requests++
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -231,13 +231,13 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 		}
 		for _, h := range all[:3] {
 			if unseen := s.plant(text, h); len(unseen) > 0 {
-				t.Errorf("%s: the search would not find %s there: %v", place, h.name, unseen)
+				t.Errorf("%s: the search would not find %s in these forms: %v", place, h.name, unseen)
 			}
 		}
 	}
 	_, shown, errs := command(t, append(environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+c.URL, "OTEL_EXPORTER_OTLP_HEADERS=api-key="+credential), "check")
 	if found := s.in(shown + errs); len(found) > 0 || !strings.Contains(shown, "traces on, to "+strings.TrimPrefix(c.URL, "http://")+"\n") {
-		t.Errorf("check says %s%s: %v", shown, errs, found)
+		t.Errorf("check says %s%s, want the collector and no secret: %v", shown, errs, found)
 	}
 }
 
@@ -257,18 +257,18 @@ func TestDeadCollectorCostsNoAnswerAndDelaysStopLittle(t *testing.T) {
 		p := tracing(t, upstream.URL, []string{"LOG_LINES=1"}, []string{"EXPORTER_OTLP_ENDPOINT=" + at, "BSP_MAX_QUEUE_SIZE=64", "BSP_SCHEDULE_DELAY=20"})
 		for i := range 100 { // about 500 spans
 			if r := p.ask(t, fmt.Sprintf("IGAA-%d", i/5)); r.status != 200 {
-				t.Errorf("%s: got %d %s", name, r.status, r.body)
+				t.Errorf("%s: got %d %s, want 200", name, r.status, r.body)
 			}
 		}
 		begun := time.Now()
 		if code := p.Stop(t); code != 0 {
-			t.Errorf("%s: exit code %d", name, code)
+			t.Errorf("%s: exit code %d, want 0", name, code)
 		}
 		if took := time.Since(begun); took > 15*time.Second {
-			t.Errorf("%s: the stop took %s", name, took)
+			t.Errorf("%s: the stop took %s, want at most 15s", name, took)
 		}
 		if lines := p.Log.Lines("spans not delivered"); len(lines) > 1 || name != "hung" && len(lines) == 0 {
-			t.Errorf("%s: logged %d times", name, len(lines))
+			t.Errorf("%s: \"spans not delivered\" was logged %d times, want once, or at most once if the collector hangs", name, len(lines))
 		}
 	}
 }
@@ -287,31 +287,31 @@ func TestUnsupportedTracingVariablesDoNotPreventStart(t *testing.T) {
 	} {
 		p := tracing(t, upstream.URL, nil, variables)
 		if r := p.ask(t, "IGAA-1"); r.status != 200 {
-			t.Errorf("%v: got %d", variables, r.status)
+			t.Errorf("%v: got %d, want 200", variables, r.status)
 		}
 		if len(p.Log.Lines("tracing")) == 0 {
-			t.Errorf("%v: no warning", variables)
+			t.Errorf("%v: the log has no warning about tracing", variables)
 		}
 		if code := p.Stop(t); code != 0 {
-			t.Errorf("%v: exit code %d", variables, code)
+			t.Errorf("%v: exit code %d, want 0", variables, code)
 		}
 	}
 }
 
 // A platform may set several unsupported variables at once, for all of its programs. The sidecar
-// starts, and warns of each of them.
+// starts, and its log warns of the endpoint, the protocol and the sampler.
 func TestAPlatformsTracingVariablesDoNotKeepTheSidecarFromStarting(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	env := append(environ("UPSTREAM_URL="+upstream.URL), "OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
 		"OTEL_TRACES_SAMPLER=xray", "OTEL_TRACES_SAMPLER_ARG=endpoint=http://127.0.0.1:2000", "OTEL_PROPAGATORS=xray,b3")
 	if code, stdout, stderr := command(t, env, "check"); code != 0 || strings.Count(stdout, "warning  environment: OTEL_") != 2 {
-		t.Errorf("check: exit code %d\n%s%s", code, stdout, stderr)
+		t.Errorf("check: exit code %d, want 0 with 2 warnings about OTEL_ variables\n%s%s", code, stdout, stderr)
 	}
 	p := start(t, env, "serve")
 	p.Listening(t)
 	if r := p.ask(t, "IGAA-traced"); r.status != 200 {
-		t.Errorf("got %d %s", r.status, r.body)
+		t.Errorf("got %d %s, want 200", r.status, r.body)
 	}
 	warned := 0
 	for _, line := range p.settled(t).Lines("tracing") {

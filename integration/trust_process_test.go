@@ -70,7 +70,7 @@ func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 	client := unixClient(ours)
 	defer client.CloseIdleConnections()
 	if r, err := fetch(t.Context(), client, "http://igproxy"+exchangePath("IGAA-peer")); err != nil || r.status != 200 {
-		t.Errorf("a listed user: got %d, %v", r.status, err)
+		t.Errorf("a listed user: got %d, %v; want 200", r.status, err)
 	}
 	if !healthcheckAs(t, ours, own) || healthcheckAs(t, other, own) {
 		t.Error("want the user of this test let in only at the socket that lists this user")
@@ -139,15 +139,15 @@ func TestProcessDumpsNoCore(t *testing.T) {
 		}
 	}
 	if got := strings.Join(core, " "); got != "Max core file size 0 0 bytes" {
-		t.Errorf("/proc/PID/limits says %q", got)
+		t.Errorf("/proc/PID/limits says %q, want a limit of 0", got)
 	}
 	if got := strings.TrimSpace(read("coredump_filter")); strings.Trim(got, "0") != "" {
-		t.Errorf("a core dump handler would get memory of the kinds %s", got)
+		t.Errorf("a core dump handler would get the kinds of memory %s, want 0", got)
 	}
 	// With GOTRACEBACK=crash igproxy ends by SIGABRT, which dumps core where that is allowed.
 	must(t, p.Cmd.Process.Signal(syscall.SIGQUIT))
 	p.Wait(t)
 	if status := p.Cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGABRT || status.CoreDump() {
-		t.Errorf("igproxy ended with %v, core dumped: %v", status.Signal(), status.CoreDump())
+		t.Errorf("igproxy ended with %v, core dumped: %v; want SIGABRT and false", status.Signal(), status.CoreDump())
 	}
 }

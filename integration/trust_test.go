@@ -20,7 +20,7 @@ func TestListenerBeyondLoopbackNeedsAuthentication(t *testing.T) {
 		code, stdout, stderr := command(t, environ("LISTEN=0.0.0.0:0"), args...)
 		said := strings.ReplaceAll(stdout+stderr, "\n         ", "; ")
 		if code != 2 || !strings.Contains(said, "IGPROXY_LISTEN: reachable by other machines without authentication; set auth.bearer_file, or auth.client_ca ") {
-			t.Errorf("%v: exit code %d\n%s", args, code, said)
+			t.Errorf("%v: exit code %d, want 2 with the settings that are missing\n%s", args, code, said)
 		}
 		if args[0] == "serve" && strings.Count(said, "\n") != 1 {
 			t.Errorf("serve printed more than one line:\n%s", said)
@@ -28,11 +28,11 @@ func TestListenerBeyondLoopbackNeedsAuthentication(t *testing.T) {
 	}
 	code, stdout, _ := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true"), "check")
 	if code != 0 || !strings.Contains(stdout, "warning") || !strings.Contains(stdout, "open to everything that reaches it\n") {
-		t.Errorf("auth.none: exit code %d\n%s", code, stdout)
+		t.Errorf("auth.none: exit code %d, want 0 with \"warning\" and \"open to everything that reaches it\"\n%s", code, stdout)
 	}
 	code, _, stderr := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true", "AUTH_BEARER_FILE="+file(t, "token", ownToken)), "serve")
 	if code != 2 || !strings.Contains(stderr, "IGPROXY_AUTH_BEARER_FILE: set although auth.none is true") {
-		t.Errorf("auth.none and a token: exit code %d\n%s", code, stderr)
+		t.Errorf("auth.none and a token: exit code %d, want 2 with \"IGPROXY_AUTH_BEARER_FILE: set although auth.none is true\"\n%s", code, stderr)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		"on an unknown path":           getWith(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
 	} {
 		if e := r.graphError(t); r.status != 401 || e.Code != 100 || e.Subcode != 990013 || !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic ") {
-			t.Errorf("%s: got %d %s", name, r.status, r.body)
+			t.Errorf("%s: got %d %s, want 401 with code 100 and subcode 990013", name, r.status, r.body)
 		}
 	}
 	if ig.Calls() != 0 {
@@ -105,7 +105,7 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		"beside Instagram's bearer": getWith(t, bare, "X-Igproxy-Token", ownToken, "Authorization", "Bearer IGAA-own"),
 	} {
 		if r.status != 200 {
-			t.Errorf("%s: got %d %s", name, r.status, r.body)
+			t.Errorf("%s: got %d %s, want 200", name, r.status, r.body)
 		}
 	}
 	if ig.Calls() != 1 || ig.CallsFor("IGAA-own") != 1 || len(ig.Strange()) > 0 {
@@ -116,11 +116,11 @@ func TestBearerTokenIsRequired(t *testing.T) {
 	}
 	eventually(t, "the next token is accepted", func() bool { return getWith(t, by(nextToken)).status == 200 })
 	if r := getWith(t, by(ownToken)); r.status != 401 {
-		t.Errorf("the previous token: got %d", r.status)
+		t.Errorf("the previous token: got %d, want 401", r.status)
 	}
 	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "IGPROXY_CLIENT_SECRET")
 	if code, _, stderr := command(t, env, "healthcheck"); code != 0 {
-		t.Errorf("healthcheck: exit code %d\n%s", code, stderr)
+		t.Errorf("healthcheck: exit code %d, want 0\n%s", code, stderr)
 	}
 	metrics := p.page(t, "/metrics").body
 	if !strings.Contains(metrics, `outcome="rejected"`) {
@@ -152,20 +152,20 @@ func TestBothBearerTokensWorkDuringARotation(t *testing.T) {
 	must(t, os.WriteFile(path, []byte(nextToken+"\n"+ownToken+"\n"), 0o600))
 	eventually(t, "the next token is accepted", func() bool { return ask(nextToken) == 200 })
 	if previous := ask(ownToken); previous != 200 {
-		t.Errorf("during the rotation the previous token gets %d", previous)
+		t.Errorf("during the rotation the previous token gets %d, want 200", previous)
 	}
 	if missing := getWith(t, p.URL+exchangePath("IGAA-rotated")).status; missing != 401 {
-		t.Errorf("without a token: got %d", missing)
+		t.Errorf("without a token: got %d, want 401", missing)
 	}
 	for _, result := range []string{"current", "previous", "wrong", "missing"} {
 		if n := p.metric(t, `igproxy_bearer_checks_total{result="`+result+`"}`); n < 1 {
-			t.Errorf("%s: %v counted", result, n)
+			t.Errorf("%v requests are counted as %s, want at least 1", n, result)
 		}
 	}
 	must(t, os.WriteFile(path, []byte(nextToken+"\n"), 0o600))
 	eventually(t, "the previous token is refused", func() bool { return ask(ownToken) == 401 })
 	if next := ask(nextToken); next != 200 {
-		t.Errorf("after the rotation: got %d", next)
+		t.Errorf("after the rotation: got %d, want 200", next)
 	}
 }
 

@@ -25,26 +25,26 @@ func TestClientCertificatesAreRequired(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "TLS_CERT_FILE="+file(t, "tls.crt", cert), "TLS_KEY_FILE="+file(t, "tls.key", key),
 		"AUTH_CLIENT_CA="+apps.File, "AUTH_BEARER_FILE="+file(t, "token", ownToken))
 	if !strings.HasPrefix(p.URL, "https://127.0.0.1:") || !strings.HasPrefix(p.Admin, "http://") {
-		t.Fatalf("listens on %s and %s", p.URL, p.Admin)
+		t.Fatalf("igproxy listens on %s and %s, want https for apps and http for the admin listener", p.URL, p.Admin)
 	}
 	target := p.URL + exchangePath("IGAA-mtls")
 	for name, signer := range map[string]*harness.Authority{"no certificate": nil, "another authority's": &others, "the server's": &server} {
 		if r, err := fetchWith(t.Context(), server.Client(t, signer, false), target, "X-Igproxy-Token", ownToken); err == nil {
-			t.Errorf("%s: got %d", name, r.status)
+			t.Errorf("%s: got %d, want a failed handshake", name, r.status)
 		}
 	}
 	if r, err := fetch(t.Context(), server.Client(t, &apps, false), target); err != nil || r.status != 401 {
-		t.Errorf("a certificate but no token, although both are required: got %d, %v", r.status, err)
+		t.Errorf("a certificate but no token, although both are required: got %d, %v; want 401", r.status, err)
 	}
 	if ig.Calls() != 0 {
 		t.Fatal("an unauthenticated request reached Instagram")
 	}
 	r, err := fetchWith(t.Context(), server.Client(t, &apps, true), target, "X-Igproxy-Token", ownToken)
 	if err != nil || r.status != 200 {
-		t.Errorf("got %d %s, %v", r.status, r.body, err)
+		t.Errorf("got %d %s, %v; want 200", r.status, r.body, err)
 	}
 	if r, err := fetch(t.Context(), noKeepAlive, strings.Replace(target, "https:", "http:", 1)); err != nil || r.status != 400 || r.token() != "" {
-		t.Errorf("without TLS: got %d %s, %v", r.status, r.body, err)
+		t.Errorf("without TLS: got %d %s, %v; want 400", r.status, r.body, err)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestClientCertificatesNeedAListedName(t *testing.T) {
 	}
 	code, stdout, _ := command(t, environ("AUTH_CLIENT_NAMES=shop.internal"), "check")
 	if code != 2 || !strings.Contains(stdout, "IGPROXY_AUTH_CLIENT_NAMES: set without auth.client_ca") {
-		t.Errorf("names without an authority: exit code %d\n%s", code, stdout)
+		t.Errorf("names without an authority: exit code %d, want 2 with \"IGPROXY_AUTH_CLIENT_NAMES: set without auth.client_ca\"\n%s", code, stdout)
 	}
 }
 
@@ -127,7 +127,7 @@ func TestCertificateRotationUnderLoadFailsNoRequest(t *testing.T) {
 			for load.Err() == nil {
 				r, err := fetch(t.Context(), client, p.URL+exchangePath(fmt.Sprintf("IGAA-tls-%d", i)))
 				if err != nil || r.status != 200 {
-					t.Errorf("caller %d: got %d, %v", i, r.status, err)
+					t.Errorf("caller %d: got %d, %v; want 200", i, r.status, err)
 					return
 				}
 				answered.Add(1)

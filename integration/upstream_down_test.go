@@ -29,20 +29,20 @@ func TestInstagramDown(t *testing.T) {
 		case r.status == 502 && e.Code == 2 && e.Transient:
 		case r.status == 503 && e.Code == 2 && e.Transient:
 			if seconds, err := strconv.Atoi(r.header.Get("Retry-After")); err != nil || seconds < 1 {
-				t.Fatalf("Retry-After: %q", r.header.Get("Retry-After"))
+				t.Fatalf("got Retry-After %q, want at least 1", r.header.Get("Retry-After"))
 			}
 			refused++
 		default:
-			t.Fatalf("got %d %+v", r.status, e)
+			t.Fatalf("got %d %+v, want a transient 502 or 503 with code 2", r.status, e)
 		}
 		if i%20 == 0 {
 			if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
-				t.Fatalf("a known token got %d while Instagram was down", r.status)
+				t.Fatalf("a known token got %d while Instagram was down; want 200 with the same token", r.status)
 			}
 		}
 	}
 	if calls := ig.Calls() - before; calls > 20 || refused == 0 {
-		t.Errorf("200 cold tokens cost %d calls with %d refused at once; want at most 20 calls", calls, refused)
+		t.Errorf("200 cold tokens cost %d calls, and %d were refused at once; want at most 20 calls, and some refusals", calls, refused)
 	}
 	if body := p.page(t, "/readyz"); body.status != 200 {
 		t.Errorf("an open breaker made the sidecar not ready: %s", body.body)
@@ -55,7 +55,7 @@ func TestInstagramDown(t *testing.T) {
 		states = append(states, line["to"].(string))
 	}
 	if got := strings.Join(states, " "); !strings.HasPrefix(got, "open half-open") || !strings.HasSuffix(got, "closed") {
-		t.Errorf("the log has %q", got)
+		t.Errorf("the log has the states %q, want open, half-open and at last closed", got)
 	}
 }
 
@@ -67,20 +67,20 @@ func TestRateLimitPausesTheApp(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	known := p.ask(t, "IGAA-known")
 	if r := p.ask(t, "limit4-1"); r.status != 400 || r.graphError(t).Code != 4 || r.header.Get("Retry-After") == "" {
-		t.Fatalf("the call that met the limit: %d %s", r.status, r.body)
+		t.Fatalf("the call that met the limit: %d %s; want 400 with code 4 and Retry-After", r.status, r.body)
 	}
 	calls := ig.Calls()
 	for i := range 10 {
 		r := p.ask(t, fmt.Sprintf("IGAA-cold-%d", i))
 		if e := r.graphError(t); r.status != 429 || e.Code != 4 || r.header.Get("Retry-After") == "" {
-			t.Fatalf("during the pause: %d %+v", r.status, e)
+			t.Fatalf("during the pause: %d %+v; want 429 with code 4 and Retry-After", r.status, e)
 		}
 	}
 	if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
-		t.Errorf("a known token got %d", r.status)
+		t.Errorf("a known token got %d; want 200 with the same token", r.status)
 	}
 	if ig.Calls() != calls {
-		t.Errorf("Instagram was asked %d times during the pause", ig.Calls()-calls)
+		t.Errorf("Instagram was asked %d times during the pause, want 0", ig.Calls()-calls)
 	}
 	if body := p.page(t, "/readyz").body; !strings.Contains(body, `"breaker":"closed"`) {
 		t.Errorf("a rate limit changed the breaker: %s", body)
@@ -96,17 +96,17 @@ func TestARefusedClientSecret(t *testing.T) {
 	before := p.page(t, "/readyz")
 	for i := range 10 {
 		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 400 || r.graphError(t).Code != 100 {
-			t.Fatalf("got %d %s", r.status, r.body)
+			t.Fatalf("got %d %s, want 400 with code 100", r.status, r.body)
 		}
 	}
 	if ig.Calls() != 1 {
 		t.Errorf("%d calls with a secret known to be wrong, want 1", ig.Calls())
 	}
 	if before.status != 200 || !strings.Contains(before.body, `"client_secret":"unproven"`) {
-		t.Errorf("readiness before the first call: %d %s", before.status, before.body)
+		t.Errorf("readiness before the first call: %d %s; want 200 with \"client_secret\":\"unproven\"", before.status, before.body)
 	}
 	if r := p.page(t, "/readyz"); r.status != 503 || !strings.Contains(r.body, `"client_secret":"refused"`) {
-		t.Errorf("readiness: %d %s", r.status, r.body)
+		t.Errorf("readiness: %d %s; want 503 with \"client_secret\":\"refused\"", r.status, r.body)
 	}
 	loud := 0
 	for line := range strings.Lines(p.settled(t).String()) {
@@ -133,7 +133,7 @@ func TestTheClientSecretIsTestedAtTheStartAndWhenItChanges(t *testing.T) {
 		eventually(t, "the secret is "+state, func() bool {
 			r := p.page(t, "/readyz")
 			if r.status == 200 && state == "refused" {
-				t.Errorf("ready although the secret is not proven: %s", r.body)
+				t.Errorf("the sidecar is ready although the secret is not accepted: %s", r.body)
 			}
 			return r.status == status && strings.Contains(r.body, `"client_secret":"`+state+`"`)
 		})
@@ -153,7 +153,7 @@ func TestTheOperatorMayKeepASidecarWithARefusedSecretReady(t *testing.T) {
 	eventually(t, "the secret is refused", func() bool {
 		r := p.page(t, "/readyz")
 		if r.status != 200 {
-			t.Errorf("not ready: %s", r.body)
+			t.Errorf("the sidecar is not ready: %s; want it ready although the secret is refused", r.body)
 		}
 		return strings.Contains(r.body, `"client_secret":"refused"`)
 	})

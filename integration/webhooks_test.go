@@ -1,6 +1,6 @@
 package integration
 
-// An app with webhooks does not need the secret: it passes on what Meta signed, and igproxy answers
+// An app with webhooks does not need the secret. It passes on what Meta signed, and igproxy answers
 // whether one of the app's secrets signed it. The log, the metrics and the pages do not repeat what
 // was sent.
 
@@ -107,10 +107,10 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 			t.Errorf("%s: got %s, want %d", name, r.body, c.subcode)
 		}
 	}
-	// This client keeps its connections. If it asked to close this one, net/http could reset it
-	// before the client has read the answer.
+	// This client keeps its connections open. If a client asks to close the connection, net/http
+	// can reset the connection before the client has read the answer.
 	if r := postBy(t, http.DefaultClient, p.URL+"/apps/shop/_igproxy/webhook", largest+"x", header, signs(appSecret, largest+"x")); r.status != 413 || r.graphError(t).Subcode != 990018 {
-		t.Errorf("one byte larger than the largest body: got %d %s", r.status, r.body)
+		t.Errorf("one byte larger than the largest body: got %d %s, want 413 with subcode 990018", r.status, r.body)
 	}
 
 	const payload = `{"algorithm":"HMAC-SHA256","issued_at":1764280000,"user_id":"canary \u00e4"}`
@@ -120,7 +120,7 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 		}
 	}
 	if r := post(t, p.URL+"/apps/shop/_igproxy/signed_request", "canary=1"); r.status != 400 || r.graphError(t).Subcode != 990015 {
-		t.Errorf("a form without a signed request: got %d %s", r.status, r.body)
+		t.Errorf("a form without a signed request: got %d %s, want 400 with subcode 990015", r.status, r.body)
 	}
 
 	// During a rotation, new secrets are added before the old ones are removed, so that no webhook
@@ -149,7 +149,7 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 	accepted(nextSecret, anotherSecret)
 	put("shop-webhooks", "short")
 	if code, out, errs := p.operate(t, "reload"); code == 0 || !strings.Contains(out+errs, "apps.0.webhook_secret_file") {
-		t.Errorf("a file with an invalid secret was loaded: %s%s", out, errs)
+		t.Errorf("a file with an invalid secret was loaded, or the error does not name the setting: %s%s", out, errs)
 	}
 
 	log := p.settled(t).String() + p.page(t, "/metrics").body + p.page(t, "/").body + p.page(t, "/status").body
@@ -207,10 +207,10 @@ func TestSignaturesNeedTheSidecarsToken(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL=http://127.0.0.1:1", "AUTH_BEARER_FILE="+file(t, "bearer", token))
 	signature := signs(appSecret, webhookBody)
 	if r := p.webhook(t, "", webhookBody, "X-Hub-Signature-256", signature); r.status != 401 || r.graphError(t).Subcode != 990013 {
-		t.Errorf("without the token: got %d %s", r.status, r.body)
+		t.Errorf("without the token: got %d %s, want 401 with subcode 990013", r.status, r.body)
 	}
 	if r := p.webhook(t, "", webhookBody, "X-Hub-Signature-256", signature, "X-Igproxy-Token", token); r.status != 204 {
-		t.Errorf("with the token: got %d %s", r.status, r.body)
+		t.Errorf("with the token: got %d %s, want 204", r.status, r.body)
 	}
 }
 
@@ -223,11 +223,11 @@ func TestASlowWebhookEnds(t *testing.T) {
 	_, err := fmt.Fprintf(c, "POST /_igproxy/webhook HTTP/1.1\r\nHost: localhost\r\nX-Hub-Signature-256: %s\r\nContent-Length: 1000\r\n\r\nx", signs(appSecret, "x"))
 	must(t, err)
 	if r := p.webhook(t, "", webhookBody, "X-Hub-Signature-256", signs(appSecret, webhookBody)); r.status != 204 {
-		t.Errorf("another webhook: got %d %s", r.status, r.body)
+		t.Errorf("another webhook: got %d %s, want 204", r.status, r.body)
 	}
 	answer, err := io.ReadAll(c)
 	if text := string(answer); err != nil || !strings.HasPrefix(text, "HTTP/1.1 408 ") || !strings.Contains(text, `"error_subcode":990028`) {
-		t.Errorf("got %q, %v", text, err)
+		t.Errorf("got %q, %v; want 408 with subcode 990028", text, err)
 	}
 }
 
@@ -239,7 +239,7 @@ func TestWrongSignaturesCannotFillTheLog(t *testing.T) {
 		for range 250 {
 			r, err := sendRequest(t.Context(), "POST", p.URL+"/_igproxy/webhook", "x", "X-Hub-Signature-256", signs(anotherSecret, "x"))
 			if err != nil || r.status != 403 {
-				t.Errorf("got %d, %v", r.status, err)
+				t.Errorf("got %d, %v; want 403", r.status, err)
 				return
 			}
 		}
@@ -253,10 +253,10 @@ func TestWrongSignaturesCannotFillTheLog(t *testing.T) {
 	}
 	for second, n := range seconds {
 		if n > 2*5 { // two seconds of the limit can overlap one second of the clock
-			t.Errorf("%d lines in %s", n, second)
+			t.Errorf("%d lines in the second %s, want at most 10", n, second)
 		}
 	}
 	if len(seconds) == 0 || p.metric(t, `igproxy_requests_total{app="default",grant="webhook",outcome="unverified",source="none"}`) != 2000 {
-		t.Errorf("no line is logged (of %d), or not every request is counted", len(lines))
+		t.Errorf("want some lines about wrong signatures (of %d lines), and all 2000 requests counted", len(lines))
 	}
 }

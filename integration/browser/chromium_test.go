@@ -119,7 +119,8 @@ func (c *chromium) read(from *os.File) {
 	}
 }
 
-// call sends a command, waits for its result, and decodes it into result unless that is nil.
+// call sends a command and waits for its result. Unless result is nil, call decodes the JSON into
+// the value that result points to.
 func (c *chromium) call(method string, params any, result any) {
 	c.t.Helper()
 	answer := make(chan json.RawMessage, 1)
@@ -161,8 +162,8 @@ func (c *chromium) eval(expression string) string {
 	return fmt.Sprint(got.Result.Value)
 }
 
-// shows waits until a JavaScript expression is true in the page, and fails the test after
-// harness.Patience. The failure message says that the test waited for the page to show what.
+// shows waits until a JavaScript expression is true in the page. After harness.Patience, shows
+// fails the test with a message that contains the text what.
 func (c *chromium) shows(what, expression string) {
 	c.t.Helper()
 	for deadline := time.Now().Add(harness.Patience); c.eval(expression) != "true"; time.Sleep(50 * time.Millisecond) {

@@ -110,7 +110,7 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	end()
 	// The open page reads the state every two seconds. That must not delay the stop.
 	if code := p.Stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 	c.shows("that the connection is lost", text("link")+` === "connection lost" && document.title.startsWith("(no connection)")`)
 }
@@ -132,7 +132,7 @@ func TestPageShowsTheCurrentStateWithoutScripts(t *testing.T) {
 	_, upstream := harness.Mock(t, "--secret", harness.AppSecret)
 	p := harness.Serve(t, "UPSTREAM_URL="+upstream)
 	if status, _, err := harness.Get(t.Context(), p.URL+harness.ExchangePath("expired-1")); err != nil || status != 400 {
-		t.Fatalf("got %d, %v", status, err)
+		t.Fatalf("got %d, %v; want 400", status, err)
 	}
 	c := openChromium(t)
 	c.width(1280)
@@ -165,7 +165,7 @@ func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 		c.width(w)
 		c.eval(`for (const d of document.querySelectorAll("details")) d.open = true`)
 		if got := c.eval("document.documentElement.scrollWidth"); got != fmt.Sprint(w) {
-			t.Errorf("in a window that is %d pixels wide the page is %s pixels wide", w, got)
+			t.Errorf("in a window that is %d pixels wide the page is %s pixels wide, want the same", w, got)
 		}
 	}
 	controls := c.eval(`document.querySelectorAll("a, input, summary, [tabindex='0']").length`)

@@ -46,7 +46,7 @@ func TestClientWithoutABaseURL(t *testing.T) {
 			t.Fatalf("%s: no token or a wrong token in %s", c.host, answer)
 		}
 		if me := curl(c.host, c.read+"?fields=id&access_token="+issued[0]); !strings.Contains(me, `"id":"`+c.user+`"`) {
-			t.Errorf("%s: the read returned %s", c.host, me)
+			t.Errorf("%s: the read returned %s, want the user %s", c.host, me, c.user)
 		}
 		if strange := c.ig.Strange(); len(strange) > 0 {
 			t.Errorf("%s received requests that igproxy must not send: %q", c.host, strange)

@@ -1,10 +1,10 @@
 package clients
 
 // Client libraries from package registries log a user in through igproxy. They exchange a code, get
-// a long-lived token, read the user's profile with it, and report errors as their own error types.
-// Each library gets igproxy's address and no secret; docs/clients.md says what else it needs. The
-// programs that use the libraries are in the folders next to this file, and their list is in
-// logins_test.go.
+// a long-lived token, read the user's profile with it, and report errors with their own error
+// types. Each library gets igproxy's address and no secret; docs/clients.md says what else it
+// needs. The programs that use the libraries are in the folders next to this file, and their list
+// is in logins_test.go.
 
 import (
 	"bytes"
@@ -104,7 +104,7 @@ func (l login) test(t *testing.T, dir string) {
 	}
 	for _, p := range []*harness.Process{alone, several} {
 		if code := p.Stop(t); code != 0 || strings.Contains(p.Log.String(), harness.AppSecret) {
-			t.Errorf("exit code %d, or the secret is in the log", code)
+			t.Errorf("exit code %d, want 0 and no secret in the log", code)
 		}
 	}
 }
@@ -123,7 +123,7 @@ debug_token: {enabled: true}
 		harness.File(t, "page", "the-secret-of-a-fourth-app"), l.app, appID, harness.File(t, "shop", harness.AppSecret), callback))
 }
 
-// spend exchanges a code directly at the stand-in. After that Meta has seen the code, and igproxy
+// spend exchanges a code directly at the stand-in, so the stand-in has seen the code but igproxy
 // has not.
 func spend(t *testing.T, upstream *mock.Server, code string) {
 	t.Helper()
@@ -134,7 +134,7 @@ func spend(t *testing.T, upstream *mock.Server, code string) {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		t.Fatalf("the stand-in refused a valid code: %s", res.Status)
+		t.Fatalf("the stand-in answered %s to a valid code, want 200", res.Status)
 	}
 }
 
@@ -258,6 +258,6 @@ func (l login) secretWhereItBelongs(t *testing.T, ig *mock.Instagram, c client) 
 		}
 	}
 	if seen["exchange"] != 2 || seen["read"] != 1 || !c.noCodes && seen["code"] != 2 || c.inspects && seen["debug_token"] != 1 {
-		t.Errorf("Meta got these numbers of calls of each kind: %v", seen)
+		t.Errorf("Meta got these numbers of calls: %v; want 2 exchanges, 1 read, and for most clients 2 codes", seen)
 	}
 }

@@ -86,7 +86,7 @@ func TestUnmodifiedClientsThroughHTTPSProxy(t *testing.T) {
 						t.Errorf("the program ended with %v; want a failure that matches %s\n%s%s", err, says, stdout, stderr)
 					}
 					if n := len(ig.Issued(code)); n > 0 {
-						t.Errorf("the code was exchanged %d times", n)
+						t.Errorf("the code was exchanged %d times, want 0", n)
 					}
 				}
 			}
@@ -99,10 +99,10 @@ func TestUnmodifiedClientsThroughHTTPSProxy(t *testing.T) {
 	for _, p := range []*harness.Interceptor{open, closed} {
 		_, metrics, err := harness.Get(t.Context(), p.Admin+"/metrics")
 		if joined := regexp.MustCompile(`igproxy_requests_total\{[^}]*grant="exchange"[^}]*source="joined"[^}]*\} [1-9]`); err != nil || !joined.MatchString(metrics) {
-			t.Errorf("no two exchanges were joined: %v\n%s", err, metrics)
+			t.Errorf("/metrics counts no joined exchange: %v\n%s", err, metrics)
 		}
 		if code := p.Stop(t); code != 0 || strings.Contains(p.Log.String(), harness.AppSecret) || strings.Contains(p.Log.String(), token) {
-			t.Errorf("exit code %d, or a secret is in the log", code)
+			t.Errorf("exit code %d, want 0 and no secret in the log", code)
 		}
 	}
 	if strange := ig.Strange(); len(strange) > 0 {

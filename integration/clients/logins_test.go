@@ -41,7 +41,7 @@ var logins = []login{
 		app:      "service: threads", prefix: "threads_", token: "THQV", user: "24000000000000001", clients: threadsClients},
 }
 
-// client is a program, with what it must print.
+// client is a program and the output that it must print.
 type client struct {
 	name       string
 	command    []string // the last element is a file of this folder, or a program built from it

@@ -42,7 +42,7 @@ func MakeAuthority(t testing.TB) MadeAuthority {
 	for _, command := range []string{"init", "show"} {
 		code, out, errs := RunPlain(t, Environ(), "ca", command, "--dir", dir)
 		if code != 0 {
-			t.Fatalf("igproxy ca %s: %d\n%s%s", command, code, out, errs)
+			t.Fatalf("igproxy ca %s: exit code %d, want 0\n%s%s", command, code, out, errs)
 		}
 		a.Shown = out
 	}

@@ -18,7 +18,7 @@ import (
 // Process is a running igproxy.
 type Process struct {
 	Cmd        *exec.Cmd
-	URL, Admin string // of the listeners; set by Listening
+	URL, Admin string // the URLs of the listeners, set by Listening
 	Log        *Output
 	Exited     chan struct{} // closed when the process has ended
 }
@@ -104,7 +104,7 @@ func (p *Process) Listening(t testing.TB) {
 	p.URL, p.Admin = line["url"].(string), line["admin"].(string)
 }
 
-// Stop sends SIGTERM, waits for the end and returns the exit code.
+// Stop sends SIGTERM, waits until the process ends, and returns the exit code.
 func (p *Process) Stop(t testing.TB) int {
 	t.Helper()
 	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -113,7 +113,7 @@ func (p *Process) Stop(t testing.TB) int {
 	return p.Wait(t)
 }
 
-// Wait waits for the end and returns the exit code.
+// Wait waits until the process ends, and returns the exit code.
 func (p *Process) Wait(t testing.TB) int {
 	t.Helper()
 	select {
@@ -181,7 +181,7 @@ func (o *Output) Lines(msg string) (found []map[string]any) {
 	return found
 }
 
-// Take returns the whole lines that were printed since the last Take, and forgets them.
+// Take returns the complete lines that were printed since the last Take, and removes them from o.
 func (o *Output) Take() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -197,7 +197,7 @@ func Mock(t testing.TB, args ...string) (p *Process, url string) {
 	t.Helper()
 	p = Start(t, Environ(), append([]string{"mock", "--listen", "127.0.0.1:0"}, args...)...)
 	const listening = "mock listening"
-	Eventually(t, "the mock listens", func() bool { return len(p.Log.Lines(listening)) > 0 })
+	Eventually(t, "the stand-in listens", func() bool { return len(p.Log.Lines(listening)) > 0 })
 	return p, p.Log.Lines(listening)[0]["url"].(string)
 }
 
@@ -212,7 +212,7 @@ func Program(t testing.TB, env []string, text, program string, args ...string) s
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = append(os.Environ(), env...), strings.NewReader(text), &out, &errs
 	cmd.WaitDelay = time.Second
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s %v: %v (make test-all installs missing programs)\n%s\n%s%s", program, args, err, text, out.String(), errs.String())
+		t.Fatalf("%s %v: %v (make test-all installs what is missing)\n%s\n%s%s", program, args, err, text, out.String(), errs.String())
 	}
 	return out.String()
 }

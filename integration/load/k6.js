@@ -17,6 +17,6 @@ export const options = {
 
 export default function () {
   const token = `IGAA-k6-${MODE}-${RUN}` + (MODE === 'miss' ? `-${exec.scenario.iterationInTest}` : '');
-  // One name for all tokens: k6 would otherwise keep a metric for each.
+  // All tokens share one name, because k6 would otherwise keep a metric for each token.
   http.get(`${IGPROXY}/access_token?grant_type=ig_exchange_token&access_token=${token}`, { tags: { name: 'exchange' } });
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Puts a load on this machine: starts a stand-in for Instagram that answers after 50 ms, and a
-# sidecar in front of it, runs wrk and vegeta for LOAD seconds each and hey once, prints the
-# sidecar's own figures, and stops both.
+# Puts a load on this machine. Starts a stand-in for Instagram, which answers after 50 ms, and a
+# sidecar in front of it. Runs wrk and vegeta for LOAD seconds each, and hey once. Prints the
+# sidecar's own figures, and stops the sidecar and the stand-in.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=$(mktemp -d)

@@ -46,7 +46,7 @@ func TestLoadRecipes(t *testing.T) {
 				t.Errorf("%d of %d requests got a token, want all of them and at least 50", tokens, all)
 			}
 			if recipe.mode == "miss" && ig.Calls() < tokens || recipe.mode != "miss" && ig.Calls() != 1 {
-				t.Errorf("Instagram was asked %d times for %d answers", ig.Calls(), tokens)
+				t.Errorf("Instagram was asked %d times for %d answers, want once for each new token", ig.Calls(), tokens)
 			}
 		})
 	}
@@ -63,7 +63,7 @@ Instagram was asked (\d+) times\.$`).FindStringSubmatch(out)
 		t.Errorf("the output lacks the sidecar's metrics, or a token was exchanged more than once:\n%s", out)
 	}
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
-		t.Errorf("left over: %v, %v", left, err)
+		t.Errorf("make load left %v in TMPDIR, want nothing (%v)", left, err)
 	}
 }
 
@@ -73,7 +73,7 @@ func TestLoadGoesToLoopbackOnly(t *testing.T) {
 		cmd.Env = append(os.Environ(), "IGPROXY=https://graph.instagram.com", "LOAD=1")
 		out, err := cmd.CombinedOutput()
 		if err == nil || cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "loopback only") {
-			t.Errorf("%s: %v\n%s", name, err, out)
+			t.Errorf("%s: %v, want exit code 2 with \"loopback only\"\n%s", name, err, out)
 		}
 	}
 }

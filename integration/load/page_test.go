@@ -20,7 +20,7 @@ func blockAfter(t *testing.T, page, text string) []string {
 	_, rest, found := strings.Cut(page, text)
 	block := regexp.MustCompile(`(?m)(?:^    .*\n)+`).FindString(rest)
 	if !found || block == "" {
-		t.Fatalf("no block after %q", text)
+		t.Fatalf("docs/develop.md has no block of commands after %q", text)
 	}
 	return strings.Split(strings.TrimSpace(block), "\n")
 }
@@ -33,7 +33,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	page := string(text)
 	lines := blockAfter(t, page, "and then igproxy with the stand-in as its upstream:")
 	if len(lines) != 4 || !strings.HasSuffix(lines[0], " &") || strings.TrimSpace(lines[3]) != "igproxy serve" {
-		t.Fatalf("the block is %q", lines)
+		t.Fatalf("the block is %q, want one line that starts the stand-in, two with variables, and igproxy serve", lines)
 	}
 	_, url := harness.Mock(t, strings.Fields(strings.TrimSuffix(lines[0], " &"))[2:]...)
 	here := func(s string) string { return strings.ReplaceAll(s, "http://127.0.0.1:8081", url) }
@@ -48,7 +48,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	for range 20 {
 		callers.Go(func() {
 			if status, body, err := harness.Get(t.Context(), p.URL+harness.ExchangePath("IGAA-user-1")); err != nil || status != 200 {
-				t.Errorf("got %d %s, %v", status, body, err)
+				t.Errorf("got %d %s, %v; want 200", status, body, err)
 			}
 		})
 	}
@@ -59,10 +59,10 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	}
 	code := regexp.MustCompile(`"code":"([^"]+)"`).FindStringSubmatch(harness.Program(t, nil, quiet(login[0]), "sh"))
 	if code == nil || len(login) != 2 {
-		t.Fatalf("no code from %q", login)
+		t.Fatalf("the first of the commands %q printed no code, or there are not two commands", login)
 	}
 	if out := harness.Program(t, nil, strings.Replace(quiet(login[1]), "CODE", code[1], 1), "sh"); !strings.Contains(out, `"access_token":"IG`) {
-		t.Errorf("the login ended with %s", out)
+		t.Errorf("the login ended with %s, want a token", out)
 	}
 
 	status := func(token string) int {
@@ -90,7 +90,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	// One call for the 20 callers, two (with a retry) for the caller while Instagram was down, and
 	// one for the caller that hit the limit.
 	if !strings.Contains(said["__stats"], `"exchange":4`) || len(said) != 5 {
-		t.Errorf("the commands printed %q", said)
+		t.Errorf("the commands printed %q, want 5 outputs, and 4 exchanges in that of __stats", said)
 	}
 
 	// The timeout is longer than the default, because the machine may be busy.
@@ -102,10 +102,10 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	fleet := []*harness.Process{harness.Serve(t, settings...), harness.Serve(t, settings...)}
 	harness.Crowd(len(fleet), func(i int) {
 		if status, body, err := harness.Get(t.Context(), fleet[i].URL+harness.ExchangePath("IGAA-user-fleet")); err != nil || status != 200 {
-			t.Errorf("got %d %s, %v", status, body, err)
+			t.Errorf("got %d %s, %v; want 200", status, body, err)
 		}
 	})
 	if stats := harness.Program(t, nil, quiet("curl http://127.0.0.1:8081/__stats"), "sh"); !strings.Contains(stats, `"exchange":5`) {
-		t.Errorf("two sidecars on one Redis: %s", stats)
+		t.Errorf("two sidecars on one Redis: %s, want one more exchange", stats)
 	}
 }

@@ -6,8 +6,8 @@ instagram.Constants.API_URL = IGPROXY;
 
 // The library writes two slashes into each path. It also appends ?access_token=TOKEN to the URL of
 // the exchange. That URL already has a query, so this text becomes part of the last parameter's
-// value. The class below removes a slash. It also adds a parameter "unused" at the end, so that the
-// text becomes the value of that parameter.
+// value. The class Exchange removes one slash. It also adds a parameter "unused" at the end, so
+// that the appended text becomes the value of this parameter.
 class Exchange extends instagram.GetUserLongLivedTokenRequest {
   url() {
     return `${super.url().slice(1)}&unused=`;

@@ -1,6 +1,6 @@
 // This program calls Meta's URLs with Node's fetch. igproxy intercepts the calls. fetch does not
-// report the protocol, so this program gets it from undici, the library behind fetch, which
-// publishes its connections.
+// report the protocol. But undici, the library behind fetch, publishes its connections, and this
+// program reads the protocol from them.
 import { subscribe } from 'node:diagnostics_channel';
 import { intercepted } from './intercepted.mjs';
 

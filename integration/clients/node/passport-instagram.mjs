@@ -17,7 +17,7 @@ const strategy = new Strategy(
   (accessToken, refreshToken, params, profile, done) => done(null, { token: accessToken, id: params.user_id }),
 );
 
-// callback gives the strategy the request with which the browser returns from the login, as
+// callback gives the strategy the request that the browser makes when it returns from the login, as
 // passport does in Express.
 const callback = (code) =>
   new Promise((resolve, reject) => {

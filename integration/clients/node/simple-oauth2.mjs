@@ -12,7 +12,7 @@ const login = new AuthorizationCode({
 const { token } = await login.getToken({ code: CODE, redirect_uri: REDIRECT_URI });
 const codeError = await refused(() => login.getToken({ code: BAD_CODE, redirect_uri: REDIRECT_URI }));
 
-// The library has no method for Instagram's GET requests, so apps make them with fetch.
+// The library has no method for Instagram's GET requests, so this program makes them with fetch.
 const get = async (path, params) => {
   const res = await fetch(`${IGPROXY}${path}?${new URLSearchParams(params)}`);
   return res.json();

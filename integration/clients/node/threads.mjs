@@ -1,6 +1,6 @@
 // Node's fetch, as Threads apps use it. METHOD is the HTTP method of the call that sends the code.
-// Some apps, such as Postiz, use GET. Meta's own samples use POST. Both put the parameters into the
-// query.
+// Some apps, such as Postiz, use GET, and Meta's own samples use POST. In both cases, the
+// parameters are in the query.
 import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report } from './shared.mjs';
 
 const call = async (path, params, method = 'GET') => {

@@ -26,8 +26,8 @@ end
 OmniAuth.config.logger = Logger.new(nil)
 OmniAuth.config.on_failure = ->(env) { [401, {}, env['omniauth.error']] }
 
-# callback gives the strategy the request with which the browser returns from the login, as Rack
-# does. It returns OmniAuth's data about the user, or the error.
+# callback gives the strategy the request that the browser makes when it returns from the login, as
+# Rack does. callback returns OmniAuth's data about the user, or the error.
 def callback(code)
   app = ->(env) { [200, {}, env['omniauth.auth']] }
   strategy = Facebook.new(app, ENV.fetch('CLIENT_ID'), 'none', provider_ignores_state: true)
