@@ -302,7 +302,7 @@ func TestARequestDuringADrainIsTheLastOfItsConnection(t *testing.T) {
 			go func() { done <- s.lane.Shutdown(t.Context()) }()
 			time.Sleep(100 * time.Millisecond) // the drain is waiting for the connection
 			if res, body := roundTrip(t, c, r, request); !res.Close {
-				t.Errorf("%s: want Connection: close", body)
+				t.Errorf("got %s, want an answer with Connection: close", body)
 			}
 			if _, err := r.ReadByte(); err != io.EOF {
 				t.Errorf("got %v, want EOF", err)
@@ -326,7 +326,7 @@ func TestLaneLeavesDecisionsToDecode(t *testing.T) {
 	for name, c := range map[string]struct {
 		o    Options
 		want bool
-	}{"one app": {optionsFor(t, "https://graph.instagram.com", nil), true}, "one app and Threads": {threads, true}, "two apps": {two, false}, "a required token": {bearer, false}} {
+	}{"an Instagram app": {optionsFor(t, "https://graph.instagram.com", nil), true}, "an Instagram app and a Threads app": {threads, true}, "two Instagram apps": {two, false}, "a required token": {bearer, false}} {
 		if got := newProxy(t, c.o).current.Load().plain != nil; got != c.want {
 			t.Errorf("%s: the engine has a plain call: %v, want %v", name, got, c.want)
 		}

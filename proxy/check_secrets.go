@@ -18,7 +18,8 @@ const checkTick = time.Second
 //   - While Meta refuses all of them, it tests them repeatedly. The time between tests grows from
 //     firstCheck to lastCheck.
 //   - With Options.CheckSecretsAtStart, it tests them after New, and after a Reload that changes
-//     them. It repeats the test at the same intervals until Meta answers.
+//     them. It repeats the test at the same intervals until an answer shows whether Meta accepts
+//     them.
 func (p *Proxy) CheckSecrets(ctx context.Context) {
 	tick := time.NewTicker(checkTick)
 	defer tick.Stop()

@@ -22,7 +22,7 @@ type checking struct {
 	calls    []time.Duration // when Meta was called, counted from began
 }
 
-// silentSecret is accepted like testSecret, but makes Meta silent from the start.
+// silentSecret makes startChecking use testSecret, and a Meta that is silent from the start.
 const silentSecret = testSecret + " "
 
 func startChecking(t *testing.T, secret string, set func(*Options)) *checking {
