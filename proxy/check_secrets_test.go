@@ -19,7 +19,7 @@ type checking struct {
 	mu       sync.Mutex // protects the fields below
 	accepted string
 	silent   bool            // Meta does not answer
-	calls    []time.Duration // when Meta was called, counted from began
+	calls    []time.Duration // when Meta was called, counted from the start
 }
 
 // silentSecret makes startChecking use testSecret, and a Meta that is silent from the start.

@@ -150,7 +150,7 @@ func TestDebugTokenTriesBothSecretsOfARotation(t *testing.T) {
 			}
 		}
 		if state := p.Apps()[0].ClientSecret; state == secretRefused || state == secretAccepted && accepted == "another-secret-0123456789" {
-			t.Errorf("%s accepted: the state is %s; want unproven or, if the accepted secret is one of the app, accepted", accepted, state)
+			t.Errorf("%s accepted: the state is %s; want unproven or, if the accepted secret is one of the app's, accepted", accepted, state)
 		}
 	}
 }

@@ -11,9 +11,9 @@ import (
 // everything else. It drops an inbound client_secret without comparing it, because a comparison
 // would let a caller test guesses.
 //
-// If decode refuses the request, it returns the error for the app. Then only two fields of the call
-// may be used: the app, which is nil if it is not known yet, and the grant. If the grant is not
-// known yet, it is the row that meant returns.
+// If decode refuses the request, refused is the error for the response. Then only two fields of c
+// may be used: c.app, which is nil if the app is not known yet, and c.grant. If the grant is not
+// known yet, c.grant is the row that meant returns.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
 	p, refused := readParams(r, e.large)
 	if refused != nil {

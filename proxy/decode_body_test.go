@@ -94,7 +94,7 @@ func TestTheHostDecidesBetweenAppsWithOneID(t *testing.T) {
 		got := askAt(w.p, host, target)
 		asked := map[string]int{"facebook": len(facebook.asked()), "login": len(w.login.asked())}
 		if total := asked["facebook"] + asked["login"]; want == "" && (total != 0 || !strings.Contains(got.Body.String(), "/apps/twin/")) || want != "" && (total != 1 || asked[want] != 1) {
-			t.Errorf("%s: got %d %s after the calls %v; want one call to %q or, if this name is empty, an error that names the apps", host, got.Code, got.Body, asked, want)
+			t.Errorf("%s: got %d %s after the calls %v; want one call to %q (if empty: no call, and an error that names the apps)", host, got.Code, got.Body, asked, want)
 		}
 	}
 	w, facebook := facebookWorld(t, twin)
