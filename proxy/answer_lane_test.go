@@ -109,8 +109,8 @@ const (
 	coldRequest = "GET /access_token?grant_type=ig_exchange_token&access_token=IGAA-cold HTTP/1.1\r\n" + laneHost + "\r\n"
 )
 
-// laneProxy returns a Proxy that has the answer for warmToken in memory. For any other token the
-// steps after recall are replaced by a function that does not call Instagram.
+// laneProxy returns a Proxy that has the answer for warmToken in memory. The steps after recall are
+// replaced by a function that does not call Instagram.
 func laneProxy(t testing.TB, o Options) *Proxy {
 	t.Helper()
 	p := newProxy(t, o)

@@ -20,7 +20,7 @@ type askStep struct {
 	out       *outbound
 	timeout   time.Duration // for all tries together, including the bodies
 	maxBytes  int64         // the limit for the body of a response, after decompression
-	retries   int           // how often a call may be retried with one client secret; a call with a code is never retried
+	retries   int           // retries of a call with one client secret; a call with a code is never retried
 	budget    *retryBudget  // limits the retries of all calls together
 	userAgent string
 	metrics   *Metrics

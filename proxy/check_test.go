@@ -68,7 +68,7 @@ func TestCheckOnlineNamesTheProblemAndTheFix(t *testing.T) {
 	}
 }
 
-// If a call of igproxy comes back to igproxy, it gets an error with code 100. From Meta, this code
+// If igproxy's own call comes back to igproxy, the response has code 100. From Meta, this code
 // means that the app has no access to the account, so CheckOnline must tell the two apart.
 func TestCheckOnlineSaysThatItsCallCameBackToIgproxy(t *testing.T) {
 	for name, service := range map[string]Service{"Instagram": Instagram, "Facebook": Facebook} {

@@ -106,7 +106,7 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 		}
 	}
 	w, facebook = debugWorld(t)
-	for input, c := range map[string]struct { // each case has its own token, because igproxy pauses a token after a failure
+	for input, c := range map[string]struct { // each case has its own token, because a failed token is paused
 		status, want int
 		body         string
 	}{
