@@ -66,7 +66,7 @@ func TestTheQueryIsBuiltFromScratch(t *testing.T) {
 	// net/http adds Accept-Encoding.
 	headers := http.Header{"Accept": {"application/json"}, "User-Agent": {"igproxy/1.2.3"}, "Accept-Encoding": {"gzip"}}
 	if fmt.Sprint(got.Header) != fmt.Sprint(headers) || got.ContentLength != 0 || got.Host != strings.TrimPrefix(base, "http://") {
-		t.Errorf("headers %v, a body of %d bytes, host %s; want the headers %v", got.Header, got.ContentLength, got.Host, headers)
+		t.Errorf("headers %v, a body of %d bytes, host %s; want the headers %v, no body and the host of %s", got.Header, got.ContentLength, got.Host, headers, base)
 	}
 }
 
@@ -146,7 +146,7 @@ func TestACallWithoutAnAnswerIsRepeatedOnce(t *testing.T) {
 			subcode = errorIn(t, w.Body.Bytes()).Subcode
 		}
 		if got := i.CallsFor(token); w.Code != want.status || subcode != want.subcode || got != want.calls {
-			t.Errorf("%s: %d/%d after %d calls, want %v", token, w.Code, subcode, got, want)
+			t.Errorf("%s: got %d/%d after %d calls, want %d/%d after %d", token, w.Code, subcode, got, want.status, want.subcode, want.calls)
 		}
 	}
 }
