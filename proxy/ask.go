@@ -83,7 +83,8 @@ func (u *askStep) try(ctx context.Context, c call, n int) (answer, *failure) {
 }
 
 func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failure) {
-	res, err := u.out.RoundTrip(u.request(ctx, c))
+	r := u.request(ctx, c)
+	res, err := u.out.send(r, !c.grant.once && maySendTwice(r)) // Facebook takes codes by GET
 	noteReply(ctx, res, n)
 	if err != nil {
 		return answer{}, noAnswer(ctx, err)

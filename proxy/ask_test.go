@@ -222,6 +222,25 @@ func TestCodesUseNewConnections(t *testing.T) {
 	}
 }
 
+// Facebook takes codes by GET, which Go's transport repeats if a kept connection turns out to be dead.
+func TestCodesSentByGETUseNewConnections(t *testing.T) {
+	base, count := keptThenDead(t, 1)
+	o := optionsFor(t, base, nil)
+	o.Apps = []App{{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret), RedirectURIs: []string{callback}}}
+	w := &world{p: newProxy(t, o)}
+	if r := w.get("/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAAshort"); r.Code != 200 {
+		t.Fatalf("the exchange whose connection is kept: got %d %s, want 200", r.Code, r.Body)
+	}
+	for n := range 3 {
+		if r := w.get(fmt.Sprintf("/oauth/access_token?code=code-%d&redirect_uri=%s", n, url.QueryEscape(callback))); r.Code != 200 {
+			t.Errorf("code %d: got %d %s, want 200", n, r.Code, r.Body)
+		}
+	}
+	if got := count(); got != 4 {
+		t.Errorf("one exchange and 3 codes were sent in %d requests, want 4", got)
+	}
+}
+
 func TestACallWhoseAnswerIsCutShortIsNotRepeated(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	if w := ask(newProxy(t, optionsFor(t, s.URL, s.CA())), get(target("truncated-1"))); w.Code != 502 || i.CallsFor("truncated-1") != 1 {
