@@ -13,8 +13,8 @@ const (
 	// igproxy makes no token calls to Meta for this app.
 	refusedPause = 5 * time.Second
 	// firstCheck is the time from a refusal to the first check. A check is a call that igproxy
-	// makes by itself to test the secrets. The time doubles with each further check, up to
-	// lastCheck.
+	// makes by itself to test the secrets. The time to the next check doubles with each check, up
+	// to lastCheck. Secrets that are unproven are checked at once, and again after firstCheck.
 	firstCheck = 10 * time.Second
 	lastCheck  = 5 * time.Minute
 )
@@ -61,9 +61,9 @@ func (s *clientSecrets) use(list []Secret) {
 	s.list, s.inUse, s.refusal, s.checkAt, s.checkPause = list, max(0, inUse), nil, time.Time{}, 0
 }
 
-// pick returns the secret to send. That is the secret in use or, if Meta has just refused that secret
-// in this call, the app's other secret. A reload may have added the other secret since the call
-// began. pick reports false if the app has no other secret.
+// pick returns the secret to send. That is the secret in use or, if Meta has just refused that
+// secret in this call, the app's other secret. A reload may have added the other secret since the
+// call began. pick reports false if the app has no other secret.
 func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,8 +75,8 @@ func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	return Secret{}, false
 }
 
-// paused returns Meta's refusal, for the caller to return again, if Meta refused every secret less
-// than refusedPause ago. Otherwise it returns nil.
+// paused returns the refusal that calls get while the app is paused because Meta refuses its
+// secrets. It returns nil if Meta has not refused every secret within the last refusedPause.
 func (s *clientSecrets) paused(now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,8 +102,8 @@ func (s *clientSecrets) standing() string {
 	return secretUnproven
 }
 
-// scheduleCheck reports whether a check is due now. If it is, scheduleCheck also sets the time of the
-// next one. Refused secrets are always checked; unproven ones only if unproven is set. The time
+// scheduleCheck reports whether a check is due now. If it is, scheduleCheck also sets the time of
+// the next one. Unproven secrets are checked only if the parameter unproven is true. The time
 // between checks grows even if Meta does not answer, so igproxy makes few checks during an outage.
 func (s *clientSecrets) scheduleCheck(unproven bool, now time.Time) bool {
 	s.mu.Lock()

@@ -93,7 +93,7 @@ func TestCloseWaitsForTheFlight(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := d.flights.wait(ctx); err == nil || !strings.Contains(err.Error(), "1 flights") {
-			t.Errorf("with an ended context: got %v, want an error with the number of flights", err)
+			t.Errorf("with a context that ends before the flight: got %v, want an error with the number of flights", err)
 		}
 		if err := d.flights.wait(t.Context()); err != nil || !landed.Load() {
 			t.Errorf("wait: %v, the flight has ended: %v; want no error and true", err, landed.Load())
