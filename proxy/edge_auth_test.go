@@ -94,7 +94,7 @@ func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 	} {
 		for checked, want := range map[bool]int{true: c.with, false: c.without} {
 			if want == 0 {
-				continue // without the check, igproxy does not know its own token, and takes the bearer token for Meta's
+				continue // without the check, igproxy takes the bearer token for Meta's
 			}
 			graph := newService(t)
 			o := optionsFor(t, graph.url.String(), nil)
@@ -119,7 +119,7 @@ func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 				}
 			}
 			if (w.Code == 200) != (len(graph.asked()) == 1) {
-				t.Errorf("%s, checked %v: got %d and %d calls to Instagram, want one call with a 200 and no call with an error", name, checked, w.Code, len(graph.asked()))
+				t.Errorf("%s, checked %v: got %d and %d calls to Instagram; want one call for a 200, and no call for an error", name, checked, w.Code, len(graph.asked()))
 			}
 		}
 	}

@@ -160,8 +160,8 @@ func announcesBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.
 const (
 	// maxDropped is the size of the largest body that is dropped from a GET request, in bytes.
 	maxDropped = 4 << 10
-	// dropTime bounds the wait for a body that is dropped. Clients send such a body together with
-	// the header, so it arrives soon.
+	// dropTime bounds the wait for a body that is dropped. A small body usually arrives together
+	// with the header.
 	dropTime = 2 * time.Second
 )
 

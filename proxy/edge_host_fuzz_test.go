@@ -36,10 +36,10 @@ func FuzzHost(f *testing.F) {
 
 // FuzzOwnToken checks that no header makes trust panic, and that trust accepts exactly the requests
 // with igproxy's own token in one of these places:
-//   - in the only X-Igproxy-Token;
-//   - in a request without X-Igproxy-Token: in the only Authorization, as the password of Basic;
-//   - in a request without X-Igproxy-Token, but with Meta's token in the query: in the only
-//     Authorization, as Bearer.
+//   - in a single X-Igproxy-Token header;
+//   - without such a header: in a single Authorization header, as the password of Basic;
+//   - without such a header, but with Meta's token in the query: in a single Authorization header,
+//     as Bearer.
 func FuzzOwnToken(f *testing.F) {
 	const token = "0123456789abcdef"
 	basic := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }

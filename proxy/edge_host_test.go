@@ -106,7 +106,7 @@ func TestHostAndBrowserChecksComeFirst(t *testing.T) {
 		w := httptest.NewRecorder()
 		p.ServeHTTP(w, r)
 		if e := errorIn(t, w.Body.Bytes()); e.Subcode != subcode || w.Header().Get("Cache-Status") != "" {
-			t.Errorf("got %d, %v; want subcode %d", e.Subcode, w.Header(), subcode)
+			t.Errorf("got subcode %d and the header %v, want subcode %d and no Cache-Status", e.Subcode, w.Header(), subcode)
 		}
 	}
 	if w := ask(p, with(with(get(target("IGAAshort")), "Origin", "https://evil.example"), "Sec-Fetch-Dest", "empty")); w.Code != 403 || w.Header().Get("Access-Control-Allow-Origin") != "" {

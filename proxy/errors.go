@@ -40,7 +40,7 @@ var (
 	errBrowser = requestError(http.StatusForbidden, 100, 990005, "Requests from web pages are refused, "+
 		"because a token exchange belongs on a server. Call igproxy from your server.")
 	errBody = badRequest(990006,
-		"This GET request has a body that is larger than 4 KiB, incomplete or malformed, or that waits for 100 Continue. "+
+		"This GET request has a body that is larger than 4 KiB, incomplete or malformed, or it waits for 100 Continue. "+
 			"Send the parameters in the query, without a body.")
 	errQuery = badRequest(990007, "The parameters are malformed: they contain a % without two hex digits after it, "+
 		"a #, brackets after a known name, as in code[], or, in JSON, a known name whose value is neither a string nor a number. "+

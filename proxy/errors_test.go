@@ -134,9 +134,8 @@ func withBody() *http.Request {
 	return r
 }
 
-// The codes of embedded signup are issued without a redirect_uri. So the error for such a code must
-// advise the operator to add the item none to redirect_uris, and not ask for a redirect_uri that
-// does not exist.
+// The codes of embedded signup are issued without a redirect_uri. So the error for a code without a
+// redirect_uri also advises the operator to add the item none to redirect_uris.
 func TestTheErrorForACodeWithoutARedirectURISaysHowToAllowIt(t *testing.T) {
 	w, _ := facebookWorld(t, App{Label: "strict", Service: Facebook, ID: "1787", Secret: NewSecret("secret-of-strict-0123456789"), RedirectURIs: []string{callback}})
 	for target, want := range map[string]bool{

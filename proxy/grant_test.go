@@ -311,7 +311,7 @@ func TestFormsAreReadStrictly(t *testing.T) {
 		}
 	}
 	if len(w.login.asked()) != n {
-		t.Error("igproxy refused a request, but asked Instagram")
+		t.Error("Instagram was asked because of a request that igproxy must refuse")
 	}
 }
 
@@ -337,8 +337,9 @@ func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 
 // A parameter that decides what a call does must be sent only once (RFC 6749, section 3.2, and RFC
 // 6750, section 2), except that Authorization may repeat the value of a parameter. Names are
-// case-sensitive: ACCESS_TOKEN is an unknown parameter, and is dropped. In the names of the cases,
-// "token, client_id" is the call token with a second client_id.
+// case-sensitive: ACCESS_TOKEN is an unknown parameter, and is dropped.
+//
+// For example, the case "token, client_id" is the call of the case "token" with a second client_id.
 func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)

@@ -84,7 +84,7 @@ func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
 
 // outage sums up the outages of an upstream's breakers. o.Since is when the longest of the current
 // outages began, and o.Probes is the number of probes in all current outages. closedAt is when the
-// last outage ended; it leaves out the breakers that have a current outage. Each of them is zero if
+// last outage ended, of the outages of breakers that are closed now. Each of the three is zero if
 // there is no such outage.
 func (s *circuits) outage(upstream string) (o breaker.Outage, closedAt time.Time) {
 	for _, b := range s.states(upstream) {

@@ -13,9 +13,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// metaFails returns a function that replaces the step ask. If fails returns true for a call, the
-// function counts the call and returns a failure with code 2. It answers all other calls with a
-// refusal.
+// metaFails returns a function that replaces the step ask. The function counts the calls for which
+// the parameter fails reports true, and returns a failure with code 2 for them. It answers all
+// other calls with a refusal.
 func metaFails(fails func(call) bool, calls *int) exchangeFunc {
 	return func(_ context.Context, c call) (answer, error) {
 		if fails(c) {
@@ -67,7 +67,7 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 	})
 }
 
-// The pause of a token grows: 1, 2, 4, 8, 16 and at last 30 seconds. An answer from Meta ends the
+// The pause of a token grows: 1, 2, 4, 8, 16, then 30 seconds. An answer from Meta ends the
 // pause.
 func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -149,8 +149,8 @@ func TestTokenThatFailedInAnOutageMayBeTheProbe(t *testing.T) {
 	})
 }
 
-// An app, a grant or a redirect_uri whose calls always fail has its own breaker, so it does not
-// affect other calls.
+// Each app, grant and redirect_uri has its own breaker, so one whose calls always fail does not
+// affect the others.
 func TestCallsThatAlwaysFailHaveTheirOwnBreaker(t *testing.T) {
 	other := func(c call, change func(*call)) call {
 		app, grant := *c.app, *c.grant

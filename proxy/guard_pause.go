@@ -9,7 +9,7 @@ import (
 )
 
 // pause is a rate limit on a whole app. While it lasts, igproxy repeats the error instead of asking
-// Meta for tokens that are not in the cache. A rate limit is not a failure, so the breaker
+// Meta for tokens that are not in the cache. A rate limit shows that Meta works, so the breaker
 // counts it as a success. The zero value means that there is no limit.
 type pause struct {
 	mu    sync.Mutex   // protects the fields below

@@ -14,7 +14,8 @@ const (
 	refusedPause = 5 * time.Second
 	// firstCheck is the time from a refusal to the first check. A check is a call that igproxy
 	// makes by itself to test the secrets. The time to the next check doubles with each check, up
-	// to lastCheck. Secrets that are unproven are checked at once, and again after firstCheck.
+	// to lastCheck. If unproven secrets are checked, the first check comes at once, and the second
+	// after firstCheck.
 	firstCheck = 10 * time.Second
 	lastCheck  = 5 * time.Minute
 )
@@ -125,8 +126,8 @@ func (s *clientSecrets) scheduleCheck(unproven bool, now time.Time) bool {
 
 // note updates the state from the answer to a call. refused reports that Meta now refuses all
 // secrets, and did not before. accepted reports that Meta accepts a secret again after it had
-// refused all. inUse is the name of the new secret in use, and is empty if the secret in use has
-// not changed. An answer changes nothing if its call was made without a secret, or with a secret
+// refused all. If the answer changes which secret is in use, inUse is the name of the secret that
+// is now in use. An answer changes nothing if its call was made without a secret, or with a secret
 // that a reload has removed.
 func (s *clientSecrets) note(a answer, now time.Time) (refused, accepted bool, inUse string) {
 	s.mu.Lock()

@@ -20,8 +20,8 @@ import (
 // A refresh by igproxy takes the same steps as a refresh by an app, from recall to remember. So it
 // is joined with such calls in this process and in the fleet, and the guard step applies to it.
 
-// keepScope keeps the keys of records apart from the keys of answers, which are derived from the
-// name of a grant instead (see cache.KeysOptions). No grant has this name.
+// keepScope keeps the keys of records apart from the keys of answers: it is the Scope in
+// cache.KeysOptions for records, as the name of the grant is for answers. No grant has this name.
 const keepScope = "igproxy/keep"
 
 // keepKey returns the key of a token's record.

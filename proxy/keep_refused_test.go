@@ -21,7 +21,7 @@ type keptToken struct {
 
 	mu    sync.Mutex // protects valid and calls
 	valid string
-	calls []string // the tokens that the upstream saw since the last call of read
+	calls []string // the tokens that the upstream saw since read was last called
 }
 
 // newKeptToken returns a keptToken. The parameter left is the time until the token "old" ends. A

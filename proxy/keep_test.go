@@ -66,8 +66,8 @@ func tokenFrom(t testing.TB, p *Proxy, path string) (token string, seconds int, 
 	return got.Token, got.Seconds, w.Header().Get("Cache-Status")
 }
 
-// families are calls of each service. The texts refresh and read end where the test appends the
-// token.
+// families are calls of each service. The texts refresh and read lack the token, which a test
+// appends.
 var families = map[string]struct{ exchange, refresh, read string }{
 	"Instagram": {"/access_token?grant_type=ig_exchange_token&access_token=IGAA-short",
 		"/refresh_access_token?grant_type=ig_refresh_token&access_token=", "/me?access_token="},
@@ -155,7 +155,7 @@ func TestKeepCanBeTurnedOffAndOn(t *testing.T) {
 // of a token that ends either.
 func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
 	// The upstream exchanges the token X for the token issued-X. issued-long ends after 40 days;
-	// all other issued tokens do not end.
+	// no other issued token ends.
 	lives := map[string]string{"long": `,"expires_in":3456000`}
 	refreshes := make(chan string, 10)
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
