@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxLayers is the number of nested encodings that Contains undoes. Meta may put an encoded URL
-// into JSON inside a text.
+// MaxLayers is the number of nested encodings that Contains undoes. For example, Meta may put a
+// percent-encoded URL into JSON, and this JSON into a text.
 const MaxLayers = 3
 
 // Replace replaces a word in a text with mark. If the text still contains the word in another
