@@ -31,12 +31,12 @@ import (
 type Options struct {
 	// Proxy is the Proxy to administer. Required.
 	Proxy *proxy.Proxy
-	// Hosts are the names, without a port, that the Host header may have in addition to localhost and
-	// loopback addresses.
+	// Hosts are the names, without a port, that the Host header may have in addition to localhost
+	// and loopback addresses.
 	Hosts []string
-	// AnyHost allows every Host name except those of Meta's hosts. Set it for every listener that is
-	// not on loopback: the probes of an orchestrator send the pod's address as Host, and that address
-	// is not known in advance.
+	// AnyHost allows every Host name except those of Meta's hosts. Set it for every listener that
+	// is not on loopback: the probes of an orchestrator send the pod's address as Host, and that
+	// address is not known in advance.
 	AnyHost bool
 	// About describes the process on the status page.
 	About About
@@ -65,7 +65,7 @@ type Options struct {
 type Handler struct {
 	proxy     *proxy.Proxy
 	log       *slog.Logger
-	lines     map[string]*lineBudget // by outcome; an outcome that is not in the map has no limit
+	lines     map[string]*lineBudget // the limits of log lines, by outcome; other outcomes have no limit
 	merged    *merger
 	history   *history
 	intercept func() Interception // nil: off

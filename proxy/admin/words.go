@@ -44,7 +44,7 @@ func (l Latency) Median() string { return bound(l.Count, l.P50) }
 // Most returns P99 in words, such as "below 5 ms".
 func (l Latency) Most() string { return bound(l.Count, l.P99) }
 
-// bound returns an upper bound in words.
+// bound returns P50 or P99 of a Latency in words.
 func bound(count uint64, ms *float64) string {
 	switch {
 	case count == 0:
