@@ -9,7 +9,7 @@ import (
 
 const facebookKey = facebookApp + "|" + facebookSecret
 
-// inspect calls debug_token, which must succeed, and returns the member data of the answer.
+// inspect calls debug_token, which must succeed, and returns the member "data" of the response.
 func (s *stand) inspect(t *testing.T, input string) (data map[string]any) {
 	t.Helper()
 	var got struct{ Data map[string]any }
@@ -40,7 +40,7 @@ func TestDebugTokenDescribesATokenAsMetaDoes(t *testing.T) {
 	}
 	anyApp := newStandOf(t, Options{}, ServerOptions{})
 	if data := anyApp.inspect(t, "EAAelsewhere"); data["app_id"] != facebookApp {
-		t.Errorf("any app: got %v", data)
+		t.Errorf("without a configured app: got %v", data)
 	}
 	if data := s.inspect(t, "EAAelsewhere"); data["is_valid"] != true {
 		t.Errorf("a token that was not issued here: got %v", data)

@@ -63,7 +63,8 @@ func TestEachAppAcceptsOnlyItsOwnSecret(t *testing.T) {
 	wantCode(t, "Threads' secret at Instagram", s.get(t, "/access_token?"+swapped.Replace(query("IGAA-1"))), 400, 100, 0)
 	wantCode(t, "Instagram's secret at Threads", s.get(t, "/access_token?"+swapped.Replace(threadsQuery("THQV1"))), 400, 100, 0)
 	for name, form := range map[string]url.Values{
-		"Threads": loginForm("AQ1", "client_id", threadsApp), "Instagram": loginForm("AQ1", "client_secret", threadsSecret)} {
+		"a code at Threads with Instagram's secret": loginForm("AQ1", "client_id", threadsApp),
+		"a code at Instagram with Threads' secret":  loginForm("AQ1", "client_secret", threadsSecret)} {
 		if a := s.login(t, form); a.body != loginError(unverified) {
 			t.Errorf("%s: got %d %s", name, a.status, a.body)
 		}
@@ -126,8 +127,8 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 	}
 }
 
-// If the stand-in has no app IDs, it finds the family by the form of a login call and by the prefix
-// of a token.
+// If the stand-in has no app IDs, it finds the family of a login call by the call's form, and the
+// family of any other call by its tokens, by a proof, or by an edge that only Facebook has.
 func TestOneListenerForAllHostsTellsTheFamiliesApart(t *testing.T) {
 	s := newStandOf(t, Options{}, ServerOptions{})
 	issued := tokenOf(t, s.get(t, extendQuery("EAAG1")))
@@ -146,11 +147,11 @@ func TestOneListenerForAllHostsTellsTheFamiliesApart(t *testing.T) {
 		"a proof": {"facebook_read", func() answer {
 			return s.get(t, "/me?access_token=EAAelsewhere&appsecret_proof="+Proof("any", "EAAelsewhere"))
 		}},
-		"an edge of Facebook":  {"facebook_read", func() answer { return s.get(t, "/me/accounts?access_token=EAAelsewhere") }},
-		"a write with a token": {"threads_write", func() answer { return s.post(t, "/me/threads", urlencoded, "access_token=TH1") }},
-		"an inspected token":   {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token=17%7Cx") }},
-		"Threads' app token":   {"threads_debug_token", func() answer { return s.get(t, "/debug_token?input_token=TH1&access_token=TH%7C17%7Cx") }},
-		"a user as inspector":  {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token="+issued) }},
+		"an edge of Facebook":             {"facebook_read", func() answer { return s.get(t, "/me/accounts?access_token=EAAelsewhere") }},
+		"a write with a token":            {"threads_write", func() answer { return s.post(t, "/me/threads", urlencoded, "access_token=TH1") }},
+		"an app token as inspector":       {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token=17%7Cx") }},
+		"Threads' app token as inspector": {"threads_debug_token", func() answer { return s.get(t, "/debug_token?input_token=TH1&access_token=TH%7C17%7Cx") }},
+		"a user as inspector":             {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token="+issued) }},
 	} {
 		s.Reset()
 		if a := c.send(); a.status != 200 || s.CallsTo(c.endpoint) != 1 {

@@ -86,7 +86,7 @@ func TestEveryFaultIsListedOnceDescribedAndTested(t *testing.T) {
 			t.Errorf("%q: tested %v, listed before %v", f.Name, tested[f.Name], seen[f.Name])
 		}
 		if f.Description == "" || strings.ContainsAny(f.Description, "\n\t") || len(f.Description) > 110 {
-			t.Errorf("%s: description is not a single line: %q", f.Name, f.Description)
+			t.Errorf("%s: description is not a single line of 1 to 110 bytes: %q", f.Name, f.Description)
 		}
 		seen[f.Name] = true
 	}
@@ -104,14 +104,14 @@ func TestEachRefusalHasItsStatusAndEnvelope(t *testing.T) {
 			t.Errorf("%s: got %d %s %v", name, a.status, a.body, a.err)
 		}
 		if got := a.header.Get("WWW-Authenticate"); (got != "") != (want.status == 400) {
-			t.Errorf("%s: WWW-Authenticate: %q", name, got)
+			t.Errorf("%s: status %d has WWW-Authenticate %q; want it with status 400 only", name, a.status, got)
 		}
 		if len(s.Issued(name+"-1")) != 0 {
 			t.Errorf("%s issued a token", name)
 		}
 	}
 	if got := s.exchange(t, "limit429-1").header.Get("Retry-After"); got != "7" {
-		t.Errorf("Retry-After: %q", got)
+		t.Errorf("Retry-After: %q, want 7", got)
 	}
 	limited := s.exchange(t, "limit4-1").header
 	for _, name := range []string{"X-App-Usage", "X-Business-Use-Case-Usage"} {
@@ -146,7 +146,7 @@ func TestEachFaultyBodyIsExact(t *testing.T) {
 	}
 	for name, v := range s.exchange(t, "reflect-1").header {
 		if (name == "X-App-Usage" || name == "X-Fb-Debug") && (!strings.Contains(v[0], testSecret) || !strings.Contains(v[0], "reflect-1")) {
-			t.Errorf("reflect: %s: %s", name, v[0])
+			t.Errorf("reflect: header %s lacks the secret or the token: %s", name, v[0])
 		}
 	}
 }
@@ -201,7 +201,7 @@ func TestReflectErrRepeatsTokenAndSecretEverywhere(t *testing.T) {
 	}
 	for place, text := range places {
 		if !strings.Contains(text, testSecret) || !strings.Contains(text, "reflecterr-1") {
-			t.Errorf("%s: %s", place, text)
+			t.Errorf("%s lacks the secret or the token: %s", place, text)
 		}
 	}
 }

@@ -6,9 +6,10 @@ import (
 )
 
 const guide = `Meta has no sandbox for tokens. This is one, for Instagram, Threads and Facebook.
-Any token can be exchanged, unless its prefix names a fault (access_token=expired-1)
-or it looks like a token of another API. Refreshing, reading and writing need a token
-that begins with IG or EAA (Instagram), TH (Threads) or EAA (Facebook).
+Any made-up token can be exchanged, unless its prefix names a fault that refuses it
+(access_token=expired-1) or it looks like a token of another API. Refreshing, reading
+and writing need a token that begins with IG or EAA (Instagram), TH (Threads) or EAA
+(Facebook).
 
 Meta's endpoints, with or without a leading version (/v23.0):
   GET  /access_token           return a long-lived token for a short-lived one
@@ -19,7 +20,7 @@ Meta's endpoints, with or without a leading version (/v23.0):
                                Facebook and Threads: return an app token
                                (grant_type=client_credentials)
   GET  /debug_token            Threads and Facebook: describe the token in input_token
-  GET  /me, /ID, /me/media     return data, lists page by page; POST and DELETE write.
+  GET  /me, /ID, /me/media     return data, and lists page by page; POST and DELETE write.
                                Facebook checks appsecret_proof if it is sent
 
 Control endpoints:
