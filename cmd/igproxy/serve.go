@@ -32,10 +32,10 @@ func serveCommand(env environment) *cli.Command {
 			"  Threads          IGPROXY_THREADS_CLIENT_SECRET_FILE\n" +
 			"The variable IGPROXY_A_B overrides key a.b of the configuration file.\n" +
 			"config.example.yaml documents every key.\n\n" +
-			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz,\n" +
-			"/metrics and a page at /. On the first SIGTERM or SIGINT igproxy drains, and on the\n" +
-			"second it ends at once. Changed files are reloaded automatically within seconds;\n" +
-			"no signal is needed.",
+			"By default, listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for\n" +
+			"/healthz, /readyz, /metrics and a page at /. On the first SIGTERM or SIGINT\n" +
+			"igproxy drains, and on the second it ends at once. Changed files are reloaded\n" +
+			"automatically within seconds; no signal is needed.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			dumps := sidecar.NoCoreDumps() // before igproxy reads a secret

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// extraMembers are unknown members that a proxy must pass on byte for byte. A proxy that decodes and
-// encodes them changes them: a float64 cannot hold the first number exactly, the spacing is
+// extraMembers are unknown members that a proxy must pass on byte for byte. A proxy that decodes
+// and encodes them changes them: a float64 cannot hold the first number exactly, the spacing is
 // unusual, and the escapes can be written in other ways.
 const extraMembers = `,"user_id":17841400000000001,"permissions":{ "scopes":[ "instagram_business_basic" ,"caf\u00e9\/"],  "n" : 1.50e2 }`
 

@@ -12,10 +12,10 @@
 //   - a token that the stand-in issued, if it has expired or, except at Facebook, is long-lived.
 //
 // For a refresh, a read or a write, a token must begin like a real one: with IG or EAA (Instagram),
-// TH (Threads) or EAA (Facebook). A code works once. Every call gets a new token, except a refresh
-// after SetRefresh("same"). A new token reveals nothing about the token or code that it was issued
-// for. Tokens and secrets never appear in log lines or counters. The package imports nothing from
-// igproxy, so the two cannot share a mistake.
+// TH (Threads) or EAA (Facebook). A code works once. Every exchange and every refresh returns a new
+// token, except a refresh after SetRefresh("same"). A new token reveals nothing about the token or
+// code that it was issued for. Tokens and secrets never appear in log lines or counters. The
+// package imports nothing from igproxy, so the two cannot share a mistake.
 //
 // The responses follow Meta's documentation
 // (https://developers.facebook.com/docs/instagram-platform/reference/access_token and the pages
