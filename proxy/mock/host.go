@@ -96,8 +96,8 @@ func (x *call) chooseByToken() *family {
 	return instagramFamily
 }
 
-// familyOf returns the family for which a token was issued. If the stand-in did not issue it, the
-// form of the token decides. familyOf returns nil if the form fits several families.
+// familyOf returns the family for which the stand-in issued a token. Of other tokens it recognises
+// only those of Threads and the app tokens of Facebook; for the rest it returns nil.
 func (x *call) familyOf(token string) *family {
 	t, _, issued := x.instagram.issued.token(token)
 	switch {
