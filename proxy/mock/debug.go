@@ -10,8 +10,8 @@ var (
 		Message: "(#100) You must provide an app access token, or a user access token that is an owner or developer of the app"}
 )
 
-// refuseDebug checks a call to debug_token. It accepts an access_token that is a valid app token, or
-// any valid token that the stand-in issued for the family.
+// refuseDebug checks a call to debug_token. It accepts an access_token that is a valid app token,
+// or any valid token that the stand-in issued for the family.
 func (x *call) refuseDebug() *graphError {
 	access := x.secret
 	t, _, issued := x.instagram.issued.token(access)
