@@ -151,5 +151,6 @@ func TestFaultsOfInstagram(t *testing.T) {
 	}
 }
 
-// elsewhere lists faults that pause the whole app; faults_limits_test.go covers them.
+// elsewhere lists faults that pause the whole app. Other tests cover them, such as those in
+// faults_limits_test.go.
 var elsewhere = map[string]bool{"limit4": true, "limit613": true, "limit429": true, "wrongsecret": true}

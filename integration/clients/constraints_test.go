@@ -10,8 +10,8 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// If someone steals the authority's key and signs a certificate for another site, OpenSSL and
-// Node.js refuse it because of the authority's name constraints. They accept a certificate for
+// If a thief signs a certificate for another site with the authority's key, OpenSSL and Node.js
+// refuse the certificate because of the authority's name constraints. They accept a certificate for
 // Meta's hosts, which shows that the refusals have no other reason.
 func TestOpenSSLAndNodeRefuseOtherNamesOfTheAuthority(t *testing.T) {
 	made := harness.MakeAuthority(t)
