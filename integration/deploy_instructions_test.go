@@ -73,7 +73,7 @@ func TestInstallPageInstallsWhatTheUnitsNeed(t *testing.T) {
 
 // In a clone without a folder for secrets, the commands at the top of the compose file create every
 // secret that the compose file mounts. They make each secret readable for every user, because
-// containers run as different users.
+// the containers run as other users.
 func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 	t.Parallel()
 	commands, _, _ := strings.Cut(read(t, "../deploy/compose/compose.yaml"), "#   docker compose")

@@ -1,8 +1,7 @@
 package integration
 
 // Calls to Meta go through a proxy only if the configuration allows it. The log and `igproxy check`
-// show which proxy that is. Kept connections to Meta get no new calls after
-// upstream.max_connection_age.
+// show the proxy. Kept connections to Meta get no new calls after upstream.max_connection_age.
 
 import (
 	"bufio"
@@ -84,7 +83,8 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 	t.Parallel()
 	var env []string
 	for _, value := range []string{"http://user:canary@[::1", "http://user:can#ary@127.0.0.1:1", "http://canary/x@127.0.0.1:1", "http:/user:canary@127.0.0.1", "canary://user:canary@127.0.0.1:x",
-		"http://user:can%ary@127.0.0.1:1", "http://user:can%zary%@127.0.0.1:1", "user:can%ary@127.0.0.1:1"} { // if Go cannot parse the value, it uses no proxy
+		// For the first two of these, net/http would silently use no proxy.
+		"http://user:can%ary@127.0.0.1:1", "http://user:can%zary%@127.0.0.1:1", "user:can%ary@127.0.0.1:1"} {
 		env = append(environ(), "HTTPS_PROXY="+value)
 		for _, args := range [][]string{{"check"}, {"serve"}} {
 			code, stdout, stderr := command(t, env, args...)
@@ -222,6 +222,8 @@ func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
 			t.Errorf("a connection was used for %s, want at most 1s", age)
 		}
 	}
+	// Each round has four concurrent calls, so it needs four connections. All of them must have been
+	// replaced at least once, but most calls must use a kept connection.
 	if len(lives) < 8 || len(lives) > calls/2 || failed.Load() > 0 {
 		t.Errorf("%d connections for %d calls, of which %d failed; want 8 to %d connections and no failure", len(lives), 4*calls, failed.Load(), calls/2)
 	}

@@ -152,8 +152,8 @@ func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 	}
 }
 
-// Each dead connection may cost one call. Calls of any kind that start more than three seconds after
-// the connections died succeed, and no code is ever lost.
+// Each dead connection may cost one call. Calls of any kind succeed if they start more than three
+// seconds after the connections died, and no code is ever lost.
 func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 	t.Parallel()
 	const kept = 12
@@ -212,7 +212,7 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 			}
 			named := slices.ContainsFunc(p.settled(t).Lines("request"), func(line map[string]any) bool { return line["cause"] == "a kept connection stayed silent" })
 			if lost.Load() > 0 && !named {
-				t.Error("the log does not name the cause")
+				t.Error("no line of the log has the cause \"a kept connection stayed silent\"")
 			}
 		})
 	}
@@ -235,7 +235,7 @@ func TestHangingMetaOpensTheBreaker(t *testing.T) {
 			t.Errorf("got %d %s, want 504", r.status, r.body)
 		}
 	}
-	if calls := ig.asked("") - before; calls > 5+4 { // breaker.failures, and the reused connections
+	if calls := ig.asked("") - before; calls > 5+4 { // five failures, and four timeouts on reused connections
 		t.Errorf("%d calls before the breaker opened, want at most 9", calls)
 	}
 }
@@ -264,6 +264,8 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 		}
 		pauseFor(t.Context(), 50*time.Millisecond)
 	}
+	// After the first failure the token is paused for 1 s, and after the second for 2 s. Each request
+	// that reaches Instagram has one retry.
 	if calls := ig.asked("down-1"); asked > 3 || calls > 6 || repeated == 0 {
 		t.Errorf("%d requests reached Instagram in 3 s, with %d calls, and %d failures were repeated; want at most 3 requests, at most 6 calls and some repetitions", asked, calls, repeated)
 	}

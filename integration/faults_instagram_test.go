@@ -15,7 +15,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// noise is added to every time limit, to allow for a busy machine.
+// noise is added to time limits, because the machine may be busy.
 const noise = 2 * time.Second
 
 // upstreamFault is a fault with its expected effects. An app triggers it with the token NAME-1.

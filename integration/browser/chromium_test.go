@@ -219,7 +219,7 @@ func (c *chromium) quiet() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.troubles) > 0 {
-		c.t.Errorf("Chromium reported exceptions, messages or protocol errors, want an empty console:\n%s", strings.Join(c.troubles, "\n"))
+		c.t.Errorf("Chromium reported exceptions, messages or protocol errors; there must not be any:\n%s", strings.Join(c.troubles, "\n"))
 		c.troubles = nil
 	}
 }

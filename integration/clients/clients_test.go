@@ -97,7 +97,7 @@ func (l login) test(t *testing.T, dir string) {
 				t.Errorf("the client's errors are %q and %q, want %q and %q; its note is %q, want %q", g.CodeError, g.TokenError, c.codeError, c.tokenError, g.Note, c.note)
 			}
 			if strange := ig.Strange(); !slices.Equal(strange, c.strange) {
-				t.Errorf("Meta received the requests %q that igproxy must not send, want %q", strange, c.strange)
+				t.Errorf("the stand-in reported these requests as strange: %q, want %q", strange, c.strange)
 			}
 			l.secretWhereItBelongs(t, ig, c)
 		})
@@ -110,8 +110,8 @@ func (l login) test(t *testing.T, dir string) {
 }
 
 // severalApps writes a configuration with four apps and returns its path. The first three apps use
-// one login each. The clients are clients of the fourth app, which is named shop, uses the login l
-// and has the ID appID.
+// one login each. The clients use the fourth app, which is named shop, uses the login l and has the
+// ID appID.
 func (l login) severalApps(t *testing.T) (path string) {
 	t.Helper()
 	return harness.File(t, "several.yaml", fmt.Sprintf(`apps:

@@ -1,5 +1,5 @@
 // This program calls Meta's URLs with Node's fetch. igproxy intercepts the calls. fetch does not
-// report the protocol. But undici, the library behind fetch, publishes each new connection in a
+// report the protocol. But undici, the library behind fetch, publishes each new connection on a
 // diagnostics channel, and this program reads the protocol of the connection there.
 import { subscribe } from 'node:diagnostics_channel';
 import { intercepted } from './intercepted.mjs';
