@@ -111,8 +111,8 @@ func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 	}
 }
 
-// scripted is a listener and its only connection. The connection delivers a number of identical
-// requests, which are hits, and then EOF.
+// scripted is a listener that returns itself as the connection. After each Accept, the connection
+// delivers a number of identical requests, which are hits, and then EOF.
 type scripted struct {
 	net.Conn
 	lane          *lane.Lane
@@ -141,7 +141,8 @@ func (c *scripted) serve(hits int) {
 	<-c.ended
 }
 
-// Accept and Addr make scripted a listener. The methods below make it a connection.
+// Accept, Addr and Close make scripted a net.Listener. Close and the other methods make it a
+// net.Conn.
 func (c *scripted) Accept() (net.Conn, error) {
 	if _, ok := <-c.connect; !ok {
 		return nil, net.ErrClosed

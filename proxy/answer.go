@@ -9,7 +9,7 @@ import (
 )
 
 // answer writes the response. It ignores write errors, because they only mean that the caller has
-// disconnected.
+// disconnected or reads too slowly.
 func (x *reply) answer(w http.ResponseWriter) {
 	r := x.response(time.Now())
 	r.writeTo(w)
@@ -53,8 +53,8 @@ func (x *reply) refusal() *graph.Error {
 }
 
 // appendCacheStatus appends the value of Cache-Status (RFC 9211). It appends nothing for a request
-// that igproxy refused before the lookup, for a passed-through call, and for a call that only
-// checks a signature.
+// that igproxy does not accept (ClassRequest), for a passed-through call, and for a call whose
+// signature has been checked.
 func (x *reply) appendCacheStatus(to []byte) []byte {
 	switch {
 	case x.passed != nil, x.signed != nil, x.err != nil && (x.err.Class == graph.ClassRequest || x.err.Class == graph.ClassSignature):

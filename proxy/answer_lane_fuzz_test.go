@@ -16,8 +16,8 @@ var unequal = regexp.MustCompile(`(Date|X-Request-Id): [^\r]*`)
 
 // bothWays sends the same bytes, in two pieces, to a server without the lane and to one with it. It
 // returns what the two servers answer, without the values of Date and X-Request-Id. It must run in
-// a synctest bubble, because simulated timeouts end the connections on which a server waits for
-// more bytes.
+// a synctest bubble: if a server waits for more bytes, the connection ends only when a timeout has
+// passed, and in a bubble this takes no real time.
 func bothWays(t testing.TB, p *Proxy, sent []byte, cut int) (plain, lane string) {
 	t.Helper()
 	var out [2]string
@@ -58,7 +58,8 @@ func TestTheLanesAnswersEqualThoseOfNetHTTPByteForByte(t *testing.T) {
 	})
 }
 
-// If the Host is one of Meta's names, it selects the service, in the lane too.
+// If the Host is one of Meta's names, it selects the service. The lane leaves such requests to
+// net/http.
 func TestTheLaneTreatsMetasHostNamesAsNetHTTPDoes(t *testing.T) {
 	for host, want := range map[string]string{"graph.instagram.com": "IGAA-long", "API.Instagram.com.": "IGAA-long",
 		"graph.threads.net": "990004", "graph.facebook.com": "990004", "GRAPH.facebook.com:443": "990004"} {
@@ -81,7 +82,7 @@ func TestTheLaneTreatsHalfARequestAsNetHTTPDoes(t *testing.T) {
 				p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
 				for _, cut := range []int{max(0, len(sent)-n), len(sent)} {
 					if plain, lane := bothWays(t, p, []byte(sent), cut); plain != lane {
-						t.Errorf("%q:\nnet/http:\n%s\nthe lane:\n%s", sent, plain, lane)
+						t.Errorf("%q:\nnet/http:\n%s\nthe lane:\n%s\nwant the same answers", sent, plain, lane)
 					}
 				}
 			})
@@ -105,7 +106,7 @@ func FuzzLane(f *testing.F) {
 		synctest.Test(t, func(t *testing.T) {
 			p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
 			if plain, lane := bothWays(t, p, sent, int(cut%uint(len(sent)+1))); plain != lane {
-				t.Errorf("%q:\nnet/http:\n%s\nthe lane:\n%s", sent, plain, lane)
+				t.Errorf("%q:\nnet/http:\n%s\nthe lane:\n%s\nwant the same answers", sent, plain, lane)
 			}
 		})
 	})

@@ -91,7 +91,7 @@ func TestStreamsAreAnsweredTheSameWithAndWithoutTheLane(t *testing.T) {
 			}
 			pieces := cutUp(r, stream.String())
 			if got, want := answersTo(t, with, pieces), answersTo(t, without, pieces); got != want {
-				t.Errorf("%s, seed %d, %q:\nthe lane:\n%s\nnet/http:\n%s", network, seed, stream.String(), got, want)
+				t.Errorf("%s, seed %d, %q:\nthe lane:\n%s\nnet/http:\n%s\nwant the same answers", network, seed, stream.String(), got, want)
 			}
 		}
 		for i := range hitRequest { // split at every byte

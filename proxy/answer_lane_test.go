@@ -109,8 +109,8 @@ const (
 	coldRequest = "GET /access_token?grant_type=ig_exchange_token&access_token=IGAA-cold HTTP/1.1\r\n" + laneHost + "\r\n"
 )
 
-// laneProxy returns a Proxy that has the answer for warmToken in memory. For any other token it
-// does not call Instagram, but returns a fixed result.
+// laneProxy returns a Proxy that has the answer for warmToken in memory. The steps after recall are
+// replaced by a function that does not call Instagram.
 func laneProxy(t testing.TB, o Options) *Proxy {
 	t.Helper()
 	p := newProxy(t, o)
@@ -302,7 +302,7 @@ func TestARequestDuringADrainIsTheLastOfItsConnection(t *testing.T) {
 			go func() { done <- s.lane.Shutdown(t.Context()) }()
 			time.Sleep(100 * time.Millisecond) // the drain is waiting for the connection
 			if res, body := roundTrip(t, c, r, request); !res.Close {
-				t.Errorf("%s: want Connection: close", body)
+				t.Errorf("got %s, want an answer with Connection: close", body)
 			}
 			if _, err := r.ReadByte(); err != io.EOF {
 				t.Errorf("got %v, want EOF", err)
@@ -326,7 +326,7 @@ func TestLaneLeavesDecisionsToDecode(t *testing.T) {
 	for name, c := range map[string]struct {
 		o    Options
 		want bool
-	}{"one app": {optionsFor(t, "https://graph.instagram.com", nil), true}, "one app and Threads": {threads, true}, "two apps": {two, false}, "a required token": {bearer, false}} {
+	}{"an Instagram app": {optionsFor(t, "https://graph.instagram.com", nil), true}, "an Instagram app and a Threads app": {threads, true}, "two Instagram apps": {two, false}, "a required token": {bearer, false}} {
 		if got := newProxy(t, c.o).current.Load().plain != nil; got != c.want {
 			t.Errorf("%s: the engine has a plain call: %v, want %v", name, got, c.want)
 		}

@@ -80,7 +80,8 @@ func (x *reply) write(log *slog.Logger, took time.Duration, skipped int64) {
 	log.LogAttrs(context.Background(), x.level(), "request", attrs...)
 }
 
-// hit reports whether the token was found in memory or Redis.
+// hit reports whether the app got a token that was found in memory or in Redis. Remembered refusals
+// do not count.
 func (x *reply) hit() bool {
 	return x.outcome() == "token" && (x.source() == string(sourceMemory) || x.source() == string(sourceRedis))
 }

@@ -134,6 +134,6 @@ func TestTheLaneCountsAndLogsAsNetHTTPDoes(t *testing.T) {
 		})
 	}
 	if seen[true] != seen[false] {
-		t.Errorf("net/http:\n%s\nthe lane:\n%s", seen[false], seen[true])
+		t.Errorf("net/http:\n%s\nthe lane:\n%s\nwant the same log and metrics", seen[false], seen[true])
 	}
 }

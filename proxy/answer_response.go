@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// response is the HTTP response that an app receives. Passed-through calls do not use it. It is
-// built once, and is written through net/http or, in the lane, as bytes.
+// response is an HTTP response that igproxy builds itself. Meta's answers to passed-through calls
+// are streamed instead. A response is built once, and is written through net/http or, in the lane,
+// as bytes.
 type response struct {
 	status      int
 	id          requestID
-	cacheStatus []byte // RFC 9211; empty: there was no lookup
+	cacheStatus []byte // the value of Cache-Status (RFC 9211); empty: no such header
 	retryAfter  int    // in seconds; zero: no such header
 	challenge   bool   // true if igproxy's own token is missing or wrong; adds WWW-Authenticate
 	last        bool   // the connection is closed after the response
@@ -120,7 +121,8 @@ func appendUsage(b []byte, usage http.Header) []byte {
 	return b
 }
 
-// dates formats the value of the Date header once a second. The zero value is ready to use.
+// dates keeps the value of the Date header until the second changes. The zero value is ready to
+// use.
 type dates struct{ current atomic.Pointer[formatted] }
 
 type formatted struct {

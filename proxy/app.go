@@ -16,9 +16,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// minSecret is the length of the shortest accepted client secret, in bytes. Meta's secrets are 32
-// bytes long. igproxy removes secrets from Meta's error messages, and a very short secret could be
-// part of an ordinary word.
+// minSecret is the length of the shortest accepted client or webhook secret, in bytes. Meta's
+// secrets are 32 bytes long. igproxy removes secrets from Meta's error messages, and a very short
+// secret could be part of an ordinary word.
 const minSecret = 8
 
 // App configures one app that is registered with Meta.
@@ -111,8 +111,8 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 	return apps, nil
 }
 
-// newApp returns an app that is ready for requests. If c is nil, as for a Probe, the purges of the
-// app are nil.
+// newApp returns an app that is ready for requests. If c is nil, as in CheckOnline, the purges of
+// the app are nil.
 func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	a.Label, a.Service = cmp.Or(a.Label, "default"), cmp.Or(a.Service, Instagram)
 	secrets := []Secret{a.Secret}

@@ -21,14 +21,14 @@ type AppStatus struct {
 	Breaker   breaker.State `json:"breaker"`
 	NotClosed []string      `json:"not_closed,omitempty"`
 	InFlight  int           `json:"in_flight"`      // token calls to Meta
-	Keep      *keep.Status  `json:"keep,omitempty"` // null: igproxy does not keep tokens alive
+	Keep      *keep.Status  `json:"keep,omitempty"` // absent: igproxy does not keep tokens alive
 }
 
-// Hold is a period during which igproxy makes no token calls for an app.
+// Hold is the current pause of an app.
 type Hold struct {
 	Until time.Time `json:"until"`
 	Why   string    `json:"why"`
-	// Resumable is true if POST /resume ends the hold.
+	// Resumable is true if POST /resume ends the pause.
 	Resumable bool `json:"resumable"`
 }
 

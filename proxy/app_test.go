@@ -70,7 +70,8 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 	}
 }
 
-// With one app, any client_id is accepted, because the app may not control what its library sends.
+// With one app, any client_id is accepted, because an app cannot always control what its library
+// sends.
 func TestASingleAppAcceptsAnyClientID(t *testing.T) {
 	w := newWorld(t)
 	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A&client_id=whatever"); r.Code != 200 {
@@ -78,8 +79,8 @@ func TestASingleAppAcceptsAnyClientID(t *testing.T) {
 	}
 }
 
-// OAuth libraries send the id in Authorization: Basic by default. The id selects the app. The
-// secret that is sent with it is dropped.
+// OAuth libraries send the client_id in Authorization: Basic by default. It selects the app. The
+// secret in the same header is dropped.
 func TestTheClientIDInBasicAuthenticationSelectsTheApp(t *testing.T) {
 	p, graph := newShops(t)
 	graph.say(200, codeAnswer)
@@ -147,7 +148,7 @@ func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 		t.Errorf("the other host's exchange got %d, want 200", r.Code)
 	}
 	if got := w.p.Readiness().Breaker; got != breaker.Open {
-		t.Errorf("/readyz reports the breaker as %s, want the worst state", got)
+		t.Errorf("/readyz reports the breaker as %s, want open, the worst state", got)
 	}
 }
 
@@ -175,7 +176,7 @@ func TestUnknownHostIsNotServed(t *testing.T) {
 }
 
 // Several apps may have the same key file, and answers from several upstreams may be in one Redis.
-// Their cache keys must differ.
+// Even then, each combination of app, service and upstream has its own cache keys.
 func TestOneKeyNeverMixesAppsServicesAndUpstreams(t *testing.T) {
 	seen := map[cache.ID]string{}
 	for name, c := range map[string]struct {
@@ -217,7 +218,7 @@ func TestRejectedRequestsAreLabelledWithTheirAppOnlyIfItIsKnown(t *testing.T) {
 		"no app named":            {"/" + token + "&access_token=A", "localhost", "none"},
 		"two ids":                 {"/" + token + "&client_id=21&client_id=22", "localhost", "none"},
 		"two ids, other call":     {"/me?client_id=21&client_id=22", "localhost", "none"},
-		"malformed, no app":       {"/" + token + "&access_token=%", "club.internal", "none"},
+		"host, malformed":         {"/" + token + "&access_token=%", "club.internal", "none"},
 		"path, malformed":         {"/apps/club/" + token + "&access_token=%", "localhost", "club"},
 		"path, no token":          {"/apps/club/" + token, "localhost", "club"},
 		"path, wrong grant":       {"/apps/club/access_token?grant_type=x", "localhost", "club"},
@@ -232,7 +233,7 @@ func TestRejectedRequestsAreLabelledWithTheirAppOnlyIfItIsKnown(t *testing.T) {
 		p.carried.log = slog.New(slog.NewTextHandler(&log, nil))
 		w := askAt(p, c.host, c.path)
 		if w.Code < 400 || len(graph.asked()) > 0 {
-			t.Errorf("%s: got %d after %d calls, want a refusal", name, w.Code, len(graph.asked()))
+			t.Errorf("%s: got %d after %d calls, want a refusal without a call", name, w.Code, len(graph.asked()))
 		}
 		if got := rejectedOf(t, p); !slices.Equal(got, []string{c.app}) {
 			t.Errorf("%s: counted for %q, want %q", name, got, c.app)

@@ -25,7 +25,7 @@ func noAnswer(ctx context.Context, err error) *failure {
 }
 
 // classifyFailure returns the failure for a transport error. The cause of the failure does not name
-// the proxy.
+// a forward proxy; nameProxy adds its name.
 func classifyFailure(ctx context.Context, err error) *failure {
 	var silent *graph.Error
 	switch {
@@ -60,8 +60,8 @@ func timedOut(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// outOfResources is the kind of failure that happens when this machine has run out of file
-// descriptors or memory. It says nothing about Meta and must not open the breaker.
+// outOfResources is the kind of failure that happens when this process or machine has run out of
+// file descriptors or memory. It says nothing about Meta and must not open the breaker.
 const outOfResources = "out of descriptors or memory"
 
 // failureKind returns the kind of a transport error, which is one of a fixed set of texts. It never

@@ -76,7 +76,7 @@ func TestEachTransportErrorHasItsKind(t *testing.T) {
 		"a status in letters":        {said("HTTP/1.1 abc\r\n\r\n"), nil, "malformed"},
 		"a header without colon":     {said("HTTP/1.1 200 OK\r\nno colon\r\n\r\n"), nil, "malformed"},
 		"a length in letters":        {said("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), nil, "malformed"},
-		"an endless head":            {said("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n"), nil, "malformed"},
+		"a header of 1 MiB":          {said("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n"), nil, "malformed"},
 	} {
 		o := optionsFor(t, c.base, nil)
 		if c.ca != nil {

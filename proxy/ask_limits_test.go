@@ -12,6 +12,8 @@ import (
 // user, only requests for that user's token are refused.
 func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
+	// held is the status that a request for another token gets. retryAfter is the highest expected
+	// Retry-After.
 	for token, c := range map[string]struct{ status, held, retryAfter int }{
 		"limit4-1":   {400, 429, 300},
 		"limit613-1": {400, 429, 60},
@@ -28,7 +30,7 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 		}
 		first := ask(p, get(target(token)))
 		if first.Code != c.status || !near(first.Header(), c.retryAfter) {
-			t.Errorf("%s: first answer %d, Retry-After %q; want %d, %d", token, first.Code, first.Header().Get("Retry-After"), c.status, c.retryAfter)
+			t.Errorf("%s: first answer %d, Retry-After %q; want %d and at most %d", token, first.Code, first.Header().Get("Retry-After"), c.status, c.retryAfter)
 		}
 		if token == "limit4-1" && (!strings.Contains(first.Header().Get("X-App-Usage"), "100") ||
 			!strings.Contains(first.Header().Get("X-Business-Use-Case-Usage"), "estimated_time_to_regain_access")) {
@@ -43,8 +45,8 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 		if other.Code != c.held {
 			t.Errorf("after %s another token got %d, want %d", token, other.Code, c.held)
 		}
-		if n := i.CallsFor("IGAAother"); (c.held == 200) != (n == 1) {
-			t.Errorf("after %s Meta was asked %d times for another token, want exactly once: %v", token, n, c.held == 200)
+		if n, want := i.CallsFor("IGAAother"), map[bool]int{true: 1}[c.held == 200]; n != want {
+			t.Errorf("after %s Meta was asked %d times for another token, want %d", token, n, want)
 		}
 	}
 }

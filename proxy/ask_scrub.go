@@ -7,7 +7,8 @@ import (
 )
 
 // secretsToHide returns the client secrets that a response could repeat: those of the app, and the
-// one that was sent. After a reload, the one that was sent may no longer be among those of the app.
+// one that was sent. If a reload changes the secrets during a call, igproxy may send a new secret
+// that is not in c.app.secrets.
 func (c call) secretsToHide() []Secret {
 	if c.secret.IsZero() {
 		return c.app.secrets

@@ -66,7 +66,7 @@ func TestTheQueryIsBuiltFromScratch(t *testing.T) {
 	// net/http adds Accept-Encoding.
 	headers := http.Header{"Accept": {"application/json"}, "User-Agent": {"igproxy/1.2.3"}, "Accept-Encoding": {"gzip"}}
 	if fmt.Sprint(got.Header) != fmt.Sprint(headers) || got.ContentLength != 0 || got.Host != strings.TrimPrefix(base, "http://") {
-		t.Errorf("headers %v, a body of %d bytes, host %s; want the headers %v", got.Header, got.ContentLength, got.Host, headers)
+		t.Errorf("headers %v, a body of %d bytes, host %s; want the headers %v, no body and the host of %s", got.Header, got.ContentLength, got.Host, headers, base)
 	}
 }
 
@@ -146,7 +146,7 @@ func TestACallWithoutAnAnswerIsRepeatedOnce(t *testing.T) {
 			subcode = errorIn(t, w.Body.Bytes()).Subcode
 		}
 		if got := i.CallsFor(token); w.Code != want.status || subcode != want.subcode || got != want.calls {
-			t.Errorf("%s: %d/%d after %d calls, want %v", token, w.Code, subcode, got, want)
+			t.Errorf("%s: got %d/%d after %d calls, want %d/%d after %d", token, w.Code, subcode, got, want.status, want.subcode, want.calls)
 		}
 	}
 }
@@ -219,6 +219,25 @@ func TestCodesUseNewConnections(t *testing.T) {
 	}
 	if got := count(); got != 4 {
 		t.Errorf("4 codes were sent in %d requests, want 4", got)
+	}
+}
+
+// Facebook takes codes by GET, which Go's transport repeats if a kept connection turns out to be dead.
+func TestCodesSentByGETUseNewConnections(t *testing.T) {
+	base, count := keptThenDead(t, 1)
+	o := optionsFor(t, base, nil)
+	o.Apps = []App{{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret), RedirectURIs: []string{callback}}}
+	w := &world{p: newProxy(t, o)}
+	if r := w.get("/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAAshort"); r.Code != 200 {
+		t.Fatalf("the exchange whose connection is kept: got %d %s, want 200", r.Code, r.Body)
+	}
+	for n := range 3 {
+		if r := w.get(fmt.Sprintf("/oauth/access_token?code=code-%d&redirect_uri=%s", n, url.QueryEscape(callback))); r.Code != 200 {
+			t.Errorf("code %d: got %d %s, want 200", n, r.Code, r.Body)
+		}
+	}
+	if got := count(); got != 4 {
+		t.Errorf("one exchange and 3 codes were sent in %d requests, want 4", got)
 	}
 }
 

@@ -19,12 +19,13 @@ import (
 // A call that may be sent twice uses a kept connection. If that connection turns out to be dead,
 // Go's transport repeats the call on another one. Such repetitions need no retry budget, because a
 // connection is kept only after it has delivered a whole response. So there are never more
-// repetitions than responses. Any other call (a code, an upload) dials its own connection. If a
-// kept connection turned out to be dead, igproxy could not know whether Meta had acted on the
-// request.
+// repetitions than responses. Any other call, such as an upload or the code of a login, dials its
+// own connection. If a kept connection turned out to be dead, igproxy could not know whether Meta
+// had acted on the request.
 //
-// Every MaxConnectionAge the kept connections are replaced. Otherwise a busy connection would never
-// be closed, and igproxy would not notice that the address of Meta's host has changed in DNS.
+// All kept connections are replaced together, at intervals of Options.MaxConnectionAge. Otherwise a
+// busy connection would never be closed, and igproxy would not notice that the address of Meta's
+// host has changed in DNS.
 type outbound struct {
 	mu    sync.Mutex      // protects kept and since
 	kept  *http.Transport // for requests that may be sent twice
@@ -88,16 +89,21 @@ func (o *outbound) transport() *http.Transport {
 	return o.kept
 }
 
-// RoundTrip implements http.RoundTripper. If it gets no connection through a proxy, the error is a
-// *proxiedError.
+// RoundTrip implements http.RoundTripper. If the request is sent through a forward proxy, and no
+// connection could be opened, the error is a *proxiedError.
 func (o *outbound) RoundTrip(r *http.Request) (*http.Response, error) {
+	return o.send(r, maySendTwice(r))
+}
+
+// send sends a request; twice says whether it may be sent twice. The errors are those of RoundTrip.
+func (o *outbound) send(r *http.Request, twice bool) (*http.Response, error) {
 	via := o.via(r)
 	if via == "" {
-		return o.roundTrip(r)
+		return o.roundTrip(r, twice)
 	}
 	var connected atomic.Bool
 	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
-	res, err := o.roundTrip(r.WithContext(ctx))
+	res, err := o.roundTrip(r.WithContext(ctx), twice)
 	if err != nil && !connected.Load() {
 		err = &proxiedError{via, err}
 	}
@@ -108,8 +114,8 @@ func (o *outbound) RoundTrip(r *http.Request) (*http.Response, error) {
 // uses. It returns errSilent if a kept connection stayed silent until the call timed out. Such a
 // connection may be dead, because firewalls and NAT devices can lose their state without closing
 // the connection. So errSilent says nothing about Meta.
-func (o *outbound) roundTrip(r *http.Request) (*http.Response, error) {
-	if !maySendTwice(r) {
+func (o *outbound) roundTrip(r *http.Request, twice bool) (*http.Response, error) {
+	if !twice {
 		return o.single.RoundTrip(r)
 	}
 	var reused, received atomic.Bool
@@ -143,7 +149,8 @@ func (o *outbound) roundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// maySendTwice reports whether a request has a safe method (RFC 9110, section 9.2.1) and no body.
+// maySendTwice reports whether a request has no body and one of the safe methods GET, HEAD and
+// OPTIONS (RFC 9110, section 9.2.1).
 func maySendTwice(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:

@@ -79,8 +79,8 @@ func checkCall(ctx context.Context, ask *askStep, c call) error {
 	case graph.ClassStanding:
 		return fmt.Errorf("the upstream answers with %w; %s", refusal, advice[graph.ClassStanding])
 	}
-	return fmt.Errorf("the upstream answers with %w instead of refusing the token; "+
-		"check upstream.url and its path", refusal)
+	return fmt.Errorf("the upstream answers with %w instead of refusing an invalid token or code; "+
+		"check the upstream's URL and its path", refusal)
 }
 
 // refusesCode reports whether the refusal of a code exchange means that the code is invalid.
@@ -90,7 +90,7 @@ func refusesCode(e *graph.Error) bool {
 }
 
 // withoutAnswer returns an error that says why Meta gave no usable answer. It does not use the
-// message of e, which refers to Retry-After, because the command line does not show that header.
+// message of e, which may refer to Retry-After, because the command line does not show that header.
 func withoutAnswer(e *graph.Error) error {
 	switch e.Class {
 	case graph.ClassUnreached:

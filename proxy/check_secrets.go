@@ -10,15 +10,16 @@ import (
 // checkTick is the interval at which CheckSecrets looks for a secret to test.
 const checkTick = time.Second
 
-// CheckSecrets tests client secrets until ctx ends, so that their states do not depend on requests.
-// A test is a call with an invalid token: Meta checks the secret before the token. The call goes
-// through the guard step like any other, and its answer is not remembered. CheckSecrets tests the
-// secrets of an app in two cases:
+// CheckSecrets tests client secrets until ctx ends, so that their states do not depend on requests
+// from apps. A test is a call with an invalid token: Meta checks the secret before the token. The
+// call goes through the guard step like any other, and its answer is not remembered. CheckSecrets
+// tests the secrets of an app in two cases:
 //
 //   - While Meta refuses all of them, it tests them repeatedly. The time between tests grows from
 //     firstCheck to lastCheck.
 //   - With Options.CheckSecretsAtStart, it tests them after New, and after a Reload that changes
-//     them. It repeats the test at the same intervals until Meta answers.
+//     them. It repeats the test at the same intervals until an answer shows whether Meta accepts
+//     them.
 func (p *Proxy) CheckSecrets(ctx context.Context) {
 	tick := time.NewTicker(checkTick)
 	defer tick.Stop()

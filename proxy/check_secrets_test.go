@@ -19,10 +19,10 @@ type checking struct {
 	mu       sync.Mutex // protects the fields below
 	accepted string
 	silent   bool            // Meta does not answer
-	calls    []time.Duration // when Meta was called, counted from began
+	calls    []time.Duration // when Meta was called, counted from the start
 }
 
-// silentSecret is accepted like testSecret, but makes Meta silent from the start.
+// silentSecret makes startChecking use testSecret, and a Meta that is silent from the start.
 const silentSecret = testSecret + " "
 
 func startChecking(t *testing.T, secret string, set func(*Options)) *checking {

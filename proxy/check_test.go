@@ -32,10 +32,10 @@ func TestCheckOnlineNamesTheProblemAndTheFix(t *testing.T) {
 		"unknown CA":      {s.URL, func(o *Options) { o.UpstreamCAs = stranger.CA() }, "tls: unknown authority"},
 		"expired":         {expired.URL, func(o *Options) { o.UpstreamCAs = expired.CA() }, "tls: invalid certificate"},
 		"nothing listens": {deadURL(t), nil, "could not reach Meta (refused); check the network"},
-		"no time":         {mute(t), func(o *Options) { o.Timeout = 50 * time.Millisecond }, "no answer from Meta in time"},
-		"wrong path":      {s.URL + "/v23.0/x", nil, "upstream.url"},
+		"silent":          {mute(t), func(o *Options) { o.Timeout = 50 * time.Millisecond }, "no answer from Meta in time"},
+		"wrong path":      {s.URL + "/v23.0/x", nil, "URL and its path"},
 		"no URL":          {"", nil, "upstream url"},
-		"no timeout":      {s.URL, func(o *Options) { o.Timeout = 0 }, "upstream timeout"},
+		"timeout of zero": {s.URL, func(o *Options) { o.Timeout = 0 }, "upstream timeout"},
 		"app limit":       {said(envelope(403, 4, "m")), nil, "rate limited"},
 		"user limit":      {said(envelope(400, 17, "m")), nil, "rate limited"},
 		"no access":       {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no access to this account"},
@@ -68,8 +68,8 @@ func TestCheckOnlineNamesTheProblemAndTheFix(t *testing.T) {
 	}
 }
 
-// igproxy answers a call that comes back to it with code 100. From Meta, this code means that the
-// app has no access to the account, so CheckOnline must tell the two apart.
+// If igproxy's own call comes back to igproxy, the response has code 100. From Meta, this code
+// means that the app has no access to the account, so CheckOnline must tell the two apart.
 func TestCheckOnlineSaysThatItsCallCameBackToIgproxy(t *testing.T) {
 	for name, service := range map[string]Service{"Instagram": Instagram, "Facebook": Facebook} {
 		base, _ := saying(t, rawReply(http.StatusBadRequest, string(errLoop.Encode())))

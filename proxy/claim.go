@@ -29,7 +29,7 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 		return s.next.Exchange(ctx, c)
 	}
 	claim := s.cache.Claim(ctx, c.key)
-	defer claim.Release() // does nothing once the claim has ended below; ends it if a step panics
+	defer claim.Release() // ends the claim, unless that has been done below
 	switch claim.Outcome {
 	case cache.Hit:
 		if a, ok := remembered(claim.Entry, source(claim.Tier)); ok {

@@ -12,8 +12,8 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// One sidecar asks Meta and gets a failure. Another sidecar finds this failure in Redis and does
-// not ask Meta. Its log line and its Cache-Status must say so.
+// One sidecar, the leader, asks Meta and gets a failure. Another sidecar, the follower, finds this
+// failure in Redis and does not ask Meta. Its log line and its Cache-Status must say so.
 func TestAFailureFromRedisIsMarkedAsRepeated(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	redis := redistest.Start(t)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// debugWorld returns a facebookWorld with DebugToken and two Facebook apps. Facebook and
-// Threads answer every call with debugAnswer.
+// debugWorld returns the same as facebookWorld, but with DebugToken and two Facebook apps. Facebook
+// and Threads answer every call with debugAnswer.
 func debugWorld(t *testing.T) (w *world, facebook *service) {
 	w, facebook = newWorld(t), newService(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
@@ -25,7 +25,8 @@ func debugWorld(t *testing.T) (w *world, facebook *service) {
 
 const debugAnswer = `{"data":{"app_id":"1786","type":"USER","is_valid":true,"expires_at":0,"scopes":["a"],"user_id":"17841400000000001"}}`
 
-// An app calls /debug_token without its secret, because igproxy adds the app's own token.
+// An app can call /debug_token without its secret, because igproxy adds the app's own token. See
+// takesAppToken for the calls that igproxy passes through instead.
 func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		target, service, want string
@@ -40,9 +41,9 @@ func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 		"Threads":                   {"/debug_token?input_token=THAA&access_token=TH|" + clubID + "|unused", "threads", "/debug_token?access_token=TH%7C" + clubID + "%7Cthreads-secret-0123456789&input_token=THAA"},
 		"a user's token": {"/apps/pages/v23.0/debug_token?input_token=EAA&access_token=EAAuser", "facebook",
 			"/v23.0/debug_token?input_token=EAA&access_token=EAAuser"},
-		"an unknown app's token":          {"/apps/pages/debug_token?input_token=EAA&access_token=1|x", "facebook", "/debug_token?input_token=EAA&access_token=1|x"},
-		"not the token of the path's app": {"/apps/pages/debug_token?input_token=EAA&access_token=1787|x", "facebook", "/debug_token?input_token=EAA&access_token=1787|x"},
-		"the app token that Meta issued":  {"/debug_token?input_token=EAA&access_token=17860%7Cabc&client_id=" + pagesID, "facebook", "/debug_token?input_token=EAA&access_token=17860%7Cabc&client_id=" + pagesID},
+		"an unknown app's token":             {"/apps/pages/debug_token?input_token=EAA&access_token=1|x", "facebook", "/debug_token?input_token=EAA&access_token=1|x"},
+		"an app other than the path's":       {"/apps/pages/debug_token?input_token=EAA&access_token=1787|x", "facebook", "/debug_token?input_token=EAA&access_token=1787|x"},
+		"an ID that begins with a known one": {"/debug_token?input_token=EAA&access_token=17860%7Cabc&client_id=" + pagesID, "facebook", "/debug_token?input_token=EAA&access_token=17860%7Cabc&client_id=" + pagesID},
 	} {
 		w, facebook := debugWorld(t)
 		s := map[string]*service{"facebook": facebook, "threads": w.threads}[c.service]
@@ -57,8 +58,8 @@ func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 	}
 }
 
-// Without the app's ID, Meta would refuse these calls with code 101. A wrong client secret has the
-// same code, so igproxy would pause the app.
+// Without the app's ID, Meta would refuse these calls with code 101. igproxy treats this code like
+// a refusal of the client secret, so it would pause the app.
 func TestACallThatNeedsTheAppsIDIsRefusedWithoutIt(t *testing.T) {
 	w := newWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
@@ -105,7 +106,7 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 		}
 	}
 	w, facebook = debugWorld(t)
-	for input, c := range map[string]struct { // each case has its own token, because igproxy remembers refusals
+	for input, c := range map[string]struct { // each case has its own token, because a failed token is paused
 		status, want int
 		body         string
 	}{
@@ -145,11 +146,11 @@ func TestDebugTokenTriesBothSecretsOfARotation(t *testing.T) {
 			before := len(facebook.asked())
 			got := ask(p, get("/debug_token?input_token=EAA"))
 			if known := accepted == pagesSecret || accepted == previous; (got.Code == 200) != known || len(facebook.asked())-before != want {
-				t.Errorf("%s accepted: got %d %s after %d calls, want %d calls", accepted, got.Code, got.Body, len(facebook.asked())-before, want)
+				t.Errorf("%s accepted: got %d %s after %d calls; want %d calls, and status 200: %v", accepted, got.Code, got.Body, len(facebook.asked())-before, want, known)
 			}
 		}
 		if state := p.Apps()[0].ClientSecret; state == secretRefused || state == secretAccepted && accepted == "another-secret-0123456789" {
-			t.Errorf("%s accepted: the secret is %s, want accepted or unproven for an app's secret and otherwise unproven", accepted, state)
+			t.Errorf("%s accepted: the state is %s; want unproven or, if the accepted secret is one of the app's, accepted", accepted, state)
 		}
 	}
 }

@@ -11,9 +11,9 @@ import (
 // everything else. It drops an inbound client_secret without comparing it, because a comparison
 // would let a caller test guesses.
 //
-// If decode refuses the request, it returns the error for the app. Then only two fields of the call
-// may be used: the app, which is nil if it is not known yet, and the grant. If the grant is not
-// known yet, it is the row that meant returns.
+// If decode refuses the request, refused is the error for the response. Then only two fields of c
+// may be used: c.app, which is nil if the app is not known yet, and c.grant. If the grant is not
+// known yet, c.grant is the row that meant returns.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
 	p, refused := readParams(r, e.large)
 	if refused != nil {
@@ -30,7 +30,8 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 		return call{grant: e.meant(r, fit, &p)}, refused
 	}
 	c.grant = rowOf(fit, c.app)
-	// A code is refused below, because an app without an ID has no redirect_uris.
+	// A code needs no such check: an app without an ID has no redirect_uris, so the code is refused
+	// below.
 	if c.app.ID == "" && (c.grant.clientID || c.grant.appToken) && !c.grant.once {
 		return c, errNoID
 	}
@@ -103,7 +104,8 @@ func (e *engine) addBasicID(p *params, r *http.Request) {
 	}
 }
 
-// choose returns the app that a token call belongs to. It is the first of these:
+// choose returns the app that a token call belongs to. The rows in fit are those that fit the
+// call's grant_type. The app is the first of these:
 //   - the app that the path prefix names;
 //   - the only app that has a row in fit, unless isForAnother reports true;
 //   - the only app with a row in fit that client_id and Host select.
@@ -159,8 +161,8 @@ func narrow(apps []*app, r *http.Request, p *params) []*app {
 
 // likely returns the app that a passed-through call most likely belongs to: the app with its
 // client_id, otherwise the app with its Host name, otherwise the first app. If the Host is one of
-// Meta's, only the apps of its service are considered. If there are several apps, likely refuses a
-// call with more than one client_id.
+// Meta's, and there are apps of its service, only these are considered. If there are several apps,
+// likely refuses a call with more than one client_id.
 func (e *engine) likely(r *http.Request, t destination) (*app, *graph.Error) {
 	p, _ := readQuery(r.URL.RawQuery)
 	if p.count[paramClientID] > 1 && len(e.apps) > 1 {

@@ -52,7 +52,7 @@ func readParams(r *http.Request, large chan struct{}) (p params, refused *graph.
 	return sent, nil
 }
 
-// only returns a copy of p that keeps only the parameter one.
+// only returns a copy of p without any parameter except the given one.
 func (p params) only(one param) (left params) {
 	left.count[one], left.value[one] = p.count[one], p.value[one]
 	return left

@@ -94,7 +94,7 @@ func TestTheHostDecidesBetweenAppsWithOneID(t *testing.T) {
 		got := askAt(w.p, host, target)
 		asked := map[string]int{"facebook": len(facebook.asked()), "login": len(w.login.asked())}
 		if total := asked["facebook"] + asked["login"]; want == "" && (total != 0 || !strings.Contains(got.Body.String(), "/apps/twin/")) || want != "" && (total != 1 || asked[want] != 1) {
-			t.Errorf("%s: the calls were %v, want one to %q, or an error that names the apps; got %d %s", host, asked, want, got.Code, got.Body)
+			t.Errorf("%s: got %d %s after the calls %v; want one call to %q (if empty: no call, and an error that names the apps)", host, got.Code, got.Body, asked, want)
 		}
 	}
 	w, facebook := facebookWorld(t, twin)
@@ -139,7 +139,7 @@ func FuzzBody(f *testing.F) {
 }
 
 // standardParams returns the parameters that the standard library finds in a body, and reports
-// whether the body is a form without files or a JSON object.
+// whether the body is a JSON object, or a form with at least one field and no files.
 func standardParams(kind string, body []byte) (values url.Values, ok bool) {
 	kind, more, err := mime.ParseMediaType(kind)
 	if err != nil {

@@ -55,7 +55,7 @@ func newCodeSubject(read func([]byte, time.Time) (graph.Token, error)) *subject 
 			"Exchange a token with GET /access_token.")}
 }
 
-// param is a parameter that igproxy reads. igproxy drops all other parameters.
+// param is a parameter of a token call that igproxy reads. igproxy drops all other parameters.
 type param int
 
 const (

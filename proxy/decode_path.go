@@ -113,8 +113,8 @@ func (e *engine) mayPass(t destination) bool {
 
 // reachable reports whether a path may be passed through. Servers differ in how they treat escapes,
 // dot segments, double slashes, letter case and version prefixes. So reachable refuses a path that
-// any server could take for a token call or for a call below ownPrefix. A token call without the
-// client secret does no harm, but an app that sends its own secret would bypass igproxy unnoticed.
+// any server could take for an exchange, a refresh, or a call below ownPrefix. Otherwise an app
+// that sends its own client secret in an exchange could bypass igproxy unnoticed.
 func reachable(escaped string) bool {
 	path := strings.ToLower(escaped)
 	for range graph.MaxLayers {

@@ -19,11 +19,11 @@ import (
 // Most HTTP clients send the second form for a base URL such as http://igproxy:TOKEN@host, so an
 // app still changes only its base URL. NAME is ignored.
 //
-// The third form counts only if the Authorization cannot hold Meta's token: if the query has an
-// access_token, if the call takes its token or code in another parameter, or if the call is below
-// ownPrefix. igproxy never passes on a bearer token from such a request, even if it requires no
-// token of its own. Otherwise Meta would get igproxy's own token when an operator turns the check
-// off while apps still send the token.
+// The third form counts only if the call does not need its Authorization for Meta's token: if the
+// query has an access_token, if the call takes its token or code in another parameter, or if the
+// call is below ownPrefix. igproxy never passes on the bearer token of such a call, even if igproxy
+// does not require its own token. Otherwise Meta would get igproxy's own token when an operator
+// turns the check off while apps still send the token.
 //
 // Proxy-Authorization is not used, because proxies remove it.
 type trust struct {
@@ -75,7 +75,7 @@ func (t trust) judge(r *http.Request, to destination) bearerResult {
 	}
 	if !sent && once && !mayHoldMetasToken(r, to) {
 		token, sent = bearer(r.Header["Authorization"][0])
-		sent = sent && t.owns(token) // any other token may be Meta's, so it is not counted as a guess
+		sent = sent && t.owns(token) // apps may send Meta's token here too; it must not count as a wrong guess
 	}
 	result := t.compare(token)
 	switch {
@@ -87,8 +87,8 @@ func (t trust) judge(r *http.Request, to destination) bearerResult {
 	return result
 }
 
-// mayHoldMetasToken reports whether the Authorization of a request to a destination may hold Meta's
-// token.
+// mayHoldMetasToken reports whether a request to a destination may need its Authorization for
+// Meta's token.
 func mayHoldMetasToken(r *http.Request, to destination) bool {
 	if to.own || len(to.rows) > 0 && !slices.ContainsFunc(to.rows, func(g *grant) bool { return g.bearer }) {
 		return false

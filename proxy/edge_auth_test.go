@@ -71,9 +71,9 @@ func TestSidecarTokenComesInOneOfThreeForms(t *testing.T) {
 	}
 }
 
-// A bearer token counts as igproxy's own only if the Authorization cannot hold Meta's token.
-// igproxy's own token never reaches Meta, even if apps still send it after the check was turned
-// off.
+// A bearer token counts as igproxy's own only if the call does not need its Authorization for
+// Meta's token. In such a call, igproxy's own token never reaches Meta, even if apps still send it
+// after the check was turned off.
 func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 	const token = "access_token?grant_type=ig_exchange_token"
 	form := codeForm("CODE").Encode()
@@ -94,7 +94,7 @@ func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 	} {
 		for checked, want := range map[bool]int{true: c.with, false: c.without} {
 			if want == 0 {
-				continue // without the check, igproxy cannot tell whose token it is
+				continue // without the check, igproxy takes the bearer token for Meta's
 			}
 			graph := newService(t)
 			o := optionsFor(t, graph.url.String(), nil)
@@ -119,7 +119,7 @@ func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 				}
 			}
 			if (w.Code == 200) != (len(graph.asked()) == 1) {
-				t.Errorf("%s, checked %v: got %d after %d calls, want one call with a 200 and otherwise no call", name, checked, w.Code, len(graph.asked()))
+				t.Errorf("%s, checked %v: got %d and %d calls to Instagram; want one call for a 200, and no call for an error", name, checked, w.Code, len(graph.asked()))
 			}
 		}
 	}
@@ -151,7 +151,7 @@ func TestBothTokensAreAcceptedDuringARotation(t *testing.T) {
 	for name, c := range map[string]struct {
 		fields []string // the values of X-Igproxy-Token
 		right  bool
-	}{"current": {[]string{"the next one"}, true}, "previous": {[]string{ownToken}, true}, "both": {[]string{"the next one", ownToken}, false},
+	}{"current": {[]string{"the next one"}, true}, "previous": {[]string{ownToken}, true}, "both in one request": {[]string{"the next one", ownToken}, false},
 		"another": {[]string{"x"}, false}, "missing": {nil, false}} {
 		r := get(wireOK)
 		r.Header[trustHeader] = c.fields
@@ -213,7 +213,7 @@ func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
 	if want := `igproxy_requests_total{app="none",grant="none",outcome="rejected",source="none"} 4`; !strings.Contains(rec.Body.String(), want) {
 		t.Errorf("the metrics do not contain %s", want)
 	}
-	s.Close() // waits for the last log line, which is written after the answer
+	s.Close() // waits for the last log line, which is written after the response
 	if got := strings.Count(log.String(), "outcome=rejected"); got != len(targets) || strings.Contains(log.String(), guess) {
 		t.Errorf("%d log lines, want %d, without the guess:\n%s", got, len(targets), log)
 	}
@@ -226,7 +226,7 @@ func TestUnauthenticatedRequestWithABodyClosesTheConnection(t *testing.T) {
 	request := "POST " + wireOK + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n" + "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	got := sent(t, s.Listener.Addr().String(), request, true)
 	if n := strings.Count(got, "HTTP/1.1 401 "); n != 1 || !strings.Contains(got, "\r\nConnection: close\r\n") {
-		t.Errorf("%d answers, want one that ends the connection: %s", n, got)
+		t.Errorf("%d responses with 401, want one that also closes the connection: %s", n, got)
 	}
 }
 

@@ -78,9 +78,9 @@ func (g gate) absolute(r *http.Request) bool {
 	return r.URL.Scheme == scheme(r) && r.URL.User == nil && g.serves(r.URL.Host)
 }
 
-// serves reports whether an authority, which is a host with an optional port, has a known name or a
-// loopback address. Any port is accepted, because a container may publish the listener's port under
-// another number.
+// serves reports whether an authority, which is a host with an optional port, has an allowed name
+// or a loopback address. Any port is accepted, because a container may publish the listener's port
+// under another number.
 func (g gate) serves(authority string) bool {
 	name, ok := hostName(authority)
 	if !ok || g.hosts[name] {
@@ -160,7 +160,8 @@ func announcesBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.
 const (
 	// maxDropped is the size of the largest body that is dropped from a GET request, in bytes.
 	maxDropped = 4 << 10
-	// dropTime bounds the wait for such a body. Clients send it together with the header.
+	// dropTime bounds the wait for a body that is dropped. A small body usually arrives together
+	// with the header.
 	dropTime = 2 * time.Second
 )
 
@@ -188,8 +189,9 @@ func dropBody(w http.ResponseWriter, r *http.Request) *graph.Error {
 // that header, so every body in chunks counts.
 func lastAfterDrop(r *http.Request) bool { return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) }
 
-// linger reads and drops the rest of a body after the response, if the connection is then closed,
-// either because the client wants that or because the response says so (last). Without linger,
+// linger reads and drops the rest of a body after the response, at most maxRead bytes and for at
+// most dropTime. It does so only if the connection is closed after the response, because the client
+// asked for that or because the response announces it (last). Without linger,
 // net/http would close the connection at once or after half a second. If the client were still
 // sending, the kernel would reset the connection, and the client could lose the response. For
 // connections that stay open, net/http prevents that.

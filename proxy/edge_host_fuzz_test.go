@@ -34,11 +34,12 @@ func FuzzHost(f *testing.F) {
 	})
 }
 
-// FuzzOwnToken checks that no header makes trust panic, and that trust accepts a request only if
-// the token was sent once, in one of three forms:
-//   - in its own header;
-//   - without that header, as the password of Basic;
-//   - without that header, as Bearer, if the query has Meta's token.
+// FuzzOwnToken checks that no header makes trust panic, and that trust accepts exactly the requests
+// with igproxy's own token in one of these places:
+//   - in a single X-Igproxy-Token header;
+//   - without such a header: in a single Authorization header, as the password of Basic;
+//   - without such a header, but with Meta's token in the query: in a single Authorization header,
+//     as Bearer.
 func FuzzOwnToken(f *testing.F) {
 	const token = "0123456789abcdef"
 	basic := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }

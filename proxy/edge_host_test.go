@@ -66,10 +66,10 @@ func TestBrowsersAreDistinguishedFromNodeFetch(t *testing.T) {
 		"undici with a global origin": {http.Header{"Origin": {"http://localhost:3000"}, "Sec-Fetch-Mode": {"cors"}, "User-Agent": {"undici"}}, nil},
 		"an app's own origin":         {http.Header{"Origin": {"https://app.example"}}, nil},
 
-		"a page's fetch":               {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}, errBrowser},
-		"a page from igproxy's origin": {http.Header{"Origin": {"http://localhost:8080"}, "Sec-Fetch-Site": {"same-origin"}}, errBrowser},
-		"with Sec-Fetch-Dest":          {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}}, errBrowser},
-		"with Sec-Fetch-User":          {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-User": {"?1"}}, errBrowser},
+		"a page's fetch":                {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}, errBrowser},
+		"a fetch from igproxy's origin": {http.Header{"Origin": {"http://localhost:8080"}, "Sec-Fetch-Site": {"same-origin"}}, errBrowser},
+		"with Sec-Fetch-Dest":           {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}}, errBrowser},
+		"with Sec-Fetch-User":           {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-User": {"?1"}}, errBrowser},
 		"an older browser": {http.Header{"Origin": {"https://evil.example"},
 			"User-Agent": {"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/15.6 Safari/605.1.15"}}, errBrowser},
 		"a preflight request":      {http.Header{"Origin": {"https://evil.example"}, "Access-Control-Request-Method": {"GET"}}, errBrowser},
@@ -83,7 +83,7 @@ func TestBrowsersAreDistinguishedFromNodeFetch(t *testing.T) {
 		"an empty site":            {http.Header{"Sec-Fetch-Site": {""}}, errBrowser},
 		"one of two sites":         {http.Header{"Sec-Fetch-Site": {"none", "cross-site"}}, errBrowser},
 		"the address bar":          {http.Header{"Sec-Fetch-Site": {"none"}, "Sec-Fetch-Mode": {"navigate"}}, nil},
-		"a reload":                 {http.Header{"Sec-Fetch-Site": {"same-origin"}}, nil},
+		"a page reload":            {http.Header{"Sec-Fetch-Site": {"same-origin"}}, nil},
 		"no browser at all":        {http.Header{}, nil},
 		"a referer does not count": {http.Header{"Referer": {"https://app.example/"}}, nil},
 	} {
@@ -106,7 +106,7 @@ func TestHostAndBrowserChecksComeFirst(t *testing.T) {
 		w := httptest.NewRecorder()
 		p.ServeHTTP(w, r)
 		if e := errorIn(t, w.Body.Bytes()); e.Subcode != subcode || w.Header().Get("Cache-Status") != "" {
-			t.Errorf("got %d, %v; want subcode %d", e.Subcode, w.Header(), subcode)
+			t.Errorf("got subcode %d and the header %v, want subcode %d and no Cache-Status", e.Subcode, w.Header(), subcode)
 		}
 	}
 	if w := ask(p, with(with(get(target("IGAAshort")), "Origin", "https://evil.example"), "Sec-Fetch-Dest", "empty")); w.Code != 403 || w.Header().Get("Access-Control-Allow-Origin") != "" {

@@ -25,8 +25,9 @@ func (h interceptedHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // for which it has an app.
 func (p *Proxy) MetaHosts() []string { return slices.Clone(p.current.Load().gate.meta) }
 
-// admit returns an error if a request must be refused whatever it asks for. Otherwise it returns
-// nil.
+// admit checks the Host name and igproxy's own token. It also refuses requests from web pages,
+// requests meant for a forward proxy, and igproxy's own calls. It returns the error for a refused
+// request, or nil.
 func (e *engine) admit(r *http.Request, t destination, from entrance) *graph.Error {
 	if from.intercepted {
 		return e.gate.checkIntercepted(r)

@@ -25,7 +25,7 @@ func TestTheHostOfAnInterceptedConnectionDecides(t *testing.T) {
 	for name, c := range map[string]struct{ host, target, want, asks string }{
 		"exchange":              {"graph.instagram.com", "/access_token?grant_type=ig_exchange_token&access_token=IGAA", "instagram", "/access_token?"},
 		"code":                  {"api.instagram.com", "/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "login", "/oauth/access_token"},
-		"code, another id":      {"api.instagram.com", "/oauth/access_token?grant_type=authorization_code&code=C&client_id=" + pagesID + "&redirect_uri=" + redirect, "login", "/oauth/access_token"},
+		"code, Facebook's id":   {"api.instagram.com", "/oauth/access_token?grant_type=authorization_code&code=C&client_id=" + pagesID + "&redirect_uri=" + redirect, "login", "/oauth/access_token"},
 		"Facebook's code":       {"graph.facebook.com", "/v23.0/oauth/access_token?code=C&client_id=1&redirect_uri=" + redirect, "facebook", "/oauth/access_token?"},
 		"Threads' code":         {"graph.threads.com", "/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "threads", "/oauth/access_token"},
 		"a read":                {"graph.threads.net", "/v1.0/me?access_token=THAA", "threads", "/v1.0/me"},
@@ -97,7 +97,7 @@ func TestAnInterceptedConnectionNeedsNoTokenOfIgproxy(t *testing.T) {
 	got = httptest.NewRecorder()
 	w.p.Intercepted().ServeHTTP(got, intercepted("GET", "graph.facebook.com", target+"own-token-of-igproxy"))
 	if got.Code != 400 {
-		t.Errorf("igproxy's own token as Meta's: got %d %s, want 400", got.Code, got.Body)
+		t.Errorf("igproxy's own token in place of the user's: got %d %s, want 400", got.Code, got.Body)
 	}
 	r := intercepted("GET", "graph.facebook.com", target+"EAA")
 	got = httptest.NewRecorder()

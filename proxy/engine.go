@@ -42,7 +42,7 @@ type engine struct {
 	checkSecrets, readyWhenRefused bool          // as in Options
 	budget                         time.Duration // the time for a call that tests a client secret
 
-	plain *plainCall // nil: the lane answers nothing
+	plain *plainCall // nil: the lane hands every connection over to net/http
 }
 
 // newEngine builds an engine. The parameter before lists the apps of the previous engine; see
@@ -89,8 +89,9 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	return e, nil
 }
 
-// compose builds the steps between decode and answer. It returns the first step and the step guard.
-// If requests are traced, it wraps each step except learn in a step that makes a span.
+// compose builds the steps between decode and answer, except keep, which newEngine adds. It returns
+// the steps recall and guard, each with the steps after it. If requests are traced, compose wraps
+// each step except learn in a step that makes a span.
 func compose(o Options, c carried, table []*grant, out *outbound) (first, guarded exchanger) {
 	recall := func(next exchanger) exchanger {
 		return traced(c.tracer, "recall", &recallStep{cache: c.cache, next: next})

@@ -12,8 +12,8 @@ import (
 
 // requestError returns the error for a refused request. The subcode tells apps and dashboards which
 // of igproxy's own errors it is. docs/errors.md lists all subcodes, which never change. Type and
-// code are those that Meta uses for similar errors. A message ends with the next step and never
-// repeats what was sent.
+// code are those that Meta uses for similar errors. A message ends with what to do next, and
+// never repeats what was sent.
 func requestError(status, code, subcode int, message string) *graph.Error {
 	kind := "IGApiException"
 	if code == 2500 {
@@ -27,7 +27,7 @@ func badRequest(subcode int, message string) *graph.Error {
 	return requestError(http.StatusBadRequest, 100, subcode, message)
 }
 
-// The errors for requests that are refused before the lookup. They are shared and never modified.
+// The errors that are the same for every request. They are shared and never modified.
 var (
 	errProxyRequest = badRequest(990003,
 		"igproxy is not a forward proxy. Use it as the base URL of the app's calls.")
@@ -40,10 +40,10 @@ var (
 	errBrowser = requestError(http.StatusForbidden, 100, 990005, "Requests from web pages are refused, "+
 		"because a token exchange belongs on a server. Call igproxy from your server.")
 	errBody = badRequest(990006,
-		"This GET request has a body that is larger than 4 KiB, incomplete or malformed. "+
+		"This GET request has a body that is larger than 4 KiB, incomplete or malformed, or it waits for 100 Continue. "+
 			"Send the parameters in the query, without a body.")
 	errQuery = badRequest(990007, "The parameters are malformed: they contain a % without two hex digits after it, "+
-		"a #, a known name with brackets or, in JSON, a known name whose value is neither a string nor a number. "+
+		"a #, brackets after a known name, as in code[], or, in JSON, a known name whose value is neither a string nor a number. "+
 		"Percent-encode them, and send each value once, without brackets.")
 	errMethod = badRequest(990001, "This call does not support the method of the request. Send GET or POST.")
 	errForm   = badRequest(990015, "The body of this call is not a form or a JSON object of at most 64 KiB. "+
@@ -83,8 +83,7 @@ var (
 		"http://igproxy:TOKEN@host.")
 )
 
-// errSignature returns the error for a webhook or signed request that was not signed with any of
-// the app's secrets.
+// errSignature returns the error for a webhook or signed_request that the app must not process.
 func errSignature(subcode int, cause, message string) *graph.Error {
 	e := requestError(http.StatusForbidden, 100, subcode, message)
 	e.Class, e.Cause = graph.ClassSignature, cause
@@ -159,8 +158,8 @@ func errLargeBodies() *graph.Error {
 	return errBusy("too many large bodies at once", "Too many requests with a body of more than 4 KiB at once.")
 }
 
-// errSlowReader returns the error for an app that reads an answer too slowly. It is only logged,
-// because a part of the answer has already been sent.
+// errSlowReader returns the error for an app that reads a response too slowly. It is only logged,
+// because a part of the response has already been sent.
 func errSlowReader() *graph.Error {
 	e := *errSlowRequest
 	e.Cause = passthrough.ErrSlowReader.Error()

@@ -92,7 +92,7 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 			t.Errorf("%d has no row in docs/errors.md", subcode)
 		}
 		if len(errs[subcode]) == 0 {
-			t.Errorf("%d has no error in this test", subcode)
+			t.Errorf("%d: ownErrors has no error with this subcode", subcode)
 		}
 	}
 }
@@ -134,8 +134,8 @@ func withBody() *http.Request {
 	return r
 }
 
-// The codes of embedded signup have no redirect_uri. Without the advice to add the item none, the
-// operator would look for one.
+// The codes of embedded signup are issued without a redirect_uri. So the error for a code without a
+// redirect_uri also advises the operator to add the item none to redirect_uris.
 func TestTheErrorForACodeWithoutARedirectURISaysHowToAllowIt(t *testing.T) {
 	w, _ := facebookWorld(t, App{Label: "strict", Service: Facebook, ID: "1787", Secret: NewSecret("secret-of-strict-0123456789"), RedirectURIs: []string{callback}})
 	for target, want := range map[string]bool{

@@ -66,7 +66,8 @@ func ExampleNew() {
 			return
 		}
 		res.Body.Close()
-		status, _, _ := strings.Cut(res.Header.Get("Cache-Status"), "; ttl=") // 3599 seconds, or less on a slow machine
+		// The ttl is left out: it is 3599 seconds, or less on a slow machine.
+		status, _, _ := strings.Cut(res.Header.Get("Cache-Status"), "; ttl=")
 		fmt.Println(res.Status, "|", status)
 	}
 	fmt.Println("Instagram was asked", instagram.Calls(), "time")

@@ -163,9 +163,9 @@ func errorIn(t testing.TB, body []byte) graphBody {
 	return e.Error
 }
 
-// rawUpstream starts an upstream without TLS. The test writes its responses byte by byte. It calls
-// serve for each connection, numbered from 1, and closes the connection afterwards. It returns the
-// base URL.
+// rawUpstream starts an upstream without TLS and returns its base URL. For each connection,
+// numbered from 1, it calls serve, which reads the requests and writes the raw bytes of the
+// responses. Then it closes the connection.
 func rawUpstream(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -195,8 +195,8 @@ func rawUpstream(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) s
 	return "http://" + l.Addr().String()
 }
 
-// saying starts an upstream that counts the requests and answers each of them with the bytes of
-// answer.
+// saying starts an upstream that counts the requests. Its response to each request consists
+// of the bytes of answer; see rawReply.
 func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
 	t.Helper()
 	requests = new(atomic.Int32)
@@ -252,7 +252,7 @@ func passing(o PassthroughOptions) *PassthroughOptions {
 	return &o
 }
 
-// bodyOf returns the body of an answer with a token.
+// bodyOf returns the body of the response with this token.
 func bodyOf(t graph.Token, now time.Time) string {
 	x := reply{result: answer{token: t}}
 	r := x.response(now)

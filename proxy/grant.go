@@ -21,7 +21,7 @@ const (
 // grant is one row of the table of token calls. The steps read the fields of the row and never
 // check its name, so a new grant needs only a new row and a test.
 type grant struct {
-	name         string        // metric label and cache scope: two grants never share entries
+	name         string        // metric label; also part of the cache keys, so two grants never share entries
 	service      Service       // the service whose apps may make the call
 	path         string        // the path after an optional version prefix, inbound and outbound
 	grantType    string        // the value of grant_type; empty: the call has no such parameter
@@ -29,7 +29,7 @@ type grant struct {
 	*subject                   // what is exchanged
 	secret       bool          // whether the client secret is sent
 	clientID     bool          // whether the app's ID is sent
-	post         bool          // Meta gets a form by POST, otherwise a query by GET
+	post         bool          // true: Meta gets a form by POST; false: Meta gets a query by GET
 	flat         bool          // errors have the flat shape of Instagram's code exchange
 	hasAccount   bool          // Meta's error code 100 means that the app may not use the account
 	checksSecret bool          // a call with an invalid token shows whether the client secret is right

@@ -76,9 +76,9 @@ func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
 			multi += "--b\r\nContent-Disposition: form-data; name=\"" + key + "\"\r\n\r\n" + value + "\r\n"
 		}
 		for form, request := range map[string]func() *http.Request{
-			"GET":            func() *http.Request { return get(path + "?" + c.query) },
-			"GET, under app": func() *http.Request { return get("/apps/pages/oauth/access_token?" + c.query) },
-			"POST, query":    func() *http.Request { return httptest.NewRequest(http.MethodPost, path+"?"+c.query, nil) },
+			"GET":                    func() *http.Request { return get(path + "?" + c.query) },
+			"GET, below /apps/pages": func() *http.Request { return get("/apps/pages/oauth/access_token?" + c.query) },
+			"POST, query":            func() *http.Request { return httptest.NewRequest(http.MethodPost, path+"?"+c.query, nil) },
 			"POST, query and empty JSON": func() *http.Request {
 				r := body("application/json; charset=utf-8", `{}`)()
 				r.URL.RawQuery = c.query
@@ -141,35 +141,37 @@ func TestATokenThatDoesNotExpireIsServedWithoutExpiresIn(t *testing.T) {
 }
 
 // If services share a path, the grant_type, the client_id, the Host or /apps/NAME/ selects the app.
-// A call that still fits several apps is refused, and the refusal lists their paths.
+// igproxy refuses a call that still fits several apps. If Meta would get the client_id, igproxy
+// also refuses a call with the client_id of an app that cannot make the call. In both cases, the
+// error lists the paths of the apps that can make it.
 func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 	redirect := url.QueryEscape(callback)
 	for name, c := range map[string]struct {
 		target, host string
 		want         string // the service that must be asked, or a part of the error message
 	}{
-		"fb_exchange_token":       {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA", "", "facebook"},
-		"code, Facebook's id":     {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + pagesID, "", "facebook"},
-		"code, Threads' id":       {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + clubID, "", "threads"},
-		"code, Instagram's id":    {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + shopID, "", "login"},
-		"code, no grant type":     {"/oauth/access_token?code=C&redirect_uri=" + redirect, "", "facebook"},
-		"code, Facebook's host":   {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "graph.facebook.com", "facebook"},
-		"code, Threads' host":     {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "graph.threads.com", "threads"},
-		"code, Instagram's host":  {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "api.instagram.com:443", "login"},
-		"code, by path":           {"/apps/club/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "threads"},
-		"code, ambiguous":         {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "/apps/pages/, /apps/shop/, /apps/club/"},
-		"app token, ambiguous":    {"/oauth/access_token?grant_type=client_credentials", "", "/apps/pages/, /apps/club/"},
-		"app token, Threads' id":  {"/oauth/access_token?grant_type=client_credentials&client_id=" + clubID, "", "threads"},
-		"code of another app":     {"/oauth/access_token?code=C&redirect_uri=" + redirect + "&client_id=" + shopID, "", "/apps/pages/"},
-		"token of another app":    {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA&client_id=" + clubID, "", "/apps/pages/"},
-		"an unknown client id":    {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA&client_id=1", "", "facebook"},
-		"exchange, Facebook's id": {"/access_token?grant_type=ig_exchange_token&access_token=IGAA&client_id=" + pagesID, "", "instagram"},
-		"no grant type":           {"/oauth/access_token?fb_exchange_token=EAA", "", "grant_type=authorization_code or client_credentials or fb_exchange_token"},
-		"another service's app":   {"/apps/shop/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA", "", "grant_type=authorization_code."},
-		"token in access_token":   {"/oauth/access_token?grant_type=fb_exchange_token&access_token=EAA", "", "in fb_exchange_token, not in access_token"},
-		"Facebook's host, read":   {"/v23.0/me?access_token=EAA", "graph.facebook.com", "facebook"},
-		"read by path":            {"/apps/pages/v23.0/me?access_token=EAA", "", "facebook"},
-		"path and another host":   {"/apps/club/v1.0/me?access_token=THAA", "api.instagram.com", "threads"},
+		"fb_exchange_token":                   {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA", "", "facebook"},
+		"code, Facebook's id":                 {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + pagesID, "", "facebook"},
+		"code, Threads' id":                   {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + clubID, "", "threads"},
+		"code, Instagram's id":                {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + shopID, "", "login"},
+		"code, no grant type":                 {"/oauth/access_token?code=C&redirect_uri=" + redirect, "", "facebook"},
+		"code, Facebook's host":               {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "graph.facebook.com", "facebook"},
+		"code, Threads' host":                 {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "graph.threads.com", "threads"},
+		"code, Instagram's host":              {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "api.instagram.com:443", "login"},
+		"code, by path":                       {"/apps/club/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "threads"},
+		"code, ambiguous":                     {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "/apps/pages/, /apps/shop/, /apps/club/"},
+		"app token, ambiguous":                {"/oauth/access_token?grant_type=client_credentials", "", "/apps/pages/, /apps/club/"},
+		"app token, Threads' id":              {"/oauth/access_token?grant_type=client_credentials&client_id=" + clubID, "", "threads"},
+		"no grant type, Instagram's id":       {"/oauth/access_token?code=C&redirect_uri=" + redirect + "&client_id=" + shopID, "", "/apps/pages/"},
+		"fb_exchange_token, Threads' id":      {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA&client_id=" + clubID, "", "/apps/pages/"},
+		"fb_exchange_token, unknown id":       {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA&client_id=1", "", "facebook"},
+		"exchange, Facebook's id":             {"/access_token?grant_type=ig_exchange_token&access_token=IGAA&client_id=" + pagesID, "", "instagram"},
+		"no grant type":                       {"/oauth/access_token?fb_exchange_token=EAA", "", "grant_type=authorization_code or client_credentials or fb_exchange_token"},
+		"fb_exchange_token, Instagram's path": {"/apps/shop/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA", "", "grant_type=authorization_code."},
+		"token in access_token":               {"/oauth/access_token?grant_type=fb_exchange_token&access_token=EAA", "", "in fb_exchange_token, not in access_token"},
+		"Facebook's host, read":               {"/v23.0/me?access_token=EAA", "graph.facebook.com", "facebook"},
+		"read by path":                        {"/apps/pages/v23.0/me?access_token=EAA", "", "facebook"},
+		"path and another host":               {"/apps/club/v1.0/me?access_token=THAA", "api.instagram.com", "threads"},
 	} {
 		w, facebook := facebookWorld(t, otherApps...)
 		services := map[string]*service{"facebook": facebook, "threads": w.threads, "login": w.login, "instagram": w.graph}
@@ -181,7 +183,7 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 				want = 1
 			}
 			if n := len(s.asked()); n != want {
-				t.Errorf("%s: %s got %d calls, want %d; the answer is %d %s", name, service, n, want, got.Code, got.Body)
+				t.Errorf("%s: %s got %d calls, want %d; the app got %d %s", name, service, n, want, got.Code, got.Body)
 			}
 		}
 		if services[c.want] == nil && (got.Code != 400 || !strings.Contains(got.Body.String(), c.want)) {
@@ -190,9 +192,9 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 	}
 }
 
-// All three services share this path, but Facebook's errors have a different form. A call that can
-// only be meant for Facebook gets an error in Facebook's form, even if igproxy refuses the call
-// before it knows the app.
+// All three services share this path. The errors of a code exchange with Instagram or Threads are
+// flat; the errors of all other calls are not. A call that cannot be such a code exchange gets an
+// error that is not flat, even if igproxy refuses the call before it knows the app.
 func TestARefusalAtASharedPathHasTheFormOfItsService(t *testing.T) {
 	const path = "/oauth/access_token"
 	post := func(query, kind, body string) *http.Request {
@@ -376,7 +378,8 @@ func TestExchangesInDifferentFormsAreJoined(t *testing.T) {
 }
 
 // Meta's SDK for Node.js adds its own access_token to the URL of each call, even if the call is an
-// exchange whose parameters are in the body.
+// exchange whose parameters are in the body. igproxy ignores that access_token, but it still
+// refuses a call with any other parameter both in the URL and in the body.
 func TestAnAccessTokenBesideAnExchangeInTheBodyIsIgnored(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, facebookAnswer)

@@ -159,8 +159,8 @@ func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 	}
 }
 
-// The response to a code exchange has all members twice: at the top level and in the list data.
-// Meta's answer may have either shape. Numbers stay the same, byte for byte.
+// The response to a code exchange has each member of Meta's answer twice: at the top level and in
+// the list data. Meta's answer may have either shape. Numbers stay the same, byte for byte.
 func TestTheResponseToACodeExchangeHasBothShapes(t *testing.T) {
 	for in, want := range map[string]string{
 		codeAnswer: `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"],"token_type":"bearer",` +
@@ -297,21 +297,21 @@ func TestFormsAreReadStrictly(t *testing.T) {
 	}
 	n := len(w.login.asked())
 	for name, r := range map[string]*httptest.ResponseRecorder{
-		"JSON":               post("application/json", `{"code":"x"}`, ""),
-		"no type":            post("", codeForm("x").Encode(), ""),
-		"bad escape":         post("application/x-www-form-urlencoded", "code=%zz", ""),
-		"no boundary":        post("multipart/form-data", multi, ""),
-		"cut multipart":      post("multipart/form-data; boundary=b", multi[:100], ""),
-		"a file":             post("multipart/form-data; boundary=b", strings.ReplaceAll(multi, `name="code"`, `name="code"; filename="x"`), ""),
-		"too large":          post("application/x-www-form-urlencoded", codeForm("x").Encode()+"&pad="+strings.Repeat("a", maxBody), ""),
-		"parameters in both": post("application/x-www-form-urlencoded", codeForm("x").Encode(), "?code=y"),
+		"JSON without a grant_type":    post("application/json", `{"code":"x"}`, ""),
+		"no Content-Type":              post("", codeForm("x").Encode(), ""),
+		"bad escape":                   post("application/x-www-form-urlencoded", "code=%zz", ""),
+		"no boundary":                  post("multipart/form-data", multi, ""),
+		"cut multipart":                post("multipart/form-data; boundary=b", multi[:100], ""),
+		"a file":                       post("multipart/form-data; boundary=b", strings.ReplaceAll(multi, `name="code"`, `name="code"; filename="x"`), ""),
+		"too large":                    post("application/x-www-form-urlencoded", codeForm("x").Encode()+"&pad="+strings.Repeat("a", maxBody), ""),
+		"parameters in query and body": post("application/x-www-form-urlencoded", codeForm("x").Encode(), "?code=y"),
 	} {
 		if r.Code != 400 || !strings.Contains(r.Body.String(), `"error_subcode":9900`) || !strings.HasPrefix(r.Body.String(), `{"error_type"`) {
 			t.Errorf("%s: got %d %s, want 400 and one of igproxy's errors in the flat shape", name, r.Code, r.Body)
 		}
 	}
 	if len(w.login.asked()) != n {
-		t.Error("Instagram was asked although the form was malformed")
+		t.Error("Instagram was asked because of a request that igproxy must refuse")
 	}
 }
 
@@ -336,8 +336,10 @@ func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 }
 
 // A parameter that decides what a call does must be sent only once (RFC 6749, section 3.2, and RFC
-// 6750, section 2), except that Authorization may repeat its value. Names are case-sensitive:
-// ACCESS_TOKEN is an unknown parameter, and is dropped.
+// 6750, section 2), except that Authorization may repeat the value of a parameter. Names are
+// case-sensitive: ACCESS_TOKEN is an unknown parameter, and is dropped.
+//
+// For example, the case "token, client_id" is the call of the case "token" with a second client_id.
 func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)
@@ -358,7 +360,7 @@ func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {
 		"token":                          {get(token), 0},
 		"refresh":                        {get(refresh), 0},
 		"code":                           {form("", ""), 0},
-		"other case":                     {get(token + "&ACCESS_TOKEN=x&Grant_Type=x&Client_Id=x"), 0},
+		"names in other letter case":     {get(token + "&ACCESS_TOKEN=x&Grant_Type=x&Client_Id=x"), 0},
 		"parameters that no step reads":  {get(token + "&state=1&state=2&client_secret=a&client_secret=b"), 0},
 		"token, grant_type":              {get(token + "&grant_type=ig_exchange_token"), 990008},
 		"token, access_token":            {get(token + "&access_token=IGAAother"), 990010},
@@ -367,9 +369,9 @@ func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {
 		"refresh, client_id":             {get(refresh + "&client_id=" + shopID), 990010},
 		"token, array":                   {get(token + "&access_token[0]=IGAAother"), 990007},
 		"refresh, encoded array":         {get(refresh + "&grant_type%5B%5D=x"), 990007},
-		"token, version":                 {get("/v23.0/v23.0" + token), 990002},
-		"query and header":               {with(get(token), "Authorization", "Bearer IGAAother"), 990010},
-		"same token in query and header": {with(get(token), "Authorization", "Bearer IGAAshort"), 0},
+		"token, two versions":            {get("/v23.0/v23.0" + token), 990002},
+		"another token in the header":    {with(get(token), "Authorization", "Bearer IGAAother"), 990010},
+		"the same token in the header":   {with(get(token), "Authorization", "Bearer IGAAshort"), 0},
 		"code, twice":                    {form("", "&code=OTHER"), 990010},
 		"code, redirect_uri":             {form("", "&redirect_uri=x"), 990017},
 		"code, grant_type":               {form("", "&grant_type=authorization_code"), 990008},

@@ -21,7 +21,8 @@ type circuit struct {
 
 func circuitOf(c call) circuit { return circuit{c.app.Label, c.grant.name, c.redirect, c.app.Service} }
 
-// circuits holds all circuits. Each is created when it is first used. Reloads carry them over.
+// circuits holds all circuits. Each is created when it is first used. A reload carries them over,
+// except those that retain removes.
 type circuits struct {
 	options breaker.Options // valid: newCircuits has checked them
 	slots   int             // the number of slots of each circuit
@@ -82,8 +83,9 @@ func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
 }
 
 // outage sums up the outages of an upstream's breakers. o.Since is when the longest of the current
-// outages began, o.Probes is the number of probes in all current outages, and closedAt is when the
-// last outage ended. Each of them is zero if there was no such outage.
+// outages began, and o.Probes is the number of probes in all current outages. closedAt is when the
+// last outage ended, of the outages of breakers that are closed now. Each of the three is zero if
+// there is no such outage.
 func (s *circuits) outage(upstream string) (o breaker.Outage, closedAt time.Time) {
 	for _, b := range s.states(upstream) {
 		one := b.Outage()
@@ -140,7 +142,7 @@ func (s *circuits) worst(upstream string) breaker.State {
 	return worst
 }
 
-// retain forgets the circuits of apps and redirect_uris that the configuration no longer has.
+// retain removes the circuits of apps and redirect_uris that the configuration no longer has.
 func (s *circuits) retain(apps []*app) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,8 +18,9 @@ import (
 //   - The breaker counts only the token's first failure. It counts a failure of the token again
 //     after Meta has answered a call with the token, or after the token has not failed for
 //     breaker.interval or twice its pause, whichever is longer.
-//   - The token cannot be the probe of a half-open breaker until twice its pause has passed since
-//     its failure, so that other tokens probe Meta first.
+//   - A half-open breaker lets trial calls, called probes, through. A call with the token cannot be
+//     a probe until twice the token's pause has passed since its failure, so that calls with other
+//     tokens probe Meta first.
 //
 // Only failures that may be due to the token are remembered; see mayBeDueToToken. The breaker
 // counts all other failures.
@@ -33,8 +34,8 @@ type failures struct {
 // tokenFailure is the last failure of a token.
 type tokenFailure struct {
 	err   *graph.Error
-	at    time.Time
-	pause time.Duration // counted from at
+	at    time.Time     // when the token failed
+	pause time.Duration // how long the token is paused after the failure
 }
 
 const (
@@ -50,7 +51,8 @@ func newFailures(interval time.Duration) *failures {
 	return &failures{interval: interval, all: map[cache.ID]tokenFailure{}}
 }
 
-// last returns a token's last failure, and whether that failure still counts.
+// last returns a token's last failure. It reports false if the token has not failed, or if the
+// failure is over.
 func (s *failures) last(id cache.ID, now time.Time) (f tokenFailure, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,11 +60,14 @@ func (s *failures) last(id cache.ID, now time.Time) (f tokenFailure, ok bool) {
 	return f, ok && !s.isOver(f, now)
 }
 
+// isOver reports whether a failure was so long ago that it no longer matters: the breaker counts
+// the token's next failure again.
 func (s *failures) isOver(f tokenFailure, now time.Time) bool {
 	return now.Sub(f.at) >= max(s.interval, 2*f.pause)
 }
 
-// note remembers a failure. It returns a copy whose RetryAt is the time of the next attempt.
+// note remembers a failure. It returns a copy whose RetryAt is not before the end of the token's
+// pause.
 func (s *failures) note(id cache.ID, e *graph.Error, now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +96,8 @@ func (s *failures) forget(id cache.ID) {
 	delete(s.all, id)
 }
 
-// repeated returns the error to repeat while the token's pause lasts, and nil after that.
+// repeated returns the error that a call gets while the token's pause lasts. After the pause it
+// returns nil.
 func (f tokenFailure) repeated(now time.Time) *graph.Error {
 	if now.Sub(f.at) >= f.pause {
 		return nil
@@ -101,7 +107,7 @@ func (f tokenFailure) repeated(now time.Time) *graph.Error {
 	return &e
 }
 
-// mayProbe reports whether the token may be the probe of a half-open breaker.
+// mayProbe reports whether a call with the token may be the probe of a half-open breaker.
 func (f tokenFailure) mayProbe(now time.Time) bool { return now.Sub(f.at) >= 2*f.pause }
 
 // mayBeDueToToken reports whether a failure may be due to the token. This is possible only if Meta

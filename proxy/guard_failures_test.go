@@ -13,9 +13,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// metaFails returns a function that replaces the step ask. If fails returns true for a call, the
-// function counts the call and returns a failure with code 2. It answers all other calls with a
-// refusal.
+// metaFails returns a function that replaces the step ask. The function counts the calls for which
+// the parameter fails reports true, and returns a failure with code 2 for them. It answers all
+// other calls with a refusal.
 func metaFails(fails func(call) bool, calls *int) exchangeFunc {
 	return func(_ context.Context, c call) (answer, error) {
 		if fails(c) {
@@ -67,7 +67,8 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 	})
 }
 
-// The pause of a token grows: 1, 2, 4, 8, 16, 30, 30 seconds. An answer from Meta ends the pause.
+// The pause of a token grows: 1, 2, 4, 8, 16, then 30 seconds. An answer from Meta ends the
+// pause.
 func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
@@ -100,7 +101,7 @@ func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 	})
 }
 
-// After an outage the first probe must not be a token that always fails at Meta.
+// After an outage the first probe must not be a call with a token that always fails at Meta.
 func TestProbeIsNeverARecentlyFailedToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
@@ -122,7 +123,7 @@ func TestProbeIsNeverARecentlyFailedToken(t *testing.T) {
 		time.Sleep(25 * time.Second) // the breaker is half-open, and the bad token's pause is over
 		before := calls
 		if _, err := g.Exchange(t.Context(), c); err == nil || calls != before {
-			t.Errorf("the bad token was the probe: %v", err)
+			t.Errorf("the bad token: got %v and %d calls, want an error and no call, because it must not be the probe", err, calls-before)
 		}
 		if _, err := g.Exchange(t.Context(), withToken(c, "healthy")); err != nil || g.circuits.worst("") != breaker.Closed {
 			t.Errorf("a healthy token: got %v, and the breaker is %s; want an answer, and closed", err, g.circuits.worst(""))
@@ -130,7 +131,7 @@ func TestProbeIsNeverARecentlyFailedToken(t *testing.T) {
 	})
 }
 
-// A token that failed once in an outage may be the probe that ends the outage.
+// A call with a token that failed once in an outage may be the probe that ends the outage.
 func TestTokenThatFailedInAnOutageMayBeTheProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
@@ -148,7 +149,8 @@ func TestTokenThatFailedInAnOutageMayBeTheProbe(t *testing.T) {
 	})
 }
 
-// An app, a grant or a redirect_uri whose calls always fail has a breaker of its own.
+// Each app, grant and redirect_uri has its own breaker, so one whose calls always fail does not
+// affect the others.
 func TestCallsThatAlwaysFailHaveTheirOwnBreaker(t *testing.T) {
 	other := func(c call, change func(*call)) call {
 		app, grant := *c.app, *c.grant

@@ -9,8 +9,8 @@ import (
 )
 
 // pause is a rate limit on a whole app. While it lasts, igproxy repeats the error instead of asking
-// Meta for tokens that are not in the cache. A rate limit is not a failure, so it never reaches the
-// breaker. The zero value means that there is no limit.
+// Meta for tokens that are not in the cache. A rate limit shows that Meta works, so the breaker
+// counts it as a success. The zero value means that there is no limit.
 type pause struct {
 	mu    sync.Mutex   // protects the fields below
 	limit *graph.Error // as Meta reported it; the pause ends at its RetryAt, which graph.RetryAt computed
@@ -53,8 +53,8 @@ func (p *pause) end() {
 	p.limit = nil
 }
 
-// check returns the error to repeat during the pause, with status 429. It returns nil if Meta may
-// be asked.
+// check returns the error that calls get during the pause, with status 429. It returns nil if there
+// is no pause.
 func (p *pause) check(now time.Time) *graph.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -13,8 +13,9 @@ const (
 	// igproxy makes no token calls to Meta for this app.
 	refusedPause = 5 * time.Second
 	// firstCheck is the time from a refusal to the first check. A check is a call that igproxy
-	// makes by itself to test the secrets. The time doubles with each further check, up to
-	// lastCheck.
+	// makes by itself to test the secrets. The time to the next check doubles with each check, up
+	// to lastCheck. If unproven secrets are checked, the first check comes at once, and the second
+	// after firstCheck.
 	firstCheck = 10 * time.Second
 	lastCheck  = 5 * time.Minute
 )
@@ -61,9 +62,9 @@ func (s *clientSecrets) use(list []Secret) {
 	s.list, s.inUse, s.refusal, s.checkAt, s.checkPause = list, max(0, inUse), nil, time.Time{}, 0
 }
 
-// pick returns the secret to send. That is the secret in use or, if Meta has just refused that secret
-// in this call, the app's other secret. A reload may have added the other secret since the call
-// began. pick reports false if the app has no other secret.
+// pick returns the secret to send. That is the secret in use or, if Meta has just refused that
+// secret in this call, the app's other secret. A reload may have added the other secret since the
+// call began. pick reports false if the app has no other secret.
 func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,8 +76,8 @@ func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	return Secret{}, false
 }
 
-// paused returns Meta's refusal, for the caller to return again, if Meta refused every secret less
-// than refusedPause ago. Otherwise it returns nil.
+// paused returns the refusal that calls get while the app is paused because Meta refuses its
+// secrets. It returns nil if Meta has not refused every secret within the last refusedPause.
 func (s *clientSecrets) paused(now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,8 +103,8 @@ func (s *clientSecrets) standing() string {
 	return secretUnproven
 }
 
-// scheduleCheck reports whether a check is due now. If it is, scheduleCheck also sets the time of the
-// next one. Refused secrets are always checked; unproven ones only if unproven is set. The time
+// scheduleCheck reports whether a check is due now. If it is, scheduleCheck also sets the time of
+// the next one. Unproven secrets are checked only if the parameter unproven is true. The time
 // between checks grows even if Meta does not answer, so igproxy makes few checks during an outage.
 func (s *clientSecrets) scheduleCheck(unproven bool, now time.Time) bool {
 	s.mu.Lock()
@@ -125,8 +126,8 @@ func (s *clientSecrets) scheduleCheck(unproven bool, now time.Time) bool {
 
 // note updates the state from the answer to a call. refused reports that Meta now refuses all
 // secrets, and did not before. accepted reports that Meta accepts a secret again after it had
-// refused all. inUse is the name of the new secret in use, and is empty if the secret in use has
-// not changed. An answer changes nothing if its call was made without a secret, or with a secret
+// refused all. If the answer changes which secret is in use, inUse is the name of the secret that
+// is now in use. An answer changes nothing if its call was made without a secret, or with a secret
 // that a reload has removed.
 func (s *clientSecrets) note(a answer, now time.Time) (refused, accepted bool, inUse string) {
 	s.mu.Lock()

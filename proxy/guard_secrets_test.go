@@ -59,7 +59,7 @@ func TestACallWithARefusedSecretIsRepeatedWithTheOtherSecret(t *testing.T) {
 	step := func(name, token string, calls int, which string) {
 		t.Helper()
 		if w := ask(p, get(target(token))); w.Code != 200 || i.CallsFor(token) != calls || inUse(t, o.Metrics) != which || !p.Readiness().Ready {
-			t.Errorf("%s: got %d after %d calls, want 200 after %d; in use is %s, want %s", name, w.Code, i.CallsFor(token), calls, inUse(t, o.Metrics), which)
+			t.Errorf("%s: got %d after %d calls, in use %s, ready %v; want 200 after %d, %s, true", name, w.Code, i.CallsFor(token), inUse(t, o.Metrics), p.Readiness().Ready, calls, which)
 		}
 	}
 	if got := inUse(t, o.Metrics); got != "current" {

@@ -137,7 +137,7 @@ func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 		wrong = false
 		_, _ = g.Exchange(t.Context(), c)
 		if c.app.state.secrets.standing() != secretAccepted || !strings.Contains(log.String(), "client secret accepted again") {
-			t.Errorf("code 190 shows that the secret is right, but the secret still counts as refused:\n%s", log.String())
+			t.Errorf("after code 190, which shows that the secret is right: the secret is %s, want accepted, and a log line that says so:\n%s", c.app.state.secrets.standing(), log.String())
 		}
 	})
 }

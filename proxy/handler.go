@@ -52,7 +52,7 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, from entrance)
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(p.carried.lines, p.carried.log, time.Since(start))
 	if x.gone || x.cut {
-		// If the handler returned normally, an answer that broke off could look complete. If
+		// If the handler returned normally, a response that broke off could look complete. If
 		// nothing was sent yet, net/http would send an empty 200, which a caller that has closed
 		// only its sending half would still read. The panic closes the connection instead.
 		panic(http.ErrAbortHandler)
@@ -71,11 +71,11 @@ type reply struct {
 	grant  string
 	app    string
 	result answer
-	err    *graph.Error      // nil: result is the answer
-	gone   bool              // the caller of a passed-through call disconnected before the whole answer was sent
+	err    *graph.Error      // nil: the outcome is in result, passed or signed
+	gone   bool              // the caller of a passed-through call disconnected before the whole response was sent
 	flat   bool              // errors have the flat shape of the code exchange
-	last   bool              // the connection is closed after the answer
-	cut    bool              // the answer broke off after a part of it was sent
+	last   bool              // the connection is closed after the response
+	cut    bool              // the response broke off after a part of it was sent
 	passed *passthrough.Call // a call that is passed through; nil for any other call
 	signed *verified         // what Meta signed; nil for any other call
 	slots  *slots            // for the app's passed-through calls

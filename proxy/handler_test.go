@@ -20,14 +20,15 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// proxyOf returns a Proxy that calls first instead of all steps between decode and answer.
-func proxyOf(t *testing.T, log *slog.Logger, first exchangeFunc) *Proxy {
+// proxyOf returns a Proxy in which the function exchange replaces all steps between decode and
+// answer.
+func proxyOf(t *testing.T, log *slog.Logger, exchange exchangeFunc) *Proxy {
 	t.Helper()
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	o.Logger, o.Metrics = log, NewMetrics()
 	p := newProxy(t, o)
 	e := *p.current.Load()
-	e.first = first
+	e.first = exchange
 	p.current.Store(&e)
 	return p
 }

@@ -10,10 +10,11 @@ import (
 const healthPath = "/healthz"
 
 // serveHealth reports whether r is a load balancer's health check. If so, it answers r without
-// asking Meta. The status is 503 while the sidecar drains, so that the balancer uses another
-// sidecar, and 200 otherwise. The Host and the token are not checked: a balancer sends no token,
-// and its Host name may be one that igproxy does not serve. The answer reveals no more than an open
-// port does. Health checks are not logged, and are not counted as requests.
+// asking Meta. The status is 200 or, while the sidecar drains, 503, so that the balancer uses
+// another sidecar. The Host and igproxy's own token are not checked: a balancer does not send the
+// token, and its Host name may be one that igproxy does not serve. The response reveals only that
+// the sidecar runs, and whether it drains. Health checks are not logged, and are not counted as
+// requests.
 func (p *Proxy) serveHealth(w http.ResponseWriter, r *http.Request) bool {
 	if path, _, _ := strings.Cut(r.RequestURI, "?"); path != healthPath || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false

@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// A load balancer has no token, uses an address as Host, and checks every few seconds. None of its
-// checks may reach Meta, be refused, or hide the requests of apps in the log and the metrics.
+// A load balancer does not have igproxy's own token, uses an address as Host, and checks every few
+// seconds. None of its checks may reach Meta, be refused, or hide the requests of apps in the log
+// and the metrics.
 func TestHealthChecksOnTheAppPortAreAnsweredByIgproxyItself(t *testing.T) {
 	base, requests := saying(t, rawReply(http.StatusOK, "{}"))
 	var log bytes.Buffer

@@ -58,10 +58,10 @@ func TestAFlightContinuesWhenItsLeaderDisconnects(t *testing.T) {
 			return tokenAnswer(t, "long", time.Hour), nil
 		})
 		c := callFor(t, "short")
-		leader, leave := context.WithCancel(t.Context())
+		caller, disconnect := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if a, err := d.Exchange(leader, c); err != nil || a.joined {
+			if a, err := d.Exchange(caller, c); err != nil || a.joined {
 				t.Errorf("the caller that began the flight got joined=%v, %v; want false and an answer, in case the caller still reads", a.joined, err)
 			}
 		})
@@ -72,7 +72,7 @@ func TestAFlightContinuesWhenItsLeaderDisconnects(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		leave()
+		disconnect()
 		wg.Wait()
 		if !landed.Load() {
 			t.Error("the flight's context ended when the caller that began the flight disconnected")
@@ -93,7 +93,7 @@ func TestCloseWaitsForTheFlight(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := d.flights.wait(ctx); err == nil || !strings.Contains(err.Error(), "1 flights") {
-			t.Errorf("with an ended context: got %v, want an error with the number of flights", err)
+			t.Errorf("with a context that ends before the flight: got %v, want an error with the number of flights", err)
 		}
 		if err := d.flights.wait(t.Context()); err != nil || !landed.Load() {
 			t.Errorf("wait: %v, the flight has ended: %v; want no error and true", err, landed.Load())

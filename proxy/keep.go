@@ -20,8 +20,8 @@ import (
 // A refresh by igproxy takes the same steps as a refresh by an app, from recall to remember. So it
 // is joined with such calls in this process and in the fleet, and the guard step applies to it.
 
-// keepScope is the scope of the keys of records. No grant has this name, so no answer has the key
-// of a record.
+// keepScope keeps the keys of records apart from the keys of answers: it is the Scope in
+// cache.KeysOptions for records, as the name of the grant is for answers. No grant has this name.
 const keepScope = "igproxy/keep"
 
 // keepKey returns the key of a token's record.
@@ -107,8 +107,8 @@ func (s *keepStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return answer{token: graph.NewBearer(successor, end), source: sourceKept, left: end.Sub(now)}, nil
 }
 
-// learnStep records the end of each token that Meta issues, and the successor of each token that
-// Meta refreshes. It comes between claim and guard. A token without an end is not recorded: it
+// learnStep records the end of each user's token that Meta issues, and the successor of each token
+// that Meta refreshes. It comes between claim and guard. A token without an end is not recorded: it
 // needs no refresh, and a refresh could replace it with a token that ends.
 type learnStep struct {
 	*keeping
@@ -133,7 +133,7 @@ func (s *learnStep) Exchange(ctx context.Context, c call) (answer, error) {
 
 // replace returns the successor of the call's token, or the token itself if it has no successor. It
 // does not look for a successor of an app token (ID|SECRET), which cannot be refreshed, or of a
-// token that is too long.
+// text that is too long for a token.
 func (c *passedCall) replace(token string) string {
 	if len(token) > graph.MaxToken || strings.Contains(token, "|") {
 		return token

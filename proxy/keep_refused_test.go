@@ -21,11 +21,11 @@ type keptToken struct {
 
 	mu    sync.Mutex // protects valid and calls
 	valid string
-	calls []string // the tokens that the upstream saw
+	calls []string // the tokens that the upstream saw since read was last called
 }
 
-// newKeptToken returns a keptToken whose token "old" ends when left has passed. If left is zero,
-// the record does not have the end of "old".
+// newKeptToken returns a keptToken. The parameter left is the time until the token "old" ends. A
+// negative left means that "old" has ended. If left is zero, the record does not have its end.
 func newKeptToken(t *testing.T, left time.Duration) *keptToken {
 	t.Helper()
 	k := &keptToken{t: t}
@@ -79,6 +79,10 @@ func (k *keptToken) read(method, valid, contentType, body string) []string {
 // Meta also uses code 190 for some calls that a valid token may not make, for example for calls
 // that need the token of a page (subcode 2069032). If the app's token has ended, the login works
 // only with the successor, so such a refusal must not drop the successor.
+//
+// The first word of a case says what the record shows about the token itself: it has ended, it has
+// not ended (valid, revoked), or its end is unknown. igproxy cannot repeat a call whose body it
+// streams.
 func TestRefusedSuccessorIsKeptIfTheTokenItselfHasEnded(t *testing.T) {
 	for name, c := range map[string]struct {
 		left        time.Duration

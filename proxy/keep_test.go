@@ -66,7 +66,8 @@ func tokenFrom(t testing.TB, p *Proxy, path string) (token string, seconds int, 
 	return got.Token, got.Seconds, w.Header().Get("Cache-Status")
 }
 
-// families are calls of each service: an exchange, and a refresh and a read without their token.
+// families are calls of each service. The texts refresh and read lack the token, which a test
+// appends.
 var families = map[string]struct{ exchange, refresh, read string }{
 	"Instagram": {"/access_token?grant_type=ig_exchange_token&access_token=IGAA-short",
 		"/refresh_access_token?grant_type=ig_refresh_token&access_token=", "/me?access_token="},
@@ -84,13 +85,13 @@ func TestUsedTokenWorksAfterItsEnd(t *testing.T) {
 			t.Parallel()
 			p, i := keepingProxy(t, nil)
 			long, _, _ := tokenFrom(t, p, f.exchange)
-			i.Age(20 * 24 * time.Hour) // old enough for a refresh
+			i.Age(20 * 24 * time.Hour) // Meta refuses to refresh a token that is younger than a day
 			use(t, p, f.read+long)
 			eventuallyRefreshed(t, p, f.read+long)
 			i.Age(21 * 24 * time.Hour)
 			use(t, p, f.read+long)
 
-			calls := i.CallsFor(long) // igproxy refreshes only the successor from here on
+			calls := i.CallsFor(long) // later refreshes in the background send the successor, so they do not count
 			next, seconds, status := tokenFrom(t, p, f.refresh+url.QueryEscape(long))
 			if next == long || seconds <= 0 || seconds > int(keptLife/time.Second) || !strings.HasPrefix(status, "igproxy; hit; ttl=") {
 				t.Errorf("got the old token: %v, %d s left, Cache-Status %q; want false, at most %d s, and a hit", next == long, seconds, status, int(keptLife/time.Second))
@@ -153,7 +154,9 @@ func TestKeepCanBeTurnedOffAndOn(t *testing.T) {
 // them, because the answer could be a token that ends. Such a token must not become the successor
 // of a token that ends either.
 func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
-	lives := map[string]string{"short": "", "long": `,"expires_in":3456000`, "endless-long": ""}
+	// The upstream exchanges the token X for the token issued-X. issued-long ends after 40 days;
+	// no other issued token ends.
+	lives := map[string]string{"long": `,"expires_in":3456000`}
 	refreshes := make(chan string, 10)
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token := r.URL.Query().Get("fb_exchange_token")
@@ -161,10 +164,10 @@ func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
 			_, _ = fmt.Fprint(w, `{"id":"1"}`)
 			return
 		}
-		if strings.HasPrefix(token, "endless") {
+		if strings.HasPrefix(token, "issued") {
 			refreshes <- token
 		}
-		_, _ = fmt.Fprintf(w, `{"access_token":"endless-%s","token_type":"bearer"%s}`, token, lives[token])
+		_, _ = fmt.Fprintf(w, `{"access_token":"issued-%s","token_type":"bearer"%s}`, token, lives[token])
 	}))
 	t.Cleanup(upstream.Close)
 	p, _ := keepingProxy(t, func(o *Options) {
@@ -175,11 +178,12 @@ func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
 		o.FacebookURL, o.Keep.RefreshBefore = u, 61*24*time.Hour
 	})
 	const exchange = "/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token="
-	for _, c := range []struct{ token, want string }{{"short", ""}, {"long", "endless-long"}} {
+	// want is the token that igproxy must refresh; empty: it must not refresh a token.
+	for _, c := range []struct{ token, want string }{{"short", ""}, {"long", "issued-long"}} {
 		if w := ask(p, get(exchange+c.token)); w.Code != http.StatusOK {
 			t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 		}
-		use(t, p, "/apps/pages/me?access_token=endless-"+c.token)
+		use(t, p, "/apps/pages/me?access_token=issued-"+c.token)
 		if c.want == "" {
 			continue
 		}
@@ -188,7 +192,7 @@ func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
 		}
 	}
 	waitFor(t, "the end of the refresh", func() bool { return p.Apps()[2].Keep.Refused+p.Apps()[2].Keep.Refreshed > 0 })
-	kept := p.carried.keeper.Find(t.Context(), p.current.Load().keep.token(p.current.Load().apps[2], NewSecret("endless-long")))
+	kept := p.carried.keeper.Find(t.Context(), p.current.Load().keep.token(p.current.Load().apps[2], NewSecret("issued-long")))
 	if successor, _, ok := kept.Successor(time.Now()); ok {
 		t.Errorf("the token has the successor %s, want no successor", successor)
 	}

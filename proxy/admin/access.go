@@ -31,7 +31,7 @@ type access struct {
 	tokens func() [][sha256.Size]byte // digests; nil: no token is configured
 }
 
-// caller is what is known about the sender of a request.
+// caller describes the sender of a request.
 type caller struct {
 	uid       uint32
 	hasUID    bool // otherwise only the address is known
@@ -73,7 +73,7 @@ func (a access) check(r *http.Request) (c caller, refused *refusal) {
 	case a.tokens != nil:
 		return c, &refusal{http.StatusUnauthorized, "operations need a token: send the token in admin.token_file as Authorization: Bearer TOKEN"}
 	default:
-		return c, &refusal{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; to reload the configuration without them, send SIGHUP"}
+		return c, &refusal{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; to reload the configuration without an operation, send SIGHUP"}
 	}
 	return c, nil
 }

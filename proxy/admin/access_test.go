@@ -34,7 +34,7 @@ func TestOperationsAreForTheOperatorOnly(t *testing.T) {
 		"a listed user":                    {uid(4000), nil, 200, 200, ""},
 		"a listed user with a wrong token": {uid(4000), []string{"Bearer wrong"}, 200, 200, ""},
 		"another user":                     {uid(own + 4001), nil, 403, 403, "admin.uids"},
-		"the UID of unmapped users":        {uid(65534), nil, 403, 403, "UID 65534"},
+		"UID 65534, an unmapped user":      {uid(65534), nil, 403, 403, "UID 65534"},
 		"another user with the token":      {uid(own + 4001), []string{"Bearer " + secret}, 403, 200, ""},
 		"TCP":                              {nil, nil, 403, 401, "admin.token_file"},
 		"TCP with the token":               {nil, []string{"Bearer " + secret}, 403, 200, ""},

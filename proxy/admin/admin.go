@@ -31,10 +31,12 @@ import (
 type Options struct {
 	// Proxy is the Proxy to administer. Required.
 	Proxy *proxy.Proxy
-	// Hosts are the names, without a port, that the Host header may have besides those of loopback.
+	// Hosts are the names, without a port, that the Host header may have in addition to localhost
+	// and loopback addresses.
 	Hosts []string
-	// AnyHost turns off the check of the Host name. Set it for every listener that is not on
-	// loopback. Probes send the address of a pod as Host, which is not known in advance.
+	// AnyHost allows every Host name except those of Meta's hosts. Set it for every listener that
+	// is not on loopback: the probes of an orchestrator send the pod's address as Host, and that
+	// address is not known in advance.
 	AnyHost bool
 	// About describes the process on the status page.
 	About About
@@ -63,7 +65,7 @@ type Options struct {
 type Handler struct {
 	proxy     *proxy.Proxy
 	log       *slog.Logger
-	lines     map[string]*lineBudget // by outcome; an outcome that is not in the map has no limit
+	lines     map[string]*lineBudget // the limits of log lines, by outcome; other outcomes have no limit
 	merged    *merger
 	history   *history
 	intercept func() Interception // nil: off
@@ -140,9 +142,9 @@ func (h *Handler) sample() {
 	}
 }
 
-// Close performs the pending purges, each within purgeTimeout, and ends the sampling. Purges that
-// are requested later are not merged. Call Close before closing the Proxy and its cache. Further
-// calls of Close do nothing.
+// Close performs the merged purges that have not taken effect yet, each within purgeTimeout, and
+// ends the sampling. A purge that is requested later takes effect at once. Call Close before
+// closing the Proxy and its cache. Further calls of Close do nothing.
 func (h *Handler) Close() {
 	h.close()
 	h.sampling.Wait()

@@ -43,7 +43,7 @@ func TestReadyzReportsEachState(t *testing.T) {
 	_ = get(p, exchange("down-1"))
 	_ = get(p, exchange("down-2"))
 	want.Breaker = breaker.Open
-	check("with the breaker open: known tokens are still served", 200)
+	check("with an open breaker", 200) // known tokens are still served
 	p.Drain()
 	want.Ready, want.Draining = false, true
 	check("while draining", 503)
@@ -157,7 +157,7 @@ func TestAReloadChangesTheHostsAndTheDescription(t *testing.T) {
 	}
 }
 
-// A client announces a body and does not send it. The answer must not wait for the body.
+// A client announces a body and does not send it. The response must not wait for the body.
 func TestNoAnswerWaitsForABody(t *testing.T) {
 	s := httptest.NewServer(handlerOf(t, newProxy(t, optionsFor(t, nowhere))))
 	defer s.Close()

@@ -25,9 +25,9 @@ const (
 	ticket = "ticket"
 )
 
-// condition is the condition of an alert. It says the same as the expression in alerts.yml. A test
-// compares the severity, the window and the limit. IgproxyDown has no condition here, because a
-// process that is down cannot report it.
+// condition is the condition of an alert. For this sidecar, it says the same as the expression in
+// alerts.yml. A test compares the severity, the window and the limit. IgproxyDown has no condition
+// here, because a process that is down cannot report it.
 type condition struct {
 	alert    string
 	severity string
@@ -47,10 +47,10 @@ var conditions = []condition{
 	}},
 	{alert: "IgproxyBreakerOpen", severity: ticket, problems: breakersOpen},
 	{alert: "IgproxyInstagramSlow", severity: ticket, window: 10 * time.Minute, limit: 5, problems: func(c condition, _ *Status, grown sample) []string {
-		return sentenceIf(grown.calls.exceeds(.99, c.limit), "Meta is slow: at least 1% of the calls of the last 10 minutes took more than 5 s.")
+		return sentenceIf(grown.calls.exceeds(.99, c.limit), "Meta is slow: more than 1% of the token calls of the last 10 minutes took more than 5 s.")
 	}},
 	{alert: "IgproxyHitsSlow", severity: ticket, window: 10 * time.Minute, limit: .05, problems: func(c condition, _ *Status, grown sample) []string {
-		return sentenceIf(grown.memory.exceeds(.99, c.limit), "Hits are slow: at least 1% of the answers from memory of the last 10 minutes took more than 50 ms.")
+		return sentenceIf(grown.memory.exceeds(.99, c.limit), "Hits are slow: of the answers from memory in the last 10 minutes, more than 1% took more than 50 ms.")
 	}},
 	{alert: "IgproxyRedisAway", severity: ticket, window: 10 * time.Minute, problems: redisAway},
 	{alert: "IgproxyUnsealed", severity: ticket, window: 10 * time.Minute, limit: 5, problems: func(c condition, _ *Status, grown sample) []string {
@@ -61,13 +61,13 @@ var conditions = []condition{
 	{alert: "IgproxyNoStanding", severity: ticket, window: 30 * time.Minute, limit: 10, problems: noStanding},
 	{alert: "IgproxyTokensEnded", severity: ticket, window: time.Hour, problems: tokensEnded},
 	{alert: "IgproxyPeersRefused", severity: ticket, window: 15 * time.Minute, problems: func(_ condition, _ *Status, grown sample) []string {
-		return countOf(grown.peersRefused, 0, "Connections to the Unix socket in the last 15 minutes from a user who is not in auth.uids: %d.")
+		return countOf(grown.peersRefused, 0, "Connections to the Unix socket that were refused in the last 15 minutes, because the user is not in auth.uids: %d.")
 	}},
 	{alert: "IgproxyLogDropped", severity: ticket, window: 15 * time.Minute, problems: func(_ condition, _ *Status, grown sample) []string {
 		return countOf(grown.linesDropped, 0, "Log lines that were dropped in the last 15 minutes because standard error did not accept them in time: %d.")
 	}},
 	{alert: "IgproxyReloadRefused", severity: ticket, problems: func(_ condition, s *Status, _ sample) []string {
-		return sentenceIf(s.ReloadRefused, "The changed configuration was refused, and the previous one stays in use. The log and igproxy reload say why.")
+		return sentenceIf(s.ReloadRefused, "The changed configuration was refused, and the previous one stays in use. The log says why, and so does the command igproxy reload.")
 	}},
 }
 
@@ -131,7 +131,7 @@ func requestsFail(c condition, _ *Status, grown sample) []string {
 		}
 		all += float64(n)
 	}
-	return sentenceIf(all > 0 && failed/all > c.limit, fmt.Sprintf("%.0f%% of the requests of the last 5 minutes failed, not counting rejected ones.", 100*failed/max(1, all)))
+	return sentenceIf(all > 0 && failed/all > c.limit, fmt.Sprintf("%.0f%% of the requests of the last 5 minutes failed. Rejected requests, disconnected callers and signature checks are not counted.", 100*failed/max(1, all)))
 }
 
 func breakersOpen(_ condition, s *Status, _ sample) (list []string) {
@@ -145,7 +145,7 @@ func breakersOpen(_ condition, s *Status, _ sample) (list []string) {
 				failing = fmt.Sprintf("has been failing since %s (%s so far)", s.Clock(o.Start), plural(o.Probes, "probe"))
 			}
 		}
-		list = append(list, fmt.Sprintf("%s %s. A breaker is %s, so igproxy holds back token calls. Known tokens are served.",
+		list = append(list, fmt.Sprintf("%s %s. A breaker is %s, so the only token calls that it allows are probes, which test whether Meta works again. Known tokens are served.",
 			upstreamName(u.Name), failing, u.Breaker))
 	}
 	return list
@@ -195,7 +195,7 @@ func noStanding(c condition, _ *Status, grown sample) (list []string) {
 
 func tokensEnded(_ condition, _ *Status, grown sample) (list []string) {
 	for _, app := range sortedKeys(grown.ended) {
-		list = append(list, fmt.Sprintf("%s of app %s ended in the last hour without a refresh, although in use. The users have to log in again.",
+		list = append(list, fmt.Sprintf("%s of app %s ended in the last hour without a refresh, although they were in use. The users have to log in again.",
 			plural(grown.ended[app], "token"), app))
 	}
 	return list

@@ -38,8 +38,9 @@ type column struct {
 }
 
 // columnsOf returns the columns of the buckets, from right to left. The latest bucket is the
-// rightmost. Each bucket has one column, even if it began late, or lasted long because the machine
-// was suspended. Buckets that are too old for the charts are left out.
+// rightmost, and the start of any other bucket decides its place. No two buckets share a column,
+// even if one began late, or lasted long because the machine was suspended. Buckets that are too
+// old for the charts are left out.
 func columnsOf(list []Bucket) (columns []column) {
 	if len(list) == 0 {
 		return nil
@@ -55,9 +56,9 @@ func columnsOf(list []Bucket) (columns []column) {
 	return columns
 }
 
-// bars draws a bar in each column. value returns its height as a share of the chart's height. If
-// heights is not nil, it has the height that is used in each column so far. The new bar stands on
-// top, and its height is added to heights.
+// bars draws a bar in each column. The function value returns the height of a bar, as a share of
+// the chart's height. To stack bars, the caller passes the same map as heights for each series: the
+// map has the total height, in percent, of the bars that a column already has.
 func bars(name string, columns []column, heights map[int]float64, value func(column) float64) series {
 	var path strings.Builder
 	for _, c := range columns {
@@ -145,11 +146,12 @@ func latencies(title string, columns []column, of func(column) Latency) chart {
 	return c
 }
 
-// scale returns top, a round number that is at least most, and the ticks of an axis from 0 to top.
-func scale(most float64) (top float64, ticks []tick) {
-	power := math.Pow(10, math.Floor(math.Log10(max(1, most))))
+// scale returns top, a round number that is not below value, and the ticks of an axis from 0 to
+// top.
+func scale(value float64) (top float64, ticks []tick) {
+	power := math.Pow(10, math.Floor(math.Log10(max(1, value))))
 	for _, m := range []float64{1, 2, 4, 6, 8, 10} {
-		if top = m * power; top >= most {
+		if top = m * power; top >= value {
 			break
 		}
 	}
@@ -163,8 +165,8 @@ func orZero(f *float64) float64 {
 	return *f
 }
 
-// moments describes the columns in words, one line for each, the leftmost first. The line is empty
-// if no bucket is in the column.
+// moments describes the columns in words, one line for each, the leftmost first. The line of a
+// column without a bucket is empty.
 func (s *Status) moments() string {
 	lines := make([]string, buckets)
 	for _, c := range columnsOf(s.Buckets) {

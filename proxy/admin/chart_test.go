@@ -13,7 +13,7 @@ func TestEachOutcomeIsInOneGroup(t *testing.T) {
 		all = append(all, g.Outcomes...)
 		for _, o := range g.Outcomes {
 			if meanings[o] == "" {
-				t.Errorf("%s has no meaning", o)
+				t.Errorf("the map meanings does not explain the outcome %s", o)
 			}
 		}
 	}
@@ -41,7 +41,7 @@ func TestEachBucketHasItsColumn(t *testing.T) {
 		t.Errorf("got the columns %v, want %v", got, want)
 	}
 	if columnsOf(nil) != nil {
-		t.Error("got columns for no buckets")
+		t.Error("got columns, want none without buckets")
 	}
 }
 

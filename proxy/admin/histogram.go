@@ -2,7 +2,7 @@ package admin
 
 import "slices"
 
-// histogram counts durations. Of all durations, counts[i] are at most bounds[i] seconds.
+// histogram counts durations. Of these, counts[i] are at most bounds[i] seconds.
 type histogram struct {
 	bounds []float64
 	counts []uint64
@@ -43,16 +43,16 @@ func (h histogram) quantile(q float64) (bound int, ok bool) {
 	return bound, true
 }
 
-// exceeds reports whether a quantile is above a limit in seconds, which must be one of the bounds.
-// Prometheus' histogram_quantile(q, ...) > limit has the same result.
+// exceeds reports whether a quantile is above a limit in seconds, which must be one of the bounds,
+// but not the highest. Prometheus' histogram_quantile(q, ...) > limit has the same result.
 func (h histogram) exceeds(q, limit float64) bool {
 	i, ok := h.quantile(q)
 	return ok && (i == len(h.bounds) || h.bounds[i] > limit)
 }
 
-// Latency says how long requests took, as bounds in milliseconds: half of them took at most P50,
-// and 99% took at most P99. P50 and P99 are null if Count is 0. Each is also null if it would
-// exceed the highest bound of the histogram.
+// Latency says how long requests took, as bounds in milliseconds: at least half of them took at
+// most P50, and at least 99% took at most P99. P50 and P99 are null if Count is 0. Each is also
+// null if it would exceed the highest bound of the histogram.
 type Latency struct {
 	Count uint64   `json:"count"`
 	P50   *float64 `json:"p50_ms"`

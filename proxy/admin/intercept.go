@@ -14,8 +14,8 @@ type Interception struct {
 	Hosts  []string  `json:"hosts"`  // the hosts whose connections igproxy intercepts
 	Others string    `json:"others"` // refuse or tunnel: what happens to connections to other hosts
 	Ends   time.Time `json:"authority_ends"`
-	// Connects has the number of CONNECT requests in the window of Status, by result. Tunnels is
-	// the number of open tunnels. The Handler sets these two fields.
+	// Connects has the number of CONNECT requests in the last 15 minutes, by result. Tunnels is the
+	// number of open tunnels. The Handler sets these two fields.
 	Connects map[string]uint64 `json:"connects"`
 	Tunnels  uint64            `json:"tunnels"`
 }

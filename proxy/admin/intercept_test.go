@@ -9,7 +9,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// intercepting returns a Handler of a sidecar that has intercepted two calls and opened a tunnel.
+// intercepting returns a Handler of a sidecar that has intercepted two connections, tunnelled a
+// third one, and reports three open tunnels. others is its policy for hosts that it does not
+// intercept.
 func intercepting(t *testing.T, others string) *admin.Handler {
 	t.Helper()
 	p := newProxy(t, optionsFor(t, nowhere))

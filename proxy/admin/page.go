@@ -22,7 +22,7 @@ var pageScript string
 var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 
 // pagePolicy allows only the page's own style and script, by their hashes, so that an injected
-// script does not run. It lets the script read the page again from the same origin.
+// script does not run. It lets the page's script fetch the page again, from the same origin.
 var pagePolicy = "default-src 'none'; style-src " + hashOf(pageStyle) + "; script-src " + hashOf(pageScript) +
 	"; img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 

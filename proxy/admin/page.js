@@ -5,7 +5,7 @@
 
   // update makes the node equal to a newer version of it. It keeps nodes that have not changed, so
   // that focus, scroll positions and unfolded parts stay, and live regions announce only changes.
-  // Nodes with data-own belong to this script.
+  // Nodes with data-own are left alone: only the other functions of this script change them.
   function update(node, newer) {
     if (node.nodeName !== newer.nodeName) return node.replaceWith(newer);
     if (node.nodeType !== Node.ELEMENT_NODE) {

@@ -58,7 +58,7 @@ type group struct {
 	Outcomes                    []countRow
 }
 
-// countRow is the number of requests or calls with an outcome or a result.
+// countRow is the number of requests with an outcome, or of calls with a result.
 type countRow struct{ Name, Count, Meaning string }
 
 // minute sums up the buckets of a minute.
@@ -192,7 +192,7 @@ func (s *Status) appRow(a proxy.AppStatus) appRow {
 // meanings explain the outcomes.
 var meanings = map[string]string{
 	"token": "the app got a token", "passed": "passed through to Meta", "verified": "a secret of the app signed the webhook or signed request", "refused": "Meta refused the token or the code",
-	"limited": "a rate limit applies", "unverified": "no secret of the app signed the webhook or signed request", "rejected": "igproxy refused the request", "gone": "the caller left",
+	"limited": "a rate limit applies", "unverified": "no secret of the app signed the webhook or signed request", "rejected": "igproxy refused the request", "gone": "the caller disconnected",
 	"unavailable": "Meta failed, or was not called", "timeout": "Meta did not answer in time", "failed": "a bug in igproxy",
 }
 
@@ -249,7 +249,7 @@ func (s *Status) outageRow(o proxy.Outage) outageRow {
 var results = []pair{{"token", "Meta issued a token"}, {"bad_token", "Meta refused the token"}, {"standing", "no access to the account"},
 	{"secret", "Meta refused the client secret"}, {"refused", "Meta refused the call"}, {"app_limit", "rate limit of the app"},
 	{"user_limit", "rate limit of the user"}, {"transient", "temporary failure of Meta"}, {"broken", "answer not understood"},
-	{"unreached", "no connection"}, {"timeout", "no answer in time"}, {"silent", "a kept connection was silent"}}
+	{"unreached", "no connection"}, {"timeout", "no answer in time"}, {"silent", "no answer on a reused connection"}}
 
 func (s *Status) calls() (list []countRow) {
 	for _, r := range results {

@@ -96,7 +96,7 @@ func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (s
 	return status, reply
 }
 
-// readPurge reads what to purge from the body. It refuses a query, because proxies on the way may
+// readPurge reads what to purge from the body. It refuses a query, because proxies in between may
 // log URLs. An empty body means everything. Any other body must be a form with only known fields,
 // each given once and not empty.
 func readPurge(r *http.Request) (app string, token proxy.Secret, err error) {

@@ -10,8 +10,8 @@ const mergeWindow = 10 * time.Second
 
 // merger merges purges of everything, for one app or for all apps. The first purge takes effect at
 // once. Later purges within mergeWindow are merged into one, which takes effect when the window
-// ends, so that a loop of purges cannot turn most hits into exchanges. No purge is lost, because
-// close performs the pending purges.
+// ends. So a loop of purges cannot turn most hits into exchanges. No purge is lost, because close
+// performs the pending purges.
 type merger struct {
 	purge func(app string) // performs a purge; an empty name means all apps
 
@@ -28,8 +28,9 @@ type window struct {
 	timer *time.Timer
 }
 
-// join returns 0 if the caller must purge now, and begins a window, except after close. If a window
-// has begun already, join returns the time until the merged purge takes effect.
+// join merges a purge into the current window of the app, and returns the time until the merged
+// purge takes effect. If the app has no current window, join begins one and returns 0: the caller
+// must purge now. After close, join always returns 0.
 func (m *merger) join(app string) (in time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

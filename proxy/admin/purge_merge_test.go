@@ -47,7 +47,7 @@ func TestPurgesOfEverythingAreMergedToOneInTenSeconds(t *testing.T) {
 			t.Errorf("%d purges after another minute, want 5", got)
 		}
 		if status, _ := purge(t, h, "/purge", form, ""); status != 200 || purged(log) != 6 {
-			t.Errorf("after a quiet minute: got %d, want 200", status)
+			t.Errorf("after a quiet minute: got %d and %d purges in all, want 200 and 6", status, purged(log))
 		}
 	})
 }
@@ -86,7 +86,7 @@ func TestClosePerformsThePurgesThatWait(t *testing.T) {
 			t.Errorf("%d purges, want 3 at once and 2 at Close", got)
 		}
 		if status, _ := purge(t, h, "/purge", form, ""); status != 200 || purged(log) != 6 {
-			t.Errorf("after Close: got %d, want 200", status)
+			t.Errorf("after Close: got %d and %d purges in all, want 200 and 6", status, purged(log))
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()

@@ -107,7 +107,7 @@ func TestAmbiguousPurgePurgesNothing(t *testing.T) {
 	} {
 		code, reply := purge(t, h, c.target, c.kind, c.body)
 		if code != c.want || reply.Purged != "nothing" || reply.Problem == "" || strings.Contains(reply.Problem, "IGAA") {
-			t.Errorf("%s: got %d %+v, want %d", name, code, reply, c.want)
+			t.Errorf("%s: got %d %+v, want %d, nothing purged, and a problem without a token", name, code, reply, c.want)
 		}
 		if w := get(p, exchange("IGAA-a")); w.Code != 200 || i.Calls() != 1 {
 			t.Errorf("%s: the token was purged", name)

@@ -58,6 +58,6 @@ func TestResumeIsAnOperation(t *testing.T) {
 		t.Errorf("%s done and %s failed operations were counted, want 2 and 9", done, failed)
 	}
 	if w := send(h, httptest.NewRequest(http.MethodPost, "/resume", nil)); w.Code != http.StatusForbidden || operations(t, h, "resume", "denied") != "1" {
-		t.Errorf("a caller without permission got %d, want 403", w.Code)
+		t.Errorf("a caller without permission: got %d, and %s denied operations, want 403 and 1", w.Code, operations(t, h, "resume", "denied"))
 	}
 }

@@ -15,6 +15,8 @@ var outcomes = [...]string{"token", "passed", "verified", "refused", "limited", 
 // sample has the values of the counters at one moment. Counters only grow, so the counts of a
 // period are the difference between the samples at its end and at its start. The method since
 // computes this difference.
+//
+// A token request is a token call of an app to igproxy. The token calls to Meta are igproxy's own.
 type sample struct {
 	at            time.Time
 	outcomes      [len(outcomes)]uint64
@@ -31,7 +33,7 @@ type sample struct {
 	connects      map[string]uint64 // CONNECT requests, by result
 	faults        map[string]uint64 // faults of Redis, by operation and kind
 	unsealed      uint64            // values from Redis that could not be decrypted
-	peersRefused  uint64            // connections of users that are not allowed
+	peersRefused  uint64            // refused connections to the Unix socket
 	linesDropped  uint64            // dropped log lines
 	tunnels       uint64            // open tunnels
 	reloadRefused bool
@@ -43,7 +45,7 @@ func readSample(m *proxy.Metrics) sample {
 	for _, counts := range s.maps() {
 		*counts = map[string]uint64{}
 	}
-	families, _ := m.Gatherer().Gather() // on an error, only the series of one collector are missing
+	families, _ := m.Gatherer().Gather() // on an error, Gather returns what it could collect
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			labels := map[string]string{}
@@ -55,7 +57,7 @@ func readSample(m *proxy.Metrics) sample {
 				durations.bounds = append(durations.bounds, b.GetUpperBound())
 				durations.counts = append(durations.counts, b.GetCumulativeCount())
 			}
-			// A metric is a counter or a gauge, so one of the two values is 0.
+			// No metric is both a counter and a gauge, so at most one of the two values is not 0.
 			value := uint64(metric.GetCounter().GetValue() + metric.GetGauge().GetValue())
 			s.add(family.GetName(), labels, value, durations)
 		}
@@ -168,7 +170,7 @@ func (s *sample) share(earlier sample) {
 	}
 }
 
-// hits returns the requests answered from memory or Redis.
+// hits returns the durations of the requests answered from memory or Redis.
 func (s sample) hits() (all histogram) {
 	all.add(s.memory)
 	all.add(s.redis)

@@ -19,8 +19,8 @@ type About struct {
 	Version, Commit, Go string
 	// RedisMode is single, sentinel, cluster or empty.
 	RedisMode string
-	// Configuration has every setting, in order. The command has replaced every secret with a
-	// placeholder.
+	// Configuration has every setting, in the order in which the page lists them. The command has
+	// replaced every secret with a placeholder.
 	Configuration []Setting
 }
 
@@ -28,7 +28,8 @@ type About struct {
 type Setting struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
-	// Origin is where the value comes from: "default", a file and line, or a variable.
+	// Origin is where the value comes from: "default", a file and line, a variable, or, for a
+	// secret in a file, the setting that names the file.
 	Origin string `json:"origin,omitempty"`
 }
 
@@ -54,8 +55,8 @@ type Status struct {
 	Apps          []proxy.AppStatus `json:"apps"`
 	Upstreams     []proxy.Upstream  `json:"upstreams"`
 	Results       map[string]uint64 `json:"results"`  // token calls to Meta, by result
-	Outages       []proxy.Outage    `json:"outages"`  // since the start, the latest first
-	Failures      []proxy.Failure   `json:"failures"` // since the start, the latest first
+	Outages       []proxy.Outage    `json:"outages"`  // the most recent ones, the latest first
+	Failures      []proxy.Failure   `json:"failures"` // the most recent ones, the latest first
 	RedisMode     string            `json:"redis_mode,omitempty"`
 	RedisFaults   map[string]uint64 `json:"redis_faults"` // by operation and kind
 	Limits        []proxy.RateLimit `json:"rate_limits"`

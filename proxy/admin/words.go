@@ -44,7 +44,7 @@ func (l Latency) Median() string { return bound(l.Count, l.P50) }
 // Most returns P99 in words, such as "below 5 ms".
 func (l Latency) Most() string { return bound(l.Count, l.P99) }
 
-// bound returns an upper bound in words.
+// bound returns P50 or P99 of a Latency in words.
 func bound(count uint64, ms *float64) string {
 	switch {
 	case count == 0:
@@ -84,8 +84,9 @@ func (s *Status) FaultsInWords() (list []string) {
 	return list
 }
 
-// operationWords explain the operations on Redis whose names do not explain themselves. A fault of
-// the operation "purge" does not mean that an operator purged anything.
+// operationWords explain the operations on Redis whose names do not explain themselves. The
+// operation "purge" includes the checks for purges by other sidecars, so a fault of it does not
+// mean that an operator purged anything.
 var operationWords = map[string]string{"purge": "purge or check for purges"}
 
 // faultWords explain the kinds of Redis faults whose names do not explain themselves.

@@ -14,7 +14,7 @@ type Class string
 const (
 	ClassRequest   Class = "request"    // the app sent something that igproxy does not accept
 	ClassSignature Class = "signature"  // no secret of the app signed what the app sent
-	ClassToken     Class = "bad_token"  // the user's token is invalid: remembered
+	ClassToken     Class = "bad_token"  // the user's token is not valid for the call: remembered
 	ClassStanding  Class = "standing"   // the app may not use that account: an operator must act
 	ClassSecret    Class = "secret"     // the client secret or the app's ID is refused: an operator must act
 	ClassRefused   Class = "refused"    // any other definite refusal: remembered briefly
@@ -30,8 +30,8 @@ const (
 )
 
 // classify returns the class of an error. It looks at the code, the subcode and is_transient, and
-// last at the status. It ignores the message and the type, because Meta translates and changes
-// them. Only saysSecret looks at the message.
+// last at the status. It ignores the type, and also the message except in saysSecret, because Meta
+// changes types and translates messages.
 func classify(e *Error) Class {
 	code := e.metaCode()
 	switch {
@@ -59,9 +59,10 @@ func classify(e *Error) Class {
 
 // saysSecret reports whether the error means that the client secret is refused. It looks at the
 // message, because nothing else distinguishes "Error validating client secret." (code 100, code 1
-// on graph.facebook.com, or an envelope without a code) from an error of ClassStanding (also code
-// 100). If Meta rewords or translates the message, the error is still passed on; only the
-// operator's alarm is lost.
+// on graph.facebook.com, or an envelope without a code) from other errors with the same code. If
+// Meta rewords or translates the message, the app still gets the error, but its class is wrong:
+// igproxy does not alert the operator, does not pause the app, and does not try the app's previous
+// secret. If the code is 1, the error then counts as a failure of Meta.
 func saysSecret(e *Error) bool {
 	code := e.metaCode()
 	return (code == 100 || code == 1 || code == 0 && !e.Flat) && strings.Contains(strings.ToLower(e.Message), "client secret")

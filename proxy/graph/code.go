@@ -9,8 +9,8 @@ import (
 // codeLife is the lifetime of the short-lived token that a code is exchanged for.
 const codeLife = time.Hour
 
-// ReadCode reads the successful reply to a code exchange, strictly. Meta documents one shape and
-// sends another:
+// ReadCode reads the successful reply to a code exchange, strictly. Meta documents the first of
+// these shapes and sends the second:
 //
 //	{"data":[{"access_token":"...","user_id":"...","permissions":"a,b"}]}
 //	{"access_token":"...","user_id":17841400000000001,"permissions":["a","b"]}

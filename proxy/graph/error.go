@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Error is an error in the envelope of Meta's Graph API, whether Meta or igproxy wrote it:
+// Error is an error from Meta, or one of igproxy's own. Unless Flat is set, an app gets it in the
+// envelope of Meta's Graph API:
 //
 //	{"error":{"message":"...","type":"OAuthException","code":190,"fbtrace_id":"..."}}
 //
@@ -36,7 +37,8 @@ type Error struct {
 	// Repeated says that Meta was not asked. The token failed a moment ago, at this sidecar or at
 	// another one, and this error repeats that failure.
 	Repeated bool `json:"-"`
-	// Cause is the kind of a failure, for the log only. It never contains text from outside.
+	// Cause is the kind of a failure, for the log only. It never contains text from a request or a
+	// reply.
 	Cause string `json:"-"`
 }
 

@@ -19,15 +19,15 @@ var (
 	errTooMany   = errors.New("more than 256 members")
 )
 
-// member is one name and value of a JSON object. The value keeps its bytes, without the space
+// member is one name and value of a JSON object. The value keeps its bytes, without the white space
 // around it.
 type member struct {
 	name  string
 	value json.RawMessage
 }
 
-// splitObject splits one JSON object into its members, in linear time. It returns errNotJSON if
-// anything follows the object, and errTooMany if there are more than maxMembers members.
+// splitObject splits one JSON object into its members, in linear time. It returns errNotJSON if the
+// body is anything but one object, and errTooMany if the object has more than maxMembers members.
 func splitObject(body []byte) ([]member, error) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
@@ -76,8 +76,8 @@ func objectMembers(body []byte) ([]member, error) {
 }
 
 // onlyElement returns the only element of a valid JSON array. If the array is empty or has several
-// elements, it returns errNotJSON. It stops after the first element, because the array may
-// be very long.
+// elements, it returns errNotJSON. It stops after the first element, because the array may be very
+// long.
 func onlyElement(array json.RawMessage) (one json.RawMessage, err error) {
 	dec := json.NewDecoder(bytes.NewReader(array))
 	if t, err := dec.Token(); err != nil || t != json.Delim('[') || !dec.More() {

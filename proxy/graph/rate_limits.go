@@ -30,8 +30,9 @@ func ReadUsage(h http.Header, scrub func(string) string) http.Header {
 }
 
 // RetryAt returns the time at which to ask again after an error of class c, at most MaxPause from
-// now. If the headers give no time, it returns DefaultPause from now for a rate limit, and the zero
-// time for any other error.
+// now. For a rate limit, it is the later of the times in Retry-After and X-Business-Use-Case-Usage,
+// or DefaultPause from now if neither header has a time. For any other error, only Retry-After
+// counts; without a time in it, RetryAt returns the zero time.
 func RetryAt(c Class, h http.Header, now time.Time) time.Time {
 	at := RetryAfter(h, now)
 	if c != ClassAppLimit && c != ClassUserLimit {
@@ -64,7 +65,8 @@ func RetryAfter(h http.Header, now time.Time) time.Time {
 }
 
 // RegainAccess returns the longest estimated_time_to_regain_access in the text of
-// X-Business-Use-Case-Usage, at most MaxPause. It returns 0 if the header has no such value.
+// X-Business-Use-Case-Usage, at most MaxPause. It returns 0 if the header is invalid or has no such
+// value.
 func RegainAccess(header string) time.Duration {
 	var cases map[string][]struct {
 		Minutes float64 `json:"estimated_time_to_regain_access"`

@@ -25,10 +25,11 @@ const maxText = 2 << 10
 // than maxMembers members is not read. Texts are scrubbed and bounded, and a missing code is filled
 // in. Reading takes linear time.
 //
-// If the status is that of a refusal and the body has no readable error, ReadError returns an error
-// with SubcodeUnreadable. For any other status without a readable error, it reports false. The body
-// of a 5xx is read only if it is an envelope with a code, or has the shape of the code exchange.
-// Any other body of a 5xx comes from a failing host and says nothing about the call.
+// If the status is that of a refusal (see IsRefusal) and the body has no readable error, ReadError
+// returns an error with SubcodeUnreadable. For any other status without a readable error, it
+// reports false. The body of a 5xx is read only if it is an envelope with a code, or has the shape
+// of the code exchange. Any other body of a 5xx comes from a failing host and says nothing about
+// the call.
 func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool) {
 	e, usual := readBody(body)
 	if e == nil || status >= 500 && !usual {
@@ -54,8 +55,9 @@ func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool
 
 // fillCode sets a missing code. In the flat shape the code becomes the status, as in errors that
 // the code exchange sends. In the envelope the code follows from the class. SubcodeUnreadable marks
-// a code that was filled in. Three kinds of errors are not marked: rate limits, transient errors,
-// and flat errors of the usual shape (see readBody), whose code only repeats the status anyway.
+// an error to which Meta gave no code. Three kinds of such errors are not marked: rate limits,
+// transient errors, and errors in the shape of the code exchange, in which the code only repeats
+// the status anyway.
 func (e *Error) fillCode(usual bool) {
 	switch {
 	case e.Flat && e.Code == 0:

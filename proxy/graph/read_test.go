@@ -159,8 +159,9 @@ func TestAnErrorIsReadInAnyShapeThatMetaHasUsed(t *testing.T) {
 	}
 }
 
-// Members that are not read are skipped. So a body that is a hundred times as long needs only a few
-// more allocations, for buffers that grow by doubling.
+// ReadError stops at an object with too many members, and skips values that it does not need. So a
+// body that is a hundred times as long needs only a few more allocations, for buffers that grow by
+// doubling.
 func TestUnreadMembersCostNoAllocations(t *testing.T) {
 	read := func(n int) float64 {
 		var worst float64

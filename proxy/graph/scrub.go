@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxLayers is the number of nested encodings that Contains undoes. Meta may put an encoded URL
-// into JSON inside a text.
+// MaxLayers is the number of nested encodings that Contains undoes. For example, Meta may put a
+// percent-encoded URL into JSON, and this JSON into a text.
 const MaxLayers = 3
 
 // Replace replaces a word in a text with mark. If the text still contains the word in another
@@ -24,10 +24,11 @@ func Replace(text, word, mark string) string {
 const swallowed = 4 * MaxLayers
 
 // Contains reports whether a text contains a word in any spelling: as it is, percent-encoded, with
-// JSON's escapes, or in a mixture of these, up to MaxLayers deep. It takes linear time. If a word
-// has 24 bytes or more, Contains looks for all but its first 12, so that a stray escape in front of
-// the word cannot hide it. Contains can miss a shorter word after a stray escape, and a word that
-// itself has a % or \ in a text whose letters are encoded to different depths.
+// JSON's escapes, or in a mixture of these, up to MaxLayers deep. It takes linear time. If the
+// decoded word has 24 bytes or more, Contains looks for all of it but the first 12, so that a stray
+// escape in front of the word cannot hide it. Contains can miss two kinds of words: a shorter word
+// after a stray escape, and a word that itself has a % or \, if its letters are encoded to
+// different depths.
 func Contains(text, word string) bool {
 	text, word = spaces(text), spaces(word)
 	plain := word // the word decoded, because it may itself look encoded
@@ -46,8 +47,7 @@ func Contains(text, word string) bool {
 	return strings.Contains(text, word) || strings.Contains(text, plain)
 }
 
-// decode undoes one layer of percent-encoding and of JSON's escapes. It copies the text once,
-// however many escapes there are.
+// decode undoes one layer of percent-encoding and of JSON's escapes, in linear time.
 func decode(text string) string {
 	if !strings.ContainsAny(text, `%\`) {
 		return text

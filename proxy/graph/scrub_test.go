@@ -41,12 +41,13 @@ func spelled(word string) map[string]string {
 		"JSON's code points, upper case": everyByte(`\u%04X`),
 		"JSON's slashes":                 strings.ReplaceAll(inJSON, "/", `\/`),
 		"percent, then JSON":             strings.ReplaceAll(url.QueryEscape(word), "%", `\u0025`),
-		"the first byte only":            fmt.Sprintf("%%%02x", word[0]) + word[1:],
+		"percent, first byte only":       fmt.Sprintf("%%%02x", word[0]) + word[1:],
 		"JSON inside JSON":               strings.ReplaceAll(everyByte(`\u%04x`), `\`, `\\`),
 	}
 }
 
-// readable reports whether the word can be read in the text as it is, as a URL or as JSON.
+// readable reports whether the text contains the word: as it is, percent-encoded, or with JSON's
+// escapes.
 func readable(text, word string) bool {
 	unescaped, _ := url.PathUnescape(text)
 	var parsed string
@@ -60,7 +61,7 @@ func TestNoSpellingOfSecretOrTokenGetsThrough(t *testing.T) {
 		for i, mark := range []string{"[client secret]", "[access token]"} {
 			for name, text := range spelled(pair[i]) {
 				whole := "before " + text + " and " + text + "."
-				want := mark // for any spelling but the raw one, the mark replaces the whole text
+				want := mark // if the word is spelled differently, the mark replaces the whole text
 				if strings.Contains(text, pair[i]) {
 					want = strings.ReplaceAll(whole, pair[i], mark)
 				}
@@ -111,7 +112,7 @@ func TestAMixtureOfSpellingsIsFound(t *testing.T) {
 // An earlier version tried every way to decode a text. It took minutes for a few hundred
 // backslashes.
 func TestScrubbingATextOfEscapesTakesLinearTime(t *testing.T) {
-	const size = 64 << 10 // upstream.max_response_bytes
+	const size = 64 << 10 // the default of upstream.max_response_bytes
 	word := strings.Repeat(`\`, 100) + "1"
 	for _, unit := range []string{"%", `\`, "u005c", "%5c", "%25", `\u005c`, `\u0025`} {
 		text := strings.Repeat(unit, size/len(unit))

@@ -11,15 +11,16 @@ import (
 	"time"
 )
 
-// maxLife is the longest lifetime that is accepted for a token, far above Meta's 60 days.
+// maxLife is the longest lifetime that is accepted for a token, far above the 60 days of Meta's
+// long-lived tokens.
 const maxLife = 10 * 365 * 24 * time.Hour
 
-// Token is a reply from Meta that has a token. It has the JSON for the app except for the digits of
-// expires_in: the time left is filled in when the answer is sent. Like a proxy.Secret, it never
-// prints its text.
+// Token is a successful reply from Meta; most of these contain a token. It has the JSON for the app
+// except for the digits of expires_in: the time left is filled in when the answer is sent. Like a
+// proxy.Secret, it never prints its text.
 type Token struct {
 	text    *splitJSON
-	Expires time.Time // when the token itself expires
+	Expires time.Time // when the token itself expires, not the cached answer
 }
 
 // splitJSON is the reply's JSON before and after the digits of expires_in. Without expires_in, head
@@ -36,17 +37,20 @@ func NewBearer(access string, expires time.Time) Token {
 	return NewToken(fmt.Appendf(nil, headStart+`%s,"token_type":"bearer","expires_in":`, encode(access)), []byte{'}'}, expires)
 }
 
-// Ends reports whether the token ever ends. Some tokens from ReadFacebookToken do not.
+// Ends reports whether the token ever ends. ReadFacebookToken sets the Expires of a token that
+// never ends to maxLife from the time of the reply. So if more than half of maxLife is left, Ends
+// reports false.
 func (t Token) Ends(now time.Time) bool { return t.Expires.Sub(now) < maxLife/2 }
 
 // Parts returns the JSON before and after the digits of expires_in. The tail is empty if there is
 // no expires_in.
 func (t Token) Parts() (head, tail []byte) { return t.text.head, t.text.tail }
 
-// headStart is the beginning of the head of a Token from ReadToken.
+// headStart is the beginning of the head of a Token from ReadToken, ReadFacebookToken or NewBearer.
 const headStart = `{"access_token":`
 
-// Access returns the access_token of a Token from ReadToken. For any other Token it may return "".
+// Access returns the access_token of a Token from ReadToken, ReadFacebookToken or NewBearer. For
+// other Tokens it may return "".
 func (t Token) Access() (access string) {
 	if value, ok := bytes.CutPrefix(t.text.head, []byte(headStart)); ok {
 		_ = json.NewDecoder(bytes.NewReader(value)).Decode(&access) // reads one value
@@ -66,9 +70,9 @@ var (
 )
 
 // ReadToken reads the successful reply to an exchange or a refresh strictly. The reply must be one
-// JSON object without repeated members, with a non-empty access_token, and with an expires_in that
-// is a whole number of seconds up to maxLife. Unknown members are kept byte for byte, and follow
-// the three known members. Lookalikes of known names are dropped.
+// JSON object without repeated members. Its access_token must be visible ASCII of at most MaxToken
+// bytes. Its expires_in must be a whole number of seconds from 1 up to maxLife. Unknown members are
+// kept byte for byte, and follow the three known members. Lookalikes of known names are dropped.
 func ReadToken(body []byte, now time.Time) (Token, error) { return readToken(body, now, true) }
 
 // ReadFacebookToken reads what ReadToken reads, but expires_in may be 0 or absent: app tokens and
@@ -76,8 +80,8 @@ func ReadToken(body []byte, now time.Time) (Token, error) { return readToken(bod
 // now.
 func ReadFacebookToken(body []byte, now time.Time) (Token, error) { return readToken(body, now, false) }
 
-// ReadObject reads a reply that is any JSON object without the member error. The Token is the
-// object itself, and Expires is maxLife from now.
+// ReadObject reads a reply that is any JSON object without repeated members and without the member
+// error. The Token is the object itself, and Expires is maxLife from now.
 func ReadObject(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	switch {
