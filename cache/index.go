@@ -28,13 +28,13 @@ type indexed struct {
 	key     Key // the entry's key in the index
 }
 
-// number returns the number of the token's last purge before the key was derived. It returns zero
-// if the token had not been purged alone.
+// number returns the number of the last purge of this single token (not of everything) before the
+// key was derived, or zero.
 func (k Key) number() int64 { return k.marks.tokens[k.token] }
 
 // record returns what the index stores in Redis for the entry with this key. It begins with
-// Key.token. If the token was purged alone before, the number of that purge and the entry's ID
-// follow. Otherwise Key.token is also the entry's ID.
+// Key.token. If Key.number is not zero, this number and the entry's ID follow. Otherwise Key.token
+// is also the entry's ID.
 func (k Key) record() []byte {
 	b := append([]byte(nil), k.token[:]...)
 	if number := k.number(); number > 0 {
@@ -59,8 +59,7 @@ func readRecord(e Entry) (indexed, error) {
 	return indexed{}, errIndexRecord
 }
 
-// tag stands in memory for an entry's key in the index. Zero means that the entry is not in the
-// index.
+// tag stands in memory for an entry's key in the index. Zero means that the entry has no tag.
 type tag uint64
 
 func (k Key) tag() tag { return tag(binary.BigEndian.Uint64(k.id[:])) }
