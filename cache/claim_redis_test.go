@@ -103,7 +103,7 @@ func TestFollowersGetTheLeadersAnswer(t *testing.T) {
 }
 
 // An answer larger than maxKept is stored in Redis only. An answer larger than maxStored is not
-// stored at all, and the lease is released, so that the next claim gets it.
+// stored at all, and the next claim gets the lease.
 func TestLargeValuesAreOnlyInRedisAndHugeValuesNowhere(t *testing.T) {
 	t.Parallel()
 	o, r := single(redistest.Start(t)), &recorder{}

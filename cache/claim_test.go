@@ -16,8 +16,8 @@ import (
 
 // These tests run the lease logic as a state machine against a model of the shared tier, in
 // simulated time. Up to eight processes start at random times and claim the same token. A process
-// that gets no answer runs an exchange of random length: it obtains a token, fails, gives up, or is
-// killed. Meanwhile the tier may be slow, lose replies, have an outage or be flushed.
+// that gets no answer runs an exchange of random length, and then stores a token, reports a failure,
+// releases its claim, or is killed. Meanwhile the tier may be slow, lose replies, have an outage or be flushed.
 
 const testLease = 1500 * time.Millisecond
 

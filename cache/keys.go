@@ -50,7 +50,7 @@ type KeysOptions struct {
 
 // material is key material, which must never be printed. It is a pointer, so that a struct with an
 // unexported field of this type prints an address. It points to a string and not to a slice or an
-// array, because fmt would print the content of those for a verb that does not fit a pointer.
+// array, because fmt prints the content of these for a verb that does not fit a pointer.
 type material *string
 
 func hide(b [sha256.Size]byte) material { s := string(b[:]); return &s }

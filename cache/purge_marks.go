@@ -19,7 +19,7 @@ import (
 // was in flight stores its answer late.
 //
 // The processes of a fleet share the numbers through one sorted set per app in Redis. Each process
-// reads it after pauses of at most a second, and merges it with what it knows: the highest number
+// reads it with pauses of at most a second, and merges it with what it knows: the highest number
 // of a token wins. If the set lacks a purge that a process knows, that process adds it again. So a
 // purge survives a flush of Redis, and also works if Redis was unavailable when the purge was made.
 // A process that is cut off from Redis learns of a purge when Redis is back; until then it serves

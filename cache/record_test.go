@@ -207,7 +207,7 @@ func TestLoadContinuesWithoutRedisAfterAPanic(t *testing.T) {
 	wantRecord(t, "after a panic", c, k, 0, "first")
 }
 
-// lateReads is a shared tier whose reads return a second later than they should.
+// lateReads is a shared tier whose reads return a second late.
 type lateReads struct{ shared }
 
 func (l lateReads) read(ctx context.Context, k Key) ([]byte, error) {
