@@ -17,7 +17,8 @@ import (
 // These tests run the lease logic as a state machine against a model of the shared tier, in
 // simulated time. Up to eight processes start at random times and claim the same token. A process
 // that gets no answer runs an exchange of random length, and then stores a token, reports a failure,
-// releases its claim, or is killed. Meanwhile the tier may be slow, lose replies, have an outage or be flushed.
+// releases its claim, or is killed. Meanwhile the tier may be slow, lose replies, have an outage or
+// be flushed.
 
 const testLease = 1500 * time.Millisecond
 
@@ -26,7 +27,7 @@ var errModel = errors.New("a fault of the model")
 // model is a shared tier that does what the Redis scripts do.
 type model struct {
 	random  *rand.Rand
-	slowest time.Duration // longest delay of a reply
+	slowest time.Duration // longest delay of a command, and of its reply
 	lossy   int           // one in this many replies is lost after the script ran; 0: no reply is lost
 	down    func() bool
 

@@ -14,8 +14,8 @@ import (
 //
 // In Redis, the index has one sealed value for each such entry. The value is named and sealed with
 // a key that is derived from the long-lived token, and expires with the entry. In memory, an entry
-// that this process obtained has a tag: the first eight bytes of that key's ID. An entry that came
-// from Redis has no tag, because the index in Redis already has the entry. A map counts the entries
+// that this process got from upstream has a tag: the first eight bytes of the ID of that key. An
+// entry that came from Redis has no tag, because the index in Redis already has the entry. A map counts the entries
 // by the lower half of their tags. For a token that is in no entry, one lookup in the map is almost
 // always enough. All entries are visited only if the map has the lower half of the token's tag.
 
