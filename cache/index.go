@@ -15,9 +15,11 @@ import (
 // In Redis, the index has one sealed value for each such entry. The value is named and sealed with
 // a key that is derived from the long-lived token, and expires with the entry. In memory, an entry
 // that this process got from upstream has a tag: the first eight bytes of the ID of that key. An
-// entry that came from Redis has no tag, because the index in Redis already has the entry. A map counts the entries
-// by the lower half of their tags. For a token that is in no entry, one lookup in the map is almost
-// always enough. All entries are visited only if the map has the lower half of the token's tag.
+// entry that came from Redis has no tag, because the index in Redis already has the entry.
+//
+// A map counts the entries in memory by the lower half of their tags. For a token that is in no
+// entry, one lookup in the map is almost always enough. All entries are visited only if the map has
+// the lower half of the token's tag.
 
 // indexed is what Revoke needs to know about an entry.
 type indexed struct {
