@@ -18,7 +18,9 @@ func proofOf(secret, token string) string {
 }
 
 // igproxy adds the appsecret_proof to the query or the form that has the token, and to the query
-// for a bearer token. It replaces a proof that the app sent. All other bytes stay unchanged.
+// for a bearer token. The new proof replaces each proof that the app sent. All other bytes stay
+// unchanged. A call stays wholly unchanged if igproxy finds no token in it, or different tokens.
+// igproxy does not look for a token in JSON or in a large form.
 func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 	proof := "appsecret_proof=" + proofOf(pagesSecret, "EAA|1")
 	form := "application/x-www-form-urlencoded"

@@ -55,8 +55,8 @@ func sent(t *testing.T, addr, request string, half bool) string {
 
 const wireOK = "/access_token?grant_type=ig_exchange_token&access_token=t"
 
-// The bytes that net/http would read as the next request may belong to the body of the previous
-// one. So igproxy closes the connection.
+// After each of these requests, the bytes that net/http would read as the next request may belong
+// to the body of this one. So igproxy closes the connection.
 func TestBytesAfterABodyAreNotReadAsARequest(t *testing.T) {
 	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
 	const host, second = " HTTP/1.1\r\nHost: localhost\r\n", "GET " + wireOK + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -124,7 +124,8 @@ func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 	}
 }
 
-// An announced body that never arrives delays the answer by at most dropTime.
+// These answers do not wait for a body that is announced but never arrives. Only the answer to the
+// token call by GET (status 400) waits, for at most dropTime.
 func TestNoAnswerWaitsForABody(t *testing.T) {
 	app := wireServer(t, nil)
 	for _, c := range []struct{ addr, head, status string }{
@@ -183,8 +184,8 @@ func TestARefusalReachesAClientThatClosesItsConnection(t *testing.T) {
 	}
 }
 
-// A client that stops sending in the middle of a body gets its answer at once. Soon afterwards,
-// igproxy closes the connection.
+// A client that stops sending in the middle of a body gets the refusal at once. igproxy closes the
+// connection when it has waited dropTime for the rest of the body.
 func TestARefusalDoesNotWaitForTheRestOfABody(t *testing.T) {
 	s := httptest.NewServer(newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil)))
 	t.Cleanup(s.Close)
