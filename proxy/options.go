@@ -56,8 +56,8 @@ type Options struct {
 	// TTL is the longest time that a long-lived token is remembered.
 	TTL time.Duration
 	// RefreshTTL is the longest time that the answer to a refresh is remembered. It lets many
-	// processes refresh one token with a single call to Meta. Facebook's fb_exchange_token counts as
-	// a refresh.
+	// processes refresh one token with a single call to Meta. Facebook's fb_exchange_token counts
+	// as a refresh.
 	RefreshTTL time.Duration
 	// CodeTTL is the longest time that the answer to a code exchange is remembered. A code works
 	// only once, so a repeated callback gets the first answer.

@@ -30,7 +30,7 @@ func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 		want                      string
 	}{
 		"query":            {query: "fields=id&access_token=EAA%7C1&&x=%zz", want: "?fields=id&access_token=EAA%7C1&&x=%zz&" + proof + "|"},
-		"replaced":         {query: "appsecret_proof=old&access_token=EAA%7C1&appsecret%5Fproof=older", want: "?access_token=EAA%7C1&" + proof + "|"},
+		"query, replaced":  {query: "appsecret_proof=old&access_token=EAA%7C1&appsecret%5Fproof=older", want: "?access_token=EAA%7C1&" + proof + "|"},
 		"bearer":           {query: "fields=id", bearer: "EAA|1", want: "?fields=id&" + proof + "|"},
 		"bearer alone":     {bearer: "EAA|1", want: "?" + proof + "|"},
 		"bearer and query": {query: "access_token=EAA%7C1", bearer: "EAA|1", want: "?access_token=EAA%7C1&" + proof + "|"},
@@ -39,7 +39,7 @@ func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 		"query, old proof in form": {query: "access_token=EAA%7C1", body: "appsecret_proof=old&caption=x", kind: form,
 			want: "?access_token=EAA%7C1&" + proof + "|caption=x"},
 		"two tokens":              {query: "access_token=EAA%7C1&access_token=EAA2&appsecret_proof=own", want: "?access_token=EAA%7C1&access_token=EAA2&appsecret_proof=own|"},
-		"query and form":          {query: "access_token=EAA1", body: "access_token=EAA2", kind: form, want: "?access_token=EAA1|access_token=EAA2"},
+		"another token in form":   {query: "access_token=EAA1", body: "access_token=EAA2", kind: form, want: "?access_token=EAA1|access_token=EAA2"},
 		"no token":                {query: "fields=id&appsecret_proof=own", want: "?fields=id&appsecret_proof=own|"},
 		"empty token":             {query: "access_token=", want: "?access_token=|"},
 		"JSON":                    {body: `{"access_token":"EAA|1"}`, kind: "application/json", want: `|{"access_token":"EAA|1"}`},

@@ -162,18 +162,18 @@ func TestARefusalReachesAClientThatClosesItsConnection(t *testing.T) {
 	body := strings.Repeat("x", 3<<20)
 	const trusted = "\r\nX-Igproxy-Token: " + ownToken
 	for name, c := range map[string]struct{ head, subcode string }{
-		"401":                {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost", "990013"},
-		"401 for a call":     {"POST /me/media HTTP/1.1\r\nHost: localhost", "990013"},
-		"401, HTTP/1.0":      {"POST /oauth/access_token HTTP/1.0\r\nHost: localhost", "990013"},
-		"421":                {"POST /oauth/access_token HTTP/1.1\r\nHost: evil.example", "990004"},
-		"403":                {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site", "990005"},
-		"404":                {"POST /me/media HTTP/1.1\r\nHost: localhost" + trusted, "990002"},
-		"a code exchange":    {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json" + trusted, "990015"},
-		"a method":           {"PUT /access_token HTTP/1.1\r\nHost: localhost" + trusted, "990001"},
-		"a GET with a body":  {"GET " + wireOK + " HTTP/1.1\r\nHost: localhost" + trusted, "990006"},
-		"a forward proxy":    {"POST http://graph.instagram.com/me HTTP/1.1\r\nHost: graph.instagram.com" + trusted, "990003"},
-		"a malformed query":  {"POST /access_token?x=%zz HTTP/1.1\r\nHost: localhost" + trusted, "990007"},
-		"an igproxy webhook": {"POST /_igproxy/webhook HTTP/1.1\r\nHost: localhost", "990013"},
+		"401":                 {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost", "990013"},
+		"401, passed-through": {"POST /me/media HTTP/1.1\r\nHost: localhost", "990013"},
+		"401, HTTP/1.0":       {"POST /oauth/access_token HTTP/1.0\r\nHost: localhost", "990013"},
+		"421":                 {"POST /oauth/access_token HTTP/1.1\r\nHost: evil.example", "990004"},
+		"403":                 {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site", "990005"},
+		"404":                 {"POST /me/media HTTP/1.1\r\nHost: localhost" + trusted, "990002"},
+		"a code exchange":     {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json" + trusted, "990015"},
+		"a wrong method":      {"PUT /access_token HTTP/1.1\r\nHost: localhost" + trusted, "990001"},
+		"a GET with a body":   {"GET " + wireOK + " HTTP/1.1\r\nHost: localhost" + trusted, "990006"},
+		"a forward proxy":     {"POST http://graph.instagram.com/me HTTP/1.1\r\nHost: graph.instagram.com" + trusted, "990003"},
+		"a malformed query":   {"POST /access_token?x=%zz HTTP/1.1\r\nHost: localhost" + trusted, "990007"},
+		"an igproxy webhook":  {"POST /_igproxy/webhook HTTP/1.1\r\nHost: localhost", "990013"},
 	} {
 		for range 3 {
 			got := sent(t, s.Listener.Addr().String(), fmt.Sprintf("%s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", c.head, len(body), body), false)
