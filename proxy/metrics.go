@@ -48,7 +48,7 @@ type Metrics struct {
 	reloaded     prometheus.Gauge
 	reloadAt     prometheus.Gauge
 
-	memoryHits prometheus.Counter // counts the memory hits in lookups; kept here so that a hit need not find it by its labels
+	memoryHits prometheus.Counter // counts the memory hits in lookups; a hit need not find it by its labels
 }
 
 var _ cache.Observer = (*Metrics)(nil)

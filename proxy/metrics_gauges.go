@@ -13,7 +13,8 @@ import (
 // removes an app also adds or removes its gauges.
 type gauges struct{ p *Proxy }
 
-// watch makes m export the gauges of p. It returns an error if m already has the gauges of another Proxy.
+// watch makes m export the gauges of p. It returns an error if m already has the gauges of another
+// Proxy.
 func (m *Metrics) watch(p *Proxy) error {
 	if m.registry.Register(gauges{p}) != nil {
 		return errors.New("proxy: these Metrics belong to another Proxy: call NewMetrics for each Proxy")

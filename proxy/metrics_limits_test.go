@@ -99,8 +99,8 @@ func TestRateLimitsHoldOnlyNumbers(t *testing.T) {
 	}
 }
 
-// igproxy records the rate limits that Meta reports in answers to token calls and to passed-through
-// calls.
+// igproxy records the rate limits that Meta reports in responses to token calls and to
+// passed-through calls.
 func TestRateLimitsAreRecordedFromEveryCall(t *testing.T) {
 	used := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
