@@ -14,8 +14,8 @@ import (
 // of step, its replies belong to other commands. To detect this, every reply repeats the owner. A
 // reply is {owner, word} or {owner, word, payload}.
 var (
-	// ARGV[2]: the lease in ms. ARGV[3]: an unusable value, which counts as absent, or the empty
-	// string.
+	// ARGV[2]: the duration of the lease in ms. ARGV[3]: an unusable value, which counts as absent,
+	// or the empty string.
 	claimScript = redis.NewScript(`
 local v = redis.call('GET', KEYS[1])
 if v and v ~= ARGV[3] then return {ARGV[1], 'value', v} end
@@ -35,7 +35,8 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[3])
 return {ARGV[1], 'stored'}`)
 
-	// ARGV[2]: the lease in ms. A lease that was lost in a flush or a failover is taken again.
+	// ARGV[2]: the duration of the lease in ms. A lease that was lost in a flush or a failover is
+	// taken again.
 	renewScript = redis.NewScript(`
 local o = redis.call('GET', KEYS[2])
 if o and o ~= ARGV[1] then return {ARGV[1], 'gone'} end

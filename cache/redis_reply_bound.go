@@ -63,7 +63,7 @@ type replyBound struct {
 	last    byte            // in a header, the byte before the current one
 	body    int64           // bytes of a string that are still to come, with its CR and LF
 	inBytes int64           // bytes so far of the line that is being read
-	total   int64           // size of this reply so far, counted as for maxReply; a header counts its whole string
+	total   int64           // size of this reply so far, as maxReply defines it; a string that is arriving counts in full
 	depth   int             // of the array that is being read; zero: no array
 	members [maxDepth]int64 // members that are still to come, of each array that is being read
 	refused bool
