@@ -13,8 +13,9 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// redisTier is the second tier, which all processes share. Redis is not trusted: values are sealed,
-// and a value that Redis returns is used only if the key of the token decrypts it.
+// redisTier is the second tier, which all processes of a fleet share. Redis is not trusted: values
+// are sealed, and a value that Redis returns is used only if the key derived from the token
+// decrypts it.
 type redisTier struct {
 	client   atomic.Pointer[client]
 	options  RedisOptions
@@ -24,13 +25,13 @@ type redisTier struct {
 	said     sync.Map     // the kinds of faults that have been logged
 	noScript atomic.Int64 // scripts are not used until this time, in Unix nanoseconds
 
-	mu       sync.Mutex // protects the fields below; retiring.Go is not called after closed is closed
-	since    time.Time  // when Redis became degraded; zero if it is not
-	fault    time.Time  // when the last fault was counted
-	kind     string     // of that fault
-	step     string     // the next step for an operator
-	closed   chan struct{}
-	retiring sync.WaitGroup
+	mu       sync.Mutex     // protects the fields below; after close, retiring.Go is not called
+	since    time.Time      // when Redis became degraded; zero if it is not
+	fault    time.Time      // when the breaker last counted a fault
+	kind     string         // of that fault
+	step     string         // the operator's next step after that fault
+	closed   chan struct{}  // closed by close
+	retiring sync.WaitGroup // replaced clients that are not closed yet
 }
 
 var _ shared = (*redisTier)(nil)
@@ -40,7 +41,7 @@ const (
 	faultsToOpen = 3
 
 	// leaveAlone is how long a failed Redis is left alone. After that, the next read of the purges,
-	// at most a second later, tries Redis again. No token request waits for this probe.
+	// at most a second later, tries Redis again. No token call waits for that read.
 	leaveAlone = 250 * time.Millisecond
 
 	// withoutScripts is how long scripts are avoided after Redis has denied one. Then they are
@@ -78,26 +79,28 @@ func (t *redisTier) do(ctx context.Context, operation string, budget time.Durati
 	return err
 }
 
-// probe runs an operation that no token request waits for. It also tries a Redis that failed. If a
-// client that has worked before gets no reply, its other connections are probably dead too, so
-// probe asks again on new ones.
+// probe runs an operation that no token call waits for. Unlike do, it also tries a failed Redis,
+// once leaveAlone has passed. If a client that has worked before gets no reply, its other
+// connections are probably dead too. So probe replaces all of them and, if the breaker is still
+// closed, runs the operation again.
 func (t *redisTier) probe(ctx context.Context, operation string, budget time.Duration, ask question) error {
 	client := t.client.Load()
 	kind, err := t.guarded(ctx, operation, budget, ask)
 	if (kind == kindTimeout || kind == kindBroken) && client.worked.Load() && t.replace(client) {
 		_, err = t.guarded(ctx, operation, budget, ask)
 	}
-	// Another node of a cluster may hold the purges by now, so the library has to read the map of
-	// the slots again. guarded does not request that if the breaker refused the operation.
+	// In a cluster, the slot of the purges may be on another node by now, so the library has to
+	// read again which node has which slots. If the breaker refuses an operation, guarded does not
+	// request this.
 	if cluster, ok := t.client.Load().UniversalClient.(*redis.ClusterClient); ok && err != nil {
 		cluster.ReloadState(ctx)
 	}
 	return err
 }
 
-// guarded runs an operation through the breaker and within its budget. It returns the kind of the
-// fault, or "". Canceling ctx does not end the operation, because a blocked read would not notice,
-// and aborting the read would cost the connection.
+// guarded runs an operation through the breaker, within its budget of time. It returns the kind of
+// the fault, or "". Canceling ctx does not end the operation, because the only way to interrupt a
+// read is to give up its connection.
 func (t *redisTier) guarded(ctx context.Context, operation string, budget time.Duration, ask question) (kind string, err error) {
 	client, step := t.client.Load(), ""
 	refused := t.breaker.Do(func() breaker.Verdict {
@@ -128,7 +131,7 @@ func (t *redisTier) guarded(ctx context.Context, operation string, budget time.D
 }
 
 // recovering runs the operation, and returns errDesync if it panics, because the library panics on
-// replies of an unexpected shape.
+// some replies of an unexpected form.
 func (ask question) recovering(ctx context.Context, c *client) (err error) {
 	defer func() {
 		if recover() != nil {
@@ -148,9 +151,10 @@ func (t *redisTier) report(operation, kind, step string) error {
 	return &fault{operation, kind, step}
 }
 
-// verdict decides how an operation counts. Simultaneous faults count as one. Examples are the
-// timeouts of a burst of claims that wait for connections, and the errors of connections that broke
-// together. A fault of a replaced client says nothing about the new client.
+// verdict decides how an operation counts. It ignores the fault of an operation that began before
+// the last counted fault, because both probably have the same cause: the claims of a burst all wait
+// for connections until they time out, or several connections break together. It also ignores a
+// fault of a replaced client, which says nothing about the new client.
 func (t *redisTier) verdict(kind, step string, began time.Time, client *client) breaker.Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -192,13 +196,13 @@ func (t *redisTier) health() Health {
 	return Health{State: "degraded", Kind: t.kind, Since: t.since}
 }
 
-// scripted reports whether scripts are used. Without coalescing they are not needed.
+// scripted reports whether scripts are used. Only leases need them.
 func (t *redisTier) scripted() bool {
 	return t.options.Lease > 0 && time.Now().UnixNano() >= t.noScript.Load()
 }
 
-// denied records that Redis denies scripts. Processes then share values and do not wait for each
-// other, as with coalesce.enabled: false.
+// denied records that Redis denies scripts. Until scripts are tried again, processes still share
+// values but do not wait for each other, as with coalesce.enabled: false.
 func (t *redisTier) denied(operation string) {
 	t.noScript.Store(time.Now().Add(withoutScripts).UnixNano())
 	if t.firstTime(kindNoScript) {

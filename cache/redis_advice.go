@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// steps are the next steps for an operator, by the kind of fault. ADDRESS is replaced by the
-// setting that holds the address, and (TLS) by the setting that turns TLS on.
+// steps are the next steps for an operator, by the kind of fault. ADDRESS stands for the setting
+// that has the address. TLS in parentheses stands for what turns TLS on: the setting redis.tls, or
+// rediss:// in redis.url.
 var steps = map[string]string{
 	kindRefused:     "nothing listens at the address of Redis; check ADDRESS, and whether Redis is running",
 	kindTimeout:     "Redis does not answer in time; check the network, whether Redis hangs, and whether it requires TLS (TLS) or a client certificate",

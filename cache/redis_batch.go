@@ -20,7 +20,7 @@ const (
 
 // batches sends concurrent claims as pipelines. A pipeline needs one write and one read for many
 // claims, and these two cost more than the rest of a claim. The library's own automatic pipelining
-// is experimental: it ignores the context of a queued command, and repeats a whole batch.
+// is not used, because it is experimental and ignores the deadline of a queued command.
 //
 // A fault fails exactly the claims of its batch. A waiting claim ends when its own context ends.
 type batches struct {

@@ -51,8 +51,8 @@ func (a *answering) ProcessPipelineHook(redis.ProcessPipelineHook) redis.Process
 	return func(_ context.Context, commands []redis.Cmder) error { return a.serve(commands) }
 }
 
-// batchesOf returns batches that an answering hook serves, and the hook. The function fails returns
-// the error of a pipeline, or nil; sent is the pipeline's number, counted from 1.
+// batchesOf returns batches that an answering hook serves, and the hook. The hook calls fails with
+// the number of each pipeline, counted from 1, and uses the result as the error of that pipeline.
 func batchesOf(t *testing.T, fails func(sent int) error) (*batches, *answering) {
 	t.Helper()
 	a := &answering{fails: fails}
@@ -94,10 +94,10 @@ func TestConcurrentClaimsShareAPipeline(t *testing.T) {
 		for _, size := range a.sizes {
 			sum += size
 		}
-		// Two claims are sent immediately, perhaps together with others, and the rest wait for
-		// these two.
+		// Two pipelines are sent immediately, perhaps with one claim each. The other claims wait
+		// for them, and up to 98 claims need at most four pipelines.
 		if sum != 100 || len(a.sizes) > parallelBatches+4 || slices.Max(a.sizes) != largestBatch {
-			t.Errorf("100 claims were sent in pipelines of %v claims, want at most six pipelines of at most %d claims", a.sizes, largestBatch)
+			t.Errorf("the claims were sent in pipelines of %v claims, want 100 claims in at most six pipelines, the largest of %d claims", a.sizes, largestBatch)
 		}
 		if b.running != 0 || len(b.waiting) != 0 {
 			t.Errorf("%d pipelines are running and %d claims wait, want 0 of each", b.running, len(b.waiting))

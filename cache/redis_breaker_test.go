@@ -105,8 +105,8 @@ func TestThreeConsecutiveFaultsOpenTheBreaker(t *testing.T) {
 	}
 }
 
-// Regression test: a burst of new tokens that timed out waiting for a connection opened the
-// breaker.
+// Regression test: the claims of a burst of new tokens timed out while they waited for a
+// connection, and all these faults together opened the breaker.
 func TestConcurrentFaultsCountOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTested(t)
@@ -143,7 +143,7 @@ func TestOutageIsLoggedOnceAtStartAndEnd(t *testing.T) {
 			}
 		}
 		if h := s.health(); h.State != "degraded" || h.Kind != kindRefused || !h.Since.Equal(began) {
-			t.Errorf("health %+v, want degraded since %v", h, began)
+			t.Errorf("health %+v, want degraded since %v, by a fault of kind %s", h, began, kindRefused)
 		}
 		time.Sleep(600 * time.Millisecond)
 		s.background("")
@@ -183,11 +183,11 @@ func TestRedisIsNotProbedWhileTheBreakerIsOpen(t *testing.T) {
 		s.fail()
 		time.Sleep(leaveAlone - time.Millisecond)
 		if s.background("") {
-			t.Error("Redis was probed before leaveAlone had passed")
+			t.Errorf("Redis was asked less than %s after the breaker opened", leaveAlone)
 		}
 		time.Sleep(2 * time.Millisecond)
 		if !s.background("") {
-			t.Error("Redis was not probed after leaveAlone had passed")
+			t.Errorf("Redis was not asked, although the breaker opened more than %s ago", leaveAlone)
 		}
 	})
 }

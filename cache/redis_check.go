@@ -10,9 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// check tries every Redis command that igproxy needs. The error names the kind of fault, or all
-// missing permissions. In mode cluster the client sends CLUSTER SLOTS first. If Redis denies
-// CLUSTER SLOTS, every command fails with that error.
+// check tries every Redis command that igproxy needs. The error names the kind of fault and the
+// next step. If permissions are missing, the error names all of them. In mode cluster the client
+// sends CLUSTER SLOTS first. If Redis denies CLUSTER SLOTS, every command fails with the error of
+// CLUSTER SLOTS.
 func (t *redisTier) check(ctx context.Context) error {
 	if err := t.checkSentinels(ctx); err != nil {
 		return err
@@ -63,10 +64,11 @@ func (t *redisTier) check(ctx context.Context) error {
 	return fmt.Errorf("%s: Redis denies what igproxy needs; if Redis has an access list, give the user %s", firstKind, strings.Join(missing, " "))
 }
 
-// checkSentinels asks one sentinel after another for the master until one answers, even if the
-// sentinels before it use up their whole budgets. (A running sidecar reaches the sentinel that
-// works after a few attempts, because a sentinel that did not answer is asked last the next time.)
-// In modes other than sentinel, checkSentinels does nothing.
+// checkSentinels asks one sentinel after another for the master, until one answers. The time that
+// it waits does not count against the timeout of check, so sentinels that hang do not make check
+// fail. (A running sidecar also reaches a working sentinel, after a few attempts, because a
+// sentinel that did not answer is asked last the next time.) In modes other than sentinel,
+// checkSentinels does nothing.
 func (t *redisTier) checkSentinels(ctx context.Context) error {
 	s := t.client.Load().sentinels
 	if s == nil {

@@ -32,8 +32,8 @@ func portOf(t *testing.T, s *redistest.Server) int {
 	return port
 }
 
-// If the check named one missing permission at a time, an operator would have to run it eleven
-// times.
+// If the check named one missing permission at a time, an operator would have to run it once for
+// each of them.
 func TestCheckNamesAllMissingPermissionsAtOnce(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -62,11 +62,11 @@ func TestCheckOfAClusterNamesThePermissionsOfTheClientItself(t *testing.T) {
 	t.Parallel()
 	node := redistest.StartClusterNode(t)
 	for name, c := range map[string]struct{ rules, want string }{
-		"all":    {documented + " +cluster|slots +asking", ""},
-		"asking": {documented + " +cluster|slots", "give the user +asking"},
-		"two":    {documented + " +cluster|slots -zadd", "give the user +asking +zadd"},
-		"slots":  {documented + " +asking", "give the user +cluster|slots; without it nothing else can be tested"},
-		"both":   {documented, "give the user +cluster|slots; without it nothing else can be tested"},
+		"complete":            {documented + " +cluster|slots +asking", ""},
+		"no-asking":           {documented + " +cluster|slots", "give the user +asking"},
+		"no-asking-nor-zadd":  {documented + " +cluster|slots -zadd", "give the user +asking +zadd"},
+		"no-slots":            {documented + " +asking", "give the user +cluster|slots; without it nothing else can be tested"},
+		"no-slots-nor-asking": {documented, "give the user +cluster|slots; without it nothing else can be tested"},
 	} {
 		user(node, name, c.rules)
 		o := RedisOptions{Mode: ModeCluster, Addrs: []string{node.Addr()}, Username: name, Password: func() (string, error) { return "pw", nil }}
@@ -105,17 +105,17 @@ func TestAdviceNamesTheSettingsThatAreInUse(t *testing.T) {
 		o    RedisOptions
 		want string
 	}{
-		"no sentinel":           {sentinel(gone.Addr(), "m"), "refused: no sentinel listens at redis.addrs"},
-		"a sentinel hangs":      {sentinel(mute(t), "m"), "timeout: the sentinels at redis.addrs"},
-		"no such name":          {sentinel("name.invalid:1", "m"), "resolve: the name of a sentinel does not resolve; check redis.addrs"},
-		"another master":        {sentinel(sentinelOf(server), "m"), "nomaster: no sentinel knows this master; check redis.master_name"},
-		"a sentinel's password": {sentinel(locked, "m"), "auth: the sentinels refuse the user or the password; check redis.sentinel_username and redis.sentinel_password_file"},
-		"not a sentinel":        {sentinel(server.Addr(), "m"), "other: redis.addrs must be the addresses of sentinels"},
-		"the master is away":    {sentinel(ofGone, redistest.MasterName), "refused: nothing listens at the master's address that the sentinels report"},
-		"addrs":                 {RedisOptions{Mode: ModeSingle, Addrs: []string{gone.Addr()}}, "refused: nothing listens at the address of Redis; check redis.addrs"},
-		"a cluster":             {RedisOptions{Mode: ModeCluster, Addrs: []string{gone.Addr()}}, "refused: nothing listens at the address of Redis; check redis.addrs"},
-		"not a cluster":         {RedisOptions{Mode: ModeCluster, Addrs: []string{server.Addr()}}, "other: this Redis is not part of a cluster; set redis.mode to single or sentinel"},
-		"url":                   {RedisOptions{Mode: ModeSingle, URL: gone.URL()}, "refused: nothing listens at the address of Redis; check redis.url"},
+		"no sentinel":      {sentinel(gone.Addr(), "m"), "refused: no sentinel listens at redis.addrs"},
+		"a sentinel hangs": {sentinel(mute(t), "m"), "timeout: the sentinels at redis.addrs"},
+		"a sentinel's name that does not resolve": {sentinel("name.invalid:1", "m"), "resolve: the name of a sentinel does not resolve; check redis.addrs"},
+		"an unknown master":                       {sentinel(sentinelOf(server), "m"), "nomaster: no sentinel knows this master; check redis.master_name"},
+		"a wrong password for the sentinel":       {sentinel(locked, "m"), "auth: the sentinels refuse the user or the password; check redis.sentinel_username and redis.sentinel_password_file"},
+		"not a sentinel":                          {sentinel(server.Addr(), "m"), "other: redis.addrs must be the addresses of sentinels"},
+		"the master is down":                      {sentinel(ofGone, redistest.MasterName), "refused: nothing listens at the master's address that the sentinels report"},
+		"nothing at redis.addrs":                  {RedisOptions{Mode: ModeSingle, Addrs: []string{gone.Addr()}}, "refused: nothing listens at the address of Redis; check redis.addrs"},
+		"no cluster at redis.addrs":               {RedisOptions{Mode: ModeCluster, Addrs: []string{gone.Addr()}}, "refused: nothing listens at the address of Redis; check redis.addrs"},
+		"not a cluster":                           {RedisOptions{Mode: ModeCluster, Addrs: []string{server.Addr()}}, "other: this Redis is not part of a cluster; set redis.mode to single or sentinel"},
+		"nothing at redis.url":                    {RedisOptions{Mode: ModeSingle, URL: gone.URL()}, "refused: nothing listens at the address of Redis; check redis.url"},
 	} {
 		o := c.o
 		o.Timeout, o.StoreTimeout = 2*time.Second, 2*time.Second
@@ -126,7 +126,8 @@ func TestAdviceNamesTheSettingsThatAreInUse(t *testing.T) {
 	}
 }
 
-// A certificate often has the name of the service, although clients use the address of a tunnel.
+// A certificate may have the name of the service although clients use the address of another host,
+// for example of a tunnel.
 func TestTheCertificateMustHaveTheTLSServerName(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{TLS: true})
@@ -136,7 +137,7 @@ func TestTheCertificateMustHaveTheTLSServerName(t *testing.T) {
 			o.Mode, o.CA, o.TLSServerName, o.Timeout = ModeSingle, server.CA(), name, patient
 			err := newCache(t, Options{Redis: &o}).Check(t.Context())
 			if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
-				t.Errorf("%q, URL %v: got %v, want %q", name, o.URL != "", err, want)
+				t.Errorf("TLSServerName %q, URL instead of Addrs %v: got %v, want an error that begins with %q, or nil if that is empty", name, o.URL != "", err, want)
 			}
 		}
 	}

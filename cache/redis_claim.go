@@ -9,12 +9,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The scripts. KEYS are the value, the lease and the failure marker. ARGV[1] is the owner. If a
-// connection is out of step, its replies belong to other commands. To detect this, every reply
-// repeats the owner. A reply is {owner, word} or {owner, word, payload}.
+// The scripts. KEYS are the value, the lease and the failure marker, which is the sealed failure of
+// the lease's last owner. ARGV[1] is the owner, the random name of a claim. If a connection is out
+// of step, its replies belong to other commands. To detect this, every reply repeats the owner. A
+// reply is {owner, word} or {owner, word, payload}.
 var (
-	// ARGV[2]: the lease in ms. ARGV[3]: an unusable value, which counts as absent, or the empty
-	// string.
+	// ARGV[2]: the duration of the lease in ms. ARGV[3]: an unusable value, which counts as absent,
+	// or the empty string.
 	claimScript = redis.NewScript(`
 local v = redis.call('GET', KEYS[1])
 if v and v ~= ARGV[3] then return {ARGV[1], 'value', v} end
@@ -34,7 +35,8 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[3])
 return {ARGV[1], 'stored'}`)
 
-	// ARGV[2]: the lease in ms. A lease that was lost in a flush or a failover is taken again.
+	// ARGV[2]: the duration of the lease in ms. A lease that was lost in a flush or a failover is
+	// taken again.
 	renewScript = redis.NewScript(`
 local o = redis.call('GET', KEYS[2])
 if o and o ~= ARGV[1] then return {ARGV[1], 'gone'} end
@@ -50,7 +52,8 @@ if ARGV[2] ~= '' then redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end
 return {ARGV[1], 'done'}`)
 )
 
-// errDesync is the error for a reply that belongs to another command, or that no script returns.
+// errDesync is the error for a reply that belongs to another command, or that has an unexpected
+// form.
 var errDesync = errors.New("redis: a reply to another command")
 
 // read returns the sealed value of a key, or nil if the key does not exist.
@@ -63,8 +66,9 @@ func (t *redisTier) read(ctx context.Context, k Key) (sealed []byte, err error) 
 	return sealed, err
 }
 
-// claim returns, in one round trip, the value, the failure marker, or the lease if it is free. A
-// value equal to unusable counts as absent.
+// claim asks for the value, for the failure marker or, if neither exists, for the lease, in one
+// round trip. Without scripts, it asks only for the value. A value equal to unusable counts as
+// absent.
 func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []byte) (r reply, err error) {
 	err = t.do(ctx, "claim", t.options.Timeout, func(ctx context.Context, c *client) error {
 		if t.scripted() {
@@ -81,9 +85,9 @@ func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []b
 	return r, err
 }
 
-// publish stores a sealed value and ends the owner's lease. If a value is stored already, publish
-// returns it, because the first value that was stored wins. A stored value that equals over is
-// replaced. In the same round trip, publish stores the sealed value of index.
+// publish stores a sealed value and ends the owner's lease. If another value is stored already,
+// that value wins: publish leaves it in Redis and returns it. Only a stored value that equals over
+// is replaced. In the same round trip, publish stores the value of index.
 func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte, index sealedIndex) (winner []byte, err error) {
 	err = t.do(context.Background(), "publish", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		if t.scripted() {
@@ -96,8 +100,8 @@ func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duratio
 	return winner, err
 }
 
-// renew restores the full time of the owner's lease, and takes the lease again if it was lost. It
-// reports whether the owner holds it.
+// renew restores the full time of the owner's lease, and takes the lease again if it is free. It
+// reports whether the owner holds the lease.
 func (t *redisTier) renew(k Key, owner string) (held bool, err error) {
 	budget := min(t.options.StoreTimeout, t.options.Lease/3)
 	err = t.do(context.Background(), "renew", budget, func(ctx context.Context, c *client) error {

@@ -50,7 +50,7 @@ type RedisOptions struct {
 	// TLSServerName is the name that the certificates of all nodes and sentinels must have. Empty:
 	// the host in the address.
 	TLSServerName string
-	// CA holds the authorities that TLS trusts. Nil: the system's authorities.
+	// CA holds the certificate authorities that TLS trusts. Nil: those of the system.
 	CA *x509.CertPool
 	// Certificate returns the client certificate when Redis asks for one. Nil: no certificate is
 	// sent.
@@ -61,9 +61,10 @@ type RedisOptions struct {
 	// Wait is how long a claim waits for another process's answer before the caller asks upstream
 	// itself.
 	Wait time.Duration
-	// Timeout is the budget of a claim, and of reading a record. Zero: 50 ms.
+	// Timeout bounds each request of a claim to Redis, each reading of a record, and the time that
+	// Remember waits for Redis. Zero: 50 ms.
 	Timeout time.Duration
-	// StoreTimeout is the budget of an operation that no token request waits for. Zero: 1 s.
+	// StoreTimeout bounds each operation that no token call waits for. Zero: 1 s.
 	StoreTimeout time.Duration
 	// PoolSize bounds the connections to each node. Zero: 32.
 	PoolSize int
@@ -154,7 +155,7 @@ func newClient(o RedisOptions) (*client, error) {
 }
 
 // applyURL takes the address, credentials, database and TLS from the URL, and ignores its
-// parameters. The library's error is dropped, because it repeats the URL with its password.
+// parameters. The library's error is dropped, because it can contain the URL with its password.
 func applyURL(u *redis.UniversalOptions, o RedisOptions) error {
 	parsed, err := redis.ParseURL(o.URL)
 	if err != nil {

@@ -28,9 +28,9 @@ type client struct {
 }
 
 // failed makes the library read the map of a cluster's slots again after a failed operation,
-// because another node may serve the slot by now. By itself the library reads the map only once a
-// minute, and when a node redirects a command. A dead node redirects nothing. The map is read in
-// the background, one reading at a time.
+// because another node may serve the slot by now. By itself the library reads the map at most once
+// a minute, and when a node redirects a command or refuses a write. A dead node does neither. The
+// map is read in the background, one reading at a time.
 func (c *client) failed(ctx context.Context) {
 	if c.cluster != nil {
 		c.cluster.ReloadState(ctx)
@@ -117,9 +117,10 @@ func (c *boundedConn) Read(b []byte) (int, error) {
 }
 
 // replace makes all later operations use new connections, and reports whether they do. Operations
-// in flight may still end on the old client, which is closed only after StoreTimeout.
+// in flight continue on the old client, which is closed after StoreTimeout, or when the tier
+// closes.
 //
-// A firewall, a NAT or a managed Redis may drop idle connections without notifying either end. The
+// A firewall, a NAT or a managed Redis may drop idle connections without notifying the client. The
 // library would take the dead connections out of its pool one at a time, at the cost of one timeout
 // each.
 func (t *redisTier) replace(old *client) bool {

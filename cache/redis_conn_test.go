@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// pooled fills the connection pool of a single node.
+// pooled makes the connection pool of a single node have n idle connections.
 func pooled(t *testing.T, c *Cache, n int) {
 	t.Helper()
 	all := make([]*redis.Conn, n)
@@ -33,8 +33,8 @@ func pooled(t *testing.T, c *Cache, n int) {
 	}
 }
 
-// Redis (timeout in redis.conf) and load balancers close idle connections. With TLS, go-redis only
-// notices when it uses the connection.
+// Load balancers close idle connections, and so does Redis, if its setting timeout is not 0. With
+// TLS, go-redis only notices when it uses the connection.
 func TestClosedTLSConnectionsAreReplacedTogether(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{TLS: true})
 	o := patiently(server)
@@ -82,7 +82,7 @@ func TestReplacingConnectionsLetsOperationsEnd(t *testing.T) {
 	if r.of("lookup redis miss") != 1 {
 		t.Errorf("counted %v, want one miss, from the operation in flight", r.all())
 	}
-	closeCache(t, c) // waits for the old client, but not for its whole grace period
+	closeCache(t, c) // also closes the old client, before StoreTimeout has passed
 	if err := old.Ping(t.Context()).Err(); !errors.Is(err, redis.ErrClosed) {
 		t.Errorf("the old client is still open: %v", err)
 	}

@@ -164,7 +164,7 @@ func TestEachTLSFaultHasItsKind(t *testing.T) {
 	t.Run("refused by an alert", func(t *testing.T) {
 		secure.Do("CONFIG", "SET", "tls-auth-clients", "yes")
 		err := clientOf(t, RedisOptions{URL: secure.URL(), CA: secure.CA()}).Ping(context.Background()).Err()
-		if kind := kindOf(err); kind != kindTLS && kind != kindBroken { // Redis may close before the alert is read
+		if kind := kindOf(err); kind != kindTLS && kind != kindBroken { // Redis may hang up before the alert is read
 			t.Errorf("kind %s, want %s or %s; the error: %v", kind, kindTLS, kindBroken, err)
 		}
 	})
@@ -216,7 +216,7 @@ func TestEveryErrorKindNamesANextStep(t *testing.T) {
 			t.Errorf("%s: %q names no next step", kind, step)
 		}
 		if fallback := step == seeLog; fallback != (kind == kindOther) {
-			t.Errorf("%s: %q; want its own advice, or for kind %s %q", kind, step, kindOther, seeLog)
+			t.Errorf("%s: the advice is %q, want %q only for kind %s", kind, step, seeLog, kindOther)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// soon is well above the short timeouts in these tests, and well below the client's default
+// soon is well above the short timeouts in these tests, and well below the library's default
 // timeouts.
 const soon = time.Second
 
@@ -60,7 +60,7 @@ func TestHungRedisCostsThreeBudgetsThenNothing(t *testing.T) {
 	}
 	server.Resume()
 	if stats := fmt.Sprint(server.Do("INFO", "commandstats")); count(stats, "cmdstat_get") > faultsToOpen {
-		t.Errorf("more than %d calls reached Redis; it counted\n%s", faultsToOpen, stats)
+		t.Errorf("more than %d GET commands reached Redis; it counted\n%s", faultsToOpen, stats)
 	}
 	eventually(t, "Redis is used again", func() bool {
 		misses(t, c, "back", 1)
@@ -106,8 +106,8 @@ func TestWrongPasswordIsLoggedOnce(t *testing.T) {
 }
 
 // Regression test: if Redis refuses the password of a new connection, the library sets no error on
-// the commands of a pipeline. A failed store looked like a success, or like a reply to another
-// command.
+// the commands of a pipeline. So a failed store looked like a success or, with scripts, like a
+// reply to another command.
 func TestAWrongPasswordIsAFaultOfEachPipeline(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{Password: "right"})
 	for name, lease := range map[string]time.Duration{"with scripts": time.Second, "without scripts": 0} {
@@ -191,9 +191,9 @@ func TestReadOnlyRedisIsStillRead(t *testing.T) {
 	}
 }
 
-// Regression test: a burst of new tokens that is too large for the pool makes most claims time out
-// waiting for a connection. This opened the breaker, so the answers to the other claims were not
-// stored.
+// Regression test: if a burst of new tokens is too large for the pool, most claims time out while
+// they wait for a connection. This opened the breaker, and then no answers could be stored in
+// Redis.
 func TestFullPoolDoesNotOpenTheBreaker(t *testing.T) {
 	var open atomic.Int32
 	addr := fakeRedis(t, func(command []string) string {
@@ -241,8 +241,8 @@ func TestErrorAboutOneKeyDoesNotOpenTheBreaker(t *testing.T) {
 	}
 }
 
-// Regression test: when a replica had taken over, the client could use its old map of the cluster
-// for a minute. Until then, all claims in the slots of the lost node failed.
+// Regression test: after a replica had taken over, the client could use its old map of the cluster
+// for up to a minute. During that time, all claims in the slots of the lost node failed.
 func TestReplicaIsUsedAsSoonAsItHasTakenOver(t *testing.T) {
 	cluster, r := redistest.StartCluster(t), &recorder{}
 	o := RedisOptions{Mode: ModeCluster, Addrs: strings.Split(cluster.Addrs(), ","), Timeout: 500 * time.Millisecond}

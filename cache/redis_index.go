@@ -21,9 +21,9 @@ func (t *redisTier) indexing(c *client, index sealedIndex, ttl time.Duration) in
 	return indexing{c.Pipeline(), t, index, ttl}
 }
 
-// exec adds the command that stores the value of the index, and sends the pipeline. The pipeline
-// already has the command store, which stores the entry. The caller handles the error of store. If
-// only the command for the index failed, exec counts the fault.
+// exec adds a command that stores the value in the index, and sends the pipeline. The argument
+// store is the command that stores the entry. It is in the pipeline already, and the caller handles
+// its error. If only the command for the index fails, exec counts the fault.
 func (p indexing) exec(ctx context.Context, store redis.Cmder) {
 	if p.index.sealed == nil {
 		exec(ctx, p)

@@ -7,13 +7,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// readTimeout is the smallest budget for reading the purges.
+// readTimeout is how long a read of the purges may take, if RedisOptions.Timeout is not longer.
 const readTimeout = 250 * time.Millisecond
 
 // readMarks returns Redis's time in Unix milliseconds and the members of each sorted set, in one
-// round trip. It also probes a Redis that failed. If Redis denies one of the commands, or a key is
-// not a sorted set, a PING probes Redis instead. In that case purges are not shared, but everything
-// else works.
+// round trip. It also tries a failed Redis; see probe. If Redis refuses one of the commands, for
+// example because a key is not a sorted set, a PING shows whether Redis works. If it works,
+// readMarks still returns an error: purges are not shared, but everything else works.
 func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, sets [][]string, err error) {
 	kind := ""
 	err = t.probe(ctx, "purge", max(t.options.Timeout, readTimeout), func(ctx context.Context, c *client) error {

@@ -52,20 +52,20 @@ var errOversize = errors.New("redis: a reply that is too large")
 //
 // Connections speak RESP2. The aggregates and strings of RESP3 are refused, because a server sends
 // them only to clients that asked for RESP3. In all other replies, a length comes before what it
-// counts. The bytes of bodies are skipped, so that only headers cost time.
+// counts. The bytes of strings are skipped, so that only lines cost time.
 type replyBound struct {
 	slots   bool            // the reply is to CLUSTER SLOTS
 	kind    byte            // the first byte of the line that is being read
-	inLine  bool            // a line is being read; otherwise the next byte begins one
+	inLine  bool            // a line is being read; if not, and body is 0, the next byte begins one
 	length  int64           // the number in the line, as far as it has been read
 	digits  int             // number of its digits so far
 	null    bool            // the number is negative
 	last    byte            // in a header, the byte before the current one
 	body    int64           // bytes of a string that are still to come, with its CR and LF
 	inBytes int64           // bytes so far of the line that is being read
-	total   int64           // size so far, as maxReply limits it; a string counts in full once its header is read
+	total   int64           // size so far, as maxReply defines it; a string that is arriving counts in full
 	depth   int             // of the array that is being read; zero: no array
-	members [maxDepth]int64 // members that are still to come, of each array
+	members [maxDepth]int64 // members that are still to come, of each array that is being read
 	refused bool
 }
 

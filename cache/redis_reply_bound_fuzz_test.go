@@ -67,8 +67,7 @@ func withinBounds(b []byte) bool {
 }
 
 // member parses one value at the given depth, and returns the bytes after it, or nil if b ends
-// before the value does. It subtracts the value's bytes from left, the bytes that the reply may
-// still have.
+// before the value does. left is what remains of maxReply; member subtracts the size of the value.
 func member(b []byte, depth int, left *int) (rest []byte, ok bool) {
 	if len(b) == 0 {
 		return nil, true

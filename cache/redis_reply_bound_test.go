@@ -81,8 +81,8 @@ func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 	}
 }
 
-// The one-line replies of RESP3 announce no length, so replyBound lets them pass. The library
-// refuses any line that it does not expect.
+// The one-line replies of RESP3 announce no length, so replyBound lets them pass. The library can
+// read them, and it refuses lines of an unknown kind.
 func TestReplyBoundPassesLinesOfAnyKind(t *testing.T) {
 	const lines = "#t\r\n_\r\n,1.5\r\n(99999999999999999999\r\n\x15\x03\r\n"
 	if got := admitted(lines, len(lines)); got != len(lines) {

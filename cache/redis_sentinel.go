@@ -19,13 +19,13 @@ const masterLifetime = time.Minute
 // sentinels finds the address of the master. Before each new connection, it asks a sentinel for the
 // address, so a new master is used when the connections to the old master have ended.
 //
-// The library's own client for sentinels watches them in goroutines. These panic when a sentinel
-// replies with too few members, and such a panic ends the process.
+// The library's own client for sentinels is not used. It watches the sentinels in goroutines that
+// panic when a sentinel replies with too few members, and such a panic ends the process.
 type sentinels struct {
 	options redis.UniversalOptions // without an address
 	addrs   []string
 	master  string
-	first   atomic.Int64 // index of the sentinel to ask first, which is the one that answered last
+	first   atomic.Int64 // index of the sentinel to ask first: the last that answered, or the next after one that failed
 	budget  time.Duration
 }
 
@@ -48,7 +48,7 @@ var errNoMaster = errors.New("redis: the sentinel does not know the master")
 type sentinelError struct{ err error }
 
 func (e *sentinelError) Error() string {
-	return "redis: no sentinel knows the master: " + e.err.Error()
+	return "redis: no sentinel returned the address of the master: " + e.err.Error()
 }
 func (e *sentinelError) Unwrap() error { return e.err }
 
@@ -63,8 +63,8 @@ func (s *sentinels) masterDialer(dial dialFunc) dialFunc {
 	}
 }
 
-// find returns the master's address, from the first sentinel that answers. A sentinel that does not
-// answer in time uses up its budget. A sentinel that fails is asked last the next time.
+// find returns the master's address, from the first sentinel that knows it. It waits for each
+// sentinel at most for s.budget. A sentinel that fails is asked last the next time.
 func (s *sentinels) find(ctx context.Context) (addr string, err error) {
 	var errs []error
 	first := s.first.Load()

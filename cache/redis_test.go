@@ -78,7 +78,7 @@ func TestDefaultPrefixIsIgproxy(t *testing.T) {
 	}
 }
 
-// A desynchronized connection or a hostile Redis may reply with other users' entries.
+// A connection that is out of step, or a hostile Redis, may reply with other users' entries.
 func TestSwappedValueIsAMissAndIsOverwritten(t *testing.T) {
 	server := redistest.Start(t)
 	writer, _ := over(t, patiently(server))
@@ -110,7 +110,7 @@ func TestSwappedValueIsAMissAndIsOverwritten(t *testing.T) {
 	}
 	unsealed(4) // an empty value is not an entry
 	if h := c.Health(); h.State != "ok" {
-		t.Errorf("an unreadable value counts as a Redis fault: %+v", h)
+		t.Errorf("an unreadable value counted as a fault of Redis: %+v", h)
 	}
 	remember(c, a, lasting("of a again"))
 	c.pending.Wait()

@@ -6,9 +6,9 @@ import "time"
 // If another process has stored an entry first, that entry wins, unless better reports that e is
 // better. If better is nil, the stored entry always wins.
 //
-// If other processes may have asked upstream in the meantime, Remember waits for Redis, at most for
-// RedisOptions.Timeout. Then it returns the winner, and whether e lost. Otherwise it returns e at
-// once.
+// Remember usually returns e at once. If other processes may have asked upstream in the meantime,
+// it waits for Redis, at most for RedisOptions.Timeout, and returns the winner and whether e lost.
+// If Redis does not answer in that time, it returns e.
 func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry, lost bool) {
 	if cl.ended || !time.Now().Before(e.Expires) || cl.key.purged() {
 		cl.Release()
@@ -95,7 +95,7 @@ func (cl *Claim) sealIndex(expires time.Time) sealedIndex {
 }
 
 // Fail ends the claim with a failure. If the claim has the lease, its followers and all later
-// claims get the failure, until it expires.
+// claims get the failure, until it expires or an entry is stored.
 func (cl *Claim) Fail(failure Entry) { cl.end(&failure) }
 
 // Release ends the claim without a result, so that the next claim can take the lease. After

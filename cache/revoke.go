@@ -12,7 +12,7 @@ type Revocation string
 // The results.
 const (
 	Dropped  Revocation = "dropped" // the entry was found, and is no longer served
-	NotFound Revocation = "unknown" // no entry with the token is in the index, in memory or in Redis
+	NotFound Revocation = "unknown" // the index has no entry with the token, or that entry has been purged already
 	Skipped  Revocation = "skipped" // maxRevoking or maxLookups was reached
 	NoLookup Revocation = "error"   // the token is not in the index in memory, and Redis failed
 )
@@ -47,13 +47,13 @@ func (r *revoking) mayLookUp(now time.Time) bool {
 }
 
 // Index makes Remember put the entry into the index under this key, so that Revoke can find it.
-// Derive the key from the token that the entry's value contains, in a scope that no entry uses.
-// Call Index before Remember.
+// Derive the key from the token that the entry's value contains, with a KeysOptions.Scope that no
+// entry uses. Call Index before Remember.
 func (cl *Claim) Index(k Key) { cl.index = k }
 
 // Revoke makes the fleet forget the entries that are in the index under one of these keys, because
 // the token that they contain is no longer valid. It is a purge of single entries, except that it
-// is remembered only until the entries would have expired.
+// is remembered only until shortly after the entries would have expired.
 //
 // Revoke does not block: it works in the background, within maxRevoking and maxLookups. It calls
 // done once with the result, on the caller's goroutine or on another one.

@@ -218,10 +218,10 @@ func TestUnknownTokensCostLittle(t *testing.T) {
 	gets := 0
 	_, _ = fmt.Sscan(strings.SplitN(stats, ",", 2)[0], &gets)
 	if gets > most || gets == 0 || count[Dropped] > 0 || count[Skipped] < tokens-most {
-		t.Errorf("%d commands, results %v, want at most %d commands", gets, count, most)
+		t.Errorf("%d GET commands reached Redis, want 1 to %d; results %v, want no %s and at least %d %s", gets, most, count, Dropped, tokens-most, Skipped)
 	}
 	if p.Health().State != "ok" {
-		t.Error("the flood of unknown tokens made Redis unhealthy")
+		t.Errorf("health %+v after many unknown tokens, want ok", p.Health())
 	}
 }
 
@@ -245,7 +245,8 @@ func TestRevocationDuringARedisOutageIsSharedLater(t *testing.T) {
 	eventually(t, "the other process forgets the entry", func() bool { return other.tier("short") == "" })
 }
 
-// A tag is removed together with its entry, when the entry is evicted, is replaced, or expires.
+// The tag of an entry (see index.go) is removed together with the entry, when the entry is evicted,
+// is replaced, or expires.
 func TestIndexInMemoryShrinksWithMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, Options{MaxBytes: 100 << 10})

@@ -10,12 +10,12 @@ import (
 
 // A sealed value is
 //
-//	version (1 byte) | AES-256-GCM(nonce, expiry in Unix ms (8 bytes) | the caller's bytes)
+//	version (1 byte) | nonce (12 bytes) | AES-256-GCM(expiry (8 bytes) | the caller's bytes)
 //
-// The nonce is random. Version, ID and kind are the associated data, so that a value of one kind is
-// never accepted as a value of another kind. The seal protects correctness as well as secrecy. A
-// connection to Redis that is out of step returns values of other users without an error, but such
-// values cannot be decrypted.
+// The nonce is random. The expiry is in Unix milliseconds. Version, ID and kind are the associated
+// data, so that a value of one kind is never accepted as a value of another kind. The seal protects
+// correctness as well as secrecy. A connection to Redis that is out of step returns values of other
+// users without an error, but such values cannot be decrypted.
 const (
 	sealVersion = 1
 	sealHeader  = 8
@@ -36,8 +36,8 @@ var (
 	errExpired      = errors.New("a stored value has expired")
 )
 
-// aead returns the cipher of a key. A key seals only the entries of one token, so it uses few
-// random nonces, and a collision is very unlikely.
+// aead returns the cipher of a key. A key seals only a few values, such as the entries of one
+// token, so it is very unlikely that a random nonce repeats.
 func (k Key) aead() (cipher.AEAD, error) {
 	block, err := aes.NewCipher([]byte(*k.secret))
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // The ways in which a Liar corrupts replies.
 const (
 	Truth    = ""
-	Shift    = "shift"    // each reply belongs to the previous command
+	Shift    = "shift"    // from the first lie on, each reply belongs to the previous command
 	Flip     = "flip"     // one bit of the payload is flipped
 	Truncate = "truncate" // the connection ends in the middle of a reply
 	Replay   = "replay"   // an earlier reply, to another command, is sent instead
@@ -146,7 +146,7 @@ func (l *Liar) corrupt(lie string, reply []byte, held *[]byte) (corrupted []byte
 		return l.old[rand.IntN(len(l.old))], false
 	case lie == Shift && *held != nil:
 		reply, *held = *held, reply
-	case lie == Flip && len(reply) > 40: // replies of this length end with a value
+	case lie == Flip && len(reply) > 40: // a reply that is longer than this ends with a value
 		reply = slices.Clone(reply)
 		reply[len(reply)-3-rand.IntN(30)] ^= 1 << rand.IntN(8)
 	case lie == Truncate:

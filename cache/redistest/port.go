@@ -29,8 +29,8 @@ func FreePort(t testing.TB) int {
 	return freePort(t, 0)
 }
 
-// freePort returns a free port, and takes it. It does the same with the port that is this distance
-// above it. A port that is taken is never returned again.
+// freePort takes two free ports: the port that it returns, and the port that is this distance above
+// it. A port that is taken is never taken again.
 func freePort(t testing.TB, distance int) int {
 	t.Helper()
 	portsMu.Lock()

@@ -104,11 +104,11 @@ func (s *Sentinels) Master() *Server {
 			return server
 		}
 	}
-	s.t.Fatalf("the sentinels name a master that was not started: %q", port)
+	s.t.Fatalf("the sentinels report a master on port %q, where no server was started", port)
 	return nil
 }
 
-// FailOver kills the master and waits until the sentinels have elected another one.
+// FailOver kills the master and waits until the first sentinel reports another master.
 func (s *Sentinels) FailOver() {
 	s.t.Helper()
 	old := s.Master()
