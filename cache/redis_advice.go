@@ -20,7 +20,7 @@ var steps = map[string]string{
 	kindPermission:  "the user lacks a permission; run igproxy check --online to see which",
 	kindNoScript:    "give the user +eval +evalsha, so that sidecars wait for each other again",
 	kindLoading:     "Redis is loading its data; try again",
-	kindReadOnly:    "this Redis is a replica, which refuses writes; point ADDRESS at the master, or set redis.mode to sentinel",
+	kindReadOnly:    "this Redis is a replica, which refuses igproxy's commands; point ADDRESS at the master, or set redis.mode to sentinel",
 	kindOOM:         "the memory of Redis is full; raise maxmemory, or set a maxmemory-policy that evicts keys",
 	kindMisconf:     "Redis refuses writes because its last snapshot failed; check its log and its disk, or set stop-writes-on-bgsave-error no",
 	kindWrongType:   "another program wrote a key that begins with redis.prefix; check which program, or set another redis.prefix",

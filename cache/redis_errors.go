@@ -52,7 +52,7 @@ var replies = []struct{ prefix, kind string }{
 	{"DENIED", kindAuth}, // protected mode
 	{"NOPERM", kindPermission}, {"ERR The user executing the script can't", kindPermission},
 	{"NOREPLICAS", kindNoReplicas}, {"ERR max number of clients", kindMaxClients},
-	{"CLUSTERDOWN", kindClusterDown}, {"MASTERDOWN", kindClusterDown},
+	{"CLUSTERDOWN", kindClusterDown}, {"MASTERDOWN", kindReadOnly},
 	{"TRYAGAIN", kindTryAgain}, {"MOVED", kindMoved}, {"ASK", kindMoved},
 	{"WRONGTYPE", kindWrongType}, {"MISCONF", kindMisconf},
 }

@@ -74,7 +74,7 @@ func TestEachErrorReplyHasItsKind(t *testing.T) {
 		{"ERR max number of clients + cluster connections reached", kindMaxClients},
 		{"CLUSTERDOWN The cluster is down", kindClusterDown},
 		{"CLUSTERDOWN Hash slot not served", kindClusterDown},
-		{"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", kindClusterDown},
+		{"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", kindReadOnly},
 		{"TRYAGAIN Multiple keys request during rehashing of slot", kindTryAgain},
 		{"MOVED 3999 127.0.0.1:6381", kindMoved},
 		{"ASK 3999 127.0.0.1:6381", kindMoved},
