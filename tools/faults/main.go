@@ -5,8 +5,8 @@
 //	go run -C tools ./faults            runs the tests, as make faults does
 //	go run -C tools ./faults -from FILE reads the output of go test -json and runs nothing
 //
-// The exit code is 0 if every row holds, and 1 if a row does not hold. It is 2 if the table cannot
-// be read or the tests cannot be run.
+// The exit code is 0 if every row holds, and 1 if a row does not hold. It is 2 if the table or FILE
+// cannot be read, or if go test cannot be started.
 package main
 
 import (
