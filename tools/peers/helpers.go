@@ -22,8 +22,8 @@ const (
 	callsPath  = "/__calls"
 )
 
-// helper runs this program as a server of the given kind: origin, bare or fasthttp. The arguments are
-// the address and, for origin, the latency.
+// helper runs this program as a server of the given kind: origin, bare or fasthttp. The arguments
+// are the address and, for origin, the latency.
 func helper(kind string, args []string) error {
 	var handler http.Handler
 	switch {
