@@ -1,5 +1,5 @@
 # make run             see igproxy work: a stand-in for Meta and a sidecar in one process (needs only Go)
-# make build           build ./igproxy; the build tag only leaves out a library's manual pages and the Markdown parser that they need
+# make build           build ./igproxy; its build tag leaves out unused code: a library's generator of manual pages, with a Markdown parser
 # make test            install what is missing (a C compiler, Redis, nginx), then run all tests of igproxy itself
 # make test-all        make test, then the tests with other people's programs, which it also installs: client libraries, a browser, load tools,
 #                      promtool, systemd-analyze
@@ -8,7 +8,7 @@
 # make fuzz            fuzz each target for FUZZTIME (30s; 5000x means 5000 inputs); make test runs only the seeds and the kept inputs
 # make soak            cause all faults in random order under load, for SOAK (10m); SEED repeats the choices of an earlier run
 # make load            load a sidecar on loopback with wrk and vegeta, for LOAD (10) seconds each, and with hey; then print the sidecar's own figures
-# make bench           run each benchmark COUNT (6) times, and compare times and allocations with tools/bench/baseline.txt
+# make bench           run the benchmarks of breaker, cache and proxy COUNT (6) times each, and compare times and allocations with tools/bench/baseline.txt
 # make bench-baseline  rewrite tools/bench/baseline.txt; the times depend on the machine, the numbers of allocations do not
 # make bench-peers     compare igproxy with nginx, Varnish, bare handlers of net/http and fasthttp, and an epoll loop in C, for docs/performance.md;
 #                      needs Linux, 2 cores and a C compiler, and takes about 30 minutes; PEERS=-quick takes about 12

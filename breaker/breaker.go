@@ -46,13 +46,13 @@ const buckets = 10
 
 // Options configure a Breaker.
 type Options struct {
-	// Failures is how many failures in a row open the breaker. At least 1.
+	// Failures is how many failures in a row, within Interval, open the breaker. At least 1.
 	Failures int
-	// Ratio is the share of failures, among the calls of the last Interval, that opens the
-	// breaker. In (0, 1].
+	// Ratio is the share of failures, among the calls of the last Interval apart from Ignored ones,
+	// that opens the breaker. In (0, 1].
 	Ratio float64
-	// MinRequests is how many calls must have ended within Interval before Ratio counts. At
-	// least 1.
+	// MinRequests is how many calls, apart from Ignored ones, must have ended within Interval
+	// before Ratio counts. At least 1.
 	MinRequests int
 	// Interval is the length of the rolling window. It must be well above the time that a call
 	// takes, because the result of a call that takes longer than Interval is not counted. At least
@@ -60,8 +60,8 @@ type Options struct {
 	Interval time.Duration
 	// Open is how long calls are refused before probes are let through. More than 0.
 	Open time.Duration
-	// Probes is how many probes may run at once while the breaker is half-open. All of them must
-	// succeed to close it. At least 1.
+	// Probes is how many probes a half-open breaker lets through, apart from Ignored ones. If all of
+	// them succeed, the breaker closes. If one fails, the breaker opens again. At least 1.
 	Probes int
 	// OnChange is called for every change of state, in order, one at a time, outside all locks. May
 	// be nil.

@@ -137,7 +137,7 @@ func TestProbeDecidesAndOthersAreRefusedMeanwhile(t *testing.T) {
 	}
 }
 
-// When many callers find a half-open breaker at the same time, at most Options.Probes get through.
+// When many callers find a half-open breaker at the same time, only Options.Probes get through.
 func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()
@@ -181,7 +181,7 @@ func TestPanicAndGoexitReleaseTheProbe(t *testing.T) {
 				wantState(t, b, breaker.Open)
 				time.Sleep(o.Open + 1)
 				if err := b.Do(returning(breaker.Success)); err != nil {
-					t.Fatalf("the probe was not released: %v", err)
+					t.Fatalf("the next probe was refused: %v", err)
 				}
 				wantState(t, b, breaker.Closed)
 			})

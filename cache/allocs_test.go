@@ -1,7 +1,7 @@
 package cache
 
-// This test bounds the allocations of the cache's part of a hit. It counts allocations, because
-// time depends on the machine; see proxy/allocs_test.go.
+// This test bounds the allocations of the cache in a hit, and those of sealing, which a hit does
+// not need. It counts allocations, because time depends on the machine; see proxy/allocs_test.go.
 
 import (
 	"strings"

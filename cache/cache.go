@@ -3,12 +3,12 @@
 //
 // An entry is only returned for the token that it was stored under, whatever Redis replies, and
 // never after it has expired. Each operation has a time budget for Redis, and never waits longer.
-// The cache also starts without Redis. The package knows neither Instagram nor HTTP: an entry is
-// the caller's bytes and the time at which they expire. An entry that can be replaced is a record
-// (record.go).
+// The cache also starts while Redis is down. The package knows neither Instagram nor HTTP: an entry
+// is the caller's bytes and the time at which they expire. An entry that is meant to be replaced is
+// a record (record.go).
 //
 // Redis never holds a token or an entry in plain text: the names of keys are keyed hashes of
-// tokens, and values are sealed under keys that cannot be derived without the token.
+// tokens, and entries are sealed under keys that cannot be derived without the token.
 package cache
 
 import (
@@ -41,12 +41,13 @@ const (
 // Observer counts what the cache does. Its methods are called outside locks, from many goroutines,
 // and must return quickly.
 type Observer interface {
-	// Lookup is called for each lookup in a tier, with Found, Missed, "unsealed" (a value that
-	// could not be decrypted) or "error".
+	// Lookup is called for each Recall, for each Peek that finds an entry, and for the first lookup
+	// of each claim in Redis. The result is Found, Missed, "unsealed" (a value that could not be
+	// decrypted) or "error".
 	Lookup(tier Tier, result string)
-	// Store is called for each store, with "stored", "lost" (another entry was stored first),
-	// "error", "dropped" (too many stores are pending, or the cache is closed) or "oversize" (the
-	// value is too large).
+	// Store is called for each store by Keep or Remember, with "stored", "lost" (another entry was
+	// stored first), "error", "dropped" (too many stores are pending, or the cache is closed) or
+	// "oversize" (the value is too large).
 	Store(tier Tier, result string)
 	// Claim is called for each claim that memory cannot answer, if Redis is configured. It is not
 	// called if the token was purged after the key was derived.
@@ -82,8 +83,8 @@ type Options struct {
 	// Observer counts what the cache does. Nil: nothing is counted.
 	Observer Observer
 	// Logger gets a line for each change of Redis's state, for each kind of fault that an operator
-	// has to fix, for purges by other processes, for panics, and for warnings from the memory tier.
-	// Nil: no log.
+	// has to fix, for purges by other processes, for each purge of everything that replaces too many
+	// purges of single tokens, for panics, and for warnings from the memory tier. Nil: no log.
 	Logger *slog.Logger
 }
 
@@ -114,9 +115,9 @@ type Cache struct {
 	closed   bool
 	purges   map[ID]*Purges // by the ID of Purges.key
 	closing  chan struct{}
-	pending  sync.WaitGroup // writes to Redis, and renewals of leases
+	pending  sync.WaitGroup // writes to Redis, renewals of leases, and revocations
 	watching sync.WaitGroup // the goroutine that runs watchRedis
-	room     chan struct{}  // has one element for each pending write to Redis
+	room     chan struct{}  // has one element for each pending write that maxPending bounds
 	revoking revoking
 
 	records    sync.Mutex    // serializes the changes of records in memory
@@ -227,9 +228,9 @@ func (c *Cache) keep(k Key, e Entry, index tag) {
 	c.observer.Store(TierMemory, result)
 }
 
-// later runs a store in the background. It returns false, and runs nothing, if too many are pending
-// or the cache is closed.
-func (c *Cache) later(store func()) bool { return c.background("store", c.room, store) }
+// later runs a write to Redis in the background. It returns false, and runs nothing, if maxPending
+// writes are pending or the cache is closed.
+func (c *Cache) later(write func()) bool { return c.background("store", c.room, write) }
 
 // background runs work in the background if there is room for it. It returns false, and runs
 // nothing, if there is no room or the cache is closed. The work must end within the budgets of a

@@ -26,8 +26,8 @@ type sealedIndex struct {
 }
 
 // reply is the reply to a claim. At most one field is set. If no field is set, the caller asks
-// upstream without a lease. This happens if Redis has no value and scripts are not used, or if the
-// failure cannot be decrypted.
+// upstream without a lease. This happens if Redis has no value and scripts are not used, or if
+// Redis has a failure that cannot be decrypted.
 type reply struct {
 	value, failure   []byte // sealed
 	leader, follower bool
@@ -45,9 +45,9 @@ const (
 	Alone    Outcome = "alone"    // the caller asks upstream without a lease, for example because Redis failed
 )
 
-// A follower waits for firstPoll before it asks Redis again. After each poll it doubles the wait,
-// up to lastPoll. Each wait is varied at random by up to a half, so that many followers do not poll
-// in step.
+// A follower is a claim that waits for the answer of another process, the leader. It waits for
+// firstPoll before it asks Redis again. After each poll it doubles the wait, up to lastPoll. Each
+// wait is varied at random by up to a half, so that many followers do not poll in step.
 const (
 	firstPoll = 4 * time.Millisecond
 	lastPoll  = 50 * time.Millisecond
@@ -72,11 +72,14 @@ type Claim struct {
 	ended    bool
 }
 
-// Claim looks in memory again. Then it asks Redis, in one round trip, for the entry, for a recent
-// failure of another process, or for the lease on the token. If another process has the lease,
-// Claim waits for the answer until RedisOptions.Wait has passed or ctx ends. After a fault of
-// Redis, or a panic in the code that asks Redis, the outcome is Alone. While Claim waits, only a
-// second fault in a row has this effect.
+// Claim looks in memory, where the entry may have been stored since the caller's Recall. Then it
+// asks Redis, in one round trip, for the entry, for a recent failure of another process, or for the
+// lease on the token. If another process has the lease, Claim waits for the answer. If
+// RedisOptions.Wait passes or ctx ends first, the outcome is Alone.
+//
+// The outcome is also Alone if Redis is not configured, if the token was purged after the key was
+// derived, after a fault of Redis, or after a panic in the code that asks Redis. But while Claim
+// waits for another process, it tolerates a single fault, and gives up only after two in a row.
 func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner(), lease: noLease}
 	if e, ok := c.memory.get(k); ok {
@@ -140,8 +143,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// ask asks Redis once. If the stored value is unusable, it asks again and tells Redis to ignore
-// that value.
+// ask asks Redis. If the stored value has expired or cannot be decrypted, it asks a second time,
+// and tells Redis to ignore that value.
 func (cl *Claim) ask(ctx context.Context) (reply, error) {
 	for {
 		r, err := cl.cache.shared.claim(ctx, cl.key, cl.owner, cl.over)
@@ -163,7 +166,7 @@ func (cl *Claim) ask(ctx context.Context) (reply, error) {
 		default:
 			cl.countLookup("unsealed")
 		}
-		if cl.over != nil { // that was the second try
+		if cl.over != nil { // an earlier value was unusable too
 			return reply{}, err
 		}
 		cl.over = r.value

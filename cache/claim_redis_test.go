@@ -61,7 +61,7 @@ func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 			}
 		})
 	}
-	time.Sleep(1200 * time.Millisecond) // longer than the lease; a real Redis does not use simulated time
+	time.Sleep(1200 * time.Millisecond) // longer than the lease, so that the leader has to renew it
 	leader.Remember(want, nil)
 	wg.Wait()
 	late := fleet(t, o, nil).Claim(t.Context(), k)
@@ -103,7 +103,7 @@ func TestFollowersGetTheLeadersAnswer(t *testing.T) {
 }
 
 // An answer larger than maxKept is stored in Redis only. An answer larger than maxStored is not
-// stored at all, and no process waits for it.
+// stored at all, and the next claim gets the lease.
 func TestLargeValuesAreOnlyInRedisAndHugeValuesNowhere(t *testing.T) {
 	t.Parallel()
 	o, r := single(redistest.Start(t)), &recorder{}
@@ -138,7 +138,7 @@ func TestScriptsAreLoadedAgainAfterAFlush(t *testing.T) {
 	c := fleet(t, single(server), nil)
 	for _, name := range []string{"before", "after"} {
 		cl := c.Claim(t.Context(), keyOf(t, name))
-		wantOutcome(t, name, cl, Leader)
+		wantOutcome(t, name+" the flush", cl, Leader)
 		cl.Release()
 		server.Do("SCRIPT", "FLUSH")
 	}
@@ -168,12 +168,13 @@ func TestLeaseOfAKilledLeaderExpires(t *testing.T) {
 	start := time.Now()
 	next := fleet(t, single(server), nil).Claim(t.Context(), k)
 	wantOutcome(t, "the next claim", next, Leader)
+	// The next claim waits for less than the lease of 1s, because the lease began before start.
 	if took := time.Since(start); took < 500*time.Millisecond {
-		t.Errorf("the lease of 1s ended after %s, want at least 500ms", took)
+		t.Errorf("the next claim got the lease after %s, want at least 500ms", took)
 	}
 	killed.Remember(Entry{Value: []byte("late"), Expires: time.Now().Add(time.Hour)}, nil)
 	if winner, lost := next.Remember(Entry{Value: []byte("later"), Expires: time.Now().Add(time.Hour)}, nil); lost {
-		t.Logf("adopted %q", winner.Value) // only if next has lost its lease as well
+		t.Logf("the next leader got %q", winner.Value) // only if it has lost its lease too
 	}
 	eventually(t, "the answer that was stored first wins", func() bool {
 		cl := fleet(t, single(server), nil).Claim(t.Context(), k)
@@ -189,7 +190,7 @@ func TestLateLeaderReturnsTheFirstStoredAnswer(t *testing.T) {
 	late.lease.gone.Store(true)
 	server.Do("FLUSHALL")
 	first := fleet(t, single(server), nil).Claim(t.Context(), k)
-	wantOutcome(t, "the first claim", first, Leader)
+	wantOutcome(t, "the claim after the flush", first, Leader)
 	first.Remember(Entry{Value: []byte("first"), Expires: time.Now().Add(time.Hour)}, nil)
 	eventually(t, "the first answer is stored", func() bool { return server.TTL("igproxy:{"+k.ID().String()+"}:v") > 0 })
 	mine := Entry{Value: []byte("mine"), Expires: time.Now().Add(time.Hour)}
@@ -265,8 +266,8 @@ func TestMissingPermissionIsLoggedOnce(t *testing.T) {
 	}
 }
 
-// ACLs written for an earlier version lack the commands for purges. The denied commands used to
-// open the breaker.
+// Regression test: ACLs written for an earlier version lack the commands for purges, and the denied
+// commands opened the breaker.
 func TestMissingPurgePermissionsDisableOnlyPurges(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -275,7 +276,7 @@ func TestMissingPurgePermissionsDisableOnlyPurges(t *testing.T) {
 	c := fleet(t, o, slog.New(slog.NewTextHandler(&log, nil)))
 	p := purgeableApp(t, c, "secret", "1")
 	eventually(t, "the missing permission is logged", func() bool { return strings.Contains(log.String(), "operation=purge kind=permission") })
-	eventually(t, "Redis has denied more reads of the purges than it takes faults to open the breaker", func() bool {
+	eventually(t, "Redis has denied more than faultsToOpen reads of the purges", func() bool {
 		_, stats, _ := strings.Cut(fmt.Sprint(server.Do("INFO", "commandstats")), "cmdstat_time:")
 		_, denied, _ := strings.Cut(stats, "rejected_calls=")
 		n := 0
@@ -352,8 +353,8 @@ func TestPlainPublishReplacesOnlyUnreadableValues(t *testing.T) {
 	}
 }
 
-// The replies marked true come from servers, proxies and managed services that do not offer
-// scripts. The other replies only look similar.
+// The replies marked true come from servers, proxies and managed services that do not offer scripts
+// or do not permit them. The other replies only look similar.
 func TestScriptDenialIsRecognizedInEveryWording(t *testing.T) {
 	for text, denied := range map[string]bool{
 		"ERR unknown command 'EVALSHA', with args beginning with: ":                        true,
@@ -373,7 +374,7 @@ func TestScriptDenialIsRecognizedInEveryWording(t *testing.T) {
 		"WRONGTYPE Operation against a key holding the wrong kind of value":                false,
 	} {
 		if got := kindOf(scriptError(replied(text))); (got == kindNoScript) != denied {
-			t.Errorf("%q is of kind %s; want kind %s: %v", text, got, kindNoScript, denied)
+			t.Errorf("%q is of kind %s; should it be of kind %s: %v", text, got, kindNoScript, denied)
 		}
 	}
 }
@@ -432,9 +433,9 @@ func TestScriptsAreTriedAgainAfterAWhile(t *testing.T) {
 	server := redistest.Start(t)
 	o := user(server, "some", strings.Replace(strings.Replace(documented, "+evalsha", "", 1), "+eval", "", 1))
 	c := fleet(t, o, nil)
-	wantOutcome(t, "denied", c.Claim(t.Context(), keyOf(t, "denied")), Alone)
+	wantOutcome(t, "while scripts are denied", c.Claim(t.Context(), keyOf(t, "denied")), Alone)
 	server.Do("ACL", "SETUSER", "some", "+eval", "+evalsha")
-	wantOutcome(t, "permitted again, before withoutScripts has passed", c.Claim(t.Context(), keyOf(t, "soon")), Alone)
-	c.redis.noScript.Store(time.Now().UnixNano()) // withoutScripts has passed
-	wantOutcome(t, "permitted again, after withoutScripts has passed", c.Claim(t.Context(), keyOf(t, "permitted")), Leader)
+	wantOutcome(t, "right after scripts are permitted again", c.Claim(t.Context(), keyOf(t, "soon")), Alone)
+	c.redis.noScript.Store(time.Now().UnixNano()) // as if withoutScripts had passed
+	wantOutcome(t, "a minute after scripts are permitted again", c.Claim(t.Context(), keyOf(t, "permitted")), Leader)
 }

@@ -15,9 +15,10 @@ import (
 )
 
 // These tests run the lease logic as a state machine against a model of the shared tier, in
-// simulated time. Up to eight processes start at random times. Each runs an exchange of random
-// length, and succeeds, fails or is killed. Meanwhile the tier is slow, loses replies, has outages
-// and is flushed.
+// simulated time. Up to eight processes start at random times and claim the same token. A process
+// that gets no answer runs an exchange of random length, and then stores a token, reports a failure,
+// releases its claim, or is killed. Meanwhile the tier may be slow, lose replies, have an outage or
+// be flushed.
 
 const testLease = 1500 * time.Millisecond
 
@@ -26,7 +27,7 @@ var errModel = errors.New("a fault of the model")
 // model is a shared tier that does what the Redis scripts do.
 type model struct {
 	random  *rand.Rand
-	slowest time.Duration // longest delay of a reply
+	slowest time.Duration // longest delay of a command, and of its reply
 	lossy   int           // one in this many replies is lost after the script ran; 0: no reply is lost
 	down    func() bool
 
@@ -40,7 +41,7 @@ type model struct {
 	flushed bool
 }
 
-// do runs a script as Redis does: atomically, with a reply that is delayed or lost.
+// do runs a script as Redis does: atomically, with a reply that may be delayed or lost.
 func (m *model) do(script func(now time.Time)) error {
 	if m.down() {
 		return errModel
@@ -233,8 +234,8 @@ func (s story) play(t *testing.T) *run {
 	return out
 }
 
-// act plays one process: it claims the token and, unless it gets an answer, runs its exchange and
-// ends the claim as its part says.
+// act plays one process. It claims the token. If it gets neither an answer nor a failure, it runs
+// its exchange and ends the claim as its part says.
 func (s story) act(out *run, c *Cache, k Key, i int, p part) {
 	begin := time.Now()
 	cl := c.Claim(context.Background(), k)
@@ -261,7 +262,8 @@ func (s story) ask(out *run, c *Cache, cl *Claim, i int, p part) {
 	out.mu.Lock()
 	out.asks++
 	out.mu.Unlock()
-	// During the exchange, check repeatedly that no two processes believe they hold the lease.
+	// During the exchange, check repeatedly that no two processes believe they hold the lease. After
+	// a flush they may, until the process that had the lease before the flush tries to renew it.
 	for left := p.asks; left > 0; left -= 10 * time.Millisecond {
 		believes := cl.lease != noLease && !cl.lease.lost()
 		if believes {
@@ -322,7 +324,8 @@ func check(t *testing.T, faults bool, more func(story, *run)) {
 	})
 }
 
-// In every story, no process waits too long or gets a wrong answer, and no lease has two owners.
+// In every story, no process waits too long or gets a wrong answer. In stories without a flush, no
+// lease has two owners.
 func TestEveryWaiterIsAnsweredAndNoLeaseHasTwoOwners(t *testing.T) {
 	check(t, true, func(story, *run) {})
 }

@@ -1,8 +1,7 @@
 package cache
 
 // The wall clock can jump when an administrator sets it, and the monotonic clock stands still while
-// the machine sleeps. An entry expires as soon as either clock says so. Timeouts only use the
-// monotonic clock, as do packages context and net.
+// the machine sleeps. An entry expires as soon as either clock says so.
 
 import (
 	"log/slog"
@@ -45,11 +44,11 @@ func TestClockJumpServesNoExpiredEntry(t *testing.T) {
 		expires time.Time
 		want    bool
 	}{
-		"no jump":                               {now.Add(time.Hour), true},
-		"a jump ahead, past the end (or sleep)": {jumped(now.Add(time.Hour), -2*time.Hour), false},
-		"a jump back, past the end by the monotonic clock": {jumped(now.Add(-time.Second), 24*time.Hour), false},
-		"a jump ahead, but not past the end":               {jumped(now.Add(2*time.Hour), -time.Hour), true},
-		"an entry from Redis, with the wall clock only":    {now.Add(time.Hour).Round(0), true},
+		"no jump": {now.Add(time.Hour), true},
+		"a jump ahead (or a sleep of the machine), past the end": {jumped(now.Add(time.Hour), -2*time.Hour), false},
+		"a jump back, but past the end by the monotonic clock":   {jumped(now.Add(-time.Second), 24*time.Hour), false},
+		"a jump ahead, but not past the end":                     {jumped(now.Add(2*time.Hour), -time.Hour), true},
+		"an entry from Redis, with the wall clock only":          {now.Add(time.Hour).Round(0), true},
 	} {
 		k := keyOf(t, name)
 		m.put(k, Entry{Value: []byte("v"), Expires: c.expires}, 0)

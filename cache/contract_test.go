@@ -14,7 +14,7 @@ import (
 // patient is a timeout that a busy machine does not reach.
 const patient = 20 * time.Second
 
-// tier is what the contract needs to know about one of the two tiers.
+// tier has the operations with which contract tests one of the two tiers.
 type tier struct {
 	store  func(Key, Entry)
 	settle func() // returns when everything stored so far can be found

@@ -14,10 +14,12 @@ import (
 //
 // In Redis, the index has one sealed value for each such entry. The value is named and sealed with
 // a key that is derived from the long-lived token, and expires with the entry. In memory, an entry
-// that this process obtained has a tag: the first eight bytes of that key's ID. An entry that came
-// from Redis has no tag, because the index in Redis already has the entry. A map counts the entries
-// by the lower half of their tags. For a token that is in no entry, one lookup in the map is almost
-// always enough. All entries are visited only if the map has the lower half of the token's tag.
+// that this process got from upstream has a tag: the first eight bytes of the ID of that key. An
+// entry that came from Redis has no tag, because the index in Redis already has the entry.
+//
+// A map counts the entries in memory by the lower half of their tags. For a token that is in no
+// entry, one lookup in the map is almost always enough. All entries are visited only if the map has
+// the lower half of the token's tag.
 
 // indexed is what Revoke needs to know about an entry.
 type indexed struct {
@@ -28,13 +30,13 @@ type indexed struct {
 	key     Key // the entry's key in the index
 }
 
-// number returns the number of the token's last purge before the key was derived. It returns zero
-// if the token had not been purged alone.
+// number returns the number of the last purge of this single token (not of everything) before the
+// key was derived, or zero.
 func (k Key) number() int64 { return k.marks.tokens[k.token] }
 
 // record returns what the index stores in Redis for the entry with this key. It begins with
-// Key.token. If the token was purged alone before, the number of that purge and the entry's ID
-// follow. Otherwise Key.token is also the entry's ID.
+// Key.token. If Key.number is not zero, this number and the entry's ID follow. Otherwise Key.token
+// is also the entry's ID.
 func (k Key) record() []byte {
 	b := append([]byte(nil), k.token[:]...)
 	if number := k.number(); number > 0 {
@@ -59,8 +61,7 @@ func readRecord(e Entry) (indexed, error) {
 	return indexed{}, errIndexRecord
 }
 
-// tag stands in memory for an entry's key in the index. Zero means that the entry is not in the
-// index.
+// tag stands in memory for an entry's key in the index. Zero means that the entry has no tag.
 type tag uint64
 
 func (k Key) tag() tag { return tag(binary.BigEndian.Uint64(k.id[:])) }

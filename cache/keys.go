@@ -49,16 +49,15 @@ type KeysOptions struct {
 }
 
 // material is key material, which must never be printed. It is a pointer, so that a struct with an
-// unexported field of this type prints an address. It points to a string. For verbs that do not fit
-// a pointer, fmt prints the target of a pointer to a struct or a slice, but not the target of a
-// pointer to a string.
+// unexported field of this type prints an address. It points to a string and not to a slice or an
+// array, because fmt prints the content of these for a verb that does not fit a pointer.
 type material *string
 
 func hide(b [sha256.Size]byte) material { s := string(b[:]); return &s }
 
 // Keys derives the keys of entries from tokens. Safe for concurrent use.
 type Keys struct {
-	pepper  material // the pepper before any purge
+	pepper  material // the pepper before any purge of everything
 	purges  *Purges
 	current *atomic.Pointer[generation]
 }
@@ -99,9 +98,9 @@ func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 type Key struct {
 	id     ID
 	secret material // the AES-256 key of the entry; nil in a key from Glance
-	token  ID       // the token's ID, without regard to purges of the token alone
+	token  ID       // the key's ID if this single token had not been purged
 	purges *Purges  // nil: the key cannot be purged
-	marks  *marks   // the marks that the key was derived with
+	marks  *marks   // the app's purges that were known when the key was derived
 }
 
 // Derive returns the key of a token. It is a pure function of the pepper, the purges and the token.
@@ -179,10 +178,10 @@ func newMACs(key []byte) *macs {
 	return &macs{sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, key)} }}}
 }
 
-// sum returns the HMAC of a token. number is the number of the token's last purge, or zero if the
-// token was never purged. For a purged token, a zero byte and the number are hashed after the
-// token. A token that consists of the purged token and these bytes has the same HMAC, but only a
-// client that knows the purged token can send it.
+// sum returns the HMAC of a token. number is the number of the last purge of this single token, or
+// zero. If it is not zero, a zero byte and the number are hashed after the token. A token that
+// consists of the purged token and these bytes has the same HMAC, but only a client that knows the
+// purged token can send it.
 func (m *macs) sum(token []byte, number int64) [sha256.Size]byte {
 	h := m.pool.Get().(*mac)
 	defer m.pool.Put(h)

@@ -67,8 +67,8 @@ func (c *Cache) renewals(l *lease, k Key, owner string, ending <-chan struct{}) 
 	}
 }
 
-// lost reports whether another process may have had the lease in the meantime, and may have asked
-// upstream.
+// lost reports whether the lease may have ended, for example because it was not renewed in time. In
+// that case another process may have taken it, and may have asked upstream.
 func (l *lease) lost() bool {
 	return l.gone.Load() || time.Now().UnixNano() >= l.until.Load()
 }

@@ -31,15 +31,15 @@ type memory struct {
 type kept struct {
 	Entry
 	purges *Purges
-	all    int64   // the number of the last purge of everything when the entry was stored
-	tag    tag     // zero: the entry is not in the index
-	purged *purged // nil: the token was never purged alone
+	all    int64   // the number of the last purge of everything before the entry's key was derived
+	tag    tag     // zero: the entry has no tag
+	purged *purged // nil: no purge of this single token came before that
 }
 
-// purged is a token that was purged alone before its entry was stored.
+// purged is the last purge of a single token before the key of its entry was derived.
 type purged struct {
 	token  ID
-	number int64 // of the purge
+	number int64
 }
 
 func newMemory(maxBytes int64, log *slog.Logger) (*memory, error) {
@@ -115,7 +115,7 @@ func (m *memory) indexedBy(p *Purges, index []Key) (found []indexed) {
 	return found
 }
 
-// drop frees the memory of the entries from before the last purge of everything.
+// drop frees the memory of an app's entries from before its last purge of everything.
 func (m *memory) drop(p *Purges) {
 	all := p.current().all
 	for id, entry := range m.entries.All() {
@@ -138,7 +138,7 @@ func (m *memory) lenOf(p *Purges) (n int) {
 
 func (m *memory) len() int { return m.entries.EstimatedSize() }
 
-func (m *memory) bytes() int64 { return int64(m.entries.WeightedSize()) } //nolint:gosec // it is at most MaxBytes
+func (m *memory) bytes() int64 { return int64(m.entries.WeightedSize()) } //nolint:gosec // it is about MaxBytes or less
 
 func (m *memory) close() {
 	m.entries.InvalidateAll()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// readEvery is the longest time between two reads of the fleet's purges from Redis. Such a read
+// readEvery is the longest pause between two reads of the fleet's purges from Redis. Such a read
 // also finds out whether a failed Redis works again.
 const readEvery = time.Second
 
@@ -29,7 +29,8 @@ func (c *Cache) Purges(o KeysOptions) (*Purges, error) {
 	return p, nil
 }
 
-// Retain forgets all Purges except these, after a reload has changed what keys are derived from.
+// Retain forgets all Purges except these. Call it after a reload, which may have removed an app or
+// changed what its keys are derived from.
 func (c *Cache) Retain(these []*Purges) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -37,14 +38,14 @@ func (c *Cache) Retain(these []*Purges) {
 }
 
 // PurgeAll makes the fleet forget all entries of an app: this process at once, and the other
-// processes when they next read the purges. An error means that Redis does not have the purge yet.
-// This process writes the purge when Redis answers again, if it is still running then.
+// processes when they next read the purges. After an error, Redis may not have the purge yet. This
+// process then writes the purge when Redis answers again, if it is still running by then.
 func (c *Cache) PurgeAll(ctx context.Context, p *Purges) error {
 	return c.purge(ctx, p, []ID{everything}, nil)
 }
 
 // PurgeKeys does for single entries what PurgeAll does for all entries. It also deletes them from
-// Redis. The answer to an exchange in flight is returned, but not stored.
+// Redis. If an exchange is in flight, its answer is returned, but not stored.
 func (c *Cache) PurgeKeys(ctx context.Context, p *Purges, keys []Key) error {
 	var tokens []ID
 	for _, k := range keys {
@@ -81,7 +82,7 @@ func (c *Cache) forget(p *Purges, purged []mark) {
 
 // Learn reads the purges of the fleet now. Call it at the start and after a reload. It ends within
 // the budgets of its operations, and does not end earlier when ctx ends. An error is counted and
-// otherwise ignored, because the purges are read again every second.
+// otherwise ignored, because watchRedis soon reads the purges again.
 func (c *Cache) Learn(ctx context.Context) {
 	_, _ = c.readPurges(ctx, c.allPurges()...)
 }

@@ -19,10 +19,10 @@ import (
 // was in flight stores its answer late.
 //
 // The processes of a fleet share the numbers through one sorted set per app in Redis. Each process
-// reads it at least once a second and merges it with what it knows: the highest number of a token
-// wins. If the set lacks a purge that a process knows, that process adds it again. So a purge
-// survives a flush of Redis, and also works if Redis was unavailable when the purge was made. A
-// process that is cut off from Redis learns of a purge when Redis is back; until then it serves
+// reads it with pauses of at most a second, and merges it with what it knows: the highest number
+// of a token wins. If the set lacks a purge that a process knows, that process adds it again. So a
+// purge survives a flush of Redis, and also works if Redis was unavailable when the purge was made.
+// A process that is cut off from Redis learns of a purge when Redis is back; until then it serves
 // what it has in memory.
 type Purges struct {
 	key   Key // names the sorted set and seals its members
@@ -49,9 +49,9 @@ type mark struct {
 }
 
 const (
-	// maxMarks bounds the marks of an app that stand for purges of single tokens. The purge
-	// of one token can add several marks, because the keys of a token differ by grant
-	// (KeysOptions.Scope). If an app has more such marks, everything is purged instead.
+	// maxMarks bounds the marks of an app that stand for purges of single tokens. The purge of one
+	// token can add several marks, because the keys of a token differ by grant (KeysOptions.Scope).
+	// If an app has more such marks, everything is purged instead.
 	maxMarks = 500
 
 	// keepMarks is how long a purge is remembered. No entry lives longer than Meta's long-lived
@@ -63,8 +63,8 @@ const (
 	// only means that a copy of its entry, if one is left anywhere, can be found again.
 	maxRevoked = 400
 
-	// maxRead is how many members of the sorted set one read returns. It returns the newest. An app
-	// has fewer marks: at most maxMarks purges of tokens, maxRevoked revocations and one purge of
+	// maxRead is how many members of the sorted set one read returns: the newest ones. An app has
+	// fewer marks: at most maxMarks purges of tokens, maxRevoked revocations and one purge of
 	// everything. The rest is room for marks that have several members, because several processes
 	// have written them.
 	maxRead = 2 * maxMarks
@@ -267,8 +267,9 @@ func (m *marks) list() (all []mark) {
 	return all
 }
 
-// seal returns the member of the sorted set that stands for a mark. The member of a revocation has
-// the token and then the field until. Versions of igproxy without revocations ignore such a member.
+// seal returns the member of the sorted set that stands for a mark. The member holds the token's ID
+// and, if the mark is a revocation, mark.until. The mark's number takes the place of the expiry.
+// Versions of igproxy without revocations ignore the member of a revocation.
 func (p *Purges) seal(m mark) (string, error) {
 	value := m.token[:]
 	if m.until > 0 {
@@ -279,7 +280,8 @@ func (p *Purges) seal(m mark) (string, error) {
 }
 
 func (p *Purges) open(member string) (m mark, ok bool) {
-	// The zero time is before every number, so that no mark counts as expired.
+	// Every number, which takes the place of the expiry, is after the zero time, so that no mark
+	// counts as expired.
 	e, err := open(p.key, sealedMark, []byte(member), time.Time{})
 	if err != nil || len(e.Value) != len(m.token) && len(e.Value) != len(m.token)+8 {
 		return m, false

@@ -169,10 +169,10 @@ func TestTooManyMarksAreLogged(t *testing.T) {
 		t.Fatal(err)
 	}
 	if purge(0, maxMarks); logged() != 0 {
-		t.Errorf("the log has %d lines about %d purges and one of everything; want 0", logged(), maxMarks)
+		t.Errorf("a purge of everything and then %d purges of tokens: the log has %d lines that all entries were purged; want 0", maxMarks, logged())
 	}
 	if purge(maxMarks, maxMarks+1); logged() != 1 {
-		t.Errorf("the log has %d lines about %d purges; want 1", logged(), maxMarks+1)
+		t.Errorf("%d purges of tokens: the log has %d lines that all entries were purged; want 1", maxMarks+1, logged())
 	}
 }
 
@@ -206,7 +206,7 @@ func TestPurgeRenamesOnlyItsToken(t *testing.T) {
 		seen[next.id] = true
 	}
 	if two.purged() || keys.Derive("two").id != two.id {
-		t.Error("the other token was renamed")
+		t.Error("the other token's entry was renamed")
 	}
 	p.add(2000, everything)
 	if !two.purged() || keys.Derive("two").id == two.id || seen[keys.Derive("one").id] {

@@ -181,8 +181,8 @@ func TestPurgeReachesTheWholeFleet(t *testing.T) {
 	})
 }
 
-// A sidecar that lost its connection learns of the purge once Redis is back. A purge that is made
-// during an outage is written to Redis afterwards, and again after Redis has lost its data.
+// A purge that is made during an outage is written to Redis afterwards, and again after Redis has
+// lost its data. The other sidecars learn of the purge once Redis is back.
 func TestPurgeSurvivesRedisOutages(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -194,7 +194,7 @@ func TestPurgeSurvivesRedisOutages(t *testing.T) {
 		t.Errorf("a purge while Redis is down: got %v, want an error without the address", err)
 	}
 	if _, ok := all[1].Recall(all[1].keys.Derive("token")); !ok {
-		t.Error("a disconnected process lost its memory")
+		t.Error("a process lost the entry in its memory when Redis was killed")
 	}
 	redis.Restart()
 	eventually(t, "the other process learns of the purge", func() bool { _, ok := all[1].Recall(all[1].keys.Derive("token")); return !ok })

@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// A record is an entry that can be replaced, with Update. Other entries cannot be replaced: if
-// Remember stores several under the same key, the first one wins. Records are sealed and purged
-// like all entries. Derive their keys in a scope that no other entries use.
+// A record is an entry that Update can replace at any time. By contrast, if Remember stores several
+// entries under the same key, the first one in Redis wins, unless a later one is better. Records
+// are sealed and purged like all entries. Derive their keys with a KeysOptions.Scope that no other
+// entries use.
 //
 // In memory, the value of a record has a prefix, the stamp: the time at which the copy was made, in
 // Unix milliseconds.
@@ -22,7 +23,7 @@ const maxUpdates = 5
 
 var (
 	errContended  = errors.New("other processes replaced the record at each try")
-	errUnstorable = errors.New("the record has expired, was purged, or is larger than 8 KiB")
+	errUnstorable = errors.New("the record has expired, was purged, or is too large")
 )
 
 // Load returns the record of a key. If memory has no copy that is younger than maxAge, Load asks
@@ -58,9 +59,9 @@ func (c *Cache) Load(ctx context.Context, k Key, maxAge time.Duration) (Entry, b
 // change returns true, but Redis has a record, Update calls change again with the record from Redis
 // before it replaces that record.
 //
-// Update returns the record that is stored in the end, and whether change returned it. If Redis is
-// configured and fails, Update changes nothing and returns an error. It takes at most maxUpdates
-// times RedisOptions.StoreTimeout.
+// Update returns the record that is stored in the end, and true if that is the record from change.
+// If Redis is configured and fails, Update changes nothing and returns an error. It takes at most
+// maxUpdates times RedisOptions.StoreTimeout.
 func (c *Cache) Update(k Key, change func(stored Entry, found bool) (next Entry, replace bool)) (Entry, bool, error) {
 	if c.shared == nil {
 		return c.updateInMemory(k, change)
@@ -127,8 +128,9 @@ func (c *Cache) updateInMemory(k Key, change func(Entry, bool) (Entry, bool)) (E
 	return next, true, nil
 }
 
-// restore stores a record that Redis has lost. If another process has stored a record meanwhile,
-// that record stays. e is the copy in memory, so Update first calls change with it.
+// restore stores a record that Redis has lost. If another process has stored a different record
+// meanwhile, that record stays. Update first calls change with the copy in memory, which is e, so
+// change also accepts a record that equals e.
 func (c *Cache) restore(k Key, e Entry) {
 	_, _, _ = c.Update(k, func(stored Entry, found bool) (Entry, bool) {
 		return e, !found || string(stored.Value) == string(e.Value)

@@ -63,7 +63,7 @@ type replyBound struct {
 	last    byte            // in a header, the byte before the current one
 	body    int64           // bytes of a string that are still to come, with its CR and LF
 	inBytes int64           // bytes so far of the line that is being read
-	total   int64           // size of this reply so far, as maxReply limits it; a string counts in full once its header is read
+	total   int64           // size so far, as maxReply limits it; a string counts in full once its header is read
 	depth   int             // of the array that is being read; zero: no array
 	members [maxDepth]int64 // members that are still to come, of each array
 	refused bool

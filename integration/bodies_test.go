@@ -15,7 +15,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// facebookApp returns the settings for a Facebook app that uses this stand-in.
+// facebookApp returns settings for a sidecar that also has a Facebook app, and that calls the stand-in
+// instead of Meta.
 func facebookApp(upstream *mock.Server) []string {
 	return []string{"UPSTREAM_URL=" + upstream.URL, "FACEBOOK_URL=" + upstream.URL, "FACEBOOK_APP_ID=" + pagesID, "FACEBOOK_CLIENT_SECRET=" + pagesSecret}
 }
@@ -30,8 +31,8 @@ func (p *process) startBody(t *testing.T, size int, part string) (net.Conn, *buf
 	return c, bufio.NewReader(c)
 }
 
-// Many clients that send large bodies slowly do not use up the memory, and other clients still get
-// their answers.
+// igproxy holds at most 32 large bodies in memory, and refuses further ones. So clients that send
+// large bodies slowly do not use up the memory, and other clients still get their answers.
 func TestManyLargeBodiesTakeLittleMemory(t *testing.T) {
 	t.Parallel()
 	const limit, slow, size = 64 << 20, 600, 60 << 10

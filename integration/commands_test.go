@@ -44,7 +44,7 @@ func TestMistakesHaveExitCodesAndOneClearLine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := command(t, c.env, c.args...)
 			if code != c.code || !strings.Contains(stderr, c.says) || stdout != "" {
-				t.Errorf("exit code %d, want %d; stdout %q; stderr:\n%s", code, c.code, stdout, stderr)
+				t.Errorf("exit code %d, want %d with %q on standard error only; standard output %q; standard error:\n%s", code, c.code, c.says, stdout, stderr)
 			}
 			if lines := strings.Count(stderr, "\n"); lines > 2 {
 				t.Errorf("%d lines, want at most 2:\n%s", lines, stderr)
@@ -89,7 +89,7 @@ func TestCheckOnlineProvesEachPart(t *testing.T) {
 	redis.Kill()
 	code, stdout, stderr := command(t, environ(append(settings[:1:1], "REDIS_MODE=single", "REDIS_URL="+redis.URL())...), "check", "--online")
 	if code != 1 || stderr != "" || !strings.Contains(stdout, "error    redis: ") || !strings.Contains(stdout, "error    upstream ") {
-		t.Errorf("no Redis and an unknown authority: exit code %d, want 1 with no standard error, \"error    redis:\" and \"error    upstream\"\n%s%s", code, stdout, stderr)
+		t.Errorf("no Redis and an unknown authority: exit code %d, want 1 with \"error    redis:\" and \"error    upstream\", and nothing on standard error\n%s%s", code, stdout, stderr)
 	}
 }
 

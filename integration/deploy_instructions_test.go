@@ -72,7 +72,8 @@ func TestInstallPageInstallsWhatTheUnitsNeed(t *testing.T) {
 }
 
 // In a clone without a folder for secrets, the commands at the top of the compose file create every
-// secret that the file mounts, and make it readable for all containers.
+// secret that the compose file mounts. They make each secret readable for every user, because
+// the containers run as other users.
 func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 	t.Parallel()
 	commands, _, _ := strings.Cut(read(t, "../deploy/compose/compose.yaml"), "#   docker compose")
@@ -100,8 +101,8 @@ func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 	}
 }
 
-// There is no released image, so kustomization.yaml names the image that people build themselves.
-// The command for this is in a comment of kustomization.yaml, and in docs/install.md.
+// There is no released image, so kustomization.yaml names the image that users build themselves. The
+// command that builds it is in a comment of kustomization.yaml, and in docs/install.md.
 func TestDeployKubernetesNamesTheImageThatIsBuilt(t *testing.T) {
 	t.Parallel()
 	images := parsed[struct {

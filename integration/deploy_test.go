@@ -161,7 +161,7 @@ func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 	}
 	for name, s := range c.Services {
 		if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
-			t.Errorf("%s can write to its file system, or can gain privileges", name)
+			t.Errorf("%s can write to its file system, has capabilities, or can gain privileges", name)
 		}
 		if _, tag, ok := strings.Cut(s.Image, ":"); !ok || tag == "latest" {
 			t.Errorf("%s: the image %s has no version", name, s.Image)
@@ -253,9 +253,9 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 	}
 }
 
-// The kubelet and Prometheus send the pod's address in the Host header. An admin listener beyond
-// loopback accepts every Host, so allowed_hosts need not contain the addresses of pods. The test
-// reads the probes from the manifest.
+// The kubelet and Prometheus send the pod's address in the Host header. An admin listener that other
+// machines can reach accepts every Host, so allowed_hosts need not contain the addresses of pods.
+// The test reads the probes from the manifest.
 func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

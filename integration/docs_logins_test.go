@@ -29,8 +29,8 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 	secrets := strings.NewReplacer("/run/secrets/instagram", file(t, "instagram", appSecret), "/run/secrets/threads", file(t, "threads", threadsSecret),
 		"/run/secrets/facebook", file(t, "facebook", facebookSecret))
 
-	// run sends the request of a command on the page. The IDs or the path in the command show which
-	// app's token or code it needs.
+	// run sends the request of a command on the page. The ID, the path or the grant type in the
+	// command shows which app's token or code the command needs.
 	run := func(p *process, line string) {
 		t.Helper()
 		prefix, app := "IG", appID

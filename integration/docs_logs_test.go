@@ -22,8 +22,9 @@ import (
 var logRow = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([A-Z]+) \\| ([^|]*) \\|")
 
 // logged returns a map of the messages that a Go file logs. A key is a message and a level, such as
-// "stopped INFO". The value has the names of the attributes. It is nil if the call passes a list of
-// attributes, because the source does not show what is in the list.
+// "stopped INFO". The value has the names of the attributes. The value is nil in two cases: if the
+// message has no attributes, or if the call passes them as a list. The source does not show what is
+// in such a list.
 func logged(t *testing.T, source any, path string) map[string][]string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, source, parser.SkipObjectResolution)

@@ -119,8 +119,8 @@ func slug(title string) string {
 	return strings.ReplaceAll(regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(title, ""), " ", "-")
 }
 
-// wrong returns a message for each name in a page that does not exist. The path of the page is
-// relative to the repository.
+// wrong checks the names that a page uses, and returns a message for each name that does not exist.
+// The path of the page is relative to the root of the repository.
 func (f facts) wrong(path, page string) (all []string) {
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	spans, lines := code(page)

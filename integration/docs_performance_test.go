@@ -1,7 +1,7 @@
 package integration
 
-// The table and the picture of docs/performance.md are generated from docs/performance.json. No
-// test checks the measured values.
+// The tables in docs/performance.md and README, and the picture of docs/performance.md, are
+// generated from docs/performance.json. No test checks the measured values.
 
 import (
 	"os"

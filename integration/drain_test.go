@@ -1,7 +1,7 @@
 package integration
 
-// SIGTERM starts the drain: readiness fails at once, requests in flight are answered, stores
-// finish, and the exit code is 0. A second signal ends the process immediately.
+// SIGTERM starts the drain: readiness fails at once, requests in flight are answered, their answers
+// are stored in Redis, and the exit code is 0. A second signal ends the process immediately.
 
 import (
 	"bufio"

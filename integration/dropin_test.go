@@ -59,7 +59,7 @@ func TestDropIn(t *testing.T) {
 			t.Errorf("got %d %+v, want 400 with code 190, subcode 463, a type and a trace ID", r.status, e)
 		}
 		if r := p.ask(t, "expired-1"); !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") || ig.CallsFor("expired-1") != 1 {
-			t.Errorf("the repeated request got Cache-Status %s, want a hit: a definite refusal is remembered", r.header.Get("Cache-Status"))
+			t.Errorf("the repeated request got Cache-Status %s, want a hit without another call, because a refusal is remembered", r.header.Get("Cache-Status"))
 		}
 		r, err := sendRequest(t.Context(), http.MethodPut, p.URL+exchangePath("IGAA-put"), "")
 		if err != nil || r.status != 400 || r.graphError(t).Code != 100 || ig.CallsFor("IGAA-put") != 0 {
@@ -78,7 +78,8 @@ func TestDropIn(t *testing.T) {
 	}
 }
 
-// igproxy verifies Instagram's certificate against the configured authority only.
+// If igproxy cannot verify Instagram's certificate, it does not send the call. It trusts only the
+// authorities in upstream.ca_file or, if that is not set, the system's authorities.
 func TestUpstreamTLSIsChecked(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]mock.ServerOptions{

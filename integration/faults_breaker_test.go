@@ -1,8 +1,8 @@
 package integration
 
 // During an outage a few calls fail before the circuit breaker opens; all other requests for cold
-// tokens get a fast 503. A half-open breaker lets only a few probes pass, and a probe that hangs
-// times out. Responses that are not failures never open the breaker.
+// tokens get a fast 503. A half-open breaker lets only one trial call (a probe) pass at a time, and
+// a probe that hangs ends with a timeout. Neither refusals nor callers that leave open the breaker.
 
 import (
 	"context"
@@ -24,8 +24,9 @@ func percentile(all []time.Duration, p float64) time.Duration {
 }
 
 func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
-	// Five requests fail, each with one retry, before the breaker opens. Meanwhile the other three
-	// callers may have calls in flight.
+	// The fifth failed request opens the breaker. At that moment the other three callers may have
+	// requests in flight. With one retry for each request, that is at most 16 calls. The limit
+	// of 20 leaves some room.
 	const requests, callers, most = 1000, 4, 20
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, "BREAKER_OPEN=1m", "LOG_LEVEL=info")[0]
@@ -44,7 +45,7 @@ func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
 				// Hits and cold tokens alternate, so that both are measured under the same load.
 				hit, err2 := p.try(t.Context(), "IGAA-known")
 				if err != nil || err2 != nil || hit.status != 200 || hit.token() != known.token() {
-					t.Errorf("a known token got %d (%v, %v); want 200 with the same token", hit.status, err, err2)
+					t.Errorf("a cold token got the error %v; a known token got %d, %v; want no error, and 200 with the same token", err, hit.status, err2)
 					continue
 				}
 				e := cold.graphError(t)
@@ -78,7 +79,7 @@ func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
 	}
 }
 
-// halfOpen starts a sidecar with ig as its upstream, makes a call fail so that its breaker opens,
+// halfOpen starts a sidecar with ig as its upstream, makes a call fail so that the breaker opens,
 // and waits until the breaker is half-open.
 func halfOpen(t *testing.T, ig *edge, settings ...string) *process {
 	t.Helper()
@@ -125,7 +126,7 @@ func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 	release()
 	<-done
 	if answered.Load() != 1 || others.Load() != 0 {
-		t.Errorf("%d requests were answered and %d had other results; want one answer, for the probe", answered.Load(), others.Load())
+		t.Errorf("%d requests were answered, and %d were neither answered nor refused; want 1, the probe, and 0", answered.Load(), others.Load())
 	}
 	if r := p.ask(t, "IGAA-after"); r.status != 200 || p.breaker(t) != "closed" {
 		t.Errorf("after the probe: got %d, and the breaker is %s; want 200 and closed", r.status, p.breaker(t))
@@ -202,7 +203,7 @@ func TestRefusalsNeverOpenTheBreaker(t *testing.T) {
 		<-done
 		eventually(t, "the abandoned exchanges have ended", func() bool { return p.sum(t, "igproxy_flights") == 0 })
 		if left.Load() == 0 {
-			t.Error("no caller disconnected")
+			t.Error("every caller got its answer before it could disconnect, so this case proves nothing")
 		}
 		closed(t)
 	})

@@ -2,8 +2,8 @@ package integration
 
 // Trouble with single connections to Meta must not become an outage. Connections may die silently:
 // a NAT device or firewall loses its state, so no FIN arrives, but new connections work. And a
-// server at Meta's edge may close connections after some requests, or allow only one stream at a
-// time.
+// server at Meta's edge may close connections after some requests, or allow only one HTTP/2 stream
+// at a time.
 
 import (
 	"context"
@@ -152,8 +152,8 @@ func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 	}
 }
 
-// Each dead connection may cost one call. Calls of any kind that start a few seconds later succeed,
-// and a code is never lost.
+// Each dead connection may cost one call. Calls of any kind succeed if they start more than three
+// seconds after the connections died, and no code is ever lost.
 func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 	t.Parallel()
 	const kept = 12
@@ -201,7 +201,7 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 			all.Wait()
 			t.Logf("%d calls lost with %d dead connections", lost.Load(), kept)
 			if n := lost.Load(); n > kept || late.Load() > 0 || kind == "code" && n > 0 {
-				t.Errorf("%d calls lost, %d of them after more than 3 s; want at most %d lost, none of them late, and no code lost", n, late.Load(), kept)
+				t.Errorf("%d calls lost, of which %d started after more than 3 s; want at most %d and 0, and no lost codes", n, late.Load(), kept)
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
 				t.Errorf("the breaker changed %v times, want 0", changes)
@@ -212,7 +212,7 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 			}
 			named := slices.ContainsFunc(p.settled(t).Lines("request"), func(line map[string]any) bool { return line["cause"] == "a kept connection stayed silent" })
 			if lost.Load() > 0 && !named {
-				t.Error("the log does not name the cause")
+				t.Error("no line of the log has the cause \"a kept connection stayed silent\"")
 			}
 		})
 	}
@@ -229,13 +229,13 @@ func TestHangingMetaOpensTheBreaker(t *testing.T) {
 	before := ig.asked("")
 	for i := 0; p.breaker(t) == "closed"; i++ {
 		if i > 20 {
-			t.Fatal("the breaker is still closed after 20 calls")
+			t.Fatal("the breaker is still closed after more than 20 calls")
 		}
 		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 504 {
 			t.Errorf("got %d %s, want 504", r.status, r.body)
 		}
 	}
-	if calls := ig.asked("") - before; calls > 5+4 {
+	if calls := ig.asked("") - before; calls > 5+4 { // five failures, and four timeouts on reused connections
 		t.Errorf("%d calls before the breaker opened, want at most 9", calls)
 	}
 }
@@ -264,6 +264,8 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 		}
 		pauseFor(t.Context(), 50*time.Millisecond)
 	}
+	// After the first failure the token is paused for 1 s, and after the second for 2 s. Each request
+	// that reaches Instagram has one retry.
 	if calls := ig.asked("down-1"); asked > 3 || calls > 6 || repeated == 0 {
 		t.Errorf("%d requests reached Instagram in 3 s, with %d calls, and %d failures were repeated; want at most 3 requests, at most 6 calls and some repetitions", asked, calls, repeated)
 	}
@@ -273,7 +275,7 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 }
 
 // A batch job refreshes more tokens at once than upstream.max_in_flight allows, and Meta does not
-// answer these calls. Logins still work.
+// answer these calls. Logins still work, because exchanges have their own limit.
 func TestHangingRefreshesDoNotBlockLogins(t *testing.T) {
 	t.Parallel()
 	const most = 2
@@ -290,7 +292,7 @@ func TestHangingRefreshesDoNotBlockLogins(t *testing.T) {
 	eventually(t, "the refreshes are in flight", func() bool { return p.sum(t, "igproxy_upstream_in_flight") == most })
 	for i := range 10 {
 		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 200 || r.took > noise {
-			t.Errorf("a login got %d %s after %s, want 200 at once", r.status, r.body, r.took)
+			t.Errorf("an exchange got %d %s after %s, want 200 at once", r.status, r.body, r.took)
 		}
 	}
 	leave()

@@ -16,9 +16,9 @@ import (
 )
 
 // edge is a server in front of the stand-in for Instagram, and can fail in ways that the stand-in
-// cannot. A script is a handler with a name. If the token of a call starts with the name of a
-// script and a hyphen, the edge runs the script. It passes all other calls to the stand-in. It
-// counts calls by token.
+// cannot. It has scripts, which are handlers with names. If the token of a call starts with the name
+// of a script and a hyphen, the edge runs the script. It passes all other calls to the stand-in. It
+// counts all calls, by token.
 type edge struct {
 	*mock.Instagram
 	URL string
@@ -100,7 +100,7 @@ func chunkCut(w http.ResponseWriter, _ *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// dripHead sends a header that never ends, slowly but steadily.
+// dripHead sends a byte of a header every 100 ms, and never finishes the header.
 func dripHead(w http.ResponseWriter, r *http.Request) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -117,7 +117,7 @@ func dripHead(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// sum adds up the samples of a metric whose labels contain all of these strings.
+// sum returns the sum of those samples of a metric that have all of these labels.
 func (p *process) sum(t *testing.T, name string, labels ...string) (sum float64) {
 	t.Helper()
 	s := bufio.NewScanner(strings.NewReader(p.page(t, "/metrics").body))
@@ -141,7 +141,8 @@ samples:
 	return sum
 }
 
-// breaker returns the state of the breaker for exchanges.
+// breaker returns the state of the breakers for graph.instagram.com. If their states differ, it
+// returns the worst one.
 func (p *process) breaker(t *testing.T) string {
 	t.Helper()
 	for _, state := range []string{"closed", "open", "half-open"} {

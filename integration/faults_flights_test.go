@@ -1,7 +1,8 @@
 package integration
 
-// Exchanges do not wait for each other, and the number in flight is limited. Callers beyond the
-// limit get a fast 503, while known tokens are still served.
+// Exchanges do not wait for each other until as many are in flight as upstream.max_in_flight allows.
+// Then a limited number of callers wait, and all others get a fast 503. Known tokens are still
+// served.
 
 import (
 	"fmt"
@@ -41,8 +42,8 @@ func TestSlowExchangeDoesNotDelayOthers(t *testing.T) {
 	}
 }
 
-// Two exchanges are in flight, and sixteen callers (eight for each exchange) wait for their turn.
-// All further callers are refused at once.
+// Two exchanges are in flight, and sixteen callers wait (eight times upstream.max_in_flight). All
+// further callers are refused at once.
 func TestTooManyConcurrentExchangesGet503Fast(t *testing.T) {
 	t.Parallel()
 	const slots, waiting, callers = 2, 16, 100

@@ -15,7 +15,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// noise is added to every time limit, to allow for a busy machine.
+// noise is added to time limits, because the machine may be busy.
 const noise = 2 * time.Second
 
 // upstreamFault is a fault with its expected effects. An app triggers it with the token NAME-1.
@@ -151,5 +151,6 @@ func TestFaultsOfInstagram(t *testing.T) {
 	}
 }
 
-// elsewhere lists faults that pause the whole app; faults_limits_test.go covers them.
+// elsewhere lists faults that pause the whole app. Other tests cover them, such as those in
+// faults_limits_test.go.
 var elsewhere = map[string]bool{"limit4": true, "limit613": true, "limit429": true, "wrongsecret": true}

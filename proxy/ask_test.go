@@ -222,7 +222,8 @@ func TestCodesUseNewConnections(t *testing.T) {
 	}
 }
 
-// Facebook takes codes by GET, which Go's transport repeats if a kept connection turns out to be dead.
+// Facebook takes codes by GET. If a kept connection turns out to be dead, Go's transport repeats a
+// GET.
 func TestCodesSentByGETUseNewConnections(t *testing.T) {
 	base, count := keptThenDead(t, 1)
 	o := optionsFor(t, base, nil)

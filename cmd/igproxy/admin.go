@@ -20,7 +20,7 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// adminFlags returns the flags of every command that calls a running sidecar.
+// adminFlags returns the flags that every command that calls a running sidecar has.
 func adminFlags(timeout time.Duration) []cli.Flag {
 	positive := func(_ *cli.Context, d time.Duration) error {
 		if d <= 0 {
@@ -38,7 +38,7 @@ type adminTarget struct {
 	token  proxy.Secret // read from admin.token_file; may be zero
 }
 
-// readTarget returns the target of a command that only reads, which is admin.listen.
+// readTarget returns the target of a command that only reads: admin.listen, without a token.
 func readTarget(c *cli.Context, env environment) (adminTarget, error) {
 	conf, err := loadTarget(c, env, "admin.listen")
 	return adminTarget{listen: conf.Admin.Listen}, err
@@ -61,7 +61,7 @@ func operationTarget(c *cli.Context, env environment) (adminTarget, error) {
 	}
 	switch {
 	case strings.HasPrefix(to.listen, "unix:"):
-		return to, nil // even if the token cannot be read, because over a socket the UID counts
+		return to, nil // even if the token cannot be read, because over a socket the caller's UID may be enough
 	case path == "":
 		return to, usageError("reload, purge and resume need admin.socket or admin.token_file; set one of them for the sidecar and " +
 			"for this command, for example with --config; to reload without either, send SIGHUP to the sidecar")
@@ -72,8 +72,9 @@ func operationTarget(c *cli.Context, env environment) (adminTarget, error) {
 }
 
 // loadTarget reads the configuration. A problem with one of the given keys is an error. Problems
-// with other keys are ignored, because the commands do not use them. If the file as a whole cannot
-// be read, loadTarget prints a warning and takes the keys from the environment or the defaults.
+// with other keys are ignored; operationTarget itself reports a problem with admin.token_file. If
+// the file as a whole cannot be read, loadTarget prints a warning and takes all settings from the
+// environment or the defaults.
 func loadTarget(c *cli.Context, env environment, keys ...string) (config.Config, error) {
 	conf, problems := config.Load(c.String("config"), env.environ)
 	for _, p := range problems {
@@ -168,7 +169,7 @@ func dialLocal(ctx context.Context, network, address string) (c net.Conn, err er
 	return c, err
 }
 
-// printable removes the characters of a reply that could control a terminal.
+// printable removes from a text the characters that could control a terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsGraphic(r) && r != '\n' {

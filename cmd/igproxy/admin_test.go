@@ -49,8 +49,8 @@ func TestOperationsPreferTheSocketAndOtherwiseSendTheToken(t *testing.T) {
 		"admin.listen is a socket":     {[]string{"IGPROXY_ADMIN_LISTEN=unix:" + strings.TrimPrefix(socket, "IGPROXY_ADMIN_SOCKET=")}, 0, "unix ", ""},
 		"a token":                      {[]string{listen, file}, 0, "tcp Bearer " + token, ""},
 		"a missing token":              {[]string{listen, "IGPROXY_ADMIN_TOKEN_FILE=./none"}, exitUsage, "", "admin.token_file: ./none does not exist"},
-		"neither":                      {[]string{listen}, exitUsage, "", "need admin.socket or admin.token_file"},
-		"a relative path":              {[]string{listen, "IGPROXY_ADMIN_SOCKET=run/s"}, exitUsage, "", "IGPROXY_ADMIN_SOCKET: \"run/s\" is not the path of a socket"},
+		"neither socket nor token":     {[]string{listen}, exitUsage, "", "need admin.socket or admin.token_file"},
+		"a relative path of a socket":  {[]string{listen, "IGPROXY_ADMIN_SOCKET=run/s"}, exitUsage, "", "IGPROXY_ADMIN_SOCKET: \"run/s\" is not the path of a socket"},
 		"a socket that is missing":     {[]string{listen, "IGPROXY_ADMIN_SOCKET=/nowhere/s"}, exitFailed, "", "no answer from unix:/nowhere/s"},
 	} {
 		for _, operation := range []string{"reload", "purge --all"} {

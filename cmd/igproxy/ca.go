@@ -46,7 +46,7 @@ func caCommand(env environment) *cli.Command {
 		Subcommands:        []*cli.Command{initialise, show},
 		HideHelpCommand:    true,
 		OnUsageError:       onUsageError,
-		CustomHelpTemplate: caHelp, // urfave/cli's own template lists no subcommands after igproxy help ca
+		CustomHelpTemplate: caHelp, // for igproxy help ca, urfave/cli's own template does not list the subcommands
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
 				return usageError("unknown command ca %q; write igproxy ca init or igproxy ca show", name)
@@ -69,9 +69,9 @@ COMMANDS:{{range .Subcommands}}{{if ne .Name "help"}}
    {{.Name}}  {{.Usage}}{{end}}{{end}}
 `
 
-// trustLines says what to set for each kind of client. Its verbs are paths: [1] is the certificate,
-// [2] is a bundle of the system's authorities and this authority, and [3] is a trust store for
-// Java.
+// trustLines says what to set for each kind of client. It is a format with three arguments, all of
+// them paths: the authority's certificate, a bundle of the system's authorities and this one, and a
+// trust store for Java.
 const trustLines = `Clients reach igproxy with  HTTPS_PROXY=http://127.0.0.1:8082  (intercept.listen), and trust the authority with:
 
   Node.js         NODE_EXTRA_CA_CERTS=%[1]s NODE_USE_ENV_PROXY=1 (Node.js 22.21 or 24.5, or later)
@@ -94,7 +94,8 @@ The trust store for Java is a copy of Java's own authorities, with this authorit
   keytool -importcert -keystore %[3]s -storepass changeit -alias igproxy -file %[1]s
 `
 
-// showAuthority prints the authority in a folder.
+// showAuthority describes the authority in a folder, and prints how to configure igproxy and
+// clients with it.
 func showAuthority(env environment, dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

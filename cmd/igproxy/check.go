@@ -83,7 +83,7 @@ func checkCommand(env environment) *cli.Command {
 func interception(conf config.Config) string {
 	c := conf.Intercept
 	a, err := config.ReadAuthority(c.CAFile, c.CAKeyFile)
-	if err != nil { // unlikely, because Load has just read the same files
+	if err != nil { // unlikely: Load has just read the same files
 		return c.Listen
 	}
 	return fmt.Sprintf("%s, authority %.11s... until %s, others: %s", c.Listen, a.Fingerprint(), a.Ends().UTC().Format(time.DateOnly), c.Others)

@@ -29,8 +29,8 @@ const (
 	demoOpen    = 2 * time.Second
 	demoBurst   = 50
 
-	// This is longer than the life of a token, so every token is due for a refresh. The demo moves
-	// only the stand-in's clock; by igproxy's clock, no token comes near its end.
+	// The demo moves only the stand-in's clock, so by igproxy's clock the token still has about 60
+	// days when it is used. igproxy refreshes it only if keep.refresh_before is longer than that.
 	demoRefreshBefore = 61 * 24 * time.Hour
 )
 
@@ -39,7 +39,7 @@ func demoCommand(env environment) *cli.Command {
 		Name:  "demo",
 		Usage: "see it work, without an account and without Redis",
 		Description: "Starts a stand-in for Meta and a sidecar in this process, plays some scenes,\n" +
-			"then keeps running and prints curl commands to try.",
+			"prints curl commands to try, and keeps running.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if a scene failed", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
 			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, os.Interrupt)

@@ -122,8 +122,8 @@ func TestHealthcheckNeedsOnlyTheAddress(t *testing.T) {
 	}
 }
 
-// A sidecar whose file is broken keeps its configuration. If its health check failed, a typo in the
-// file would restart containers that work.
+// A running sidecar keeps its configuration when its file becomes invalid. If the health check
+// failed then, a typo in the file would restart containers that work.
 func TestUnreadableFileIsOnlyAWarningForClientCommands(t *testing.T) {
 	t.Chdir(t.TempDir())
 	at := serveAdmin(t, func(w http.ResponseWriter, r *http.Request) {
@@ -146,10 +146,10 @@ func TestUnreadableFileIsOnlyAWarningForClientCommands(t *testing.T) {
 func TestHealthcheckExitsWith2OnlyForAWrongCommandLine(t *testing.T) {
 	for _, args := range [][]string{{"--timeout", "0s"}, {"--timeout", "soon"}, {"--nonsense"}, {"nonsense"}} {
 		if code, _, stderr := command(t, nil, append([]string{"healthcheck"}, args...)...); code != exitUsage {
-			t.Errorf("%s: exit code %d, want 2\n%s", args, code, stderr)
+			t.Errorf("%s: exit code %d, want %d\n%s", args, code, exitUsage, stderr)
 		}
 	}
 	if code, _, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=nonsense"}, "healthcheck"); code != exitFailed {
-		t.Errorf("exit code %d, want 1\n%s", code, stderr)
+		t.Errorf("an invalid admin.listen: exit code %d, want %d\n%s", code, exitFailed, stderr)
 	}
 }

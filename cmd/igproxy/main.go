@@ -34,7 +34,8 @@ func main() {
 		interactive: logging.IsTerminal(os.Stdin)}))
 }
 
-// environment is the part of its process that a command can see. Tests replace it.
+// environment has a command's standard streams, and the environment variables from which it reads
+// its settings. Tests replace them.
 type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer

@@ -33,9 +33,9 @@ func mockCommand(env environment) *cli.Command {
 			&cli.StringFlag{Name: "secret", Usage: "accept only the client secret `TEXT`; make one up, because other users can read command lines"},
 			&cli.StringFlag{Name: "app-id", Usage: "accept a code only with client_id=`ID`"},
 			&cli.StringFlag{Name: "threads-secret", Usage: "accept only the Threads client secret `TEXT`"},
-			&cli.StringFlag{Name: "threads-app-id", Usage: "accept a Threads login only with client_id=`ID`"},
+			&cli.StringFlag{Name: "threads-app-id", Usage: "accept Threads calls to /oauth/access_token only with client_id=`ID`"},
 			&cli.StringFlag{Name: "facebook-secret", Aliases: []string{"facebook-client-secret"}, Usage: "accept only the Facebook client secret `TEXT`"},
-			&cli.StringFlag{Name: "facebook-app-id", Usage: "accept Facebook calls only with client_id=`ID`"},
+			&cli.StringFlag{Name: "facebook-app-id", Usage: "accept Facebook calls to /oauth/access_token only with client_id=`ID`"},
 			&cli.StringFlag{Name: "host", Usage: "act only as `HOST`, one of " + hosts},
 		},
 		Action: func(c *cli.Context) error {

@@ -15,7 +15,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// maxStdin bounds what is read from standard input for one token, in bytes.
+// maxStdin bounds what is read from standard input, in bytes.
 const maxStdin = 16 << 10
 
 func purgeCommand(env environment) *cli.Command {
@@ -28,9 +28,9 @@ func purgeCommand(env environment) *cli.Command {
 			"Without these options it asks whether to purge all apps; if standard input is not a\n" +
 			"terminal, it purges nothing. Later requests go to Meta again. The other sidecars on\n" +
 			"the same Redis follow within about a second. If the sidecar cannot reach Redis, only\n" +
-			"this sidecar forgets, and the command exits with 1. Except with --token-stdin, the\n" +
-			"sidecar purges the same app, or all apps, at most once every ten seconds; it delays a\n" +
-			"purge that comes sooner.",
+			"this sidecar forgets, and the command exits with 1. If the same purge ran less than\n" +
+			"ten seconds ago, this one takes effect when the ten seconds are over. A purge with\n" +
+			"--token-stdin always takes effect at once.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.BoolFlag{Name: "all", Usage: "purge everything that is remembered for all apps, without asking", DisableDefaultText: true},
 			&cli.StringFlag{Name: "app", Usage: "purge only the app `NAME`"},
@@ -99,7 +99,7 @@ func readToken(in io.Reader) (string, error) {
 
 func printPurge(reply admin.PurgeReply, out io.Writer) error {
 	if reply.Purged == "later" {
-		_, err := fmt.Fprintf(out, "everything was purged a moment ago, so this purge waits and takes effect in %d s\n", reply.InSeconds)
+		_, err := fmt.Fprintf(out, "the same purge ran less than ten seconds ago, so this one takes effect in %d s\n", reply.InSeconds)
 		return err
 	}
 	what := map[string]string{"all": "everything", "token": "the token"}[reply.Purged]

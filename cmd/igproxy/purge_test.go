@@ -34,7 +34,7 @@ func TestPurgePrintsWhatItPurgedAndWhere(t *testing.T) {
 		"purged: everything for apps \"one\", \"two\"; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "notified"},
 		"purged: everything for app \"one\" (entries in this sidecar's memory: 62)\n":                            {Purged: "all", Apps: []string{"one"}, Fleet: "none", Entries: new(62)},
 		"purged: the token for app \"one\"\n":                                                                    {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
-		"everything was purged a moment ago, so this purge waits and takes effect in 7 s\n":                      {Purged: "later", InSeconds: 7, Fleet: "none"},
+		"the same purge ran less than ten seconds ago, so this one takes effect in 7 s\n":                        {Purged: "later", InSeconds: 7, Fleet: "none"},
 	} {
 		var out bytes.Buffer
 		if err := printPurge(reply, &out); err != nil || out.String() != want {

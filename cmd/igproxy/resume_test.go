@@ -16,12 +16,12 @@ func TestResumePrintsWhichAppsWerePaused(t *testing.T) {
 		code       int
 		says, errs string
 	}{
-		"one of two": {[]string{"resume"}, 200, `{"resumed":[{"app":"shop","since":"2026-11-27T12:00:00Z","until":"2026-11-27T12:05:00Z","code":4}]}`, "", 0,
+		"one app was paused": {[]string{"resume"}, 200, `{"resumed":[{"app":"shop","since":"2026-11-27T12:00:00Z","until":"2026-11-27T12:05:00Z","code":4}]}`, "", 0,
 			`resumed: app "shop", which was paused at `, ""},
-		"nothing to do":  {[]string{"resume", "--app", "shop"}, 200, `{"resumed":[]}`, "app=shop", 0, "app \"shop\" was not paused\n", ""},
-		"an unknown app": {[]string{"resume", "--app", "other"}, 422, `{"resumed":[],"problem":"no app has this name"}`, "app=other", exitFailed, "", "nothing was resumed: no app has this name"},
-		"an empty name":  {[]string{"resume", "--app="}, 200, `{}`, "nothing", exitUsage, "", "--app: write the app's name"},
-		"an argument":    {[]string{"resume", "shop"}, 200, `{}`, "nothing", exitUsage, "", "resume takes no argument"},
+		"an app that was not paused": {[]string{"resume", "--app", "shop"}, 200, `{"resumed":[]}`, "app=shop", 0, "app \"shop\" was not paused\n", ""},
+		"an unknown app":             {[]string{"resume", "--app", "other"}, 422, `{"resumed":[],"problem":"no app has this name"}`, "app=other", exitFailed, "", "nothing was resumed: no app has this name"},
+		"an empty name":              {[]string{"resume", "--app="}, 200, `{}`, "nothing", exitUsage, "", "--app: write the app's name"},
+		"an argument":                {[]string{"resume", "shop"}, 200, `{}`, "nothing", exitUsage, "", "resume takes no argument"},
 	} {
 		asked := "nothing"
 		at := serveAdmin(t, func(w http.ResponseWriter, r *http.Request) {

@@ -32,13 +32,13 @@ func serveCommand(env environment) *cli.Command {
 			"  Threads          IGPROXY_THREADS_CLIENT_SECRET_FILE\n" +
 			"The variable IGPROXY_A_B overrides key a.b of the configuration file.\n" +
 			"config.example.yaml documents every key.\n\n" +
-			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz,\n" +
-			"/metrics and a page at /. On the first SIGTERM or SIGINT igproxy drains, and on the\n" +
-			"second it ends at once. Changed files are reloaded automatically within seconds;\n" +
-			"no signal is needed.",
+			"By default, listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for\n" +
+			"/healthz, /readyz, /metrics and a page at /. On the first SIGTERM or SIGINT\n" +
+			"igproxy drains, and on the second it ends at once. Changed files are reloaded\n" +
+			"automatically within seconds; no signal is needed.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
-			dumps := sidecar.NoCoreDumps() // before there is a secret
+			dumps := sidecar.NoCoreDumps() // before igproxy reads a secret
 			load := func() (config.Config, []config.Problem) { return config.Load(c.String("config"), env.environ) }
 			conf, problems := load()
 			log := logging.Start(env.stderr, conf.Log.Level, conf.Log.Format)
@@ -50,7 +50,7 @@ func serveCommand(env environment) *cli.Command {
 				err = serve(sidecar.Options{Config: conf, Path: c.String("config"), Load: load, Build: readBuild()}, log)
 			}
 			if !log.Close() && err != nil {
-				return errReported // printing it would block on standard error
+				return errReported // standard error is blocked, so printing err could block too
 			}
 			return err
 		},
@@ -58,7 +58,7 @@ func serveCommand(env environment) *cli.Command {
 }
 
 // reportProblems prints errors to standard error as plain lines, for the person who starts igproxy.
-// Without errors, it logs the warnings.
+// If all problems are warnings, it logs them instead.
 func reportProblems(env environment, problems []config.Problem, log *slog.Logger) (err error) {
 	for _, p := range problems {
 		if !p.Warning {

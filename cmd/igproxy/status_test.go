@@ -14,7 +14,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// sampleStatus returns a status of a sidecar with problems.
+// sampleStatus returns the status of a sidecar that has problems.
 func sampleStatus() admin.Status {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.FixedZone("CET", 3600))
 	p50, p99, ratio := .25, 5., .845

@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// statusText returns the status as text. Times are on the sidecar's clock.
+// statusText returns the status as text. Times of day are in the sidecar's time zone.
 func statusText(s admin.Status) string {
 	var b strings.Builder
 	row := func(name, format string, values ...any) {
@@ -145,7 +145,7 @@ func times(l admin.Latency) string {
 	return fmt.Sprintf("%d: median %s, 99%% %s", l.Count, l.Median(), l.Most())
 }
 
-// countsOf returns the sum of the counts, followed by each count that is not 0, with its name.
+// countsOf returns the sum of the counts, then each name whose count is not 0, with its count.
 func countsOf(counts map[string]uint64, names []string) string {
 	sum, parts := uint64(0), []string{}
 	for _, name := range names {

@@ -27,10 +27,10 @@ type chromium struct {
 	mu       sync.Mutex                   // protects the fields below
 	last     int                          // the ID of the last command
 	answers  map[int]chan json.RawMessage // a channel for the result of each command in flight
-	troubles []string                     // errors from the console, the network and the content security policy
+	troubles []string                     // the page's exceptions, console messages and log entries, and protocol errors
 }
 
-// message is a DevTools message: a command, its result or an event.
+// message is a DevTools message: a command, the result of a command, or an event.
 type message struct {
 	ID        int             `json:"id,omitempty"`
 	SessionID string          `json:"sessionId,omitempty"`
@@ -211,13 +211,15 @@ func (c *chromium) picture() []byte {
 	return png
 }
 
-// quiet fails the test if the page has reported errors since the previous call of quiet.
+// quiet fails the test if, since the previous call of quiet, the page has thrown an exception or has
+// written to the console or the log. The log includes errors of the network and of the content
+// security policy.
 func (c *chromium) quiet() {
 	c.t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.troubles) > 0 {
-		c.t.Errorf("the page reported errors:\n%s", strings.Join(c.troubles, "\n"))
+		c.t.Errorf("Chromium reported exceptions, messages or protocol errors; there must not be any:\n%s", strings.Join(c.troubles, "\n"))
 		c.troubles = nil
 	}
 }

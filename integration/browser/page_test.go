@@ -96,10 +96,10 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	setFault(t, upstream, "down")
 	c.shows("the open breaker", text("concerns")+`.includes("Instagram has been failing since") && /open: exchange/.test(`+text("apps")+`)`)
 	c.shows("a failure with its cause, code and request id", `[...document.querySelectorAll("#failures tbody tr")].some(r => /unavailable, 503.*2 \/ 990020.*breaker open.*[0-9a-f]{16}/s.test(r.innerText))`)
-	c.shows("several failed probes as one outage", `[...document.querySelectorAll("#outages tbody tr")].filter(r => /^Instagram/.test(r.innerText)).length === 1 && +document.querySelector("#outages tbody tr td:nth-child(5)").innerText > 2`)
+	c.shows("several failed trial calls (probes) as one outage", `[...document.querySelectorAll("#outages tbody tr")].filter(r => /^Instagram/.test(r.innerText)).length === 1 && +document.querySelector("#outages tbody tr td:nth-child(5)").innerText > 2`)
 	c.shows("a link to the runbook", `document.querySelector("[data-alert=IgproxyBreakerOpen] a").href.endsWith("/docs/operations.md#igproxybreakeropen")`)
 	c.shows("that the sidecar is still ready", text("ready")+` === "ready"`)
-	c.shows("the opened group as still open", `document.getElementById("group-failed").open`)
+	c.shows("that the opened group is still open", `document.getElementById("group-failed").open`)
 	if got := c.eval(columnsAt); got != columns {
 		t.Errorf("the columns, tiles or groups moved from %s to %s", columns, got)
 	}

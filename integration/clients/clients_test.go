@@ -1,10 +1,10 @@
 package clients
 
-// Client libraries from package registries log a user in through igproxy. They exchange a code, get
-// a long-lived token, read the user's profile with it, and report errors with their own error
-// types. Each library gets igproxy's address and no secret; docs/clients.md says what else it
-// needs. The programs that use the libraries are in the folders next to this file, and their list
-// is in logins_test.go.
+// Client libraries by other authors log a user in through igproxy. Most of them exchange a code. All
+// of them get a long-lived token, read the user's profile with it, and report Meta's errors. Each
+// library gets igproxy's address and no secret; docs/clients.md says what else it needs. The
+// programs that use the libraries are in the folders next to this file, and their list is in
+// logins_test.go.
 
 import (
 	"bytes"
@@ -59,8 +59,8 @@ func TestThirdPartyClients(t *testing.T) {
 	})
 }
 
-// test runs each client of a login twice: against an igproxy that has only this app, and against an
-// igproxy that has several apps.
+// test runs each client of a login twice: against an igproxy that has only one app, which uses this
+// login, and against an igproxy that has several apps.
 func (l login) test(t *testing.T, dir string) {
 	ig, upstream := harness.StandIn(t, l.standIn, mock.ServerOptions{})
 	to := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_LOGIN_URL=" + upstream.URL, "THREADS_URL=" + upstream.URL, "FACEBOOK_URL=" + upstream.URL}
@@ -97,7 +97,7 @@ func (l login) test(t *testing.T, dir string) {
 				t.Errorf("the client's errors are %q and %q, want %q and %q; its note is %q, want %q", g.CodeError, g.TokenError, c.codeError, c.tokenError, g.Note, c.note)
 			}
 			if strange := ig.Strange(); !slices.Equal(strange, c.strange) {
-				t.Errorf("Meta received the strange requests %q, want %q", strange, c.strange)
+				t.Errorf("the stand-in reported these requests as strange: %q, want %q", strange, c.strange)
 			}
 			l.secretWhereItBelongs(t, ig, c)
 		})
@@ -109,8 +109,9 @@ func (l login) test(t *testing.T, dir string) {
 	}
 }
 
-// severalApps writes a configuration with four apps and returns its path. There is one app for each
-// of the three logins. The fourth app is named shop, uses the login l and has appID.
+// severalApps writes a configuration with four apps and returns its path. The first three apps use
+// one login each. The clients use the fourth app, which is named shop, uses the login l and has the
+// ID appID.
 func (l login) severalApps(t *testing.T) (path string) {
 	t.Helper()
 	return harness.File(t, "several.yaml", fmt.Sprintf(`apps:
@@ -195,8 +196,8 @@ func pythonWith(t *testing.T, module string) string {
 	return ""
 }
 
-// installClients installs the programs and their libraries into a temporary folder, once for all
-// tests. It returns the path of the folder.
+// installClients copies the programs into a temporary folder, builds the Go programs and installs
+// the Node libraries there, once for all tests. It returns the path of the folder.
 func installClients(t *testing.T) (dir string) {
 	t.Helper()
 	dir, err := installOnce()
@@ -258,6 +259,6 @@ func (l login) secretWhereItBelongs(t *testing.T, ig *mock.Instagram, c client) 
 		}
 	}
 	if seen["exchange"] != 2 || seen["read"] != 1 || !c.noCodes && seen["code"] != 2 || c.inspects && seen["debug_token"] != 1 {
-		t.Errorf("Meta got these numbers of calls: %v; want 2 exchanges, 1 read, and for most clients 2 codes", seen)
+		t.Errorf("Meta got these numbers of calls: %v; want 2 exchanges, 1 read, 2 codes if the client can exchange codes, and 1 debug_token if it makes this call", seen)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// If someone steals the authority's key and signs a certificate for another site, OpenSSL and
-// Node.js refuse it because of the authority's name constraints. They accept a certificate for
+// If a thief signs a certificate for another site with the authority's key, OpenSSL and Node.js
+// refuse the certificate because of the authority's name constraints. They accept a certificate for
 // Meta's hosts, which shows that the refusals have no other reason.
 func TestOpenSSLAndNodeRefuseOtherNamesOfTheAuthority(t *testing.T) {
 	made := harness.MakeAuthority(t)
@@ -49,7 +49,7 @@ func TestOpenSSLAndNodeRefuseOtherNamesOfTheAuthority(t *testing.T) {
 				out, _ := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
 				accepted := strings.Contains(string(out), "leaf.pem: OK") || strings.Contains(string(out), "Verify return code: 0 (ok)") || string(out) == "accepted\n"
 				if accepted != (want == "") || !strings.Contains(string(out), want) {
-					t.Errorf("%s: want the error %q, or no error if that is empty\n%s", program, want, out)
+					t.Errorf("%s printed the text below; want the error %q, or no error if that is empty\n%s", program, want, out)
 				}
 			}
 		})

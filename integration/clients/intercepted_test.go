@@ -2,7 +2,8 @@ package clients
 
 // Programs that have Meta's URLs in their code run unchanged. They only need HTTPS_PROXY
 // (http_proxy for Ruby's net/http) and the settings that `igproxy ca show` prints for their
-// language.
+// language. There is one exception: for fetch in older versions of Node.js, and for HTTP/2 in all
+// versions, Node.js must also load node/env-proxy.mjs.
 
 import (
 	"encoding/json"
@@ -23,8 +24,8 @@ import (
 type interceptedClient struct {
 	name     string
 	client          // only command, module and env are used
-	kind     string // its language or program in the output of `igproxy ca show`
-	protocol string // the HTTP version that it reports; empty if it does not report the version
+	kind     string // how `igproxy ca show` names the language or program
+	protocol string // the HTTP version that the program must report; empty if it does not report the version
 }
 
 const bothProtocols = "HTTP/1.1 and HTTP/2"
@@ -83,7 +84,7 @@ func TestUnmodifiedClientsThroughHTTPSProxy(t *testing.T) {
 			refused := func(says string) func(t *testing.T, code, refresh, stdout, stderr string, err error) {
 				return func(t *testing.T, code, _, stdout, stderr string, err error) {
 					if err == nil || !regexp.MustCompile(says).MatchString(stdout+stderr) {
-						t.Errorf("the program ended with %v; want a failure that matches %s\n%s%s", err, says, stdout, stderr)
+						t.Errorf("the program ended with %v; want a failure with output that matches %s\n%s%s", err, says, stdout, stderr)
 					}
 					if n := len(ig.Issued(code)); n > 0 {
 						t.Errorf("the code was exchanged %d times, want 0", n)
@@ -142,8 +143,8 @@ func (c interceptedClient) systemOnly(settings []string) []string {
 	return slices.DeleteFunc(slices.Clone(settings), func(s string) bool { return strings.Contains(s, ".pem") })
 }
 
-// judge checks the tokens and the user that the program got, and the number of calls to Meta for
-// each token.
+// judge checks the tokens and the user that the program got, the HTTP version that it reported, and
+// the number of tokens that Meta issued.
 func (c interceptedClient) judge(t *testing.T, ig *mock.Instagram, code, refresh, stdout string) {
 	t.Helper()
 	var g struct {
@@ -164,7 +165,7 @@ func (c interceptedClient) judge(t *testing.T, ig *mock.Instagram, code, refresh
 		t.Errorf("the token was refreshed %d times (want 1), or the client got a different token", len(issued))
 	}
 	if g.UserID != "17841400000000001" || g.Protocol != c.protocol {
-		t.Errorf("the client read the user %q over %q, want %q", g.UserID, g.Protocol, c.protocol)
+		t.Errorf("the client read the user %q over %q, want the user 17841400000000001 over %q", g.UserID, g.Protocol, c.protocol)
 	}
 }
 

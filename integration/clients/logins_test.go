@@ -19,9 +19,9 @@ const (
 type login struct {
 	heading  string       // the heading of its table in docs/clients.md
 	standIn  mock.Options // the options of the stand-in
-	settings []string     // the settings of an igproxy that has only this app
-	app      string       // the app's service and further keys, in YAML
-	prefix   string       // the prefix of its endpoint names in the stand-in
+	settings []string     // the settings of an igproxy that has only one app, which uses this login
+	app      string       // the YAML keys of this app, such as service, for a list of several apps
+	prefix   string       // the prefix of the names of its endpoints in the stand-in
 	token    string       // the prefix of its short-lived tokens
 	user     string       // the ID of the stand-in's user
 	clients  []client

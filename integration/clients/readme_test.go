@@ -9,7 +9,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// The examples in README work as written, except for the port.
+// README's examples for the shell, Python and JavaScript work as written, except for the port.
 
 // fenced returns README's first code block in a language.
 func fenced(t *testing.T, language string) string {

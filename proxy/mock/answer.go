@@ -30,7 +30,7 @@ type graphError struct {
 	header map[string]string // in addition to the usual headers
 }
 
-// Refusals of wrong requests. The stand-in sends them even if no fault is set.
+// Refusals of wrong requests. They are sent even if no fault is set.
 var (
 	wrongSecret = graphError{status: 400, Message: "Error validating client secret.", Type: "OAuthException", Code: 100}
 	noToken     = graphError{status: 400, Message: "An active access token must be used to query information about the current user.",

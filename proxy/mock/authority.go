@@ -45,8 +45,8 @@ func newTemplate(name string) *x509.Certificate {
 	}
 }
 
-// leaf returns a server certificate for Meta's hosts, localhost, ip and the host in o.Addr, with
-// the defects that o asks for.
+// leaf returns a server certificate for Meta's hosts, localhost, the loopback addresses, ip and the
+// host in o.Addr, with the defects that o asks for.
 func (a *authority) leaf(o ServerOptions, ip net.IP) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

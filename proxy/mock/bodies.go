@@ -6,8 +6,8 @@ import (
 )
 
 // extraMembers are unknown members that a proxy must pass on byte for byte. A proxy that decodes
-// them and encodes them again changes them, because the number does not fit into a float64, the
-// spacing is unusual, and the escapes can be written in other ways.
+// and encodes them changes them: a float64 cannot hold the first number exactly, the spacing is
+// unusual, and the escapes can be written in other ways.
 const extraMembers = `,"user_id":17841400000000001,"permissions":{ "scopes":[ "instagram_business_basic" ,"caf\u00e9\/"],  "n" : 1.50e2 }`
 
 // body returns a fault that answers 200 with the body that build returns.
@@ -36,8 +36,8 @@ func (x *call) invite() {
 	x.reply(400, jsonType, `{"error_message":"Invalid Request: The user has not accepted the invite to test the app","error_code":1349245}`)
 }
 
-// letterCase adds members that differ from the real ones only in case, for clients that decode
-// case-insensitively.
+// letterCase adds members whose names differ from those of the real members only in case. They
+// reveal clients that ignore the case of names.
 func (x *call) letterCase() {
 	x.reply(200, jsonType, x.success(`,"ACCESS_TOKEN":"IGAAother","Token_Type":"other","eXpires_in":1`))
 }

@@ -20,7 +20,7 @@ type call struct {
 	latency   time.Duration
 	record    *Request
 	endpoint  *endpoint
-	family    *family // nil until the body has been read
+	family    *family // nil until identify sets it
 	version   string
 	node      string // the path of a read or a write is /node or /node/edge
 	edge      string
@@ -30,8 +30,8 @@ type call struct {
 	badForm   bool
 	grant     string
 	client    string // the app's ID
-	short     string // the token, code or app ID of the call, never logged; in a refresh a long-lived token
-	secret    string // the client secret as sent, never logged
+	short     string // the token (even if long-lived), the code or the app's ID as sent; never logged
+	secret    string // the client secret as sent or, at debug_token, the access_token; never logged
 	hash      string // stands for the token in logs and counters; "" without a token
 	forAll    *Fault // the fault set for every token
 	fault     *Fault // the fault that this call gets, or nil

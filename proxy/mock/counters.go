@@ -65,7 +65,7 @@ func hashOf(token string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// carried describes what a request carries. The hash is empty if the request has no token.
+// carried describes what a request carries. An empty hash means that the request has no token.
 type carried struct {
 	endpoint string
 	hash     string
@@ -143,8 +143,7 @@ func (c *counters) trapped() {
 	c.sums.Trapped++
 }
 
-// first reports whether this is the first request with this token, for faults that affect only the
-// first request. It returns true once per token.
+// first returns true once per token. Faults that affect only the first request with a token use it.
 func (c *counters) first(hash string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,7 +154,8 @@ func (c *counters) first(hash string) bool {
 }
 
 // issue returns the next token to issue for short, the token or code that was received. If prefix
-// is unchanged, it returns short itself. expires is the lifetime in seconds of a long-lived token.
+// equals the constant unchanged, issue returns short itself. expires is the lifetime in seconds of
+// a long-lived token.
 func (c *counters) issue(short, prefix string) (token string, expires int) {
 	c.mu.Lock()
 	t := c.tokens[hashOf(short)]

@@ -10,8 +10,8 @@ func (i *Instagram) Calls() int { return i.currentCounters().stats().Total }
 
 // CallsTo returns the number of requests to one endpoint: exchange, refresh, code, read, write,
 // app_token, debug_token or other (any unknown path). With the prefix threads_ or facebook_, the
-// name means the endpoint of that API. A request with a body is counted when its body has arrived.
-// CallsTo panics on any other name, as SetFault does.
+// name means the endpoint of that API. If the endpoint reads a body, a request is counted when its
+// body has arrived. CallsTo panics on any other name, as SetFault does.
 func (i *Instagram) CallsTo(endpoint string) int {
 	known := slices.ContainsFunc(families, func(f *family) bool {
 		name, found := strings.CutPrefix(endpoint, f.prefix)

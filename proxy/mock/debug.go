@@ -10,8 +10,8 @@ var (
 		Message: "(#100) You must provide an app access token, or a user access token that is an owner or developer of the app"}
 )
 
-// refuseDebug checks a call to debug_token. As its access_token, it accepts an app token or any
-// valid token that the stand-in issued for the family.
+// refuseDebug checks a call to debug_token. It accepts an access_token that is a valid app token,
+// or any valid token that the stand-in issued for the family.
 func (x *call) refuseDebug() *graphError {
 	access := x.secret
 	t, _, issued := x.instagram.issued.token(access)
@@ -38,8 +38,8 @@ func (x *call) refuseDebug() *graphError {
 	return nil
 }
 
-// inspection is the JSON member data in the answer of debug_token. If the inspected token cannot be
-// read, it contains little more than an error.
+// inspection is the JSON member "data" in the response of debug_token. If the inspected token
+// cannot be read, "data" has only the members error, is_valid and scopes.
 type inspection struct {
 	AppID       string           `json:"app_id,omitempty"`
 	Type        string           `json:"type,omitempty"`

@@ -9,7 +9,7 @@ import (
 
 const facebookKey = facebookApp + "|" + facebookSecret
 
-// inspect calls debug_token, which must succeed, and returns the member data of the answer.
+// inspect calls debug_token, which must succeed, and returns the member "data" of the response.
 func (s *stand) inspect(t *testing.T, input string) (data map[string]any) {
 	t.Helper()
 	var got struct{ Data map[string]any }

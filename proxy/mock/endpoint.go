@@ -9,11 +9,11 @@ import (
 // endpoint is one kind of call that Meta serves: what it accepts and how it answers.
 type endpoint struct {
 	name      string   // in the counters, after the family's prefix
-	methods   []string // accepted; unless open, igproxy must use the first
+	methods   []string // the accepted methods; igproxy must use the first, except at an open endpoint
 	token     string   // the parameter by which the call is counted: a token, a code or the app's ID
-	must      []string // parameters required exactly once
-	may       string   // a parameter allowed once; unless open, Strange reports every other parameter
-	login     bool     // at /oauth/access_token
+	must      []string // parameters that igproxy must send exactly once
+	may       string   // a parameter that igproxy may send once; it must send no others, except at an open endpoint
+	login     bool     // its path is /oauth/access_token
 	form      bool     // igproxy must send the parameters in a form; if false, in the query
 	strict    bool     // parameters are accepted only in a form
 	oldErrors bool     // errors have the shape of api.instagram.com

@@ -37,7 +37,7 @@ var (
 
 var families = []*family{instagramFamily, threadsFamily, facebookFamily}
 
-// familyNamed returns the family with this name, or nil. The default is Instagram.
+// familyNamed returns the family with this name, or nil. An empty name means Instagram.
 func familyNamed(name string) *family {
 	if name == "" {
 		return instagramFamily

@@ -63,7 +63,8 @@ func TestEachAppAcceptsOnlyItsOwnSecret(t *testing.T) {
 	wantCode(t, "Threads' secret at Instagram", s.get(t, "/access_token?"+swapped.Replace(query("IGAA-1"))), 400, 100, 0)
 	wantCode(t, "Instagram's secret at Threads", s.get(t, "/access_token?"+swapped.Replace(threadsQuery("THQV1"))), 400, 100, 0)
 	for name, form := range map[string]url.Values{
-		"Threads": loginForm("AQ1", "client_id", threadsApp), "Instagram": loginForm("AQ1", "client_secret", threadsSecret)} {
+		"a code at Threads with Instagram's secret": loginForm("AQ1", "client_id", threadsApp),
+		"a code at Instagram with Threads' secret":  loginForm("AQ1", "client_secret", threadsSecret)} {
 		if a := s.login(t, form); a.body != loginError(unverified) {
 			t.Errorf("%s: got %d %s, want %s", name, a.status, a.body, loginError(unverified))
 		}
@@ -126,8 +127,8 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 	}
 }
 
-// If the stand-in has no app IDs, it finds the family by the form of a login call and by the prefix
-// of a token.
+// If the stand-in has no app IDs, it finds the family of a login call by the call's form, and the
+// family of any other call by its tokens, by a proof, or by an edge that only Facebook has.
 func TestOneListenerForAllHostsTellsTheFamiliesApart(t *testing.T) {
 	s := newStandOf(t, Options{}, ServerOptions{})
 	issued := tokenOf(t, s.get(t, extendQuery("EAAG1")))

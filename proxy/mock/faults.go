@@ -32,7 +32,7 @@ var faults = []Fault{
 	{"longlived", "400, code 452/4279019: the token is already long-lived", refusing(longLived)},
 	{"standing", "400, code 100: the misleading \"Unsupported request - method type: get\" for an app without access", refusing(standing)},
 	{"permission", "403, code 10: a permission is missing", refusing(permission)},
-	{"wrongsecret", "400, code 100, at Facebook code 1: the client secret is refused", (*call).refuseSecret},
+	{"wrongsecret", "400, code 100 (at Facebook code 1): the client secret is refused", (*call).refuseSecret},
 	{"limit4", "400, code 4: the app's rate limit, with the usage headers", refusing(limit4)},
 	{"limit17", "403, code 17: the user's rate limit", refusing(limit17)},
 	{"limit32", "400, code 32: the page's rate limit", refusing(limit32)},
@@ -69,8 +69,8 @@ var faults = []Fault{
 
 	// Sizes: sizes.go.
 	{"huge", "200 with 8 MiB", (*call).huge},
-	{"endless", "200 with a body that does not end, up to 64 MiB", (*call).endless},
-	{"gzipbomb", "200 with 256 KiB that inflate to 256 MiB if gzip is accepted, otherwise a good response", (*call).gzipBomb},
+	{"endless", "200 with a body that is cut off after 64 MiB, before it is complete", (*call).endless},
+	{"gzipbomb", "200 with 256 KiB that inflate to 256 MiB; a good response if the client does not accept gzip", (*call).gzipBomb},
 	{"hugeheaders", "200 with 1 MiB of headers", (*call).hugeHeaders},
 
 	// The connection and the clock: wire.go.

@@ -6,10 +6,10 @@ import (
 )
 
 const guide = `Meta has no sandbox for tokens. This is one, for Instagram, Threads and Facebook.
-Any made-up token can be exchanged, unless it looks like a token of another API. If
-its prefix names a fault, the call gets that fault (access_token=expired-1).
-Refreshing, reading and writing need a token that begins with IG or EAA (Instagram),
-TH (Threads) or EAA (Facebook).
+Any made-up token can be exchanged, unless its prefix names a fault that refuses it
+(access_token=expired-1) or it looks like a token of another API. Refreshing, reading
+and writing need a token that begins with IG or EAA (Instagram), TH (Threads) or EAA
+(Facebook).
 
 Meta's endpoints, with or without a leading version (/v23.0):
   GET  /access_token           return a long-lived token for a short-lived one

@@ -59,8 +59,9 @@ func (x *call) chooseFamily() *family {
 	return instagramFamily
 }
 
-// chooseByApp chooses by grant type and app ID. A call with an unknown app ID is Facebook's if
-// api.instagram.com would not accept it in this form.
+// chooseByApp chooses by grant type and app ID. If the app ID is unknown, it chooses Facebook for
+// calls that api.instagram.com never accepts: calls for an app token, calls that are not a POST,
+// and codes without a grant type.
 func (x *call) chooseByApp() *family {
 	if x.grant == facebookFamily.exchange {
 		return facebookFamily
@@ -76,9 +77,10 @@ func (x *call) chooseByApp() *family {
 	return instagramFamily
 }
 
-// chooseByToken chooses by the tokens of a read, a write or an inspection, and then by properties
-// that only a call to Facebook has. Instagram also accepts tokens that begin with EAA: a read or a
-// write with such a token goes to Instagram if nothing else decides.
+// chooseByToken chooses by the tokens of a read, a write or a call to debug_token. If these do not
+// decide, debug_token goes to Facebook, and so does any call with a property that only calls to
+// Facebook have. Other calls go to Instagram, even with a token that begins with EAA, because
+// Instagram accepts such tokens too.
 func (x *call) chooseByToken() *family {
 	inspecting := x.endpoint == debugEndpoint
 	if f := x.familyOf(x.secret); inspecting && f != nil { // x.secret is the caller's access_token
@@ -94,8 +96,8 @@ func (x *call) chooseByToken() *family {
 	return instagramFamily
 }
 
-// familyOf returns the family for which a token was issued. If the stand-in did not issue it, the
-// form of the token decides. familyOf returns nil if the form fits several families.
+// familyOf returns the family for which the stand-in issued a token. Of other tokens it recognises
+// only those of Threads and the app tokens of Facebook; for the rest it returns nil.
 func (x *call) familyOf(token string) *family {
 	t, _, issued := x.instagram.issued.token(token)
 	switch {

@@ -1,8 +1,8 @@
 // Package mock is a stand-in for the logins and tokens of Instagram, Threads and Facebook, because
 // Meta has no sandbox for tokens. It serves the token exchange, the refresh, the code exchange, app
-// tokens, debug_token and a small part of reading and writing. Its responses and errors equal
-// Meta's byte for byte. It counts the calls that it receives, and it can play faults of Instagram
-// and of the network. It also signs webhooks and signed requests as Meta does.
+// tokens, debug_token and a small part of reading and writing. It counts the calls that it
+// receives, and it can play faults of Instagram and of the network. It also signs webhooks and
+// signed requests as Meta does.
 //
 // Any token can be exchanged, except:
 //
@@ -12,15 +12,15 @@
 //   - a token that the stand-in issued, if it has expired or, except at Facebook, is long-lived.
 //
 // For a refresh, a read or a write, a token must begin like a real one: with IG or EAA (Instagram),
-// TH (Threads) or EAA (Facebook). A code works once. Every call gets a new token, except a refresh
-// after SetRefresh("same"). A new token reveals nothing about the token or code that it was issued
-// for. Tokens and secrets never appear in log lines or counters. The package imports nothing from
-// igproxy, so that the stand-in does not repeat a mistake of igproxy.
+// TH (Threads) or EAA (Facebook). A code works once. Every exchange and every refresh returns a new
+// token, except a refresh after SetRefresh("same"). A new token reveals nothing about the token or
+// code that it was issued for. Tokens and secrets never appear in log lines or counters. The
+// package imports nothing from igproxy, so the two cannot share a mistake.
 //
 // The responses follow Meta's documentation
 // (https://developers.facebook.com/docs/instagram-platform/reference/access_token and the pages
-// next to it) and real responses that people have published. A comment marks each response that is
-// based on neither.
+// next to it) and real responses that people have published, byte for byte. A comment marks each
+// response that is based on neither.
 package mock
 
 import (
@@ -50,8 +50,8 @@ type Options struct {
 	// PagingBase is the scheme and host of the URLs in paging.next and paging.previous. Empty means
 	// the scheme and host of the request.
 	PagingBase string
-	// FlatCodes makes the responses to code exchanges flat, as seen on the wire, instead of as
-	// documented. SetShape changes this.
+	// FlatCodes makes the responses to Instagram's code exchanges flat, as seen on the wire,
+	// instead of as documented. SetShape changes this.
 	FlatCodes bool
 	// TokenLife is the life of the long-lived tokens that the stand-in issues. It must be at least
 	// one second, and is rounded down to whole seconds. A token can be refreshed after a 60th of
@@ -77,7 +77,7 @@ type Instagram struct {
 
 	mu       sync.Mutex // protects the fields below
 	apps     map[*family]app
-	shape    string // of the responses to code exchanges
+	shape    string // of the responses to Instagram's code exchanges
 	same     bool   // a refresh returns the token that was sent
 	latency  time.Duration
 	proof    bool      // reads and writes at Facebook need an appsecret_proof
@@ -189,7 +189,7 @@ func (i *Instagram) Code(clientID, redirectURI string) string {
 	return i.issued.newCode(clientID, redirectURI)
 }
 
-// The two shapes of a response to a code exchange.
+// The two shapes of a response to Instagram's code exchange.
 const (
 	dataShape = "data" // documented: a list with one object of strings
 	flatShape = "flat" // seen on the wire: one object, whose user_id is a number above 2^53

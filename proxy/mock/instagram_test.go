@@ -111,7 +111,7 @@ func TestChecksHaveInstagramsOrder(t *testing.T) {
 		"token before grant": {"GET", "/v22.0/access_token?" + secret, 400,
 			`"message":"An active access token must be used to query information about the current user.","type":"OAuthException",` +
 				`"code":2500`, "invalid_request"},
-		"grant": {"GET", "/access_token?" + secret + "&access_token=expired-1&grant_type=x", 400,
+		"grant before fault": {"GET", "/access_token?" + secret + "&access_token=expired-1&grant_type=x", 400,
 			`"message":"(#100) Param grant_type must be one of {ig_exchange_token}","type":"OAuthException","code":100`, "invalid_request"},
 		"token last": {"GET", "/access_token?" + query("garbage-1"), 400,
 			`"message":"Invalid OAuth access token - Cannot parse access token","type":"OAuthException","code":190`, "invalid_token"},
@@ -228,7 +228,7 @@ func TestSetFaultPanicsOnUnknownName(t *testing.T) {
 	New(Options{}).SetFault("exspired")
 }
 
-// The clock is simulated, so the handler is called directly.
+// A simulated clock does not work with real connections, so the test calls the handler directly.
 func TestLatencyAndSlowFaultsTakeExactlyTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := New(Options{Latency: time.Second})

@@ -86,7 +86,7 @@ func TestCodeResponsesHaveTheChosenShape(t *testing.T) {
 	s.SetShape("nonsense")
 }
 
-// A refusal does not consume the code, so the first code still works after all rows.
+// A refusal does not consume the code, so after all rows the code still works.
 func TestCodeRefusalsHaveTheirOwnShape(t *testing.T) {
 	s := newStandOf(t, Options{AppID: testApp, Secret: testSecret}, ServerOptions{})
 	bound, foreign := s.Code(testApp, testRedirect), s.Code("17", "")
@@ -98,7 +98,7 @@ func TestCodeRefusalsHaveTheirOwnShape(t *testing.T) {
 		{"unknown app", loginForm(bound, "client_id", "17"), "Invalid platform app"},
 		{"app before secret", loginForm(bound, "client_id", "17", "client_secret", "wrong"), "Invalid platform app"},
 		{"wrong secret", loginForm(bound, "client_secret", "wrong"), unverified},
-		{"grant", loginForm(bound, "grant_type", "ig_exchange_token"), "Invalid grant_type"},
+		{"another grant type", loginForm(bound, "grant_type", "ig_exchange_token"), "Invalid grant_type"},
 		{"invalid redirect_uri", loginForm(bound, "redirect_uri", "callback"), "Invalid redirect_uri"},
 		{"another redirect_uri", loginForm(bound, "redirect_uri", testRedirect+"/"), unverified},
 		{"another app's code", loginForm(foreign), "Matching code was not found or was already used"},

@@ -59,8 +59,8 @@ func (x *call) paging(begin, end int) string {
 	return text + "}"
 }
 
-// pageURL returns the URL of a page. Like Meta's, it is absolute, contains the token, and always
-// has a version and the user's ID, even if the request had neither.
+// pageURL returns the URL of a page. Like Meta's, it is absolute, has the token and a version, and
+// has the user's ID instead of "me".
 func (x *call) pageURL(direction, cursor string) string {
 	node := x.node
 	if node == "me" {

@@ -22,8 +22,8 @@ func (x *call) refuseNode() *graphError {
 	return nil
 }
 
-// judgeAny accepts every token that looks like a token of the family and is neither expired nor
-// revoked. It also accepts app tokens, but not for /me.
+// judgeAny accepts every token that looks like a token of the family, unless the token is expired
+// or revoked, or its appsecret_proof is refused. It also accepts valid app tokens, but not for /me.
 func (x *call) judgeAny() *graphError {
 	if x.isAppToken(x.short) {
 		if x.node == "me" {

@@ -90,7 +90,7 @@ func TestPagingURLsUsePagingBaseAndTheBearerToken(t *testing.T) {
 func TestReadsAndWritesNeedAToken(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	wantCode(t, "no token", s.get(t, "/me"), 400, 2500, 0)
-	wantCode(t, "no bearer", s.send(t, "GET", "/me", nil, http.Header{"Authorization": {"Basic IGAA1"}}), 400, 2500, 0)
+	wantCode(t, "no bearer token", s.send(t, "GET", "/me", nil, http.Header{"Authorization": {"Basic IGAA1"}}), 400, 2500, 0)
 	for _, token := range []string{"x", "17", "client_secret"} {
 		wantCode(t, token, s.get(t, "/me?access_token="+token), 400, 190, 0)
 		wantCode(t, token, s.post(t, "/me/media?access_token="+token, urlencoded, ""), 400, 190, 0)

@@ -25,7 +25,7 @@ func (x *call) loginCall() *endpoint {
 }
 
 // value returns the value of a parameter. A strict endpoint reads only the form. Any other endpoint
-// reads the query and then the form, which is empty for an endpoint without a body.
+// reads the query and then the form, which is empty if the endpoint reads no body.
 func (x *call) value(name string) string {
 	if x.endpoint.strict {
 		return last(x.form, name)

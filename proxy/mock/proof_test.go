@@ -73,5 +73,5 @@ func TestAProofIsNeededOnceTheAppRequiresIt(t *testing.T) {
 	if a := s.get(t, "/me?access_token=EAAG1&appsecret_proof="+Proof("any", "EAAG1")); a.status != 200 {
 		t.Errorf("without a secret, any proof: got %d %s, want 200", a.status, a.body)
 	}
-	wantCode(t, "without a secret, half a proof", s.get(t, "/me?access_token=EAAG1&appsecret_proof=00"), 400, 100, 0)
+	wantCode(t, "without a secret, a proof that is too short", s.get(t, "/me?access_token=EAAG1&appsecret_proof=00"), 400, 100, 0)
 }

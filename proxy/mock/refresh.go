@@ -12,7 +12,7 @@ import (
 var tooYoung = graphError{status: 400, Type: "OAuthException", Code: 190,
 	Message: "Error validating access token: The access token must be at least 24 hours old"}
 
-// refuseExchange checks in Instagram's order: the secret, the token, the grant type.
+// refuseExchange checks in Instagram's order: the secret, whether there is a token, the grant type.
 func (x *call) refuseExchange() *graphError {
 	switch {
 	case !x.instagram.app(x.family).accepts(x.secret):

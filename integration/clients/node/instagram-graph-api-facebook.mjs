@@ -4,10 +4,10 @@ import { IGPROXY, CLIENT_ID, SHORT, BAD_TOKEN, report } from './shared.mjs';
 
 instagram.Constants.API_URL = IGPROXY;
 
-// The library writes two slashes into each path. It also appends ?access_token=TOKEN to the URL of
-// the exchange. That URL already has a query, so this text becomes part of the last parameter's
-// value. The class Exchange removes one slash. It also adds a parameter "unused" at the end, so
-// that the appended text becomes the value of this parameter.
+// The library writes two slashes after the version in each URL. It also appends
+// ?access_token=TOKEN to the URL of the exchange. That URL already has a query, so this text
+// becomes part of the last parameter's value. The class Exchange removes one slash. It also adds a
+// parameter "unused" at the end, so that the appended text becomes the value of this parameter.
 class Exchange extends instagram.GetUserLongLivedTokenRequest {
   url() {
     return `${super.url().slice(1)}&unused=`;

@@ -1,6 +1,6 @@
 // This program calls Meta's URLs with Node's fetch. igproxy intercepts the calls. fetch does not
-// report the protocol. But undici, the library behind fetch, publishes its connections, and this
-// program reads the protocol from them.
+// report the protocol. But undici, the library behind fetch, publishes each new connection on a
+// diagnostics channel, and this program reads the protocol of the connection there.
 import { subscribe } from 'node:diagnostics_channel';
 import { intercepted } from './intercepted.mjs';
 

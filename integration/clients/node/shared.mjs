@@ -1,5 +1,5 @@
-// The clients in this folder import their environment and the format of their output from here,
-// except the intercepted ones, which use intercepted.mjs.
+// This module has the environment and the output format of the clients in this folder. The
+// intercepted clients use intercepted.mjs instead.
 export const { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, SHORT, BAD_CODE, BAD_TOKEN } = process.env;
 
 export const report = (got) => console.log(JSON.stringify(got));

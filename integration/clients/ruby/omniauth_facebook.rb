@@ -1,6 +1,7 @@
-# The gem omniauth-oauth2, on which omniauth-facebook is built: the URLs are options. This strategy
-# does what omniauth-facebook does, but calls igproxy. When it reads the user, it adds an
-# appsecret_proof that it has made with its placeholder secret. igproxy replaces this proof.
+# The gem omniauth-oauth2, on which omniauth-facebook is built: the URLs are options. The class
+# Facebook does what the strategy of omniauth-facebook does, but calls igproxy. When it reads the
+# user, it adds an appsecret_proof that it has made with its placeholder secret. igproxy replaces
+# this proof.
 require 'json'
 require 'openssl'
 require 'rack'

@@ -1,5 +1,6 @@
 // Command oauth2-facebook uses golang.org/x/oauth2 with the library's Endpoint for Facebook, but
-// with another TokenURL. The HTTP client that the library makes for a token sends a Bearer header.
+// with another TokenURL. The HTTP client that the library makes for a token sends the token as
+// Authorization: Bearer.
 package main
 
 import (

@@ -1,5 +1,5 @@
 // Command oauth2 uses golang.org/x/oauth2. The token URL is a field of Endpoint. The HTTP client
-// that the library makes for a token sends a Bearer header.
+// that the library makes for a token sends the token as Authorization: Bearer.
 package main
 
 import (
