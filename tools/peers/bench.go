@@ -99,8 +99,8 @@ func moreFiles() error {
 		return fmt.Errorf("a process may only open %d files, but 10,000 connections need more: raise ulimit -Hn", limit.Max)
 	}
 	limit.Cur = limit.Max
-	// At its start, Go raises the limit for this process alone. Child processes inherit the new limit
-	// only if the program sets it itself.
+	// At its start, Go raises the limit for this process alone. Child processes inherit a higher
+	// limit only if the program sets it itself.
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 
