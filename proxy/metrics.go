@@ -14,10 +14,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// Metrics counts what igproxy does. It has its own Prometheus registry. Names and labels are
-// public: docs/metrics.md lists them. The set of values of each label is fixed, and no value comes
-// from a request. Metrics is also the cache's Observer. In this package, only this file and
-// metrics_gauges.go use the Prometheus client.
+// Metrics counts what igproxy does, in its own Prometheus registries. Names and labels are public:
+// docs/metrics.md lists them. The values of a label are fixed or come from the configuration or the
+// build, never from a request. Metrics is also the cache's Observer. In this package, only this
+// file and metrics_gauges.go use the Prometheus client.
 type Metrics struct {
 	registry *prometheus.Registry // igproxy's own
 	runtime  *prometheus.Registry // metrics of Go and of the process
@@ -48,7 +48,7 @@ type Metrics struct {
 	reloaded     prometheus.Gauge
 	reloadAt     prometheus.Gauge
 
-	memoryHits prometheus.Counter // the counter of memory hits in lookups, kept here because a hit must be fast
+	memoryHits prometheus.Counter // counts the memory hits in lookups; a hit need not find it by its labels
 }
 
 var _ cache.Observer = (*Metrics)(nil)
@@ -120,8 +120,9 @@ func (m *Metrics) LogLinesDropped(read func() int) {
 		Help: "Log lines that standard error did not accept in time."}, func() float64 { return float64(read()) })
 }
 
-// expect exports the counters whose increase triggers an alert, with the value 0. If such a counter
-// first appeared with the value 1, Prometheus would see no increase.
+// expect exports some counters with the value 0 before they have counted anything: those whose
+// increase triggers an alert. If such a counter first appeared with the value 1, Prometheus would
+// see no increase.
 func (m *Metrics) expect(apps []*app, table []*grant) {
 	failed := func(app, grant string) { m.requests.WithLabelValues(app, grant, "failed", string(sourceNone)) }
 	failed(noApp, "none")
@@ -144,8 +145,8 @@ func (m *Metrics) answered(x *reply, took time.Duration) {
 	m.failures.note(x, time.Now())
 }
 
-// hitCounters count the memory hits of one app and grant. They are kept, so that a hit need not
-// find them by their labels.
+// hitCounters count the memory hits of one app and grant. The lane keeps them, so that a hit need
+// not find them by their labels.
 type hitCounters struct {
 	requests prometheus.Counter
 	duration prometheus.Observer
@@ -175,7 +176,8 @@ func (m *Metrics) breakerChanged(of circuit, upstream string, c breaker.Change) 
 	m.changes.WithLabelValues(upstream, string(c.To)).Inc()
 }
 
-// silentPool returns a function that counts a silent connection of a pool.
+// silentPool returns a function that counts a silent connection of the pool with this name: a
+// reused connection on which no byte came in time.
 func (m *Metrics) silentPool(name string) func() { return m.silent.WithLabelValues(name).Inc }
 
 // PeerRefused counts a connection that was closed because its user is not allowed.

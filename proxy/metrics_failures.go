@@ -76,7 +76,7 @@ func (p *Proxy) Failures() []Failure {
 	return slices.Clone(s.list)
 }
 
-// classCauses are the causes to show for refusals by Meta, which have no Cause of their own.
+// classCauses are the causes that causeOf returns for Meta's refusals without a Cause.
 var classCauses = map[graph.Class]string{
 	graph.ClassToken:     "Meta refused the user's token",
 	graph.ClassStanding:  "the app has no access to the account",

@@ -9,11 +9,12 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// gauges collects the metrics that are read from a Proxy at each scrape, because a reload may add
-// and remove apps.
+// gauges collects the metrics that are read from a Proxy at each scrape. So a reload that adds or
+// removes an app also adds or removes its gauges.
 type gauges struct{ p *Proxy }
 
-// watch adds the gauges of p. It returns an error if m already has the gauges of another Proxy.
+// watch makes m export the gauges of p. It returns an error if m already has the gauges of another
+// Proxy.
 func (m *Metrics) watch(p *Proxy) error {
 	if m.registry.Register(gauges{p}) != nil {
 		return errors.New("proxy: these Metrics belong to another Proxy: call NewMetrics for each Proxy")

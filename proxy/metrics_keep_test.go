@@ -11,7 +11,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// keepOptions are the defaults of the configuration.
+// keepOptions has the default values of the settings keep.*.
 var keepOptions = &KeepOptions{RefreshBefore: 240 * time.Hour, CheckEvery: 24 * time.Hour, MaxPerMinute: 60}
 
 // keepLines returns the lines of /metrics about tokens that are kept alive, sorted.
@@ -58,6 +58,6 @@ func TestTheMetricsOfKeptTokensAreExportedFromTheStartAndOnlyIfTokensAreKept(t *
 	if got := keepLines(o.Metrics); slices.ContainsFunc(got, func(line string) bool {
 		return strings.Contains(line, "_ending{") || strings.Contains(line, "_waiting{")
 	}) {
-		t.Errorf("after the reload no tokens are kept alive, but /metrics has %q", got)
+		t.Errorf("after the reload no tokens are kept alive, but their gauges are still in /metrics: %q", got)
 	}
 }

@@ -19,22 +19,24 @@ type RateLimit struct {
 	App      string             `json:"app"`
 	At       time.Time          `json:"at"`
 	Usage    map[string]float64 `json:"usage,omitempty"`          // X-App-Usage
-	Business map[string]float64 `json:"business_use,omitempty"`   // X-Business-Use-Case-Usage: the highest of its cases
-	Regain   float64            `json:"regain_minutes,omitempty"` // until the app has access again
+	Business map[string]float64 `json:"business_use,omitempty"`   // X-Business-Use-Case-Usage: the highest of each kind
+	Regain   float64            `json:"regain_minutes,omitempty"` // minutes until the app has access again
 }
 
 // RateLimits returns the current rate limits of the apps for which Meta reported any, sorted by
 // app.
 func (p *Proxy) RateLimits() []RateLimit { return p.carried.metrics.limits.all(time.Now()) }
 
-// usageKinds are the members that are read from both headers.
+// usageKinds are the kinds of numbers that igproxy reads from X-App-Usage and from
+// X-Business-Use-Case-Usage. Each is a member of a JSON object.
 var usageKinds = []string{"call_count", "call_volume", "total_cputime", "cpu_time", "total_time"}
 
 // maxUsageAge is how long a report is used. Meta's limits apply to rolling hours.
 const maxUsageAge = time.Hour
 
-// rateLimits keeps what each of the two headers last reported about each app. A response may have
-// only one of the headers.
+// rateLimits keeps, for each app, the last report in X-App-Usage and the last report in
+// X-Business-Use-Case-Usage. It keeps them apart, because a response may have only one of these
+// headers.
 type rateLimits struct {
 	mu   sync.Mutex // protects last
 	last map[string]usageReport
@@ -104,8 +106,8 @@ func (s *rateLimits) all(now time.Time) (list []RateLimit) {
 	return list
 }
 
-// mergeUsage returns highest with each number that is larger in members. highest may be nil; it
-// stays nil if members has no numbers.
+// mergeUsage returns highest, after replacing each number for which members has a larger one.
+// highest may be nil. The result is then nil too, unless members has a valid number.
 func mergeUsage(highest map[string]float64, members map[string]any) map[string]float64 {
 	for _, kind := range usageKinds {
 		n, ok := members[kind].(float64)

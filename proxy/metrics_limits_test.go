@@ -43,7 +43,7 @@ func TestALimitIsForgottenAfterAnHour(t *testing.T) {
 		m.limits.note("other", http.Header{appUsage: {`{"call_count":20}`}})
 		time.Sleep(time.Second)
 		if got := m.limits.all(time.Now()); len(got) != 1 || got[0].App != "other" {
-			t.Errorf("after the hour: %+v, want only the app with a report since then", got)
+			t.Errorf("after the hour: %+v, want only the app with a newer report", got)
 		}
 	})
 }
@@ -99,8 +99,8 @@ func TestRateLimitsHoldOnlyNumbers(t *testing.T) {
 	}
 }
 
-// Limits are recorded from token calls and from passed-through calls, for the app that made the
-// call.
+// igproxy records the rate limits that Meta reports in responses to token calls and to
+// passed-through calls.
 func TestRateLimitsAreRecordedFromEveryCall(t *testing.T) {
 	used := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

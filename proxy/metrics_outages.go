@@ -19,14 +19,14 @@ type Outage struct {
 	Breakers []string `json:"breakers,omitempty"`
 }
 
-// circuitOutage is an Outage of one breaker.
+// circuitOutage is an Outage of one breaker or of Redis.
 type circuitOutage struct {
 	Outage
-	circuit circuit
+	circuit circuit // of the breaker; zero for Redis
 }
 
-// maxOutages is how many outages of single breakers are kept. They are merged only when they are
-// read.
+// maxOutages is how many outages are kept. Overlapping outages of different breakers count
+// separately, because only Proxy.Outages merges them.
 const maxOutages = 64
 
 // outages keeps the last outages.
@@ -35,7 +35,7 @@ type outages struct {
 	list []circuitOutage // in the order in which they began
 }
 
-// change records a change of a breaker's state.
+// change records a change of the state of a breaker or of Redis.
 func (s *outages) change(of circuit, upstream string, c breaker.Change, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,6 +67,7 @@ func (s *outages) endOthers(exists func(circuit) bool, now time.Time) {
 // outageOfRedis is the value of Outage.Of for Redis.
 const outageOfRedis = "redis"
 
+// redis records whether Redis is used.
 func (s *outages) redis(ok bool, now time.Time) {
 	c := breaker.Change{To: breaker.Open, Outage: breaker.Outage{Since: now}}
 	if ok {

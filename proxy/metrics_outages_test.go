@@ -45,7 +45,7 @@ func TestAnOutageIsOneEntryWithStartEndAndProbes(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		end(0, breaker.Success)
 		if got := p.Outages(); len(got) != 1 || !got[0].End.IsZero() {
-			t.Fatalf("the outage has ended although one app still waits for its probe: %+v", got)
+			t.Fatalf("the outage has ended although the breaker of one app is not closed: %+v", got)
 		}
 		time.Sleep(time.Second)
 		end(1, breaker.Success)

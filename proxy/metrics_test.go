@@ -187,8 +187,8 @@ func TestExportedMetricsMatchTheDocs(t *testing.T) {
 	}
 }
 
-// docs/metrics.md lists exactly the label values that the code can produce, including the values
-// that no test here produces.
+// For the labels checked here, docs/metrics.md lists exactly the values that the code can produce.
+// These include values that do not occur in TestExportedMetricsMatchTheDocs.
 func TestDocumentedLabelValuesAreComplete(t *testing.T) {
 	want := documented(t)
 	kinds := []string{}
@@ -244,8 +244,7 @@ func sortedWords(words []string) []string {
 	return words
 }
 
-// For each way in which a request can end, docs/metrics.md lists the label values under which the
-// request is counted. It lists no other values.
+// docs/metrics.md lists exactly the values that the labels outcome and source can have.
 func TestOutcomesAndSourcesMatchTheDocs(t *testing.T) {
 	outcomeSet, sources := map[string]bool{}, map[string]bool{}
 	count := func(x reply) {

@@ -14,8 +14,8 @@ import (
 )
 
 // Options configure a Proxy. Reload keeps the Cache, Breaker, MaxInFlight, Metrics, Logger and
-// Tracer that New was given; everything else may change. A field is required unless its comment
-// says what zero means.
+// Tracer that New was given; everything else may change. A field that is not a bool is required,
+// unless its comment says what zero, nil or empty means.
 type Options struct {
 	// Apps are the apps that are served; at least one. Labels are unique. The IDs of the apps of
 	// one service are unique too.
@@ -31,13 +31,14 @@ type Options struct {
 	// UpstreamCAs are the only certificate authorities trusted for the upstreams. Nil: the
 	// system's.
 	UpstreamCAs *x509.CertPool
-	// Timeout limits the time of one exchange, including its retry and the transfer of all bodies.
+	// Timeout limits the time in which Meta must answer a token call, including a retry and the
+	// transfer of all bodies.
 	Timeout time.Duration
 	// MaxResponseBytes limits the size of the response to a token call, and of a response in which
 	// paging is rewritten. It counts bytes after decompression.
 	MaxResponseBytes int64
-	// MaxInFlight limits the calls in flight for each app and grant, and for each redirect URI of
-	// the code exchange.
+	// MaxInFlight limits the calls to Meta in flight for each app and grant. The exchange of codes
+	// has a separate limit for each redirect URI.
 	MaxInFlight int
 	// MaxConnectionAge is how long a connection to Meta may be used for further calls. With a
 	// limit, igproxy follows changes in DNS. Zero: there is no limit.
@@ -47,17 +48,18 @@ type Options struct {
 	// CheckSecretsAtStart makes CheckSecrets test the client secrets that New gets or Reload
 	// changes, until a call has shown whether Meta accepts them.
 	CheckSecretsAtStart bool
-	// ReadyWhenRefused keeps the Proxy ready when Meta refuses the client secrets of all apps,
-	// because known tokens are still served.
+	// ReadyWhenRefused makes readiness independent of the client secrets: the Proxy is ready before
+	// CheckSecrets has tested them, and while Meta refuses those of all apps.
 	ReadyWhenRefused bool
 	// Retries is the number of retries after a failed call that may be repeated: 0 or 1.
 	Retries int
 	// TTL is the longest time that a long-lived token is remembered.
 	TTL time.Duration
-	// RefreshTTL is the longest time that a refreshed or extended token is remembered. It lets many
-	// processes refresh one token with a single call to Meta.
+	// RefreshTTL is the longest time that the answer to a refresh is remembered. It lets many
+	// processes refresh one token with a single call to Meta. Facebook's fb_exchange_token counts
+	// as a refresh.
 	RefreshTTL time.Duration
-	// CodeTTL is the longest time that the response to a code exchange is remembered. A code works
+	// CodeTTL is the longest time that the answer to a code exchange is remembered. A code works
 	// only once, so a repeated callback gets the first answer.
 	CodeTTL time.Duration
 	// NegativeTTL is how long igproxy remembers that a token is invalid. Other refusals of a token
@@ -83,9 +85,10 @@ type Options struct {
 	// MaxPassedInFlight limits the passed-through calls in flight for each app. Further calls wait
 	// for up to a second. Required with Passthrough.
 	MaxPassedInFlight int
-	// DebugToken makes igproxy add the app's own token, which consists of the app's ID and client
-	// secret, to calls of GET /debug_token that have no other token (see takesAppToken). All other
-	// calls of /debug_token are passed through. False: all are passed through.
+	// DebugToken makes igproxy answer calls of GET /debug_token whose access_token is missing or is
+	// an app token (see takesAppToken). It sends them to Meta with the app's own token, which
+	// consists of the app's ID and client secret. All other calls of /debug_token are passed
+	// through. False: all are passed through.
 	DebugToken bool
 	// Keep configures the refresh of tokens that are used. Nil: igproxy itself refreshes no token.
 	Keep *KeepOptions
@@ -119,8 +122,8 @@ type KeepOptions struct {
 	MaxPerMinute int
 }
 
-// check returns an error if the options that an engine or a Probe needs are invalid. newApps checks
-// the apps.
+// check returns an error if one of the options that both an engine and CheckOnline need is invalid.
+// newApps checks the apps.
 func (o Options) check() error {
 	if len(o.Apps) == 0 {
 		return errors.New("apps: no app is configured, so there is no client secret")
@@ -146,6 +149,6 @@ func (o Options) check() error {
 	return nil
 }
 
-// Budget returns the longest time that an exchange can take: the claim, the call, and a margin. A
+// Budget returns the longest time that a flight can take: the claim, the call, and a margin. A
 // server's write timeout must be longer.
 func (o Options) Budget() time.Duration { return o.ClaimBudget + o.Timeout + 100*time.Millisecond }

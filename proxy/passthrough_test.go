@@ -209,7 +209,7 @@ func TestAPassedCallWhoseBodyIsNotThereInTimeIsAnswered(t *testing.T) {
 	}
 }
 
-// net/http ignores Transfer-Encoding in HTTP/1.0, and would read the body as the next request.
+// net/http ignores Transfer-Encoding in HTTP/1.0, so it would read the body as the next request.
 func TestNothingAfterAnHTTP10RequestIsReadAsARequest(t *testing.T) {
 	w := newWorld(t)
 	s := overHTTP(t, w.p)
@@ -221,7 +221,7 @@ func TestNothingAfterAnHTTP10RequestIsReadAsARequest(t *testing.T) {
 	_, _ = io.WriteString(c, "POST /me HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	answers, err := io.ReadAll(c)
 	if n := strings.Count(string(answers), "HTTP/1."); err != nil || n != 1 || strings.Contains(strings.Join(w.graph.asked(), " "), "smuggled") {
-		t.Errorf("got %d answers, requests to Meta %v, and %v; want one answer, and no request for /smuggled", n, w.graph.asked(), err)
+		t.Errorf("got %d answers, requests to Meta %v, and the error %v; want one answer, no request for /smuggled, and no error", n, w.graph.asked(), err)
 	}
 }
 

@@ -18,7 +18,9 @@ func proofOf(secret, token string) string {
 }
 
 // igproxy adds the appsecret_proof to the query or the form that has the token, and to the query
-// for a bearer token. It replaces a proof that the app sent. All other bytes stay unchanged.
+// for a bearer token. The new proof replaces each proof that the app sent. All other bytes stay
+// unchanged. A call stays wholly unchanged if igproxy finds no token in it, or different tokens.
+// igproxy does not look for a token in JSON or in a large form.
 func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 	proof := "appsecret_proof=" + proofOf(pagesSecret, "EAA|1")
 	form := "application/x-www-form-urlencoded"
@@ -28,7 +30,7 @@ func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 		want                      string
 	}{
 		"query":            {query: "fields=id&access_token=EAA%7C1&&x=%zz", want: "?fields=id&access_token=EAA%7C1&&x=%zz&" + proof + "|"},
-		"replaced":         {query: "appsecret_proof=old&access_token=EAA%7C1&appsecret%5Fproof=older", want: "?access_token=EAA%7C1&" + proof + "|"},
+		"query, replaced":  {query: "appsecret_proof=old&access_token=EAA%7C1&appsecret%5Fproof=older", want: "?access_token=EAA%7C1&" + proof + "|"},
 		"bearer":           {query: "fields=id", bearer: "EAA|1", want: "?fields=id&" + proof + "|"},
 		"bearer alone":     {bearer: "EAA|1", want: "?" + proof + "|"},
 		"bearer and query": {query: "access_token=EAA%7C1", bearer: "EAA|1", want: "?access_token=EAA%7C1&" + proof + "|"},
@@ -37,7 +39,7 @@ func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 		"query, old proof in form": {query: "access_token=EAA%7C1", body: "appsecret_proof=old&caption=x", kind: form,
 			want: "?access_token=EAA%7C1&" + proof + "|caption=x"},
 		"two tokens":              {query: "access_token=EAA%7C1&access_token=EAA2&appsecret_proof=own", want: "?access_token=EAA%7C1&access_token=EAA2&appsecret_proof=own|"},
-		"query and form":          {query: "access_token=EAA1", body: "access_token=EAA2", kind: form, want: "?access_token=EAA1|access_token=EAA2"},
+		"another token in form":   {query: "access_token=EAA1", body: "access_token=EAA2", kind: form, want: "?access_token=EAA1|access_token=EAA2"},
 		"no token":                {query: "fields=id&appsecret_proof=own", want: "?fields=id&appsecret_proof=own|"},
 		"empty token":             {query: "access_token=", want: "?access_token=|"},
 		"JSON":                    {body: `{"access_token":"EAA|1"}`, kind: "application/json", want: `|{"access_token":"EAA|1"}`},

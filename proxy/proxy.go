@@ -1,10 +1,10 @@
 // Package proxy answers the token calls of Instagram, Facebook and Threads apps. It adds the client
 // secret, asks Meta once (however many callers ask at the same time), remembers the answer, and
 // keeps serving known tokens when Redis or Meta fails. It also checks what Meta has signed with an
-// app's secret (verify.go). All other calls are passed through unchanged, except for an
-// appsecret_proof that it may add and a token that it may replace. With Options.Keep, it also
-// refreshes long-lived tokens while they are used (keep.go). The package never follows a redirect,
-// and never prints a secret or a token.
+// app's secret (verify.go). With Options.Passthrough, it passes all other calls through (see
+// package passthrough); otherwise it refuses them. With Options.Keep, it also refreshes long-lived
+// tokens while they are used (keep.go). The package never follows a redirect, and never prints a
+// secret or a token.
 //
 // # The steps of a request
 //

@@ -9,8 +9,8 @@ import (
 )
 
 // badOptions returns changes that make valid Options invalid, by name. The error must contain the
-// part of the name after "carried: " and before the comma. Reload does not check the options whose
-// names begin with "carried", because it carries them over from New.
+// part of the name after "carried: " and before the comma. Names with "carried: " stand for options
+// that a Reload carries over from New, so TestReloadIsAtomic skips them.
 func badOptions() map[string]func(*Options) {
 	return map[string]func(*Options){
 		"carried: Cache":                  func(o *Options) { o.Cache = nil },
@@ -53,7 +53,7 @@ func TestNewRefusesEachBadOptionAndNamesIt(t *testing.T) {
 	}
 }
 
-// Metrics cannot tell two Proxies apart, so New returns an error for the second one. It must not
+// Metrics cannot tell two Proxies apart, so New returns an error for the second one. New must not
 // panic.
 func TestMetricsBelongToOneProxy(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)

@@ -89,7 +89,7 @@ func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 	one.Apps = both.Apps[:1]
 	p := newProxy(t, one)
 	if w := askAt(other, "localhost", "/apps/two"+target("IGAA-a")); w.Code != 200 {
-		t.Fatal(w.Code)
+		t.Fatalf("got %d, want 200", w.Code)
 	}
 	for start := time.Now(); len(redis.Keys()) == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Since(start) > 20*time.Second {
@@ -145,8 +145,8 @@ func TestAPurgedCodeIsForgottenUnderEachRedirectURI(t *testing.T) {
 	}
 }
 
-// igproxy remembers a limited number of purged names. If there are more, it purges everything. So
-// the purge of a token must not add names that no call of the app uses.
+// igproxy remembers a limited number of purged names for each app. If there are more, it purges all
+// entries of the app. So the purge of a token must not add names that no call of the app uses.
 func TestAPurgedTokenTakesNoNamesOfOtherServices(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	redis := redistest.Start(t)

@@ -24,8 +24,9 @@ type Readiness struct {
 // Readiness returns the current readiness. The Proxy stays ready while a breaker is open or Redis
 // fails, because known tokens are still served. It also stays ready while Meta refuses the client
 // secrets of some apps, but not while Meta refuses those of all apps. With
-// CheckSecretsAtStart, the Proxy is not ready until CheckSecrets has tested the secrets that New
-// got. With ReadyWhenRefused, the state of the secrets has no effect.
+// CheckSecretsAtStart, the Proxy is not ready until the first tests of CheckSecrets have ended. It
+// then becomes ready even if Meta has not answered them. With ReadyWhenRefused, the secrets and
+// their tests have no effect.
 func (p *Proxy) Readiness() Readiness {
 	health := p.carried.cache.Health()
 	r := Readiness{
@@ -70,11 +71,10 @@ type Upstream struct {
 	InFlight    int           `json:"in_flight"`
 	MaxInFlight int           `json:"max_in_flight"` // for each app and grant
 	Breaker     breaker.State `json:"breaker"`       // the worst state of its breakers
-	// Since is when the breaker stopped being closed or, if it is closed now, when its last outage
-	// ended. If several breakers are not closed, the longest outage decides. Zero: there was no
-	// outage.
+	// Since is when the longest current outage of its breakers began or, if all of them are closed,
+	// when the last outage ended. Zero: there was no outage.
 	Since  time.Time `json:"since,omitzero"`
-	Probes int       `json:"probes"` // calls that were let through during the outage
+	Probes int       `json:"probes"` // calls that were let through during the current outages
 }
 
 // Upstreams returns the current state of every upstream, always in the same order.

@@ -152,8 +152,8 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 }
 
 // The connections of the old engine are closed: idle connections at once, and a connection in use
-// when its call ends. This must also hold if the upstream offers HTTP/2, because net/http closes
-// only HTTP/1 connections in this way.
+// when its call ends. net/http would keep an HTTP/2 connection that is in use. So igproxy must use
+// HTTP/1.1 even if the upstream offers HTTP/2.
 func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		var open atomic.Int32
@@ -185,7 +185,7 @@ func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
 		go func() { slow <- ask(p, get(target("IGAAslow"))).Code }()
 		<-came
 		if w := ask(p, get(target("IGAAquick"))); w.Code != 200 {
-			t.Fatal(w.Code)
+			t.Fatalf("the quick call got %d, want 200", w.Code)
 		}
 		next := optionsFor(t, s.URL, s.CA())
 		next.Cache = o.Cache
@@ -272,8 +272,8 @@ func TestANewSecretDoesNotEndARateLimit(t *testing.T) {
 	}
 }
 
-// A reload must not double the number of calls that an app may have in flight, but a new limit
-// takes effect.
+// A reload must not double the number of passed-through calls that an app may have in flight. But a
+// new limit takes effect.
 func TestSlotsOfPassedCallsSurviveAReload(t *testing.T) {
 	o := optionsFor(t, deadURL(t), nil)
 	o.Cache, o.Passthrough, o.MaxPassedInFlight = newCache(t), passing(PassthroughOptions{}), 1

@@ -17,7 +17,7 @@ const margin = time.Minute
 // rate limit.
 const briefTTL = 10 * time.Second
 
-// remember stores an answer for as long as its class permits, and returns the answer for the app.
+// remember stores an answer for as long as func ttl says, and returns the answer for the app.
 // If another sidecar has stored an answer first, remember may return that answer instead.
 func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	now := time.Now()

@@ -8,8 +8,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// An answer in the cache is encoded as follows. The cache itself knows nothing about tokens and
-// refusals.
+// An answer in the cache is encoded as follows. Head and tail are the JSON before and after the
+// digits of expires_in; see graph.Token.Parts.
 //
 //	't' | expiry of the token, Unix milliseconds, 8 bytes | length of head, 4 bytes | head | tail
 //	'r' | JSON of the refusal
@@ -46,12 +46,12 @@ func encodeAnswer(a answer) []byte {
 	return append(b, tail...)
 }
 
-// maxTexts limits the total length of the texts of a remembered refusal, in bytes. Meta's texts
-// have a total of 100 to 400 bytes.
+// maxTexts is the total length, in bytes, up to which all texts of a refusal are remembered. The
+// texts of Meta's errors usually have 100 to 400 bytes together.
 const maxTexts = 2 << 10
 
-// shortened returns a refusal unchanged, or with its message as the only text if all its texts
-// together are longer than maxTexts.
+// shortened returns a refusal unchanged if all its texts together are no longer than maxTexts.
+// Otherwise it returns a copy without texts, except the message and the type OAuthException.
 func shortened(e *graph.Error) *graph.Error {
 	if e == nil || len(e.Message)+len(e.Type)+len(e.UserTitle)+len(e.UserMsg)+len(e.TraceID) <= maxTexts {
 		return e
@@ -62,7 +62,8 @@ func shortened(e *graph.Error) *graph.Error {
 }
 
 // decodeAnswer returns the answer that encodeAnswer encoded. It reports false if b cannot be
-// decoded, or if the token has expired, so that no expired token is ever served.
+// decoded. It also reports false if the token is valid for less than a second, so that no expired
+// token is ever served.
 func decodeAnswer(b []byte, now time.Time) (answer, bool) {
 	if len(b) > 0 && b[0] == refusalKind {
 		return decodeRefusal(b[1:])

@@ -27,7 +27,7 @@ func TestEncodedAnswersDecodeToWhatWasRemembered(t *testing.T) {
 		t.Errorf("got a token that expires at %v, %v; want %v", back.token.Expires, ok, tok.Expires)
 	}
 	if _, ok = decodeAnswer(encoded, now.Add(60*time.Second)); ok {
-		t.Error("an expired token was served")
+		t.Error("an expired token was decoded")
 	}
 }
 

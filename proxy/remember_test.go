@@ -13,11 +13,11 @@ func TestTheClassOfAnAnswerDecidesHowLongItIsRemembered(t *testing.T) {
 		want   time.Duration
 	}{
 		"token":               {func(t testing.TB) answer { return tokenAnswer(t, "l", 60*24*time.Hour) }, time.Hour},
-		"token near its end":  {func(t testing.TB) answer { return tokenAnswer(t, "l", 11*time.Minute) }, 10 * time.Minute},
-		"token at its end":    {func(t testing.TB) answer { return tokenAnswer(t, "l", time.Minute) }, 0},
+		"token, 11m left":     {func(t testing.TB) answer { return tokenAnswer(t, "l", 11*time.Minute) }, 10 * time.Minute},
+		"token, 1m left":      {func(t testing.TB) answer { return tokenAnswer(t, "l", time.Minute) }, 0},
 		"expired":             {func(testing.TB) answer { return refusalAnswer(190, 463, "m") }, time.Minute},
 		"already long-lived":  {func(testing.TB) answer { return refusalAnswer(452, 4279019, "m") }, time.Minute},
-		"standing":            {func(testing.TB) answer { return refusalAnswer(100, 0, "Unsupported request - method type: get") }, 10 * time.Second},
+		"no access":           {func(testing.TB) answer { return refusalAnswer(100, 0, "Unsupported request - method type: get") }, 10 * time.Second},
 		"wrong secret":        {func(testing.TB) answer { return refusalAnswer(100, 0, "Error validating client secret.") }, 0},
 		"permission, 10":      {func(testing.TB) answer { return refusalAnswer(10, 0, "m") }, 10 * time.Second},
 		"permission, 200":     {func(testing.TB) answer { return refusalAnswer(200, 0, "m") }, 10 * time.Second},

@@ -101,8 +101,8 @@ func TestTheLogSaysUntilWhenAndWhyAnAppIsPaused(t *testing.T) {
 	})
 }
 
-// After a reload, a label may name another app, or an app at another upstream. Meta's rate limit on
-// the previous app does not apply to the new one, so the new one is not paused.
+// After a reload, a label may name another app, or the app may have another upstream. Meta's rate
+// limit from before the reload does not apply then, so the pause ends.
 func TestAPauseEndsWithItsApp(t *testing.T) {
 	other, err := url.Parse("http://127.0.0.1:1")
 	if err != nil {

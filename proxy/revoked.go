@@ -15,8 +15,8 @@ import (
 // that contains the token, so that the next exchange asks Meta again. See cache/index.go and
 // cache/revoke.go.
 
-// indexScope is the scope of the keys under which the cache indexes answers by the token that they
-// contain. No grant has this name.
+// indexScope is the cache.KeysOptions.Scope of the keys under which the cache indexes answers by
+// the token that they contain. The scopes of all other keys are different.
 const indexScope = "igproxy/index"
 
 // codeInvalidToken is Meta's code for a token that is not valid: it was revoked, has expired, or
@@ -33,8 +33,8 @@ func (a *app) indexKey(g *grant, token string) cache.Key {
 	return a.index.Derive(g.name + "\x00" + token)
 }
 
-// passedCall is a passed-through call. igproxy uses it to keep the call's token alive, and to
-// forget the token if Meta refuses it.
+// passedCall is a passed-through call. igproxy uses it to keep the call's token alive. If Meta
+// refuses the token, igproxy uses it to forget the answer that contains the token.
 type passedCall struct {
 	engine *engine
 	app    *app
@@ -45,8 +45,8 @@ type passedCall struct {
 	successorDoubted bool // Meta has refused the successor, and the end of the token itself is unknown
 }
 
-// answered notes what an answer says about rate limits. If Meta has accepted the call, it also
-// notes that the call's token was used.
+// answered notes what Meta's response says about rate limits. If Meta has accepted the call,
+// answered also notes that the call's token was used.
 func (c *passedCall) answered(status int, header http.Header) {
 	c.shared.metrics.limits.note(c.app.Label, header)
 	if c.kept == nil || status >= http.StatusBadRequest {
@@ -59,7 +59,8 @@ func (c *passedCall) answered(status int, header http.Header) {
 }
 
 // refused reads Meta's refusal of the call. If Meta refuses the token as invalid, refused makes the
-// cache forget the answer that contains the token.
+// cache forget the answer that contains the token. It also notifies the Keeper, if tokens are kept
+// alive.
 func (c *passedCall) refused(token string, status int, body []byte) {
 	if token == "" || len(token) > graph.MaxToken || !isInvalidToken(status, body) {
 		return
@@ -89,7 +90,7 @@ func (c *passedCall) revoke(token string) {
 			index = append(index, c.app.indexKey(g, token))
 		}
 	}
-	app, shared := c.app, c.shared // Revoke may outlast the call, and must not keep the request alive
+	app, shared := c.app, c.shared // Revoke may outlast the call, and must not keep the request in memory
 	shared.cache.Revoke(app.purges, index, func(result cache.Revocation) {
 		if result == cache.Dropped {
 			shared.log.Info("revoked token forgotten", "app", app.Label)

@@ -25,7 +25,7 @@ const (
 )
 
 // revoking is a proxy in front of an upstream that issues a new token for each exchange and
-// refresh, and answers all other calls with the field answer.
+// refresh. For all other calls the upstream calls the function in the field answer.
 type revoking struct {
 	*Proxy
 	t      *testing.T
@@ -164,7 +164,7 @@ func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
 				t.Error("another token was forgotten")
 			}
 			if x.countedAs(cache.Dropped) != 1 || strings.Count(x.log.String(), "revoked token forgotten") != 1 {
-				t.Errorf("%v dropped answers are counted, want 1 and one log line; the log:\n%s", x.countedAs(cache.Dropped), &x.log)
+				t.Errorf("%v answers are counted as dropped, want 1, and one line in the log; the log:\n%s", x.countedAs(cache.Dropped), &x.log)
 			}
 			second, asked := x.exchange(c.grant + "short")
 			if !asked || second == long {
@@ -206,7 +206,7 @@ func TestNothingElseMakesATokenForgotten(t *testing.T) {
 		header  []string
 	}{
 		"another code":             {400, code(100), query, false, nil},
-		"a session key":            {400, code(102), query, false, nil},
+		"code 102":                 {400, code(102), query, false, nil},
 		"a rate limit":             {400, code(4), query, false, nil},
 		"190 is the subcode":       {400, strings.NewReplacer("190", "100", "467", "190").Replace(revokedBody), query, false, nil},
 		"a success":                {200, revokedBody, query, false, nil},
@@ -223,7 +223,7 @@ func TestNothingElseMakesATokenForgotten(t *testing.T) {
 		"an empty token":           {400, revokedBody, "/me?access_token=", false, nil},
 		"a long token":             {400, revokedBody, "/me?access_token=" + strings.Repeat("x", 5000), false, nil},
 		"a malformed token":        {400, revokedBody, "/me?access_token=%zz", false, nil},
-		"the sidecar's own bearer": {400, revokedBody, "/me", false, []string{"Authorization", "Bearer " + ownBearer}},
+		"igproxy's own token":      {400, revokedBody, "/me", false, []string{"Authorization", "Bearer " + ownBearer}},
 		"another token":            {400, revokedBody, "/me?access_token=other", true, nil},
 		"the token of another app": {400, revokedBody, "/apps/threads" + query, true, nil},
 		"the short-lived token":    {400, revokedBody, "/me?access_token=short", true, nil},
@@ -269,7 +269,7 @@ func TestCodesAreNotInTheIndex(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)
 	if r := w.post("/oauth/access_token", codeForm("CODE")); r.Code != 200 {
-		t.Fatal(r.Code)
+		t.Fatalf("got %d, want 200", r.Code)
 	}
 	w.graph.say(400, revokedBody)
 	w.get("/me?access_token=IGAAshort")

@@ -40,7 +40,7 @@ const (
 	sourceNone     source = "none"
 )
 
-// answer is a definite answer from Meta: a token or a refusal.
+// answer is what Meta has decided about a token call: a token or a refusal.
 type answer struct {
 	token   graph.Token
 	refusal *graph.Error // nil: there is a token

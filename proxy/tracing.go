@@ -92,11 +92,10 @@ func markError(span trace.Span, c graph.Class) {
 	span.SetStatus(codes.Error, string(c))
 }
 
-// traceHeaders are never passed on, because they describe the app's own traces.
+// traceHeaders are never sent to Meta, because they describe the app's own traces.
 var traceHeaders = []string{"Traceparent", "Tracestate", "Baggage"}
 
-// beginTrace starts the server span of a request. The span's name consists of fixed words, because
-// samplers read it.
+// beginTrace starts the server span of a request. The span's name consists of fixed words.
 func beginTrace(t Tracer, e *engine, r *http.Request) (trace.Span, *http.Request) {
 	if t == nil {
 		return noop.Span{}, r

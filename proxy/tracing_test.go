@@ -20,8 +20,9 @@ const (
 	ofApp    = "igproxy.app=default igproxy.grant=exchange"
 )
 
-// nested returns the span lines (see lineOf) of the steps from recall to last. All lines have the
-// same failure and source. Only the line of the step ask has the text of the parameter ask.
+// nested returns the lines (see lineOf) of the spans of the steps from recall to last. The texts
+// failure and source are in all lines. The text of the parameter ask is only in the line of the
+// step ask.
 func nested(last, failure, source, ask string) (lines []string) {
 	for _, step := range []string{"recall", "join", "claim", "guard", "ask"} {
 		line := step + failure

@@ -17,7 +17,7 @@ import (
 // app with webhooks does not need the secret. They skip the steps between decode and answer, and
 // send nothing to Meta or Redis.
 
-// ownPrefix precedes the paths of igproxy's own calls. Meta has no such path.
+// ownPrefix is the beginning of the paths of igproxy's own calls. Meta has no such path.
 const (
 	ownSegment = "_igproxy"
 	ownPrefix  = "/" + ownSegment + "/"
@@ -48,7 +48,8 @@ func (t destination) ownCall() (c ownCall, ok bool) {
 	return ownCalls[i], true
 }
 
-// verify answers a call below ownPrefix, or sets x.err.
+// verify sets x.signed to the answer to a call below ownPrefix, or sets x.err. Then it drops what
+// is left of the body.
 func (x *reply) verify(e *engine, w http.ResponseWriter, r *http.Request, t destination) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxRead) // this reader repeats its error, so dropRest sees the error too
 	x.decide(e, r, t)
@@ -78,7 +79,7 @@ func dropRest(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// decide answers the call, or sets x.err.
+// decide sets x.signed or x.err for verify. It may leave a part of the body unread.
 func (x *reply) decide(e *engine, r *http.Request, t destination) {
 	c, ok := t.ownCall()
 	if !ok {

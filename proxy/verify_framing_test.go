@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/signature"
 )
 
-// verifyServer serves a Proxy with real timeouts.
+// verifyServer serves a Proxy with the ReadTimeout read, and returns its address.
 func verifyServer(t *testing.T, read time.Duration) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil)))

@@ -55,8 +55,8 @@ func sent(t *testing.T, addr, request string, half bool) string {
 
 const wireOK = "/access_token?grant_type=ig_exchange_token&access_token=t"
 
-// The bytes that net/http would read as the next request may belong to the body of the previous
-// one. So igproxy closes the connection.
+// After each of these requests, the bytes that net/http would read as the next request may belong
+// to the body of this one. So igproxy closes the connection.
 func TestBytesAfterABodyAreNotReadAsARequest(t *testing.T) {
 	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
 	const host, second = " HTTP/1.1\r\nHost: localhost\r\n", "GET " + wireOK + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -124,7 +124,8 @@ func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 	}
 }
 
-// An announced body that never arrives delays the answer by at most dropTime.
+// These answers do not wait for a body that is announced but never arrives. Only the answer to the
+// token call by GET (status 400) waits, for at most dropTime.
 func TestNoAnswerWaitsForABody(t *testing.T) {
 	app := wireServer(t, nil)
 	for _, c := range []struct{ addr, head, status string }{
@@ -161,18 +162,18 @@ func TestARefusalReachesAClientThatClosesItsConnection(t *testing.T) {
 	body := strings.Repeat("x", 3<<20)
 	const trusted = "\r\nX-Igproxy-Token: " + ownToken
 	for name, c := range map[string]struct{ head, subcode string }{
-		"401":                {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost", "990013"},
-		"401 for a call":     {"POST /me/media HTTP/1.1\r\nHost: localhost", "990013"},
-		"401, HTTP/1.0":      {"POST /oauth/access_token HTTP/1.0\r\nHost: localhost", "990013"},
-		"421":                {"POST /oauth/access_token HTTP/1.1\r\nHost: evil.example", "990004"},
-		"403":                {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site", "990005"},
-		"404":                {"POST /me/media HTTP/1.1\r\nHost: localhost" + trusted, "990002"},
-		"a code exchange":    {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json" + trusted, "990015"},
-		"a method":           {"PUT /access_token HTTP/1.1\r\nHost: localhost" + trusted, "990001"},
-		"a GET with a body":  {"GET " + wireOK + " HTTP/1.1\r\nHost: localhost" + trusted, "990006"},
-		"a forward proxy":    {"POST http://graph.instagram.com/me HTTP/1.1\r\nHost: graph.instagram.com" + trusted, "990003"},
-		"a malformed query":  {"POST /access_token?x=%zz HTTP/1.1\r\nHost: localhost" + trusted, "990007"},
-		"an igproxy webhook": {"POST /_igproxy/webhook HTTP/1.1\r\nHost: localhost", "990013"},
+		"401":                 {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost", "990013"},
+		"401, passed-through": {"POST /me/media HTTP/1.1\r\nHost: localhost", "990013"},
+		"401, HTTP/1.0":       {"POST /oauth/access_token HTTP/1.0\r\nHost: localhost", "990013"},
+		"421":                 {"POST /oauth/access_token HTTP/1.1\r\nHost: evil.example", "990004"},
+		"403":                 {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site", "990005"},
+		"404":                 {"POST /me/media HTTP/1.1\r\nHost: localhost" + trusted, "990002"},
+		"a code exchange":     {"POST /oauth/access_token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json" + trusted, "990015"},
+		"a wrong method":      {"PUT /access_token HTTP/1.1\r\nHost: localhost" + trusted, "990001"},
+		"a GET with a body":   {"GET " + wireOK + " HTTP/1.1\r\nHost: localhost" + trusted, "990006"},
+		"a forward proxy":     {"POST http://graph.instagram.com/me HTTP/1.1\r\nHost: graph.instagram.com" + trusted, "990003"},
+		"a malformed query":   {"POST /access_token?x=%zz HTTP/1.1\r\nHost: localhost" + trusted, "990007"},
+		"an igproxy webhook":  {"POST /_igproxy/webhook HTTP/1.1\r\nHost: localhost", "990013"},
 	} {
 		for range 3 {
 			got := sent(t, s.Listener.Addr().String(), fmt.Sprintf("%s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", c.head, len(body), body), false)
@@ -183,8 +184,8 @@ func TestARefusalReachesAClientThatClosesItsConnection(t *testing.T) {
 	}
 }
 
-// A client that stops sending in the middle of a body gets its answer at once. Soon afterwards,
-// igproxy closes the connection.
+// A client that stops sending in the middle of a body gets the refusal at once. igproxy closes the
+// connection when it has waited dropTime for the rest of the body.
 func TestARefusalDoesNotWaitForTheRestOfABody(t *testing.T) {
 	s := httptest.NewServer(newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil)))
 	t.Cleanup(s.Close)
