@@ -8,9 +8,9 @@ what=${1-test}
 case $what in test | all | peers) ;; *) echo "usage: deps.sh [test|all|peers]" >&2; exit 2 ;; esac
 
 has() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "$1" >/dev/null; }
-module() { "$1" -c "import $2" 2>/dev/null; } # also called with /usr/bin/python3, which may not be the first in PATH
+module() { "$1" -c "import $2" 2>/dev/null; } # also called with /usr/bin/python3, which may not be the first python3 in PATH
 
-# missing sets names to the missing programs, and debian to the packages that have them.
+# missing sets names to the missing programs, and debian to the Debian packages that have them.
 missing() {
   names=() debian=()
   need() { names+=("$1"); debian+=("${@:2}"); }
@@ -55,8 +55,8 @@ missing() {
 missing
 [ "${#names[@]}" -gt 0 ] || exit 0
 
-# install is the command that installs the packages. Some package managers need the command refresh
-# before it.
+# install is the command that installs the packages. refresh is the command that must run before it;
+# it is empty if the package manager does not need one.
 refresh=()
 if has apt-get; then
   refresh=(apt-get update -qq)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes every target for $1: a time such as 30s (the default), or a number of inputs such as 5000x.
-# For each core two targets run at the same time, with one worker each. This finds more in the same
+# For each core, two targets run at the same time, with one worker each. This finds more in the same
 # time than fewer targets with more workers.
 set -euo pipefail
 cd "$(dirname "$0")/.."

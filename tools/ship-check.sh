@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks the deployment files with the code of the programs that read them; tools/ship/main.go lists
-# these programs. It needs Debian's dpkg, systemd-analyze and strace, and root or sudo for the
-# chroot. It uses the network only for Go modules. integration/deploy_test.go and integration/deploy
-# have the checks that need no root and no network.
+# most of these programs. The script needs Debian's dpkg, systemd-analyze, strace and curl, and root
+# or sudo. It uses the network only for Go modules. integration/deploy_test.go and
+# integration/deploy have the checks that need no root and no network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -23,8 +23,8 @@ go run -C tools/ship . "$root" "$work/igproxy" "$work/igproxy.deb"
 
 say syscalls "$(tools/ship-syscalls.sh "$work/igproxy")"
 
-# The package: dpkg unpacks it into a folder, where every file must be the same as in the
-# repository.
+# The package: dpkg unpacks it into a folder. The binary, the units, the configuration and the
+# scripts must be the same as those that the package was built from.
 mkdir -p "$work/deb/var/lib/dpkg/updates" "$work/deb/var/lib/dpkg/info"
 touch "$work/deb/var/lib/dpkg/status"
 $sudo dpkg --root="$work/deb" --force-not-root --log=/dev/null --unpack "$work/igproxy.deb" >/dev/null

@@ -14,7 +14,7 @@ func TestLongLivedTokenCanBeRefreshedAfterADayUntilItExpires(t *testing.T) {
 	a := s.refresh(t, long)
 	wantCode(t, "a minute too early", a, 400, 190, 0)
 	if !strings.Contains(a.body, "24 hours old") || len(s.Issued(long)) != 0 {
-		t.Errorf("got %s, %d tokens issued; want the rule of 24 hours and no token", a.body, len(s.Issued(long)))
+		t.Errorf("got %s and %d new tokens, want a body with \"24 hours old\" and no new token", a.body, len(s.Issued(long)))
 	}
 	s.Age(time.Minute)
 	a = s.refresh(t, long)
@@ -92,7 +92,7 @@ func TestRefreshHasAllRefusals(t *testing.T) {
 	for _, name := range []string{"extra", "noexpires", "dupkeys", "flaky500"} {
 		a, exchanged := s.refresh(t, name+"-1"), s.exchange(t, name+"-2")
 		if a.status != exchanged.status || len(a.body)-len(exchanged.body) > 1 || len(exchanged.body)-len(a.body) > 1 {
-			t.Errorf("%s: got %d %s, want the same as an exchange: %d %s", name, a.status, a.body, exchanged.status, exchanged.body)
+			t.Errorf("%s: got %d %s, want the same status and nearly the same length as an exchange: %d %s", name, a.status, a.body, exchanged.status, exchanged.body)
 		}
 	}
 }

@@ -44,8 +44,7 @@ func refusing(e graphError) func(*call) {
 
 func (x *call) refuseSecret() { x.refuse(x.wrongSecret()) }
 
-// reflectError sends an error that repeats the token and the secret, which a proxy must not pass
-// on.
+// reflectError sends an error that contains the token and the secret. A proxy must remove both.
 func (x *call) reflectError() {
 	both := fmt.Sprintf("token %s, client secret %s", x.short, x.secret)
 	x.refuse(graphError{status: 400, Type: "OAuthException", Code: 190, Message: "Invalid OAuth access token: " + both,

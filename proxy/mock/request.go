@@ -9,10 +9,10 @@ import (
 // maxRequests is the number of recent requests that are kept.
 const maxRequests = 256
 
-// Request is one request exactly as it arrived. It contains tokens and secrets, so it is only for
-// tests and is never served.
+// Request is one request as net/http received it. Its URI is unchanged; the names in Header are in
+// canonical form. A Request contains tokens and secrets, so it is only for tests and never served.
 type Request struct {
-	Endpoint string // as in CallsTo; "" until the body has been read
+	Endpoint string // as in CallsTo; "" until the endpoint has read the body
 	Proto    string
 	Method   string
 	URI      string // path and query as in the request line
@@ -21,13 +21,13 @@ type Request struct {
 	Host     string
 	Header   http.Header
 	Length   int64  // announced length of the body; -1 if not announced
-	Bytes    int64  // read from the body so far; endpoints without a body read nothing
-	SHA256   string // of the bytes read, in hex; "" if nothing was read
-	Body     []byte // the first 64 KiB
+	Bytes    int64  // how much of the body has been read; 0 if the endpoint does not read bodies
+	SHA256   string // of the bytes read so far, in hex; "" if the endpoint does not read bodies
+	Body     []byte // the first 64 KiB of the bytes read so far
 }
 
-// requests keeps the latest requests. They are separate from the counters, so that nothing prints
-// them by mistake.
+// requests keeps the latest requests. They are not among the counters, because the counters are
+// served and must not contain tokens or secrets.
 type requests struct {
 	mu     sync.Mutex // protects latest and every Request in it
 	latest []*Request

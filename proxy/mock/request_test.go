@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// Requests are recorded byte for byte: nothing is sorted, decoded or added.
+// The URI and the values of headers are recorded as sent: nothing is sorted, decoded or added.
 func TestRequestsAreKeptExactlyAsTheyArrived(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	conn, err := net.Dial("tcp", s.server.Addr)
@@ -75,7 +75,7 @@ func TestUploadIsVisibleWhileItArrives(t *testing.T) {
 		eventually(t, "the byte arrived", func() bool { q := s.Requests(); return len(q) == 1 && q[0].Bytes == n+1 })
 	}
 	if s.Calls() != 1 || s.CallsTo("write") != 0 {
-		t.Errorf("%d calls, %d writes; want 1 call whose body is still incomplete", s.Calls(), s.CallsTo("write"))
+		t.Errorf("%d calls, %d writes; want 1 call, and 0 writes while its body is incomplete", s.Calls(), s.CallsTo("write"))
 	}
 	w.Close()
 	if a := <-done; a.status != 200 || s.CallsTo("write") != 1 {

@@ -17,11 +17,11 @@ type ServerOptions struct {
 	Addr string
 	// TLS makes the server serve HTTPS and HTTP/2, with a certificate from an authority that Start
 	// creates. The certificate is valid for 127.0.0.1, ::1, localhost, the hosts that the function
-	// Hosts returns, and the name and address in Addr.
+	// Hosts returns, the host in Addr, and the address that it resolves to.
 	TLS bool
-	// Expired makes Start use an expired certificate. It needs TLS.
+	// Expired makes the certificate an expired one. It has no effect without TLS.
 	Expired bool
-	// WrongName makes Start use a certificate for another host. It needs TLS.
+	// WrongName makes the certificate valid only for another host. It has no effect without TLS.
 	WrongName bool
 }
 
@@ -36,7 +36,7 @@ type Server struct {
 	cancel context.CancelFunc // ends handlers that hang or wait
 	served chan struct{}      // closed when the accept loop has ended
 
-	mu       sync.Mutex // protects closing; once it is true, nothing calls handlers.Add
+	mu       sync.Mutex // protects closing; once closing is true, nothing calls handlers.Add
 	closing  bool
 	handlers sync.WaitGroup
 }
@@ -83,7 +83,7 @@ func (s *Server) listen(o ServerOptions) error {
 	}
 	go func() { // ended and awaited by Close
 		defer close(s.served)
-		_ = serve() // always http.ErrServerClosed
+		_ = serve() // returns http.ErrServerClosed after Close
 	}()
 	return nil
 }
@@ -111,7 +111,8 @@ func reachable(a *net.TCPAddr) string {
 	return a.String()
 }
 
-// counted wraps h so that Close can wait for running handlers, which net/http's Close does not.
+// counted wraps h so that Close can wait for running handlers. http.Server.Close does not wait for
+// them.
 func (s *Server) counted(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
@@ -141,7 +142,7 @@ func (s *Server) Close() {
 	s.closing = true
 	s.mu.Unlock()
 	s.cancel()
-	_ = s.http.Close() // it closes all connections even if closing one fails
+	_ = s.http.Close() // closes all connections, even if it cannot close the listener
 	<-s.served
 	s.handlers.Wait()
 }

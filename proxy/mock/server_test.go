@@ -120,7 +120,7 @@ func TestInstagramOutlivesItsServer(t *testing.T) {
 	}
 }
 
-// Other servers, such as httptest's, only wait for their handlers and do not end them.
+// httptest.Server.Close only waits for handlers. It does not end them.
 func TestInstagramCloseReleasesHandlersOfAnyServer(t *testing.T) {
 	i := New(Options{Latency: time.Hour})
 	server := httptest.NewServer(i)

@@ -25,8 +25,8 @@ func (x *call) huge() {
 	x.reply(http.StatusOK, jsonType, x.success(`,"padding":"`+strings.Repeat("x", hugeBytes)+`"`))
 }
 
-// endless sends a token that does not end. The body never becomes complete, not even at its size
-// limit.
+// endless sends a token that does not end. After endlessBytes it breaks off the response, so the
+// body is never complete.
 func (x *call) endless() {
 	x.head(http.StatusOK, jsonType)
 	control := http.NewResponseController(x.w)

@@ -12,8 +12,8 @@ import (
 var appHeaders = []string{"Authorization", "Cookie", "Forwarded", "Origin", "Referer", "X-Forwarded-For", "X-Forwarded-Host",
 	"X-Forwarded-Proto"}
 
-// hopOnly must not appear in calls that igproxy passes through. Some of these headers concern only
-// one connection; proxies add the others.
+// hopOnly lists headers that must not appear in calls to open endpoints. Some of them concern only
+// one connection, so igproxy must remove them. Proxies add the others; igproxy must not.
 var hopOnly = []string{"Forwarded", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Te", "Upgrade", "Via", "X-Forwarded-For",
 	"X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
 
@@ -26,8 +26,8 @@ func (o *oddities) add(when bool, name string) {
 	}
 }
 
-// strangeness lists what a request contains that igproxy must not send, and what it lacks. Values
-// never appear in the list.
+// strangeness lists the parts of a request that igproxy must not send, and the parts that are
+// missing. The list never contains values.
 func (x *call) strangeness() []string {
 	var o oddities
 	o.add(x.r.Method != x.endpoint.methods[0] && !(x.endpoint.open && slices.Contains(x.endpoint.methods, x.r.Method)), "method")
@@ -53,8 +53,8 @@ func (x *call) strangeness() []string {
 	return o
 }
 
-// open checks a call that igproxy passes through. It may contain anything that the app sent, except
-// a client secret and the headers in hopOnly.
+// open checks a call to an open endpoint, which accepts any parameters. The call must not contain a
+// client secret, a header in hopOnly, or an Authorization header that is not a bearer token.
 func (o *oddities) open(x *call) {
 	o.add(x.query.Has("client_secret") || x.form.Has("client_secret"), "parameter client_secret")
 	kind, _, _ := strings.Cut(x.r.Header.Get("Authorization"), " ")
@@ -92,8 +92,8 @@ func formType(contentType string) bool {
 	return kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data"
 }
 
-// printable returns name if it looks like the name of a parameter, so that a token sent as a name
-// is not printed.
+// printable returns name if it looks like the name of a parameter, and a placeholder if it does
+// not. The name may be a token, which must not be printed.
 func printable(name string) string {
 	if name == "" || len(name) > 30 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
 		return "of an odd name"

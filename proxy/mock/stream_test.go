@@ -15,20 +15,20 @@ func TestStreamSendsTheSameBytesEveryTime(t *testing.T) {
 	for _, n := range []int64{0, 1, 32 << 10, 5_000_001} {
 		want, err := io.ReadAll(iotest.OneByteReader(Stream(n)))
 		if err != nil || int64(len(want)) != n {
-			t.Fatalf("Stream(%d) has %d bytes, %v", n, len(want), err)
+			t.Fatalf("Stream(%d) has %d bytes, error %v; want %[1]d bytes", n, len(want), err)
 		}
 		size := strconv.FormatInt(n, 10)
 		a := s.get(t, "/__stream?bytes="+size)
 		if a.err != nil || a.status != 200 || sha256.Sum256([]byte(a.body)) != sha256.Sum256(want) || a.header.Get("Content-Length") != size {
-			t.Errorf("%d: got %d, %d bytes, %v, want 200 with the bytes of Stream and their number", n, a.status, len(a.body), a.err)
+			t.Errorf("%d: got %d, %d bytes, %v, want 200 with the bytes of Stream and a Content-Length", n, a.status, len(a.body), a.err)
 		}
 		a = s.get(t, "/__stream?chunked=1&bytes="+size)
 		if a.err != nil || !bytes.Equal([]byte(a.body), want) || a.header.Get("Content-Length") != "" && n > 0 {
-			t.Errorf("%d, chunked: got %d, %d bytes, %v, want 200 with the bytes of Stream, not announced", n, a.status, len(a.body), a.err)
+			t.Errorf("%d, chunked: got %d, %d bytes, %v, want 200 with the bytes of Stream and no Content-Length", n, a.status, len(a.body), a.err)
 		}
 	}
 	if s.CallsTo("read") != 8 || len(s.Requests()) != 8 || len(s.Strange()) != 0 {
-		t.Errorf("%d reads, %d requests, strange: %v; want 8 reads and requests that are not strange", s.CallsTo("read"), len(s.Requests()), s.Strange())
+		t.Errorf("%d reads, %d requests, strange: %v; want 8 reads, 8 requests and nothing strange", s.CallsTo("read"), len(s.Requests()), s.Strange())
 	}
 	for _, size := range []string{"", "x", "-1", "99999999999999999999"} {
 		wantCode(t, "bytes="+size, s.get(t, "/__stream?bytes="+size), 400, 100, 0)
@@ -51,7 +51,8 @@ func TestStreamFlowsAndEndsWithItsClient(t *testing.T) {
 	got, want := make([]byte, 1<<20), make([]byte, 1<<20)
 	_, _ = io.ReadFull(Stream(size), want)
 	if _, err := io.ReadFull(res.Body, got); err != nil || !bytes.Equal(got, want) || res.ContentLength != size {
-		t.Errorf("%d bytes announced, want %d; or the first MiB differs from Stream, or cannot be read: %v", res.ContentLength, size, err)
+		t.Errorf("%d bytes announced; the first MiB: error %v, equals Stream: %t; want %d bytes announced and a first MiB that equals Stream",
+			res.ContentLength, err, bytes.Equal(got, want), size)
 	}
 	if n := s.currentCounters().stats().InFlight; n != 1 {
 		t.Errorf("%d in flight, want 1", n)

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// renewable has the two calls of a family that issue a long-lived token.
+// renewable has the calls of a family that issue a long-lived token. At Facebook, exchange and
+// refresh are the same call.
 type renewable struct {
 	name     string
 	exchange func(token string) string // returns the path and query
@@ -48,7 +49,7 @@ func TestATokenThatHasEndedIsRefusedByEveryCall(t *testing.T) {
 		s.Age(48*time.Hour - time.Minute)
 		for name, call := range calls {
 			if a := call(); a.status != 200 {
-				t.Errorf("%s, %s in its last minute: got %d %s, want 200", f.name, name, a.status, a.body)
+				t.Errorf("%s, %s in the token's last minute: got %d %s, want 200", f.name, name, a.status, a.body)
 			}
 		}
 		s.Age(time.Minute)
@@ -88,7 +89,8 @@ func TestARefreshReturnsANewTokenOrTheSameWithANewLife(t *testing.T) {
 		s.Age(time.Hour)
 		wantCode(t, f.name+", after its second life", s.get(t, "/me?access_token="+long), 400, 190, 463)
 		if got := s.RefreshesFor(long); got != 3 || s.CallsFor(long) != 5 || s.RefreshesFor(f.short) != 0 {
-			t.Errorf("%s: %d refreshes and %d calls, want 3 and 5", f.name, got, s.CallsFor(long))
+			t.Errorf("%s: %d refreshes and %d calls with the long-lived token, %d refreshes with the short-lived one; want 3, 5 and 0",
+				f.name, got, s.CallsFor(long), s.RefreshesFor(f.short))
 		}
 		if a := s.get(t, "/__stats"); !strings.Contains(a.body, `"`+hashOf(long)+`":{"calls":5,"refreshes":3,`) {
 			t.Errorf("%s: got %s, want a body with %q", f.name, a.body, `"`+hashOf(long)+`":{"calls":5,"refreshes":3,`)

@@ -14,9 +14,9 @@ import (
 // deliveryTime is how long the receiver of a webhook may take.
 const deliveryTime = 10 * time.Second
 
-// serveWebhook delivers a webhook to ?to=URL, which must be on this machine, and answers with the
-// status that the receiver returned. The webhook is signed with the secret of the Instagram app, or
-// of the app in ?app=.
+// serveWebhook delivers a webhook to ?to=URL, which must be on this machine. Its response is a JSON
+// object with the status that the receiver returned. The webhook is signed with the secret of the
+// Instagram app, or of the app in ?app=.
 func (i *Instagram) serveWebhook(w http.ResponseWriter, r *http.Request) {
 	secret, err := i.signingSecret(r.FormValue("app"))
 	if err != nil {
@@ -36,8 +36,8 @@ func (i *Instagram) serveWebhook(w http.ResponseWriter, r *http.Request) {
 	writeMember(w, http.StatusOK, "status", status)
 }
 
-// serveSignedRequest answers with a signed request about the user in ?user_id=, or about the
-// stand-in's user.
+// serveSignedRequest answers with a signed request about the user in ?user_id=. The default is the
+// only user whom the stand-in has for the app.
 func (i *Instagram) serveSignedRequest(w http.ResponseWriter, r *http.Request) {
 	secret, err := i.signingSecret(r.FormValue("app"))
 	if err != nil {

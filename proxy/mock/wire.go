@@ -33,7 +33,7 @@ func (x *call) hangBody() {
 	x.until(nil)
 }
 
-// drip sends one byte at a time, so that a client's timeout for each read never ends it.
+// drip sends one byte per second. A client that limits only the time of each read never gives up.
 func (x *call) drip() {
 	text := x.success("")
 	x.head(http.StatusOK, jsonType)
@@ -88,7 +88,8 @@ func (x *call) hijack() net.Conn {
 	return conn
 }
 
-// flaky fails the first call like a reused connection that the server has just closed.
+// flaky hangs up on the first call with a token. To the client, this looks like a call on a reused
+// connection that the server has just closed.
 func (x *call) flaky() {
 	if x.counters.first(x.hash) {
 		x.hangUp()

@@ -74,7 +74,7 @@ func TestFlakyFailsOnceForEachToken(t *testing.T) {
 	}
 }
 
-// A fault that hangs sends its first bytes at once, if it sends any. It continues until the client
+// These faults send their first bytes at once, if they send any. They end when the client
 // disconnects.
 func TestHangingFaultsEndWithTheirClient(t *testing.T) {
 	s := newStand(t, ServerOptions{})

@@ -1,12 +1,12 @@
 // Command faults proves docs/faults.md. It runs the tests that the table cites and prints the table
-// with a tick for each row that holds. A row holds if all its tests passed in this run, and no test
-// or subtest was skipped.
+// with a tick for each row that holds. A row holds if it cites at least one test, and all its tests
+// passed and skipped no subtest.
 //
 //	go run -C tools ./faults            runs the tests, as make faults does
 //	go run -C tools ./faults -from FILE reads the output of go test -json and runs nothing
 //
-// The exit code is 0 if every row holds, and 1 if a row does not hold. It is 2 if the table cannot
-// be read or the tests cannot be run.
+// The exit code is 0 if every row holds, and 1 if a row does not hold. It is 2 if the table or FILE
+// cannot be read, or if go test cannot be started.
 package main
 
 import (

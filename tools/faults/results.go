@@ -10,7 +10,7 @@ import (
 type results struct {
 	ended   map[string]string // pass, fail or skip
 	seconds map[string]float64
-	output  map[string]string // of each top-level test and its subtests, without igproxy's log
+	output  map[string]string // of each top-level test and its subtests, about 4 KiB, without igproxy's log
 	build   strings.Builder   // the compiler's errors
 }
 
@@ -22,7 +22,7 @@ type event struct {
 const module = "github.com/igproxy/igproxy/"
 
 // read reads the output of a run to its end, or to the first line that is not an event. Whenever a
-// test passes, it calls progress with the number of tests that have passed.
+// test or a subtest passes, read calls progress with the number of those that have passed.
 func read(r io.Reader, progress func(passed int)) results {
 	got := results{ended: map[string]string{}, seconds: map[string]float64{}, output: map[string]string{}}
 	passed := 0

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// The server under test has core 0 to itself. Everything else (this program, the load generator,
-// Redis and the stand-in for Instagram) shares core 1, even on machines with more cores, so that
-// results can be compared.
+// The servers that are compared run on core 0, and only one of them is under load at a time.
+// Everything else (this program, the load generator, Redis and the upstreams) shares core 1. Other
+// cores are not used, so that results from different machines can be compared.
 const (
 	serverCore = "0"
 	loadCore   = "1"
@@ -99,7 +99,9 @@ func moreFiles() error {
 		return fmt.Errorf("a process may only open %d files, but 10,000 connections need more: raise ulimit -Hn", limit.Max)
 	}
 	limit.Cur = limit.Max
-	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) // set explicitly, so that child processes inherit it
+	// At its start, Go raises the limit for this process alone. Child processes inherit a higher
+	// limit only if the program sets it itself.
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 
 // pinSelf restarts this program on the core for the load unless it already runs there. Child

@@ -13,11 +13,11 @@ const (
 	burstLatency = 200 * time.Millisecond // of the upstream
 	someCallers  = 500
 	manyCallers  = 5_000
-	firstBurst   = 2_000_000 // tokens from here on have not been used yet
+	firstBurst   = 2_000_000 // tokens with higher numbers have not been used yet
 )
 
-// bursts measures many callers that ask for one unknown token at the same time. Their connections
-// are already open.
+// bursts measures many callers that ask for one cold token at the same time. Their connections are
+// already open.
 func (b *bench) bursts() error {
 	mock, ca, err := b.instagram(burstLatency.String())
 	if err != nil {

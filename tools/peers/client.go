@@ -16,7 +16,7 @@ import (
 )
 
 // conn is a persistent connection that implements just enough of HTTP. It must cost little CPU,
-// because it shares its core with everything else that generates load.
+// because it shares a core with everything except the servers that are compared.
 type conn struct {
 	net.Conn
 	host string
@@ -59,7 +59,7 @@ func (c *conn) receive() (int, error) {
 			return length, nil
 		}
 		if have == len(c.buf) {
-			return 0, errors.New("the answer is too long")
+			return 0, errors.New("the response is longer than 4 KiB")
 		}
 	}
 }

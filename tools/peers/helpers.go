@@ -22,8 +22,8 @@ const (
 	callsPath  = "/__calls"
 )
 
-// helper runs this program as a server: origin ADDRESS LATENCY, bare ADDRESS, or fasthttp
-// ADDRESS.
+// helper runs this program as a server of the given kind: origin, bare or fasthttp. The arguments
+// are the address and, for origin, the latency.
 func helper(kind string, args []string) error {
 	var handler http.Handler
 	switch {
@@ -97,8 +97,8 @@ func answer(long string) []byte {
 }
 
 // bareHandler does only what a hit needs: a keyed hash of the token, a map lookup, the response
-// with igproxy's headers, a counter and a histogram. It checks nothing and logs nothing, and its
-// tokens do not expire.
+// with igproxy's headers, a counter and a histogram. It ignores all parameters except the token. It
+// logs nothing, and its tokens do not expire.
 type bareHandler struct {
 	pepper []byte
 	hits   atomic.Int64

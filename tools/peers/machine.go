@@ -36,7 +36,7 @@ func thisMachine() machine {
 	return m
 }
 
-// versions returns the versions of all programs involved.
+// versions returns the versions of the programs that the report names.
 func (b *bench) versions() map[string]string {
 	said := func(pattern, program string, args ...string) string {
 		if path, err := find(program); err == nil {

@@ -32,7 +32,7 @@ func main() {
 		}
 		return
 	}
-	root := flag.String("root", "..", "the repository")
+	root := flag.String("root", "..", "the `folder` of the repository")
 	quick := flag.Bool("quick", false, "fewer and shorter rounds")
 	only := flag.String("only", "", "measure only these `parts` of "+partNames()+" and write no files")
 	render := flag.Bool("render", false, "write the pages from docs/performance.json without measuring")
@@ -73,7 +73,7 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// part is a group of measurements that share their servers.
+// part is a group of measurements that -only can name.
 type part struct {
 	name string
 	run  func(*bench) error

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-const firstMiss = 3_000_000 // tokens from here on have not been used yet
+const firstMiss = 3_000_000 // tokens with higher numbers have not been used yet
 
 // misses measures exchanges one after another: through igproxy, and directly with the stand-in for
 // Instagram over TLS. The direct calls use a persistent connection, or a new one for each exchange,
@@ -75,7 +75,7 @@ func (b *bench) misses() error {
 	return nil
 }
 
-// misser is a client that exchanges unknown tokens and records the time that each exchange takes.
+// misser is a client that exchanges cold tokens and records the time that each exchange takes.
 type misser struct {
 	base   string
 	client *http.Transport
@@ -83,8 +83,8 @@ type misser struct {
 	took   []float64
 }
 
-// inTurn exchanges one new token with each of the missers, and returns the number of the last
-// token.
+// inTurn lets each misser exchange one cold token, one misser after another, and returns the number
+// of the last token.
 func inTurn(n int, all ...*misser) (int, error) {
 	for _, m := range all {
 		n++

@@ -18,15 +18,15 @@ type meter struct {
 
 func newMeter() meter { return meter{time.Now(), coresBusy(), spentByUs()} }
 
-// others returns the share of both cores that other programs have used since newMeter. Child
-// processes must have ended, because only then is their time counted as ours.
+// others returns the share of both cores that other programs and the host have used since newMeter.
+// All child processes must have ended, because the time of a running one would count as others'.
 func (m meter) others() float64 {
 	foreign := (coresBusy() - m.busy) - (spentByUs() - m.ours)
 	return max(0, foreign/time.Since(m.begun).Seconds()/2)
 }
 
-// coresBusy returns the seconds of both cores that were used by programs or taken by the host; see
-// proc(5).
+// coresBusy returns the seconds of both cores, since the machine started, that programs have used
+// or the host has taken; see /proc/stat in proc(5).
 func coresBusy() (seconds float64) {
 	text, _ := os.ReadFile("/proc/stat")
 	for line := range strings.Lines(string(text)) {

@@ -25,7 +25,7 @@ const style = `<style>
 </style>
 `
 
-// picture returns docs/performance.svg.
+// picture returns the content of docs/performance.svg.
 func (r *report) picture() string {
 	var w strings.Builder
 	y := 34

@@ -23,7 +23,7 @@ type server struct {
 	done   chan struct{}
 }
 
-const patience = 20 * time.Second // limit for a start or a stop
+const patience = 20 * time.Second // limit of most waits, such as for a start, a stop or a response
 
 // start starts a program on one core and waits until health returns 200.
 func (b *bench) start(name, core, url, health string, env []string, args ...string) (*server, error) {
@@ -146,8 +146,9 @@ const (
 	private = "Pss_Anon:" // without the pages of files, such as the binary's
 )
 
-// memory returns the memory of this kind that the process tree uses, in bytes. Pages that several
-// processes share are counted once.
+// memory returns the memory of this kind that the process tree uses, in bytes. A page that only
+// processes of the tree share is counted once. If other processes share it too, it is counted only
+// in part.
 func (s *server) memory(kind string) (bytes float64, err error) {
 	for _, pid := range s.tree() {
 		text, e := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// redisHits measures hits in Redis. igproxy's memory holds only one entry and the load cycles
-// through many tokens, so hits in memory are rare.
+// redisHits measures hits in Redis. igproxy's memory tier is so small that it holds one or two
+// entries, and the load cycles through many tokens, so hits in memory are rare.
 func (b *bench) redisHits() error {
 	origin, err := b.origin("0s")
 	if err != nil {
@@ -70,8 +70,8 @@ func (b *bench) redisHits() error {
 				if err != nil {
 					return err
 				}
-				// Divide by igproxy's count of hits instead of wrk's, because igproxy calls
-				// Instagram while its breaker for Redis is open.
+				// Divide by igproxy's count of hits in Redis, not by wrk's count of requests,
+				// because igproxy asks Instagram while its breaker for Redis is open.
 				sent.add(s.name, math.Round(n/(after-before)*100)/100)
 				b.say("%.1f %% of the answers are from Redis", (after-before)/r.requests*100)
 			}
@@ -84,8 +84,8 @@ func (b *bench) redisHits() error {
 	return nil
 }
 
-// allStored requests all tokens again until Redis has them, because on a busy machine some stores
-// are dropped.
+// allStored requests all tokens again until Redis has them, because on a busy machine igproxy drops
+// some stores.
 func (b *bench) allStored(redis, sidecar *server) error {
 	const tries = 20
 	for range tries {
@@ -100,7 +100,7 @@ func (b *bench) allStored(redis, sidecar *server) error {
 	return errors.New("redis does not have all tokens; the machine may be too busy to store them")
 }
 
-// answered returns igproxy's own count of responses from this source.
+// answered returns igproxy's own count of responses with this source, such as "redis".
 func (s *server) answered(source string) (sum float64, err error) {
 	text, err := page(strings.TrimSuffix(s.health, healthPath) + "/metrics")
 	for _, found := range regexp.MustCompile(`(?m)^igproxy_requests_total\{.*source="`+source+`".*\} (\S+)$`).FindAllStringSubmatch(text, -1) {
@@ -142,8 +142,8 @@ func (s *server) command(line string) (string, error) {
 	return "", errors.New("redis replied " + head)
 }
 
-// commands returns the number of commands that Redis has received from igproxy. Redis's own count
-// includes the commands that scripts call. For a hit, a script calls one GET, so one command is
+// commands returns the number of commands that igproxy has sent since CONFIG RESETSTAT. Redis also
+// counts the commands that scripts call. For a hit, a script calls one GET, so one command is
 // subtracted for each script.
 func (s *server) commands() (sent float64, err error) {
 	text, err := s.command("INFO commandstats")

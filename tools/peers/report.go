@@ -17,11 +17,11 @@ type report struct {
 	Machine  machine           `json:"machine"`
 	Versions map[string]string `json:"versions"`
 	Loader   float64           `json:"busiest_wrk"` // the largest share of its core that wrk used
-	Others   float64           `json:"others"`      // share of both cores used by other programs
+	Others   float64           `json:"others"`      // share of both cores that other programs and the host used
 	Rows     []row             `json:"rows"`
 }
 
-// row is one measurement. Rounds has a value for each server and round; the pages show the medians.
+// row is one measurement. The pages show the medians of Rounds.
 type row struct {
 	Key    string  `json:"key"`
 	What   string  `json:"what"`
@@ -30,7 +30,7 @@ type row struct {
 	Goal   *goal   `json:"goal,omitempty"`
 }
 
-// figures holds the values of each server, one per round.
+// figures holds the values of each server. Most measurements give one value per round.
 type figures map[string][]float64
 
 func (f figures) add(server string, value float64) { f[server] = append(f[server], value) }
@@ -115,7 +115,7 @@ func readReport(docs string) (*report, error) {
 	return r, json.Unmarshal(text, r)
 }
 
-// write writes the data, the picture, and the tables between the marks of the two pages.
+// write writes the data and the picture, and replaces the tables in performance.md and README.md.
 func (r *report) write(docs string) error {
 	for _, row := range r.Rows {
 		for _, values := range row.Rounds {

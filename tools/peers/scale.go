@@ -58,14 +58,14 @@ func (b *bench) scale() error {
 				return err
 			}
 			if i > 0 {
-				name, _, _ := strings.Cut(c.s.name, "-") // igproxy has one process for each case
+				name, _, _ := strings.Cut(c.s.name, "-") // igproxy-one, igproxy-tokens and igproxy-open share a column
 				c.to.add(name, r.cpu)
 			}
 		}
 	}
 	b.report.add("scale.one", "CPU for a million hits: 1 token, 64 connections", "s", alone, nil)
 	b.report.add("scale.tokens", "the same with 1,000,000 remembered tokens, relative to 1 token", "×", growth(amongTokens, alone), atMost(1.3))
-	b.report.add("scale.open", "the same with 10,000 additional idle connections", "×", growth(amongOpen, alone), atMost(1.3))
+	b.report.add("scale.open", "the same with 10,000 additional idle connections, relative to none", "×", growth(amongOpen, alone), atMost(1.3))
 	b.report.add("scale.busy", "the same with 10,000 connections that all ask at once, relative to 64", "×", growth(allBusy, alone), atMost(1.3))
 	return nil
 }

@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// The functions in this file start igproxy and its peers. Each listens on a free port. The peers'
-// upstream is the origin, whose responses are as long as igproxy's.
+// The functions in this file start igproxy, its peers, and the servers behind them. Each server
+// listens on a free loopback port. The upstream of nginx and Varnish is the origin, which sends
+// bodies of the same length as igproxy.
 
 const madeUpSecret = "made-up-for-the-measurement"
 
@@ -26,7 +27,8 @@ func (b *bench) instagram(latency string) (s *server, ca string, err error) {
 	return s, ca, err
 }
 
-// origin starts the peers' upstream, which serves plain HTTP.
+// origin starts the upstream of nginx and Varnish, which serves plain HTTP. In some measurements it
+// is also igproxy's upstream.
 func (b *bench) origin(latency string) (*server, error) {
 	addr, err := free()
 	if err != nil {
@@ -35,8 +37,8 @@ func (b *bench) origin(latency string) (*server, error) {
 	return b.start("origin", loadCore, "http://"+addr, "http://"+addr+healthPath, nil, b.self, "origin", addr, latency)
 }
 
-// sidecar starts igproxy with its default configuration, except for ports, the upstream and the
-// given settings (A_B=value).
+// sidecar starts igproxy with its default configuration, except for the client secret, the ports,
+// the upstream and the given settings (A_B=value).
 func (b *bench) sidecar(name, upstream, ca string, settings ...string) (*server, error) {
 	env, url, health, err := b.sidecarEnv(upstream, ca, settings...)
 	if err != nil {
@@ -64,9 +66,9 @@ func (b *bench) sidecarEnv(upstream, ca string, settings ...string) (env []strin
 	return env, "http://" + listen, "http://" + admin + healthPath, nil
 }
 
-// nginxConf has the settings of the Debian package, with two changes in nginx's favour: its access
-// log is off, and keepalive_requests is raised, because otherwise it would close wrk's connections
-// every 1,000 requests.
+// nginxConf is based on the settings of the Debian package. Two changes are in nginx's favour: its
+// access log is off, and keepalive_requests is raised, because otherwise nginx would close each of
+// wrk's connections after 1,000 requests.
 const nginxConf = `daemon off;
 worker_processes 1;
 worker_rlimit_nofile 60000;
@@ -174,8 +176,8 @@ func (b *bench) varnishArgs(addr string, origin *server) ([]string, error) {
 	return []string{program, "-F", "-f", vcl, "-a", addr, "-n", work, "-s", "malloc,512m"}, os.WriteFile(vcl, []byte(text), 0o644)
 }
 
-// bare starts a net/http handler that does only the work of a hit. Its cost is a lower bound for a
-// server that uses net/http.
+// bare starts a server with net/http whose handler does only the minimum for a hit. It shows what a
+// hit costs with net/http.
 func (b *bench) bare() (*server, error) {
 	addr, err := free()
 	if err != nil {

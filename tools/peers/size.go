@@ -12,8 +12,9 @@ const (
 	idleTime        = 2 * time.Second // before memory is measured
 )
 
-// sizes measures memory, the time to start and the size of the binary. Only one igproxy runs at a
-// time, because PSS counts only half of a page that two processes share.
+// sizes measures memory, the time to start and the size of the binary. Only one sidecar runs at a
+// time, because PSS counts only half of a page that two processes share. The stand-in is the same
+// binary and runs all the time, so even here PSS does not count all pages of the binary fully.
 func (b *bench) sizes() error {
 	info, err := os.Stat(b.igproxy)
 	if err != nil {
@@ -86,7 +87,7 @@ func (b *bench) sizes() error {
 
 func last(f figures) float64 { return f[sidecarName][len(f[sidecarName])-1] }
 
-// megabytes returns a function that measures a server's memory of this kind.
+// megabytes returns a function that measures a server's memory of this kind in MB.
 func megabytes(kind string) func(*server) (float64, error) {
 	return func(s *server) (float64, error) {
 		bytes, err := s.memory(kind)
@@ -94,8 +95,8 @@ func megabytes(kind string) func(*server) (float64, error) {
 	}
 }
 
-// megabytesAfterLoad returns the PSS of a server that has exchanged many tokens and then answered
-// hits for them.
+// megabytesAfterLoad returns the PSS, in MB, of a server that has exchanged many tokens and then
+// answered hits for them.
 func (b *bench) megabytesAfterLoad(s *server) (float64, error) {
 	if _, err := warm(s, 0, manyTokens); err != nil {
 		return 0, err
@@ -108,7 +109,7 @@ func (b *bench) megabytesAfterLoad(s *server) (float64, error) {
 }
 
 // bytesPerToken returns the growth of the process per token, including the garbage collector's
-// headroom but not the bytes of the responses.
+// headroom but not the bytes of the response's body.
 func (b *bench) bytesPerToken(s *server) (float64, error) {
 	before, err := s.memory(pss)
 	if err != nil {

@@ -24,7 +24,7 @@ func between(page, text string) (string, error) {
 	return before + beginMark + text + endMark + after, nil
 }
 
-// quiet is the share of both cores that other programs may use before the table gets a warning.
+// quiet is the share of both cores that others may use before the page warns about it.
 const quiet = 0.05
 
 type column struct{ key, head string }
@@ -55,7 +55,7 @@ func (r *report) markdown() string {
 	if r.Quick {
 		quick = ", a quick run"
 	}
-	fmt.Fprintf(&w, "Medians of %d rounds of %d s each%s; wrk used at most %.0f %% of its core; on average, other programs used %.0f %% of the two cores.\n", r.Rounds, r.Seconds,
+	fmt.Fprintf(&w, "Medians of %d rounds of %d s each%s; wrk used at most %.0f %% of its core; on average, other programs and the host used %.0f %% of the two cores.\n", r.Rounds, r.Seconds,
 		quick, 100*r.Loader, 100*r.Others)
 	if r.Others > quiet {
 		w.WriteString("**The machine was not quiet**: times are too long, and rates and p99 are not reliable, even if they meet their goals. Counts, sizes, and CPU time relative to nginx's are still meaningful.\n")

@@ -12,8 +12,8 @@ import (
 )
 
 // Scripts for wrk. doneLua prints the results as JSON. walkLua cycles through the tokens with a
-// stride that is coprime to their number, so that even a short round spreads over all of them. For
-// a single token wrk repeats the same bytes without calling Lua.
+// stride that is coprime to their number, so that even a short round uses tokens from all parts of
+// the range. For a single token, wrk repeats the same bytes without calling Lua.
 const (
 	doneLua = `
 function done(summary, latency)
@@ -81,8 +81,8 @@ func (b *bench) load(s *server, tokens, connections, seconds int) (r round, err 
 	return r, nil
 }
 
-// calm waits until the server has finished the requests that wrk abandoned at the end of its run.
-// Otherwise they would count in the next round.
+// calm waits until the server uses hardly any CPU: it has then finished the requests that wrk
+// abandoned at the end of its run. Otherwise their CPU would count in the next round.
 func (b *bench) calm(s *server) {
 	for end, spent := time.Now().Add(patience), -1.0; time.Now().Before(end); b.pause(100 * time.Millisecond) {
 		now := s.cpu()
@@ -99,7 +99,7 @@ func (b *bench) loader(cpu time.Duration, us float64) {
 	b.report.Loader = max(b.report.Loader, cpu.Seconds()/us*1e6)
 }
 
-// truncateLogs empties the logs, because a round writes several hundred megabytes.
+// truncateLogs empties the logs, so that the logs of many rounds do not fill the disk.
 func (b *bench) truncateLogs() (err error) {
 	for _, s := range b.running {
 		err = errors.Join(err, os.Truncate(s.log, 0))
@@ -107,7 +107,8 @@ func (b *bench) truncateLogs() (err error) {
 	return err
 }
 
-// until waits for condition to become true. After patience it returns an error with the text what.
+// until waits for condition to become true. If that takes longer than patience, it returns an
+// error: "timed out waiting until", followed by what.
 func (b *bench) until(what string, condition func() bool) error {
 	for end := time.Now().Add(patience); time.Now().Before(end) && b.ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
 		if condition() {

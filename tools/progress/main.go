@@ -1,5 +1,5 @@
-// Command progress reads the output of go test -json. It prints a line for each test when the test
-// ends, all output of failed tests, and the summary of each package as go test prints it.
+// Command progress reads the output of go test -json. It prints a line for each top-level test when
+// the test ends, all output of failed tests, and the summary of each package as go test prints it.
 package main
 
 import (

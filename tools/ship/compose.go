@@ -7,8 +7,8 @@ import (
 	"github.com/compose-spec/compose-go/v2/cli"
 )
 
-// compose loads deploy/compose as `docker compose config` does: schema, references and
-// interpolation.
+// compose loads deploy/compose as `docker compose config` does. Loading checks the schema and the
+// references, and fills in variables.
 func compose(root string) (string, error) {
 	options, err := cli.NewProjectOptions([]string{filepath.Join(root, "deploy/compose/compose.yaml")})
 	if err != nil {

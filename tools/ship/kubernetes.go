@@ -17,7 +17,7 @@ import (
 )
 
 // kubernetes builds deploy/kubernetes, decodes every object strictly into its type, and checks the
-// pods against the "restricted" security standard.
+// pods against the Pod Security Standard "restricted". It also checks selectors and mounts.
 func kubernetes(root string) (string, error) {
 	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(root, "deploy/kubernetes"))
 	if err != nil {

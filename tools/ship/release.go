@@ -41,8 +41,8 @@ func release(root, binary, pkg string) (string, error) {
 	return "read by GoReleaser's own code, packaged by nfpm", f.Close()
 }
 
-// describe returns what GoReleaser passes to nfpm. Times are fixed, so that the same files give the
-// same package.
+// describe returns what GoReleaser passes to nfpm, but with a fixed version and fixed times, so
+// that the same files give the same package.
 func describe(root, binary string, c config.NFPM) *nfpm.Info {
 	made := time.Unix(0, 0).UTC()
 	info := &nfpm.Info{Name: c.PackageName, Arch: "amd64", Platform: "linux", Version: "0.0.0", Section: c.Section, Maintainer: c.Maintainer,

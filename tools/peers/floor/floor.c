@@ -1,5 +1,5 @@
 /*
- * floor ADDRESS PORT FILE: a server with one epoll loop that does the least a server can do for a
+ * floor ADDRESS PORT FILE: a server with one epoll loop that does as little as possible for a
  * request. It reads, finds the end of the header, and writes the content of FILE. It parses
  * nothing, has no timeouts, and closes a connection that cannot take the whole answer at once.
  */
