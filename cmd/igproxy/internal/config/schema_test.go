@@ -134,8 +134,8 @@ func TestTheSchemaFindsCommonMistakes(t *testing.T) {
 	}
 }
 
-// configKeys returns the top-level keys of a configuration. A YAML file without any of them does not
-// count as a configuration.
+// configKeys returns the top-level keys of a configuration. A YAML file without any of them does
+// not count as a configuration.
 func configKeys() []string {
 	keys := []string{appsKey}
 	for _, s := range settings() {

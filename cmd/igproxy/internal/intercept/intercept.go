@@ -249,7 +249,7 @@ func (c *hijacked) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// CloseWrite closes the sending half. If the connection cannot do that, CloseWrite closes all of it.
+// CloseWrite closes the sending half or, if that is not supported, the whole connection.
 func (c *hijacked) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
