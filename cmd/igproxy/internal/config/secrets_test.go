@@ -1,6 +1,7 @@
 package config
 
-// The tests in this file put secrets into inputs and files. No message may repeat a secret.
+// Most tests in this file put secrets into inputs and files. No problem that igproxy reports may
+// repeat a secret.
 
 import (
 	"fmt"
@@ -108,7 +109,7 @@ func TestAClientSecretFileMayHaveThePreviousSecretOnItsSecondLine(t *testing.T) 
 	next := c
 	next.PreviousSecret = c.ClientSecret
 	if got := differences(c, next); len(got) != 1 || got[0] != "client_secret_file" {
-		t.Errorf("with another previous secret: got the keys %v, want only client_secret_file", got)
+		t.Errorf("after a change of the previous secret: got the changed keys %v, want only client_secret_file", got)
 	}
 }
 
@@ -138,7 +139,7 @@ func TestAWebhookSecretFileHasOneOrTwoSecrets(t *testing.T) {
 		write(t, "webhooks", "another-secret")
 		next, _ := Load("", environ)
 		if got := differences(c, next); !slices.Equal(got, []string{"webhook_secret_file", "threads.webhook_secret_file"}) {
-			t.Errorf("after a change of the file: got the keys %v, want those of both apps", got)
+			t.Errorf("after a change of the file: got the changed keys %v, want those of both apps", got)
 		}
 	}
 	c, problems := Load("igproxy.yaml", nil)
@@ -147,7 +148,7 @@ func TestAWebhookSecretFileHasOneOrTwoSecrets(t *testing.T) {
 	}
 	write(t, "shop", second)
 	if next, _ := Load("igproxy.yaml", nil); !slices.Equal(differences(c, next), []string{"apps"}) {
-		t.Errorf("after a change of an app's file: got the keys %v, want only apps", differences(c, next))
+		t.Errorf("after a change of an app's file: got the changed keys %v, want only apps", differences(c, next))
 	}
 	for text, want := range map[string]string{
 		"":      "./webhooks contains no secret",

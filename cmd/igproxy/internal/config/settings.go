@@ -22,8 +22,8 @@ const (
 	kindSwitch   kind = "switch"
 )
 
-// setting is one key of the configuration. The code that reads the file and the environment, the
-// checks and the generated documentation get all that they need to know about the key from here.
+// setting is one key of the configuration. It has all that is needed to read the key from the file
+// or the environment, to check its value, and to generate its documentation.
 type setting struct {
 	key       string // names the field of Config, in snake case
 	kind      kind
@@ -32,12 +32,12 @@ type setting struct {
 	example   string              // for the documentation of a setting without a default
 	low, high float64             // the range of a number; nanoseconds for a duration, bytes for a size
 	words     []string            // the allowed values of a kindWord
-	orText    bool                // a kindList may be one text; in a variable, spaces may then separate its items
+	orText    bool                // the kindList may be one text; in a variable, spaces may then separate items
 	check     func(string) *fault // returns what is wrong with a text or an item of a list; nil: no check
 }
 
-// settings returns the table, in the order of config.example.yaml. The rows of apps, which are a
-// list, are in appSettings.
+// settings returns the table of settings, in the order of config.example.yaml. appSettings returns
+// the rows for the keys in the list of apps.
 func settings() []setting {
 	const second, minute, hour = float64(time.Second), float64(time.Minute), float64(time.Hour)
 	const ms, million = float64(time.Millisecond), 1_000_000
@@ -46,10 +46,11 @@ func settings() []setting {
 			doc: "Where apps reach igproxy: host:port, [::1]:port or unix:/path, or a list of these, such as [127.0.0.1:8080, '[::1]:8080', " +
 				"unix:/run/igproxy/app.sock]. Port 0 picks a free port, which the log shows."},
 		{key: "allowed_hosts", kind: kindList, check: checkHost, example: "[igproxy.internal]",
-			doc: "Host names, without a port, that requests may use. localhost and loopback addresses are always allowed. While this list " +
-				"is empty, a listener for apps that is not on loopback accepts every name, except the host names of a service of Meta " +
-				"(such as graph.facebook.com) for which there is no app. An admin listener beyond loopback always accepts every name, " +
-				"because probes use the address of a pod. admin.socket accepts the same names as admin.listen."},
+			doc: "Host names, without a port, that requests may use. localhost and loopback addresses are always allowed. Listeners for " +
+				"apps also accept apps[].hosts and, of Meta's host names (such as graph.facebook.com), those of the services for which there " +
+				"is an app. While this list is empty, a listener for apps that is not on loopback accepts every name except Meta's other host " +
+				"names. If admin.listen is not on loopback, it always accepts every name except Meta's, because probes use the address of a " +
+				"pod. admin.socket accepts the same names as admin.listen."},
 	}, credentialSettings("", "instagram"), credentialSettings("threads.", "threads"), []setting{
 		{key: "threads.url", kind: kindText, value: "https://graph.threads.net", check: checkUpstreamURL,
 			doc: "The base URL of Threads, which is also reachable as https://graph.threads.com. Plain http is allowed only on loopback."},
@@ -61,14 +62,14 @@ func settings() []setting {
 			doc: "A file with a token of at least 16 characters that every app must send in one of three ways: as X-Igproxy-Token; as " +
 				"the password in its base URL (http://igproxy:TOKEN@host); or as Authorization: Bearer, but only in calls with " +
 				"access_token in the query, in calls to /oauth/access_token and in calls to paths below /_igproxy/. While the token is being " +
-				"rotated, the file has the previous token on a second line, and igproxy accepts both. The file is reloaded when it " +
-				"changes."},
+				"rotated, the file has the previous token on a second line, and igproxy accepts both. At intercept.listen, clients send " +
+				"the token as the password in HTTPS_PROXY instead. The file is reloaded when it changes."},
 		{key: "auth.client_ca", kind: kindText, example: "/etc/igproxy/clients-ca.pem",
-			doc: "The authorities, in PEM, that sign the client certificates of apps. This setting needs tls.cert_file. With " +
-				"auth.bearer_file too, an app needs both a certificate and the token. Reloaded when it changes."},
+			doc: "The certificate authorities, in PEM, that sign the client certificates of apps. This setting needs tls.cert_file. If " +
+				"auth.bearer_file is also set, an app needs both a certificate and the token. Reloaded when it changes."},
 		{key: "auth.client_names", kind: kindList, check: checkClientName, example: "[shop.internal, spiffe://example.org/shop]",
 			doc: "A client certificate must have one of these names as a subject alternative name. A DNS name is compared without " +
-				"regard to letter case, a URI exactly. Without this list, every certificate that auth.client_ca signed is accepted."},
+				"regard to letter case, a URI exactly. Without this list, every certificate that an authority in auth.client_ca signed is accepted."},
 		{key: "auth.uids", kind: kindList, check: checkUID, example: "[1000, 1001]",
 			doc: "The UIDs that may connect to a Unix socket, on Linux. Without this list, every user whom server.socket_mode allows may connect."},
 		{key: "auth.none", kind: kindSwitch, value: "false",
@@ -97,8 +98,8 @@ func settings() []setting {
 			doc: "Whether /readyz stays ready while Meta refuses the client secrets of all apps. igproxy still serves known tokens " +
 				"during that time. If false, the sidecar is not ready until Meta accepts a secret again, which igproxy tests by itself."},
 		{key: "admin.quit", kind: kindSwitch, value: "false",
-			doc: "Whether POST /quit on an admin listener stops igproxy. Only a program on the same machine that may run operations can " +
-				"use it. Set it for a Kubernetes Job whose sidecar is an ordinary container: the job calls POST /quit when its work is " +
+			doc: "Whether POST /quit on an admin listener stops igproxy. Only a program that runs on the same machine and may run operations " +
+				"can use it. Set it for a Kubernetes Job whose sidecar is an ordinary container: the job calls POST /quit when its work is " +
 				"done."},
 
 		{key: "intercept.listen", kind: kindText, check: checkListen, example: "127.0.0.1:8082",
@@ -110,7 +111,7 @@ func settings() []setting {
 			doc: "The private key of intercept.ca_file, in PEM. Reloaded when it changes."},
 		{key: "intercept.tls", kind: kindSwitch, value: "false",
 			doc: "Whether clients speak TLS to intercept.listen, as with HTTPS_PROXY=https://host:port. If so, igproxy uses " +
-				"tls.cert_file and, if it is set, auth.client_ca. Few clients can speak TLS to their proxy."},
+				"tls.cert_file and, if it is set, auth.client_ca. A Unix socket does not use TLS. Few clients can speak TLS to their proxy."},
 		{key: "intercept.others", kind: kindWord, value: "refuse", words: []string{"refuse", InterceptTunnel},
 			doc: "What igproxy does with connections to hosts other than Meta's token hosts. refuse answers them with 403. tunnel passes " +
 				"their bytes on unread, but only to port 443 of public addresses."},
@@ -131,10 +132,11 @@ func settings() []setting {
 			doc: "The largest response accepted from Meta, after decompression. A larger one counts as malformed."},
 		{key: "upstream.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
 			doc: "How many calls of one app and grant (exchange, refresh, or code for one redirect_uri) may be in flight. Eight times as many calls may " +
-				"wait for one of these to end. They wait for at most upstream.timeout, plus redis.timeout with Redis, plus coalesce.wait with " +
-				"coalesce.enabled. Further calls get 503. Cached tokens are still served."},
+				"wait for one of these to end. They wait for at most upstream.timeout. With Redis, redis.timeout is added to this and, " +
+				"if coalesce.enabled is true, coalesce.wait too. Further calls get 503. Cached tokens are still served."},
 		{key: "upstream.retries", kind: kindCount, value: "1", low: 0, high: 1,
-			doc: "How many times igproxy retries an exchange that got no response or a temporary error from Meta, within upstream.timeout."},
+			doc: "How many times igproxy retries an exchange that got no response or a temporary error from Meta, within upstream.timeout. " +
+				"The exchange of a code is never retried."},
 		{key: "upstream.max_connection_age", kind: kindDuration, value: "5m", low: second, high: 24 * hour,
 			doc: "How long a kept connection to Meta is used for further calls. The host name is resolved again for each new connection, so this " +
 				"also limits how long igproxy may keep calling an address that the name no longer has."},
@@ -185,7 +187,7 @@ func settings() []setting {
 				"program that may use igproxy can then inspect tokens."},
 
 		{key: "passthrough.enabled", kind: kindSwitch, value: "true",
-			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service. " +
+			doc: "Whether requests that are not token calls (/me, /{id}/media, uploads, paging) go to the host of the app's service. " +
 				"README.md lists the few things that igproxy changes in them. If false, such requests get 404."},
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
 			doc: "How long a call that is passed through may take, including both bodies."},
@@ -225,8 +227,8 @@ func settings() []setting {
 		{key: "redis.tls", kind: kindSwitch, value: "false",
 			doc: "Whether to use TLS for redis.addrs, including sentinels. With redis.url, write rediss:// instead."},
 		{key: "redis.tls_server_name", kind: kindText, check: checkHost, example: "redis.internal",
-			doc: "The name that the certificates of Redis and of the sentinels must have, which is also sent as SNI. Without this " +
-				"setting, it is the host in the address. Set it if the addresses are IP addresses or lead through tunnels."},
+			doc: "The name that must be in the certificates of Redis and of the sentinels. igproxy also sends this name as SNI. Without this " +
+				"setting, the name is the host in the address. Set it if the addresses are IP addresses or lead through tunnels."},
 		{key: "redis.ca_file", kind: kindText, example: "/etc/igproxy/redis-ca.pem",
 			doc: "The only certificate authorities, in PEM, that igproxy trusts for Redis. Without it, igproxy trusts the system's authorities."},
 		{key: "redis.cert_file", kind: kindText, example: "/etc/igproxy/redis-client.pem",
@@ -248,7 +250,7 @@ func settings() []setting {
 				"milliseconds. If false, or if Redis denies scripts, sidecars share answers but do not wait for each other."},
 		{key: "coalesce.lease", kind: kindDuration, value: "1.5s", low: 200 * ms, high: minute,
 			doc: "How long the other sidecars wait for a sidecar that was killed during an exchange. A running sidecar renews its lease, " +
-				"so an exchange may take longer. At least six times redis.timeout."},
+				"so an exchange may take longer than that. At least six times redis.timeout."},
 		{key: "coalesce.wait", kind: kindDuration, value: "5s", low: 100 * ms, high: minute,
 			doc: "How long a sidecar waits for the answer of another sidecar before it asks Meta itself."},
 
@@ -271,8 +273,8 @@ func settings() []setting {
 		{key: "server.read_timeout", kind: kindDuration, value: "10s", low: 100 * ms, high: 5 * minute,
 			doc: "How long an app may take to send a whole request. At least server.read_header_timeout."},
 		{key: "server.write_timeout", kind: kindDuration, value: "20s", low: second, high: 10 * minute,
-			doc: "How long a request may take after its header. At least upstream.timeout + 1s, plus redis.timeout with Redis, plus " +
-				"coalesce.wait with coalesce.enabled."},
+			doc: "How long a request may take after its header. At least upstream.timeout + 1s. With Redis, redis.timeout is added to this and, " +
+				"if coalesce.enabled is true, coalesce.wait too."},
 		{key: "server.idle_timeout", kind: kindDuration, value: "1m30s", low: second, high: hour,
 			doc: "How long an idle connection is kept open for the next request of an app."},
 		{key: "server.max_header_bytes", kind: kindSize, value: "16KiB", low: 8 << 10, high: 1 << 20,
@@ -297,8 +299,8 @@ func settings() []setting {
 		{key: "log.level", kind: kindWord, value: "info", words: []string{"debug", "info", "warn", "error"},
 			doc: "The lowest level that is logged. debug is currently the same as info."},
 		{key: "log.lines", kind: kindCount, value: "100", low: 1, high: million,
-			doc: "How many lines of one kind are logged per second. All hits are one kind, other requests with the same outcome and " +
-				"status are one kind, and every other message is a kind of its own. The next line of the kind says how many lines were " +
+			doc: "How many lines of one kind are logged per second. All hits are one kind. Other requests with the same outcome and " +
+				"status are one kind. Every other message is a kind of its own. The next line of the kind says how many lines were " +
 				"left out (not_logged). The metrics count all requests."},
 		{key: "log.format", kind: kindWord, value: "auto", words: []string{"auto", "json", "text"},
 			doc: "The format of log lines. auto means text if standard error is a terminal, and json otherwise."},
@@ -331,7 +333,8 @@ func credentialSettings(section, secret string) []setting {
 	}
 }
 
-// isSecret reports whether the value itself is a secret, which does not belong in the file.
+// isSecret reports whether the value itself is a secret, which does not belong in the configuration
+// file.
 func (s setting) isSecret() bool {
 	return strings.HasSuffix(s.key, "client_secret") || s.key == "redis.password"
 }

@@ -135,9 +135,10 @@ func (c Config) Upstreams() (urls []string) {
 	return urls
 }
 
-// Effective returns the key, the value in use and the origin of every setting. The value is "set"
-// for a secret, and for a URL that may contain one. The origin is "default", FILE:LINE, the name of
-// a variable, or, for a secret in its own file, the key that names the file.
+// Effective returns the key, the value in use and the origin of every setting. The value of a
+// secret, or of a URL that may contain one, is "set", or empty if the setting is not set. The
+// origin is "default", FILE:LINE, the name of a variable, or, for a secret in its own file, the key
+// that names the file.
 func (c Config) Effective() (all [][3]string) {
 	rows := settings()
 	for i := range c.Apps {

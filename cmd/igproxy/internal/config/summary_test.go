@@ -83,11 +83,11 @@ func TestUpstreamsAreThoseOfTheServicesWithAnApp(t *testing.T) {
 		set  func(*Config)
 		want []string
 	}{
-		"Instagram":                       {func(c *Config) { c.ClientSecret = secret }, []string{instagram}},
-		"Facebook":                        {func(c *Config) { c.Facebook.ClientSecret = secret }, []string{facebook}},
-		"Instagram and Threads":           {func(c *Config) { c.ClientSecret, c.Threads.ClientSecret = secret, secret }, []string{instagram, threads}},
-		"a list without a service":        {func(c *Config) { c.Apps = []App{{Name: "shop"}, {Name: "blog", Service: "instagram"}} }, []string{instagram}},
-		"a list, two services at one URL": {func(c *Config) { c.Apps = []App{{Service: "threads"}, {Service: "facebook"}}; c.Facebook.URL = threads }, []string{threads}},
+		"Instagram":                               {func(c *Config) { c.ClientSecret = secret }, []string{instagram}},
+		"Facebook":                                {func(c *Config) { c.Facebook.ClientSecret = secret }, []string{facebook}},
+		"Instagram and Threads":                   {func(c *Config) { c.ClientSecret, c.Threads.ClientSecret = secret, secret }, []string{instagram, threads}},
+		"a list of apps, one without a service":   {func(c *Config) { c.Apps = []App{{Name: "shop"}, {Name: "blog", Service: "instagram"}} }, []string{instagram}},
+		"a list of apps, two services at one URL": {func(c *Config) { c.Apps = []App{{Service: "threads"}, {Service: "facebook"}}; c.Facebook.URL = threads }, []string{threads}},
 	} {
 		conf := Default()
 		c.set(&conf)

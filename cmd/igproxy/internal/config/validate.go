@@ -25,7 +25,7 @@ func (l *loader) validate() {
 }
 
 // contradiction reports a fault under the first key, unless the value of that key has been refused
-// already. It gives the place of the first key that is set, because a default has no line to
+// already. The place is that of the first of the keys that is set, because a default has no line to
 // change.
 func (l *loader) contradiction(f fault, keys ...string) {
 	if !l.bad[keys[0]] {
@@ -57,7 +57,7 @@ func (l *loader) validateListeners() {
 			continue
 		}
 		if address == c.Admin.Listen {
-			l.contradiction(fault{"the same address as listen", "give each its own port"}, "admin.listen", "listen")
+			l.contradiction(fault{"the same address as listen", "give each its own address"}, "admin.listen", "listen")
 		}
 		if slices.Contains(c.Listen[:i], address) {
 			l.contradiction(fault{quote(address) + " is in the list twice", "keep one"}, "listen")
@@ -123,7 +123,7 @@ func (l *loader) validateTrust(hasUIDs bool) {
 	}
 	switch {
 	case !hasPort:
-		l.refuse(fault{"not allowed with a Unix socket, which only this machine can reach", "remove it"},
+		l.refuse(fault{"not used: listen has only Unix sockets, which do not use TLS", "remove it"},
 			"tls.cert_file", "tls.key_file", "auth.client_ca")
 	case !hasSocket:
 		l.refuse(fault{"allowed only with a Unix socket, as in listen: unix:/path", "remove it"}, "auth.uids")
@@ -151,7 +151,7 @@ func (l *loader) validateReachable(hasTLS bool) {
 	}
 }
 
-// validateTimes checks the durations that depend on others. Merge uses it too.
+// validateTimes checks durations against the durations that limit them. Merge uses it too.
 func (l *loader) validateTimes() {
 	c := &l.config
 	atLeast := func(d, least time.Duration, because string, keys ...string) {
@@ -317,8 +317,8 @@ func openSecret[T any](l *loader, key, path string, read func(path string) (T, e
 	return v, ok
 }
 
-// openFile reads the file that a key names. It returns false if the key names no file, or if the
-// file is not valid.
+// openFile reads the file that a key names, and reports what is wrong with it. It returns false if
+// the key names no file, or if its value or the file was refused.
 func openFile[T any](l *loader, key, path string, read func(path string) (T, error)) (v T, ok bool) {
 	if path == "" || l.bad[key] {
 		return v, false

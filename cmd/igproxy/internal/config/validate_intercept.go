@@ -9,7 +9,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/authority"
 )
 
-// validateIntercept checks the keys of interception, and the authority.
+// validateIntercept checks how the keys of interception fit together, and how they fit other keys.
 func (l *loader) validateIntercept() {
 	c := &l.config.Intercept
 	if c.Listen == "" {
@@ -22,9 +22,9 @@ func (l *loader) validateIntercept() {
 			l.contradiction(fault{"the same address as listen, admin.listen or admin.socket", "give each its own address"}, "intercept.listen")
 		}
 	}
-	for _, key := range []string{"intercept.ca_file", "intercept.ca_key_file"} {
+	for key, file := range map[string]string{"intercept.ca_file": authority.CertFile, "intercept.ca_key_file": authority.KeyFile} {
 		if !l.isSet(key) {
-			l.contradiction(fault{"missing", "run igproxy ca init --dir DIR, and set this key to the file in DIR"}, key, "intercept.listen")
+			l.contradiction(fault{"missing", "run igproxy ca init --dir DIR, and set this key to DIR/" + file}, key, "intercept.listen")
 		}
 	}
 	if c.TLS && l.config.TLS.CertFile == "" {
@@ -66,7 +66,7 @@ const InterceptChoices = "set auth.bearer_file, or auth.client_ca with intercept
 // endsSoon is the remaining lifetime below which igproxy check warns about an authority.
 const endsSoon = 60 * 24 * time.Hour
 
-// openAuthority reads the authority and warns if it expires soon.
+// openAuthority reads and checks the authority, and warns if it expires soon.
 func (l *loader) openAuthority() {
 	c := &l.config.Intercept
 	if c.Listen == "" || c.CAFile == "" || c.CAKeyFile == "" {

@@ -70,8 +70,8 @@ func TestAnInterceptListenerBeyondLoopbackNeedsADecision(t *testing.T) {
 	}...))
 }
 
-// If the listener for apps requires authentication, the intercept listener must not be open
-// unnoticed.
+// If the listener for apps requires authentication and the intercept listener does not, igproxy
+// check must report it.
 func TestAnInterceptListenerOnLoopbackIsNotAWayAroundAuthentication(t *testing.T) {
 	const loopback = "intercept:\n  listen: 127.0.0.1:1\n" + caFiles
 	expectWithAuthority(t, []input{
@@ -93,13 +93,13 @@ func TestKeysOfInterceptionThatDoNotFitAreRefused(t *testing.T) {
 			want: []string{"igproxy.yaml:2: intercept.ca_file: set without intercept.listen, so nothing would be intercepted; set intercept.listen, or remove this key",
 				"igproxy.yaml:3: intercept.ca_key_file: set without intercept.listen, so nothing would be intercepted; set intercept.listen, or remove this key"}},
 		{name: "a listener without files", yaml: "intercept:\n  listen: 127.0.0.1:1\n",
-			want: []string{"igproxy.yaml:2: intercept.ca_file: missing; run igproxy ca init --dir DIR, and set this key to the file in DIR",
-				"igproxy.yaml:2: intercept.ca_key_file: missing; run igproxy ca init --dir DIR, and set this key to the file in DIR"}},
-		{name: "the app's address", yaml: "listen: 127.0.0.1:1\nintercept:\n  listen: 127.0.0.1:1\n" + caFiles,
+			want: []string{"igproxy.yaml:2: intercept.ca_file: missing; run igproxy ca init --dir DIR, and set this key to DIR/igproxy-ca.pem",
+				"igproxy.yaml:2: intercept.ca_key_file: missing; run igproxy ca init --dir DIR, and set this key to DIR/igproxy-ca.key"}},
+		{name: "the address of listen", yaml: "listen: 127.0.0.1:1\nintercept:\n  listen: 127.0.0.1:1\n" + caFiles,
 			want: []string{"igproxy.yaml:3: intercept.listen: the same address as listen, admin.listen or admin.socket; give each its own address"}},
-		{name: "the operator's address", yaml: "admin:\n  listen: 127.0.0.1:1\nintercept:\n  listen: 127.0.0.1:1\n" + caFiles,
+		{name: "the address of admin.listen", yaml: "admin:\n  listen: 127.0.0.1:1\nintercept:\n  listen: 127.0.0.1:1\n" + caFiles,
 			want: []string{"igproxy.yaml:4: intercept.listen: the same address as listen, admin.listen or admin.socket; give each its own address"}},
-		{name: "the operator's socket", yaml: "admin:\n  socket: /run/a\nintercept:\n  listen: unix:/run/a\n" + caFiles,
+		{name: "the socket of admin.socket", yaml: "admin:\n  socket: /run/a\nintercept:\n  listen: unix:/run/a\n" + caFiles,
 			want: []string{"igproxy.yaml:4: intercept.listen: the same address as listen, admin.listen or admin.socket; give each its own address"}},
 		{name: "TLS without a certificate", yaml: "intercept:\n  listen: 127.0.0.1:1\n  tls: true\n" + caFiles,
 			want: []string{"igproxy.yaml:3: intercept.tls: set without tls.cert_file and tls.key_file; set all three, or remove this key"}},
@@ -172,7 +172,7 @@ func TestCheckProvesTheAuthority(t *testing.T) {
 	expectWithAuthority(t, all)
 }
 
-// The listener, its TLS and its tunnels are built once, at the start. The table in
+// The intercept listener, its TLS and its tunnels are built once, at the start. The table in
 // docs/configuration.md says which keys need a restart.
 func TestWhichKeysOfInterceptionNeedARestart(t *testing.T) {
 	running := config.Default()

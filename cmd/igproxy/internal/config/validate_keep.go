@@ -1,7 +1,7 @@
 package config
 
-// validateKeep warns if successors of refreshed tokens can be lost, and if few calls count as using
-// a token.
+// validateKeep warns if the successors of refreshed tokens can be lost, and if only a few of the
+// calls with a token count as using it.
 func (l *loader) validateKeep() {
 	c := &l.config
 	if !c.Keep.Enabled {
@@ -17,6 +17,6 @@ func (l *loader) validateKeep() {
 			"set cache.key_file"})
 	}
 	if !c.Passthrough.Enabled {
-		warn(fault{"set although passthrough.enabled is false, so only calls that refresh or extend a token count as using it", "set passthrough.enabled: true"})
+		warn(fault{"set although passthrough.enabled is false, so only calls that refresh a token count as using it", "set passthrough.enabled: true"})
 	}
 }

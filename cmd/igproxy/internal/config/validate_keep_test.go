@@ -10,7 +10,7 @@ func TestKeepWarnsIfSuccessorsCanBeLost(t *testing.T) {
 	const lost = "warning: igproxy.yaml:2: keep.enabled: set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops; set redis.mode to single, sentinel or cluster"
 	const sealed = "warning: igproxy.yaml:2: keep.enabled: set without cache.key_file, so the successors of refreshed tokens are lost " +
 		"when the client secret changes and the previous one is removed; set cache.key_file"
-	const rare = "warning: igproxy.yaml:2: keep.enabled: set although passthrough.enabled is false, so only calls that refresh or extend a token count as using it; " +
+	const rare = "warning: igproxy.yaml:2: keep.enabled: set although passthrough.enabled is false, so only calls that refresh a token count as using it; " +
 		"set passthrough.enabled: true"
 	const key = "app_id: 17\ncache:\n  key_file: ./key\n"
 	withKey := func(t *testing.T) { write(t, "key", "0123456789abcdef0123456789abcdef") }

@@ -19,8 +19,9 @@ const (
 	maxItems = 64   // of a list
 )
 
-// set parses values into the field of c. A setting that is not a list has exactly one value. If set
-// returns faults, it leaves the field unchanged. A list can have a fault for each item.
+// set parses values into the setting's field of c. values has one value, unless the setting is a
+// list. If set returns faults, it leaves the field unchanged. A list can have a fault for each
+// item.
 func (s setting) set(c *Config, values []string) []fault {
 	if field, isList := s.field(c).Addr().Interface().(*[]string); isList {
 		return s.setList(field, values)
@@ -35,7 +36,7 @@ func (s setting) setOne(c *Config, value string) *fault {
 	text := trimNewline(value) // a Kubernetes Secret or a YAML block often ends with a newline
 	switch field := s.field(c).Addr().Interface().(type) {
 	case *bool:
-		// yes, on and 1 are refused: only some YAML parsers understand them.
+		// yes, on and 1 are refused, because not all programs read them as true.
 		if text != "true" && text != "false" {
 			return &fault{quote(text) + " is neither true nor false", "write " + s.rangeText()}
 		}
@@ -71,8 +72,9 @@ func (s setting) setList(field *[]string, values []string) (faults []fault) {
 	return faults
 }
 
-// checkItem checks item i of a list of n. A fault that does not show the value gives the item's
-// number, unless the list has only one item.
+// checkItem checks item i of a list of n. A fault gives the item's number in place of a hidden
+// value. If the list has several items, a fault that does not mention the value gives the number
+// too.
 func (s setting) checkItem(value string, i, n int) *fault {
 	f, entry := s.checkText(value), "entry "+strconv.Itoa(i+1)
 	switch {
@@ -181,8 +183,8 @@ func sizeText(n int64) string {
 	return strconv.FormatInt(n, 10) + " bytes"
 }
 
-// text returns the value as an operator writes it. For a secret it returns "set", or "" if it is
-// not set. It also returns "" for a size of zero, which means that the size is not set.
+// text returns the value as an operator writes it. For a secret it returns "set", or "" if the
+// secret is empty. It also returns "" for a size of zero, which means that the size is not set.
 func (s setting) text(c *Config) string {
 	switch v := s.field(c).Interface().(type) {
 	case proxy.Secret:

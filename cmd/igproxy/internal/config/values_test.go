@@ -58,7 +58,7 @@ func TestWrongValueIsReportedWithAFix(t *testing.T) {
 			want: []string{"igproxy.yaml:2: upstream.url: this value is not a base URL; write the base URL without parameters and without the path of a call, such as https://graph.instagram.com"}},
 		{name: "an upstream URL with a query", yaml: "upstream:\n  url: https://graph.instagram.com?client_secret=x\n",
 			want: []string{"igproxy.yaml:2: upstream.url: this value is not a base URL; write the base URL without parameters and without the path of a call, such as https://graph.instagram.com"}},
-		{name: "an upstream URL with the path", yaml: "upstream:\n  url: https://graph.instagram.com/access_token\n",
+		{name: "an upstream URL with the path of a call", yaml: "upstream:\n  url: https://graph.instagram.com/access_token\n",
 			want: []string{`igproxy.yaml:2: upstream.url: "https://graph.instagram.com/access_token" is not a base URL; write the base URL without parameters and without the path of a call, such as https://graph.instagram.com`}},
 		{name: "an upstream without a scheme", yaml: "upstream:\n  url: graph.instagram.com\n",
 			want: []string{`igproxy.yaml:2: upstream.url: "graph.instagram.com" is not a base URL; write the base URL without parameters and without the path of a call, such as https://graph.instagram.com`}},

@@ -49,8 +49,8 @@ func (l *loader) readFile(path string) bool {
 	return true
 }
 
-// errorLine returns the line where the mistake begins, or 0. For an error of the scanner, such as a
-// missing quotation mark, this is the line on which the unfinished text starts.
+// errorLine returns the line where the mistake begins, or 0 if it is unknown. For an error of the
+// scanner, such as a missing quotation mark, this is the line on which the unfinished text starts.
 func errorLine(err error) int {
 	var e *yaml.LoadError
 	if !errors.As(err, &e) {
@@ -65,7 +65,7 @@ func errorLine(err error) int {
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
 // isPlain reports whether a node is free of the features of YAML that make a configuration hard to
-// read, or let a small file expand to a large one. It reports each of them as a problem.
+// read, or let a small file expand to a large one. It reports such features as problems.
 func (l *loader) isPlain(n *yaml.Node) bool {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" || n.Style&yaml.TaggedStyle != 0 ||
 		n.Kind == yaml.ScalarNode && n.ShortTag() == "!!merge" {
@@ -200,8 +200,8 @@ func (s setting) takes(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && !(s.kind == kindList && isNull(n))
 }
 
-// reportItems reports the faults of those items of a list that are values. It is called if other
-// items are not values, so the list is not set.
+// reportItems checks the items of a list that are single values, and reports their faults. value
+// calls it for a list that also has other items, such as sections, and is therefore not set.
 func (l *loader) reportItems(at place, s setting, items []*yaml.Node) {
 	for i, item := range items {
 		if s.takes(item) {

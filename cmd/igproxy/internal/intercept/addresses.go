@@ -11,14 +11,14 @@ import (
 // errNotPublic means that a host has an address to which no tunnel may lead.
 var errNotPublic = errors.New("not a public address")
 
-// notPublic lists the networks that lead to this machine, to its provider, or nowhere, although Go
-// does not classify them as private:
+// notPublic lists networks whose addresses lead to this machine, to its provider, or nowhere.
+// Package netip does not classify them as private. Most are from
 // https://www.iana.org/assignments/iana-ipv4-special-registry and
-// https://www.iana.org/assignments/iana-ipv6-special-registry. Teredo and 6to4 are here because
-// their addresses can contain a private IPv4 address.
+// https://www.iana.org/assignments/iana-ipv6-special-registry. The networks of Teredo and 6to4 are
+// in the list because their addresses can contain a private IPv4 address.
 var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("100.64.0.0/10"),    // shared by carriers; some clouds have their metadata service here
+	netip.MustParsePrefix("100.64.0.0/10"),    // for NAT at carriers; some clouds have their metadata service here
 	netip.MustParsePrefix("168.63.129.16/32"), // Azure's service for its virtual machines
 	netip.MustParsePrefix("192.0.0.0/24"),
 	netip.MustParsePrefix("192.0.2.0/24"),
@@ -35,10 +35,10 @@ var notPublic = []netip.Prefix{
 
 // publicIPv6 is the only range from which public IPv6 addresses are assigned:
 // https://www.iana.org/assignments/ipv6-address-space. Addresses outside it lead to the local
-// network, or to an IPv4 address, which may be a private one.
+// network, to an IPv4 address, which may be a private one, or nowhere.
 var publicIPv6 = netip.MustParsePrefix("2000::/3")
 
-// isPublic reports whether a tunnel may lead to an address.
+// isPublic reports whether an address is public. A tunnel may lead only to a public address.
 func isPublic(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
 	return a.IsGlobalUnicast() && !a.IsPrivate() && (a.Is4() || publicIPv6.Contains(a)) &&
@@ -55,8 +55,8 @@ func (t *tunnels) onlyPublic(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// isOwn reports whether an address, even a public one, belongs to this machine. It returns true if
-// the addresses of this machine cannot be listed.
+// isOwn reports whether an address belongs to this machine, which may have public addresses too. It
+// also returns true if the addresses of this machine cannot be listed.
 func (t *tunnels) isOwn(a netip.Addr) bool {
 	list, err := t.own()
 	return err != nil || slices.ContainsFunc(list, func(own net.Addr) bool {

@@ -18,11 +18,11 @@ func TestNoTunnelLeadsToThisMachineItsNetworkOrItsProvider(t *testing.T) {
 		"10.0.0.1": false, "172.16.0.1": false, "172.31.255.255": false, "192.168.1.1": false, "::ffff:10.0.0.1": false, "fd12:3456::1": false, "fc00::1": false,
 		"169.254.0.1": false, "fe80::1": false, "fe80::1%eth0": false, "::1%lo": false, "fec0::1": false,
 		"169.254.169.254": false, // metadata of AWS, Azure, GCP, DigitalOcean and Oracle
-		"169.254.170.2":   false, // credentials of tasks in AWS
+		"169.254.170.2":   false, // credentials of containers in AWS
 		"fd00:ec2::254":   false, // metadata of AWS
 		"fd20:ce::254":    false, // metadata of GCP
 		"100.100.100.200": false, // metadata of Alibaba
-		"168.63.129.16":   false, // metadata of Azure
+		"168.63.129.16":   false, // Azure's service for its virtual machines
 		"192.0.0.192":     false, // metadata of Oracle
 		"100.64.0.1":      false, "100.127.255.255": false,
 		"64:ff9b::7f00:1": false, "64:ff9b::a9fe:a9fe": false, "64:ff9b:1::a00:1": false, // NAT64
@@ -42,7 +42,7 @@ func TestNoTunnelLeadsToThisMachineItsNetworkOrItsProvider(t *testing.T) {
 	}
 }
 
-// A machine can have public addresses, and most machines with IPv6 do.
+// A machine can have public addresses. Most machines with IPv6 have one.
 func TestAPublicAddressOfThisMachineGetsNoTunnel(t *testing.T) {
 	p := serve(t, tunnelling(1))
 	own, other := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3") // this test treats both as public
@@ -56,7 +56,7 @@ func TestAPublicAddressOfThisMachineGetsNoTunnel(t *testing.T) {
 		failure error
 		want    int
 	}{
-		{own, nil, 403}, {other, nil, 502}, // nothing listens on port 443 of other
+		{own, nil, 403}, {other, nil, 502}, // igproxy dials other, but nothing listens there
 		{other, errors.New("no list"), 403}, // it could be an address of this machine
 	} {
 		answer, failure = step.answer, step.failure

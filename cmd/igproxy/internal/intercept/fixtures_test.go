@@ -23,7 +23,7 @@ const meta = "graph.facebook.com"
 // proxy is a Handler that a server serves.
 type proxy struct {
 	*intercept.Handler
-	dial   func() net.Conn // a client's connection
+	dial   func() net.Conn // opens a client's connection
 	server *http.Server
 
 	mu       sync.Mutex // protects the fields below
@@ -104,8 +104,8 @@ func (p *proxy) client() *client {
 
 func (c *client) Read(b []byte) (int, error) { return c.r.Read(b) }
 
-// connect sends a CONNECT with these header lines, followed at once by further bytes. It returns
-// the response and the text of its body.
+// connect sends a CONNECT with the lines in header, followed at once by the bytes in further. It
+// returns the response and the text of its body.
 func (c *client) connect(t *testing.T, target, header, further string) (*http.Response, string) {
 	t.Helper()
 	return c.send(t, fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: x\r\n%s\r\n%s", target, header, further))

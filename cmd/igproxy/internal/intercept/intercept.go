@@ -24,10 +24,11 @@ import (
 
 // Options configure New.
 type Options struct {
-	// Hosts returns the names of the hosts whose connections are intercepted. It is called for each
-	// CONNECT, because a reload may change them.
+	// Hosts returns the names of the hosts to which connections are intercepted. It is called for
+	// each CONNECT, because a reload may change the names.
 	Hosts func() []string
-	// Addr is the address of the listener of CONNECT requests. Listener has the same address.
+	// Addr is the address of the listener of CONNECT requests. The listener that Handler.Listener
+	// returns reports the same address.
 	Addr net.Addr
 	// Bearers returns the SHA-256 of each token that a client may send as the password in
 	// Proxy-Authorization, or none if no token is required. It is called for each CONNECT.
@@ -36,29 +37,30 @@ type Options struct {
 	// zero, they are refused.
 	Tunnels TunnelOptions
 	// Release is called with a connection that must no longer count towards the limit of the
-	// listener of CONNECT requests, because it has become a tunnel, or because Listener is about to
-	// accept it.
+	// listener of CONNECT requests. Either it has become a tunnel, or the listener that
+	// Handler.Listener returns is about to accept it.
 	Release func(net.Conn)
-	// Count counts a CONNECT by its host, one of Hosts or "other", and its result.
+	// Count counts a request by its host and its result. The host is one of Hosts, or "other".
 	Count func(host, result string)
 	// Logger receives a line for each request that is refused or fails, unless the token is missing
 	// or wrong.
 	Logger *slog.Logger
 }
 
-// The results of a CONNECT. They are metric labels.
+// The results of a request. They are the values of a metric label.
 const (
 	Intercepted  = "intercepted"
 	Tunnelled    = "tunnelled"
-	Refused      = "refused"      // the configuration does not allow it
+	Refused      = "refused"      // the request is not a valid CONNECT, or its host is not allowed
 	Unauthorized = "unauthorized" // the token is missing or wrong
-	Busy         = "busy"         // there are too many tunnels
-	Failed       = "failed"       // the host could not be reached
-	// HandshakeFailed is counted in addition to Intercepted, by the server of Listener.
+	Busy         = "busy"         // there are too many tunnels, or igproxy is stopping
+	Failed       = "failed"       // the host of a tunnel could not be reached
+	// HandshakeFailed means that the TLS handshake on an intercepted connection failed. The server
+	// of the intercepted connections counts it, in addition to Intercepted.
 	HandshakeFailed = "handshake_failed"
 )
 
-// Results are all results of a CONNECT.
+// Results are all results of a request.
 var Results = []string{Intercepted, Tunnelled, Refused, Unauthorized, Busy, Failed, HandshakeFailed}
 
 // Handler answers CONNECT requests, and refuses all others. Serve it with HTTP/1 only.
@@ -81,7 +83,7 @@ func (h *Handler) Listener() net.Listener { return h.queue }
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
 // ServeHTTP implements http.Handler. Its errors are plain text and not Meta's JSON, because clients
-// know that a proxy and not Meta answers a CONNECT, and most of them show only the status.
+// expect the answer to a CONNECT from a proxy, not from Meta. Most clients show only the status.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if announcesBody(r) {
 		w.Header().Set("Connection", "close") // net/http would wait for the body before it answers
@@ -89,7 +91,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodConnect {
 		text := "This listener of igproxy accepts only CONNECT. Use its address as HTTPS_PROXY, and not as HTTP_PROXY or as a base URL."
 		if strings.HasPrefix(r.RequestURI, "https://") {
-			text = "This client sends its calls to https URLs without CONNECT, so its proxy could read them. axios did so before version 1.16.1: update it."
+			text = "This client sends its calls to https URLs without CONNECT, so its proxy could read them. axios before version 1.16.1 does so. If this is axios, update it."
 		}
 		w.Header().Set("Allow", http.MethodConnect)
 		h.refuse(w, nameForLog(r.URL.Hostname()), "other", http.StatusMethodNotAllowed, Refused, text)
@@ -170,18 +172,18 @@ func (h *Handler) authorized(r *http.Request) bool {
 	return proxy.MatchDigest(token, accepted) >= 0
 }
 
-// mayBeSecret matches names that are long enough to contain a secret: a client secret has 32
-// characters, and tokens have more. They are logged as "hidden".
+// mayBeSecret matches names that may contain a secret: a client secret has 32 characters, and
+// tokens have more. The log shows "hidden" in place of such a name.
 var mayBeSecret = regexp.MustCompile(`[a-z0-9_-]{32}`)
 
-// refuse answers a request with an error. The log names the host as target, and the metric names
-// it as label.
+// refuse answers a request with an error. target is the name of the host in the log, and label is
+// its name in the metric.
 func (h *Handler) refuse(w http.ResponseWriter, target, label string, status int, result, text string) {
 	h.options.Count(label, result)
 	if mayBeSecret.MatchString(target) {
 		target = "hidden"
 	}
-	if result != Unauthorized { // the first CONNECT of many clients has no password; the metric counts them
+	if result != Unauthorized { // many clients send the password only after a 407; the metric shows these
 		h.options.Logger.Warn("connect refused", "target", target, "status", status, "result", result)
 	}
 	http.Error(w, text, status)
@@ -247,7 +249,7 @@ func (c *hijacked) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// CloseWrite closes the sending half.
+// CloseWrite closes the sending half or, if that is not supported, the whole connection.
 func (c *hijacked) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

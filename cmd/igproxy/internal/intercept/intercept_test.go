@@ -32,24 +32,24 @@ func TestAClientMustSendTheTokenAsItsPassword(t *testing.T) {
 		header string
 		want   int
 	}{
-		"the token":                      {basic("igproxy:current-token"), 200},
-		"without a user name":            {basic(":current-token"), 200},
-		"with any user name":             {basic("me:current-token"), 200},
-		"the previous token":             {basic("igproxy:previous:token"), 200},
-		"the scheme in capitals":         {strings.Replace(basic("x:current-token"), "Basic", "BASIC", 1), 200},
-		"nothing":                        {"", 407},
-		"another token":                  {basic("igproxy:other-token"), 407},
-		"a part of the token":            {basic("igproxy:current"), 407},
-		"the token and a space":          {basic("igproxy:current-token "), 407},
-		"an empty token":                 {basic("igproxy:"), 407},
-		"the token as the user name":     {basic("current-token:"), 407},
-		"no colon":                       {basic("current-token"), 407},
-		"two headers":                    {basic("x:current-token") + basic("x:current-token"), 407},
-		"Bearer":                         {"Proxy-Authorization: Bearer current-token\r\n", 407},
-		"Bearer and Basic's credentials": {strings.Replace(basic("x:current-token"), "Basic", "Bearer", 1), 407},
-		"not base64":                     {"Proxy-Authorization: Basic !!!\r\n", 407},
-		"no credentials":                 {"Proxy-Authorization: Basic\r\n", 407},
-		"the app's header":               {strings.TrimPrefix(basic("x:current-token"), "Proxy-"), 407},
+		"the token":                              {basic("igproxy:current-token"), 200},
+		"without a user name":                    {basic(":current-token"), 200},
+		"with any user name":                     {basic("me:current-token"), 200},
+		"the previous token":                     {basic("igproxy:previous:token"), 200},
+		"the scheme in capitals":                 {strings.Replace(basic("x:current-token"), "Basic", "BASIC", 1), 200},
+		"nothing":                                {"", 407},
+		"another token":                          {basic("igproxy:other-token"), 407},
+		"a part of the token":                    {basic("igproxy:current"), 407},
+		"the token and a space":                  {basic("igproxy:current-token "), 407},
+		"an empty token":                         {basic("igproxy:"), 407},
+		"the token as the user name":             {basic("current-token:"), 407},
+		"no colon":                               {basic("current-token"), 407},
+		"two headers":                            {basic("x:current-token") + basic("x:current-token"), 407},
+		"Bearer":                                 {"Proxy-Authorization: Bearer current-token\r\n", 407},
+		"Basic's credentials as Bearer":          {strings.Replace(basic("x:current-token"), "Basic", "Bearer", 1), 407},
+		"not base64":                             {"Proxy-Authorization: Basic !!!\r\n", 407},
+		"no credentials":                         {"Proxy-Authorization: Basic\r\n", 407},
+		"Authorization, not Proxy-Authorization": {strings.TrimPrefix(basic("x:current-token"), "Proxy-"), 407},
 	} {
 		for _, target := range []string{meta + ":443", "example.com:443", "nonsense"} {
 			res, body := p.client().connect(t, target, c.header, "")
@@ -73,7 +73,7 @@ func TestAClientMustSendTheTokenAsItsPassword(t *testing.T) {
 		t.Errorf("the log has a token, or a line about a client that was refused with 407:\n%s", p.logged())
 	}
 	if got := p.counted(meta, intercept.Unauthorized); got != 14 {
-		t.Errorf("counted %d CONNECTs without the token, want 14", got)
+		t.Errorf("counted %d CONNECTs with a missing or wrong token, want 14", got)
 	}
 }
 
@@ -151,7 +151,7 @@ func TestOnlyTokenHostsOnPort443AreIntercepted(t *testing.T) {
 	}
 }
 
-// A service may appear or disappear with a reload.
+// A reload may add or remove a service, and its hosts with it.
 func TestHostsAreThoseOfTheMoment(t *testing.T) {
 	var hosts atomic.Value
 	hosts.Store([]string{"api.instagram.com"})
@@ -224,8 +224,8 @@ func TestFirstBytesSentTogetherWithConnectArrive(t *testing.T) {
 	}
 }
 
-// A connection counts towards the first listener's limit until the second listener accepts it.
-// Otherwise any number of connections could wait between the two.
+// A connection counts towards the limit of the listener of CONNECT requests until the listener of
+// intercepted connections accepts it. Otherwise any number of connections could wait in between.
 func TestAConnectionIsReleasedWhenItIsAccepted(t *testing.T) {
 	p := serve(t, nil)
 	released := func() int { p.mu.Lock(); defer p.mu.Unlock(); return p.released }
@@ -266,7 +266,7 @@ func TestAConnectionThatIsNotAcceptedIsClosed(t *testing.T) {
 	}
 	_ = p.Listener().Close()
 	if n, err := c.Read(make([]byte, 1)); err == nil {
-		t.Errorf("the connection is open (got %d bytes), want it closed with the listener", n)
+		t.Errorf("the connection is open (got %d bytes), want it closed, because the listener was closed", n)
 	}
 	if _, err := p.Listener().Accept(); err == nil {
 		t.Error("a closed listener accepts a connection")

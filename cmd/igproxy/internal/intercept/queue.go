@@ -21,12 +21,13 @@ func newQueue(addr net.Addr, release func(net.Conn)) *queue {
 	return q
 }
 
-// queueTimeout bounds how long a connection waits to be accepted. It waits while the server has its
-// maximum number of connections and all of them are waiting for responses.
+// queueTimeout bounds how long a connection waits to be accepted. A connection waits while the
+// server that accepts from the queue has its maximum number of connections, and all of them are
+// waiting for responses.
 const queueTimeout = 10 * time.Second
 
-// put waits until the connection is accepted. It reports false after queueTimeout, or if the queue
-// is closed.
+// put waits until the connection is accepted. It reports false if that does not happen within
+// queueTimeout, or if the queue is closed.
 func (q *queue) put(c net.Conn) bool {
 	timeout := time.NewTimer(queueTimeout)
 	defer timeout.Stop()
@@ -40,7 +41,7 @@ func (q *queue) put(c net.Conn) bool {
 }
 
 // Accept implements net.Listener. Until Accept returns a connection, the connection counts towards
-// the limit of the listener that accepted it first, so the waiting connections are bounded too.
+// the limit of the listener of CONNECT requests, so the waiting connections are bounded too.
 func (q *queue) Accept() (net.Conn, error) {
 	select {
 	case c := <-q.conns:

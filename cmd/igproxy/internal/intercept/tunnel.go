@@ -20,7 +20,7 @@ type TunnelOptions struct {
 	IdleTimeout time.Duration
 }
 
-// tunnels are the open tunnels.
+// tunnels has the open tunnels, and what is needed to open another.
 type tunnels struct {
 	slots    chan struct{}
 	idle     time.Duration
@@ -39,7 +39,7 @@ type tunnels struct {
 const (
 	// dialTimeout bounds how long it takes to resolve the name of a host and to connect to it.
 	dialTimeout = 10 * time.Second
-	// drainIdle replaces the idle timeout during a drain.
+	// drainIdle is the longest idle timeout during a drain.
 	drainIdle = time.Second
 )
 
@@ -94,7 +94,8 @@ func (h *Handler) tunnel(w http.ResponseWriter, r *http.Request, host string) {
 	t.join(in, out)
 }
 
-// begin counts a tunnel, so that Shutdown waits for it. It reports false if Shutdown has begun.
+// begin counts a tunnel, so that Shutdown waits for it. It reports false if Shutdown or Close has
+// been called.
 func (t *tunnels) begin() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -189,8 +190,8 @@ func (t *tunnels) idleNow() time.Duration {
 // drain may have shortened the idle timeout, or a byte may have passed in the other direction.
 func (t *tunnels) untilLook() time.Duration { return min(t.idle, drainIdle) }
 
-// Shutdown ends each tunnel once it has been idle for a second, and all others when ctx ends. It
-// refuses new tunnels, so shut down the listener of CONNECT requests first.
+// Shutdown ends each tunnel once it has been idle for a second, and all others when ctx ends. New
+// tunnels are refused. To spare clients this refusal, close the listener of CONNECT requests first.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	t := h.tunnels
 	t.mu.Lock()

@@ -107,7 +107,7 @@ func TestAHostThatCannotBeReachedIsReported(t *testing.T) {
 	}
 }
 
-// A client that leaves while the host is dialled must not keep its place among the tunnels.
+// A client that leaves while its host is dialled must not count towards the limit of tunnels.
 func TestAClientThatLeavesEndsTheDial(t *testing.T) {
 	p := serve(t, tunnelling(1))
 	dialled, ended := make(chan bool), make(chan bool)
@@ -163,8 +163,8 @@ func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
 	}}, &asked
 }
 
-// The check sees the address that is dialled. So it does not matter that a name server gives
-// another answer to the next question.
+// The check sees the address that is dialled. So it does not help an attacker if a name server
+// gives a different answer to the next question.
 func TestTheAddressThatIsDialledIsTheOneThatIsChecked(t *testing.T) {
 	p := serve(t, tunnelling(1))
 	public, private := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")
@@ -266,7 +266,7 @@ func TestATunnelEndsWhenNothingPassesInEitherDirection(t *testing.T) {
 		start := time.Now()
 		_, err := host.Read(make([]byte, 1))
 		if idle := time.Since(start); err == nil || idle < 59*time.Second || idle > 62*time.Second {
-			t.Errorf("the tunnel ended after %s without a byte (error: %v), want 1m", idle, err)
+			t.Errorf("the tunnel ended after %s without a byte (error: %v), want about 1m", idle, err)
 		}
 		if _, err := c.Read(make([]byte, 1)); err == nil {
 			t.Error("the client is still connected")
@@ -278,8 +278,8 @@ func TestATunnelEndsWhenNothingPassesInEitherDirection(t *testing.T) {
 	})
 }
 
-// A TLS read that times out must not break the connection, because a tunnel checks its idle time
-// once a second.
+// Once a second a tunnel ends its reads, with a timeout, to check how long it has been idle. Such a
+// timeout must not break a TLS connection.
 func TestATunnelOverTLSSurvivesWhileItIsIdle(t *testing.T) {
 	server := httptest.NewUnstartedServer(nil)
 	server.StartTLS() // for its certificate
@@ -366,9 +366,9 @@ func TestADrainEndsIdleTunnelsSoonAndOthersAtItsEnd(t *testing.T) {
 
 func TestNoTunnelIsOpenedDuringAndAfterAStop(t *testing.T) {
 	for name, stop := range map[string]func(p *proxy) error{
-		"Shutdown": func(p *proxy) error { return p.Shutdown(context.Background()) },
-		"Close":    func(p *proxy) error { p.Close(); return nil },
-		"all":      func(p *proxy) error { p.Close(); p.Close(); return p.Shutdown(context.Background()) },
+		"Shutdown":                 func(p *proxy) error { return p.Shutdown(context.Background()) },
+		"Close":                    func(p *proxy) error { p.Close(); return nil },
+		"Close twice and Shutdown": func(p *proxy) error { p.Close(); p.Close(); return p.Shutdown(context.Background()) },
 	} {
 		p := serve(t, tunnelling(1))
 		l := loopback(t)
@@ -404,7 +404,7 @@ func TestCloseEndsEveryTunnelAtOnce(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		if err := p.Shutdown(ctx); err != nil || time.Since(start) > 5*time.Second {
-			t.Errorf("%s: Shutdown returned %v after %s, want nil at once", name, err, time.Since(start))
+			t.Errorf("%s: Shutdown returned %v after %s, want nil within 5s", name, err, time.Since(start))
 		}
 	}
 }
