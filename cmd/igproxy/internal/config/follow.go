@@ -65,7 +65,8 @@ func (f *followed[T]) get() T {
 }
 
 // look reads the files if they may have changed since the last successful read, or if the last read
-// failed. It stamps them before it reads them, so that the next look finds a change during the read.
+// failed. It stamps them before it reads them, so that the next look finds a change made during the
+// read.
 //
 // A fault is logged only when it persists: a certificate and its key are written one after the
 // other, and do not match in between.

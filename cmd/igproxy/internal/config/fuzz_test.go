@@ -31,8 +31,8 @@ func FuzzConfig(f *testing.F) {
 	f.Add("a: &a [1]\nb: *a", "? {c: d}\n: !!set {e}", "")
 	f.Add("log: {level: ", "}", "IGPROXY_ALLOWED_HOSTS=a,,b")
 	f.Add("upstream:\n  timeout: 20s\nbreaker:\n  interval: 1m\n  ratio: 1e-3", "---\nlisten: x", "IGPROXY_BREAKER_RATIO=NaN")
-	// No two inputs use this path at once: each worker is a process with its own path, and takes one
-	// input at a time.
+	// No two inputs use this path at once, because each worker is a process with its own path and
+	// takes one input at a time.
 	path := filepath.Join(f.TempDir(), "igproxy.yaml")
 	f.Fuzz(func(t *testing.T, before, after, environment string) {
 		text := before + "\nclient_secret: " + canary + "\n" + after

@@ -17,7 +17,7 @@ import (
 // misspelling of such a key.
 type Problem struct {
 	Where   string // "igproxy.yaml:7", "igproxy.yaml" (the whole file), "environment" or "default"
-	Key     string // such as upstream.timeout, or an unknown key as it is spelt; empty: no key, or one that is not shown
+	Key     string // such as upstream.timeout, or an unknown key as it is spelt; empty: no key, or a hidden one
 	What    string // what is wrong
 	Fix     string // the next step
 	Warning bool   // igproxy can run with the problem
