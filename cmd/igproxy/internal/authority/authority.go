@@ -1,6 +1,7 @@
 // Package authority makes and uses the private certificate authority that lets igproxy answer as
-// Meta's hosts. The authority's own certificate limits it to Meta's domains, so that its key cannot
-// be used against any other site.
+// Meta's hosts. The authority's own certificate limits it to Meta's domains, so that its key is of
+// no use against other sites. This does not protect clients that ignore the limit, such as Java's
+// default validator (docs/intercept.md).
 package authority
 
 import (
@@ -23,8 +24,8 @@ import (
 // Domains are the domains, with all their subdomains, for which an authority may sign certificates.
 var Domains = []string{"instagram.com", "threads.net", "threads.com", "facebook.com"}
 
-// everyAddress contains all IP addresses. An authority's name constraints exclude them, so that it
-// cannot sign for an IP address.
+// everyAddress contains all IP addresses. An authority's name constraints exclude them, so a
+// certificate that it signs for an IP address is not valid.
 var everyAddress = []*net.IPNet{
 	{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
 	{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
@@ -33,12 +34,13 @@ var everyAddress = []*net.IPNet{
 const (
 	life     = 10 * 365 * 24 * time.Hour // how long an authority is valid
 	leafLife = 7 * 24 * time.Hour        // how long a certificate for a host is valid
-	// renewAt is the remaining life below which a certificate for a host is replaced. It is far
-	// longer than a handshake takes.
+	// renewAt is the remaining life below which a certificate for a host is replaced. It is so long
+	// that no certificate expires during a handshake.
 	renewAt = 24 * time.Hour
-	// skew is how far the clock of a client may be behind.
+	// skew is how far the clock of a client may be behind igproxy's clock.
 	skew = time.Hour
-	// hostLimit bounds the number of kept certificates. Callers ask for only a few hosts.
+	// hostLimit bounds the number of kept certificates. igproxy needs far fewer: it asks only for
+	// Meta's token hosts.
 	hostLimit = 64
 )
 
@@ -53,7 +55,8 @@ type Authority struct {
 }
 
 // New returns the Authority with this certificate and key. It returns an error if the certificate
-// lacks the limits that Create sets, or is not valid now, or if the key is not ECDSA on P-256.
+// cannot be parsed, lacks the limits that Create sets, or is not valid now. It also returns an
+// error if the key is not ECDSA on P-256.
 func New(pair *tls.Certificate) (*Authority, error) {
 	cert, err := x509.ParseCertificate(pair.Certificate[0])
 	if err != nil {
@@ -77,7 +80,7 @@ func check(c *x509.Certificate, now time.Time) error {
 	case !c.IsCA || !c.BasicConstraintsValid || c.KeyUsage&x509.KeyUsageCertSign == 0:
 		return errors.New("it is not the certificate of an authority")
 	case !c.MaxPathLenZero || c.MaxPathLen != 0:
-		return errors.New("it may sign for other authorities (its path length is not 0)")
+		return errors.New("it may certify other authorities (its path length is not 0)")
 	case !c.PermittedDNSDomainsCritical || len(c.PermittedDNSDomains) == 0 ||
 		slices.ContainsFunc(c.PermittedDNSDomains, func(d string) bool { return !slices.Contains(Domains, d) }):
 		return errors.New("it has no critical name constraints, or they permit domains other than " + strings.Join(Domains, ", "))
@@ -111,8 +114,8 @@ func fingerprint(c *x509.Certificate) string {
 	return strings.Join(pairs, ":")
 }
 
-// Leaf returns a certificate for a host, which must be in one of Domains. It returns the same
-// certificate until a day before the certificate expires.
+// Leaf returns a certificate for a host, which must be in one of Domains. It keeps the certificate
+// for later calls until a day before the certificate expires, or until hostLimit is reached.
 func (a *Authority) Leaf(host string) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -56,7 +56,7 @@ func TestTheKeyIsReadableByItsOwnerOnlyAndNeverReplaced(t *testing.T) {
 	for name, want := range map[string]os.FileMode{authority.KeyFile: 0o600, authority.CertFile: 0o644} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || info.Mode().Perm() != want {
-			t.Errorf("%s: %v, %v; want %v", name, info.Mode(), err, want)
+			t.Errorf("%s: got the mode %v (error: %v), want %v", name, info.Mode(), err, want)
 		}
 	}
 	before, _ := os.ReadFile(filepath.Join(dir, authority.KeyFile))
@@ -84,7 +84,7 @@ func TestAuthorityIsLimitedToMetasHosts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := leaf.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host}); err != nil {
-			t.Errorf("%s: %v", host, err)
+			t.Errorf("the certificate for %s is not valid: %v", host, err)
 		}
 		if life := leaf.Leaf.NotAfter.Sub(leaf.Leaf.NotBefore); life > 8*24*time.Hour {
 			t.Errorf("%s: the certificate is valid for %v, want at most 8 days", host, life)
@@ -118,7 +118,8 @@ func TestAuthorityIsLimitedToMetasHosts(t *testing.T) {
 func TestACertificateIsSignedAgainBeforeItEnds(t *testing.T) {
 	_, pair, _ := created(t)
 	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(time.Until(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))) // within the life of the authority
+		// Simulated time begins in 2000, when the authority is not valid yet.
+		time.Sleep(time.Until(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)))
 		a, err := authority.New(&pair)
 		if err != nil {
 			t.Fatal(err)
@@ -152,6 +153,8 @@ func TestAnAuthorityWithoutItsLimitsIsRefused(t *testing.T) {
 			KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
 			PermittedDNSDomainsCritical: true, PermittedDNSDomains: []string{"facebook.com"}, ExcludedIPRanges: all}
 	}
+	// Each key is a part of the wanted error, and "" means no error. Two cases that want the same
+	// error use different parts of it.
 	for want, spoil := range map[string]func(*x509.Certificate){
 		"":                                   func(*x509.Certificate) {},
 		"is not the certificate of an auth":  func(c *x509.Certificate) { c.IsCA, c.MaxPathLenZero = false, false },
@@ -173,7 +176,7 @@ func TestAnAuthorityWithoutItsLimitsIsRefused(t *testing.T) {
 		}
 		_, err = authority.New(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("got %v, want %q", err, want)
+			t.Errorf("got %v, want an error with %q (or no error, if this is empty)", err, want)
 		}
 	}
 	key, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
@@ -202,7 +205,7 @@ func TestACertificateIsKeptForEachHostAndTheirNumberIsBounded(t *testing.T) {
 	all.Wait()
 	other, err := a.Leaf("api.instagram.com")
 	if err != nil || other == first || other.Leaf.SerialNumber.Cmp(first.Leaf.SerialNumber) == 0 || len(other.Leaf.DNSNames) != 1 {
-		t.Errorf("a second host: got a certificate for %v (error: %v), want its own certificate, for this host only", other.Leaf.DNSNames, err)
+		t.Errorf("a second host: got a certificate for %v (error: %v), want a certificate that differs from the first host's and is for this host only", other.Leaf.DNSNames, err)
 	}
 	for i := range 100 { // more than the bound
 		if _, err := a.Leaf(fmt.Sprintf("h%d.facebook.com", i)); err != nil {
@@ -226,12 +229,12 @@ func TestTheAuthoritySaysWhatItIsFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if name := c.Subject.String(); !strings.Contains(name, "igproxy") || !strings.Contains(name, "Meta's hosts only") {
-		t.Errorf("the authority's name is %s, want one with igproxy and Meta's hosts only", name)
+		t.Errorf("the authority's name is %s, want one that contains \"igproxy\" and \"Meta's hosts only\"", name)
 	}
 	if years := c.NotAfter.Sub(c.NotBefore).Hours() / 24 / 365; years < 9.9 || years > 10.1 {
 		t.Errorf("the authority is valid for %.1f years, want 10", years)
 	}
 	if len(c.ExtKeyUsage) > 0 || c.KeyUsage != x509.KeyUsageCertSign || c.MaxPathLen != 0 || !c.MaxPathLenZero {
-		t.Errorf("the authority has the key usages %v and %v, and the path length %d; want only the usage to sign certificates, and 0", c.KeyUsage, c.ExtKeyUsage, c.MaxPathLen)
+		t.Errorf("got key usage %v, extended key usages %v and path length %d; want only the usage to sign certificates, no extended usage, and path length 0", c.KeyUsage, c.ExtKeyUsage, c.MaxPathLen)
 	}
 }

@@ -81,7 +81,8 @@ func writeNew(path, kind string, der []byte, mode fs.FileMode) error {
 	return errors.Join(pem.Encode(f, &pem.Block{Type: kind, Bytes: der}), f.Sync(), f.Close())
 }
 
-// serial returns a random serial number of 127 bits (RFC 5280, section 4.1.2.2).
+// serial returns a random number from 1 to 2^127. A serial number must be positive and have at most
+// 20 bytes (RFC 5280, section 4.1.2.2).
 func serial() *big.Int {
 	n, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)) // never returns an error
 	return n.Add(n, big.NewInt(1))

@@ -21,14 +21,14 @@ func appSettings(i int) []setting {
 		{key: section + "service", kind: kindWord, words: []string{"instagram", "threads", "facebook"}, example: "threads",
 			doc: "The login that the app uses: Instagram Login, Threads or Facebook Login. Apps for Instagram accounts that are connected to a Facebook page use Facebook Login. The default is instagram."},
 		{key: section + "hosts", kind: kindList, check: checkHost, example: "[shop.igproxy.internal]",
-			doc: "Host names, without a port, whose requests belong to this app. Requests may use them even if allowed_hosts does not list them."},
+			doc: "Host names, without a port. A request with one of them in its Host header belongs to this app, unless its path, grant_type or client_id selects another app. Requests may use these names even if allowed_hosts does not list them."},
 		{key: section + "appsecret_proof", kind: kindSwitch, example: "true",
 			doc: "Whether igproxy adds appsecret_proof to the calls of this app that are passed through; see passthrough.appsecret_proof."},
 	}, credentialSettings(section, "shop")...)
 }
 
-// allCredentials returns every app's credentials by the section of their keys: "", "threads.",
-// "facebook.", or "apps.0." and so on.
+// allCredentials returns every app's credentials, by the prefix of their keys: "", "threads.",
+// "facebook.", "apps.0." and so on.
 func (c *Config) allCredentials() map[string]*credentials {
 	all := map[string]*credentials{"": &c.credentials, "threads.": &c.Threads.credentials, "facebook.": &c.Facebook.credentials}
 	for i := range c.Apps {
@@ -37,7 +37,8 @@ func (c *Config) allCredentials() map[string]*credentials {
 	return all
 }
 
-// validateApps checks that each app is complete and that no two have the same name or ID.
+// validateApps checks that each app is complete, and that no two have the same name, or the same
+// service and ID.
 func (l *loader) validateApps() {
 	c := &l.config
 	anySet := func(keys ...string) bool { return l.place(keys...) != byDefault }
@@ -95,13 +96,14 @@ func (l *loader) validateCredentials(section string, needed bool) {
 	case needed && !inText && !inFile:
 		fix := "set " + envName(file) + " (or " + file + ") to the path of a file that holds it, or " + envName(text) + " to the secret itself"
 		l.contradiction(fault{"no client secret", fix}, text, strings.TrimSuffix(section, "."))
-	case !inText && !inFile && (section != "" || len(l.config.Apps) == 0): // otherwise validateApps refuses it
+	case !inText && !inFile && (section != "" || len(l.config.Apps) == 0):
+		// If apps are listed, validateApps refuses a top-level webhook_secret_file.
 		l.refuse(fault{"set without " + file, "set " + file + " too, or move this to the section of its app"}, section+"webhook_secret_file")
 	}
 	if !l.isSet(section + "app_id") {
 		isListed := strings.HasPrefix(section, appsKey) // validateApps reports a missing app_id of such an app
 		if (l.isSet(text) || l.isSet(file)) && l.isSet("cache.key_file") && !isListed {
-			what := "missing, and cache.key_file is set (" + l.place("cache.key_file").where + "): apps with the same key file would get each other's tokens"
+			what := "missing, and cache.key_file is set (" + l.place("cache.key_file").where + "): without IDs, apps with the same key file would get each other's tokens"
 			l.contradiction(fault{what, "set it to the ID that Meta's dashboard shows"}, section+"app_id", text, file)
 		}
 		l.refuse(fault{"set without " + section + "app_id", "set " + section + "app_id too: a code exchange needs it"}, section+"redirect_uris")

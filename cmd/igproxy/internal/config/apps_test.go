@@ -90,7 +90,7 @@ func TestAProblemWithAnAppIsReportedWithItsLine(t *testing.T) {
 			lines = append(lines, p.String())
 		}
 		if all := strings.Join(lines, "\n"); !strings.Contains(all, c.want) || all == "" {
-			t.Errorf("%s: got\n%s\nwant\n%s", name, all, c.want)
+			t.Errorf("%s: got\n%s\nwant a problem with\n%s", name, all, c.want)
 		}
 	}
 }
@@ -133,13 +133,13 @@ func TestAKeyFileNeedsTheIDOfEveryApp(t *testing.T) {
 		environ []string
 		want    []string // keys with a problem
 	}{
-		"the default app":             {key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef"}, []string{"app_id"}},
-		"the default app with a file": {"client_secret_file: DIR/shop\n" + key, nil, []string{"app_id"}},
-		"the app of Threads":          {"app_id: \"1\"\n" + key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_THREADS_CLIENT_SECRET=0123456789abcdef"}, []string{"threads.app_id"}},
-		"two apps with an ID":         {"app_id: \"1\"\nthreads:\n  app_id: \"1\"\n" + key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_THREADS_CLIENT_SECRET=0123456789abcdef"}, nil},
-		"a list of apps":              {twoApps + key, nil, nil},
-		"a list, one without an ID":   {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n" + key, nil, []string{"apps.0.app_id"}},
-		"no key file":                 {"", []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef"}, nil},
+		"the default app":              {key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef"}, []string{"app_id"}},
+		"the default app with a file":  {"client_secret_file: DIR/shop\n" + key, nil, []string{"app_id"}},
+		"the app of Threads":           {"app_id: \"1\"\n" + key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_THREADS_CLIENT_SECRET=0123456789abcdef"}, []string{"threads.app_id"}},
+		"two apps with an ID":          {"app_id: \"1\"\nthreads:\n  app_id: \"1\"\n" + key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_THREADS_CLIENT_SECRET=0123456789abcdef"}, nil},
+		"a list of apps":               {twoApps + key, nil, nil},
+		"a list of one app without ID": {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n" + key, nil, []string{"apps.0.app_id"}},
+		"no key file":                  {"", []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef"}, nil},
 	} {
 		_, problems := configOf(t, c.yaml, c.environ...)
 		var got []string

@@ -42,7 +42,7 @@ func checkAppName(text string) *fault {
 	return appName(text)
 }
 
-// minSecret is the shortest client secret that is accepted. Instagram's secrets have 32 characters.
+// minSecret is how many characters a client secret must have at least. Instagram's secrets have 32.
 const minSecret = 8
 
 func checkSecret(text string) *fault {
@@ -134,7 +134,7 @@ func checkUpstreamURL(text string) *fault {
 		!isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port(), 1),
 		u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"),
 		u.RawPath != "" || strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/access_token"):
-		return &fault{quote(text) + " is not a base URL", "write the base URL without parameters and without the path of a call, such as https://graph.instagram.com"}
+		return &fault{quote(text) + " is not a base URL", "write a base URL such as https://graph.instagram.com, without parameters and without the path of a call"}
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return &fault{quote(text) + " would send secrets unencrypted", "write https:// (plain http is allowed only on loopback)"}
 	}
@@ -165,7 +165,7 @@ func checkRedisURL(text string) *fault {
 		databasePath.MatchString(u.Path) && u.RawQuery == "":
 		return nil
 	}
-	return &fault{"not a Redis URL", "write redis://host:port/db, rediss://host:port/db or unix:///path, without parameters; " +
+	return &fault{"not a Redis URL", "write redis://host:port/db, rediss://host:port/db or unix:///path?db=N, without other parameters; " +
 		"in a password, write @ : / ? # as %40 %3A %2F %3F %23"}
 }
 

@@ -19,7 +19,7 @@ func TestNamesHaveAMaximumLength(t *testing.T) {
 		{"an unknown key that is shown", 48, looksLikeKey},
 	} {
 		if !c.accepted(long(c.most)) || c.accepted(long(c.most+1)) || c.accepted("") {
-			t.Errorf("%s: the maximum is not %d characters", c.what, c.most)
+			t.Errorf("%s: want texts of up to %d characters accepted, but no longer ones and no empty text", c.what, c.most)
 		}
 	}
 }
@@ -28,7 +28,7 @@ func TestEveryAddressBeyondLoopbackIsRecognized(t *testing.T) {
 	for address, want := range map[string]bool{"127.0.0.1:1": false, "localhost:1": false, "[::1]:1": false, "[::ffff:127.0.0.1]:1": false, "unix:/s": false,
 		":1": true, "0.0.0.0:1": true, "[::]:1": true, "10.0.0.1:1": true, "igproxy.internal:1": true} {
 		if got := beyondLoopback(address); got != want {
-			t.Errorf("%s: got %v, want %v", address, got, want)
+			t.Errorf("%s is beyond loopback: got %v, want %v", address, got, want)
 		}
 	}
 }

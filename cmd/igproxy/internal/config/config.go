@@ -14,11 +14,11 @@ const InterceptTunnel = "tunnel"
 const ProxyNone = "none"
 
 // Config is the whole configuration. The table in settings.go has the meaning, unit and range of
-// each field: the key upstream.max_in_flight is the field Upstream.MaxInFlight.
+// each field. For example, the key upstream.max_in_flight sets the field Upstream.MaxInFlight.
 type Config struct {
 	Listen       []string
 	AllowedHosts []string
-	credentials        // of the default app
+	credentials        // of the default app, which top-level keys describe
 	Apps         []App // used instead of the default app
 	Threads      service
 	Facebook     service
@@ -115,7 +115,7 @@ type Config struct {
 	}
 	Log struct {
 		Level, Format string
-		Lines         int // how many lines of one kind are logged per second
+		Lines         int // how many lines of one kind may be logged per second
 	}
 	origins map[string]string    // where each key was set; a key that is not in the map has its default
 	digests [3][sha256.Size]byte // of the contents of the files that plainFiles returns, in its order; zero: not read

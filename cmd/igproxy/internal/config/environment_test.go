@@ -38,7 +38,8 @@ func TestTheEnvironmentOverridesTheFileWithAWarning(t *testing.T) {
 	}
 }
 
-// Otherwise the mistake in the file would be reported only after the variable is removed.
+// If igproxy did not check a value that is overridden, the operator would learn of the mistake only
+// after removing the variable.
 func TestAWrongValueInTheFileIsReportedEvenIfTheEnvironmentOverridesIt(t *testing.T) {
 	expect(t, []input{{name: "a wrong value that is overridden", yaml: "upstream:\n  timeout: 5\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"},
 		want: []string{`igproxy.yaml:2: upstream.timeout: "5" is not a duration; write a duration from 100ms to 1m`,
@@ -62,7 +63,8 @@ func TestAListIsWrittenWithCommasInTheEnvironment(t *testing.T) {
 	}
 }
 
-// A Service named igproxy, or igproxy-admin, adds these to every pod of its namespace.
+// A Service named igproxy or igproxy-admin adds such variables to every pod of its namespace. The
+// last two are not injected, but they cause no warning either.
 func TestVariablesThatKubernetesAndDockerInjectAreIgnored(t *testing.T) {
 	expect(t, []input{{name: "injected", env: []string{
 		"IGPROXY_SERVICE_HOST=10.0.0.1", "IGPROXY_SERVICE_PORT=8080", "IGPROXY_SERVICE_PORT_HTTP=8080", "IGPROXY_PORT=tcp://10.0.0.1:8080",

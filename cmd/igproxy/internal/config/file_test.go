@@ -72,7 +72,7 @@ func TestAnUnreadableFileCausesNoSecondProblem(t *testing.T) {
 			"2: not valid YAML; check the indentation (spaces, no tabs), quotation marks, spaces after colons, and that the file is UTF-8"),
 		bare("a second document", "listen: 127.0.0.1:1\n---\nclient_secret_file: ./secret\n", "2: a second YAML document; keep one, and remove the --- line"),
 		bare("a byte that is not text", "client_secret_file: ./secret\nlog: \x01\n", " not valid YAML; check the indentation (spaces, no tabs), quotation marks, spaces after colons, and that the file is UTF-8"),
-		{name: "a wrong value is reported with what is missing", yaml: "listen: nonsense\n", noSecret: true, want: []string{
+		{name: "a file with a wrong value is readable, so a missing secret is reported too", yaml: "listen: nonsense\n", noSecret: true, want: []string{
 			"igproxy.yaml:1: listen: \"nonsense\" is not an address; write host:port, [::1]:port or unix:/path",
 			"client_secret: no client secret; set IGPROXY_CLIENT_SECRET_FILE (or client_secret_file) to the path of a file that holds it, or IGPROXY_CLIENT_SECRET to the secret itself"}},
 	})

@@ -54,8 +54,9 @@ func ReadToken(path string) (proxy.Secret, error) {
 	})
 }
 
-// readClientSecrets reads a client secret and, if the file has a second line, the previous one,
-// because during a rotation Meta may accept either of them. Its error is a *fileError.
+// readClientSecrets reads a client secret and, if the file has a second line, the previous secret.
+// During a rotation, Meta may accept either of them. Files of webhook secrets have the same form.
+// Its error is a *fileError.
 func readClientSecrets(path string) (secrets [2]proxy.Secret, err error) {
 	return parseFile(path, maxSecretFile, func(text string) (secrets [2]proxy.Secret, f *fault) {
 		lines, f := linesOfRotation(text, checkSecret)
@@ -77,7 +78,7 @@ func linesOfRotation(text string, check func(string) *fault) ([]string, *fault) 
 		lines[i] = strings.TrimSuffix(line, "\r")
 		if f := check(lines[i]); f != nil {
 			if f.fix == "remove it" {
-				f.fix += "; the file may have the previous secret on a second line"
+				f.fix += "; a previous secret belongs on a second line"
 			}
 			if len(lines) > 1 {
 				f.what += fmt.Sprintf(" (line %d)", i+1)
@@ -132,7 +133,7 @@ func ReadKeyPair(certPath, keyPath string) (*tls.Certificate, error) {
 	}
 	return parseFile(keyPath, maxCertFile, func(key string) (*tls.Certificate, *fault) {
 		pair, err := tls.X509KeyPair(cert, []byte(key))
-		if err != nil { // its text may repeat parts of the file, such as the name of a PEM block
+		if err != nil { // the error's text may repeat parts of the file, such as the name of a PEM block
 			return nil, &fault{"is not the key of " + shownPath(certPath) + ", or one of the two files is not PEM",
 				"name a certificate and the key that belongs to it"}
 		}
@@ -200,7 +201,7 @@ func unreadable(path string, err error) error {
 	return &fileError{path, fault{"cannot be read", "check that it is a file, and that this user may read it"}}
 }
 
-// hiddenPath is shown for a path that may be a secret.
+// hiddenPath is shown instead of a path that may be a secret.
 const hiddenPath = "the file named here"
 
 // shownPath returns a path for a message. It hides a text that does not begin like a path: the text
@@ -221,7 +222,8 @@ func escaped(path string) string { return strings.Trim(strconv.Quote(path), `"`)
 // trimNewline removes one newline from the end, written as \n, \r\n or \r.
 func trimNewline(text string) string { return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r") }
 
-// faultOfSecret finds characters that badly copied secrets contain and real secrets do not.
+// faultOfSecret refuses an empty text. It also refuses characters that badly copied secrets contain
+// and real secrets do not.
 func faultOfSecret(text string) *fault {
 	switch {
 	case text == "":
@@ -235,9 +237,9 @@ func faultOfSecret(text string) *fault {
 // assignment matches a line of an env file, such as CLIENT_SECRET=text.
 var assignment = regexp.MustCompile(`^(export )?([A-Za-z0-9]+_[A-Za-z0-9_]*|(?i:secret|token|password|key))=[^=]`)
 
-// faultOfWrapping finds a NAME= before the secret, or quotation marks around it. They are the
-// syntax of an env file, not part of the secret. A shell removes them, but Docker and Kubernetes do
-// not.
+// faultOfWrapping finds a NAME= before the secret, or quotation marks around it. Both belong to the
+// syntax of an env file, not to the secret. A shell that reads an env file removes quotation marks,
+// but docker run --env-file and kubectl do not.
 func faultOfWrapping(text string) *fault {
 	quoted := len(text) > 1 && text[0] == text[len(text)-1] && strings.ContainsRune("\"'`", rune(text[0]))
 	switch {
@@ -250,8 +252,8 @@ func faultOfWrapping(text string) *fault {
 }
 
 // faultOfToken finds what faultOfWrapping and faultOfSecret find, characters that are not ASCII,
-// and a text of fewer than least characters.
-func faultOfToken(text string, least int, fix string) *fault {
+// and a text shorter than minimum.
+func faultOfToken(text string, minimum int, fix string) *fault {
 	if f := faultOfWrapping(text); f != nil {
 		return f
 	}
@@ -261,13 +263,13 @@ func faultOfToken(text string, least int, fix string) *fault {
 	switch {
 	case strings.ContainsFunc(text, func(r rune) bool { return r > '~' }):
 		return &fault{"contains a character that is not ASCII, perhaps a byte order mark", fix}
-	case len(text) < least:
-		return &fault{fmt.Sprintf("contains fewer than %d characters", least), fix}
+	case len(text) < minimum:
+		return &fault{fmt.Sprintf("contains fewer than %d characters", minimum), fix}
 	}
 	return nil
 }
 
-// readableByAll reports whether every user of the machine can read the file.
+// readableByAll reports whether the mode of a file lets every user of the machine read it.
 func readableByAll(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().Perm()&0o004 != 0

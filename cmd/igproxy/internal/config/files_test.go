@@ -9,8 +9,8 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// Opening a named pipe waits for its writer. With upstream.ca_file: ./fifo, serve, check and
-// healthcheck once hung.
+// Opening a named pipe waits for its writer. Because of this, serve, check and healthcheck used to
+// hang with upstream.ca_file: ./fifo.
 func TestNamedPipeInsteadOfPEMIsRefusedWithoutWaiting(t *testing.T) {
 	t.Run("an authority", func(t *testing.T) {
 		refusesPipe(t, func() error { _, err := config.ReadCertPool("./fifo"); return err })
@@ -47,7 +47,7 @@ func refusesPipe(t *testing.T, read func() error) {
 
 func TestUnreadableSecretIsReportedWithoutItsContent(t *testing.T) {
 	expect(t, []input{
-		{name: "a secret in the file", yaml: "client_secret: " + canary + "\n", noSecret: true,
+		{name: "a secret in the configuration file", yaml: "client_secret: " + canary + "\n", noSecret: true,
 			want: []string{"warning: igproxy.yaml:1: client_secret: a secret in the configuration file; use client_secret_file or IGPROXY_CLIENT_SECRET instead"}},
 		{name: "a secret set in both ways", yaml: "client_secret: " + canary + "\nclient_secret_file: ./secret\n", noSecret: true,
 			want: []string{"warning: igproxy.yaml:1: client_secret: a secret in the configuration file; use client_secret_file or IGPROXY_CLIENT_SECRET instead",
@@ -58,18 +58,18 @@ func TestUnreadableSecretIsReportedWithoutItsContent(t *testing.T) {
 			want: []string{"environment: IGPROXY_CLIENT_SECRET: contains fewer than 8 characters; copy the whole secret from Meta's dashboard"}},
 		{name: "a secret with a space", env: []string{"IGPROXY_CLIENT_SECRET=two halves of it"}, noSecret: true,
 			want: []string{"environment: IGPROXY_CLIENT_SECRET: contains a space, a line break or a control character; remove it"}},
-		{name: "a secret in the file with a space", yaml: "client_secret: two halves of it\n", noSecret: true,
+		{name: "a secret with a space, in the configuration file", yaml: "client_secret: two halves of it\n", noSecret: true,
 			want: []string{"igproxy.yaml:1: client_secret: contains a space, a line break or a control character; remove it",
 				"warning: igproxy.yaml:1: client_secret: a secret in the configuration file; use client_secret_file or IGPROXY_CLIENT_SECRET instead"}},
 		{name: "a secret in quotation marks, as Docker reads an env file", env: []string{"IGPROXY_CLIENT_SECRET=\"" + canary + "\""}, noSecret: true,
 			want: []string{"environment: IGPROXY_CLIENT_SECRET: has quotation marks around it; remove them: Docker env files and secret files are read literally"}},
-		{name: "a line of an env file as the secret's file", yaml: "client_secret_file: ./assigned\n", noSecret: true,
+		{name: "a secret file with a line of an env file", yaml: "client_secret_file: ./assigned\n", noSecret: true,
 			want: []string{"igproxy.yaml:1: client_secret_file: ./assigned begins with NAME=, as a line of an env file does; keep only what follows the equals sign, without quotation marks"}},
-		{name: "a line of an env file as the token's file", yaml: "auth:\n  bearer_file: ./assigned\n",
+		{name: "a token file with a line of an env file", yaml: "auth:\n  bearer_file: ./assigned\n",
 			want: []string{"igproxy.yaml:2: auth.bearer_file: ./assigned begins with NAME=, as a line of an env file does; keep only what follows the equals sign, without quotation marks"}},
 		{name: "a password for Redis in quotation marks", env: []string{"IGPROXY_REDIS_MODE=single", "IGPROXY_REDIS_ADDRS=localhost:1", "IGPROXY_REDIS_PASSWORD='" + canary + "'"},
 			want: []string{"warning: environment: IGPROXY_REDIS_PASSWORD: has quotation marks around it; remove them: Docker env files and secret files are read literally"}},
-		{name: "a line of an env file as the password's file", yaml: "redis:\n  mode: single\n  addrs: [localhost:1]\n  password_file: ./assigned\n",
+		{name: "a password file with a line of an env file", yaml: "redis:\n  mode: single\n  addrs: [localhost:1]\n  password_file: ./assigned\n",
 			want: []string{"warning: igproxy.yaml:4: redis.password_file: ./assigned begins with NAME=, as a line of an env file does; keep only what follows the equals sign, without quotation marks"}},
 		{name: "base64, which is not an assignment", env: []string{"IGPROXY_CLIENT_SECRET=c2VjcmV0_S==", "IGPROXY_APP_ID=1"}, noSecret: true},
 		{name: "a password for Redis in two places", yaml: "redis:\n  mode: single\n  addrs: [localhost:1]\n  password_file: ./secret\n", env: []string{"IGPROXY_REDIS_PASSWORD=" + canary},
@@ -83,7 +83,7 @@ func TestUnreadableSecretIsReportedWithoutItsContent(t *testing.T) {
 		{name: "a secret file that is a directory", yaml: "client_secret_file: ./folder\n", noSecret: true,
 			want: []string{"igproxy.yaml:1: client_secret_file: ./folder is not a regular file; name a regular file"}},
 		{name: "a secret file that is a named pipe", yaml: "client_secret_file: ./fifo\n", noSecret: true,
-			want: []string{"igproxy.yaml:1: client_secret_file: ./fifo is a pipe that nothing writes to; start the program that writes the secret first, or use a file"}},
+			want: []string{"igproxy.yaml:1: client_secret_file: ./fifo is a pipe that nothing writes to; first start the program that writes the secret, or use a file"}},
 		{name: "a secret file that every user can read", yaml: "client_secret_file: ./public\n", noSecret: true,
 			want: []string{"warning: igproxy.yaml:1: client_secret_file: ./public can be read by every user of this machine; chmod o-r it (Kubernetes: defaultMode: 0440)"}},
 		{name: "a webhook secret's file that every user can read", yaml: "webhook_secret_file: ./public\n",
@@ -91,7 +91,7 @@ func TestUnreadableSecretIsReportedWithoutItsContent(t *testing.T) {
 		{name: "a webhook secret instead of its path", yaml: "webhook_secret_file: " + canary + "\n",
 			want: []string{"igproxy.yaml:1: webhook_secret_file: the file named here does not exist; write a path that begins with / or ./, not the secret itself"}},
 		{name: "a secret file with spaces", yaml: "client_secret_file: ./spaces\n", noSecret: true,
-			want: []string{"igproxy.yaml:1: client_secret_file: ./spaces contains a space, a line break or a control character; remove it; the file may have the previous secret on a second line"}},
+			want: []string{"igproxy.yaml:1: client_secret_file: ./spaces contains a space, a line break or a control character; remove it; a previous secret belongs on a second line"}},
 		{name: "a secret file with a byte order mark", yaml: "client_secret_file: ./marked\n", noSecret: true,
 			want: []string{"igproxy.yaml:1: client_secret_file: ./marked contains a character that is not ASCII, perhaps a byte order mark; copy the whole secret from Meta's dashboard"}},
 		{name: "a previous secret that is not ASCII", yaml: "client_secret_file: ./rotated\n", noSecret: true,
@@ -108,16 +108,16 @@ func TestUnreadableSecretIsReportedWithoutItsContent(t *testing.T) {
 			want: []string{"igproxy.yaml:3: cache.key_file: ./short has fewer than 32 bytes; create the file with: head -c 32 /dev/urandom > FILE"}},
 		{name: "a file without a certificate", yaml: "upstream:\n  ca_file: ./secret\n",
 			want: []string{"igproxy.yaml:2: upstream.ca_file: ./secret has no certificate in PEM; name a file that contains -----BEGIN CERTIFICATE-----"}},
-		{name: "an authority that is a directory", yaml: "upstream:\n  ca_file: ./folder\n",
+		{name: "a ca_file that is a directory", yaml: "upstream:\n  ca_file: ./folder\n",
 			want: []string{"igproxy.yaml:2: upstream.ca_file: ./folder is not a regular file; name a regular file"}},
-		{name: "an authority that is a named pipe", yaml: "upstream:\n  ca_file: ./fifo\n",
+		{name: "a ca_file that is a named pipe", yaml: "upstream:\n  ca_file: ./fifo\n",
 			want: []string{"igproxy.yaml:2: upstream.ca_file: ./fifo is not a regular file; name a regular file"}},
 		{name: "a missing password file for Redis", yaml: "redis:\n  mode: single\n  addrs: [localhost:1]\n  password_file: ./nowhere\n",
 			want: []string{"igproxy.yaml:4: redis.password_file: ./nowhere does not exist; create it, or correct the path"}},
 	})
 }
 
-// Kubernetes mounts a secret as a link to a link, and swaps the inner link.
+// Kubernetes mounts a secret as a link to ..data/NAME, where ..data is a link to a folder.
 func TestALinkedSecretIsFollowed(t *testing.T) {
 	configFiles(t)
 	for link, target := range map[string]string{"..data": ".", "linked": "..data/secret"} {

@@ -37,10 +37,10 @@ type followed[T any] struct {
 }
 
 // Follow calls read, and returns a function that returns the current value of the files at paths.
-// At most once every LookEvery, a call of that function looks at the files, and calls read again if
-// they have changed. Pipes are never looked at again, because they can be read only once. A read
-// that fails leaves the previous value in use, and is logged under key if the next read fails too.
-// If the first read fails, Follow returns its error.
+// At most once every LookEvery, a call of that function looks at the files. It calls read again if
+// the files may have changed, or if the last read failed. A failed read leaves the previous value
+// in use; the second failure in a row is logged under key. Pipes are never looked at again, because
+// they can be read only once. If the first read fails, Follow returns its error.
 func Follow[T any](key string, log *slog.Logger, read func() (T, error), paths ...string) (func() T, error) {
 	f := &followed[T]{key: key, paths: watchable(paths), read: read, log: log, began: time.Now()}
 	seen := Stamp(f.paths)
@@ -64,8 +64,9 @@ func (f *followed[T]) get() T {
 	return *f.value.Load()
 }
 
-// look reads the files if they may have changed since they were read. It stamps them before it
-// reads them, so that a change during the read is found the next time.
+// look reads the files if they may have changed since the last successful read, or if the last read
+// failed. It stamps them before it reads them, so that the next look finds a change made during the
+// read.
 //
 // A fault is logged only when it persists: a certificate and its key are written one after the
 // other, and do not match in between.
@@ -114,7 +115,8 @@ func (s Stamps) Settled() bool {
 	return !slices.ContainsFunc(s, func(info fs.FileInfo) bool { return info == nil || time.Since(info.ModTime()) <= settleTime })
 }
 
-// Same reports whether no file has changed between the two stamps.
+// Same reports whether each file has the same inode, modification time and size in both, or is
+// missing in both.
 func (s Stamps) Same(other Stamps) bool {
 	return slices.EqualFunc(s, other, func(a, b fs.FileInfo) bool {
 		if a == nil || b == nil {

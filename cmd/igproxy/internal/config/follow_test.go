@@ -71,7 +71,7 @@ func TestAChangedFileIsReadAgainAfterASecond(t *testing.T) {
 		time.Sleep(time.Hour)
 		n.holds("two", 2) // nothing changed
 		if got := strings.Count(n.log.String(), "\n"); got != 1 || !strings.Contains(n.log.String(), "key=the.key") {
-			t.Errorf("want one line: %s", n.log.String())
+			t.Errorf("want one log line, with key=the.key; got %s", n.log.String())
 		}
 	})
 }
@@ -89,7 +89,7 @@ func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("two", 2)
 		time.Sleep(2 * config.LookEvery)
-		n.holds("two", 3) // the file was too young at the last read to trust its time
+		n.holds("two", 3) // at the last read, the file was too young to trust its time
 		time.Sleep(time.Hour)
 		n.holds("two", 3)
 	})
@@ -142,13 +142,13 @@ func TestBrokenFileKeepsThePreviousContentAndIsReportedOnce(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("one", 8)
 		if got := strings.Count(n.log.String(), "level=WARN"); got != 1 || !strings.Contains(n.log.String(), "it is broken") {
-			t.Errorf("want one warning: %s", n.log.String())
+			t.Errorf("want one warning, with \"it is broken\"; got %s", n.log.String())
 		}
 		put(t, "f", "two", time.Minute)
 		time.Sleep(config.LookEvery)
 		n.holds("two", 9)
 		if got := strings.Count(n.log.String(), "\n"); got != 2 || !strings.Contains(n.log.String(), "changed file loaded") {
-			t.Errorf("want a line that says that the file was loaded again: %s", n.log.String())
+			t.Errorf("want only one more line, \"changed file loaded\"; got %s", n.log.String())
 		}
 	})
 }

@@ -31,7 +31,8 @@ func FuzzConfig(f *testing.F) {
 	f.Add("a: &a [1]\nb: *a", "? {c: d}\n: !!set {e}", "")
 	f.Add("log: {level: ", "}", "IGPROXY_ALLOWED_HOSTS=a,,b")
 	f.Add("upstream:\n  timeout: 20s\nbreaker:\n  interval: 1m\n  ratio: 1e-3", "---\nlisten: x", "IGPROXY_BREAKER_RATIO=NaN")
-	// No two inputs share this path: each worker is a process that takes one input at a time.
+	// No two inputs use this path at once, because each worker is a process with its own path and
+	// takes one input at a time.
 	path := filepath.Join(f.TempDir(), "igproxy.yaml")
 	f.Fuzz(func(t *testing.T, before, after, environment string) {
 		text := before + "\nclient_secret: " + canary + "\n" + after
@@ -47,7 +48,7 @@ func FuzzConfig(f *testing.F) {
 				t.Errorf("the secret was printed: %s", line)
 			}
 			if line := p.String(); strings.ContainsFunc(line, isControl) || p.What == "" || p.Fix == "" {
-				t.Errorf("want a problem in one line that says what is wrong and what to do: %q", line)
+				t.Errorf("want a problem in one line that says what is wrong and what to do; got %q", line)
 			}
 		}
 		if strings.Contains(fmt.Sprintf("%+v %#v", config, config), canary) {
@@ -99,10 +100,10 @@ func inBounds(t *testing.T, c *Config) {
 	case c.ClientSecret.IsZero():
 		t.Error("the client secret is missing, and no error was reported")
 	case c.Breaker.Interval < 3*c.Upstream.Timeout, c.Server.WriteTimeout < c.Upstream.Timeout+time.Second, c.Server.ReadTimeout < c.Server.ReadHeaderTimeout:
-		t.Errorf("the times contradict each other: %+v", c)
+		t.Errorf("the times contradict each other, and no error was reported: %+v", c)
 	case slices.Contains(c.Listen, c.Admin.Listen) && !strings.HasSuffix(c.Admin.Listen, ":0"):
-		t.Errorf("listen and admin.listen have the same address: %s", c.Listen)
+		t.Errorf("listen and admin.listen have the same address, and no error was reported: %s", c.Listen)
 	case c.Redis.Mode == "sentinel" && (len(c.Redis.Addrs) == 0 || c.Redis.MasterName == ""), c.Redis.Mode == "cluster" && len(c.Redis.Addrs) == 0:
-		t.Errorf("redis.mode is %s, but redis.addrs or redis.master_name is missing", c.Redis.Mode)
+		t.Errorf("redis.mode is %s, but redis.addrs or redis.master_name is missing, and no error was reported", c.Redis.Mode)
 	}
 }

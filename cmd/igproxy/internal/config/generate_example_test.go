@@ -41,14 +41,14 @@ const (
 // exampleApps ends the file. Apps are a list, so settings has no rows for them.
 const exampleApps = `
 # ------------------------------------------------------------------------------
-# Several apps in one sidecar, used instead of app_id, client_secret,
+# Several apps in one sidecar. The list replaces app_id, client_secret,
 # client_secret_file, webhook_secret_file and redirect_uris. The path
 # (/apps/shop/...) says which app a call belongs to. A token call without such a
-# path belongs to the only app that its grant_type fits. If the grant_type fits
-# several apps, the call's client_id selects one of them or, without a
-# client_id, its Host header does; otherwise igproxy refuses the call. Any other
-# call without such a path belongs to the app with its client_id, otherwise to
-# the app with its Host name, otherwise to the first app. Apps share no tokens.
+# path belongs to the app that its grant_type fits, if it fits only one. If it
+# fits several, the call's client_id or Host header must select one of them;
+# otherwise igproxy refuses the call. A passed-through call without such a path
+# belongs to the app with its client_id, otherwise to the app with its Host
+# name, otherwise to the first app. Apps share no tokens.
 # apps:
 #   - name: shop                # in the path, and in metrics
 #     app_id: "17841400000000004"
@@ -143,8 +143,8 @@ func TestExamplesAreValidWhenUncommented(t *testing.T) {
 		if value := defaultText(s); (value == "") != (s.example != "") {
 			t.Errorf("%s: default %q, example %q; want exactly one of the two", s.key, value, s.example)
 		}
-		// The example of client_secret is not a value; it says that the secret does not belong
-		// there.
+		// The example of a secret is not a value: it says that the secret does not belong in the
+		// file.
 		if s.example == "" || s.isSecret() {
 			continue
 		}

@@ -1,9 +1,9 @@
 package config
 
 // docs/config.schema.json is generated from the table of settings, for editors. It accepts what
-// igproxy accepts, except for most unquoted texts that look like a number. It shows common mistakes
-// as they are typed: a misspelt key, a duration without a unit, a value that is not allowed. The
-// rest is left to igproxy check.
+// igproxy accepts, except for most unquoted texts that YAML reads as another type, such as a
+// number. With it, an editor shows common mistakes as they are typed: a misspelt key, a duration
+// without a unit, a value that is not allowed. The rest is left to igproxy check.
 
 import (
 	"bytes"

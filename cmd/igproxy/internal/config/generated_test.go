@@ -1,7 +1,7 @@
 package config
 
 // config.example.yaml, docs/configuration.md and docs/config.schema.json are generated from the
-// table of settings. This file has the parts that all three generators share.
+// table of settings. This file has the parts that the generators share.
 
 import (
 	"flag"
@@ -50,7 +50,7 @@ var sectionDocs = map[string]string{
 }
 
 // appsDoc describes the list of apps, whose rows are in appSettings.
-const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...) says which app a call belongs to. A token call without such a path belongs to the only app that its grant_type fits. If the grant_type fits several apps, the call's client_id selects one of them or, without a client_id, its Host header does; otherwise igproxy refuses the call. Any other call without such a path belongs to the app with its client_id, otherwise to the app with its Host name, otherwise to the first app. Apps share no tokens."
+const appsDoc = "Several apps in one sidecar. The list replaces app_id, client_secret, client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...) says which app a call belongs to. A token call without such a path belongs to the app that its grant_type fits, if it fits only one. If it fits several, the call's client_id or Host header must select one of them; otherwise igproxy refuses the call. A passed-through call without such a path belongs to the app with its client_id, otherwise to the app with its Host name, otherwise to the first app. Apps share no tokens."
 
 // sectionOf splits a key into its section, which is empty for a top-level key, and its name there.
 func (s setting) sectionOf() (section, name string) {

@@ -43,7 +43,7 @@ func readPipe(path string, max int64) ([]byte, error) {
 	_ = f.SetReadDeadline(time.Now().Add(pipeTimeout))
 	content, err := readAtMost(f, path, max)
 	if err == nil && len(content) == 0 {
-		err = &fileError{path, fault{"is a pipe that nothing writes to", "start the program that writes the secret first, or use a file"}}
+		err = &fileError{path, fault{"is a pipe that nothing writes to", "first start the program that writes the secret, or use a file"}}
 	}
 	if err == nil {
 		pipes.contents[path] = content

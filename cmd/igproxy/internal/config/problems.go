@@ -16,8 +16,8 @@ import (
 // contains the value of a key that holds a secret, nor the value of an unknown key, which may be a
 // misspelling of such a key.
 type Problem struct {
-	Where   string // "igproxy.yaml:7", "environment" or "default"
-	Key     string // such as upstream.timeout, or an unknown key as the file spells it; empty: the whole file
+	Where   string // "igproxy.yaml:7", "igproxy.yaml" (the whole file), "environment" or "default"
+	Key     string // such as upstream.timeout, or an unknown key as it is spelt; empty: no key, or a hidden one
 	What    string // what is wrong
 	Fix     string // the next step
 	Warning bool   // igproxy can run with the problem
@@ -73,7 +73,7 @@ func (l *loader) sorted() []Problem {
 	return l.problems
 }
 
-// maxQuoted is the longest value that a message repeats, in bytes.
+// maxQuoted is how much of a value a message repeats at most, in bytes.
 const maxQuoted = 60
 const hiddenValue = "this value" // shown instead of a value that may be a secret
 
@@ -103,7 +103,7 @@ func isSpace(r rune) bool { return unicode.IsSpace(r) || isControl(r) }
 var longRun = regexp.MustCompile(`[A-Za-z0-9]{20,}`)
 
 // mayBeSecret reports whether a value contains a run of 20 or more letters and digits, with at
-// least one of each. Secrets have such a run; addresses, durations and names do not.
+// least one of each. Most secrets have such a run; addresses, durations and names do not.
 func mayBeSecret(value string) bool {
 	return slices.ContainsFunc(longRun.FindAllString(value, -1), func(run string) bool {
 		return strings.ContainsFunc(run, unicode.IsDigit) && strings.ContainsFunc(run, unicode.IsLetter)
@@ -126,8 +126,8 @@ func nearest(name string, known []string) string {
 	return best
 }
 
-// distance returns the number of edits between two names. It is small if name is a known name in
-// the wrong section, or a known name without its section or its ending.
+// distance returns the number of edits between two names. It counts a wrong section, a missing
+// section or a missing ending as one edit.
 func distance(name, known string) int {
 	n, k := normalized(name), normalized(known)
 	switch {

@@ -11,9 +11,9 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// restartKeys are the keys, or sections with a dot at the end, that take effect only after a
-// restart, because they are built into parts that a reload keeps, such as listeners, servers,
-// breakers and the Redis client. New contents of the files that redis.password_file,
+// restartKeys are the keys that take effect only after a restart, because they configure parts that
+// a reload keeps, such as listeners, servers, breakers and the Redis client. An item with a dot at
+// the end stands for all keys of a section. New contents of the files that redis.password_file,
 // redis.cert_file and redis.key_file name need no restart, because these files are read again for
 // each new connection.
 var restartKeys = []string{"listen", "intercept.listen", "intercept.tls", "intercept.others", "intercept.max_tunnels", "intercept.tunnel_idle", "admin.listen", "admin.socket", "auth.uids", "upstream.max_in_flight", "log.format",
@@ -126,12 +126,12 @@ func (c Config) Files() (paths []string) {
 	for _, f := range c.plainFiles() {
 		paths = append(paths, f.path)
 	}
-	slices.Sort(paths) // Stamps are compared in this order
+	slices.Sort(paths) // allCredentials has no order, but Stamps are compared in order
 	return watchable(slices.DeleteFunc(paths, func(path string) bool { return path == "" }))
 }
 
-// plainFiles returns the files whose contents are not kept in Config, and take effect only with a
-// reload or a restart.
+// plainFiles returns the files of which Config has digests instead of the contents. New contents
+// take effect only with a reload or a restart.
 func (c Config) plainFiles() [3]struct{ key, path string } {
 	return [...]struct{ key, path string }{{"upstream.ca_file", c.Upstream.CAFile}, {"redis.ca_file", c.Redis.CAFile},
 		{"redis.sentinel_password_file", c.Redis.SentinelPasswordFile}}

@@ -63,7 +63,7 @@ func TestNewTimeoutWaitsForTheSettingsItDependsOn(t *testing.T) {
 	l := newLoader(next)
 	l.validateTimes()
 	if !slices.Contains(kept, "upstream.timeout") || next.Upstream.Timeout != running.Upstream.Timeout || len(l.problems) > 0 {
-		t.Errorf("keys that wait for a restart: %v, want upstream.timeout among them; its value is %s, want %s", kept, next.Upstream.Timeout, running.Upstream.Timeout)
+		t.Errorf("keys that wait for a restart: %v, want upstream.timeout among them; its value is %s, want %s; problems: %v, want no problem", kept, next.Upstream.Timeout, running.Upstream.Timeout, l.problems)
 	}
 	fits := Default()
 	fits.Upstream.Timeout = 9 * time.Second
