@@ -11,8 +11,8 @@ import (
 )
 
 // horizon is the longest life of a record, and the longest remaining life that is recorded for a
-// token. Meta's long-lived tokens are valid for 60 days. The cache remembers a purge for 61 days, so
-// a record that was purged expires before the purge is forgotten.
+// token. Meta's long-lived tokens are valid for 60 days. The cache remembers a purge for 61 days,
+// so a record that was purged expires before the purge is forgotten.
 const horizon = 60 * 24 * time.Hour
 
 const (

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// FuzzProof checks that a call gets a proof only if it has a token and all its tokens are equal. The
-// call must then have only one proof, which is the proof of its token. Every other byte of the query
-// and the form must be unchanged.
+// FuzzProof checks that a call gets a proof only if it has a token and all its tokens are equal.
+// The call must then have only one proof, which is the proof of its token. Every other byte of the
+// query and the form must be unchanged.
 func FuzzProof(f *testing.F) {
 	f.Add("fields=id&access_token=EAA%7C1&&x=%zz", "", "")
 	f.Add("access_token=EAA&appsecret%5Fproof=old&appsecret_proof", "appsecret_proof=old&caption=x", "")

@@ -17,8 +17,8 @@ import (
 // longer than it takes to recover a lost packet, or to change from one mobile cell to another.
 //
 // When an app reads an answer, each write of at most 32 KiB may take 30 seconds (readerPatience),
-// which amounts to about the same rate. The kernels at both ends buffer megabytes and report free space in large
-// steps. So a shorter time would also cut off readers that keep to the rate.
+// which amounts to about the same rate. The kernels at both ends buffer megabytes and report free
+// space in large steps. So a shorter time would also cut off readers that keep to the rate.
 const (
 	leastRate      = 1 << 10 // bytes per second
 	patience       = 10 * time.Second
