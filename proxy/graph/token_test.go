@@ -151,7 +151,7 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", body, got, code)
 		}
 	}
-	// A name is dropped only if it differs by letter case from a name that igproxy knows.
+	// Only names that differ from a known name by letter case are dropped. These names are kept.
 	for _, extra := range []string{`"access-token":"u"`, `"AccessToken":"u"`, `"expires":1`, `"X":1,"x":2`, `"ſ":1`} {
 		if got := written(now)(graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,`+extra+`}`), now)); !strings.HasSuffix(got, ","+extra+"}") {
 			t.Errorf("%s: got %s, want it to be kept", extra, got)

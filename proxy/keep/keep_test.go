@@ -125,8 +125,8 @@ func TestTokenOfUnknownEndIsTriedAndPostponed(t *testing.T) {
 }
 
 // A short-lived token must end, like the session that it belongs to. Facebook's exchange would turn
-// it into a long-lived token. Instagram and Threads refuse to refresh it, so igproxy may try a
-// refresh if it does not know the end of their token.
+// it into a long-lived token. Instagram and Threads refuse to refresh it, so igproxy may try to
+// refresh one of their tokens even if it does not know the end of the token.
 func TestShortLivedTokenIsNeverRefreshed(t *testing.T) {
 	for name, c := range map[string]struct {
 		isShort, learned bool

@@ -120,7 +120,7 @@ func TestRecordOfAClockThatWasAheadDoesNotEndTheRefreshes(t *testing.T) {
 		c := &client{t: t, keeper: k, token: "old", answer: func(string) keep.Result { return keep.Result{Token: "new", Expires: time.Now().Add(60 * day)} }}
 		c.wantRefreshes("a year ahead", "old")
 	})
-	synctest.Test(t, func(t *testing.T) { // simulated time starts again, so the clock is now a year behind the one above
+	synctest.Test(t, func(t *testing.T) { // simulated time starts again, a year before the time above
 		k := start(s, settings)
 		defer k.stop()
 		c := &client{t: t, keeper: k, token: "old", answer: func(string) keep.Result { return keep.Result{Token: "newer", Expires: time.Now().Add(60 * day)} }}

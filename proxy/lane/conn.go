@@ -37,7 +37,7 @@ const (
 	busyAfter  = 8       // a connection counts as busy after this number of answers
 
 	// shortest is how many bytes after an answer count as the start of a request. If fewer bytes
-	// have arrived when the wait ends, the connection is closed without an answer, as net/http
+	// have arrived when reading fails, the connection is closed without an answer, as net/http
 	// would do.
 	shortest = 4
 )

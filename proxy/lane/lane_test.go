@@ -332,7 +332,7 @@ func TestTheOwnerOfAConnectionIsNotifiedOfItsState(t *testing.T) {
 		"one and a half requests":                {request + request[:30], false, "begin incomplete "},
 		"a request for net/http":                 {"POST", false, "incomplete "},
 		"a plain request, then one for net/http": {request + "POST", false, "begin incomplete "},
-		"a request while the owner closes it":    {request, true, "begin "},
+		"a request on a closing connection":      {request, true, "begin "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -2,8 +2,8 @@
 // that are not token calls, such as reads and uploads. It removes headers that Meta must not get.
 // It can add an appsecret_proof, and replace the token by its successor. If Meta refuses the
 // successor, the call is sent again with the token that the app sent, unless the body of the call
-// was streamed. The package remembers nothing, and never sees a client secret. Bodies have a maximum
-// size and a minimum rate, and each call has a maximum duration.
+// was streamed. The package remembers nothing, and never sees a client secret. Bodies have a
+// maximum size and a minimum rate, and each call has a maximum duration.
 package passthrough
 
 import (
@@ -48,7 +48,7 @@ type Proxy struct{ options Options }
 // New returns a Proxy.
 func New(o Options) *Proxy { return &Proxy{o} }
 
-// Call says where one request goes.
+// Call says where one request goes, and how its token and its proof are handled.
 type Call struct {
 	// Base is the URL of Meta's host.
 	Base *url.URL
@@ -155,7 +155,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 	return result
 }
 
-// The limits for the 1xx answers that precede an answer. Such answers are hints for browsers: Meta
+// The limits for the 1xx answers that precede an answer. Such answers are hints for browsers. Meta
 // does not send them, and apps do not need them.
 const (
 	maxInformational      = 4

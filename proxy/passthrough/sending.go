@@ -52,8 +52,8 @@ func (s *sending) prepare(r *http.Request) {
 	}
 }
 
-// readableEncoding returns an Accept-Encoding with which igproxy can read a refusal: gzip if the app
-// accepts gzip, otherwise identity.
+// readableEncoding returns an Accept-Encoding with which igproxy can read a refusal: gzip if the
+// app accepts gzip, otherwise identity.
 func readableEncoding(accepted string) string {
 	if strings.Contains(strings.ToLower(accepted), "gzip") {
 		return "gzip"
