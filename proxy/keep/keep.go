@@ -83,7 +83,7 @@ type Observer interface {
 
 // Settings may change while a Keeper runs.
 type Settings struct {
-	// RefreshBefore is the time before a token's end in which the token is refreshed, if it is used.
+	// RefreshBefore is how long before its end a token is refreshed, if it is used in this time.
 	RefreshBefore time.Duration
 	// CheckEvery is the shortest time between two refreshes of a token, if Meta answered the first.
 	CheckEvery time.Duration

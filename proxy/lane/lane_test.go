@@ -237,7 +237,7 @@ func TestTimeouts(t *testing.T) {
 				client := l.dial(t)
 				start := time.Now()
 				go func() { _, _ = io.WriteString(client, c.sent) }()
-				if strings.HasSuffix(c.sent, request[:30]) { // half a request is handed to net/http; the test plays its part
+				if strings.HasSuffix(c.sent, request[:30]) { // the test plays the part of net/http
 					go func() { _ = (<-d.handed).Close() }()
 				}
 				if _, err := io.ReadAll(client); err != nil {
