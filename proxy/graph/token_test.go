@@ -125,7 +125,8 @@ func TestAMebibyteOfSmallMembersIsRefusedEarly(t *testing.T) {
 	}
 }
 
-// An app that ignores case when it decodes must read the member that it asks for.
+// An app whose JSON decoder ignores case must read access_token itself, and not a lookalike such as
+// ACCESS_TOKEN.
 func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 	now := time.Now()
 	const good = `{"access_token":"t","token_type":"bearer","expires_in":60}`
@@ -150,7 +151,7 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", body, got, code)
 		}
 	}
-	// These names are not lookalikes, so they are kept.
+	// Only names that differ from a known name by letter case are dropped. These names are kept.
 	for _, extra := range []string{`"access-token":"u"`, `"AccessToken":"u"`, `"expires":1`, `"X":1,"x":2`, `"ſ":1`} {
 		if got := written(now)(graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,`+extra+`}`), now)); !strings.HasSuffix(got, ","+extra+"}") {
 			t.Errorf("%s: got %s, want it to be kept", extra, got)
@@ -178,9 +179,9 @@ func readsTheSame(t *testing.T, object []byte) {
 	}
 }
 
-// FuzzUpstreamReply checks that no reply causes a panic, and that an accepted reply becomes a JSON
-// object with exactly one token. An app that ignores case must read the same values from the object
-// as an app that does not.
+// FuzzUpstreamReply checks that no answer from Meta causes a panic. The object that igproxy makes
+// of an accepted answer must have a token, and an app that ignores case must read the same values
+// from it as an app that does not. An error must be valid JSON without the client secret.
 func FuzzUpstreamReply(f *testing.F) {
 	for _, seed := range []string{`{"access_token":"IGAA","token_type":"bearer","expires_in":5183944}`, `{"access_token":"a","expires_in":1,"é":"\ud800"}`,
 		`{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"x"}}`, `[]`, `{"error":null}`, "\xff",
@@ -192,7 +193,7 @@ func FuzzUpstreamReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string, status int) {
 		now := time.Unix(1_800_000_000, 0)
 		if e, ok := graph.ReadError(status, []byte(body+testSecret), scrub); ok && bytes.Contains(e.Encode(), []byte(testSecret)) {
-			t.Fatal("the secret got through the scrubbing")
+			t.Fatal("the encoded error contains the client secret")
 		}
 		if e, ok := graph.ReadError(status, []byte(body), scrub); ok && !json.Valid(e.Encode()) {
 			t.Fatalf("the encoded error is not JSON: %s", e.Encode())
@@ -219,7 +220,7 @@ func FuzzUpstreamReply(f *testing.F) {
 			ExpiresIn   int64  `json:"expires_in"`
 		}
 		if err := json.Unmarshal(got, &parsed); err != nil || parsed.AccessToken == "" || parsed.ExpiresIn < 1 {
-			t.Fatalf("the answer has no token: %s (%v)", got, err)
+			t.Fatalf("the answer has no token, or its expires_in is less than 1: %s (%v)", got, err)
 		}
 	})
 }

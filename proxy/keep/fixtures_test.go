@@ -139,7 +139,8 @@ func (c *counts) endedTokens() int {
 	return c.ended
 }
 
-// running is a Keeper that runs until end is called. stop also waits for its refreshes.
+// running is a Keeper that runs until end or stop is called. stop also waits for the refreshes in
+// flight.
 type running struct {
 	*keep.Keeper
 	*counts

@@ -1,5 +1,5 @@
-// Package keep refreshes long-lived tokens in the background while they are used, so that they do
-// not end.
+// Package keep refreshes long-lived tokens in the background, while they are used and before they
+// end.
 //
 // The token that Meta returns for a refresh is the successor of the old token. It is stored in a
 // record that is sealed under the old token itself (see package cache). A call that brings the old
@@ -36,18 +36,18 @@ type Outcome string
 // The outcomes.
 const (
 	Refreshed Outcome = "refreshed" // Meta issued a successor, or moved the end of the token
-	Unchanged Outcome = "unchanged" // Meta's answer is not used: it does not move the end, or the record has changed
+	Unchanged Outcome = "unchanged" // Meta's answer is not used: see record.refreshed and Keeper.finish
 	Refused   Outcome = "refused"   // Meta refused a token that is known not to have ended
 	Postponed Outcome = "postponed" // Meta refused a token whose end is unknown or past; it may be too young
 	Failed    Outcome = "failed"    // Meta did not answer, or igproxy could not ask
-	trying    Outcome = "trying"    // the refresh has begun
+	trying    Outcome = "trying"    // only in records: a refresh has begun, and its result is not yet recorded
 )
 
 // Outcomes are the outcomes of a refresh.
 var Outcomes = []Outcome{Refreshed, Unchanged, Refused, Postponed, Failed}
 
 // Result is what a Token's Refresh function returns. If Token is empty and Refused is false, Meta
-// did not answer.
+// did not answer, or igproxy could not ask.
 type Result struct {
 	Token   string    // the refreshed token; it may be the same one
 	Expires time.Time // the end of the refreshed token
@@ -64,8 +64,8 @@ type Token struct {
 	Key cache.Key
 	// Reveal returns the token.
 	Reveal func() string
-	// MayBeShort says that a token whose end is unknown must not be refreshed, because that would
-	// turn a short-lived token into a long-lived one.
+	// MayBeShort says that the token may be short-lived if its end is unknown. It is then not
+	// refreshed, because a refresh would turn a short-lived token into a long-lived one.
 	MayBeShort bool
 	// Refresh asks Meta to refresh the token in its argument, which is this token or its successor.
 	// The function must limit its own duration.
@@ -83,7 +83,7 @@ type Observer interface {
 
 // Settings may change while a Keeper runs.
 type Settings struct {
-	// RefreshBefore is the time before a token's end in which a token in use is refreshed.
+	// RefreshBefore is how long before its end a token is refreshed, if it is used in this time.
 	RefreshBefore time.Duration
 	// CheckEvery is the shortest time between two refreshes of a token, if Meta answered the first.
 	CheckEvery time.Duration
@@ -99,8 +99,8 @@ type Options struct {
 	MaxInFlight int
 	// Observer counts what the Keeper does. Required.
 	Observer Observer
-	// Logger receives a line for each refresh, and for tokens that ended without a refresh. Nil:
-	// nothing is logged.
+	// Logger receives a line for each call of Token.Refresh, and for tokens that ended without a
+	// refresh. Nil: nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -154,7 +154,7 @@ func (k *Keeper) current() Settings {
 // still valid for longer than freshness.
 const freshness = 5 * time.Minute
 
-// Kept is a token with its record.
+// Kept is a token with its record, if it has a record.
 type Kept struct {
 	Token
 	record record
@@ -185,8 +185,7 @@ func (t Kept) IsKnownValid(now time.Time) bool { return t.record.End > now.UnixM
 func (t Kept) HasEnded(now time.Time) bool { return t.record.End > 0 && !t.IsKnownValid(now) }
 
 // Used tells the Keeper that Meta has accepted a call with the token or its successor. If the token
-// that was sent ends soon, or its end is unknown, Used queues it for a refresh. Used does not wait
-// for the refresh.
+// that was sent is due for a refresh, Used queues it. Used does not wait for the refresh.
 func (k *Keeper) Used(t Kept) {
 	now := time.Now()
 	k.mu.Lock()

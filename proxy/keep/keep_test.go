@@ -38,7 +38,8 @@ func (c *client) kept() keep.Kept {
 		}})
 }
 
-// use uses the token, waits for a refresh, and returns the tokens that Meta was asked to refresh.
+// use uses the token, gives a refresh one second, and returns all tokens that Meta was asked to
+// refresh since the test began.
 func (c *client) use() []string {
 	c.keeper.Used(c.kept())
 	time.Sleep(time.Second)
@@ -105,8 +106,8 @@ func TestTokenIsRefreshedOnlyShortlyBeforeItsEnd(t *testing.T) {
 	})
 }
 
-// igproxy does not know the end of a token that it has not seen issued, so it tries a refresh. If
-// Meta refuses the token, which may be too young, the next try is CheckEvery later.
+// If igproxy does not know when a token ends, it tries a refresh. If Meta refuses, perhaps because
+// the token is too young, the next try comes a day (Settings.CheckEvery) later.
 func TestTokenOfUnknownEndIsTriedAndPostponed(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		answer := c.answer
@@ -123,8 +124,9 @@ func TestTokenOfUnknownEndIsTriedAndPostponed(t *testing.T) {
 	})
 }
 
-// A short-lived token must end, like the session that it belongs to. Instagram and Threads refuse
-// to refresh it, but Facebook's exchange would turn it into a long-lived token.
+// A short-lived token must end, like the session that it belongs to. Facebook's exchange would turn
+// it into a long-lived token. Instagram and Threads refuse to refresh it, so igproxy may try to
+// refresh one of their tokens even if it does not know the end of the token.
 func TestShortLivedTokenIsNeverRefreshed(t *testing.T) {
 	for name, c := range map[string]struct {
 		isShort, learned bool
@@ -280,7 +282,7 @@ func TestTokensThatEndAreCountedIfTheyWereUsed(t *testing.T) {
 		}
 		time.Sleep(5*day + time.Hour)
 		if n := k.endedTokens(); n != 1 {
-			t.Errorf("%d tokens ended, want 1", n)
+			t.Errorf("%d tokens were counted as ended, want 1", n)
 		}
 		if s := k.Status("default"); s != (keep.Status{}) {
 			t.Errorf("status %+v after the end, want only zeros", s)

@@ -27,8 +27,8 @@ type queue struct {
 
 func newQueue() queue { return queue{known: map[cache.ID]bool{}} }
 
-// add adds a token, if it is not known yet, and reports whether the token was added. If the queue
-// is full, add drops the token that comes last, which may be the new one.
+// add adds a token, unless it already waits or is being refreshed, and reports whether the token
+// was added. If the queue is full, add drops the token that comes last, which may be the new one.
 func (q *queue) add(w waiting) bool {
 	if q.known[w.Key.ID()] {
 		return false
@@ -60,7 +60,7 @@ func (w waiting) order() int64 {
 	return w.end
 }
 
-// take removes the token that ends first. Call done when its refresh has ended.
+// take removes and returns the token that ends first. Call done when its refresh has ended.
 func (q *queue) take() (w waiting, ok bool) {
 	if len(q.waiting) == 0 {
 		return waiting{}, false

@@ -12,8 +12,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// 100,000 tokens are used once each. Meta is asked at the configured rate, and the tokens that end
-// first are refreshed first. Only the tokens that fit into the queue are in memory.
+// 100,000 tokens are used once each. The rate of refreshes stays within both limits (MaxInFlight
+// and PerMinute), and the tokens that end first are refreshed first. At most maxWaiting (1000)
+// tokens wait.
 func TestManyTokensAreRefreshedAtTheConfiguredRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := start(newShelf(), settings)
@@ -47,8 +48,8 @@ func TestManyTokensAreRefreshedAtTheConfiguredRate(t *testing.T) {
 		synctest.Wait()
 		mu.Lock()
 		defer mu.Unlock()
-		// Only four refreshes may be in flight, and each takes ten seconds, so fewer than one
-		// begins each second.
+		// Only four refreshes may be in flight, and each takes ten seconds, so 24 a minute begin,
+		// although PerMinute allows 60.
 		if n := len(ends); n < 230 || n > 250 || most != 4 {
 			t.Errorf("%d refreshes in 10 minutes, %d at the same time; want about 240 and 4", n, most)
 		}

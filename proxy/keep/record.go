@@ -11,8 +11,8 @@ import (
 )
 
 // horizon is the longest life of a record, and the longest remaining life that is recorded for a
-// token, because Meta's long-lived tokens are valid for 60 days. So a record that was purged
-// expires before the purge is forgotten (see cache.Purges).
+// token. Meta's long-lived tokens are valid for 60 days. The cache remembers a purge for 61 days,
+// so a record that was purged expires before the purge is forgotten.
 const horizon = 60 * 24 * time.Hour
 
 const (
@@ -23,8 +23,9 @@ const (
 	clockMargin = time.Hour
 )
 
-// longLived is the shortest life of a token that Meta can refresh. A token that was issued with a
-// shorter life is never refreshed. See
+// longLived is the shortest life of a token that can be refreshed: Instagram refreshes only tokens
+// that are at least 24 hours old. A token that was issued with a shorter life is never refreshed.
+// See
 // https://developers.facebook.com/docs/instagram-platform/reference/refresh_access_token
 const longLived = 24 * time.Hour
 
@@ -120,8 +121,8 @@ func (r record) issued(now, end time.Time) record {
 }
 
 // refreshed returns the record after Meta has refreshed its current token. It ignores two kinds of
-// answers: a successor that ends more than longLived before the current token, and the current
-// token itself without a later end.
+// answers: a successor that ends more than 24 hours before the current token, and the current token
+// itself without a later end.
 func (r record) refreshed(token string, now time.Time, successor string, end time.Time) record {
 	until := capped(now, end)
 	r.Outcome = Refreshed

@@ -49,8 +49,8 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// begin starts the refresh of the first token in the queue. It reports false if the queue is empty
-// or ctx ends.
+// begin waits until fewer than MaxInFlight refreshes are in flight, and then starts the refresh of
+// the first token in the queue. It reports false if the queue is empty or ctx ends.
 func (k *Keeper) begin(ctx context.Context) bool {
 	select {
 	case k.slots <- struct{}{}:

@@ -84,7 +84,7 @@ func TestARefreshThatCannotBeReservedFailedInTheStatusToo(t *testing.T) {
 		r.Used(kept)
 		synctest.Wait()
 		if counted, got := r.refreshes()[keep.Failed], r.Status("shop").Failed; counted != 1 || got != 1 {
-			t.Errorf("%d refreshes were counted as failed, and the status has %d; want 1", counted, got)
+			t.Errorf("the metric has %d failed refreshes, and the status has %d; want 1 in both", counted, got)
 		}
 	})
 }

@@ -41,7 +41,7 @@ func (e ending) take(now time.Time, limit int) (ended []endingToken) {
 	return ended
 }
 
-// history counts the refreshes of the last 24 hours, by app and hour.
+// history counts the refreshes of the current hour and of the 23 hours before it, by app and hour.
 type history map[string]*[24]hour
 
 // hour counts the refreshes of one hour.
@@ -64,7 +64,8 @@ func (h history) add(now time.Time, app string, o Outcome) {
 	one.counts[o]++
 }
 
-// Status describes the refreshes and the tokens of one app.
+// Status describes the refreshes and the tokens of one app. The last 24 hours are the current hour
+// of the clock and the 23 hours before it.
 type Status struct {
 	Refreshed int `json:"refreshed"` // in the last 24 hours
 	Refused   int `json:"refused"`   // in the last 24 hours

@@ -13,8 +13,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// While the shelf (the stand-in for Redis) is down, nothing is refreshed, because the successor
-// might be lost.
+// While the shelf (which plays the part of Redis) is down, nothing is refreshed, because the
+// successor might be lost.
 func TestNothingIsRefreshedWhileRecordsCannotBeStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -45,7 +45,7 @@ func TestClockThatIsAheadDoesNotEndATokenThatMetaAccepts(t *testing.T) {
 }
 
 // The shelf goes down during a refresh, so the successor is lost. The log says when the token
-// itself ends. The next try comes as early as after a refresh that Meta did not answer.
+// itself ends. The next try comes 15 minutes later, as it does if Meta does not answer a refresh.
 func TestARefreshWhoseResultIsLostIsLoggedAsOneOfTheTokenItself(t *testing.T) {
 	var log bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
@@ -72,7 +72,7 @@ func TestARefreshWhoseResultIsLostIsLoggedAsOneOfTheTokenItself(t *testing.T) {
 	})
 }
 
-// A panic must not end the process or the refreshes of other tokens.
+// A panic in a refresh must not end the process, or prevent later refreshes.
 func TestPanicInARefreshIsContained(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		answer := c.answer
@@ -97,7 +97,7 @@ func TestStopWaitsForARefresh(t *testing.T) {
 		defer cancel()
 		k.end()
 		if err := k.Wait(ctx); err == nil {
-			t.Error("Wait did not report the refresh that is still running")
+			t.Error("Wait returned no error, although a refresh was still running")
 		}
 		if err := k.Wait(t.Context()); err != nil {
 			t.Error(err)
@@ -120,7 +120,7 @@ func TestRecordOfAClockThatWasAheadDoesNotEndTheRefreshes(t *testing.T) {
 		c := &client{t: t, keeper: k, token: "old", answer: func(string) keep.Result { return keep.Result{Token: "new", Expires: time.Now().Add(60 * day)} }}
 		c.wantRefreshes("a year ahead", "old")
 	})
-	synctest.Test(t, func(t *testing.T) { // begins at the same simulated time as the first one
+	synctest.Test(t, func(t *testing.T) { // simulated time starts again, a year before the time above
 		k := start(s, settings)
 		defer k.stop()
 		c := &client{t: t, keeper: k, token: "old", answer: func(string) keep.Result { return keep.Result{Token: "newer", Expires: time.Now().Add(60 * day)} }}
@@ -149,7 +149,7 @@ func TestTokensThatEndAreCountedWhileOthersWait(t *testing.T) {
 		}
 		time.Sleep(5 * time.Hour)
 		if waiting, ended := k.Status("default").Waiting, k.endedTokens(); waiting == 0 || ended != 1 {
-			t.Errorf("%d tokens wait, want at least 1; %d have ended, want 1", waiting, ended)
+			t.Errorf("%d tokens wait, want at least 1; %d were counted as ended, want 1", waiting, ended)
 		}
 	})
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// This test runs a fleet of five sidecars for a year of simulated time. Each user sends the first
-// token that Meta issued, at random times. Meta and the shelf (the stand-in for Redis) have
-// outages, and sidecars are restarted.
+// This test runs a fleet of five sidecars for a year of simulated time. Each user makes calls at
+// random times, always with the first token that Meta issued to the user. Meta and the shelf (which
+// plays the part of Redis) may have outages, and sidecars are restarted.
 
 const (
 	life    = 60 * day
@@ -128,7 +128,7 @@ func TestTokensThatAreUsedDoNotEndWithinAYear(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		seed := rapid.Uint64().Draw(r, "seed")
 		same := rapid.Bool().Draw(r, "a refresh may return the same token")
-		learned := rapid.Bool().Draw(r, "igproxy sees the tokens issued")
+		learned := rapid.Bool().Draw(r, "igproxy knows when the first token ends")
 		outages := rapid.Bool().Draw(r, "outages")
 		gap := time.Duration(rapid.IntRange(1, 30).Draw(r, "days between uses")) * day
 		synctest.Test(t, func(*testing.T) { simulateYear(t, r, seed, same, learned, outages, gap) })
@@ -211,8 +211,9 @@ func (u *user) call(sidecar *running, m *meta) bool {
 	return true
 }
 
-// shouldHaveBeenKept reports whether Meta accepted a call of the user in the ten days before this
-// end, at a time without trouble.
+// shouldHaveBeenKept reports whether a call of the user should have led to a refresh: Meta accepted
+// it between ten days and 20 minutes before this end, with no trouble in the 20 minutes before and
+// after the call.
 func (u *user) shouldHaveBeenKept(end time.Time, trouble periods) bool {
 	for _, at := range u.used {
 		if at.After(end.Add(-settings.RefreshBefore)) && at.Before(end.Add(-settle)) && !trouble.overlap(at.Add(-settle), at.Add(settle)) {

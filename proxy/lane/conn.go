@@ -14,7 +14,7 @@ import (
 )
 
 // conn is a connection in the lane. Its goroutine reads requests and answers them in turn. While it
-// waits, it holds no buffer.
+// waits for data from a TCP or Unix socket, it holds no buffer.
 type conn struct {
 	net.Conn
 	lane      *Lane
@@ -37,8 +37,8 @@ const (
 	busyAfter  = 8       // a connection counts as busy after this number of answers
 
 	// shortest is how many bytes after an answer count as the start of a request. If fewer bytes
-	// have arrived at the deadline, the connection is closed without a refusal, as net/http would
-	// do.
+	// have arrived when reading fails, the connection is closed without an answer, as net/http
+	// would do.
 	shortest = 4
 )
 
@@ -87,7 +87,7 @@ func (c *conn) serve() (rest io.Reader) {
 		case c.begun == nil || c.isTooShort(c.begun):
 			return nil
 		default:
-			return failed{err} // net/http answers half a request with a refusal
+			return failed{err} // net/http decides whether half a request gets an answer
 		}
 	}
 }
@@ -170,7 +170,8 @@ func (c *conn) answer(b *buffer, n int) (used int, next state) {
 // isTooShort reports whether b follows an answer and is too short to begin another request.
 func (c *conn) isTooShort(b []byte) bool { return c.answered > 0 && len(b) < shortest }
 
-// write sends an answer. It sets a deadline only if the client does not take the answer at once.
+// write sends an answer. It sets a deadline only if the socket does not take the whole answer at
+// once.
 func (c *conn) write(answer []byte, start time.Time) error {
 	n, err := c.socket.Write(answer)
 	if n == len(answer) || err != nil && !errors.Is(err, syscall.EAGAIN) {

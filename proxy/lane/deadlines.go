@@ -9,13 +9,13 @@ const (
 	_      purpose = iota
 	header         // to end a connection on which a request's header does not arrive in time
 	look           // to read what work may have left unread on a busy connection
-	idle           // to end a connection without requests
+	idle           // to end a connection on which no further request arrives
 )
 
 // await sets the read deadline for the rest of a request, or for the next request, and notifies the
-// watcher. On a new connection the header timeout begins at once, as in net/http. On a busy
-// connection at most two deadlines a second are set, because setting one costs as much as looking
-// up a token.
+// watcher. On a new connection the header timeout begins at once, as in net/http. While only whole
+// requests arrive, await and serve set at most two deadlines a second, because setting one costs as
+// much as looking up a token.
 func (c *conn) await() {
 	between := c.begun == nil && !c.idleSince.IsZero()
 	if between && c.deadline != look {

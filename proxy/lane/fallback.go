@@ -36,7 +36,8 @@ func (f *fallback) Close() error { f.close(); return nil }
 // Addr returns an empty address. Each connection has the address of the listener that accepted it.
 func (f *fallback) Addr() net.Addr { return &net.UnixAddr{} }
 
-// handed is a connection for net/http. Its reader begins with the bytes that the lane has read.
+// handed is a connection for net/http. Its reader begins with the bytes that the lane has read but
+// not answered.
 type handed struct {
 	net.Conn
 	reader io.Reader

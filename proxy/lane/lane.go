@@ -12,7 +12,7 @@
 // request id. proxy.FuzzLane compares the two.
 //
 // The Handler declines a request if Host and token are not enough to answer it. They are never
-// enough if igproxy requires its own token, if it has several Instagram apps, or if it traces
+// enough if igproxy requires its own token, if it has no Instagram app or several, or if it traces
 // requests. A listener with TLS has no lane.
 package lane
 
@@ -75,7 +75,8 @@ func New(o Options) *Lane {
 func (l *Lane) Fallback() net.Listener { return l.fallback }
 
 // Serve accepts connections until the listener is closed, and then returns the error of Accept. If
-// Accept fails for another reason, Serve tries again after growing delays, as net/http does.
+// Accept fails for another reason, Serve tries again after the same growing delays as net/http,
+// which tries again only after temporary errors.
 func (l *Lane) Serve(listener net.Listener) error {
 	for pause := time.Duration(0); ; {
 		c, err := listener.Accept()

@@ -237,7 +237,7 @@ func TestTimeouts(t *testing.T) {
 				client := l.dial(t)
 				start := time.Now()
 				go func() { _, _ = io.WriteString(client, c.sent) }()
-				if strings.HasSuffix(c.sent, request[:30]) { // net/http refuses half a request
+				if strings.HasSuffix(c.sent, request[:30]) { // the test plays the part of net/http
 					go func() { _ = (<-d.handed).Close() }()
 				}
 				if _, err := io.ReadAll(client); err != nil {
@@ -313,17 +313,17 @@ func TestShutdownWaitsForAnswersAndForIdleConnections(t *testing.T) {
 type watched struct {
 	net.Conn
 	calls   *strings.Builder
-	evicted bool
+	closing bool // Begin reports false, as for a connection that is being closed
 }
 
-func (c *watched) Begin() bool    { c.calls.WriteString("begin "); return !c.evicted }
+func (c *watched) Begin() bool    { c.calls.WriteString("begin "); return !c.closing }
 func (c *watched) Idle(time.Time) { c.calls.WriteString("idle ") }
 func (c *watched) Incomplete()    { c.calls.WriteString("incomplete ") }
 
 func TestTheOwnerOfAConnectionIsNotifiedOfItsState(t *testing.T) {
 	for name, c := range map[string]struct {
 		sent    string
-		evicted bool
+		closing bool
 		want    string
 	}{
 		"nothing":                                {"", false, ""},
@@ -332,7 +332,7 @@ func TestTheOwnerOfAConnectionIsNotifiedOfItsState(t *testing.T) {
 		"one and a half requests":                {request + request[:30], false, "begin incomplete "},
 		"a request for net/http":                 {"POST", false, "incomplete "},
 		"a plain request, then one for net/http": {request + "POST", false, "begin incomplete "},
-		"a request after an eviction":            {request, true, "begin "},
+		"a request on a closing connection":      {request, true, "begin "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -340,7 +340,7 @@ func TestTheOwnerOfAConnectionIsNotifiedOfItsState(t *testing.T) {
 				d := open(t, l, echo{})
 				here, there := net.Pipe()
 				defer here.Close()
-				below := &watched{Conn: there, calls: new(strings.Builder), evicted: c.evicted}
+				below := &watched{Conn: there, calls: new(strings.Builder), closing: c.closing}
 				l.dialed <- below
 				go func() { _, _ = io.Copy(io.Discard, here) }() // ends with the connection
 				_, _ = io.WriteString(here, c.sent)

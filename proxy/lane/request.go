@@ -92,8 +92,8 @@ func isUnreserved(b []byte) bool {
 	return true
 }
 
-// plainHeader reads a header: a name, a colon, and a value of visible characters and spaces. It
-// accepts neither folded lines nor tabs around the value.
+// plainHeader reads a header: a name, a colon, and a value of visible ASCII characters and spaces.
+// It accepts neither folded lines nor tabs.
 func plainHeader(line []byte) (name, value []byte, ok bool) {
 	name, value, ok = bytes.Cut(line, []byte(":"))
 	ok = ok && len(name) > 0 && isUnreserved(name)

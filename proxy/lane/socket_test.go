@@ -60,7 +60,7 @@ func TestRequestsOverSocketsAreAnsweredOrHandedOver(t *testing.T) {
 		if _, err := io.ReadFull(handed, got); err != nil || string(got) != "POST / HTTP/1.1\r\n" {
 			t.Errorf("handed over %q, %v; want the line of the POST request", got, err)
 		}
-		dial() // this connection is still in the lane when the lane closes
+		dial() // this connection is still in the lane when the test ends
 	})
 }
 

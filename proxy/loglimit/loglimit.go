@@ -1,6 +1,6 @@
-// Package loglimit limits log lines that clients and servers can cause any number of times. It
-// bounds how many lines of each kind are written per second. The first lines of a kind in each
-// second are always written, and the next line after a gap says how many were left out.
+// Package loglimit limits the log lines that clients and servers can cause. It bounds how many
+// lines of each kind are written per second. The first lines of a kind in each second are always
+// written, and the next line after a gap says how many were left out.
 package loglimit
 
 import (
@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Attribute is the log attribute with the number of lines of the same kind that were left out.
+// Attribute is the log attribute with the number of lines of the same kind that were left out
+// before this line.
 const Attribute = "not_logged"
 
 // maxKinds bounds the kinds that have their own Limit. All other kinds share one Limit.
@@ -55,7 +56,7 @@ func (l *Limits[K]) Of(kind K) *Limit {
 type Limit struct {
 	most    *atomic.Int64
 	second  atomic.Int64 // the current second, in Unix time
-	lines   atomic.Int64 // in that second
+	lines   atomic.Int64 // in that second, including the lines that were left out
 	skipped atomic.Int64 // lines left out since the last one that was written
 }
 
@@ -63,8 +64,8 @@ type Limit struct {
 // left out before it.
 func (l *Limit) Next(now time.Time) (skipped int64, ok bool) {
 	second, old := now.Unix(), l.second.Load()
-	// If now is shortly before the current second, the line is late, and starts no new second. If
-	// now is more than a minute before it, the clock was set back.
+	// If now is up to a minute before the current second, the line is late, and starts no new
+	// second. If now is earlier than that, the clock was set back, and a new second starts.
 	if (second > old || second < old-60) && l.second.CompareAndSwap(old, second) {
 		l.lines.Store(0)
 	}

@@ -24,12 +24,12 @@ const maxForm = 64 << 10
 type credentials struct {
 	query  string
 	form   string // the body, if isForm
-	isForm bool   // the body is a URL-encoded form of at most maxForm bytes; any other body is not read
+	isForm bool   // the body is a URL-encoded form of at most maxForm bytes; any other body is not searched
 	bearer string
 }
 
-// readCredentials reads the credentials of a call. If forms is true, it also buffers and searches a
-// URL-encoded form. The whole body of r can be read afterwards.
+// readCredentials reads the credentials of a call. If forms is true, it also reads a URL-encoded
+// form of at most maxForm bytes. The whole body of r can be read afterwards.
 func readCredentials(r *http.Request, forms bool) credentials {
 	c := credentials{query: r.URL.RawQuery, bearer: BearerToken(r.Header["Authorization"])}
 	if forms {

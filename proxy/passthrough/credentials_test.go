@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// FuzzProof checks that a call gets a proof only if all its tokens are equal. The call must then
-// have only one proof, which is the proof of its token. Every other byte of the query and the form
-// must be unchanged.
+// FuzzProof checks that a call gets a proof only if it has a token and all its tokens are equal.
+// The call must then have only one proof, which is the proof of its token. Every other byte of the
+// query and the form must be unchanged.
 func FuzzProof(f *testing.F) {
 	f.Add("fields=id&access_token=EAA%7C1&&x=%zz", "", "")
 	f.Add("access_token=EAA&appsecret%5Fproof=old&appsecret_proof", "appsecret_proof=old&caption=x", "")
@@ -32,7 +32,7 @@ func FuzzProof(f *testing.F) {
 			}
 			gotQuery, gotForm := r.URL.RawQuery, string(body)
 			read := form
-			if len(form) > maxForm { // such a form is not read
+			if len(form) > maxForm { // such a form is not searched
 				read = ""
 			}
 			tokens := append(parameter(query, tokenParam), parameter(read, tokenParam)...)
@@ -42,7 +42,7 @@ func FuzzProof(f *testing.F) {
 			slices.Sort(tokens)
 			if tokens = slices.Compact(tokens); len(tokens) != 1 || tokens[0] == "" {
 				if gotQuery != query || gotForm != form {
-					t.Fatalf("the call was changed, although it has no token or several:\n%q\n%q", gotQuery, gotForm)
+					t.Fatalf("the call was changed, although it has no token, or different tokens:\n%q\n%q", gotQuery, gotForm)
 				}
 				continue
 			}
@@ -50,7 +50,7 @@ func FuzzProof(f *testing.F) {
 			if read == form {
 				proofs = append(proofs, parameter(gotForm, proofParam)...)
 			} else if gotForm != form {
-				t.Fatal("a form that is too large to be read was changed")
+				t.Fatal("a form that is too large to be searched was changed")
 			}
 			if len(proofs) != 1 || proofs[0] != proofOf(tokens[0]) {
 				t.Fatalf("%q, %q: got the proofs %q, want only the proof of the token %q", query, form, proofs, tokens[0])
@@ -62,8 +62,8 @@ func FuzzProof(f *testing.F) {
 	})
 }
 
-// FuzzReplace checks that with puts the new token wherever the old token was, and that every other
-// byte of the query and the form is unchanged.
+// FuzzReplace checks that credentials.with puts the new token wherever the old token was, and that
+// every other byte of the query and the form is unchanged.
 func FuzzReplace(f *testing.F) {
 	f.Add("fields=id&access_token=old&&x=%zz&access%5Ftoken=old", "access_token=old&caption=%20", "old", "n|ew")
 	f.Add("access_token", "access_token=", "", "new")
@@ -96,7 +96,7 @@ func FuzzReplace(f *testing.F) {
 
 func proofOf(token string) string { return hex.EncodeToString([]byte(token)) }
 
-// parameter returns the values of a parameter as net/url reads them, without malformed pairs.
+// parameter returns the unescaped values of a parameter. It ignores malformed pairs.
 func parameter(raw, name string) (values []string) {
 	for _, pair := range strings.Split(raw, "&") {
 		key, value, _ := strings.Cut(pair, "=")

@@ -12,13 +12,13 @@ import (
 )
 
 // leastRate is the lowest average rate at which a body may arrive, from an app or from Meta. Both
-// normally send thousands of times faster. A slower sender is stuck, or wants to keep a connection
-// busy. A sender that has kept to this rate may pause for up to patience. That is longer than it
-// takes to recover a lost packet, or to change from one mobile cell to another.
+// normally send thousands of times faster. A sender below this rate is stuck, or wants to keep a
+// connection busy. A sender that has kept to the rate may pause for ten seconds (patience). That is
+// longer than it takes to recover a lost packet, or to change from one mobile cell to another.
 //
-// When an app reads an answer, each write of at most 32 KiB may take readerPatience, which amounts
-// to about the same rate. The kernels at both ends buffer megabytes and report free space in large
-// steps. So a shorter time would also cut off readers that keep to the rate.
+// When an app reads an answer, each write of at most 32 KiB may take 30 seconds (readerPatience),
+// which amounts to about the same rate. The kernels at both ends buffer megabytes and report free
+// space in large steps. So a shorter time would also cut off readers that keep to the rate.
 const (
 	leastRate      = 1 << 10 // bytes per second
 	patience       = 10 * time.Second
@@ -119,8 +119,8 @@ type writer struct {
 	*sides
 }
 
-// WriteHeader removes the CORS headers, because web pages must not use igproxy, even if Meta allows
-// it.
+// WriteHeader removes the CORS headers, because web pages must not use igproxy, even if Meta's
+// answer allows it.
 func (w *writer) WriteHeader(status int) {
 	maps.DeleteFunc(w.Header(), func(name string, _ []string) bool {
 		return strings.HasPrefix(name, "Access-Control-")

@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// A sender may send at leastRate forever, and may pause once for up to patience. A slower sender is
-// cut off.
+// A sender at the least rate is never cut off, even if it sends in lumps with pauses of less than
+// ten seconds (patience). A slower sender is cut off.
 func TestPaceAllowsTheLeastRateAndOnePause(t *testing.T) {
 	for name, c := range map[string]struct {
 		every    time.Duration
 		bytes    int
-		from, to time.Duration // when patience runs out; zero: never
+		from, to time.Duration // when the sender is cut off; zero: never
 	}{
-		"the least rate":      {time.Second, leastRate, 0, 0},
-		"the same in lumps":   {8 * time.Second, 8 * leastRate, 0, 0},
-		"half the least rate": {time.Second, leastRate / 2, 19 * time.Second, 21 * time.Second},
-		"a byte a second":     {time.Second, 1, 10 * time.Second, 11 * time.Second},
-		"a lot, then nothing": {time.Hour, 1 << 20, time.Hour, time.Hour},
+		"the least rate":       {time.Second, leastRate, 0, 0},
+		"the same in lumps":    {8 * time.Second, 8 * leastRate, 0, 0},
+		"half the least rate":  {time.Second, leastRate / 2, 19 * time.Second, 21 * time.Second},
+		"a byte a second":      {time.Second, 1, 10 * time.Second, 11 * time.Second},
+		"a lump after an hour": {time.Hour, 1 << 20, time.Hour, time.Hour},
 	} {
 		p, ended := newPace(), time.Duration(0)
 		for at := c.every; at <= time.Hour && ended == 0; at += c.every {
@@ -27,7 +27,7 @@ func TestPaceAllowsTheLeastRateAndOnePause(t *testing.T) {
 			p.waited(c.every, c.bytes)
 		}
 		if ended < c.from || ended > c.to {
-			t.Errorf("%s: ended after %s, want %s to %s (0: never)", name, ended, c.from, c.to)
+			t.Errorf("%s: cut off after %s, want %s to %s (0: never)", name, ended, c.from, c.to)
 		}
 	}
 }

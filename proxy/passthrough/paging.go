@@ -10,7 +10,7 @@ import (
 )
 
 // rewritePaging replaces the base of the paging URLs in an answer with c.Own. It reads the whole
-// answer first. An answer longer than MaxJSONBytes stays as it is.
+// answer into memory. An answer longer than MaxJSONBytes is streamed unchanged.
 func (p *Proxy) rewritePaging(res *http.Response, c Call) error {
 	text, whole, err := readAhead(res.Body, res.Body, p.options.MaxJSONBytes+1)
 	if err != nil {
@@ -35,7 +35,8 @@ func (p *Proxy) rewritePaging(res *http.Response, c Call) error {
 }
 
 // pagingURLs matches the start of a member, such as "next":"https://graph.instagram.com/ in JSON,
-// for the host that was called and for the hosts that Meta documents. Slashes may be escaped.
+// for the host that was called and for Meta's hosts graph.instagram.com and graph.threads.net.
+// Slashes may be escaped.
 func pagingURLs(c Call) *regexp.Regexp {
 	hosts := regexp.QuoteMeta(strings.TrimSuffix(c.Base.String(), "/")) +
 		`|https://graph\.(?:instagram\.com|threads\.net)`

@@ -1,9 +1,9 @@
 // Package passthrough streams an app's calls to Meta, and the answers back. It handles all calls
 // that are not token calls, such as reads and uploads. It removes headers that Meta must not get.
 // It can add an appsecret_proof, and replace the token by its successor. If Meta refuses the
-// successor, the call is sent again with the token that the app sent. The package remembers
-// nothing, and never sees a client secret. Bodies have a maximum size and a minimum rate, and each
-// call has a maximum duration.
+// successor, the call is sent again with the token that the app sent, unless the body of the call
+// was streamed. The package remembers nothing, and never sees a client secret. Bodies have a
+// maximum size and a minimum rate, and each call has a maximum duration.
 package passthrough
 
 import (
@@ -48,7 +48,7 @@ type Proxy struct{ options Options }
 // New returns a Proxy.
 func New(o Options) *Proxy { return &Proxy{o} }
 
-// Call says where one request goes.
+// Call says where one request goes, and how its token and its proof are handled.
 type Call struct {
 	// Base is the URL of Meta's host.
 	Base *url.URL
@@ -71,19 +71,19 @@ type Call struct {
 	// replaced together. Otherwise both stay as they are. Required with Replace.
 	ProofOf func(token string) string
 	// OnAnswer is called with the status and the header of an answer, before the answer is passed
-	// on. Required.
+	// on. OnAnswer and OnRefused are not called for HEAD requests. Required.
 	OnAnswer func(status int, header http.Header)
 	// OnRefused is called for an answer with status 400 or 401, when its whole body has been read.
 	// It gets the token that was sent, the status and the body. The token is "" if the call has no
 	// token, or different tokens. A gzip body is decompressed. OnRefused is not called for a body
-	// of more than 64 KiB, or with another encoding. It must return quickly. Nil: nothing is
-	// called.
+	// of more than 64 KiB, or with another encoding. It must return quickly, and may be
+	// nil.
 	OnRefused func(token string, status int, body []byte)
 	// IsInvalid reports whether an answer with status 400 or 401 means that the token from Replace
-	// is invalid, while the call's original token may be valid. The call is then sent again with
+	// is invalid, while the call's original token may be valid. If so, the call is sent again with
 	// the original token, and OnAnswer and OnRefused get only the second answer. IsInvalid is not
-	// called if the body of the call was streamed, because such a call cannot be sent again.
-	// Required with Replace.
+	// called for HEAD requests, or if the body of the call was streamed, because such a call cannot
+	// be sent again. Required with Replace.
 	IsInvalid func(status int, body []byte) bool
 }
 
@@ -99,7 +99,8 @@ type Result struct {
 	Cut bool
 }
 
-// The reasons for a missing answer, besides the errors of the Transport.
+// The reasons for a missing answer, besides ErrSlowRequest, ErrSlowAnswer and the errors of the
+// Transport.
 var (
 	// ErrBodyTooLarge means that the body of the request is larger than MaxBodyBytes.
 	ErrBodyTooLarge = errors.New("a body longer than passthrough.max_body_bytes")
@@ -154,8 +155,8 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 	return result
 }
 
-// The limits for the 1xx answers that precede an answer. Meta sends none. They are hints for
-// browsers, which apps do not need.
+// The limits for the 1xx answers that precede an answer. Such answers are hints for browsers. Meta
+// does not send them, and apps do not need them.
 const (
 	maxInformational      = 4
 	maxInformationalBytes = 16 << 10 // of all headers
@@ -201,9 +202,9 @@ func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Req
 }
 
 // BearerToken returns the token of the only Authorization field. It returns "" if there is not
-// exactly one field, or if the field is anything but "Bearer TOKEN". A Basic credential is
-// igproxy's own token, which an app has in its base URL. Meta uses no other scheme. A list or a
-// second field could carry a credential that igproxy has not checked.
+// exactly one field, or if the field is anything but "Bearer TOKEN". Meta uses no other scheme. A
+// Basic credential is igproxy's own token, which an app has in its base URL. A list or a second
+// field could carry a credential that igproxy has not checked.
 func BearerToken(fields []string) string {
 	if len(fields) != 1 {
 		return ""
@@ -218,8 +219,8 @@ func BearerToken(fields []string) string {
 	return token
 }
 
-// rewrite directs the request to Meta. ReverseProxy has removed hop-by-hop headers, and the headers
-// that proxies add (Forwarded, X-Forwarded-*). Path and query are sent byte for byte.
+// rewrite directs the request to Meta. ReverseProxy has removed hop-by-hop headers, Forwarded,
+// X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Proto. Path and query are sent byte for byte.
 func (p *Proxy) rewrite(pr *httputil.ProxyRequest, c Call) {
 	target := *c.Base
 	target.RawPath = strings.TrimSuffix(target.EscapedPath(), "/") + c.Path
@@ -254,8 +255,8 @@ func (p *Proxy) modify(res *http.Response, sent *sending) error {
 	return nil
 }
 
-// boundedBody is the body of an answer. Read fails beyond the limit. http.MaxBytesReader does not
-// fit, because the error of an answer must differ from the error of a request.
+// boundedBody is the body of an answer. Read fails beyond the limit. http.MaxBytesReader is not
+// used, because its error would look like that of a request that is too large.
 type boundedBody struct {
 	io.ReadCloser
 	left int64

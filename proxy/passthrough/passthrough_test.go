@@ -56,8 +56,8 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	return s
 }
 
-// call sends a request and returns the answer, its body and the Result. It returns an error if the
-// request fails, or if the answer cannot be read.
+// call sends a request. It returns the status and the body of the answer, the Result, and the error
+// of the client if the request fails or the answer cannot be read.
 func (s *sidecar) call(t *testing.T, r *http.Request) (status int, body string, got passthrough.Result, err error) {
 	t.Helper()
 	client := s.Client()
@@ -100,10 +100,10 @@ func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 	status, body, got, err := s.call(t, r)
 	want := passthrough.Result{Status: http.StatusCreated}
 	if err != nil || status != http.StatusCreated || body != "done" || got != want {
-		t.Errorf("got status %d, body %q, result %+v, error %v, want status 201 with the body done", status, body, got, err)
+		t.Errorf("got status %d, body %q, result %+v, error %v, want status 201 with the body \"done\"", status, body, got, err)
 	}
 	if want := "/v23.0/1%2Fx//y?fields=a;b&&x=%zz"; uri != want || sent != "text" {
-		t.Errorf("Meta got %s with the body %q, want %s", uri, sent, want)
+		t.Errorf("Meta got %s with the body %q, want %s with the body \"text\"", uri, sent, want)
 	}
 	for name, want := range map[string]string{"Authorization": "Bearer IGAA", "X-Of-The-App": "1", "X-Drop": "",
 		"Connection": "", "X-Hop": "", "Upgrade": "", "X-Forwarded-For": "", "X-Forwarded-Host": "",
@@ -180,10 +180,10 @@ func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 		err     error
 		cut     bool
 	}{
-		"a request": {long, func(_ http.ResponseWriter, r *http.Request) {
+		"a request that is too large": {long, func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 		}, passthrough.ErrBodyTooLarge, false},
-		"an announced answer": {"", func(w http.ResponseWriter, _ *http.Request) {
+		"an answer with a length": {"", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1001")
 		}, passthrough.ErrAnswerTooLong, false},
 		"a streamed answer": {"", func(w http.ResponseWriter, _ *http.Request) {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// maxRefusal bounds the size of a refusal that OnRefused gets, in bytes, before and after
-// decompression. Meta's refusals have a few hundred bytes.
+// maxRefusal bounds the size of a refusal that OnRefused and IsInvalid get, in bytes, before and
+// after decompression. Meta's refusals have a few hundred bytes.
 const maxRefusal = 64 << 10
 
 // isRefusal reports whether an answer may be a refusal that igproxy can read.
@@ -17,8 +17,8 @@ func isRefusal(res *http.Response) bool {
 	return (res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusUnauthorized) && res.ContentLength <= maxRefusal
 }
 
-// watch calls OnRefused with the body of a refusal when the whole body has been read. OnRefused
-// does not change or delay what the app gets.
+// watch calls OnRefused with the body of a refusal after the whole body has been read. It neither
+// holds the body back nor changes it.
 func (s *sending) watch(res *http.Response) {
 	if s.call.OnRefused == nil || !isRefusal(res) {
 		return

@@ -37,7 +37,7 @@ func TestRefusalsAreReadAndPassedOnUnchanged(t *testing.T) {
 		"x-gzip":              {400, "GET", "x-gzip", zipped(refusal), refusal},
 		"as long as possible": {400, "GET", "", long, long},
 		"too long":            {400, "GET", "", long + "x", ""},
-		"gzip, a bomb":        {400, "GET", "gzip", zipped(long + "x"), ""},
+		"gzip of a long body": {400, "GET", "gzip", zipped(long + "x"), ""},
 		"gzip, cut":           {400, "GET", "gzip", zipped(refusal)[:20], ""},
 		"another encoding":    {400, "GET", "br", refusal, ""},
 		"two encodings":       {400, "GET", "gzip, gzip", zipped(zipped(refusal)), ""},

@@ -7,7 +7,7 @@ import (
 )
 
 // sending sends one call. If it has replaced the token of the call, and Meta refuses the new token,
-// it sends the call again with the original token.
+// it sends the call again with the original token, unless the body of the call was streamed.
 type sending struct {
 	transport http.RoundTripper
 	call      Call
@@ -52,7 +52,8 @@ func (s *sending) prepare(r *http.Request) {
 	}
 }
 
-// readableEncoding returns an Accept-Encoding that lets igproxy read a refusal.
+// readableEncoding returns an Accept-Encoding with which igproxy can read a refusal: gzip if the
+// app accepts gzip, otherwise identity.
 func readableEncoding(accepted string) string {
 	if strings.Contains(strings.ToLower(accepted), "gzip") {
 		return "gzip"

@@ -22,8 +22,8 @@ const (
 // seen is what Meta saw of one call.
 type seen struct{ query, bearer, body, encoding string }
 
-// tokenServer plays Meta's part and records the calls. It answers 400 to a call whose token begins
-// with "invalid", and accepts all other calls.
+// tokenServer plays Meta's part and records the calls. It answers 400 to a call that contains the
+// text "invalid", and accepts all other calls.
 func tokenServer(t *testing.T, calls *[]seen) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -71,7 +71,7 @@ func TestTokenIsReplacedWhereverItIs(t *testing.T) {
 		"a form that is too long":     {query: "access_token=old", contentType: form, body: strings.Repeat("x", 64<<10+1), want: seen{query: "access_token=n%7Cew", body: strings.Repeat("x", 64<<10+1)}},
 		"different tokens":            {query: "access_token=old&access_token=older", want: seen{query: "access_token=old&access_token=older"}},
 		"no token":                    {query: "fields=id", want: seen{query: "fields=id"}},
-		"the same token again":        {query: "access_token=kept", want: seen{query: "access_token=kept"}},
+		"a token without a successor": {query: "access_token=kept", want: seen{query: "access_token=kept"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var calls []seen
@@ -100,7 +100,7 @@ func TestRefusedReplacementIsFollowedByTheCallAsItCame(t *testing.T) {
 	for name, c := range map[string]struct {
 		own               string // the token that the app sends
 		contentType, body string
-		encoding          string // what the app accepts
+		encoding          string // the Accept-Encoding of the app
 		want              []string
 		wantStatus        int
 		wantRefused       string // the token of the refusal that the app gets
@@ -170,8 +170,8 @@ func (s *sidecar) post(t *testing.T, query, bearer, contentType, body string, he
 }
 
 // The app sends a proof of its token. The new token needs another proof, so igproxy replaces both.
-// If the proof is not the proof of the app's token, igproxy replaces neither. Otherwise an app
-// without the client secret would get a valid proof by sending an invalid one.
+// If the proof is not the proof of the app's token, igproxy replaces neither. Otherwise igproxy
+// would turn an invalid proof into a valid one, for an app that may not have the client secret.
 func TestProofFromTheAppIsReplacedWithTheToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		query, body string

@@ -12,7 +12,7 @@ import (
 
 // The reasons for refusing a signed request.
 var (
-	// ErrForm means that the text is not a MAC and a payload in base64url with a dot between them.
+	// ErrForm means that the text does not have the form of a signed request (see ReadRequest).
 	ErrForm = errors.New("a malformed signed request")
 	// ErrUnsigned means that the signed request was not signed with any of the secrets.
 	ErrUnsigned = errors.New("signed with another secret")

@@ -48,7 +48,7 @@ func TestASignedRequestIsReadStrictly(t *testing.T) {
 	first, second, _ := strings.Cut(good, ".")
 	standard := strings.NewReplacer("-", "+", "_", "/").Replace(good)
 	if standard == good {
-		t.Fatal("the example has neither - nor _")
+		t.Fatal("the example has neither - nor _, so this test proves nothing")
 	}
 	for name, c := range map[string]struct {
 		text string
@@ -73,16 +73,16 @@ func TestASignedRequestIsReadStrictly(t *testing.T) {
 		"padded after signing":       {base64.RawURLEncoding.EncodeToString(mac(sha256.New, current, "eyJ9")) + ".eyJ9fQ==", signature.ErrUnsigned},
 		"an array":                   {signed(current, `[{"algorithm":"HMAC-SHA256"}]`), signature.ErrPayload},
 		"null":                       {signed(current, `null`), signature.ErrPayload},
-		"text":                       {signed(current, `HMAC-SHA256`), signature.ErrPayload},
+		"text that is not JSON":      {signed(current, `HMAC-SHA256`), signature.ErrPayload},
 		"two objects":                {signed(current, payload+payload), signature.ErrPayload},
 		"half an object":             {signed(current, payload[:20]), signature.ErrPayload},
-		"deep":                       {signed(current, `{"a":`+strings.Repeat("[", 20000)+strings.Repeat("]", 20000)+`}`), signature.ErrPayload},
+		"nested too deeply":          {signed(current, `{"a":`+strings.Repeat("[", 20000)+strings.Repeat("]", 20000)+`}`), signature.ErrPayload},
 		"no algorithm":               {signed(current, `{"user_id":"1"}`), signature.ErrAlgorithm},
-		"none":                       {signed(current, `{"algorithm":"none"}`), signature.ErrAlgorithm},
+		"the algorithm none":         {signed(current, `{"algorithm":"none"}`), signature.ErrAlgorithm},
 		"SHA-1":                      {signed(current, `{"algorithm":"HMAC-SHA1"}`), signature.ErrAlgorithm},
 		"a number":                   {signed(current, `{"algorithm":256}`), signature.ErrAlgorithm},
 		"null as algorithm":          {signed(current, `{"algorithm":null}`), signature.ErrAlgorithm},
-		"another letter case":        {signed(current, `{"Algorithm":"HMAC-SHA256"}`), signature.ErrAlgorithm},
+		"the member Algorithm":       {signed(current, `{"Algorithm":"HMAC-SHA256"}`), signature.ErrAlgorithm},
 	} {
 		if got, err := signature.ReadRequest(c.text, []string{current, previous}); err != c.want || got != nil {
 			t.Errorf("%s: got %q, %v, want %v", name, got, err, c.want)
@@ -93,10 +93,10 @@ func TestASignedRequestIsReadStrictly(t *testing.T) {
 	}
 }
 
-// No text makes ReadRequest panic, and a text that was not signed with one of the secrets is never
-// accepted. A signed payload is accepted if and only if it is a JSON object with the right
-// algorithm. A signed request that is changed afterwards is not accepted, unless it still has the
-// same payload.
+// ReadRequest does not panic, whatever the text is. A text that was not signed with one of the
+// secrets is not accepted. A signed payload is accepted if and only if it is a JSON object with the
+// right algorithm. A signed request that is changed afterwards is not accepted, unless it still has
+// the same payload.
 func FuzzSignedRequest(f *testing.F) {
 	for _, seed := range []string{"", ".", payload, signed(another, payload), "e30.e30", `{"algorithm":"hmac-sha256"}`, `{"algorithm":"none"}`, `[]`, `null`, "a.b.c", "=.=",
 		strings.Repeat("A", 43) + ".eyJhbGdvcml0aG0iOiJITUFDLVNIQTI1NiJ9", strings.Repeat("A", 43) + "=.e30=", "\n.\n", `{"algorithm":"HMAC-SHA256","algorithm":1}`} {

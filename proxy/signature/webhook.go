@@ -26,7 +26,8 @@ var (
 	ErrTooLarge = errors.New("a body of more than 3 MiB")
 )
 
-// Webhook is the signature of a webhook: the HMAC of its body under one of the app's secrets.
+// Webhook is the signature of a webhook. If it is genuine, it is the HMAC of the body under one of
+// the app's secrets.
 type Webhook struct {
 	mac  []byte
 	hash func() hash.Hash
