@@ -33,7 +33,7 @@ const (
 	// sendBuffer bounds the bytes of unread responses that the system buffers for a connection. The
 	// system's default is megabytes. Token responses are below 1 KiB, metrics are about 10 KiB.
 	sendBuffer = 64 << 10
-	// evictTries bounds how many connections with unread bytes one call of evict skips.
+	// evictTries bounds how many connections one call of evict tries to close.
 	evictTries = 64
 )
 
@@ -48,7 +48,7 @@ func newBound(l net.Listener, open *connections) *bound {
 func (b *bound) Accept() (net.Conn, error) {
 	accepted, err := b.accept()
 	if err != nil {
-		return nil, err // net/http tries again, more and more slowly
+		return nil, err // the caller, net/http or the lane, tries again after growing delays
 	}
 	if buffered, ok := accepted.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		_ = buffered.SetWriteBuffer(sendBuffer)
@@ -60,8 +60,9 @@ func (b *bound) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// accept accepts a connection. While the process has no file descriptor left, it closes other
-// connections to make room: first connections of clients, then, by relieve, connections elsewhere.
+// accept accepts a connection. While no file descriptor is left, it closes other connections to
+// make room: first connections of clients and, if none of these can be closed, connections
+// elsewhere.
 func (b *bound) accept() (net.Conn, error) {
 	c, err := b.Listener.Accept()
 	for relieved := false; errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE); c, err = b.Listener.Accept() {
@@ -72,7 +73,7 @@ func (b *bound) accept() (net.Conn, error) {
 			break
 		}
 		relieved = true
-		b.relieve() // connections to Meta can hold all descriptors, and without a new request nothing ends them
+		b.relieve() // idle connections to Meta can hold all descriptors until their idle timeout
 	}
 	return c, err
 }

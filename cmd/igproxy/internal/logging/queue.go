@@ -17,7 +17,7 @@ const maxPending = 4 << 20
 type queue struct {
 	to     io.Writer
 	report func(lines int) // logs how many lines were dropped; that line comes back through Write
-	torn   bool            // a full disk cut the last line in two; only run uses it
+	torn   bool            // a full disk cut the last line in two; only the goroutine of run uses this field
 
 	mu       sync.Mutex // protects the four fields below
 	pending  []byte

@@ -34,7 +34,7 @@ const (
 // intercepting is a running sidecar with interception.
 type intercepting struct {
 	*Sidecar
-	dir   string        // with the authority
+	dir   string        // has the files of the authority
 	conf  config.Config // what the next reload reads
 	log   bytes.Buffer
 	stop  func() error
@@ -164,13 +164,13 @@ func TestHostsOfMetaAreInterceptedHoweverTheyAreWritten(t *testing.T) {
 func TestEveryNameOfAnInterceptedConnectionIsChecked(t *testing.T) {
 	n := startIntercepting(t, nil)
 	for name, c := range map[string]struct{ sni, host, want string }{
-		"the same name":            {instagramHost, instagramHost, " 200"},
-		"another name of Meta":     {"api.instagram.com", "api.instagram.com", " 200"},
-		"another name in Host":     {instagramHost, "api.instagram.com", " 421"},
-		"Host of another service":  {instagramHost, facebookHost, " 421"},
-		"Host of loopback":         {instagramHost, "localhost", " 421"},
-		"another service in both":  {facebookHost, facebookHost, "internal error"},
-		"a handshake with no name": {"", instagramHost, "internal error"},
+		"one name":                               {instagramHost, instagramHost, " 200"},
+		"another Instagram host in SNI and Host": {"api.instagram.com", "api.instagram.com", " 200"},
+		"another Instagram host in Host":         {instagramHost, "api.instagram.com", " 421"},
+		"a Host of another service":              {instagramHost, facebookHost, " 421"},
+		"a Host of loopback":                     {instagramHost, "localhost", " 421"},
+		"another service in SNI and Host":        {facebookHost, facebookHost, "internal error"},
+		"a handshake without SNI":                {"", instagramHost, "internal error"},
 	} {
 		transport := n.transport(t, nil, nil)
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, ServerName: c.sni, NextProtos: []string{"http/1.1"}}
