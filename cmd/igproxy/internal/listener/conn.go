@@ -30,7 +30,7 @@ type conn struct {
 	element  *list.Element // in open.incomplete; nil if it is not there
 	listedAt int64         // in Unix nanoseconds
 	index    int           // in open.all
-	key      int64         // orders open.all; in Unix nanoseconds: an idle connection became idle at this time or later
+	key      int64         // orders open.all, in Unix nanoseconds; an idle connection became idle at this time or later
 }
 
 // The states of a connection. A state from 1 to quiet-1 is the number of requests that handlers

@@ -9,16 +9,16 @@ import (
 )
 
 // bound limits how many connections are open at once. At the limit it closes a connection to make
-// room: first the oldest whose request header is incomplete, then the one that has been idle
-// longest. HTTP lets a server close a kept connection at any time, and clients expect it (RFC 9112,
-// section 9.3.1). If all open connections are waiting for a response, the next connection waits
-// until one is closed, and further ones wait in the system's accept queue. Several listeners can
-// share one limit. Then a connection of one listener may be closed to make room for a connection of
-// another.
+// room: first one whose request header is incomplete, then the one that has been idle longest. HTTP
+// lets a server close a kept connection at any time, and clients expect it (RFC 9112, section
+// 9.3.1). While no connection can be closed, for example because all of them are waiting for a
+// response, the next connection waits, and further ones wait in the system's accept queue. Several
+// listeners can share one limit. Then a connection of one listener may be closed to make room for a
+// connection of another.
 //
 // golang.org/x/net/netutil has a limit, too, but its connections hide CloseWrite. Without
 // CloseWrite, the response of net/http to a request that it has not read to the end (431, a refused
-// body) is lost in a connection reset.
+// body) can be lost in a connection reset.
 type bound struct {
 	net.Listener
 	open    *connections // perhaps shared with other listeners
@@ -48,7 +48,7 @@ func newBound(l net.Listener, open *connections) *bound {
 func (b *bound) Accept() (net.Conn, error) {
 	accepted, err := b.accept()
 	if err != nil {
-		return nil, err // the caller, net/http or the lane, tries again after growing delays
+		return nil, err // after a temporary error, net/http or the lane tries again, with growing delays
 	}
 	if buffered, ok := accepted.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		_ = buffered.SetWriteBuffer(sendBuffer)

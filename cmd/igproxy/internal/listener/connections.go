@@ -29,10 +29,10 @@ const (
 	// response after its handler has ended, or than a client on a busy machine needs to send its
 	// request on a new connection.
 	moment = 250 * time.Millisecond
-	// searchLimit bounds the search for the longest idle connection.
+	// searchLimit bounds how many connections the search for the longest idle one looks at.
 	searchLimit = 1000
-	// addressSearchLimit bounds the search for the address that has the largest number of
-	// incomplete connections.
+	// addressSearchLimit bounds how many incomplete connections the search for the address with the
+	// largest number of them looks at.
 	addressSearchLimit = 64
 )
 

@@ -63,8 +63,8 @@ func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {
 	_ = c.Close()
 }
 
-// A process that listens does not always accept a connection: its queue can be full, or it can
-// listen for another kind of connection.
+// A process that uses a socket does not always accept a connection: its queue can be full, or it
+// can use the socket for datagrams.
 func TestASocketThatCannotBeProbedIsLeftAlone(t *testing.T) {
 	for name, occupy := range map[string]func(t *testing.T, path string){
 		"its queue is full": func(t *testing.T, path string) {

@@ -117,8 +117,8 @@ func (q *queue) write(batch []byte) (ok bool) {
 	return false
 }
 
-// close writes what is queued and ends the goroutine, and reports whether that was possible in
-// time. If not, the goroutine is blocked in a system call and ends with the process.
+// close writes what is queued and ends the goroutine, and reports whether the goroutine ended in
+// time. If not, it is blocked in a system call and ends with the process.
 func (q *queue) close(within time.Duration) bool {
 	q.mu.Lock()
 	q.ended = true

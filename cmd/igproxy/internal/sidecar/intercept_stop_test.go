@@ -40,7 +40,8 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 					for {
 						res, err := (&http.Client{Transport: transport}).Get("https://" + instagramHost + "/me?access_token=IGAA")
 						if err != nil {
-							if !frames || !errors.Is(err, errSecondConnection) { // after HTTP/2's GOAWAY the transport dials again
+							// After the GOAWAY of HTTP/2, the transport tries to open a second connection.
+							if !frames || !errors.Is(err, errSecondConnection) {
 								t.Errorf("a request was lost: %v", err)
 							}
 							return

@@ -12,8 +12,8 @@ import (
 )
 
 // TuneMemory sets Go's memory limit to nine tenths of the container's limit; the rest is for what
-// Go does not manage, mostly sockets. Without a limit of the container, it does nothing. GOMEMLIMIT
-// takes precedence.
+// Go does not manage, mostly sockets. If the container has no limit, Go has no limit either.
+// GOMEMLIMIT takes precedence. AUTOMEMLIMIT, a variable of the library, can change the ratio.
 func TuneMemory(log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return

@@ -31,8 +31,8 @@ type reloader struct {
 	running config.Config
 	read    config.Config // what was read last; it may have been refused, or parts of it may wait for a restart
 	refused []string      // the problems of read, if it was refused
-	seen    config.Stamps // the stamps of the files just before read was loaded
-	settled bool          // whether any write after seen is certain to change the stamps
+	seen    config.Stamps // the stamps of the files when the value of read was loaded
+	settled bool          // whether any write since then is certain to change the stamps
 	last    config.Stamps // the stamps at the last look
 }
 

@@ -16,8 +16,8 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
-// The kernel completes TCP handshakes even if the server hangs. So a connection alone must not count
-// as an answer.
+// The kernel completes TCP handshakes even if the server hangs. So a connection alone must not
+// count as an answer.
 func TestAServerThatAcceptsNoConnectionsFailsTheWatchdogsCheck(t *testing.T) {
 	l := loopback(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
