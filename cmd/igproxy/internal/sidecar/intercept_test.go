@@ -200,7 +200,7 @@ func TestAClientThatDoesNotTrustTheAuthorityIsCounted(t *testing.T) {
 	n := startIntercepting(t, nil)
 	const failed = `igproxy_intercept_connects_total{host="` + instagramHost + `",result="handshake_failed"}`
 	if got := n.get(t, "https://"+instagramHost+"/me?access_token=IGAA", nil); got != "HTTP/2.0 200" {
-		t.Fatal(got)
+		t.Fatalf("a client that trusts the authority: got %s, want HTTP/2.0 200", got)
 	}
 	if got := n.metric(failed); got != "" && got != "0" {
 		t.Errorf("a successful handshake is counted as failed: %s", got)
