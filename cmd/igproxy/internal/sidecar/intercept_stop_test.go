@@ -40,7 +40,7 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 					for {
 						res, err := (&http.Client{Transport: transport}).Get("https://" + instagramHost + "/me?access_token=IGAA")
 						if err != nil {
-							// After the GOAWAY of HTTP/2, the transport tries to open a second connection.
+							// HTTP/2 says GOAWAY. Then the transport tries to connect again.
 							if !frames || !errors.Is(err, errSecondConnection) {
 								t.Errorf("a request was lost: %v", err)
 							}
