@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// conn is a connection that counts towards the limit until it is closed. It tracks the bytes that
-// arrive, and the handlers that begin and end, to know whether its client is waiting for a
-// response.
+// conn is a connection that counts towards the limit until it is closed or released. It tracks the
+// bytes that arrive, and the handlers that begin and end, to know whether its client is waiting for
+// a response.
 type conn struct {
 	net.Conn
 	bound   *bound // of its listener
@@ -30,13 +30,13 @@ type conn struct {
 	element  *list.Element // in open.incomplete; nil if it is not there
 	listedAt int64         // in Unix nanoseconds
 	index    int           // in open.all
-	key      int64         // in Unix nanoseconds; the connection became idle at this time or later
+	key      int64         // orders open.all, in Unix nanoseconds; an idle connection became idle at this time or later
 }
 
 // The states of a connection. A state from 1 to quiet-1 is the number of requests that handlers
-// work on: at most one in HTTP/1, one for each stream in HTTP/2. A higher state is the time, in
-// Unix nanoseconds, of the last event on a connection without a request: the connection is fresh if
-// it is listed as incomplete, and idle otherwise.
+// work on: at most one in HTTP/1, one for each stream in HTTP/2. A state of quiet or more is
+// the time, in Unix nanoseconds, of the last event on a connection without a request. If listed is
+// set, the connection is fresh: nothing has arrived since it was accepted. Otherwise it is idle.
 const (
 	evicted   int64 = -3 // it is being closed, and nothing that arrives is served
 	answering int64 = -2 // the handler has ended, and its response may still be in a buffer
@@ -44,13 +44,13 @@ const (
 	quiet     int64 = 1 << 32
 )
 
-// Read records what the connection is waiting for, and whether something has arrived. After an
-// eviction it discards what arrives, because no response could be sent.
+// Read updates the state before it reads and when something has arrived. After an eviction it
+// discards what arrives, because no response could be sent.
 //
 // A server reads again when it has sent its response and has no further request in its buffer, or
 // when the header that it reads is incomplete. A server that watches for the client to disconnect
-// while a handler works may call Read a little too early. Therefore an eviction also requires that
-// nothing has happened for a moment.
+// while a handler works may call Read shortly before its response is sent. Therefore a connection
+// is closed to make room only after it has been quiet for 250 ms, see moment.
 func (c *conn) Read(p []byte) (int, error) {
 	switch c.state.Load() {
 	case answering:
@@ -179,7 +179,8 @@ func Release(c net.Conn) {
 	own.open.remove(own)
 }
 
-// evict closes the connection if it is still in the given state, in which no request can be lost.
+// evict closes the connection, unless its state has changed since the caller found that closing it
+// loses no request.
 func (c *conn) evict(state int64) bool {
 	if !c.state.CompareAndSwap(state, evicted) {
 		return false
@@ -194,7 +195,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite closes the sending half, which TCP and Unix connections have.
+// CloseWrite closes the sending half. It does nothing if the connection below it cannot close one
+// half; TCP and Unix connections can.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -212,7 +214,7 @@ func under(c net.Conn) *conn {
 	}
 }
 
-// addressOf returns the addresses that belong to one client: an IPv4 address, or an IPv6 /64
+// addressOf returns what counts as the address of one client: an IPv4 address, or an IPv6 /64
 // network. For clients on this machine, which share an address, it returns the zero Prefix.
 func addressOf(c net.Conn) (p netip.Prefix) {
 	tcp, ok := c.RemoteAddr().(*net.TCPAddr)

@@ -39,13 +39,13 @@ func (c *conn) isBusy() bool { s := c.state.Load(); return s > 0 && s < quiet }
 func (c *conn) isIdle() bool { return c.state.Load() >= quiet && !c.listed.Load() }
 
 func TestRequestsAfterAnEvictionAreNotServed(t *testing.T) {
-	for name, evict := range map[string]func(c *conn){
+	for name, prepare := range map[string]func(c *conn){
 		"while it is idle":              func(c *conn) { c.begin(false); c.idleSince(time.Now()) },
 		"while its header is half read": func(c *conn) { c.state.Store(reading) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, client := tracked(t, 0)
-			evict(c)
+			prepare(c)
 			go func() { _, _ = client.Write([]byte("GET")) }() // ends with the connection
 			if state := c.state.Load(); !c.state.CompareAndSwap(state, evicted) {
 				t.Fatal("the state changed before the test could evict the connection")
@@ -87,9 +87,9 @@ func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 	wantIdle("after more has arrived", false)
 }
 
-// A client that has read its response may begin the next request before net/http has noticed that
-// the response is sent. net/http has then already read the first byte of that request, and no later
-// read shows that it has arrived.
+// A client that has read its response may begin the next request before net/http has finished the
+// current one. net/http, which is watching for a disconnect, then reads the first byte of the next
+// request. So when it reads again, the connection looks idle although that request has begun.
 func TestARequestThatBeginsEarlyIsListedAsIncomplete(t *testing.T) {
 	c, client := tracked(t, 0)
 	c.begin(false)
@@ -103,7 +103,7 @@ func TestARequestThatBeginsEarlyIsListedAsIncomplete(t *testing.T) {
 	<-read
 }
 
-// Clients send window updates and pings at any time, and streams overlap.
+// HTTP/2 clients send window updates and pings at any time, and streams overlap.
 func TestAnHTTP2ConnectionIsBusyUntilAllItsStreamsEnd(t *testing.T) {
 	c, client := tracked(t, 0)
 	go func() { _, _ = io.Copy(client, strings.NewReader("frame")) }() // ends with the read
@@ -122,7 +122,7 @@ func TestAnHTTP2ConnectionIsBusyUntilAllItsStreamsEnd(t *testing.T) {
 	}
 }
 
-// A server may list a connection as incomplete just after its handler has begun.
+// The call of list in Read can come just after a handler has begun.
 func TestARequestThatHasBegunIsNotListedAsIncomplete(t *testing.T) {
 	c, _ := tracked(t, 0)
 	c.begin(false)
@@ -171,7 +171,7 @@ func TestConnectionStatesAreTrackedByARealServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, client := serving(t, c.secure, c.frames, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if own := r.Context().Value(connKey{}).(*conn); !own.isBusy() || own.listed.Load() || own.frames.Load() != c.frames {
-					t.Errorf("state %d, listed %v, frames %v; want busy", own.state.Load(), own.listed.Load(), own.frames.Load())
+					t.Errorf("state %d, listed %v, frames %v; want busy, not listed, frames %v", own.state.Load(), own.listed.Load(), own.frames.Load(), c.frames)
 				}
 			}))
 			for range 3 {

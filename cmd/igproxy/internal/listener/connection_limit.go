@@ -9,16 +9,16 @@ import (
 )
 
 // bound limits how many connections are open at once. At the limit it closes a connection to make
-// room: first the oldest whose request header is incomplete, then the one that has been idle
-// longest. HTTP lets a server close a kept connection at any time, and clients expect it (RFC 9112,
-// section 9.3.1). If all open connections are waiting for a response, the next connection waits
-// until one is closed, and further ones wait in the system's accept queue. Several listeners can
-// share one limit. Then a connection of one listener may be closed to make room for a connection of
-// another.
+// room: first one whose request header is incomplete, then the one that has been idle longest. HTTP
+// lets a server close a kept connection at any time, and clients expect it (RFC 9112, section
+// 9.3.1). While no connection can be closed, for example because all of them are waiting for a
+// response, the next connection waits, and further ones wait in the system's accept queue. Several
+// listeners can share one limit. Then a connection of one listener may be closed to make room for a
+// connection of another.
 //
 // golang.org/x/net/netutil has a limit, too, but its connections hide CloseWrite. Without
 // CloseWrite, the response of net/http to a request that it has not read to the end (431, a refused
-// body) is lost in a connection reset.
+// body) can be lost in a connection reset.
 type bound struct {
 	net.Listener
 	open    *connections // perhaps shared with other listeners
@@ -33,7 +33,7 @@ const (
 	// sendBuffer bounds the bytes of unread responses that the system buffers for a connection. The
 	// system's default is megabytes. Token responses are below 1 KiB, metrics are about 10 KiB.
 	sendBuffer = 64 << 10
-	// evictTries bounds how many connections with unread bytes one call of evict skips.
+	// evictTries bounds how many connections one call of evict tries to close.
 	evictTries = 64
 )
 
@@ -48,7 +48,7 @@ func newBound(l net.Listener, open *connections) *bound {
 func (b *bound) Accept() (net.Conn, error) {
 	accepted, err := b.accept()
 	if err != nil {
-		return nil, err // net/http tries again, more and more slowly
+		return nil, err // after a temporary error, net/http or the lane tries again, with growing delays
 	}
 	if buffered, ok := accepted.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		_ = buffered.SetWriteBuffer(sendBuffer)
@@ -60,8 +60,9 @@ func (b *bound) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// accept accepts a connection. While the process has no file descriptor left, it closes other
-// connections to make room: first connections of clients, then, by relieve, connections elsewhere.
+// accept accepts a connection. While no file descriptor is left, it closes other connections to
+// make room: first connections of clients and, if none of these can be closed, connections
+// elsewhere.
 func (b *bound) accept() (net.Conn, error) {
 	c, err := b.Listener.Accept()
 	for relieved := false; errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE); c, err = b.Listener.Accept() {
@@ -72,7 +73,7 @@ func (b *bound) accept() (net.Conn, error) {
 			break
 		}
 		relieved = true
-		b.relieve() // connections to Meta can hold all descriptors, and without a new request nothing ends them
+		b.relieve() // idle connections to Meta can hold all descriptors until their idle timeout
 	}
 	return c, err
 }

@@ -99,7 +99,7 @@ func next(t *testing.T, b *bound, accepted <-chan *conn) pair {
 		t.Cleanup(func() { _ = c.Close() })
 		return pair{client, c}
 	case <-time.After(10 * time.Second):
-		t.Fatal("a connection was not accepted")
+		t.Fatal("the connection was not accepted within 10s")
 		return pair{}
 	}
 }
@@ -136,11 +136,11 @@ func nextIdle(t *testing.T, b *bound, accepted <-chan *conn, since time.Time) pa
 // idleSince ends the request in progress, as if at the given time.
 func (c *conn) idleSince(since time.Time) {
 	c.end()
-	c.open.mu.Lock() // keys only grow, except here
+	c.open.mu.Lock()
 	defer c.open.mu.Unlock()
 	c.state.Store(since.UnixNano())
 	c.key = since.UnixNano()
-	heap.Init(&c.open.all)
+	heap.Init(&c.open.all) // because the key may have become smaller; it never does outside tests
 }
 
 // isClosed reports whether the bound closed the server's end.
@@ -207,7 +207,8 @@ func TestLongestIdleConnectionIsClosedFirst(t *testing.T) {
 	noneIsAccepted(t, accepted)
 }
 
-// The time since which a connection is idle changes without a lock, so the order may be outdated.
+// The time since which a connection has been idle changes without a lock. So the order in which
+// connections would be closed may be outdated.
 func TestAConnectionInUseIsNotTheLongestIdle(t *testing.T) {
 	b := newBound(loopback(t), newConnections(2, 0))
 	accepted := accepting(t, b)
@@ -277,9 +278,9 @@ func TestTheAddressWithMostIncompleteHeadersLosesFirst(t *testing.T) {
 		addresses []string // in the order in which they connected
 		want      int
 	}{
-		"one client, a load balancer":         {[]string{"192.0.2.1/32", "192.0.2.1/32", "192.0.2.1/32"}, 0},
-		"one client, on this machine":         {[]string{"", "", ""}, 0},
-		"one of two has more":                 {[]string{"192.0.2.1/32", "192.0.2.2/32", "192.0.2.2/32"}, 1},
+		"only a load balancer":                {[]string{"192.0.2.1/32", "192.0.2.1/32", "192.0.2.1/32"}, 0},
+		"only clients on this machine":        {[]string{"", "", ""}, 0},
+		"the second of two has more":          {[]string{"192.0.2.1/32", "192.0.2.2/32", "192.0.2.2/32"}, 1},
 		"this machine and another":            {[]string{"", "", "", "192.0.2.2/32", "192.0.2.2/32"}, 3},
 		"many machines, each with one header": {[]string{"", "192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"}, 0},
 	} {
@@ -356,7 +357,7 @@ func TestADrainServesAConnectionThatWaitsForTheLimit(t *testing.T) {
 	}
 }
 
-// short is a listener that fails for lack of descriptors while out is set.
+// short is a listener whose Accept fails for lack of file descriptors while out is set.
 type short struct {
 	net.Listener
 	out bool
@@ -381,7 +382,7 @@ func TestWithoutFreeDescriptorsOtherConnectionsAreClosed(t *testing.T) {
 	dial(t, l)
 	c, err := b.Accept()
 	if err != nil {
-		t.Fatalf("after other connections were closed: %v", err)
+		t.Fatalf("after other connections were closed: Accept failed: %v", err)
 	}
 	_ = c.Close()
 }

@@ -29,10 +29,10 @@ const (
 	// response after its handler has ended, or than a client on a busy machine needs to send its
 	// request on a new connection.
 	moment = 250 * time.Millisecond
-	// searchLimit bounds the search for the longest idle connection.
+	// searchLimit bounds how many connections the search for the longest idle one looks at.
 	searchLimit = 1000
-	// addressSearchLimit bounds the search for the address that has the largest number of
-	// incomplete connections.
+	// addressSearchLimit bounds how many incomplete connections the search for the address with the
+	// largest number of them looks at.
 	addressSearchLimit = 64
 )
 
@@ -151,7 +151,8 @@ func (s *connections) postpone(c *conn) {
 }
 
 // expire closes the connections whose headers have been incomplete for too long. net/http does so
-// too, but it waits longer for the first bytes on a kept connection, and for HTTP/2.
+// too, but it waits longer for the first bytes of a request on a kept connection, and for the first
+// request over HTTP/2.
 func (s *connections) expire() {
 	for _, c := range s.due() {
 		if state := c.state.Load(); unread(c.Conn) {
@@ -225,7 +226,7 @@ func (s *connections) longestIdle(before int64) (*conn, int64) {
 		c := s.all[0]
 		switch state := c.state.Load(); {
 		case c.key > before:
-			return nil, 0 // no other connection has been idle longer
+			return nil, 0 // no connection has been idle for long enough
 		case state < quiet || c.element != nil:
 			c.key = now
 		case state > c.key:

@@ -18,18 +18,19 @@ import (
 type Options struct {
 	// Listener is served until Shutdown or Close.
 	Listener net.Listener
-	// HTTP has the handler, the TLS configuration, the timeouts and the bound on headers. New wraps
-	// the handler, and sets ConnContext, ErrorLog and DisableGeneralOptionsHandler.
+	// HTTP has the handler, the TLS configuration, the timeouts and the size limit of headers. New
+	// wraps the handler, and sets ConnContext, ErrorLog and DisableGeneralOptionsHandler.
 	HTTP *http.Server
 	// MaxConnections bounds the connections open at once; at least 1.
 	MaxConnections int
-	// Beside is another Server that shares its bound with this one: the connections of both count
-	// together, and MaxConnections is ignored. Nil: the bound is for this listener only.
+	// Beside is another Server, whose bound on connections this one shares: the connections of both
+	// count together, and MaxConnections is ignored. Nil: the bound is for this listener only.
 	Beside *Server
 	// UIDs are the users, in decimal, whose processes may connect to a Unix socket. If the list is
 	// empty, all users may.
 	UIDs []string
-	// PeerRefused is called for each connection from another user. Required with UIDs.
+	// PeerRefused is called for each connection that is refused because of UIDs, and is required
+	// with UIDs.
 	PeerRefused func()
 	// WithPeer adds the user of a Unix socket's connection to the context of its requests. It is
 	// not called for other connections, nor if the system does not report the user. May be nil.
@@ -37,10 +38,10 @@ type Options struct {
 	// Lane is the fast lane. Every connection begins in it, and it hands some of them to net/http.
 	// Nil: net/http serves all.
 	Lane Lane
-	// Relieve is called when the process has no descriptor left, to close idle connections
-	// elsewhere. May be nil.
+	// Relieve closes idle connections outside this package. It is called when the process has no
+	// file descriptor left, and no connection of a client can be closed. May be nil.
 	Relieve func()
-	// Logger receives what net/http reports.
+	// Logger receives net/http's messages, and warnings about refused connections.
 	Logger *slog.Logger
 }
 
@@ -116,7 +117,7 @@ func (s *Server) track(next http.Handler) http.Handler {
 }
 
 // Serve accepts connections in goroutines that end with the server. If an error ends a goroutine
-// early, it is sent to failed.
+// early, the error is sent to failed.
 func (s *Server) Serve(failed chan<- error) {
 	serve := s.http.Serve
 	if s.secure {
@@ -142,8 +143,8 @@ const (
 	// farewell is how long a drain waits for the next request on a connection, so that its response
 	// can say Connection: close.
 	farewell = time.Second
-	// farewellTimeout bounds how long a drain waits, before it calls net/http's Shutdown, for
-	// requests that arrive slowly and for responses that began before the drain.
+	// farewellTimeout bounds how long a drain waits for requests that arrive slowly, and for
+	// responses that began before the drain. After that the lane and net/http shut down.
 	farewellTimeout = 5 * time.Second
 	// closeTimeout bounds how long Close waits for requests that the lane is answering.
 	closeTimeout = 100 * time.Millisecond
@@ -151,15 +152,16 @@ const (
 
 // Shutdown ends the server within ctx, without dropping a request of an accepted connection.
 //
-// net/http's Shutdown closes idle connections without looking for a request that has arrived, and
-// drops a request that it reads after it was called. So net/http's Shutdown must not be called
-// while a connection can still send a request. In order:
+// net/http's Shutdown closes idle connections without looking for a request that has arrived. And
+// net/http drops every request that it reads after the call of Shutdown. So net/http's Shutdown
+// must not be called while a request can still arrive. In order:
 //
 //  1. No more connections are accepted. A new one waits in the socket's queue if systemd holds the
 //     socket, and is refused otherwise.
 //  2. Every response says Connection: close. That ends a connection that is in use.
 //  3. A connection that stays quiet for a second, and has nothing left to read, is closed.
-//  4. net/http's Shutdown waits for requests that take longer, and ends HTTP/2 with a GOAWAY.
+//  4. The lane, and then net/http, wait for requests that take longer. net/http also ends HTTP/2,
+//     with a GOAWAY.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.ending.Store(true)
 	_ = s.bound.Close()
@@ -202,7 +204,7 @@ func (s *Server) Close() {
 	if s.lane != nil {
 		<-s.accepted
 		for _, c := range s.bound.open.snapshot() {
-			go c.Close() // ends with the request that the lane is answering
+			go c.Close() // returns when the lane has answered its current request on c
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()

@@ -23,7 +23,8 @@ func Open(key, address string, mode fs.FileMode) (l net.Listener, err error) {
 	return l, nil
 }
 
-// Explain turns the error of a failed net.Listen into one line with a next step.
+// Explain turns the error of a failed net.Listen into one line. For the common errors, the line
+// also says what to do.
 func Explain(key, address string, err error) error {
 	var reason *occupied
 	switch {

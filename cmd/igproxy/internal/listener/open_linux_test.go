@@ -12,7 +12,8 @@ import (
 )
 
 // A user who may not connect to a socket cannot find out whether a process still listens on it.
-// Root may connect to every socket, so if root runs this test, it takes the rights of another user.
+// Root may connect to every socket. So if root runs this test, the test takes the rights of another
+// user.
 func TestASocketThatOnlyOthersMayUseIsLeftAlone(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "s")

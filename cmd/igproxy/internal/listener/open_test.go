@@ -63,8 +63,8 @@ func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {
 	_ = c.Close()
 }
 
-// A process that listens does not always accept a connection: its queue can be full, or it can
-// listen for another kind of connection.
+// A process that uses a socket does not always accept a connection: its queue can be full, or it
+// can use the socket for datagrams.
 func TestASocketThatCannotBeProbedIsLeftAlone(t *testing.T) {
 	for name, occupy := range map[string]func(t *testing.T, path string){
 		"its queue is full": func(t *testing.T, path string) {
@@ -72,7 +72,7 @@ func TestASocketThatCannotBeProbedIsLeftAlone(t *testing.T) {
 			if err := syscall.Listen(fd, 0); err != nil {
 				t.Fatal(err)
 			}
-			for range 3 { // until the next one would have to wait
+			for range 3 { // until a connection fails, because it would have to wait
 				c, err := net.Dial("unix", path)
 				if err != nil {
 					return
@@ -147,12 +147,12 @@ func TestCloseUnlinksOnlyItsOwnSocket(t *testing.T) {
 	}
 	c, err := net.Dial("unix", path)
 	if err != nil {
-		t.Fatalf("the first process removed the socket of the second: %v", err)
+		t.Fatalf("the first process removed the socket of the second process: %v", err)
 	}
 	_ = c.Close()
 	_ = first.Close() // closed twice, as Sidecar.closeAll may do
 	if _, err := os.Lstat(path); err != nil {
-		t.Errorf("a second Close removed the socket of the second: %v", err)
+		t.Errorf("when the first listener was closed again, it removed the socket of the second process: %v", err)
 	}
 }
 

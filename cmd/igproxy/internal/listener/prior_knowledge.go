@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// http2Refusal is the text of the GOAWAY for HTTP/2 that was not negotiated. It has fewer than 120
-// bytes, so that one byte holds the length of its frame.
+// http2Refusal is the text of the GOAWAY for HTTP/2 that was not negotiated. It must have fewer
+// than 120 bytes, because the length of the frame is written as string(rune(n)), which is one byte
+// only for n up to 127.
 const http2Refusal = "igproxy speaks HTTP/2 only if TLS negotiates it (ALPN); use HTTP/1.1 here"
 
 // http2RefusalFrames are an empty SETTINGS frame, which must be the first, and a GOAWAY frame with

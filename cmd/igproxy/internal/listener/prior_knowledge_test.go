@@ -24,7 +24,7 @@ func TestHTTP2WithoutTLSIsToldToUseHTTP1(t *testing.T) {
 				c = tls.Client(c, &tls.Config{RootCAs: transport.TLSClientConfig.RootCAs, ServerName: "example.com"})
 			}
 			defer c.Close()
-			// The preface, SETTINGS, and a frame that is longer than what the server reads at once.
+			// The preface, SETTINGS, and more zero bytes than the server reads at once.
 			if _, err := io.WriteString(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"+strings.Repeat("\x00", 8<<10)); err != nil {
 				t.Fatal(err)
 			}
@@ -46,8 +46,8 @@ func TestAnHTTP2ClientReportsTheRefusal(t *testing.T) {
 	defer transport.CloseIdleConnections()
 	transport.Protocols = &http.Protocols{}
 	transport.Protocols.SetUnencryptedHTTP2(true)
-	// If the client reads the GOAWAY before it has sent its request, net/http only says that there
-	// is no connection.
+	// If the client reads the GOAWAY before it has sent its request, net/http reports only that no
+	// connection could be established. Then the test tries again.
 	for {
 		_, err := (&http.Client{Transport: transport}).Get("http://" + s.Addr().String())
 		if err == nil || !strings.Contains(err.Error(), "HTTP_1_1_REQUIRED") && !strings.Contains(err.Error(), "could not be established") {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A handler that takes a connection over decides how long it lives: the limit, a drain and Close
-// leave it alone.
+// A handler that takes a connection over decides how long the connection stays open: the limit, a
+// drain and Close leave it alone.
 func TestAReleasedConnectionIsNoLongerTheServers(t *testing.T) {
 	for name, secure := range map[string]bool{"plain": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
@@ -22,7 +22,7 @@ func TestAReleasedConnectionIsNoLongerTheServers(t *testing.T) {
 					return
 				}
 				Release(c)
-				Release(c) // does nothing
+				Release(c) // the second call does nothing
 				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 				taken <- c
 			}))

@@ -60,8 +60,8 @@ const (
 
 // lockFolder takes a lock, so that processes that start at the same time check and replace sockets
 // in a folder one after another. If it cannot lock the folder within lockTimeout, igproxy continues
-// without the lock. Otherwise any user who can read the folder could hold the lock to keep igproxy
-// from starting.
+// without the lock. If it waited longer, any user who can read the folder could keep igproxy from
+// starting by holding the lock.
 func lockFolder(folder string) (unlock func()) {
 	f, err := os.Open(folder)
 	if err != nil {

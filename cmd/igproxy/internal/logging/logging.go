@@ -54,7 +54,8 @@ func (l *Log) Dropped() int { return l.queue.droppedSoFar() }
 // closeTimeout bounds how long a stop waits for the last lines.
 const closeTimeout = time.Second
 
-// Close writes what is queued, and reports whether the writer accepted it within a second.
+// Close writes what is queued, and reports whether the writes ended within a second. A write may
+// have failed, see Dropped.
 func (l *Log) Close() bool { return l.queue.close(closeTimeout) }
 
 // ForNetHTTP returns a logger of the type that net/http uses. It writes to log. Each message is cut

@@ -17,7 +17,7 @@ const maxPending = 4 << 20
 type queue struct {
 	to     io.Writer
 	report func(lines int) // logs how many lines were dropped; that line comes back through Write
-	torn   bool            // a full disk cut the last line in two; only run uses it
+	torn   bool            // a full disk cut the last line in two; only the goroutine of run uses this field
 
 	mu       sync.Mutex // protects the four fields below
 	pending  []byte
@@ -117,8 +117,8 @@ func (q *queue) write(batch []byte) (ok bool) {
 	return false
 }
 
-// close writes what is queued and ends the goroutine, and reports whether that was possible in
-// time. If not, the goroutine is blocked in a system call and ends with the process.
+// close writes what is queued and ends the goroutine, and reports whether the goroutine ended in
+// time. If not, it is blocked in a system call and ends with the process.
 func (q *queue) close(within time.Duration) bool {
 	q.mu.Lock()
 	q.ended = true

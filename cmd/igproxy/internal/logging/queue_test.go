@@ -134,13 +134,13 @@ func TestAStuckLogDoesNotDelayAStop(t *testing.T) {
 		l := newQueue(to)
 		fmt.Fprintln(l, "first")
 		start := time.Now()
-		if l.close(closeTimeout) || time.Since(start) != closeTimeout {
-			t.Errorf("close returned after %s, want false after %s", time.Since(start), closeTimeout)
+		if ok := l.close(closeTimeout); ok || time.Since(start) != closeTimeout {
+			t.Errorf("close returned %v after %s, want false after %s", ok, time.Since(start), closeTimeout)
 		}
 		close(to.open)
 		<-l.done
 		if to.text.String() != "first\n" {
-			t.Errorf("got %q, want the first line after the end of the block", to.text.String())
+			t.Errorf("after the writer was unblocked: got %q, want the first line", to.text.String())
 		}
 	})
 }

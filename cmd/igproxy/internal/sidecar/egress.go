@@ -124,7 +124,7 @@ func address(host string) netip.Addr {
 
 // isOwn reports whether an address belongs to this machine.
 func isOwn(ip netip.Addr) bool {
-	own, _ := net.InterfaceAddrs() // if this fails, no address is known
+	own, _ := net.InterfaceAddrs() // if this fails, own is empty
 	return slices.ContainsFunc(own, func(a net.Addr) bool {
 		network, err := netip.ParsePrefix(a.String())
 		return err == nil && network.Addr().Unmap() == ip
@@ -141,8 +141,8 @@ func isProxyText(text string) bool {
 	return err == nil
 }
 
-// isProxy reports whether u has only a host, a port and credentials. net/http is lenient: in a
-// malformed URL it may take the user name for the host.
+// isProxy reports whether u is a URL with a host, perhaps a port and credentials, and nothing more.
+// net/http is lenient: in a malformed URL it may take the user name for the host.
 func isProxy(u *url.URL) bool {
 	return u.Hostname() != "" && !strings.ContainsAny(u.Host, `"<>`) && !strings.HasSuffix(u.Host, ":") &&
 		(u.Path == "" || u.Path == "/") && u.RawQuery == "" && u.Fragment == ""

@@ -106,8 +106,8 @@ func (s *Sidecar) buildIntercept(server func(http.Handler) *http.Server) error {
 }
 
 // countHandshake counts and logs a failed handshake, after its intercepted connection was closed.
-// Handshakes fail if the client does not trust the authority. The line that net/http logs may not
-// show this, because some clients send their alert unencrypted.
+// The usual reason is that the client does not trust the authority. net/http's own log line may
+// give another reason, because the server cannot read an alert that a client sends unencrypted.
 func (s *Sidecar) countHandshake(state tls.ConnectionState) {
 	host := strings.ToLower(state.ServerName)
 	if state.HandshakeComplete || host == "" { // a connection without a name may only have tested the port

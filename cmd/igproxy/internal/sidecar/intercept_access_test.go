@@ -117,7 +117,7 @@ func TestAnOpenInterceptListenerBeyondLoopbackNeedsAuthentication(t *testing.T) 
 	n.interceptNets[0] = &addressed{n.interceptNets[0], beyond.addr}
 	n.conf.Auth.BearerFile = ""
 	if reply := n.reloads.reload(); reply.Reloaded || len(reply.Problems) != 1 || !strings.Contains(reply.Problems[0], want.Error()) {
-		t.Errorf("a reload that removes the token: got %+v, want it refused for the open listener", reply)
+		t.Errorf("a reload that removes the token: got %+v, want it refused because of the address of the open listener", reply)
 	}
 }
 

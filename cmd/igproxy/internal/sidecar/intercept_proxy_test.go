@@ -89,8 +89,8 @@ func TestTheStatusSaysWhatIsIntercepted(t *testing.T) {
 	}
 }
 
-// The listener for interception leads to Meta's token hosts. It is not a way into this machine, its
-// network or its provider, whatever intercept.others says.
+// The listener for interception leads to Meta's token hosts. Whatever intercept.others says, it is
+// not a way into this machine, its network, or the metadata service of its cloud provider.
 func TestTheListenerForInterceptionIsNoOpenProxy(t *testing.T) {
 	const meta = "CONNECT graph.instagram.com:443 HTTP/1.1\r\nHost: graph.instagram.com:443"
 	refusing, tunnelling := intercepting(t, "refuse", nil), intercepting(t, config.InterceptTunnel, nil)

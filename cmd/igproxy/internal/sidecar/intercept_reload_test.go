@@ -22,7 +22,7 @@ func TestAReloadDecidesWhichHostsAreIntercepted(t *testing.T) {
 	n := startIntercepting(t, nil)
 	const target = "https://" + facebookHost + "/v23.0/me?access_token=EAA"
 	if got := n.get(t, target, nil); !strings.Contains(got, "Forbidden") {
-		t.Fatal(got)
+		t.Fatalf("without an app of Facebook: got %s, want Forbidden", got)
 	}
 	kept := &http.Client{Transport: n.transport(t, n.roots(t), nil)}
 	n.facebook()
@@ -52,7 +52,7 @@ func TestAReloadTurnsTheTokenOnAndOff(t *testing.T) {
 	user := url.UserPassword("igproxy", "the-token-of-igproxy")
 	kept := &http.Client{Transport: n.transport(t, n.roots(t), nil)}
 	if got := ask(kept, target); got != "HTTP/2.0 200" {
-		t.Fatal(got)
+		t.Fatalf("before the reload: got %s, want HTTP/2.0 200", got)
 	}
 	n.conf.Auth.BearerFile = token
 	if reply := n.reloads.reload(); !reply.Reloaded {
@@ -75,7 +75,7 @@ func TestAReloadTakesAnotherAuthority(t *testing.T) {
 	const target = "https://" + instagramHost + "/me?access_token=IGAA"
 	kept := &http.Client{Transport: n.transport(t, n.roots(t), nil)}
 	if got := ask(kept, target); got != "HTTP/2.0 200" {
-		t.Fatal(got)
+		t.Fatalf("before the reload: got %s, want HTTP/2.0 200", got)
 	}
 	before := n.roots(t)
 	second := filepath.Join(t.TempDir(), "second")

@@ -40,7 +40,8 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 					for {
 						res, err := (&http.Client{Transport: transport}).Get("https://" + instagramHost + "/me?access_token=IGAA")
 						if err != nil {
-							if !frames || !errors.Is(err, errSecondConnection) { // HTTP/2 announces the end by GOAWAY
+							// HTTP/2 says GOAWAY. Then the transport tries to connect again.
+							if !frames || !errors.Is(err, errSecondConnection) {
 								t.Errorf("a request was lost: %v", err)
 							}
 							return
@@ -66,8 +67,8 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 	}
 }
 
-// Connections of all listeners share server.max_connections, so an idle intercepted connection is
-// closed to make room for another one.
+// The listeners for apps and the one for interception share server.max_connections, so an idle
+// intercepted connection is closed to make room for another one.
 func TestInterceptedConnectionsCountTowardsTheLimit(t *testing.T) {
 	n := startIntercepting(t, func(c *config.Config) { c.Server.MaxConnections = 3 })
 	var open atomic.Int32

@@ -34,7 +34,7 @@ const (
 // intercepting is a running sidecar with interception.
 type intercepting struct {
 	*Sidecar
-	dir   string        // with the authority
+	dir   string        // has the files of the authority
 	conf  config.Config // what the next reload reads
 	log   bytes.Buffer
 	stop  func() error
@@ -164,13 +164,13 @@ func TestHostsOfMetaAreInterceptedHoweverTheyAreWritten(t *testing.T) {
 func TestEveryNameOfAnInterceptedConnectionIsChecked(t *testing.T) {
 	n := startIntercepting(t, nil)
 	for name, c := range map[string]struct{ sni, host, want string }{
-		"the same name":            {instagramHost, instagramHost, " 200"},
-		"another name of Meta":     {"api.instagram.com", "api.instagram.com", " 200"},
-		"another name in Host":     {instagramHost, "api.instagram.com", " 421"},
-		"Host of another service":  {instagramHost, facebookHost, " 421"},
-		"Host of loopback":         {instagramHost, "localhost", " 421"},
-		"another service in both":  {facebookHost, facebookHost, "internal error"},
-		"a handshake with no name": {"", instagramHost, "internal error"},
+		"one name":                               {instagramHost, instagramHost, " 200"},
+		"another Instagram host in SNI and Host": {"api.instagram.com", "api.instagram.com", " 200"},
+		"another Instagram host in Host":         {instagramHost, "api.instagram.com", " 421"},
+		"a Host of another service":              {instagramHost, facebookHost, " 421"},
+		"a Host of loopback":                     {instagramHost, "localhost", " 421"},
+		"another service in SNI and Host":        {facebookHost, facebookHost, "internal error"},
+		"a handshake without SNI":                {"", instagramHost, "internal error"},
 	} {
 		transport := n.transport(t, nil, nil)
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, ServerName: c.sni, NextProtos: []string{"http/1.1"}}
@@ -200,7 +200,7 @@ func TestAClientThatDoesNotTrustTheAuthorityIsCounted(t *testing.T) {
 	n := startIntercepting(t, nil)
 	const failed = `igproxy_intercept_connects_total{host="` + instagramHost + `",result="handshake_failed"}`
 	if got := n.get(t, "https://"+instagramHost+"/me?access_token=IGAA", nil); got != "HTTP/2.0 200" {
-		t.Fatal(got)
+		t.Fatalf("a client that trusts the authority: got %s, want HTTP/2.0 200", got)
 	}
 	if got := n.metric(failed); got != "" && got != "0" {
 		t.Errorf("a successful handshake is counted as failed: %s", got)

@@ -21,7 +21,7 @@ import (
 // apps.
 func running(t *testing.T, o sidecar.Options) (urls []string) {
 	t.Helper()
-	o.Config.Upstream.URL = "http://127.0.0.1:1" // refuses connections
+	o.Config.Upstream.URL = "http://127.0.0.1:1" // refuses connections, so igproxy answers 503
 	s, err := sidecar.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestEachListenerChecksHostNamesAsItsAddressRequires(t *testing.T) {
 	}
 }
 
-// One limit protects the process, so it counts the connections of all listeners.
+// The limit protects the process, so it counts the connections of all listeners for apps together.
 func TestListenersShareTheLimitOnConnections(t *testing.T) {
 	o := options(t, logging.Start(io.Discard, "info", "text"))
 	o.Config.Listen = []string{"127.0.0.1:0", "127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "s")}
@@ -115,8 +115,8 @@ func TestListenersShareTheLimitOnConnections(t *testing.T) {
 	if got := ask(t, dial(t, urls[2]), "localhost", exchange); got != http.StatusServiceUnavailable {
 		t.Errorf("the third listener: got %d, want 503", got)
 	}
-	if _, err := first.Read(make([]byte, 1)); err != io.EOF { // it has been idle longest
-		t.Errorf("the first connection got %v, want EOF", err)
+	if _, err := first.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the connection that was idle longest: got %v, want EOF", err)
 	}
 	if got := ask(t, second, "localhost", exchange); got != http.StatusServiceUnavailable {
 		t.Errorf("the second connection: got %d, want 503", got)

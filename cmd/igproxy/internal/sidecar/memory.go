@@ -11,13 +11,14 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// TuneMemory sets Go's memory limit to nine tenths of the container's memory; the rest is for what
-// Go does not manage, mostly sockets. GOMEMLIMIT takes precedence.
+// TuneMemory sets Go's memory limit to nine tenths of the container's limit; the rest is for what
+// Go does not manage, mostly sockets. If the container has no limit, Go has no limit either.
+// GOMEMLIMIT takes precedence. AUTOMEMLIMIT, a variable of the library, can change the ratio.
 func TuneMemory(log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
-	_ = os.Unsetenv("GOMEMLIMIT") // memlimit would take an empty value for a limit
+	_ = os.Unsetenv("GOMEMLIMIT") // memlimit does nothing if the variable exists, even if it is empty
 	if limit, err := memlimit.Set(memlimit.WithRatio(0.9)); err == nil && limit < math.MaxInt64 {
 		log.Info("memory", "limit_bytes", limit)
 	}

@@ -44,7 +44,7 @@ func cacheOptions(c config.Config, observer cache.Observer, log *slog.Logger) (c
 	return o, nil
 }
 
-// readPassword returns a function that reads a password file, or nil if there is no file. The
+// readPassword returns a function that reads a password file, or nil if path is empty. The
 // function is called for each connection, so that a rotated password is picked up.
 func readPassword(path string) func() (string, error) {
 	if path == "" {
@@ -57,7 +57,7 @@ func readPassword(path string) func() (string, error) {
 }
 
 // proxyOptions turns configuration into the proxy's Options, and adds the cache, the metrics, the
-// logger and the tokens of this sidecar.
+// logger and igproxy's own tokens, which apps must send.
 func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 	o, err := upstreamOptions(conf, s.build.Version)
 	if err != nil {
@@ -129,7 +129,8 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 	return o, nil
 }
 
-// redirectsOf returns redirect URIs for the proxy's Options, in which "" stands for "none".
+// redirectsOf returns redirect URIs for the proxy's Options. The value "none" of the configuration
+// becomes "".
 func redirectsOf(uris []string) (list []string) {
 	for _, uri := range uris {
 		if uri == config.RedirectNone {

@@ -31,9 +31,9 @@ type reloader struct {
 	running config.Config
 	read    config.Config // what was read last; it may have been refused, or parts of it may wait for a restart
 	refused []string      // the problems of read, if it was refused
-	seen    config.Stamps // of the files when read was loaded
-	settled bool          // whether any later write is certain to change the stamps
-	last    config.Stamps // at the last look
+	seen    config.Stamps // the stamps of the files when the value of read was loaded
+	settled bool          // whether any write since then is certain to change the stamps
+	last    config.Stamps // the stamps at the last look
 }
 
 // ReloadReply is the reply to POST /reload. It names keys, never their values.
@@ -81,7 +81,8 @@ func (r *reloader) start() (stop func()) {
 	return sync.OnceFunc(func() { close(ending); <-ended })
 }
 
-// look stamps the configuration file and the files that it named when it was last read.
+// look returns the stamps of the configuration file and of the files that it named when it was last
+// read.
 func (r *reloader) look() config.Stamps {
 	paths := r.read.Files()
 	if r.path != "" {
@@ -91,7 +92,7 @@ func (r *reloader) look() config.Stamps {
 }
 
 // follow reads the configuration again if a file may have changed, or if the last reload was
-// refused. It waits until two looks in a row find the same files, so that it does not read a file
+// refused. It waits until two looks in a row find the same stamps, so that it does not read a file
 // that is being written.
 func (r *reloader) follow() {
 	r.mu.Lock()
@@ -117,7 +118,7 @@ func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	read, problems := r.load()
 	again := reflect.DeepEqual(read, r.read) // compares the text of each Secret, too
 	r.read, r.seen, r.settled = read, seen, seen.Settled()
-	if now := r.look(); len(now) != len(seen) { // the configuration names other files than before
+	if now := r.look(); len(now) != len(seen) { // the configuration names more or fewer files than before
 		r.seen, r.settled = now, false
 	}
 	switch {

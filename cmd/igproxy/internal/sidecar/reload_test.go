@@ -16,7 +16,7 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// reloading is a reloader of a real file that records what it applies.
+// reloading is a reloader of a real file. It records each configuration that it applies.
 type reloading struct {
 	*reloader
 	log     bytes.Buffer
@@ -80,7 +80,8 @@ func TestAChangedFileIsReadOnceItHasStoppedChanging(t *testing.T) {
 		if len(n.applied) != 1 || n.applied[0].Cache.TTL != 20*time.Minute || n.conf().Cache.TTL != 20*time.Minute {
 			t.Errorf("applied %d times, want 1; cache.ttl is %s, want 20m", len(n.applied), n.conf().Cache.TTL)
 		}
-		// The file keeps its size and changes within the tick in which it was read.
+		// The new contents have the size and the modification time of the old ones, as after two
+		// writes within one tick of the file system's clock.
 		put(t, "c", "cache:\n  ttl: 30m\n"+strings.Repeat("#", 2), 2*time.Second)
 		n.pass(1)
 		n.pass(1)
@@ -145,16 +146,16 @@ func TestAChangedAuthorityFileIsReloaded(t *testing.T) {
 	n := newReloading(t, "c")
 	write(t, "ca", newPair(t, "two").cert)
 	if reply := n.reload(); !slices.Equal(reply.Changed, []string{"upstream.ca_file"}) || len(n.applied) != 1 {
-		t.Errorf("got %+v and %d applied configurations, want upstream.ca_file changed, and 1", reply, len(n.applied))
+		t.Errorf("got %+v and %d applied configurations, want only upstream.ca_file changed, and 1 applied configuration", reply, len(n.applied))
 	}
 	if reply := n.reload(); len(reply.Changed) > 0 {
 		t.Errorf("a second reload without a change: got %+v, want no changed key", reply)
 	}
 }
 
-// The code that uses a certificate, a token or a password reads the file separately. If the new
-// contents cannot be used, igproxy may continue with the previous contents. But a restart would
-// fail, so igproxy must report the file.
+// The code that uses a certificate, a token or a password reads the file again by itself, without a
+// reload. If the new contents cannot be used, igproxy may continue with the previous contents. But
+// a restart would fail, so igproxy must report the file.
 func TestAFileReadSeparatelyThatCannotBeUsedIsReportedAsARefusedReload(t *testing.T) {
 	one, two := newPair(t, "one"), newPair(t, "two")
 	for name, c := range map[string]struct{ settings, file, good, other, bad string }{

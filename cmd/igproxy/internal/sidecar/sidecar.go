@@ -124,8 +124,8 @@ func expired() context.Context {
 }
 
 const (
-	adminConnections   = 64          // bounds each admin listener
-	adminHeaderTimeout = time.Second // bounds server.read_header_timeout on admin listeners: probes come from nearby
+	adminConnections   = 64          // bounds the connections of each admin listener
+	adminHeaderTimeout = time.Second // bounds server.read_header_timeout on admin listeners, whose clients are nearby
 	adminSocketMode    = 0o660       // admits the owner and the group to a Unix socket of the admin handler
 )
 
@@ -323,8 +323,8 @@ func (s *Sidecar) apply(conf config.Config) error {
 // Run serves until a signal or POST /quit arrives, then drains. A signal during the drain ends it
 // at once, with an error.
 func (s *Sidecar) Run(signals <-chan os.Signal) error {
-	// Learn ends within the budgets of its operations. If Redis does not reply, the sidecar starts
-	// anyway.
+	// Learn reads the purges of the fleet from Redis. Its operations have their own time limits. If
+	// Redis does not reply, the sidecar starts anyway.
 	s.cache.Learn(context.Background())
 	servers := slices.Concat(s.admins, s.apps, s.intercept.servers())
 	failed := make(chan error, 2*len(servers)) // each server sends at most two errors

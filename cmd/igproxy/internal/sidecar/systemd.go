@@ -22,9 +22,9 @@ import (
 // notifications (sd_notify(3)), and the watchdog (WatchdogSec=). Without systemd it does nothing.
 
 // inheritedListeners returns the listeners that systemd has opened, by name: app, of which there
-// may be several, and admin. They outlive this process, so a client that connects between one
-// sidecar's drain and the start of the next is not refused, but waits in the socket's queue. On an
-// error it returns the listeners opened so far.
+// may be several, and admin. Their sockets outlive this process. So a client that connects between
+// one sidecar's drain and the start of the next is not refused, but waits in the socket's queue. On
+// an error inheritedListeners returns the listeners opened so far.
 func inheritedListeners() (map[string][]net.Listener, error) {
 	sockets := map[string][]net.Listener{}
 	files := activation.Files(true)
@@ -84,7 +84,7 @@ func watchdog(log *slog.Logger, check func(context.Context) error) (stop func())
 				return
 			case err == nil:
 				notify(log, daemon.SdNotifyWatchdog)
-			case healthy: // logged once
+			case healthy: // only the first of several failures in a row is logged
 				log.Error("watchdog check failed", "restart_after", limit.String(), "error", err.Error())
 			}
 			healthy = err == nil

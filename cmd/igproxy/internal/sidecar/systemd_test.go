@@ -16,8 +16,8 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
-// The system completes connections even if the server hangs. So a connection alone must not count
-// as an answer.
+// The kernel completes TCP handshakes even if the server hangs. So a connection alone must not
+// count as an answer.
 func TestAServerThatAcceptsNoConnectionsFailsTheWatchdogsCheck(t *testing.T) {
 	l := loopback(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -55,7 +55,7 @@ func TestTheWatchdogsCheckLeavesNoTrace(t *testing.T) {
 			_ = l.Shutdown(t.Context()) // waits for both connections to end
 			l.Close()
 			if got := strings.Count(text.String(), "\n"); requested || (secure != nil) != (got == 1) {
-				t.Errorf("the handler got a request: %v, want false; the log must have only the failed handshake, with TLS:\n%s", requested, text.String())
+				t.Errorf("the handler got a request: %v, want false; the log must have one line with TLS, the failed handshake, and no line without TLS:\n%s", requested, text.String())
 			}
 		})
 	}

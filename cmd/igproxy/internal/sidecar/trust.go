@@ -19,7 +19,7 @@ import (
 )
 
 // followTokens returns a function that returns the digests of the current tokens in the file at
-// path, which key names. It returns nil if there is no path.
+// path, or nil if path is empty. Errors and log lines name the setting of the file, key.
 func followTokens(key, path string, log *slog.Logger) (func() [][sha256.Size]byte, error) {
 	if path == "" {
 		return nil, nil
@@ -68,7 +68,7 @@ func followTLS(c config.Config, log *slog.Logger) (currentTLS, error) {
 		return func() *tls.Config { return conf }, nil
 	}
 	// Without session tickets, a client presents its certificate on each connection. A resumed
-	// session would be trusted even if its authority had been removed since.
+	// session would be trusted even if the authority of its certificate had been removed since.
 	f, err := config.Follow("auth.client_ca", log, func() (*tls.Config, error) {
 		pool, err := config.ReadCertPool(ca)
 		requiring := conf.Clone()
@@ -97,8 +97,9 @@ func checkName(cert *x509.Certificate, names []string) error {
 	return errors.New("the client certificate has none of the names in auth.client_names")
 }
 
-// requireTrust checks the addresses of the open listeners, because a name in the configuration may
-// resolve to any address.
+// requireTrust returns an error if other machines can reach an open listener for apps without
+// authentication. The check of the configuration cannot see this if the listener's address is a
+// name, because a name may resolve to any address.
 func requireTrust(listeners []net.Listener, c config.Config) error {
 	for _, l := range listeners {
 		if !isUnix(l) && !listener.OnlyLoopback(l) && !c.RequiresAuth() && !c.Auth.None {

@@ -173,7 +173,7 @@ func TestClientCertificatesAreVerifiedByTheCurrentAuthorities(t *testing.T) {
 		write(t, "clients.pem", theirs.cert)
 		time.Sleep(config.LookEvery)
 		if before, now := ask(&ours), ask(&theirs); before == nil || now != nil {
-			t.Errorf("after the change: got the errors %v and %v; want only the second client to be accepted", before, now)
+			t.Errorf("after the authority was replaced: got the errors %v and %v; want only the second client to be accepted", before, now)
 		}
 		if before := ask(nil); before == nil {
 			t.Error("an earlier session was resumed without a certificate")

@@ -172,7 +172,7 @@ func (s invalid) WithValues(...any) logr.LogSink { return s }
 // WithName implements logr.LogSink.
 func (s invalid) WithName(string) logr.LogSink { return s }
 
-// failures logs that batches were not delivered.
+// failures logs, at most once every warnInterval, that batches of spans were not delivered.
 type failures struct {
 	log       *slog.Logger
 	collector string
