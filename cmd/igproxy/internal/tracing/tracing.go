@@ -68,10 +68,14 @@ func Misfits(getenv func(string) string) (problems []string) {
 	if exporter := getenv("OTEL_TRACES_EXPORTER"); exporter != "" && !strings.Contains(exporter, "otlp") {
 		problems = append(problems, "OTEL_TRACES_EXPORTER is not otlp or none; spans are sent over OTLP")
 	}
-	switch cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"), getenv("OTEL_EXPORTER_OTLP_COMPRESSION")) {
+	compression := "OTEL_EXPORTER_OTLP_COMPRESSION"
+	if getenv("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION") != "" {
+		compression = "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"
+	}
+	switch getenv(compression) {
 	case "", "gzip", "none":
 	default:
-		problems = append(problems, "OTEL_EXPORTER_OTLP_COMPRESSION is not gzip or none; spans are not compressed")
+		problems = append(problems, compression+" is not gzip or none; spans are not compressed")
 	}
 	return problems
 }

@@ -129,6 +129,17 @@ func TestNoVariablePreventsTheStartAndNoValueIsLogged(t *testing.T) {
 	}
 }
 
+func TestMisfitsNameTheVariableThatIsWrong(t *testing.T) {
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+		"OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
+		variables := map[string]string{"OTEL_TRACES_EXPORTER": "otlp", name: "CANARY"}
+		got := tracing.Misfits(func(name string) string { return variables[name] })
+		if len(got) != 1 || !strings.HasPrefix(got[0], name+" ") {
+			t.Errorf("got %q, want one problem that begins with %s", got, name)
+		}
+	}
+}
+
 func TestExporterFollowsTheVariables(t *testing.T) {
 	for protocol, contentType := range map[string]string{"": "application/x-protobuf", "http/json": "application/json"} {
 		var got *http.Request
