@@ -71,7 +71,7 @@ func TestUnexpectedBytesAreNotLogged(t *testing.T) {
 	_, _ = io.Copy(io.Discard, conn)
 	_ = conn.Close()
 
-	for _, sign := range []string{"Unsolicited response", "error reading preface"} { // logged without the bytes that arrived
+	for _, sign := range []string{"Unsolicited response", "error reading preface"} { // logged without the bytes
 		eventually(t, sign, func() bool { return strings.Contains(p.Log.String(), sign) })
 	}
 	if code := p.Stop(t); code != 0 {

@@ -131,8 +131,8 @@ func TestRedisConnectionsBeyondTheIdleTimeoutAreNotUsed(t *testing.T) {
 	const timeouts = `igproxy_redis_errors_total{kind="timeout",operation="claim"}`
 	before := p.metric(t, timeouts)
 	crowd(20, func(i int) { p.ask(t, fmt.Sprintf("IGAA-after-%d", i)) })
-	// One claim may time out, because it may get the connection that reads purges, which is never idle
-	// for as long as redis.idle_timeout.
+	// One claim may time out, because it may get the connection that reads purges, which is never
+	// idle for as long as redis.idle_timeout.
 	if got := p.metric(t, timeouts) - before; got > 1 || !usesRedis(t, p) {
 		t.Errorf("%v claims timed out, want at most 1, and Redis in use", got)
 	}
