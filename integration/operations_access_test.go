@@ -240,7 +240,7 @@ func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
 	// every ten seconds.
 	purges := len(p.Log.Lines("purged"))
 	if calls := ig.Calls(); calls > 1+purges || purges > 5 || answers[200] != 1 || answers[202] != loops-1 {
-		t.Errorf("of %d purges, %d took effect, with %d calls and the statuses %v; want at most 5 that took effect, at most one call more than these, and all purges but the first merged (202)", loops, purges, calls, answers)
+		t.Errorf("of %d purges, %d took effect, with %d calls to Instagram and these numbers of responses by status: %v; want at most 5 that took effect, at most one call more than these, and all purges but the first merged (202)", loops, purges, calls, answers)
 	}
 	if got := p.counted(t, "purge", "merged"); got != loops-1 {
 		t.Errorf("%v merged purges are counted, want %d", got, loops-1)

@@ -2,8 +2,8 @@ package integration
 
 // igproxy limits the number of connections and what each may cost. The tests open more connections
 // than there are file descriptors or than server.max_connections allows, send slowly, and never
-// read answers. Other clients are answered meanwhile or, if no descriptor and no slot is free, as
-// soon as one is.
+// read answers. Other clients are answered meanwhile or, if they have to wait for a descriptor or a
+// slot, as soon as one is free.
 
 import (
 	"bufio"

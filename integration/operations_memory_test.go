@@ -39,7 +39,7 @@ func TestLittleMemoryIsEnough(t *testing.T) {
 	path := harness.Plain(t)
 	for name, c := range map[string]confined{
 		"GOMEMLIMIT": {":", "GOMEMLIMIT=40MiB", 40 << 20},
-		// ulimit -d takes KiB. Go reserves half of this limit at the start.
+		// ulimit -d takes KiB. Go reserves nearly half of this limit at the start.
 		"RLIMIT_DATA":        {"ulimit -d 262144", "GOMEMLIMIT=40MiB", 40 << 20},
 		"a container":        container(t, 64<<20),
 		"a larger container": container(t, 128<<20),
@@ -98,7 +98,7 @@ func flood(t *testing.T, p *process) {
 
 // container returns a memory cgroup with this limit, which igproxy must detect. On a machine that
 // allows no cgroup, it returns the GOMEMLIMIT that igproxy would set and a limit of 256 MiB for
-// data (RLIMIT_DATA), half of which Go reserves at the start.
+// data (RLIMIT_DATA), nearly half of which Go reserves at the start.
 func container(t *testing.T, limit int) confined {
 	t.Helper()
 	tenths := int(float64(limit) * 0.9)

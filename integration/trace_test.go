@@ -255,7 +255,7 @@ func TestDeadCollectorCostsNoAnswerAndDelaysStopLittle(t *testing.T) {
 	for name, at := range map[string]string{"refused": "http://" + refused, "hung": "http://" + hung.Addr().String(), "unwilling": unwilling.URL} {
 		_, upstream := instagram(t, mock.ServerOptions{})
 		p := tracing(t, upstream.URL, []string{"LOG_LINES=1"}, []string{"EXPORTER_OTLP_ENDPOINT=" + at, "BSP_MAX_QUEUE_SIZE=64", "BSP_SCHEDULE_DELAY=20"})
-		for i := range 100 { // about 500 spans
+		for i := range 100 { // 280 spans, more than the queue holds
 			if r := p.ask(t, fmt.Sprintf("IGAA-%d", i/5)); r.status != 200 {
 				t.Errorf("%s: got %d %s, want 200", name, r.status, r.body)
 			}

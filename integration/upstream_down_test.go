@@ -100,7 +100,7 @@ func TestARefusedClientSecret(t *testing.T) {
 		}
 	}
 	if ig.Calls() != 1 {
-		t.Errorf("10 tokens cost %d calls with a wrong secret, want only the first", ig.Calls())
+		t.Errorf("10 tokens cost %d calls with a wrong secret, want 1", ig.Calls())
 	}
 	if before.status != 200 || !strings.Contains(before.body, `"client_secret":"unproven"`) {
 		t.Errorf("readiness before the first call: %d %s; want 200 with \"client_secret\":\"unproven\"", before.status, before.body)
