@@ -122,7 +122,7 @@ func TestUnreadLogBlocksNoRequest(t *testing.T) {
 	dropped := p.metric(t, droppedLines)
 	select {
 	case line := <-lines:
-		if !strings.Contains(line, fmt.Sprintf(`"lines":%.0f`, dropped)) {
+		if !strings.Contains(line, fmt.Sprintf(`"lines":%.0f}`, dropped)) {
 			t.Errorf("got %s, want a line that says that %.0f lines were dropped", line, dropped)
 		}
 	case <-time.After(patience):
