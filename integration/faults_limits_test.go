@@ -14,8 +14,9 @@ import (
 
 // A response with the code of a rate limit starts a pause, whatever its status is. The pause lasts
 // as long as Instagram says. The breaker does not count a rate limit as a failure. With codes 4 and
-// 613 the pause applies to all cold tokens of the app; with codes 17 and 32 it applies to one token.
-// During the pause known tokens are served, and Instagram is not called for the paused tokens.
+// 613 the pause applies to all cold tokens of the app; with codes 17 and 32 it applies to one
+// token. During the pause known tokens are served, and Instagram is not called for the paused
+// tokens.
 func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 	t.Parallel()
 	const pause = 2 * time.Second // Retry-After has whole seconds, and a busy machine could miss a pause of one second

@@ -11,8 +11,8 @@ import (
 )
 
 // If the first call for every token fails, one retry for each would double the load on a failing
-// Meta. Retries are therefore limited to a tenth of the calls, one more each second, and ten that are
-// saved up at the start. This is enough to retry all of the rare failures of a healthy Meta.
+// Meta. Retries are therefore limited to a tenth of the calls, one more each second, and ten that
+// are saved up at the start. This is enough to retry all of the rare failures of a healthy Meta.
 func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 	t.Parallel()
 	const tokens, callers, initial, perSecond = 500, 8, 10, 1

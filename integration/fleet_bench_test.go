@@ -86,7 +86,7 @@ func BenchmarkFleetCold(b *testing.B) {
 			asked := float64(ig.Calls() - calls)
 			b.ReportMetric(asked/tokens/float64(b.N), "calls/token")
 			b.ReportMetric(float64(commands(redis))/asked, "commands/token")
-			if followed := len(followers.all); followed > 0 { // the leader sends two: one gets the lease, one stores the answer
+			if followed := len(followers.all); followed > 0 { // the leader sends two: to claim and to store
 				b.ReportMetric((float64(commands(redis))-2*asked)/float64(followed), "commands/follower")
 			}
 			leaders.report(b, "leader-added", benchLatency)

@@ -12,8 +12,8 @@ import (
 )
 
 // Apps get no error, whatever Redis does. igproxy_redis_errors_total has a separate kind for each
-// way in which Redis fails in production. The log has at most one line about the fault, not one for
-// each request.
+// way in which Redis fails in production. The log has at most one line "redis degraded", not one
+// for each request.
 func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -34,7 +34,8 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 			return "redis://other:" + redisPassword + "@" + s.Addr()
 		}},
 		"maxclients": {url: func(*redistest.Server) string { return scripted(t, "-ERR max number of clients reached") }, opens: true},
-		// A real Redis closes the connection at once, so igproxy may not get the error of "maxclients".
+		// A real Redis closes the connection at once, so igproxy may not get the error of
+		// "maxclients".
 		"broken, because Redis has too many clients": {url: func(s *redistest.Server) string {
 			s.Do("CONFIG", "SET", "maxclients", "1")
 			s.Hold(t)

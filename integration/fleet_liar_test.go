@@ -2,8 +2,8 @@ package integration
 
 // Redis lies: its replies are shifted by one command, have a flipped bit, are cut off, or are
 // replaced by earlier replies or by replies to other clients. Even so, apps never get an error or
-// another user's token, because values are sealed: a value that belongs to another token counts as a
-// miss.
+// another user's token, because values are sealed: a value that belongs to another token counts as
+// a miss.
 
 import (
 	"fmt"

@@ -18,7 +18,7 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 	for name, trouble := range map[string]struct {
 		url    func(t *testing.T, asked chan<- struct{}) string // returns the URL of the troubled sidecar's upstream
 		status int
-		during func(t *testing.T, troubled *process, asked <-chan struct{}) // runs during the exchange of the troubled sidecar
+		during func(t *testing.T, troubled *process, asked <-chan struct{}) // runs during troubled's exchange
 	}{
 		"unreached": {nowhere, 503, nil},
 		"timeout":   {silence, 504, nil},
@@ -52,7 +52,7 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 				t.Errorf("the healthy sidecar answers %d %s, want 200 with an issued token", r.status, r.body)
 			}
 			// If the failure were shared, it would last for a second. If the lease were not
-			// released, it would last for 1.5 seconds.
+			// released, it would last for up to 1.5 seconds.
 			if took := time.Since(start); took > 900*time.Millisecond {
 				t.Errorf("the healthy sidecar answered after %s, want at once", took)
 			}
@@ -64,8 +64,8 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 }
 
 // The leader, which is the sidecar that has the lease, is suspended (SIGSTOP) during its exchange.
-// Another sidecar then gets an answer from Meta. When the leader continues, it does not replace that
-// answer.
+// Another sidecar then gets an answer from Meta. When the leader continues, it does not replace
+// that answer.
 func TestWokenLeaderDoesNotReplaceTheAnswer(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -1,8 +1,9 @@
 package integration
 
 // Many sidecars on one Redis act as one. If several of them get the same short-lived token at the
-// same time, Instagram is called once, and all callers get the same answer. The sidecar that has the
-// lease and calls Instagram is the leader; the others, which wait for its answer, are followers.
+// same time, Instagram is called once, and all callers get the same answer. The sidecar that has
+// the lease and calls Instagram is the leader; the others, which wait for its answer, are
+// followers.
 
 import (
 	"fmt"
