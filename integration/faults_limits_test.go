@@ -48,8 +48,8 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 						break // on a slow machine the pause may be over
 					}
 					inPause++
-					// If the whole app is paused, each token gets 429. If one token is paused,
-					// it gets Instagram's refusal again.
+					// If the whole app is paused, each cold token gets 429. If one token is
+					// paused, it gets Instagram's refusal again.
 					want := status
 					if wholeApp {
 						want = 429

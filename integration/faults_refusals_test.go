@@ -1,8 +1,8 @@
 package integration
 
 // Meta's hosts send refusals in several shapes. A refusal in any of these shapes keeps its status,
-// and does not open the breaker. All apps read the same token from an answer, even if their JSON
-// decoders ignore upper and lower case.
+// and does not open the breaker. All apps read the same token from an answer, even if some of
+// their JSON decoders ignore case.
 
 import (
 	"bytes"
@@ -147,7 +147,7 @@ func TestRetryable4xxIsAFailure(t *testing.T) {
 }
 
 // Some JSON decoders ignore case. Go's encoding/json, for example, reads ACCESS_TOKEN as
-// access_token. If an object has both, it uses the last of them.
+// access_token. If an object has both members, it uses the last one.
 func TestMembersThatDifferOnlyByCaseAreDropped(t *testing.T) {
 	t.Parallel()
 	const good = `"access_token":"IGAAlong","token_type":"bearer"`

@@ -130,8 +130,8 @@ func BenchmarkFleetHit(b *testing.B) {
 }
 
 // BenchmarkFleetRedisDown measures how long exchanges take while Redis refuses connections or
-// hangs. "first" is the first ten exchanges, and "later" is those after the breaker for Redis has
-// opened. For comparison, the case "none" is a sidecar without Redis.
+// hangs. The metric "first" is about the first ten exchanges. The metric "later" is about the next
+// 500, when the breaker for Redis is open. For comparison, the case "none" has no Redis.
 func BenchmarkFleetRedisDown(b *testing.B) {
 	const first, later = 10, 500
 	_, upstream := instagram(b, mock.ServerOptions{})

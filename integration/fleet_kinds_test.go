@@ -77,7 +77,7 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 				t.Errorf("logged \"redis degraded\" %d times, want at most once, and never if the breaker stays closed", len(lines))
 			}
 			if strings.Contains(p.Log.String(), redisPassword) {
-				t.Error("the log contains Redis's password, which may also be in a reply from Redis")
+				t.Error("the log contains Redis's password, perhaps as a part of a reply from Redis")
 			}
 		})
 	}

@@ -1,9 +1,9 @@
 package integration
 
 // Redis lies: its replies are shifted by one command, have a flipped bit, are cut off, or are
-// replaced by earlier replies or by replies to other clients. Even so, apps never get an error or
-// another user's token, because values are sealed: a value that belongs to another token counts as
-// a miss.
+// replaced by replies to other commands. Even so, apps never get an error or another user's token,
+// because values are sealed: a value that belongs to another token counts as a miss. In production,
+// a connection that is out of step returns replies to other commands, without an error.
 
 import (
 	"fmt"

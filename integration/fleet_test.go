@@ -20,9 +20,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// patientRedis raises redis.timeout. A busy machine can make Redis slow, and a sidecar that does
-// not wait for Redis makes a call of its own to Instagram, which would spoil the tests that count
-// calls. Other tests cover what a slow Redis costs.
+// patientRedis raises redis.timeout. A busy machine can make Redis slow, and a sidecar that stops
+// waiting for Redis calls Instagram itself. This would spoil tests that count calls. Other tests
+// cover what a slow Redis costs.
 const patientRedis = "REDIS_TIMEOUT=250ms"
 
 // fleet starts n sidecars with the same settings.
@@ -61,8 +61,8 @@ func (c *tally) String() string {
 	return fmt.Sprintf("%d right answers, %d wrong, %d failed", c.right.Load(), c.wrong.Load(), c.failed.Load())
 }
 
-// count adds a reply. A reply is right if it has a token that Instagram issued for this short-lived
-// token, and wrong if it has another token. All other replies have failed.
+// count adds a reply, which has failed if its status is not 200. Otherwise it is right if it has a
+// token that Instagram issued for this short-lived token, and wrong if it has not.
 func (c *tally) count(ig *mock.Instagram, short string, r reply, err error) {
 	switch issued := ig.Issued(short); {
 	case err != nil || r.status != 200:

@@ -50,7 +50,7 @@ func start(t testing.TB, env []string, args ...string) *process {
 	return &process{harness.Start(t, env, args...)}
 }
 
-// startCommand starts a command that is igproxy or ends by executing it.
+// startCommand starts a command that is igproxy or replaces itself with igproxy.
 func startCommand(t testing.TB, env []string, cmd *exec.Cmd) *process {
 	t.Helper()
 	return &process{harness.StartCommand(t, env, cmd)}

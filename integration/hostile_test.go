@@ -137,7 +137,7 @@ func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hos
 	}
 }
 
-// adapt replaces the answers that the entry expects if the target's differ list has the entry.
+// adapt replaces the answers that the entry expects if target.differ has the entry.
 func (target hostileTarget) adapt(t *testing.T, e *hostileEntry) {
 	for answer, names := range target.differ {
 		if slices.Contains(names, e.name) {

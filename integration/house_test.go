@@ -1,7 +1,8 @@
 package integration
 
 // The source code follows its architecture: each package imports only the packages that it may
-// import, and each library is imported only in its own files. Comments follow two rules.
+// import, and each library in homes is imported only in the files listed there. Comments follow two
+// rules.
 
 import (
 	"fmt"

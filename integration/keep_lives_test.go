@@ -79,7 +79,8 @@ func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
 }
 
 // usesEverywhere makes three calls, which must succeed: with the token in a form, as a bearer token
-// and, in the last call, in the query. lastToken does not read forms.
+// and, in the last call, in the query. The last call is not the form, because lastToken does not
+// read forms.
 func (p *process) usesEverywhere(t *testing.T, prefix, token string) {
 	t.Helper()
 	for place, call := range map[string]func() (reply, error){

@@ -18,9 +18,9 @@ func TestFirstCallerDisconnects(t *testing.T) {
 	ig.SetLatency(500 * time.Millisecond)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 
-	leader, leave := context.WithCancel(t.Context())
+	first, leave := context.WithCancel(t.Context())
 	left := make(chan error, 1)
-	go func() { _, err := p.try(leader, "IGAA-left"); left <- err }()
+	go func() { _, err := p.try(first, "IGAA-left"); left <- err }()
 	eventually(t, "the exchange is in flight", func() bool { return ig.Calls() == 1 })
 	joined := make(chan reply, 1)
 	go func() { r, _ := p.try(t.Context(), "IGAA-left"); joined <- r }()

@@ -162,9 +162,9 @@ var ownToken200 = regexp.MustCompile(`\{"access_token":"([^"]*)",`)
 // igproxy made itself.
 var passed = regexp.MustCompile(`(?m)^X-Fb-Trace-Id: `)
 
-// send connects to host, sends wire and records the answer. Before that, it removes two things from
-// the answer: the long-lived tokens that were issued for the token shown, and, if Instagram repeats
-// the path of a passed-through call, the secret own from that path.
+// send connects to host, sends wire and records the answer, without the long-lived tokens that were
+// issued for the token in shown. If the answer repeats the path of a passed-through call, send also
+// removes the secret in own from that path.
 func (l *leaks) send(host, wire, shown, own string) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {

@@ -91,7 +91,8 @@ func (l *leaks) sendBody(p *process, text, path, kind, body string) (token strin
 	return r.token()
 }
 
-// inspect calls /debug_token for a token. igproxy uses the app's own token for each of these calls.
+// inspect calls /debug_token for a token, without access_token and with two values of it that
+// igproxy replaces with the app's own token.
 func (l *leaks) inspect(p *process, token string) {
 	for _, access := range []string{"", "&access_token=APP", "&access_token=" + pagesID + "%7Cunused"} {
 		r, err := sendRequest(l.t.Context(), "GET", p.URL+"/apps/pages/debug_token?input_token="+url.QueryEscape(token)+access, "", "X-Igproxy-Token", l.bearer)

@@ -11,7 +11,7 @@ const keptKind = "a token that is kept alive"
 var keeps = []passedCall{{keptKind, "GET", "/me", "query"}, {keptKind, "GET", "/me", "bearer"}, {keptKind, "POST", "/me/media", "form"}}
 
 // kept uses tokens until their successors are sent, refreshes them as an app would, and revokes the
-// successors. While tokens wait for a refresh in another sidecar, it ends that sidecar with
+// successors. While tokens wait for a refresh in another sidecar, kept ends that sidecar with
 // SIGQUIT, which dumps its goroutines.
 func (l *leaks) kept() {
 	settings := append(keeping(once), "AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer+"\n"), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())

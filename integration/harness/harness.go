@@ -21,7 +21,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// AppSecret is the client secret in Environ. It must appear nowhere except in requests to
+// AppSecret is the client secret that Environ sets. It must appear nowhere except in requests to
 // Instagram.
 const AppSecret = "5ec2e7ca9a2y0123456789abcdef0123"
 
