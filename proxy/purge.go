@@ -8,8 +8,8 @@ import (
 
 // Purge makes igproxy forget the answers that it remembers for the app with this label, or for all
 // apps if the label is empty. If token is not zero, Purge forgets only the answers to this token or
-// code, under each grant and redirect URI. With Options.Keep, it also forgets records, and with them
-// the successors of tokens.
+// code, under each grant and redirect URI. With Options.Keep, it also forgets records, and with
+// them the successors of tokens.
 //
 // Purge returns the labels of the apps, or an error if no app has the label. It also returns an
 // error if the other sidecars on the same Redis could not be notified, but even then this process
