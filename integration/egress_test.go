@@ -204,7 +204,7 @@ func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
 	t.Cleanup(s.Close)
 	p := serve(t, "UPSTREAM_URL="+s.URL, "UPSTREAM_MAX_CONNECTION_AGE=1s")
 	calls := 0
-	for start := time.Now(); time.Since(start) < 3500*time.Millisecond; calls++ { // no break: no connection becomes idle
+	for start := time.Now(); time.Since(start) < 3500*time.Millisecond; calls++ { // without a break
 		crowd(4, func(i int) {
 			path := "/me"
 			if i%2 == 0 {
