@@ -73,7 +73,8 @@ func settings() []setting {
 			doc: "A client certificate must have one of these names as a subject alternative name. A DNS name is compared without " +
 				"regard to letter case, a URI exactly. Without this list, every certificate that an authority in auth.client_ca signed is accepted."},
 		{key: "auth.uids", kind: kindList, check: checkUID, example: "[1000, 1001]",
-			doc: "The UIDs that may connect to a Unix socket, on Linux. Without this list, every user whom server.socket_mode allows may connect."},
+			doc: "The UIDs that may connect to a Unix socket in listen or intercept.listen, on Linux. Without this list, every user whom " +
+				"server.socket_mode allows may connect."},
 		{key: "auth.none", kind: kindSwitch, value: "false",
 			doc: "Whether other machines may use igproxy without authentication. Set it to true only if the network lets only trusted " +
 				"programs connect."},
@@ -179,7 +180,8 @@ func settings() []setting {
 		{key: "keep.enabled", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy refreshes long-lived tokens while they are used. When a call brings a token that igproxy has " +
 				"refreshed, igproxy sends the call to Meta with the token's successor, so an app can keep the token that it has stored. " +
-				"Successors are sealed and stored in Redis, which must not lose them: see docs/keep.md."},
+				"Successors are sealed and stored in Redis, which must not lose them: see docs/keep.md. Without Redis, they are lost " +
+				"when igproxy stops."},
 		{key: "keep.refresh_before", kind: kindDuration, value: "240h", low: minute, high: 58 * 24 * hour,
 			doc: "igproxy refreshes a token when the token is used and ends within this time."},
 		{key: "keep.check_every", kind: kindDuration, value: "24h", low: second, high: 240 * hour,
@@ -267,7 +269,7 @@ func settings() []setting {
 
 		{key: "breaker.failures", kind: kindCount, value: "5", low: 1, high: million,
 			doc: "How many failures in a row open a breaker, so that Meta is not asked for a while. Each combination of app, grant " +
-				"and redirect_uri has its own breaker, and each token counts once."},
+				"and redirect_uri has its own breaker. Repeated failures of one token count once."},
 		{key: "breaker.ratio", kind: kindRatio, value: "0.5", low: 0, high: 1,
 			doc: "A breaker also opens when at least this share of the exchanges that ended within breaker.interval have failed."},
 		{key: "breaker.min_requests", kind: kindCount, value: "20", low: 1, high: million,
