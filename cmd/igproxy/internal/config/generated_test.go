@@ -50,7 +50,7 @@ var sectionDocs = map[string]string{
 }
 
 // appsDoc describes the list of apps, whose rows are in appSettings.
-const appsDoc = "Several apps in one sidecar. The list replaces app_id, client_secret, client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...) says which app a call belongs to. A token call without such a path belongs to the app that its grant_type fits. If its grant_type fits several apps, its client_id or Host header must select one of them; otherwise igproxy refuses the call. A passed-through call without such a path belongs to the app with its client_id, otherwise to the app with its Host name, otherwise to the first app. Apps share no tokens."
+const appsDoc = "Several apps in one sidecar. The list replaces app_id, client_secret, client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...) says which app a call belongs to. A token call without such a path belongs to the app that its grant_type fits. If its grant_type fits several apps, its client_id or Host header must select one of them; otherwise igproxy refuses the call. A passed-through call without such a path belongs to the app with its client_id, otherwise to the app with its Host name, otherwise to the first app. If the Host header names one of Meta's hosts, a call without such a path can belong only to an app of that host's service. Apps share no tokens."
 
 // sectionOf splits a key into its section, which is empty for a top-level key, and its name there.
 func (s setting) sectionOf() (section, name string) {
