@@ -21,12 +21,12 @@ This page lists all keys of the configuration. It is generated from the table of
 - ` + "`igproxy check`" + ` reports all problems at once, with file and line. ` + "`igproxy check --online`" + ` also tests Redis, the connection to Meta and
   the client secret.
 - **Changes**: a key marked live takes effect within seconds after a change of the configuration file, or of a file that the key
-  names. A key marked restart takes effect only after a restart. The same is true of all environment variables, and of turning TLS on or off.
+  names. A key marked restart takes effect only after a restart. So do changes of environment variables, and turning TLS on or off.
   The log and ` + "`igproxy reload`" + ` name the keys that wait for a restart.
   [operations.md](operations.md) has more.
 - **Editors** that support JSON Schema complete and validate the file with [config.schema.json](config.schema.json) if this is the first line of the file:
   ` + "`# yaml-language-server: $schema=PATH`" + `. The schema accepts every file that igproxy accepts, with one exception:
-  most texts that YAML reads as another type, such as a number, need quotation marks. igproxy checks more than the schema does, including how
+  it requires quotation marks around most texts that YAML would read as another type, such as a number. igproxy checks more than the schema does, including how
   keys fit together.
 `
 )

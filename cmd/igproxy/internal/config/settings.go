@@ -32,7 +32,7 @@ type setting struct {
 	example   string              // for the documentation of a setting without a default
 	low, high float64             // the range of a number; nanoseconds for a duration, bytes for a size
 	words     []string            // the allowed values of a kindWord
-	orText    bool                // the kindList may be one text; in a variable, spaces may then separate items
+	orText    bool                // a kindList that may also be a single text; in a variable, spaces too may separate its items
 	check     func(string) *fault // returns what is wrong with a text or an item of a list; nil: no check
 }
 
@@ -47,10 +47,11 @@ func settings() []setting {
 				"unix:/run/igproxy/app.sock]. Port 0 picks a free port, which the log shows."},
 		{key: "allowed_hosts", kind: kindList, check: checkHost, example: "[igproxy.internal]",
 			doc: "Host names, without a port, that requests may use. localhost and loopback addresses are always allowed. Listeners for " +
-				"apps also accept apps[].hosts and, of Meta's host names (such as graph.facebook.com), those of the services for which there " +
-				"is an app. While this list is empty, a listener for apps that is not on loopback accepts every name except Meta's other host " +
-				"names. If admin.listen is not on loopback, it always accepts every name except Meta's, because probes use the address of a " +
-				"pod. admin.socket accepts the same names as admin.listen."},
+				"apps also accept the names in apps[].hosts and, for each service that has an app, the names of Meta's hosts (such as " +
+				"graph.facebook.com). While this list is empty, a listener for apps that is not on loopback also accepts all other " +
+				"names, except those of Meta's hosts for services without an app. If admin.listen is not on loopback, it always accepts " +
+				"all names except those of Meta's hosts, because probes use the address of a pod. admin.socket accepts the same names " +
+				"as admin.listen."},
 	}, credentialSettings("", "instagram"), credentialSettings("threads.", "threads"), []setting{
 		{key: "threads.url", kind: kindText, value: "https://graph.threads.net", check: checkUpstreamURL,
 			doc: "The base URL of Threads, which is also reachable as https://graph.threads.com. Plain http is allowed only on loopback."},
@@ -65,13 +66,15 @@ func settings() []setting {
 				"rotated, the file has the previous token on a second line, and igproxy accepts both. At intercept.listen, clients send " +
 				"the token as the password in HTTPS_PROXY instead. The file is reloaded when it changes."},
 		{key: "auth.client_ca", kind: kindText, example: "/etc/igproxy/clients-ca.pem",
-			doc: "The certificate authorities, in PEM, that sign the client certificates of apps. This setting needs tls.cert_file. If " +
-				"auth.bearer_file is also set, an app needs both a certificate and the token. Reloaded when it changes."},
+			doc: "A file, in PEM, with the certificate authorities that sign the client certificates of apps. This setting needs " +
+				"tls.cert_file. If auth.bearer_file is also set, an app needs both a certificate and the token. The file is reloaded " +
+				"when it changes."},
 		{key: "auth.client_names", kind: kindList, check: checkClientName, example: "[shop.internal, spiffe://example.org/shop]",
 			doc: "A client certificate must have one of these names as a subject alternative name. A DNS name is compared without " +
 				"regard to letter case, a URI exactly. Without this list, every certificate that an authority in auth.client_ca signed is accepted."},
 		{key: "auth.uids", kind: kindList, check: checkUID, example: "[1000, 1001]",
-			doc: "The UIDs that may connect to a Unix socket, on Linux. Without this list, every user whom server.socket_mode allows may connect."},
+			doc: "The UIDs that may connect to a Unix socket in listen or intercept.listen, on Linux. Without this list, every user whom " +
+				"server.socket_mode allows may connect."},
 		{key: "auth.none", kind: kindSwitch, value: "false",
 			doc: "Whether other machines may use igproxy without authentication. Set it to true only if the network lets only trusted " +
 				"programs connect."},
@@ -95,25 +98,27 @@ func settings() []setting {
 				"Clients that send either token as Authorization: Bearer TOKEN can run operations over any admin listener. Reloaded " +
 				"when it changes."},
 		{key: "admin.ready_when_refused", kind: kindSwitch, value: "false",
-			doc: "Whether /readyz stays ready while Meta refuses the client secrets of all apps. igproxy still serves known tokens " +
-				"during that time. If false, the sidecar is not ready until Meta accepts a secret again, which igproxy tests by itself."},
+			doc: "Whether /readyz stays ready while Meta refuses the client secrets of all apps, and while igproxy tests them at its " +
+				"start (upstream.check_at_start). Known tokens are served in any case. If false, the sidecar is not ready during these " +
+				"times. igproxy tests refused secrets again by itself."},
 		{key: "admin.quit", kind: kindSwitch, value: "false",
-			doc: "Whether POST /quit on an admin listener stops igproxy. Only a program that runs on the same machine and may run operations " +
-				"can use it. Set it for a Kubernetes Job whose sidecar is an ordinary container: the job calls POST /quit when its work is " +
-				"done."},
+			doc: "Whether POST /quit on an admin listener stops igproxy. igproxy accepts this call only from programs that run on the " +
+				"same machine and may run operations. Set it for a Kubernetes Job whose sidecar is an ordinary container: the job calls " +
+				"POST /quit when its work is done."},
 
 		{key: "intercept.listen", kind: kindText, check: checkListen, example: "127.0.0.1:8082",
-			doc: "Where clients that cannot change their base URL reach igproxy as their HTTPS_PROXY: host:port, [::1]:port or unix:/path. " +
-				"Without it, nothing is intercepted. See docs/intercept.md."},
+			doc: "Where clients that cannot change their base URL reach igproxy as their HTTPS_PROXY: host:port, [::1]:port or " +
+				"unix:/path. Without this setting, nothing is intercepted. See docs/intercept.md."},
 		{key: "intercept.ca_file", kind: kindText, example: "/etc/igproxy/ca/igproxy-ca.pem",
-			doc: "The certificate, in PEM, of the authority that igproxy ca init has made. Clients must trust it. Reloaded when it changes."},
+			doc: "The certificate, in PEM, of the authority that signs igproxy's certificates for Meta's hosts. igproxy ca init makes " +
+				"such an authority, and clients must trust it. Reloaded when it changes."},
 		{key: "intercept.ca_key_file", kind: kindText, example: "/run/secrets/igproxy-ca.key",
 			doc: "The private key of intercept.ca_file, in PEM. Reloaded when it changes."},
 		{key: "intercept.tls", kind: kindSwitch, value: "false",
 			doc: "Whether clients speak TLS to intercept.listen, as with HTTPS_PROXY=https://host:port. If so, igproxy uses " +
 				"tls.cert_file and, if it is set, auth.client_ca. A Unix socket does not use TLS. Few clients can speak TLS to their proxy."},
 		{key: "intercept.others", kind: kindWord, value: "refuse", words: []string{"refuse", InterceptTunnel},
-			doc: "What igproxy does with connections to hosts other than Meta's token hosts. refuse answers them with 403. tunnel passes " +
+			doc: "What igproxy does with connections to hosts that it does not intercept. refuse answers them with 403. tunnel passes " +
 				"their bytes on unread, but only to port 443 of public addresses."},
 		{key: "intercept.max_tunnels", kind: kindCount, value: "256", low: 1, high: 100_000,
 			doc: "How many tunnels to other hosts may be open at once. igproxy answers further requests for a tunnel with 503."},
@@ -127,13 +132,15 @@ func settings() []setting {
 		{key: "upstream.timeout", kind: kindDuration, value: "10s", low: 100 * ms, high: minute,
 			doc: "How long one exchange with Meta may take, including retries and the whole response."},
 		{key: "upstream.ca_file", kind: kindText, example: "/etc/igproxy/upstream-ca.pem",
-			doc: "The only certificate authorities, in PEM, that igproxy trusts for calls to Meta. Without it, igproxy trusts the system's authorities."},
+			doc: "A file, in PEM, with the only certificate authorities that igproxy trusts for calls to Meta. Without this setting, " +
+				"igproxy trusts the system's authorities."},
 		{key: "upstream.max_response_bytes", kind: kindSize, value: "64KiB", low: 1 << 10, high: 16 << 20,
 			doc: "The largest response accepted from Meta, after decompression. A larger one counts as malformed."},
 		{key: "upstream.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
-			doc: "How many calls of one app and grant (exchange, refresh, or code for one redirect_uri) may be in flight. Eight times as many calls may " +
-				"wait for one of these to end. They wait for at most upstream.timeout. With Redis, redis.timeout is added to this and, " +
-				"if coalesce.enabled is true, coalesce.wait too. Further calls get 503. Cached tokens are still served."},
+			doc: "How many calls of one app and grant (a kind of token call, such as exchange or refresh) may be in flight. Code " +
+				"exchanges are counted separately for each redirect_uri. Eight times as many calls may wait for one of these to end. " +
+				"They wait for at most upstream.timeout, plus redis.timeout if redis.mode is set, plus coalesce.wait if " +
+				"coalesce.enabled is true as well. Further calls get 503. Cached tokens are still served."},
 		{key: "upstream.retries", kind: kindCount, value: "1", low: 0, high: 1,
 			doc: "How many times igproxy retries an exchange that got no response or a temporary error from Meta, within upstream.timeout. " +
 				"The exchange of a code is never retried."},
@@ -150,28 +157,31 @@ func settings() []setting {
 				"secret shows whether it is right."},
 
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
-			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour. App " +
-				"tokens are cached for the same time."},
+			doc: "How long igproxy caches the long-lived token that Meta issued for a short-lived one, which is valid for one hour. (For " +
+				"tokens of Facebook Login, see refresh.ttl.) App tokens are cached for the same time."},
 		{key: "cache.negative_ttl", kind: kindDuration, value: "1m", low: 0, high: 59 * 24 * hour,
-			doc: "How long igproxy remembers that a token is invalid. It remembers other definite refusals of a token for at most 10s. 0 turns both off."},
+			doc: "How long igproxy remembers that Meta refused a token as invalid. Refusals for other reasons, such as a missing " +
+				"permission, are remembered for the same time, but for at most 10s. 0 turns both off."},
 		{key: "cache.max_bytes", kind: kindSize, example: "32MiB", low: 1 << 10, high: 1 << 40,
 			doc: "How much memory the cache may take. A token takes about 600 bytes. Answers above 8 KiB are kept only in Redis. Without " +
-				"this setting, the cache takes an eighth of the memory limit, at least 8 MiB and at most 64 MiB."},
+				"this setting, the cache takes an eighth of the memory limit, at least 8 MiB and at most 64 MiB. The memory limit is " +
+				"GOMEMLIMIT or, if that is not set, nine tenths of the container's limit."},
 		{key: "cache.key_file", kind: kindText, example: "/run/secrets/igproxy-cache-key",
 			doc: "A file of 32 to 4096 random bytes from which cache keys and seals are derived, so that entries survive a change of the " +
 				"client secret. With this file, every app needs an app_id. Without it, keys and seals are derived from the client " +
-				"secret or, while client_secret_file has two lines, from the previous secret."},
+				"secret. While client_secret_file has two lines, they are derived from the previous secret."},
 
 		{key: "refresh.ttl", kind: kindDuration, value: "5m", low: second, high: hour,
-			doc: "How long the answer to a refresh, or to an exchange at Facebook, is cached. Many processes that refresh the same token " +
-				"during this time cost one call."},
+			doc: "How long the answer to a refresh is cached. This also applies to an exchange of Facebook Login, because the same call " +
+				"refreshes a token. Many processes that refresh the same token during this time cost one call."},
 		{key: "code.ttl", kind: kindDuration, value: "2m", low: second, high: 50 * minute,
 			doc: "How long the answer to a code exchange is cached. A code works only once; a repeated callback gets the first answer again."},
 
 		{key: "keep.enabled", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy refreshes long-lived tokens while they are used. When a call brings a token that igproxy has " +
 				"refreshed, igproxy sends the call to Meta with the token's successor, so an app can keep the token that it has stored. " +
-				"Successors are sealed and stored in Redis, which must not lose them: see docs/keep.md."},
+				"Successors are sealed and stored in Redis, which must not lose them: see docs/keep.md. Without Redis, they are lost " +
+				"when igproxy stops."},
 		{key: "keep.refresh_before", kind: kindDuration, value: "240h", low: minute, high: 58 * 24 * hour,
 			doc: "igproxy refreshes a token when the token is used and ends within this time."},
 		{key: "keep.check_every", kind: kindDuration, value: "24h", low: second, high: 240 * hour,
@@ -182,17 +192,18 @@ func settings() []setting {
 
 		{key: "debug_token.enabled", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy makes the app's own token for GET /debug_token, so that an app of Facebook Login or Threads can " +
-				"inspect users' tokens without its secret. igproxy does so if the call has no access_token, has access_token=APP, or " +
-				"has an access_token that begins like the app's own token: with APP_ID| or, for Threads, with TH|APP_ID|. Every " +
-				"program that may use igproxy can then inspect tokens."},
+				"inspect users' tokens without its secret. igproxy does so if the call has no bearer token for Meta, and its " +
+				"access_token is missing, is APP, or begins like the app's own token: with APP_ID| or, for Threads, with TH|APP_ID|. " +
+				"Every program that may use igproxy can then inspect tokens."},
 
 		{key: "passthrough.enabled", kind: kindSwitch, value: "true",
 			doc: "Whether requests that are not token calls (/me, /{id}/media, uploads, paging) go to the host of the app's service. " +
 				"README.md lists the few things that igproxy changes in them. If false, such requests get 404."},
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
-			doc: "How long a call that is passed through may take, including both bodies."},
+			doc: "How long a call that is passed through may take, including both bodies. At least upstream.timeout."},
 		{key: "passthrough.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
-			doc: "How many calls of one app may be passed through at once. Further calls wait for up to a second, and then get 503."},
+			doc: "How many calls of one app may be passed through at once. Up to eight times as many calls wait for one of these to end. " +
+				"A call that has waited for a second gets 503, and so does every further call."},
 		{key: "passthrough.max_body_bytes", kind: kindSize, value: "64MiB", low: 1 << 10, high: 1 << 40,
 			doc: "The largest body, of a request or a response, that is passed through."},
 		{key: "passthrough.rewrite_paging", kind: kindSwitch, value: "false",
@@ -225,12 +236,13 @@ func settings() []setting {
 		{key: "redis.sentinel_password_file", kind: kindText, example: "/run/secrets/sentinel",
 			doc: "The file that holds the password for the sentinels themselves, if they require one."},
 		{key: "redis.tls", kind: kindSwitch, value: "false",
-			doc: "Whether to use TLS for redis.addrs, including sentinels. With redis.url, write rediss:// instead."},
+			doc: "Whether to use TLS for redis.addrs, including sentinels. With redis.url, use rediss:// instead of this setting."},
 		{key: "redis.tls_server_name", kind: kindText, check: checkHost, example: "redis.internal",
 			doc: "The name that must be in the certificates of Redis and of the sentinels. igproxy also sends this name as SNI. Without this " +
 				"setting, the name is the host in the address. Set it if the addresses are IP addresses or lead through tunnels."},
 		{key: "redis.ca_file", kind: kindText, example: "/etc/igproxy/redis-ca.pem",
-			doc: "The only certificate authorities, in PEM, that igproxy trusts for Redis. Without it, igproxy trusts the system's authorities."},
+			doc: "A file, in PEM, with the only certificate authorities that igproxy trusts for Redis. Without this setting, igproxy " +
+				"trusts the system's authorities."},
 		{key: "redis.cert_file", kind: kindText, example: "/etc/igproxy/redis-client.pem",
 			doc: "The client certificate that igproxy presents to Redis, in PEM. Read for every new connection."},
 		{key: "redis.key_file", kind: kindText, example: "/run/secrets/redis-client-key.pem",
@@ -250,31 +262,35 @@ func settings() []setting {
 				"milliseconds. If false, or if Redis denies scripts, sidecars share answers but do not wait for each other."},
 		{key: "coalesce.lease", kind: kindDuration, value: "1.5s", low: 200 * ms, high: minute,
 			doc: "How long the other sidecars wait for a sidecar that was killed during an exchange. A running sidecar renews its lease, " +
-				"so an exchange may take longer than that. At least six times redis.timeout."},
+				"so an exchange may take longer than one lease. At least six times redis.timeout."},
 		{key: "coalesce.wait", kind: kindDuration, value: "5s", low: 100 * ms, high: minute,
-			doc: "How long a sidecar waits for the answer of another sidecar before it asks Meta itself."},
+			doc: "How long a sidecar waits for the answer of another sidecar before it asks Meta itself. A code exchange gets 503 " +
+				"instead, because the other sidecar may have used the code."},
 
 		{key: "breaker.failures", kind: kindCount, value: "5", low: 1, high: million,
 			doc: "How many failures in a row open a breaker, so that Meta is not asked for a while. Each combination of app, grant " +
-				"and redirect_uri has its own breaker, and each token counts once."},
+				"and redirect_uri has its own breaker. Repeated failures of one token count once."},
 		{key: "breaker.ratio", kind: kindRatio, value: "0.5", low: 0, high: 1,
-			doc: "The share of failures within breaker.interval that also opens a breaker."},
+			doc: "A breaker also opens when at least this share of the exchanges that ended within breaker.interval have failed."},
 		{key: "breaker.min_requests", kind: kindCount, value: "20", low: 1, high: million,
-			doc: "How many exchanges must have ended within breaker.interval before breaker.ratio counts."},
+			doc: "How many exchanges must have ended within breaker.interval before breaker.ratio applies."},
 		{key: "breaker.interval", kind: kindDuration, value: "1m", low: 300 * ms, high: hour,
 			doc: "The length of the rolling window in which failures are counted. At least three times upstream.timeout."},
 		{key: "breaker.open", kind: kindDuration, value: "10s", low: 100 * ms, high: hour,
 			doc: "How long an open breaker refuses exchanges before it allows trial calls (probes)."},
 		{key: "breaker.probes", kind: kindCount, value: "1", low: 1, high: 100,
-			doc: "How many probes may be in flight at once. All of them must succeed to close the breaker."},
+			doc: "How many probes a half-open breaker allows. If all of them succeed, the breaker closes. If one fails, the breaker " +
+				"opens again."},
 
 		{key: "server.read_header_timeout", kind: kindDuration, value: "5s", low: 100 * ms, high: minute,
 			doc: "How long an app may take to send the header of a request. On the admin listener it is at most 1s."},
 		{key: "server.read_timeout", kind: kindDuration, value: "10s", low: 100 * ms, high: 5 * minute,
-			doc: "How long an app may take to send a whole request. At least server.read_header_timeout."},
+			doc: "How long an app may take to send a whole request, unless the request is passed through (see passthrough.timeout). At " +
+				"least server.read_header_timeout."},
 		{key: "server.write_timeout", kind: kindDuration, value: "20s", low: second, high: 10 * minute,
-			doc: "How long a request may take after its header. At least upstream.timeout + 1s. With Redis, redis.timeout is added to this and, " +
-				"if coalesce.enabled is true, coalesce.wait too."},
+			doc: "How long a request may take after its header, unless it is passed through (see passthrough.timeout). At least " +
+				"upstream.timeout + 1s, plus redis.timeout if redis.mode is set, plus coalesce.wait if coalesce.enabled is true as " +
+				"well."},
 		{key: "server.idle_timeout", kind: kindDuration, value: "1m30s", low: second, high: hour,
 			doc: "How long an idle connection is kept open for the next request of an app."},
 		{key: "server.max_header_bytes", kind: kindSize, value: "16KiB", low: 8 << 10, high: 1 << 20,
@@ -300,8 +316,8 @@ func settings() []setting {
 			doc: "The lowest level that is logged. debug is currently the same as info."},
 		{key: "log.lines", kind: kindCount, value: "100", low: 1, high: million,
 			doc: "How many lines of one kind are logged per second. All hits are one kind. Other requests with the same outcome and " +
-				"status are one kind. Every other message is a kind of its own. The next line of the kind says how many lines were " +
-				"left out (not_logged). The metrics count all requests."},
+				"status are one kind. Lines that are not about requests are of one kind if they have the same message. The next line of " +
+				"the kind says how many lines were left out (not_logged). The metrics count all requests."},
 		{key: "log.format", kind: kindWord, value: "auto", words: []string{"auto", "json", "text"},
 			doc: "The format of log lines. auto means text if standard error is a terminal, and json otherwise."},
 	})
@@ -327,8 +343,8 @@ func credentialSettings(section, secret string) []setting {
 				"One newline at the end is removed. The file is reloaded when it changes. A pipe, such as <(command) in a shell, is read once."},
 		{key: section + "webhook_secret_file", kind: kindText, example: "/run/secrets/" + secret + "-webhooks",
 			doc: "A file with one or two more secrets, one per line, with which igproxy also checks the signatures of the app's webhooks " +
-				"and signed requests. Meta may sign those of an Instagram app with the secret of the Facebook app to which the " +
-				"Instagram app belongs. The file is reloaded when it changes."},
+				"and signed requests. An Instagram app may need it, because Meta may sign with the secret of the Facebook app to which " +
+				"the Instagram app belongs. The file is reloaded when it changes."},
 		codes,
 	}
 }
