@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -172,5 +174,35 @@ func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 	post := w.post("/apps/pages/debug_token", url.Values{"input_token": {"EAA"}, "access_token": {"APP"}})
 	if asked := facebook.asked(); post.Code != 200 || len(asked) != 1 || !strings.HasPrefix(asked[0], http.MethodPost) || strings.Contains(asked[0], pagesSecret) {
 		t.Errorf("a POST got %d after %q, want 200 after one POST without the secret", post.Code, asked)
+	}
+}
+
+// igproxy's own token as a bearer token counts in a call of /debug_token only if the query has an
+// access_token. Otherwise the bearer token would be taken for Meta's, and sent to Meta, when an
+// operator removes Options.Bearers while apps still send it.
+func TestOwnTokenAsBearerOfDebugTokenIsNeverSentToMeta(t *testing.T) {
+	for target, want := range map[string]int{"/debug_token?input_token=EAA": 401, "/debug_token?input_token=EAA&access_token=APP": 200} {
+		for _, checked := range []bool{true, false} {
+			if want == 401 && !checked {
+				continue // an app cannot have sent its token in this form
+			}
+			facebook := newService(t)
+			facebook.say(200, `{"data":{"is_valid":true}}`)
+			o := optionsFor(t, facebook.url.String(), nil)
+			o.Cache, o.Passthrough, o.DebugToken = newCache(t), passing(PassthroughOptions{}), true
+			o.Apps = []App{{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret)}}
+			if checked {
+				o.Bearers = trusting(sha256.Sum256([]byte(ownToken))).digests
+			}
+			w := ask(newProxy(t, o), with(get(target), "Authorization", "Bearer "+ownToken))
+			if checked && w.Code != want {
+				t.Errorf("%s: got %d %s, want %d", target, w.Code, w.Body, want)
+			}
+			for i, asked := range facebook.asked() {
+				if all := asked + fmt.Sprint(facebook.head[i]); strings.Contains(all, ownToken) {
+					t.Errorf("%s, checked %v: Facebook got igproxy's own token: %s", target, checked, all)
+				}
+			}
+		}
 	}
 }
