@@ -60,8 +60,8 @@ type Options struct {
 	Interval time.Duration
 	// Open is how long calls are refused before probes are let through. More than 0.
 	Open time.Duration
-	// Probes is how many probes a half-open breaker lets through, apart from Ignored ones. If all of
-	// them succeed, the breaker closes. If one fails, the breaker opens again. At least 1.
+	// Probes is how many probes a half-open breaker lets through, apart from Ignored ones. If all
+	// of them succeed, the breaker closes. If one fails, the breaker opens again. At least 1.
 	Probes int
 	// OnChange is called for every change of state, in order, one at a time, outside all locks. May
 	// be nil.

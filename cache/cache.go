@@ -83,8 +83,8 @@ type Options struct {
 	// Observer counts what the cache does. Nil: nothing is counted.
 	Observer Observer
 	// Logger gets a line for each change of Redis's state, for each kind of fault that an operator
-	// has to fix, for purges by other processes, for each purge of everything that replaces too many
-	// purges of single tokens, for panics, and for warnings from the memory tier. Nil: no log.
+	// has to fix, for purges by other processes, for each purge of everything that replaces too
+	// many purges of single tokens, for panics, and for warnings from the memory tier. Nil: no log.
 	Logger *slog.Logger
 }
 

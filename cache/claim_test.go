@@ -16,9 +16,9 @@ import (
 
 // These tests run the lease logic as a state machine against a model of the shared tier, in
 // simulated time. Up to eight processes start at random times and claim the same token. A process
-// that gets no answer runs an exchange of random length, and then stores a token, reports a failure,
-// releases its claim, or is killed. Meanwhile the tier may be slow, lose replies, have an outage or
-// be flushed.
+// that gets no answer runs an exchange of random length, and then stores a token, reports a
+// failure, releases its claim, or is killed. Meanwhile the tier may be slow, lose replies, have an
+// outage or be flushed.
 
 const testLease = 1500 * time.Millisecond
 
@@ -262,8 +262,9 @@ func (s story) ask(out *run, c *Cache, cl *Claim, i int, p part) {
 	out.mu.Lock()
 	out.asks++
 	out.mu.Unlock()
-	// During the exchange, check repeatedly that no two processes believe they hold the lease. After
-	// a flush they may, until the process that had the lease before the flush tries to renew it.
+	// During the exchange, check repeatedly that no two processes believe they hold the lease.
+	// After a flush they may, until the process that had the lease before the flush tries to renew
+	// it.
 	for left := p.asks; left > 0; left -= 10 * time.Millisecond {
 		believes := cl.lease != noLease && !cl.lease.lost()
 		if believes {

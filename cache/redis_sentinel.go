@@ -25,7 +25,7 @@ type sentinels struct {
 	options redis.UniversalOptions // without an address
 	addrs   []string
 	master  string
-	first   atomic.Int64 // index of the sentinel to ask first: the last that answered, or the next after one that failed
+	first   atomic.Int64 // index of the sentinel to ask first: the last that answered, or the one after a failed one
 	budget  time.Duration
 }
 

@@ -15,8 +15,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// facebookApp returns settings for a sidecar that also has a Facebook app, and that calls the stand-in
-// instead of Meta.
+// facebookApp returns settings for a sidecar that also has a Facebook app, and that calls the
+// stand-in instead of Meta.
 func facebookApp(upstream *mock.Server) []string {
 	return []string{"UPSTREAM_URL=" + upstream.URL, "FACEBOOK_URL=" + upstream.URL, "FACEBOOK_APP_ID=" + pagesID, "FACEBOOK_CLIENT_SECRET=" + pagesSecret}
 }

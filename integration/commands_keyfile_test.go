@@ -7,8 +7,8 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// Without app_id, two apps that share a cache.key_file and a Redis could get each other's tokens. So
-// check and serve refuse a cache.key_file without an app_id.
+// Without app_id, two apps that share a cache.key_file and a Redis could get each other's tokens.
+// So check and serve refuse a cache.key_file without an app_id.
 func TestKeyFileWithoutAppIDIsRefused(t *testing.T) {
 	t.Parallel()
 	key := file(t, "key", strings.Repeat("k", 32))

@@ -101,8 +101,8 @@ func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 	}
 }
 
-// There is no released image, so kustomization.yaml names the image that users build themselves. The
-// command that builds it is in a comment of kustomization.yaml, and in docs/install.md.
+// There is no released image, so kustomization.yaml names the image that users build themselves.
+// The command that builds it is in a comment of kustomization.yaml, and in docs/install.md.
 func TestDeployKubernetesNamesTheImageThatIsBuilt(t *testing.T) {
 	t.Parallel()
 	images := parsed[struct {

@@ -204,7 +204,7 @@ func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
 	t.Cleanup(s.Close)
 	p := serve(t, "UPSTREAM_URL="+s.URL, "UPSTREAM_MAX_CONNECTION_AGE=1s")
 	calls := 0
-	for start := time.Now(); time.Since(start) < 3500*time.Millisecond; calls++ { // without a break, so that no connection becomes idle
+	for start := time.Now(); time.Since(start) < 3500*time.Millisecond; calls++ { // without a break
 		crowd(4, func(i int) {
 			path := "/me"
 			if i%2 == 0 {
@@ -222,8 +222,8 @@ func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
 			t.Errorf("a connection was used for %s, want at most 1s", age)
 		}
 	}
-	// Each round has four concurrent calls, so it needs four connections. All of them must have been
-	// replaced at least once, but most calls must use a kept connection.
+	// Each round has four concurrent calls, so it needs four connections. All of them must have
+	// been replaced at least once, but most calls must use a kept connection.
 	if len(lives) < 8 || len(lives) > calls/2 || failed.Load() > 0 {
 		t.Errorf("%d connections for %d calls, of which %d failed; want 8 to %d connections and no failure", len(lives), 4*calls, failed.Load(), calls/2)
 	}

@@ -264,8 +264,8 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 		}
 		pauseFor(t.Context(), 50*time.Millisecond)
 	}
-	// After the first failure the token is paused for 1 s, and after the second for 2 s. Each request
-	// that reaches Instagram has one retry.
+	// After the first failure the token is paused for 1 s, and after the second for 2 s. Each
+	// request that reaches Instagram has one retry.
 	if calls := ig.asked("down-1"); asked > 3 || calls > 6 || repeated == 0 {
 		t.Errorf("%d requests reached Instagram in 3 s, with %d calls, and %d failures were repeated; want at most 3 requests, at most 6 calls and some repetitions", asked, calls, repeated)
 	}

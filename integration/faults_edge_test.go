@@ -16,9 +16,9 @@ import (
 )
 
 // edge is a server in front of the stand-in for Instagram, and can fail in ways that the stand-in
-// cannot. It has scripts, which are handlers with names. If the token of a call starts with the name
-// of a script and a hyphen, the edge runs the script. It passes all other calls to the stand-in. It
-// counts all calls, by token.
+// cannot. It has scripts, which are handlers with names. If the token of a call starts with the
+// name of a script and a hyphen, the edge runs the script. It passes all other calls to the
+// stand-in. It counts all calls, by token.
 type edge struct {
 	*mock.Instagram
 	URL string

@@ -1,8 +1,8 @@
 package integration
 
-// Exchanges do not wait for each other until as many are in flight as upstream.max_in_flight allows.
-// Then a limited number of callers wait, and all others get a fast 503. Known tokens are still
-// served.
+// Exchanges do not wait for each other until as many are in flight as upstream.max_in_flight
+// allows. Then a limited number of callers wait, and all others get a fast 503. Known tokens are
+// still served.
 
 import (
 	"fmt"

@@ -12,10 +12,11 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// A rate limit starts a pause that lasts as long as Instagram says, whatever the status of the
-// response is. The breaker does not count a rate limit as a failure. With codes 4 and 613 the pause
-// applies to all cold tokens of the app; with codes 17 and 32 it applies to one token. During the
-// pause known tokens are served, and Instagram is not called.
+// A response with the code of a rate limit starts a pause, whatever its status is. The pause lasts
+// as long as Instagram says. The breaker does not count a rate limit as a failure. With codes 4 and
+// 613 the pause applies to all cold tokens of the app; with codes 17 and 32 it applies to one
+// token. During the pause known tokens are served, and Instagram is not called for the paused
+// tokens.
 func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 	t.Parallel()
 	const pause = 2 * time.Second // Retry-After has whole seconds, and a busy machine could miss a pause of one second
@@ -47,14 +48,14 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 						break // on a slow machine the pause may be over
 					}
 					inPause++
-					// A pause of the whole app has one status for all tokens. A refusal of one
-					// token is repeated unchanged.
+					// If the whole app is paused, each cold token gets 429. If one token is
+					// paused, it gets Instagram's refusal again.
 					want := status
 					if wholeApp {
 						want = 429
 					}
 					if e := r.graphError(t); r.status != want || e.Code != code || !within(r.header.Get("Retry-After"), pause) || ig.asked("") != calls {
-						t.Fatalf("status %d, during the pause: got %d %+v, Retry-After %q, %d calls; want %d with the same code, without a call", status, r.status, e, r.header.Get("Retry-After"), ig.asked("")-calls, want)
+						t.Fatalf("status %d, during the pause: got %d %+v, Retry-After %q, %d calls; want %d with the same code and Retry-After, and 0 calls", status, r.status, e, r.header.Get("Retry-After"), ig.asked("")-calls, want)
 					}
 				}
 				if inPause == 0 {
@@ -71,7 +72,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 				eventually(t, "the pause ends", func() bool { return p.ask(t, limited).status == 200 })
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes > 0 || p.breaker(t) != "closed" {
-				t.Errorf("rate limits changed the breaker %v times, want 0 and the breaker closed", changes)
+				t.Errorf("rate limits changed the breaker %v times, and it is %s; want 0 and closed", changes, p.breaker(t))
 			}
 		})
 	}

@@ -1,8 +1,8 @@
 package integration
 
-// Meta's hosts send refusals in several shapes. In all of them a refusal keeps its status and never
-// opens the breaker. Apps read the same token from an answer, whether or not their JSON decoder
-// distinguishes upper and lower case.
+// Meta's hosts send refusals in several shapes. A refusal in any of these shapes keeps its status,
+// and does not open the breaker. All apps read the same token from an answer, even if some of
+// their JSON decoders ignore case.
 
 import (
 	"bytes"
@@ -53,8 +53,8 @@ var refusalShapes = map[string]refusalShape{
 	"garbage4x": {451, inJSON, "{\"error\":\xff", unreadMessage(451), 100, unreadable, 451, unreadable},
 }
 
-// loginEdge answers code exchanges with the script that the prefix of the code names, and passes
-// all other calls to the stand-in.
+// loginEdge starts a server that answers a code exchange with the script for the prefix of the
+// code. It passes calls without a script to behind, the stand-in. It returns the server's URL.
 func loginEdge(t *testing.T, scripts map[string]http.HandlerFunc, behind http.Handler) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -109,7 +109,7 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 		}
 	}
 	if n := rounds * len(refusalShapes); n < 50 || ig.asked("") < n {
-		t.Errorf("%d refusals, %d calls: too few to prove anything", n, ig.asked(""))
+		t.Errorf("%d refusals and %d calls, want at least 50 refusals and a call for each", n, ig.asked(""))
 	}
 	if n := p.sum(t, "igproxy_breaker_changes_total"); n != 0 || p.breaker(t) != "closed" {
 		t.Errorf("the breaker is %s, and has changed %v times; want closed and 0", p.breaker(t), n)
@@ -121,8 +121,9 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 	}
 }
 
-// The statuses 408, 425 and 429 mean "try again later". Without Instagram's error envelope they
-// count as failures for the breaker. So does any 4xx response with code 2 or is_transient.
+// The statuses 408, 425 and 429 mean "try again later". The breaker counts a response with such a
+// status as a failure if it has no error envelope. It also counts every 4xx response with code 2 or
+// is_transient.
 func TestRetryable4xxIsAFailure(t *testing.T) {
 	t.Parallel()
 	scripts := map[string]http.HandlerFunc{}
@@ -145,8 +146,8 @@ func TestRetryable4xxIsAFailure(t *testing.T) {
 	}
 }
 
-// Some JSON decoders ignore case. Go's encoding/json reads ACCESS_TOKEN as access_token too, and
-// uses the last of these members.
+// Some JSON decoders ignore case. Go's encoding/json, for example, reads ACCESS_TOKEN as
+// access_token. If an object has both members, it uses the last one.
 func TestMembersThatDifferOnlyByCaseAreDropped(t *testing.T) {
 	t.Parallel()
 	const good = `"access_token":"IGAAlong","token_type":"bearer"`

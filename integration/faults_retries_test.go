@@ -10,9 +10,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// When the first call for every token fails, a retry for each would double the load on a failing
-// Meta. Retries are therefore limited to a tenth of the calls plus a few more over time. That is
-// enough to retry all of the rare failures of a healthy Meta.
+// If the first call for every token fails, one retry for each would double the load on a failing
+// Meta. Retries are therefore limited to a tenth of the calls, one more each second, and ten that
+// are saved up at the start. This is enough to retry all of the rare failures of a healthy Meta.
 func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 	t.Parallel()
 	const tokens, callers, initial, perSecond = 500, 8, 10, 1
@@ -69,9 +69,10 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 			}
 		}
 		if calls := ig.Calls(); calls != 2*tokens+1 || p.sum(t, "igproxy_upstream_retries_total") != 0 {
-			t.Errorf("%d calls for %d tokens, %v retries; want two calls for each, and one to warm up, without retries", calls, tokens, p.sum(t, "igproxy_upstream_retries_total"))
+			t.Errorf("%d calls for %d tokens, %v retries; want two calls for each token, one call to open the connection, and 0 retries", calls, tokens, p.sum(t, "igproxy_upstream_retries_total"))
 		}
 	})
+	// Every twentieth token fails at first. All of these calls are retried.
 	t.Run("healthy", func(t *testing.T) {
 		t.Parallel()
 		ig, upstream := instagram(t, mock.ServerOptions{})

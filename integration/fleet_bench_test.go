@@ -56,7 +56,8 @@ func commands(redis *redistest.Server) (sent int) {
 }
 
 // BenchmarkFleetCold measures requests for a token that no sidecar knows, sent to all sidecars at
-// the same time.
+// the same time. The leader, which is the sidecar that gets the lease, calls the stand-in. The
+// others, the followers, wait for its answer.
 func BenchmarkFleetCold(b *testing.B) {
 	for _, sidecars := range []int{1, 8, 50} {
 		b.Run(fmt.Sprintf("sidecars=%d", sidecars), func(b *testing.B) {
@@ -85,7 +86,7 @@ func BenchmarkFleetCold(b *testing.B) {
 			asked := float64(ig.Calls() - calls)
 			b.ReportMetric(asked/tokens/float64(b.N), "calls/token")
 			b.ReportMetric(float64(commands(redis))/asked, "commands/token")
-			if followed := len(followers.all); followed > 0 { // the leader sends two: claim and publish
+			if followed := len(followers.all); followed > 0 { // the leader sends two: to claim and to store
 				b.ReportMetric((float64(commands(redis))-2*asked)/float64(followed), "commands/follower")
 			}
 			leaders.report(b, "leader-added", benchLatency)
@@ -129,8 +130,8 @@ func BenchmarkFleetHit(b *testing.B) {
 }
 
 // BenchmarkFleetRedisDown measures how long exchanges take while Redis refuses connections or
-// hangs: the first few exchanges, and those after the breaker for Redis has opened. For comparison
-// it also measures a sidecar without Redis ("none").
+// hangs. The metric "first" is about the first ten exchanges. The metric "later" is about the next
+// 500, when the breaker for Redis is open. For comparison, the case "none" has no Redis.
 func BenchmarkFleetRedisDown(b *testing.B) {
 	const first, later = 10, 500
 	_, upstream := instagram(b, mock.ServerOptions{})

@@ -14,8 +14,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Whichever form the callers use, and whichever sidecar they ask, Facebook gets one call for a
-// token, and one for the app token.
+// Facebook gets one call for a token, and one for the app token. The callers ask two sidecars, by
+// GET, with a form and with JSON.
 func TestFleetExtendsAFacebookTokenOnce(t *testing.T) {
 	t.Parallel()
 	facebook, s := harness.StandIn(t, mock.Options{Host: "graph.facebook.com", Facebook: mock.App{AppID: pagesID, Secret: pagesSecret}}, mock.ServerOptions{})
@@ -84,14 +84,14 @@ func TestAppsOfTwoServicesWithOneIDShareNothing(t *testing.T) {
 			r := p.fetch(t, c.path)
 			issued := hosts[c.host].Issued(c.subject)
 			if len(issued) != 1 || r.status != 200 || r.token() != issued[0] || !strings.HasPrefix(r.header.Get("Cache-Status"), want) {
-				t.Errorf("%s: got %d, %s, after %d calls; want the only token issued, and %s", name, r.status, r.header.Get("Cache-Status"), len(issued), want)
+				t.Errorf("%s: got %d, Cache-Status %s, and %d tokens were issued; want 200 with the only token that was issued, and Cache-Status %s", name, r.status, r.header.Get("Cache-Status"), len(issued), want)
 			}
 		}
 	}
 	first := launch()
 	ask(first, "igproxy; fwd=miss; stored")
 	ask(first, "igproxy; hit")
-	if code := first.Stop(t); code != 0 { // the sidecar stops only when its answers are in Redis
+	if code := first.Stop(t); code != 0 { // before a sidecar ends, it stores its answers in Redis
 		t.Errorf("exit code %d, want 0", code)
 	}
 	ask(launch(), "igproxy; hit")

@@ -12,8 +12,8 @@ import (
 )
 
 // Apps get no error, whatever Redis does. igproxy_redis_errors_total has a separate kind for each
-// way in which Redis fails in production. The log has one line for each change of state, not for
-// each request.
+// way in which Redis fails in production. The log has at most one line "redis degraded", not one
+// for each request.
 func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -21,7 +21,7 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 		options redistest.Options
 		url     func(*redistest.Server) string // nil means the server's own URL
 		breaks  func(*redistest.Server)
-		opens   bool // the breaker opens; otherwise Redis is still used as far as possible
+		opens   bool // the fault opens the breaker for Redis; if false, igproxy continues to use Redis
 	}{
 		"refused":    {breaks: (*redistest.Server).Kill, opens: true},
 		"timeout":    {breaks: (*redistest.Server).Pause, opens: true},
@@ -34,6 +34,8 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 			return "redis://other:" + redisPassword + "@" + s.Addr()
 		}},
 		"maxclients": {url: func(*redistest.Server) string { return scripted(t, "-ERR max number of clients reached") }, opens: true},
+		// A real Redis closes the connection at once, so igproxy may not get the error of
+		// "maxclients".
 		"broken, because Redis has too many clients": {url: func(s *redistest.Server) string {
 			s.Do("CONFIG", "SET", "maxclients", "1")
 			s.Hold(t)
@@ -75,14 +77,15 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 				t.Errorf("logged \"redis degraded\" %d times, want at most once, and never if the breaker stays closed", len(lines))
 			}
 			if strings.Contains(p.Log.String(), redisPassword) {
-				t.Error("the log contains Redis's password or its reply")
+				t.Error("the log contains Redis's password, perhaps as a part of a reply from Redis")
 			}
 		})
 	}
 }
 
-// scripted starts a fake Redis that greets like a real one and then gives the same reply to every
-// command. If reply is "", it closes the connection instead. scripted returns the URL.
+// scripted starts a fake Redis and returns its URL. The fake answers HELLO, SELECT and CLIENT, so
+// that clients can connect, and gives reply to every other command. If reply is "", the fake closes
+// the connection instead.
 func scripted(t *testing.T, reply string) string {
 	t.Helper()
 	return "redis://" + fakeRedis(t, func(c net.Conn) { redistest.Answer(c, reply) })

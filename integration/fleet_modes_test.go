@@ -17,8 +17,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// underLoad sends requests for new and known tokens to all sidecars: before it calls event, during
-// the call, and for a while afterwards. It returns the tally of the answers.
+// underLoad sends requests for new and known tokens to all sidecars: before event runs, while it
+// runs, and for a while afterwards. It returns the tally of the answers.
 func underLoad(t *testing.T, ig *mock.Instagram, all []*process, event func()) *tally {
 	t.Helper()
 	var got tally
@@ -101,7 +101,7 @@ func TestClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 	}
 	wantNoFailure(t, underLoad(t, ig, all, func() {
 		redis.Migrate(redis.SlotOf(keys[0]), func() {
-			for i := range 50 { // while the slot is half moved
+			for i := range 50 { // while the slot is being moved
 				all[i%2].ask(t, fmt.Sprintf("IGAA-half-%d", i))
 			}
 		})
@@ -111,7 +111,7 @@ func TestClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 	wantShared(t, all, "after")
 }
 
-// The documented permissions are sufficient, over TLS with a client certificate.
+// The permissions that docs/fleet.md lists are sufficient, also over TLS with a client certificate.
 func TestMinimalRedisPermissionsAreEnoughOverTLS(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
@@ -165,7 +165,7 @@ func documentedACL(t *testing.T) string {
 	return textInFleetPage(t, "ACL SETUSER igproxy on >PASSWORD ", "\n")
 }
 
-// documentedClusterACL returns the ACL rules for a cluster in docs/fleet.md.
+// documentedClusterACL returns the additional ACL rules for a cluster in docs/fleet.md.
 func documentedClusterACL(t *testing.T) string {
 	return " +cluster" + textInFleetPage(t, "ACL SETUSER igproxy +cluster", "#")
 }
@@ -180,7 +180,7 @@ func textInFleetPage(t *testing.T, opening, closing string) string {
 	_, text, found := strings.Cut(string(page), opening)
 	text, _, ended := strings.Cut(text, closing)
 	if !found || !ended {
-		t.Fatalf("docs/fleet.md has no line %q", opening)
+		t.Fatalf("docs/fleet.md has no text between %q and %q", opening, closing)
 	}
 	return text
 }

@@ -18,7 +18,7 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 	for name, trouble := range map[string]struct {
 		url    func(t *testing.T, asked chan<- struct{}) string // returns the URL of the troubled sidecar's upstream
 		status int
-		during func(t *testing.T, troubled *process, asked <-chan struct{}) // runs during its exchange
+		during func(t *testing.T, troubled *process, asked <-chan struct{}) // runs during troubled's exchange
 	}{
 		"unreached": {nowhere, 503, nil},
 		"timeout":   {silence, 504, nil},
@@ -51,20 +51,21 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 			if r := healthy.ask(t, "IGAA-1"); r.status != 200 || !contains(ig.Issued("IGAA-1"), r.token()) {
 				t.Errorf("the healthy sidecar answers %d %s, want 200 with an issued token", r.status, r.body)
 			}
-			// A shared failure would last a second, and a lease that was not released would last
-			// longer.
+			// If the failure were shared, it would last for a second. If the lease were not
+			// released, it would last for up to 1.5 seconds.
 			if took := time.Since(start); took > 900*time.Millisecond {
 				t.Errorf("the healthy sidecar answered after %s, want at once", took)
 			}
 			if ig.Calls() != 1 {
-				t.Errorf("%d calls to the healthy upstream, want 1", ig.Calls())
+				t.Errorf("%d calls from the healthy sidecar, want 1", ig.Calls())
 			}
 		})
 	}
 }
 
-// The leader is suspended (SIGSTOP) during its exchange, and another sidecar answers instead. When
-// the leader continues, it does not replace that answer.
+// The leader, which is the sidecar that has the lease, is suspended (SIGSTOP) during its exchange.
+// Another sidecar then gets an answer from Meta. When the leader continues, it does not replace
+// that answer.
 func TestWokenLeaderDoesNotReplaceTheAnswer(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
@@ -84,7 +85,7 @@ func TestWokenLeaderDoesNotReplaceTheAnswer(t *testing.T) {
 	<-failed
 	second := healthy[1].ask(t, "IGAA-1")
 	if first.status != 200 || second.status != 200 || first.token() != second.token() || ig.Calls() != 1 {
-		t.Errorf("got %d and %d, the same token: %v, with %d calls; want 200 twice with one call",
+		t.Errorf("got %d and %d, the same token: %v, with %d calls; want 200 twice with the same token, and 1 call",
 			first.status, second.status, first.token() == second.token(), ig.Calls())
 	}
 }

@@ -1,7 +1,9 @@
 package integration
 
-// Many sidecars on one Redis act as one: however many of them get the same short-lived token at the
-// same time, Instagram is called once, and all callers get the same answer.
+// Many sidecars on one Redis act as one. If several of them get the same short-lived token at the
+// same time, Instagram is called once, and all callers get the same answer. The sidecar that has
+// the lease and calls Instagram is the leader; the others, which wait for its answer, are
+// followers.
 
 import (
 	"fmt"
@@ -18,8 +20,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// patientRedis raises the Redis timeout for tests that count calls to Instagram while eight
-// sidecars keep the machine busy. Other tests cover what a slow Redis costs.
+// patientRedis raises redis.timeout. A busy machine can make Redis slow, and a sidecar that stops
+// waiting for Redis calls Instagram itself. This would spoil tests that count calls. Other tests
+// cover what a slow Redis costs.
 const patientRedis = "REDIS_TIMEOUT=250ms"
 
 // fleet starts n sidecars with the same settings.
@@ -58,8 +61,8 @@ func (c *tally) String() string {
 	return fmt.Sprintf("%d right answers, %d wrong, %d failed", c.right.Load(), c.wrong.Load(), c.failed.Load())
 }
 
-// count adds a reply. A reply is right if it has a token that Instagram issued for this short-lived
-// token.
+// count adds a reply, which has failed if its status is not 200. Otherwise it is right if it has a
+// token that Instagram issued for this short-lived token, and wrong if it has not.
 func (c *tally) count(ig *mock.Instagram, short string, r reply, err error) {
 	switch issued := ig.Issued(short); {
 	case err != nil || r.status != 200:
@@ -131,7 +134,8 @@ func TestEightSidecarsShareAThousandTokens(t *testing.T) {
 	}
 }
 
-// Followers share the leader's failure instead of calling Instagram one after another.
+// If the leader's exchange fails, its followers answer with the same failure. They do not call
+// Instagram one after another.
 func TestFollowersGetTheLeadersFailure(t *testing.T) {
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
@@ -179,7 +183,7 @@ func TestUnreachableMetaIsNotSharedWithFollowers(t *testing.T) {
 		r, _ := cutOff.try(t.Context(), "IGAA-1")
 		done <- r
 	}()
-	<-arrived // cutOff leads the exchange
+	<-arrived // now cutOff has the lease
 	if r := healthy.ask(t, "IGAA-1"); r.status != 200 {
 		t.Errorf("the healthy sidecar answers %d %s, want 200", r.status, r.body)
 	}

@@ -50,15 +50,15 @@ func start(t testing.TB, env []string, args ...string) *process {
 	return &process{harness.Start(t, env, args...)}
 }
 
-// startCommand starts a command that is igproxy or becomes it.
+// startCommand starts a command that is igproxy or replaces itself with igproxy.
 func startCommand(t testing.TB, env []string, cmd *exec.Cmd) *process {
 	t.Helper()
 	return &process{harness.StartCommand(t, env, cmd)}
 }
 
-// settled returns the log as soon as it has a line for every answer so far. Because igproxy writes
-// the line after it has sent the answer, settled sends one more request, which igproxy refuses, and
-// waits for the line of that request.
+// settled waits until the log has the lines of earlier requests, and returns the log. igproxy
+// writes a request's line after it has sent the answer. So settled sends one more request, which
+// igproxy refuses, and waits for the line of that request.
 func (p *process) settled(t testing.TB) *harness.Output {
 	t.Helper()
 	r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token")
@@ -87,7 +87,7 @@ func (r reply) token() string {
 	return t.AccessToken
 }
 
-// graphError is the error envelope of a reply.
+// graphError is the error in a reply.
 type graphError struct {
 	Message   string `json:"message"`
 	Type      string `json:"type"`
@@ -97,22 +97,23 @@ type graphError struct {
 	TraceID   string `json:"fbtrace_id"`
 }
 
+// graphError returns the error of a reply in Meta's envelope or in the form of the code exchange.
 func (r reply) graphError(t testing.TB) graphError {
 	t.Helper()
 	var env struct {
 		Error *graphError `json:"error"`
 	}
 	err := json.Unmarshal([]byte(r.body), &env)
-	if err == nil && env.Error == nil && strings.HasPrefix(r.body, `{"error_type":`) { // the code exchange's format
+	if err == nil && env.Error == nil && strings.HasPrefix(r.body, `{"error_type":`) { // the form of the code exchange
 		return r.flatError(t)
 	}
 	if err != nil || env.Error == nil {
-		t.Fatalf("got %d %q, want an error in Graph's envelope", r.status, r.body)
+		t.Fatalf("got %d %q, want an error in Meta's envelope", r.status, r.body)
 	}
 	return *env.Error
 }
 
-// flatError returns the error of a reply in the format of the code exchange.
+// flatError returns the error of a reply in the form of the code exchange.
 func (r reply) flatError(t testing.TB) graphError {
 	t.Helper()
 	var flat struct {

@@ -6,28 +6,37 @@ package integration
 //	# a comment, which explains the expected answer
 //	frame: GET {entry} HTTP/1.1\r\nHost: {host}\r\n\r\n
 //	name of the entry | answers; remarks | text for {entry} in the frame
-//	    a line that starts with a space continues the previous one, without the spaces
+//	    a line that starts with spaces is appended, without them, to the line before
 //
 // A frame applies to all entries up to the next frame. In frames and entries, \r \n \t \\ and \xNN
-// are escapes, and {text*5000} repeats text. The placeholders are: {host} and {port} for igproxy's
-// address, {warm} for a token in its cache, {exchange} for the path up to the token, {ok} for the
-// path with the warm token, and {second} for a complete good request. {ok*3} repeats the value of
-// {ok} three times. oauth.txt describes the placeholders for Facebook's calls.
+// are escapes, and {text*5000} repeats text. {ok*3} repeats the value of {ok} three times. The
+// placeholders are:
+//
+//	{host}, {port}   igproxy's address, and its port
+//	{warm}           a token in igproxy's cache
+//	{exchange}       the path and the query of an exchange, without the token
+//	{ok}             the path and the query of an exchange of the warm token
+//	{second}         a complete good request
+//
+// oauth.txt describes the placeholders for Facebook's calls.
 //
 // Answers are joined by " + ". The connection must return exactly these answers. Each is one of:
 //
 //	200          a token
 //	100 plain    the go-ahead for a body
-//	400 990007   igproxy's refusal: the Graph envelope with this error_subcode
+//	400 990007   igproxy's own error, in Meta's form and with this error_subcode
 //	400 plain    net/http's own answer to invalid HTTP
 //	200 x10      the same answer ten times
-//	... head     one of the above as the answer to a HEAD, without the body that it announces
+//	... head     one of the above as the answer to a HEAD, which has no body
 //	none         no answer at all
-//	goaway       only a GOAWAY frame, with which the server refuses HTTP/2
+//	goaway       no HTTP/1.1 answer, but the GOAWAY frame with which the server refuses HTTP/2
 //
-// Remarks: "close", the server closes after the last answer; "eof", the client half-closes at once
-// and waits for answers; "pieces", the client sends a few bytes at a time; "asks 2", two calls
-// reach Instagram.
+// The remarks are:
+//
+//	close    the server closes the connection after the last answer
+//	eof      the client closes its sending half after the entry, and waits for answers
+//	pieces   the client sends a few bytes at a time
+//	asks 2   two calls reach Instagram
 
 import (
 	"errors"
@@ -45,7 +54,7 @@ const canary = "canary"
 
 const (
 	leastHostile = 300
-	mostRun      = 2 << 20 // maximum length of one {text*count} in bytes
+	mostRun      = 2 << 20 // maximum length in bytes of one {text*count}, in which a placeholder counts as its name
 )
 
 type hostileEntry struct {
@@ -62,8 +71,8 @@ type hostileAnswer struct {
 	plain, head     bool
 }
 
-// readHostile reads the whole corpus. It fails the test if entries are missing or two entries send
-// the same bytes.
+// readHostile reads the whole corpus. It fails the test if there are too few entries, or if two of
+// them send the same request.
 func readHostile(t *testing.T) (all []hostileEntry) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/hostile/*.txt")
@@ -124,8 +133,8 @@ func parseHostile(family, text string) (entries []hostileEntry, err error) {
 	return entries, nil
 }
 
-// joinLines appends each line that starts with a space to the previous line that starts without
-// one. It replaces the appended line with an empty line, so that line numbers stay correct.
+// joinLines appends each line that starts with a space or a tab to the line that it continues. It
+// leaves an empty line in its place, so that line numbers stay correct.
 func joinLines(text string) []string {
 	lines := strings.Split(text, "\n")
 	last := 0
@@ -220,7 +229,7 @@ func parseAnswers(text string) (list []hostileAnswer, err error) {
 		case a.status >= 500 && a.status != 501 && a.status != 505:
 			return nil, fmt.Errorf("no entry may expect status %d", a.status)
 		case a.subcode == 0 && !a.plain && a.status != 200, a.subcode != 0 && a.status < 400:
-			return nil, fmt.Errorf("the answer %q must be a token, a refusal with a subcode, or plain", part)
+			return nil, fmt.Errorf("the answer %q must be a token, an error with a subcode, or plain", part)
 		}
 		for range times {
 			list = append(list, a)
@@ -229,7 +238,7 @@ func parseAnswers(text string) (list []hostileAnswer, err error) {
 	return list, nil
 }
 
-// placeholders returns the values of the placeholders.
+// placeholders returns the values of the placeholders for a connection to host.
 func placeholders(host string) map[string]string {
 	const warm, exchange = "IGAA-canary-warm", "/access_token?grant_type=ig_exchange_token"
 	const extended, grant = "EAA-canary-warm", "fb_exchange_token"

@@ -39,14 +39,14 @@ func TestHostileRequestsWithoutTheFastLane(t *testing.T) {
 	hostile(t, false, plainTarget, "SERVER_FAST_LANE=false")
 }
 
-// hostileTarget is a sidecar to which the entries of the corpus are sent, and the way to reach it.
+// hostileTarget is a sidecar that gets the entries of the corpus, and the way to reach it.
 type hostileTarget struct {
 	*process
 	host   func(e hostileEntry) string // the Host for an entry, and the argument of dial and url
 	dial   func(host string) (halfCloser, error)
 	client *http.Client
 	url    func(host string) string
-	differ map[string][]string // maps an answer of this target to the entries for which the corpus expects another
+	differ map[string][]string // maps an answer to the entries that get it from this target, but not from plainTarget
 }
 
 type halfCloser interface {
@@ -54,7 +54,7 @@ type halfCloser interface {
 	CloseWrite() error
 }
 
-// plainTarget starts a sidecar whose listener for apps gets the entries.
+// plainTarget starts a sidecar that gets the entries on its listener for apps.
 func plainTarget(t *testing.T, settings ...string) hostileTarget {
 	p := serve(t, settings...)
 	host := strings.TrimPrefix(p.URL, "http://")
@@ -77,7 +77,8 @@ func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hos
 	p := target(t, append(settings, "PASSTHROUGH_ENABLED=false", "UPSTREAM_URL="+upstream.URL, "FACEBOOK_URL="+upstream.URL, "FACEBOOK_APP_ID="+pagesID,
 		"FACEBOOK_CLIENT_SECRET="+pagesSecret, "FACEBOOK_REDIRECT_URIS="+callback, "REDIRECT_URIS="+callback, "APP_ID="+appID, "SERVER_READ_HEADER_TIMEOUT=60s", "SERVER_READ_TIMEOUT=60s",
 		"LOG_LINES=1000000")...)
-	var answered, asked atomic.Int64 // answers of igproxy itself, and calls to Instagram
+	var answered atomic.Int64 // how many answers came from igproxy, not from net/http
+	var asked atomic.Int64    // how many calls Instagram should get
 	request := func(t *testing.T, host, path string) {
 		r, err := fetch(t.Context(), p.client, p.url(host)+path)
 		if err != nil || r.status != http.StatusOK {
@@ -126,7 +127,7 @@ func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hos
 		t.Errorf("exit code %d, want 0", code)
 	}
 	if n := len(p.Log.Lines("request")); int64(n) != answered.Load() { // the process has ended, so the log is complete
-		t.Errorf("igproxy logged %d requests, but sent %d answers: the other requests were smuggled in", n, answered.Load())
+		t.Errorf("igproxy logged %d requests, want %d, one for each of its answers; if there are more, a request was smuggled in", n, answered.Load())
 	}
 	for line := range strings.Lines(p.Log.String()) {
 		low := strings.ToLower(line)
@@ -136,7 +137,7 @@ func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hos
 	}
 }
 
-// adapt changes the answers that an entry expects if the target answers it differently.
+// adapt replaces the answers that the entry expects if target.differ has the entry.
 func (target hostileTarget) adapt(t *testing.T, e *hostileEntry) {
 	for answer, names := range target.differ {
 		if slices.Contains(names, e.name) {
@@ -148,8 +149,9 @@ func (target hostileTarget) adapt(t *testing.T, e *hostileEntry) {
 	}
 }
 
-// check sends an entry. If hit is not empty, it sends the request in hit first. It compares the
-// answers, and returns how many were igproxy's own.
+// check sends wire, the bytes of the entry. If hit is not empty, check first sends the request in
+// hit. It compares the answers with the expected ones, and returns how many answers came from
+// igproxy, not from net/http.
 func (e hostileEntry) check(t *testing.T, dial func() (halfCloser, error), hit, wire string) (own int) {
 	conn, err := dial()
 	if err != nil {
@@ -245,7 +247,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		}
 	}
 	if id := res.Header.Get("X-Request-Id"); (id == "") != want.plain {
-		t.Errorf("X-Request-Id is %q; want one unless the answer is from net/http (%v)", id, want.plain)
+		t.Errorf("X-Request-Id is %q; want one only if the answer is not from net/http (from net/http: %v)", id, want.plain)
 	}
 	if want.plain {
 		return

@@ -1,7 +1,8 @@
 package integration
 
-// The source code keeps its architecture: imports go one way, and each library has one home.
-// Comments follow two rules.
+// The source code follows its architecture: each package imports only the packages that it may
+// import, and each library in homes is imported only in the files listed there. Comments follow two
+// rules.
 
 import (
 	"fmt"
@@ -20,7 +21,7 @@ import (
 
 const module = "github.com/igproxy/igproxy/"
 
-// mayImport lists the packages of this module that each package may import, except in tests.
+// mayImport lists the packages of this module that each package may import. Tests may import more.
 var mayImport = map[string][]string{
 	"cmd/igproxy": {"proxy", "proxy/admin", "proxy/mock", "cache", "cmd/igproxy/internal/authority", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener",
 		"cmd/igproxy/internal/logging", "cmd/igproxy/internal/sidecar", "cmd/igproxy/internal/tracing"},
@@ -121,9 +122,9 @@ const (
 	trailingColumns = 120 // the limit for a line with a comment after code
 )
 
-// All Go files of the repository, tests and tools included, follow two rules. No comment is wider
-// than the limits above; a tab counts as four columns. The doc comment of a function or method says
-// what the function does or returns, so it does not begin with "f is" or "f are".
+// The comments in all Go files, tests and tools included, follow two rules. No comment is wider
+// than the limits above; a tab counts as four columns. The doc comment of a function f does not
+// begin with "f is" or "f are", because it should say what f does or returns.
 func TestCommentsKeepTheirForm(t *testing.T) {
 	t.Parallel()
 	files := 0
@@ -151,8 +152,8 @@ func TestCommentsKeepTheirForm(t *testing.T) {
 	}
 }
 
-// commentProblems returns a problem for each comment in a Go file that breaks a rule. Generated
-// files and lines with a URL may be wider.
+// commentProblems returns a problem for each line and each doc comment in a Go file that breaks a
+// rule. Generated files are not checked. Lines with a URL may be wider.
 func commentProblems(name, source string) (problems []string, err error) {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, name, source, parser.ParseComments|parser.SkipObjectResolution)

@@ -13,8 +13,8 @@ import (
 )
 
 // BenchmarkIntercepted measures igproxy's CPU time for a hit on a kept connection. The rounds
-// alternate between an intercepted connection and a connection to the TLS listener. The metric "x"
-// is the ratio of the two times. The benchmark needs Linux.
+// alternate between a connection to the TLS listener and an intercepted connection. The metric "x"
+// is the time for the intercepted connection divided by the other time. The benchmark needs Linux.
 func BenchmarkIntercepted(b *testing.B) {
 	const rounds, requests = 4, 20_000
 	_, upstream := instagram(b, mock.ServerOptions{})

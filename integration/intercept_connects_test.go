@@ -50,7 +50,7 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 		}
 	}
 	kinds := []func() error{
-		func() error { // a request
+		func() error { // an exchange inside the tunnel
 			c, err := status(200, metaHost+":443", good)
 			if err != nil {
 				return err
@@ -62,7 +62,7 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 			_, _ = fmt.Fprintf(inner, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", exchangePath("IGAA-known"), metaHost)
 			res, err := http.ReadResponse(bufio.NewReader(inner), nil)
 			if err != nil || res.StatusCode != 200 {
-				return fmt.Errorf("a good request: %v, %v", res, err)
+				return fmt.Errorf("an exchange inside the tunnel: %v, %v; want 200", res, err)
 			}
 			return nil
 		},
@@ -73,7 +73,7 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 		refused(403, "169.254.169.254:443", good), // or to a metadata service
 		refused(403, "graph.example:80", good),
 		refused(400, "graph.instagram.com", good), // no port
-		func() error { // closed early, without a byte of TLS
+		func() error { // the client closes the tunnel before it has sent a byte of TLS
 			c, err := status(200, metaHost+":443", good)
 			if err == nil {
 				_ = c.Close()
@@ -181,10 +181,10 @@ func TestOddConnectsAreRefusedOrClosed(t *testing.T) {
 		{"a path as the target", "CONNECT /access_token HTTP/1.1\r\nHost: graph.instagram.com\r\n\r\n", "HTTP/1.1 40", "established"},
 		{"an absolute target", "GET https://graph.instagram.com" + exchangePath("IGAA-absolute") + " HTTP/1.1\r\nHost: graph.instagram.com\r\n\r\n", "HTTP/1.1 405 ", "access_token\""},
 		{"an absolute target of an old axios", "GET https://graph.instagram.com/me?access_token=IGAA-absolute HTTP/1.1\r\nHost: graph.instagram.com\r\n\r\n", "HTTP/1.1 405 ", "base URL"},
-		{"the listener as a base URL", plain, "HTTP/1.1 405 ", "access_token\""},
+		{"the listener used as a base URL", plain, "HTTP/1.1 405 ", "access_token\""},
 		{"another port", strings.ReplaceAll(head, ":443", ":80") + "\r\n", "HTTP/1.1 403 ", "established"},
 		{"another host", strings.ReplaceAll(head, "graph.instagram", "graph.example") + "\r\n", "HTTP/1.1 403 ", "established"},
-		{"a name that begins like a host", strings.ReplaceAll(head, "graph.instagram.com", "graph.instagram.com.example") + "\r\n", "HTTP/1.1 403 ", "established"},
+		{"a name that begins like one of Meta's", strings.ReplaceAll(head, "graph.instagram.com", "graph.instagram.com.example") + "\r\n", "HTTP/1.1 403 ", "established"},
 		{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "", "access_token"},
 	} {
 		if got := raw(c.wire); !strings.HasPrefix(got, c.begins) || strings.Contains(got, c.lacks) {
@@ -231,7 +231,7 @@ func TestOddConnectsAreRefusedOrClosed(t *testing.T) {
 	conf := i.Made.Trust(t)
 	conf.ServerName = "example.com"
 	if err := tls.Client(c, conf).Handshake(); err == nil {
-		t.Error("igproxy presented a certificate for example.com")
+		t.Error("the handshake succeeded with the name example.com, want an error")
 	}
 	if ig.Calls() != 1 {
 		t.Errorf("%d calls to Instagram, want 1", ig.Calls())

@@ -14,8 +14,8 @@ import (
 )
 
 // A thief of the authority's key can sign a certificate for another site or for an address. Go
-// refuses it because of the name constraints; the tests in integration/clients show that OpenSSL
-// and Node.js do too.
+// refuses this certificate because of the authority's name constraints; the tests in
+// integration/clients show that OpenSSL and Node.js do too.
 func TestTheAuthorityIsUselessBeyondMetasNames(t *testing.T) {
 	t.Parallel()
 	made := harness.MakeAuthority(t)
@@ -52,7 +52,7 @@ func TestTheAuthorityIsUselessBeyondMetasNames(t *testing.T) {
 	}
 }
 
-// pemPair returns a certificate and its key for tls.X509KeyPair.
+// pemPair returns a certificate and its key as bytes, which tls.X509KeyPair needs.
 func pemPair(cert, key string) ([]byte, []byte) { return []byte(cert), []byte(key) }
 
 func TestClientsMustTrustTheAuthorityAndSendTheToken(t *testing.T) {
@@ -70,7 +70,7 @@ func TestClientsMustTrustTheAuthorityAndSendTheToken(t *testing.T) {
 	good := url.UserPassword("igproxy", token)
 	var unknown x509.UnknownAuthorityError
 	if r, err := ask(nil, good); !errors.As(err, &unknown) {
-		t.Errorf("trusting only the system's authorities: got %d, %v; want an unknown authority", r.status, err)
+		t.Errorf("trusting only the system's authorities: got %d, %v; want x509.UnknownAuthorityError", r.status, err)
 	}
 	for _, user := range []*url.Userinfo{nil, url.UserPassword("igproxy", "wrong"), url.UserPassword(token, "")} {
 		if r, err := ask(i.Made.Trust(t), user); err == nil || !strings.Contains(err.Error(), "Proxy Authentication Required") {

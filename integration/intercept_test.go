@@ -1,7 +1,7 @@
 package integration
 
-// Clients with hard-coded hosts reach igproxy through intercept.listen, which is their HTTPS_PROXY.
-// These tests act as such clients, and as other clients that find the listener.
+// Clients that cannot change Meta's host names use the listener of intercept.listen as their
+// HTTPS_PROXY. These tests act as such clients, and as other clients that connect to this listener.
 
 import (
 	"bufio"
@@ -22,7 +22,7 @@ const (
 	facebookHost = "graph.facebook.com"
 )
 
-// connect opens a connection to intercept.listen, sends a CONNECT for target with these additional
+// connect opens a connection to the listener of i, sends a CONNECT for target with these additional
 // header lines, and returns the connection and the answer.
 func connect(i *harness.Interceptor, target, lines string) (net.Conn, *http.Response, error) {
 	c, err := net.Dial("tcp", strings.TrimPrefix(i.Proxy, "http://"))
@@ -83,8 +83,8 @@ func tunnelTarget(t *testing.T, settings ...string) hostileTarget {
 		}, differ: differInATunnel}
 }
 
-// differInATunnel lists the entries that get another answer on an intercepted connection. There the
-// Host must be the host that the client connected to, and no target in absolute form is accepted.
+// differInATunnel lists the entries that get another answer on an intercepted connection. On such a
+// connection, the Host must be the host of the CONNECT, and targets in absolute form are refused.
 // The host also decides to which app a code belongs.
 var differInATunnel = map[string][]string{
 	"421 990004": {"clients/netcat", "clients/netcat in unix", "clients/typed by hand", "host/without a port", "host/another port", "host/empty port",

@@ -33,12 +33,12 @@ const (
 	often = "KEEP_CHECK_EVERY=1s"
 )
 
-// keeping returns settings with which tokens are kept alive.
+// keeping returns settings with which igproxy keeps tokens alive.
 func keeping(every string) []string {
 	return []string{"KEEP_ENABLED=true", "KEEP_REFRESH_BEFORE=1392h", "KEEP_MAX_PER_MINUTE=6000", every, "CACHE_NEGATIVE_TTL=0s", "REFRESH_TTL=1s", patientRedis}
 }
 
-// renewing is a stand-in behind a gate. Its tokens live for keptLife.
+// renewing is a stand-in with a gate in front of it. Its tokens live for keptLife.
 type renewing struct {
 	*mock.Instagram
 	*gate
@@ -59,7 +59,8 @@ func keptBy(t *testing.T, n int, settings ...string) (*renewing, *redistest.Serv
 	return meta, redis, fleet(t, n, slices.Concat(keeping(once), singleRedis(redis), []string{"UPSTREAM_URL=" + meta.url}, settings)...)
 }
 
-// newLong exchanges a token through a sidecar and makes the long-lived token two days old.
+// newLong exchanges a token through a sidecar and makes the long-lived token two days old, because
+// the stand-in refreshes no token that is younger than a day.
 func (m *renewing) newLong(t *testing.T, p *process, short string) (long string) {
 	t.Helper()
 	if long = p.ask(t, short).token(); long == "" {
@@ -69,7 +70,8 @@ func (m *renewing) newLong(t *testing.T, p *process, short string) (long string)
 	return long
 }
 
-// oldLong issues a token without any sidecar and makes it two days old.
+// oldLong gets a long-lived token directly from the stand-in, so that no sidecar knows its end. It
+// makes the token two days old.
 func (m *renewing) oldLong(t *testing.T, short string) (long string) {
 	t.Helper()
 	r, err := fetch(t.Context(), http.DefaultClient, m.url+exchangePath(short)+"&client_secret="+appSecret)
@@ -87,7 +89,7 @@ func (m *renewing) successor(t *testing.T, p *process, long string) (next string
 		return next != long
 	})
 	if !slices.Contains(m.Issued(long), next) {
-		t.Fatalf("Meta got a token that is not a successor of the app's token")
+		t.Fatalf("Meta got a token that is neither the app's token nor one of its successors")
 	}
 	return next
 }
@@ -113,7 +115,7 @@ func refreshPath(token string) string {
 	return "/refresh_access_token?grant_type=ig_refresh_token&access_token=" + url.QueryEscape(token)
 }
 
-// uses makes a call with a token, which must succeed.
+// uses makes a call with a token. The call must succeed.
 func (p *process) uses(t *testing.T, token string) {
 	t.Helper()
 	if r := p.fetch(t, mePath(token)); r.status != 200 {
@@ -121,8 +123,8 @@ func (p *process) uses(t *testing.T, token string) {
 	}
 }
 
-// gate is a reverse proxy in front of the stand-in. It records the queries of calls other than
-// token calls, and can hold refreshes before Meta gets them, or after Meta has answered them.
+// gate is a reverse proxy in front of the stand-in. It records the queries of calls that are not
+// token calls. It can hold refreshes before Meta gets them, or after Meta has answered them.
 type gate struct {
 	url  string
 	held atomic.Int32 // refreshes that wait at the gate
@@ -193,7 +195,7 @@ func (g *gate) take() []url.Values {
 	return calls
 }
 
-// wait waits until a refresh may pass. It ends the request if the client disconnects.
+// wait holds a refresh until it may pass. If the client disconnects, wait ends the request.
 func (g *gate) wait(ctx context.Context, which func() chan struct{}) {
 	g.mu.Lock()
 	closed := which()
@@ -231,7 +233,7 @@ func (g *gate) hold(t *testing.T, which *chan struct{}) (open func()) {
 	return open
 }
 
-// holds waits until a refresh waits at the gate.
+// holds waits until one refresh waits at the gate.
 func (g *gate) holds(t *testing.T) {
 	t.Helper()
 	eventually(t, "a refresh waits at the gate", func() bool { return g.held.Load() == 1 })

@@ -38,7 +38,7 @@ func TestFleetRefreshesATokenOnce(t *testing.T) {
 		late.uses(t, long)
 		issued := meta.Issued(long)
 		if len(issued) != 1 || meta.lastToken() != issued[0] || meta.RefreshesFor(long) != 1 || meta.RefreshesFor(issued[0]) != 0 {
-			t.Errorf("%s: %d refreshes of the token and %d successors; want 1 of each, and the successor sent by a sidecar that starts later", name, meta.RefreshesFor(long), len(issued))
+			t.Errorf("%s: %d refreshes of the token and %d successors; want 1 of each, and a sidecar that starts later sends the successor without refreshing it", name, meta.RefreshesFor(long), len(issued))
 		}
 	}
 }
@@ -48,7 +48,7 @@ func TestTokensAreKeptWithEveryRedis(t *testing.T) {
 	t.Parallel()
 	limited := redistest.Start(t)
 	limited.Do("ACL", "SETUSER", "igproxy", "on", ">0123456789abcdef", "~igproxy:*", "+ping", "+get", "+set", "+del", "+eval", "+evalsha",
-		"+time", "+zadd", "+zrange", "+zrem", "+pexpire") // as documented
+		"+time", "+zadd", "+zrange", "+zrem", "+pexpire") // as in docs/fleet.md
 	for name, settings := range map[string][]string{
 		"with few permissions": append(singleRedis(limited), "REDIS_USERNAME=igproxy", "REDIS_PASSWORD_FILE="+file(t, "password", "0123456789abcdef")),
 		"in a cluster":         {"REDIS_MODE=cluster", "REDIS_ADDRS=" + redistest.StartCluster(t).Addrs()},

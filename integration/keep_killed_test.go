@@ -1,7 +1,8 @@
 package integration
 
 // These tests kill a sidecar at each step of a refresh. The token itself stays valid, so calls
-// succeed throughout, and another sidecar refreshes the token.
+// through another sidecar succeed. If the successor was not stored, that sidecar refreshes the
+// token.
 
 import (
 	"syscall"
@@ -14,20 +15,20 @@ func (p *process) kill() {
 	<-p.Exited
 }
 
-// survives kills the first sidecar if it still runs. Then it checks the second sidecar: the first
-// call is sent with the token itself, and later calls with its successor. Meta accepts the
-// successor even after the token has ended.
+// survives kills the first sidecar if it still runs. Then it checks that the second sidecar sends
+// its first call with the token itself and later calls with a successor, and that calls succeed
+// even after the token has ended.
 func (m *renewing) survives(t *testing.T, first, second *process, long string) {
 	t.Helper()
 	first.kill()
 	second.uses(t, long)
 	if got := m.lastToken(); got != long {
-		t.Errorf("the first call after the death was not sent with the token itself")
+		t.Errorf("the first call after the first sidecar was killed was not sent with the token itself")
 	}
 	m.successor(t, second, long)
 	m.Age(keptLife - 2*day) // the token ends
 	if !m.refusesDirectly(t, long) {
-		t.Error("Meta still accepts the token")
+		t.Error("Meta accepts the token, which should have ended")
 	}
 	second.uses(t, long)
 }
@@ -39,7 +40,7 @@ func TestSidecarKilledWhileATokenWaitsForItsRefresh(t *testing.T) {
 	busy, long := meta.newLong(t, all[0], "IGAA-busy"), meta.newLong(t, all[0], "IGAA-waits")
 	meta.successor(t, all[0], busy) // the next refresh begins in a minute
 	all[0].uses(t, long)
-	eventually(t, "the token waits", func() bool { return all[0].metric(t, `igproxy_keep_waiting{app="default"}`) >= 1 })
+	eventually(t, "the token waits for its refresh", func() bool { return all[0].metric(t, `igproxy_keep_waiting{app="default"}`) >= 1 })
 	meta.survives(t, all[0], other, long)
 	if got := meta.RefreshesFor(long); got != 1 {
 		t.Errorf("%d refreshes, want 1", got)
@@ -53,7 +54,7 @@ func TestSidecarKilledWhileARefreshHangs(t *testing.T) {
 	open := meta.holdBefore(t)
 	all[0].uses(t, long)
 	meta.holds(t)
-	all[1].uses(t, long) // while the refresh is reserved
+	all[1].uses(t, long) // all[0] has reserved the refresh, so all[1] does not begin one
 	if meta.lastToken() != long {
 		t.Error("the token itself was not used during the refresh")
 	}

@@ -54,7 +54,7 @@ func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
 			meta.Age(4 * day) // 60 days after the exchange
 			for _, dead := range []string{long, first} {
 				if r, err := fetch(t.Context(), http.DefaultClient, meta.url+mePath(dead)); err != nil || r.status != 400 || r.graphError(t).Subcode != 463 {
-					t.Errorf("a token that should have ended got %d %s, %v; want 400 with subcode 463", r.status, r.body, err)
+					t.Errorf("a token that should have ended: got %d %s, %v; want 400 with subcode 463", r.status, r.body, err)
 				}
 			}
 			p.usesEverywhere(t, s.prefix, long)
@@ -79,7 +79,8 @@ func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
 }
 
 // usesEverywhere makes three calls, which must succeed: with the token in a form, as a bearer token
-// and in the query. The last call has the token in the query.
+// and, in the last call, in the query. The last call is not the form, because lastToken does not
+// read forms.
 func (p *process) usesEverywhere(t *testing.T, prefix, token string) {
 	t.Helper()
 	for place, call := range map[string]func() (reply, error){

@@ -1,7 +1,7 @@
 package integration
 
-// Refreshes have unusual results: Meta returns the same token, hangs or fails, or revokes the
-// successor and then the token itself.
+// In these tests Meta returns the same token for a refresh, hangs, fails, or revokes the successor
+// and then the token itself.
 
 import (
 	"net/http"
@@ -19,7 +19,7 @@ func TestARefreshThatReturnsTheSameTokenKeepsItAlive(t *testing.T) {
 	meta, _, all := keptBy(t, 2, often)
 	meta.SetRefresh("same")
 	long := meta.newLong(t, all[0], "IGAA-same")
-	for life := 1; life <= 2; life++ { // the two calls of Age add up to more than the life of a token
+	for life := 1; life <= 2; life++ { // after two rounds, the token is older than keptLife
 		eventually(t, "the token gets a new life", func() bool {
 			all[life%2].uses(t, long)
 			return len(meta.Issued(long)) >= life
@@ -63,7 +63,7 @@ func TestCallsDoNotWaitForARefreshThatHangs(t *testing.T) {
 	meta.holds(t)
 	during := median(long)
 	if meta.held.Load() != 1 || meta.lastToken() != long {
-		t.Error("the refresh did not hang, or calls were not sent with the token itself meanwhile")
+		t.Error("the refresh does not hang, or the last call was not sent with the token itself")
 	}
 	open()
 	meta.successor(t, all[0], long)
@@ -96,7 +96,7 @@ func TestARefreshThatFailsIsRepeated(t *testing.T) {
 			if meta.lastToken() != long {
 				t.Error("a token other than the app's token was sent")
 			}
-			if fault == "limit429" { // the answer's Retry-After pauses the app for seven seconds
+			if fault == "limit429" { // the app is now paused for seven seconds, as Retry-After said
 				return
 			}
 			meta.successor(t, all[0], long)
@@ -128,7 +128,7 @@ func TestARevokedSuccessorIsReplacedByTheTokenItself(t *testing.T) {
 			next := meta.successor(t, all[0], long)
 			all[1].uses(t, long)
 			meta.Revoke(next, 460)
-			for i, p := range all { // each has a copy in memory
+			for i, p := range all { // each has a copy of the record in memory
 				before := [2]int{meta.CallsFor(next), meta.CallsFor(long)}
 				if r, err := call(p, long); err != nil || r.status != 200 {
 					t.Errorf("sidecar %d: got %d %s, %v; want Meta's answer to the token itself", i, r.status, r.body, err)
@@ -165,7 +165,7 @@ func TestASuccessorThatIsRefusedForAWhileIsNotLost(t *testing.T) {
 	next := meta.successor(t, all[0], long)
 	meta.Age(keptLife - 2*day)
 	if !meta.refusesDirectly(t, long) {
-		t.Fatal("Meta still accepts the token")
+		t.Fatal("Meta accepts the token, which should have ended")
 	}
 	meta.SetFault("garbage") // code 190
 	for range 3 {

@@ -45,9 +45,9 @@ func TestTheRecordOfAnotherTokenIsNotUsed(t *testing.T) {
 	late := fleet(t, 1, append(append(keeping(once), singleRedis(redis)...), "UPSTREAM_URL="+meta.url)...)[0]
 	late.uses(t, mine)
 	if got := meta.lastToken(); got != mine {
-		t.Errorf("the call was not sent unchanged (with another user's token: %v)", got == other)
+		t.Errorf("the call was not sent with the token itself (with another user's token: %v)", got == other)
 	}
-	meta.successor(t, late, mine) // mine is refreshed again, like a token without a record
+	meta.successor(t, late, mine) // the token is refreshed again, as if it had no record
 	late.uses(t, foreign)
 	if meta.lastToken() != other {
 		t.Error("the other token lost its successor")
@@ -168,14 +168,14 @@ func TestRedisDiesDuringARefresh(t *testing.T) {
 	})
 	all[0].uses(t, long)
 	if sent := meta.lastToken(); sent != long && !meta.descends(sent, long) {
-		t.Error("the call was sent with neither the token nor its successor")
+		t.Error("the call was sent with a token that is neither the app's token nor one of its successors")
 	}
 	redis.Restart()
 	meta.successor(t, all[0], long)
 }
 
-// During the outage igproxy cannot delete the revoked successor from Redis. Meanwhile it repeats
-// each call with the token itself.
+// During the outage igproxy cannot delete the revoked successor from Redis. If a call with the
+// successor is refused, igproxy sends the call again with the token itself.
 func TestARevokedSuccessorDuringAnOutageOfRedis(t *testing.T) {
 	t.Parallel()
 	meta, redis, all := keptBy(t, 1)
@@ -186,7 +186,7 @@ func TestARevokedSuccessorDuringAnOutageOfRedis(t *testing.T) {
 	for range 5 {
 		all[0].uses(t, long)
 		if meta.lastToken() != long {
-			t.Error("the call was not repeated with the token itself")
+			t.Error("the last call to Meta did not have the token itself")
 		}
 	}
 	redis.Restart()

@@ -1,7 +1,7 @@
 package integration
 
 // igproxy replaces a token only in the places that docs/keep.md names, and only for the token's own
-// app. Of all bodies, it changes only small forms. An app that refreshes its tokens itself can
+// app. The only bodies that it changes are small forms. An app that refreshes its tokens itself can
 // continue to do so.
 
 import (
@@ -87,8 +87,8 @@ func TestAnAppThatRefreshesItsTokensItselfIsFollowed(t *testing.T) {
 	}
 }
 
-// While igproxy refreshes a token, an app refreshes the token too: through the same sidecar, and
-// through another sidecar.
+// While a sidecar refreshes a token, an app refreshes the token too: through this sidecar, and
+// through another one.
 func TestARefreshByTheAppJoinsTheOneInFlight(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 2)

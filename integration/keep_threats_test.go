@@ -29,8 +29,8 @@ func (p *process) me(t *testing.T, base, token string) int {
 	return p.fetch(t, base+"/me?fields=id&access_token="+url.QueryEscape(token)).status
 }
 
-// replaced exchanges short tokens, uses the long-lived tokens, and waits until they are refreshed.
-// Then it moves the stand-in's clock until the long-lived tokens have ended.
+// replaced exchanges short-lived tokens, uses the long-lived tokens, and waits until they are
+// refreshed. Then it moves the stand-in's clock until the long-lived tokens have ended.
 func (p *process) replaced(t *testing.T, meta *mock.Instagram, base string, short ...string) (long, successors []string) {
 	t.Helper()
 	for _, token := range short {
@@ -75,7 +75,7 @@ func TestSuccessorIsReadableOnlyWithItsToken(t *testing.T) {
 		t.Errorf("exit code %d, want 0", code)
 	}
 
-	redis.Shuffle() // now each token has another token's record
+	redis.Shuffle() // now each key has the value of another key
 	p = serve(t, settings...)
 	for i, token := range long {
 		if status := p.me(t, "", token); status != 400 || meta.CallsFor(successors[i]) != 1 {
@@ -115,8 +115,8 @@ func TestFacebookTokenOfUnknownEndIsLeftAlone(t *testing.T) {
 	if status := p.me(t, "/apps/facebook", known); status != 200 {
 		t.Fatalf("got %d, want 200", status)
 	}
-	eventually(t, "the known token is refreshed", func() bool { return len(p.Log.Lines("token refreshed")) == 1 })
+	eventually(t, "the token of known end is refreshed", func() bool { return len(p.Log.Lines("token refreshed")) == 1 })
 	if code := p.Stop(t); code != 0 || meta.RefreshesFor(known) != 1 || meta.CallsFor(unknown) != 2 {
-		t.Errorf("exit code %d; %d refreshes of the known token, and %d calls with the unknown token; want 0, 1 and 2", code, meta.RefreshesFor(known), meta.CallsFor(unknown))
+		t.Errorf("exit code %d; %d refreshes of the token of known end, and %d calls with the token of unknown end; want 0, 1 and 2", code, meta.RefreshesFor(known), meta.CallsFor(unknown))
 	}
 }

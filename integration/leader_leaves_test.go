@@ -18,15 +18,15 @@ func TestFirstCallerDisconnects(t *testing.T) {
 	ig.SetLatency(500 * time.Millisecond)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 
-	leader, leave := context.WithCancel(t.Context())
+	first, leave := context.WithCancel(t.Context())
 	left := make(chan error, 1)
-	go func() { _, err := p.try(leader, "IGAA-left"); left <- err }()
+	go func() { _, err := p.try(first, "IGAA-left"); left <- err }()
 	eventually(t, "the exchange is in flight", func() bool { return ig.Calls() == 1 })
 	joined := make(chan reply, 1)
 	go func() { r, _ := p.try(t.Context(), "IGAA-left"); joined <- r }()
 	leave()
 	if err := <-left; err == nil {
-		t.Error("the first caller did not disconnect")
+		t.Error("the first caller got an answer before it disconnected")
 	}
 	if r := <-joined; r.status != 200 {
 		t.Errorf("the caller that joined got %d %s, want 200", r.status, r.body)

@@ -27,7 +27,8 @@ type tokenCall struct {
 	id    string // client_id
 }
 
-// tokenCalls lists the token calls of all apps. Some name their app in the path, others by its ID.
+// tokenCalls lists the token calls of all apps. They name their app in the path, by its ID, or by a
+// grant type that fits only this app.
 var tokenCalls = []tokenCall{
 	{"shop", "a code for the shop", "AQ", "/apps/shop/oauth/access_token", "", "101"},
 	{"club", "a code for the club", "AQ", "/v23.0/oauth/access_token", "", "102"},
@@ -41,8 +42,8 @@ var tokenCalls = []tokenCall{
 	{"pages", "a token to extend for Facebook", "EAA", "/oauth/access_token", "fb_exchange_token", ""},
 }
 
-// leastGiven maps each kind of token or code to the minimum number of tokens that Meta must have
-// issued for it. With fewer, the test would not really exercise that kind.
+// leastGiven maps each kind of token or code to the minimum number of tokens that Meta must issue
+// for it. If Meta issues fewer, too few calls of that kind succeed.
 var leastGiven = func() map[string]int {
 	least := map[string]int{"a short-lived token": 30, keptKind: len(keeps)}
 	for _, w := range tokenCalls {
@@ -80,7 +81,7 @@ func (l *leaks) startMeta() {
 // apps sends the calls of all apps through a healthy sidecar, through a sidecar that is killed
 // while calls hang, and through a sidecar whose upstreams are unreachable. It also runs check.
 func (l *leaks) apps() {
-	l.hanging() // first, because later faults pause apps, whose calls then do not reach Instagram
+	l.hanging() // first, because the faults below pause apps, whose calls then do not reach Meta
 	p := l.sidecar(l.hosts...)
 	l.logins(p)
 	l.signatures(p, "/apps/shop", l.shop, l.webhooks)
@@ -188,11 +189,12 @@ func (l *leaks) logins(p *process) {
 // pausingFaults lists the faults that pause a whole app.
 var pausingFaults = []string{"wrongsecret-", "limit4-", "limit613-", "limit429-"}
 
-// closingFault is the fault that closes a connection, which ends all other calls on it.
+// closingFault sends more headers than igproxy accepts, so igproxy closes the connection to Meta.
+// It is used apart from the other faults.
 const closingFault = "hugeheaders-"
 
 // prefixes returns good, which is the prefix of tokens or codes without a fault, and then the
-// prefixes of all faults that do not affect other calls.
+// prefixes of all faults except closingFault and pausingFaults.
 func prefixes(good string) []string {
 	all := []string{good}
 	for _, f := range mock.Faults() {
@@ -203,8 +205,8 @@ func prefixes(good string) []string {
 	return all
 }
 
-// everyFault makes every token call with every fault. It drives only two of the token calls at a
-// time, so that upstream.max_in_flight does not refuse any.
+// everyFault makes every token call with every fault that does not pause the app. It works on only
+// two rows of tokenCalls at a time, so that upstream.max_in_flight does not refuse any call.
 func (l *leaks) everyFault(p *process) {
 	for n := 0; n < len(tokenCalls); n += 2 {
 		crowd(2, func(i int) {
@@ -218,10 +220,10 @@ func (l *leaks) everyFault(p *process) {
 	}
 }
 
-// held makes every token call with a fault that pauses its whole app. It must run last, because the
-// calls of a paused app no longer reach Instagram. It makes each code exchange with all rate-limit
-// faults. Only the last of these, status 429, pauses the app, because the other errors of the code
-// exchange do not say that they are rate limits.
+// held makes every token call with a fault that pauses its whole app. It must run after all other
+// calls, because the calls of a paused app no longer reach Meta. It makes each code exchange with
+// all rate-limit faults. Only the last of these, status 429, pauses the app, because the other
+// errors of the code exchange do not say that they are rate limits.
 func (l *leaks) held(p *process) {
 	for i, w := range tokenCalls {
 		all := []string{pausingFaults[i%len(pausingFaults)], w.good}
@@ -236,7 +238,8 @@ func (l *leaks) held(p *process) {
 	}
 }
 
-// hanging ends a sidecar with SIGQUIT while a code exchange, a refresh, reads and an upload hang.
+// hanging ends a sidecar with SIGQUIT while a code exchange, a refresh and passed-through calls
+// hang.
 func (l *leaks) hanging() {
 	p := l.sidecar(append(l.hosts, "UPSTREAM_TIMEOUT=1m", "PASSTHROUGH_TIMEOUT=1m", "SERVER_WRITE_TIMEOUT=2m")...)
 	answers := make(chan reply, 2+len(passing))

@@ -50,7 +50,7 @@ var wrongVariables = []string{
 	"SERVER_DRAIN=§", "AUTH_UIDS=§", "SERVER_MAX_CONNECTIONS=§",
 }
 
-// commands runs every command, both correctly and with mistakes.
+// commands runs check, serve, healthcheck and --help, both correctly and with mistakes.
 func (l *leaks) commands() {
 	var wrong [][2]string // file, variable
 	for _, text := range wrongFiles {
@@ -72,7 +72,8 @@ func (l *leaks) commands() {
 	}
 }
 
-// wrong runs check and serve with a secret in a wrong place.
+// wrong runs check with a secret in a wrong place. If check reports an error, wrong also runs
+// serve.
 func (l *leaks) wrong(text, variable string) {
 	secret := l.hide("a secret in " + strconv.Quote(text+variable))
 	text, variable = strings.ReplaceAll(text, "§", secret), strings.ReplaceAll(variable, "§", secret)
@@ -95,7 +96,7 @@ func (l *leaks) wrong(text, variable string) {
 // healthcheck against addresses at which there is no sidecar.
 func (l *leaks) online() {
 	t := l.t
-	ig := mock.New(mock.Options{Secret: l.secret}) // its faults apply to all tokens
+	ig := mock.New(mock.Options{Secret: l.secret}) // SetFault applies a fault to all tokens
 	upstream, err := mock.Start(ig, mock.ServerOptions{TLS: true})
 	must(t, err)
 	t.Cleanup(upstream.Close)
@@ -125,7 +126,8 @@ func (l *leaks) online() {
 	}
 }
 
-// appsOnline runs check --online with each app's secret.
+// appsOnline runs check --online with the secrets of all apps, while Meta's hosts fail in many
+// ways.
 func (l *leaks) appsOnline() {
 	setAll := func(fault string) {
 		for _, ig := range l.meta {

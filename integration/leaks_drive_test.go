@@ -30,8 +30,8 @@ func twelveAtATime(n int, f func(i int)) {
 	})
 }
 
-// faults sends a token for every fault of Instagram twice, because the second answer may come from
-// memory.
+// faults sends a token for every fault that does not pause the app. It sends each token twice,
+// because the second answer may come from memory.
 func (l *leaks) faults(p *process) {
 	t := l.t
 	prefixes := []string{"IGAA"}
@@ -57,8 +57,8 @@ func (l *leaks) faults(p *process) {
 	l.pages(p)
 }
 
-// strangers sends requests without igproxy's own token, with a token that is almost correct,
-// and with the correct token in a wrong place.
+// strangers sends requests without igproxy's own token, with a token that is almost correct, and
+// with the correct token twice or in a wrong place.
 func (l *leaks) strangers(p *process) {
 	short := l.short("IGAA")
 	for _, fields := range [][]string{
@@ -80,7 +80,7 @@ func (l *leaks) strangers(p *process) {
 	}
 }
 
-// misplaced puts each secret into every possible place of a request.
+// misplaced puts each secret into many places of a request.
 func (l *leaks) misplaced(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	short := l.short("IGAA")
@@ -124,7 +124,7 @@ func (l *leaks) misplaced(p *process) {
 	}
 }
 
-// letter keeps the characters that may occur in a method or a host name.
+// letter keeps letters and digits, which may occur in methods and host names, and drops the rest.
 func letter(r rune) rune {
 	if r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
 		return r
@@ -133,7 +133,7 @@ func letter(r rune) rune {
 }
 
 // hostile sends a fifth of the corpus of hostile requests. Before that, it puts a token into
-// igproxy's cache. The search for leaks looks for this token.
+// igproxy's cache. Many entries contain this token, and the search for leaks looks for it.
 func (l *leaks) hostile(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	values, warm := placeholders(host), l.short("IGAA")
@@ -162,9 +162,9 @@ var ownToken200 = regexp.MustCompile(`\{"access_token":"([^"]*)",`)
 // igproxy made itself.
 var passed = regexp.MustCompile(`(?m)^X-Fb-Trace-Id: `)
 
-// send writes wire to the connection and records the answer. Before it records the answer, it
-// removes the long-lived tokens that were issued for the token in shown. If Instagram repeats the
-// path of a passed-through call, send also removes the secret in own from that path.
+// send connects to host, sends wire and records the answer, without the long-lived tokens that were
+// issued for the token in shown. If the answer repeats the path of a passed-through call, send also
+// removes the secret in own from that path.
 func (l *leaks) send(host, wire, shown, own string) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {
@@ -195,7 +195,8 @@ func (l *leaks) send(host, wire, shown, own string) {
 	}))
 }
 
-// redisFails sends requests while Redis lies, is full and hangs, and after it has recovered.
+// redisFails sends requests while Redis lies, while it is full, while it hangs, and after it has
+// recovered.
 func (l *leaks) redisFails(p *process, redis *redistest.Server, liar *redistest.Liar) {
 	t := l.t
 	ask := func(n int) {

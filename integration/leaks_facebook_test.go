@@ -35,7 +35,7 @@ func (l *leaks) facebook(p *process) {
 		l.t.Errorf("the app token, with the secret in the answer: got %d, want 502", got)
 	}
 	host.SetFault("")
-	// For a moment, igproxy still answers with the failure.
+	// igproxy remembers the failure for a moment.
 	eventually(l.t, "the app token is issued", func() bool { return appToken() == 200 })
 	all := prefixes("EAA")
 	twelveAtATime(len(all), func(i int) { l.inspect(p, l.newCredential("a token to inspect", all[i])) })
@@ -56,7 +56,7 @@ func (l *leaks) facebook(p *process) {
 		}
 	}
 	if proofs < 4 {
-		l.t.Errorf("%d calls had a proof, want at least 4", proofs)
+		l.t.Errorf("%d calls to Facebook had a proof, want at least 4", proofs)
 	}
 }
 
@@ -91,7 +91,8 @@ func (l *leaks) sendBody(p *process, text, path, kind, body string) (token strin
 	return r.token()
 }
 
-// inspect calls /debug_token for a token. igproxy adds the app's own token.
+// inspect calls /debug_token for a token, without access_token and with two values of it that
+// igproxy replaces with the app's own token.
 func (l *leaks) inspect(p *process, token string) {
 	for _, access := range []string{"", "&access_token=APP", "&access_token=" + pagesID + "%7Cunused"} {
 		r, err := sendRequest(l.t.Context(), "GET", p.URL+"/apps/pages/debug_token?input_token="+url.QueryEscape(token)+access, "", "X-Igproxy-Token", l.bearer)

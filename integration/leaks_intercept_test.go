@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// startAuthority makes the authority, and adds its key to the hidden texts.
+// startAuthority makes the authority, and adds a part of its key to the hidden texts.
 func (l *leaks) startAuthority() {
 	dir := filepath.Join(l.t.TempDir(), "ca")
 	for _, name := range []string{"init", "show"} {
@@ -33,8 +33,8 @@ func (l *leaks) startAuthority() {
 	l.hidden = append(l.hidden, hidden{"the authority's key", strings.Split(string(text), "\n")[2], 0})
 }
 
-// intercepted sends a call through the interception, and puts igproxy's own token, the client
-// secret and a user's token in every place of a CONNECT.
+// intercepted makes an exchange that igproxy intercepts. Then it puts igproxy's own token, the
+// client secret and a user's token into many places of a CONNECT.
 func (l *leaks) intercepted(p *process) {
 	address := p.Log.Lines("listening")[0]["intercept"].(string)
 	proxy, err := url.Parse(address)

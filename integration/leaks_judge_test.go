@@ -39,7 +39,8 @@ func (l *leaks) monitor(redis *redistest.Server) (end func()) {
 }
 
 // judge searches what was recorded for every place. signs maps each place to a text that must be
-// there. Without this text, the test recorded nothing, or the wrong thing, for that place.
+// there. If the text is missing, the test recorded nothing, or the wrong thing, for that place.
+// judge also plants secrets in each text, to test the search.
 func (l *leaks) judge(signs map[string]string) {
 	t := l.t
 	samples := l.gather()
@@ -54,7 +55,7 @@ func (l *leaks) judge(signs map[string]string) {
 			t.Errorf("%s: %s", place, found)
 		}
 		if sign, known := signs[place]; !known || !strings.Contains(text, sign) {
-			t.Errorf("%s: this test recorded the wrong thing:\n%.2000s", place, text)
+			t.Errorf("%s: %q is missing, so this test recorded the wrong thing:\n%.2000s", place, sign, text)
 		}
 		for _, c := range samples {
 			if unseen := s.plant(text, c); len(unseen) > 0 {

@@ -10,9 +10,9 @@ const keptKind = "a token that is kept alive"
 // keeps lists calls whose answers do not repeat the token.
 var keeps = []passedCall{{keptKind, "GET", "/me", "query"}, {keptKind, "GET", "/me", "bearer"}, {keptKind, "POST", "/me/media", "form"}}
 
-// kept uses tokens until their successors are sent, refreshes them as an app, and revokes the
-// successors. It ends another sidecar with a dump of its goroutines while tokens wait for a
-// refresh.
+// kept uses tokens until their successors are sent, refreshes them as an app would, and revokes the
+// successors. While tokens wait for a refresh in another sidecar, kept ends that sidecar with
+// SIGQUIT, which dumps its goroutines.
 func (l *leaks) kept() {
 	settings := append(keeping(once), "AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer+"\n"), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
 	p := l.sidecar(settings...)
@@ -42,12 +42,12 @@ func (l *leaks) kept() {
 	for _, c := range keeps {
 		l.use(waiting, c, l.newCredential(keptKind, "IGAA"))
 	}
-	eventually(l.t, "two tokens wait", func() bool { return waiting.metric(l.t, `igproxy_keep_waiting{app="default"}`) == 2 })
+	eventually(l.t, "two of the three tokens wait for a refresh", func() bool { return waiting.metric(l.t, `igproxy_keep_waiting{app="default"}`) == 2 })
 	l.pages(waiting)
 	l.quit(waiting)
 }
 
-// use makes a call with a token, which must succeed, and records the answer.
+// use makes a call with a token, and records the answer. The call must succeed.
 func (l *leaks) use(p *process, c passedCall, token string) {
 	l.t.Helper()
 	r, err := c.ask(l.t.Context(), p, token, l.bearer)

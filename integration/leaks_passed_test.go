@@ -1,8 +1,8 @@
 package integration
 
-// This part of TestNoLeaks sends calls that are passed through: with the token in the query, in a
-// Bearer header and in a form, with a secret that the app adds, and with igproxy's own token.
-// It also sends forms with each secret in a wrong place.
+// This part of TestNoLeaks sends calls that are passed through. The user's token is in the query,
+// in a Bearer header or in a form. The calls also have igproxy's own token, and one has a client
+// secret that the app adds. The test also sends requests with each secret in a wrong place.
 
 import (
 	"context"
@@ -29,8 +29,8 @@ var passing = []passedCall{
 	{provenKind, "GET", "/apps/pages/v23.0/me", "query"},
 }
 
-// gotInPassing is the place for what Instagram got in passed-through calls. There the tokens of
-// apps may appear, but not the sidecar's secrets.
+// gotInPassing is the place for what Meta got in passed-through calls. It may contain the tokens
+// that apps sent, but not the secrets with which the sidecars are configured.
 const gotInPassing = "what Instagram got in passed-through calls"
 
 // ask makes the call. igproxy's own token is sent as a header field or, where possible, as the
@@ -65,7 +65,7 @@ func (l *leaks) pass(p *process, c passedCall, prefix string) reply {
 	return r
 }
 
-// passes makes every call with every fault. Only what the app sent may reach Instagram.
+// passes makes every call with every fault, and records what Meta got.
 func (l *leaks) passes(p *process) {
 	for _, c := range passing {
 		good := "IGAA"
@@ -92,8 +92,8 @@ func (l *leaks) passes(p *process) {
 			l.record(gotInPassing, r.Method, r.URI, r.Header, string(r.Body))
 		}
 	}
-	if reached < sent*3/4 { // a fault that closes connections may affect other calls
-		l.t.Errorf("%d of %d calls reached Instagram, want at least three quarters", reached, sent)
+	if reached < sent*3/4 { // each stand-in keeps only its latest 256 requests
+		l.t.Errorf("%d of %d calls are among the latest requests that Meta got, want at least three quarters", reached, sent)
 	}
 	// A client secret that an app sends is passed on, and Instagram may repeat it to the app.
 	secret, text := l.hide("a secret that an app sends itself"), l.newCredential(passing[0].kind, "reflecterr-")
@@ -103,7 +103,7 @@ func (l *leaks) passes(p *process) {
 	}
 }
 
-// misplacedForms puts each secret into every possible place of a form and its request.
+// misplacedForms puts each secret into many places of a form or another token call.
 func (l *leaks) misplacedForms(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	const good = "client_id=101&grant_type=authorization_code&redirect_uri=https%3A%2F%2Fapp.example%2Fcallback"

@@ -1,7 +1,8 @@
 package integration
 
-// A leak is any twelve consecutive characters of a secret or of its SHA-256, in any form in which
-// programs write text. To test the search, secrets are planted in each of these forms.
+// A leak is any twelve consecutive characters of a secret, or the beginning of its SHA-256, in one
+// of the forms in which programs write text. To test the search, secrets are planted in each of
+// these forms.
 
 import (
 	"crypto/sha256"
@@ -15,7 +16,7 @@ import (
 	"testing"
 )
 
-// window is the number of consecutive characters that count as a leak.
+// window is the number of consecutive characters of a secret that count as a leak.
 const window = 12
 
 // hidden is a text that must not appear anywhere.
@@ -122,7 +123,7 @@ func reverse(text string) string {
 
 // digests returns forms of the SHA-256 of a text. A digest does not contain the text, but it shows
 // whether two texts are the same. If there are few candidates for the text, it even reveals the
-// text. Twelve characters of each form count as a leak.
+// text. digests returns only the beginning of each form, and this already counts as a leak.
 func digests(text string) map[string]string {
 	sum := sha256.Sum256([]byte(text))
 	raw := string(sum[:])
@@ -140,7 +141,7 @@ func digests(text string) map[string]string {
 
 // search finds hidden texts.
 type search struct {
-	needles map[[window]byte][]needle // by their first bytes
+	needles map[[window]byte][]needle // by their first twelve bytes
 }
 
 type needle struct{ text, what string }

@@ -1,7 +1,6 @@
 package integration
 
-// This is the part of TestNoLeaks with webhooks and signed requests. Neither their secrets nor
-// their contents may appear anywhere.
+// This part of TestNoLeaks sends webhooks and signed requests.
 
 import (
 	"crypto/sha1"
@@ -10,8 +9,8 @@ import (
 )
 
 // signatures sends webhooks and signed requests, signed with each of these secrets and with one
-// that no app has. prefix names the app in the path. The contents of a webhook may not appear
-// anywhere. The contents of a signed request may appear only in the answer to it.
+// that no app has. prefix is the part of the path that names the app. The contents of a webhook
+// must not appear anywhere. The contents of a signed request may appear only in the answer to it.
 func (l *leaks) signatures(p *process, prefix string, secrets ...string) {
 	ask := func(what, path, body string, want int, fields ...string) reply {
 		r, err := sendRequest(l.t.Context(), "POST", p.URL+prefix+path, body, append(fields, "X-Igproxy-Token", l.bearer)...)

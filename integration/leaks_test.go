@@ -52,7 +52,7 @@ type leaks struct {
 	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
 	shop, club, circle, threads, pagesNow, pagesBefore                      string // secrets of apps in one sidecar
 
-	webhooks string // Meta only signs with this secret
+	webhooks string // the secret with which Meta signs webhooks; igproxy never sends it
 
 	interception []string // the settings of interception
 	authority    []byte   // the certificate of its authority
@@ -139,12 +139,14 @@ func (l *leaks) answered(short string, r reply) {
 		}
 		own, none := `{"access_token":"`+long+`",`, `{"access_token":"",`
 		r.body = strings.Replace(strings.Replace(r.body, own, none, 1), `"data":[`+own, `"data":[`+none, 1)
-		r.body = strings.Replace(r.body, `"you_sent":["","`+short+`"]`, "", 1) // a refresh sends no secret
+		// Meta repeats the client secret, which a refresh does not send, and the token.
+		r.body = strings.Replace(r.body, `"you_sent":["","`+short+`"]`, "", 1)
 	}
 	l.record("answers", r.status, r.body, r.header)
 }
 
-// sidecar starts a sidecar with the common settings and these. It reaches the stand-in over TLS.
+// sidecar starts a sidecar with the common settings and these. The sidecar calls the stand-in over
+// TLS.
 func (l *leaks) sidecar(settings ...string) *process {
 	all := append([]string{"UPSTREAM_URL=" + l.upstream.URL, "UPSTREAM_CA_FILE=" + caFile(l.t, l.upstream), "UPSTREAM_TIMEOUT=2s",
 		"CLIENT_SECRET=" + l.secret, "APP_ID=1", "WEBHOOK_SECRET_FILE=" + file(l.t, "webhooks", l.webhooks+"\n"), "CACHE_KEY_FILE=" + file(l.t, "key", l.key), "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1",
@@ -270,8 +272,8 @@ func (l *leaks) end(p *process) {
 	l.record("the log", p.Log)
 }
 
-// endings stops sidecars in other ways: by two signals during an exchange, and by SIGQUIT, which
-// dumps every goroutine.
+// endings stops two sidecars during an exchange: one by two SIGTERMs, and the other by SIGQUIT,
+// which dumps every goroutine.
 func (l *leaks) endings() {
 	t := l.t
 	patient := []string{"REDIS_MODE=single", "REDIS_URL=" + l.redis.URL(), "UPSTREAM_TIMEOUT=1m", "SERVER_WRITE_TIMEOUT=2m", "SERVER_DRAIN=2m"}

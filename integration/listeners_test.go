@@ -131,7 +131,7 @@ func TestAppsAreServedDuringTheDrainDelay(t *testing.T) {
 		for _, token := range []string{"IGAA-delay", fmt.Sprintf("IGAA-delay-%d", i)} { // a hit and a miss
 			r, err := fetch(t.Context(), client, p.URL+exchangePath(token))
 			if err != nil || r.status != 200 || i == 0 && r.header.Get("Connection") != "" {
-				t.Errorf("client %d, %s: got %d, %v, %v; want 200 without Connection: close", i, token, r.status, r.header, err)
+				t.Errorf("client %d, %s: got %d, %v, %v; want 200, and on the kept connection (client 0) no header Connection", i, token, r.status, r.header, err)
 			}
 		}
 	}
@@ -154,8 +154,8 @@ func TestDrainDelayEndsByItself(t *testing.T) {
 	}
 }
 
-// In a Kubernetes Job, the main container calls POST /quit when its work is done. This stop skips
-// server.drain_delay, which is for apps that still have requests to send.
+// In a Kubernetes Job, the main container calls POST /quit when its work is done. It sends no more
+// requests, so the sidecar does not wait for server.drain_delay.
 func TestQuitEndsTheSidecarOfAJob(t *testing.T) {
 	t.Parallel()
 	const token = "0123456789abcdef"
@@ -202,7 +202,7 @@ func TestQuitEndsTheSidecarOfAJob(t *testing.T) {
 	}
 	off := serve(t, "UPSTREAM_URL="+upstream.URL, "ADMIN_TOKEN_FILE="+file(t, "token", token))
 	if status, body := post(noKeepAlive, off.Admin, token); status != http.StatusForbidden || !strings.Contains(body, "admin.quit") {
-		t.Errorf("without admin.quit: got %d %q, want 403 with admin.quit", status, body)
+		t.Errorf("without admin.quit: got %d %q, want 403 with a message that names admin.quit", status, body)
 	}
 	if code := off.Stop(t); code != 0 {
 		t.Errorf("exit code %d, want 0", code)

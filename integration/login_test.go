@@ -33,7 +33,7 @@ const (
 // meta has stand-ins for the two hosts of Instagram and for the host of Threads.
 type meta struct{ graph, login, threads *mock.Instagram }
 
-// startMeta starts the hosts and returns the settings of a sidecar that uses them.
+// startMeta starts these stand-ins and returns the settings of a sidecar that uses them.
 func startMeta(t *testing.T) (*meta, []string) {
 	t.Helper()
 	var settings []string
@@ -105,7 +105,7 @@ func TestLoginWithoutASecretInTheApp(t *testing.T) {
 		}
 		if err := json.Unmarshal([]byte(r.body), &answer); err != nil || len(answer.Data) != 1 || answer.Data[0].AccessToken != answer.AccessToken ||
 			string(answer.Data[0].UserID) != string(answer.UserID) || !strings.Contains(string(answer.UserID), "1784140") {
-			t.Fatalf("%s: the answer does not have both shapes: %s", shape, r.body)
+			t.Fatalf("%s: the answer does not have both forms, flat members and a list \"data\": %s", shape, r.body)
 		}
 		long := p.ask(t, answer.AccessToken)
 		if long.status != 200 || long.token() == "" {
@@ -164,7 +164,7 @@ func TestThreadsLoginUsesItsOwnHost(t *testing.T) {
 }
 
 // Browser tabs and a retrying load balancer may send one code many times, to several sidecars. Meta
-// gets one call, and every caller gets its answer.
+// gets one call, and every caller gets the answer to this call.
 func TestFleetSendsACodeOnce(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// A terminal sends Ctrl-C to its foreground process group. make run puts igproxy into its own
-// group, so Ctrl-C does not interrupt make.
+// On Ctrl-C, a terminal sends SIGINT to its foreground process group. make run puts igproxy into a
+// group without make, so Ctrl-C does not interrupt make.
 func TestCtrlCEndsMakeRunWithoutAnError(t *testing.T) {
 	t.Parallel()
 	harness.Plain(t) // so that make finds compiled packages
@@ -46,7 +46,7 @@ func TestCtrlCEndsMakeRunWithoutAnError(t *testing.T) {
 	defer func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); <-read }()
 	for start := time.Now(); !strings.Contains(shown.String(), "Ctrl-C ends it."); time.Sleep(50 * time.Millisecond) {
 		if time.Since(start) > 3*time.Minute { // make compiles igproxy and runs the demo
-			t.Fatalf("the demo has not printed its last lines:\n%s", shown)
+			t.Fatalf("the demo has not printed its last lines within 3 minutes:\n%s", shown)
 		}
 	}
 	_, err = terminal.Write([]byte{3})

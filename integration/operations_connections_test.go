@@ -2,7 +2,8 @@ package integration
 
 // igproxy limits the number of connections and what each may cost. The tests open more connections
 // than there are file descriptors or than server.max_connections allows, send slowly, and never
-// read answers. All other clients are answered meanwhile and afterwards.
+// read answers. Other clients are answered meanwhile or, if they have to wait for a descriptor or a
+// slot, as soon as one is free.
 
 import (
 	"bufio"

@@ -81,7 +81,7 @@ func (p *process) chatter(t *testing.T, n int) {
 	}
 }
 
-// everyLine sets a limit on repeated lines that no test reaches.
+// everyLine sets log.lines so high that no test reaches the limit.
 const everyLine = "LOG_LINES=1000000"
 
 const droppedLines = "igproxy_log_lines_dropped_total"
@@ -122,8 +122,8 @@ func TestUnreadLogBlocksNoRequest(t *testing.T) {
 	dropped := p.metric(t, droppedLines)
 	select {
 	case line := <-lines:
-		if !strings.Contains(line, fmt.Sprintf(`"lines":%.0f`, dropped)) {
-			t.Errorf("got %s, want %.0f lines", line, dropped)
+		if !strings.Contains(line, fmt.Sprintf(`"lines":%.0f}`, dropped)) {
+			t.Errorf("got %s, want a line that says that %.0f lines were dropped", line, dropped)
 		}
 	case <-time.After(patience):
 		t.Fatal("the log did not say how many lines were dropped")

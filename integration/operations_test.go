@@ -51,7 +51,7 @@ func TestKilledSidecarLeavesNothingIncomplete(t *testing.T) {
 		_ = p.Cmd.Process.Signal(syscall.SIGKILL)
 		<-stopped
 		if took := time.Since(killed); ended.Load() != tokens || took > patience/2 {
-			t.Errorf("%d of %d callers saw their connection end, after %s; want all of them soon", ended.Load(), tokens, took)
+			t.Errorf("%d of %d callers saw their connection end, after %s; want all of them within %s", ended.Load(), tokens, took, patience/2)
 		}
 		<-p.Exited
 
@@ -121,7 +121,7 @@ func TestFloodOfTokensDoesNotGrowMemory(t *testing.T) {
 	after := p.memory(t)
 	t.Logf("%d MiB before and %d MiB after %d tokens, at most %.0f bytes of entries", before>>20, after>>20, flood, most)
 	if grown := after - before; grown > 24<<20 || most > 1.1*size {
-		t.Errorf("memory has grown by %d MiB, with %.0f bytes of entries; want at most 24 MiB, and about cache.max_bytes (%d)", grown>>20, most, size)
+		t.Errorf("memory has grown by %d MiB, with %.0f bytes of entries; want at most 24 MiB, and at most about cache.max_bytes (%d)", grown>>20, most, size)
 	}
 	if wrong.Load() > 0 {
 		t.Errorf("%d requests were not answered, want 0", wrong.Load())
@@ -142,7 +142,7 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 	var got tally
 	var patient sync.WaitGroup
 	for i := range callers {
-		patient.Go(func() { // retries until there is an answer
+		patient.Go(func() { // retries until the caller has a token
 			short := fmt.Sprintf("IGAA-storm-%d", i%tokens)
 			for deadline := time.Now().Add(2 * patience); time.Now().Before(deadline); {
 				r, err := p.try(t.Context(), short)

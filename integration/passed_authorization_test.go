@@ -119,7 +119,7 @@ func TestSidecarsOwnTokenIsNeverPassedOn(t *testing.T) {
 		for _, target := range []string{"/me", exchange, exchange + "&access_token=" + ownToken, exchange + "&access_token=IGAA-user"} {
 			answer := p.raw(t, target, lines...)
 			if strings.HasPrefix(answer, "HTTP/1.1 401 ") {
-				t.Fatalf("%q did not pass igproxy's own check: %s", lines, answer)
+				t.Fatalf("%q: igproxy did not accept its own token: %s", lines, answer)
 			}
 			requests, _ := rec.take()
 			reached += len(requests)

@@ -62,7 +62,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 
 	// Everything.
 	if code, out, errs := ours[1].operate(t, "purge", "--all"); code != 0 || out != "purged: everything for app \"default\" (entries in this sidecar's memory: 2); the other sidecars on this Redis forget within seconds\n" {
-		t.Fatalf("exit code %d: %s%s", code, out, errs)
+		t.Fatalf("exit code %d, want 0 and the report of a purge of everything: %s%s", code, out, errs)
 	}
 	eventually(t, "the other sidecar has received the purge of everything", func() bool { return len(ours[0].Log.Lines("purge received")) == 1 })
 	before = ig.Calls()

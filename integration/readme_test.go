@@ -1,7 +1,8 @@
 package integration
 
-// The commands in README work as written. The test replaces only the path of the secret and the URL
-// of Redis, and uses the stand-in for Instagram.
+// The commands with which README runs igproxy against Instagram work. The test does not run make
+// build. It replaces the path of the secret and the URL of Redis, and uses the stand-in for
+// Instagram.
 
 import (
 	"os"

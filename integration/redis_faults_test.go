@@ -18,7 +18,8 @@ func withRedis(t *testing.T, redis *redistest.Server) (*mock.Instagram, *process
 	return ig, serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+redis.URL())
 }
 
-// answers requests n cold tokens one after another, all of which must be answered.
+// answers requests n tokens one after another, all of which must be answered. The tokens are new if
+// the test has not used the prefix before.
 func answers(t *testing.T, p *process, prefix string, n int) {
 	t.Helper()
 	for i := range n {
@@ -58,7 +59,7 @@ func TestRedisHangsThenRecovers(t *testing.T) {
 	answers(t, p, "hung", 20)
 	redisState(t, p, "degraded")
 	if got := p.page(t, "/metrics").body; !strings.Contains(got, `igproxy_redis_errors_total{kind="timeout",operation="claim"}`) {
-		t.Error("the timeouts were not counted by their kind")
+		t.Error("no timeout of a claim was counted")
 	}
 	redis.Resume()
 	wantRecovered(t, p, redis)
@@ -94,8 +95,8 @@ func wantRecovered(t *testing.T, p *process, redis *redistest.Server) {
 	}
 }
 
-// Corrupt, truncated or swapped values are misses: the exchange is repeated, and every caller gets
-// its own token.
+// A value that belongs to another key cannot be decrypted, as if it were corrupt. It is a miss: the
+// exchange is repeated, and every caller gets its own token.
 func TestCorruptRedisValuesAreMisses(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)

@@ -132,15 +132,15 @@ func TestRedisConnectionsBeyondTheIdleTimeoutAreNotUsed(t *testing.T) {
 	before := p.metric(t, timeouts)
 	crowd(20, func(i int) { p.ask(t, fmt.Sprintf("IGAA-after-%d", i)) })
 	// One claim may time out, because it may get the connection that reads purges, which is never
-	// idle.
+	// idle for as long as redis.idle_timeout.
 	if got := p.metric(t, timeouts) - before; got > 1 || !usesRedis(t, p) {
 		t.Errorf("%v claims timed out, want at most 1, and Redis in use", got)
 	}
 }
 
 // The connections of two sidecars die while no app sends requests. When one sidecar performs a
-// purge, the other must still learn of it soon, although each of its attempts to read the purges
-// uses up only one dead connection of the pool.
+// purge, the other must still learn of it soon. Without app requests, the other sidecar uses Redis
+// only to read purges, and each failed attempt removes only one dead connection from its pool.
 func TestPurgeArrivesDespiteDeadIdleConnections(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redisBehindRelays(t, "single")

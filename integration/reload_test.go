@@ -135,7 +135,7 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		load.more()
 		want := map[bool]int{true: 200, false: 404}[i%2 == 1]
 		if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/me?access_token=IGAA-x"); err != nil || r.status != want {
-			t.Errorf("after reload %d: /me got %d, want %d, %v", i, r.status, want, err)
+			t.Errorf("after reload %d: /me got %d, %v; want %d", i, r.status, err, want)
 		}
 
 		refusals++
@@ -154,10 +154,10 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		places = append(places, fmt.Sprint(line["where"], " ", line["key"]))
 	}
 	if !slices.Contains(places, config+":2 cache.ttl") || !slices.Contains(places, config+":3 lisen") {
-		t.Errorf("the log has the problems %q, want the file and line of both", places)
+		t.Errorf("the log has the problems %q, want those of cache.ttl and lisen, each with file and line", places)
 	}
 	if load.stop() == 0 {
-		t.Error("no app sent a request")
+		t.Error("no request was answered")
 	}
 	if got := p.metric(t, "igproxy_config_last_reload_success_timestamp_seconds"); time.Since(time.Unix(int64(got), 0)) > time.Hour {
 		t.Errorf("the time of the last successful reload is %v, want the time of this test", got)
@@ -277,8 +277,9 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	}
 }
 
-// A listener keeps the settings with which it started, so a reload cannot remove its
-// authentication.
+// A listener keeps the address with which it started. So a reload that removes the authentication
+// of a listener that other machines can reach is refused, even if the new configuration has a
+// loopback address.
 func TestReloadNeverOpensAListener(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

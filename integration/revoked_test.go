@@ -1,8 +1,8 @@
 package integration
 
 // When a user revokes a token, igproxy learns of it from the first passed-through call that Meta
-// refuses with code 190. From then on, no sidecar of the fleet returns that token as the answer to
-// an exchange.
+// refuses with code 190. Soon after, no sidecar of the fleet returns that token as the answer to an
+// exchange.
 
 import (
 	"fmt"

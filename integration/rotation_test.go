@@ -105,13 +105,13 @@ func TestWithoutKeyFileCacheSurvivesUntilTheOldSecretIsRemoved(t *testing.T) {
 			t.Fatal(errs)
 		}
 		if r := p.ask(t, "IGAA-kept"); r.status != 200 || ig.CallsFor("IGAA-kept") != c.calls {
-			t.Errorf("got %d after %d calls, want %d", r.status, ig.CallsFor("IGAA-kept"), c.calls)
+			t.Errorf("got %d after %d calls, want 200 after %d", r.status, ig.CallsFor("IGAA-kept"), c.calls)
 		}
 	}
 }
 
-// The stand-in also accepts a new secret over HTTP, which docs/operations.md uses to rehearse a
-// rotation.
+// The stand-in can be given a new secret over HTTP (POST /__secret). The rehearsal of a rotation in
+// docs/operations.md does this.
 func TestMockAcceptsANewSecret(t *testing.T) {
 	t.Parallel()
 	mock := start(t, environ(), "mock", "--listen", "127.0.0.1:0", "--secret", appSecret)
@@ -125,7 +125,7 @@ func TestMockAcceptsANewSecret(t *testing.T) {
 		t.Errorf("POST /__secret: got %d %s, want 200 without the secret", r.status, r.body)
 	}
 	if r := p.ask(t, "IGAA-2"); r.status != 400 || r.graphError(t).Code != 100 {
-		t.Errorf("got %d %s, want 400 with code 100", r.status, r.body)
+		t.Errorf("with the previous secret: got %d %s, want 400 with code 100", r.status, r.body)
 	}
 	if strings.Contains(mock.Log.String(), nextSecret) {
 		t.Error("the stand-in logs a secret")

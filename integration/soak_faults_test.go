@@ -89,7 +89,7 @@ func (s *soak) hang() {
 	}
 }
 
-// restart replaces a sidecar, but never the first, whose growth is measured.
+// restart replaces a random sidecar, but never the first: a restart would hide whether it leaks.
 func (s *soak) restart(by syscall.Signal) {
 	seat := s.sidecars[1+s.rng.IntN(len(s.sidecars)-1)]
 	p := seat.process.Load()

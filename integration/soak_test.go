@@ -2,7 +2,8 @@ package integration
 
 // A soak runs all faults in random order, under load and with several sidecars. No caller gets
 // another caller's token, apps understand every answer, and nothing leaks. Afterwards connections,
-// goroutines and memory are back to where they started, apart from what idle connections need.
+// goroutines and memory are back to about where they started, apart from what idle connections
+// need.
 //
 // The faults last for 12 seconds, or as long as IGPROXY_SOAK says (make soak SOAK=10m).
 // IGPROXY_SOAK_SEED repeats the random choices of an earlier run.

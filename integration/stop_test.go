@@ -97,7 +97,7 @@ func TestStopLosesNoRequestOnConnectionsInUse(t *testing.T) {
 			}
 			wg.Wait()
 			if code := p.Wait(t); code != 0 || lost.Load() != 0 {
-				t.Errorf("exit code %d; of %d connections in use %d lost a request, want none", code, inUse, lost.Load())
+				t.Errorf("exit code %d, want 0; %d of %d connections in use lost a request, want 0", code, lost.Load(), inUse)
 			}
 			t.Logf("%d requests were answered", answered.Load())
 		})

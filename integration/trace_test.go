@@ -127,7 +127,7 @@ func TestCollectorGetsEachStepInTheAppsTrace(t *testing.T) {
 		t.Fatalf("%d server spans for 4 requests, want 4", len(servers))
 	}
 	first := servers[slices.IndexFunc(servers, func(s *otlpSpan) bool { return s.ParentSpanID != "" })]
-	// The library writes IDs in upper case.
+	// OpenTelemetry's library writes IDs in upper case.
 	if got := strings.ToLower(first.TraceID + "-" + first.ParentSpanID); got != "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331" {
 		t.Errorf("the trace and the parent of the first span are %s, want those of the app", got)
 	}
@@ -222,7 +222,7 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 		}
 	}
 	if servers != requests || len(all) < 15 || c.header.Get("Api-Key") != credential {
-		t.Errorf("%d spans for %d requests, %d secrets, headers %v: too little to prove anything", servers, requests, len(all), c.header)
+		t.Errorf("%d server spans for %d requests, %d secrets, collector headers %v; want a span for each request, at least 15 secrets, and Api-Key", servers, requests, len(all), c.header)
 	}
 	s := newSearch(all)
 	for place, text := range map[string]string{"the spans": c.text.String(), "the log": log.String()} {
@@ -255,7 +255,7 @@ func TestDeadCollectorCostsNoAnswerAndDelaysStopLittle(t *testing.T) {
 	for name, at := range map[string]string{"refused": "http://" + refused, "hung": "http://" + hung.Addr().String(), "unwilling": unwilling.URL} {
 		_, upstream := instagram(t, mock.ServerOptions{})
 		p := tracing(t, upstream.URL, []string{"LOG_LINES=1"}, []string{"EXPORTER_OTLP_ENDPOINT=" + at, "BSP_MAX_QUEUE_SIZE=64", "BSP_SCHEDULE_DELAY=20"})
-		for i := range 100 { // about 500 spans
+		for i := range 100 { // 280 spans, more than the queue holds
 			if r := p.ask(t, fmt.Sprintf("IGAA-%d", i/5)); r.status != 200 {
 				t.Errorf("%s: got %d %s, want 200", name, r.status, r.body)
 			}

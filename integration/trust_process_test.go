@@ -1,7 +1,7 @@
 package integration
 
-// Other users of the machine must not be able to use the Unix socket, or to find secrets in a
-// memory dump of a dead process.
+// auth.uids and the mode of the Unix socket decide which users of the machine get answers from it.
+// A process that dies leaves no memory dump, in which other users could find secrets.
 
 import (
 	"fmt"
@@ -85,7 +85,7 @@ func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 	}
 	lines := theirs.Log.Lines("connection refused by auth.uids")
 	if len(lines) == 0 || lines[0]["uid"] != float64(own) {
-		t.Errorf("the log has %v, want the UID", lines)
+		t.Errorf("the log has %v, want UID %d", lines, own)
 	}
 	if m := theirs.page(t, "/metrics").body; !strings.Contains(m, "\nigproxy_peers_refused_total ") || strings.Contains(m, "\nigproxy_peers_refused_total 0\n") {
 		t.Error("the refused connection was not counted")
@@ -142,7 +142,7 @@ func TestProcessDumpsNoCore(t *testing.T) {
 		t.Errorf("/proc/PID/limits says %q, want a limit of 0", got)
 	}
 	if got := strings.TrimSpace(read("coredump_filter")); strings.Trim(got, "0") != "" {
-		t.Errorf("a core dump handler would get the kinds of memory %s, want 0", got)
+		t.Errorf("coredump_filter is %s, want 0: a core dump handler would get these kinds of memory", got)
 	}
 	// With GOTRACEBACK=crash igproxy ends by SIGABRT, which dumps core where that is allowed.
 	must(t, p.Cmd.Process.Signal(syscall.SIGQUIT))

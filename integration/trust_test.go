@@ -1,8 +1,8 @@
 package integration
 
-// igproxy answers all clients on this machine. Clients on other machines need a token or a client
-// certificate, unless the operator explicitly allows everyone. If other machines can reach the
-// listener and the configuration sets none of these, igproxy does not start.
+// By default, igproxy answers all clients on this machine. Clients on other machines need a token
+// or a client certificate, unless the operator explicitly allows everyone. If other machines can
+// reach the listener and the configuration sets none of these, igproxy does not start.
 
 import (
 	"context"

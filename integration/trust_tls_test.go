@@ -78,7 +78,7 @@ func TestClientCertificatesNeedAListedName(t *testing.T) {
 		{"a longer name", &apps, []string{"x.shop.internal"}, false},
 		{"another path", &apps, []string{"spiffe://example.org/shop/x"}, false},
 		{"another trust domain", &apps, []string{"spiffe://example.com/shop"}, false},
-		{"the name of another authority", &others, []string{"shop.internal"}, false},
+		{"a listed name, from another authority", &others, []string{"shop.internal"}, false},
 	} {
 		if got := letIn(c.signer, c.names...); got != c.want {
 			t.Errorf("%s: let in %v, want %v", c.what, got, c.want)

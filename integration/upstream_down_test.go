@@ -2,7 +2,7 @@ package integration
 
 // Instagram fails. Each of the first cold tokens costs one or two failed calls. Then the breaker
 // opens, and cold tokens get a fast 503 with Retry-After. Known tokens need no calls. Once
-// Instagram is back, one successful probe closes the breaker.
+// Instagram is back, one successful trial call closes the breaker.
 
 import (
 	"fmt"
@@ -100,7 +100,7 @@ func TestARefusedClientSecret(t *testing.T) {
 		}
 	}
 	if ig.Calls() != 1 {
-		t.Errorf("%d calls with a secret known to be wrong, want 1", ig.Calls())
+		t.Errorf("10 tokens cost %d calls with a wrong secret, want 1", ig.Calls())
 	}
 	if before.status != 200 || !strings.Contains(before.body, `"client_secret":"unproven"`) {
 		t.Errorf("readiness before the first call: %d %s; want 200 with \"client_secret\":\"unproven\"", before.status, before.body)

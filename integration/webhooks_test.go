@@ -104,7 +104,7 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 		if r.status != c.status || c.status == 204 && r.body != "" {
 			t.Errorf("%s: got %d %s, want %d", name, r.status, r.body, c.status)
 		} else if c.status != 204 && r.graphError(t).Subcode != c.subcode {
-			t.Errorf("%s: got %s, want %d", name, r.body, c.subcode)
+			t.Errorf("%s: got %s, want subcode %d", name, r.body, c.subcode)
 		}
 	}
 	// This client keeps its connections open. If a client asks to close the connection, net/http
@@ -166,8 +166,8 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 	}
 }
 
-// Webhooks leave the connection open, whatever their size and whether their signature is right or
-// wrong.
+// A webhook leaves the connection open, whether its signature is right or wrong, even if it has the
+// largest size that igproxy accepts.
 func TestWebhooksShareAConnection(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL=http://127.0.0.1:1")
@@ -257,6 +257,6 @@ func TestWrongSignaturesCannotFillTheLog(t *testing.T) {
 		}
 	}
 	if len(seconds) == 0 || p.metric(t, `igproxy_requests_total{app="default",grant="webhook",outcome="unverified",source="none"}`) != 2000 {
-		t.Errorf("want some lines about wrong signatures (of %d lines), and all 2000 requests counted", len(lines))
+		t.Errorf("no log line is about a wrong signature (of %d lines), or not all 2000 requests were counted", len(lines))
 	}
 }

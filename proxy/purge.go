@@ -8,9 +8,12 @@ import (
 
 // Purge makes igproxy forget the answers that it remembers for the app with this label, or for all
 // apps if the label is empty. If token is not zero, Purge forgets only the answers to this token or
-// code, under each grant and redirect URI. It returns the labels of the apps, or an error if no app
-// has the label. It also returns an error if the other sidecars on the same Redis could not be
-// notified, but even then this process has forgotten the answers.
+// code, under each grant and redirect URI. With Options.Keep, it also forgets records, and with
+// them the successors of tokens.
+//
+// Purge returns the labels of the apps, or an error if no app has the label. It also returns an
+// error if the other sidecars on the same Redis could not be notified, but even then this process
+// has forgotten everything.
 func (p *Proxy) Purge(ctx context.Context, label string, token Secret) (apps []string, err error) {
 	e := p.current.Load()
 	for _, a := range e.apps {
@@ -35,7 +38,7 @@ func (p *Proxy) purge(ctx context.Context, e *engine, a *app, token Secret) erro
 	var keys []cache.Key
 	for _, g := range e.grants {
 		switch {
-		case g.service != a.Service: // no call of the app has such a key, and the number of purged names is limited
+		case g.service != a.Service: // the app cannot use the grant, so there are no answers to forget
 		case g.once:
 			for _, uri := range a.RedirectURIs {
 				keys = append(keys, a.key(g, token, uri))

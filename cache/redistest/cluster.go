@@ -82,9 +82,9 @@ func (c *Cluster) Addrs() string {
 	return addrs(ports)
 }
 
-// Announce makes each node announce the port of a proxy on 127.0.0.1, so that clients reach the node
-// only by way of the proxy. The function through returns the proxy's port for the node's address.
-// Replicas use the announced port of their master, too.
+// Announce makes each node announce the port of a proxy on 127.0.0.1, so that clients reach the
+// node only by way of the proxy. The function through returns the proxy's port for the node's
+// address. Replicas use the announced port of their master, too.
 func (c *Cluster) Announce(through func(addr string) (port int)) {
 	c.t.Helper()
 	var want []string

@@ -27,7 +27,7 @@ type chromium struct {
 	mu       sync.Mutex                   // protects the fields below
 	last     int                          // the ID of the last command
 	answers  map[int]chan json.RawMessage // a channel for the result of each command in flight
-	troubles []string                     // the page's exceptions, console messages and log entries, and protocol errors
+	troubles []string                     // the page's exceptions, console messages, log entries and protocol errors
 }
 
 // message is a DevTools message: a command, the result of a command, or an event.
@@ -211,8 +211,8 @@ func (c *chromium) picture() []byte {
 	return png
 }
 
-// quiet fails the test if, since the previous call of quiet, the page has thrown an exception or has
-// written to the console or the log. The log includes errors of the network and of the content
+// quiet fails the test if, since the previous call of quiet, the page has thrown an exception or
+// has written to the console or the log. The log includes errors of the network and of the content
 // security policy.
 func (c *chromium) quiet() {
 	c.t.Helper()

@@ -1,8 +1,8 @@
 package clients
 
-// Client libraries by other authors log a user in through igproxy. Most of them exchange a code. All
-// of them get a long-lived token, read the user's profile with it, and report Meta's errors. Each
-// library gets igproxy's address and no secret; docs/clients.md says what else it needs. The
+// Client libraries by other authors log a user in through igproxy. Most of them exchange a code.
+// All of them get a long-lived token, read the user's profile with it, and report Meta's errors.
+// Each library gets igproxy's address and no secret; docs/clients.md says what else it needs. The
 // programs that use the libraries are in the folders next to this file, and their list is in
 // logins_test.go.
 

@@ -1,5 +1,5 @@
 // Package harness runs the built igproxy for the tests in integration and in the folders below it:
-// as a process on loopback, with a stand-in for Instagram as its upstream. Only tests import it.
+// as a process on loopback, with a stand-in for Meta as its upstream. Only tests import it.
 package harness
 
 import (
@@ -21,14 +21,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// AppSecret is the client secret of every igproxy that Serve starts. It must appear nowhere except
-// in requests to Instagram.
+// AppSecret is the client secret that Environ sets. It must appear nowhere except in requests to
+// Instagram.
 const AppSecret = "5ec2e7ca9a2y0123456789abcdef0123"
 
 // Patience limits every wait for a condition. It is rarely reached.
 const Patience = 20 * time.Second
 
-// Binary is the path of igproxy, built once with the race detector by Main.
+// Binary is the path of the igproxy that Main builds with the race detector.
 var Binary string
 
 const mainPackage = "github.com/igproxy/igproxy/cmd/igproxy"
@@ -56,8 +56,8 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// Plain returns the path of igproxy without the race detector, for tests that measure or send many
-// requests. The first call builds it.
+// Plain returns the path of igproxy without the race detector, for tests that measure time or send
+// many requests. The first call builds it.
 func Plain(t testing.TB) string {
 	t.Helper()
 	path, err := buildPlain()
@@ -72,7 +72,8 @@ var buildPlain = sync.OnceValues(func() (string, error) {
 	return path, build(path, "0")
 })
 
-// build builds igproxy. The race detector needs cgo; the shipped binary is built without cgo.
+// build builds igproxy. cgo is the value of CGO_ENABLED: the race detector needs cgo, and the
+// released binary is built without it.
 func build(path, cgo string, flags ...string) error {
 	cmd := exec.Command("go", append(append([]string{"build", "-ldflags=-s -w", "-o", path}, flags...), mainPackage)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
@@ -93,13 +94,13 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// Address returns an address on loopback that no other test uses.
+// Address returns a free address on loopback. It returns each address only once in a process.
 func Address(t testing.TB) string {
 	t.Helper()
 	return fmt.Sprintf("127.0.0.1:%d", redistest.FreePort(t))
 }
 
-// Instagram starts the stand-in for Instagram, which ends with the test.
+// Instagram starts a stand-in that accepts AppSecret. The stand-in ends with the test.
 func Instagram(t testing.TB, o mock.ServerOptions) (*mock.Instagram, *mock.Server) {
 	t.Helper()
 	return StandIn(t, mock.Options{Secret: AppSecret}, o)

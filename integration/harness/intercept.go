@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// Interceptor is a running igproxy that intercepts Meta's hosts.
+// Interceptor is a running igproxy that intercepts calls to Meta's hosts.
 type Interceptor struct {
 	*Process
 	Proxy string // the URL for HTTPS_PROXY, without a token
@@ -78,8 +78,8 @@ func (a MadeAuthority) Settings(t testing.TB, kind string) (set []string) {
 	return set
 }
 
-// Intercept starts an igproxy that also intercepts, on a free port of loopback. binary is Binary or
-// the path that Plain returns.
+// Intercept starts an igproxy that also intercepts calls, on a free port of loopback. binary is
+// Binary or the path that Plain returns.
 func Intercept(t testing.TB, binary string, settings ...string) *Interceptor {
 	t.Helper()
 	i := &Interceptor{Made: MakeAuthority(t)}
@@ -102,7 +102,7 @@ func (i *Interceptor) Client(t testing.TB, http2 bool) *http.Client {
 	return client
 }
 
-// Trust returns a configuration that trusts only this authority.
+// Trust returns a TLS configuration for clients that trusts only this authority.
 func (a MadeAuthority) Trust(t testing.TB) *tls.Config {
 	t.Helper()
 	text, err := os.ReadFile(a.Cert)

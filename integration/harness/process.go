@@ -53,9 +53,9 @@ func Start(t testing.TB, env []string, args ...string) *Process {
 	return StartCommand(t, env, exec.Command(Binary, args...))
 }
 
-// StartCommand starts a command that is igproxy or becomes it. The output goes to Log. If
-// cmd.Stderr is already set, standard error goes there instead. The process is killed at the end of
-// the test if it still runs.
+// StartCommand starts a command that is igproxy or replaces itself with igproxy. The output goes to
+// Log. If cmd.Stderr is already set, standard error goes there instead. The process is killed at
+// the end of the test if it still runs.
 func StartCommand(t testing.TB, env []string, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{Cmd: cmd, Log: &Output{}, Exited: make(chan struct{})}
@@ -81,7 +81,8 @@ func StartCommand(t testing.TB, env []string, cmd *exec.Cmd) *Process {
 }
 
 // withoutSleep adds a setting for the race detector to env, or to the environment of the test if
-// env is nil. Without that setting every igproxy would sleep for a second when it ends.
+// env is nil. Without that setting, an igproxy with the race detector sleeps for a second when it
+// ends.
 func withoutSleep(env []string) []string {
 	if env == nil {
 		env = os.Environ()

@@ -8,7 +8,8 @@ function label(name,  at) {
   return substr(at, 1, index(at, "\"") - 1)
 }
 
-# quantile returns a quantile for a grant and source, in milliseconds.
+# quantile returns the quantile q of the durations, in milliseconds. The parameter source is a key
+# "GRANT SOURCE", such as "exchange memory".
 function quantile(source, q,  want, i, below, lower) {
   want = q * count[source, buckets[source]]
   for (i = 1; i <= buckets[source]; i++) {

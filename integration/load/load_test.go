@@ -1,6 +1,6 @@
 package load
 
-// Each load recipe except k6.sh runs unchanged for a second, and does what its argument says: all
+// Each load recipe except k6.sh runs unchanged, with LOAD=1, and does what its argument says: all
 // hits together cost one exchange, each miss costs one, and a burst of 200 callers costs one.
 
 import (

@@ -1,6 +1,7 @@
 package load
 
-// The commands in docs/develop.md work as written; the tests change only the ports.
+// Four blocks of commands in docs/develop.md work: the start, the login, the control of the
+// stand-in, and the fleet. The test replaces the addresses and the code, and adds options to curl.
 
 import (
 	"fmt"
@@ -81,10 +82,10 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 			harness.Program(t, nil, here("curl -sS --fail --noproxy '*' -X POST 'http://127.0.0.1:8081/__latency?d=1ms'"), "sh")
 		}
 		if strings.Contains(line, "mode=down") && (status(fmt.Sprintf("IGAA-down-%d", i)) != 502 || status("IGAA-user-1") != 200) {
-			t.Error("down: a new token got an answer, or a known token did not")
+			t.Error("down: want 502 for a new token, and 200 for a known token")
 		}
 		if strings.Contains(line, "mode=limit4") && status(fmt.Sprintf("IGAA-limited-%d", i)) == 200 {
-			t.Error("limit4: a new token got an answer")
+			t.Error("limit4: a new token got 200, want an error")
 		}
 	}
 	// One call for the 20 callers, two (with a retry) for the caller while Instagram was down, and
@@ -93,7 +94,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 		t.Errorf("the commands printed %q, want 5 outputs, and 4 exchanges in that of __stats", said)
 	}
 
-	// The timeout is longer than the default, because the machine may be busy.
+	// redis.timeout is longer than the default, because the machine may be busy.
 	lines = blockAfter(t, page, "any other Redis. Then, with the variables from above:")
 	settings = append(settings, "REDIS_TIMEOUT=250ms")
 	for _, assignment := range strings.Fields(lines[0])[1:] {
@@ -106,6 +107,6 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 		}
 	})
 	if stats := harness.Program(t, nil, quiet("curl http://127.0.0.1:8081/__stats"), "sh"); !strings.Contains(stats, `"exchange":5`) {
-		t.Errorf("two sidecars on one Redis: %s, want one more exchange", stats)
+		t.Errorf("after two sidecars on one Redis exchanged one token: %s, want 5 exchanges, one more than before", stats)
 	}
 }

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # vegeta sends at a constant rate, however slow the answers are. vegeta/go.mod pins its version; Go
 # builds it when it is first used.
-#   vegeta.sh hit    2,000 requests a second (RATE) for one token, which igproxy knows after the first
+#   vegeta.sh hit    2,000 requests a second (RATE) for one token, which igproxy knows after the first of them
 #   vegeta.sh miss   200 requests a second (RATE), each for a new token: each is an exchange
 . "$(dirname "$0")/recipe.sh"
 vegeta() { go -C "$here/vegeta" tool vegeta "$@"; }
-# attack sends the targets on standard input repeatedly.
+# attack sends $1 requests a second to the targets on standard input. After the last target, it begins
+# again with the first.
 attack() { vegeta attack -rate="$1" -duration="${seconds}s" -workers="$connections" | vegeta report; }
 case ${1-} in
   hit) url "IGAA-vegeta-$run" | sed 's/^/GET /' | attack "${RATE:-2000}" ;;

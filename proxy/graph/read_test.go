@@ -237,8 +237,11 @@ func FuzzGraphError(f *testing.F) {
 			}
 		}
 		said := e.Code == 1 || e.Code == 2 || e.Transient != nil && *e.Transient
-		if status >= 400 && status < 500 && (e.Class.IsFailure() && !said || !e.Class.IsFailure() && !e.Class.IsDefinite()) {
-			t.Fatalf("status %d has class %s, although the body does not say so: %s", status, e.Class, e.Encode())
+		if status >= 400 && status < 500 && e.Class.IsFailure() && !said {
+			t.Fatalf("status %d has class %s, but the body does not report a failure of Meta: %s", status, e.Class, e.Encode())
+		}
+		if status >= 400 && status < 500 && !e.Class.IsFailure() && !e.Class.IsDefinite() {
+			t.Fatalf("status %d has class %s, want a refusal or a failure of Meta: %s", status, e.Class, e.Encode())
 		}
 		if e.Class == graph.ClassStanding && e.MetaCode() != 100 {
 			t.Fatalf("code %d has class %s, want this class only if Meta sent code 100: %s", e.Code, e.Class, e.Encode())
