@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # igproxy.service allows only the system calls in its SystemCallFilter=; all others fail with EPERM.
-# This script runs a binary under strace. The binary starts, serves exchanges, a hit, a refusal and a
-# scrape of its metrics, and drains. The script fails if the binary made a system call that the
+# This script runs a binary under strace. The binary starts, serves exchanges, a hit, a refusal and
+# a scrape of its metrics, and drains. The script fails if the binary made a system call that the
 # service would refuse.
 #
 #   tools/ship-syscalls.sh BINARY
