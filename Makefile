@@ -1,11 +1,11 @@
 # make run             see igproxy work: a stand-in for Meta and a sidecar in one process (needs only Go)
-# make build           build ./igproxy; its build tag leaves out unused code: a library's generator of manual pages, with a Markdown parser
+# make build           build ./igproxy; the build tag leaves out a library's generator of manual pages, which igproxy does not use
 # make test            install what is missing (a C compiler, Redis, nginx), then run all tests of igproxy itself
 # make test-all        make test, then the tests with other people's programs, which it also installs: client libraries, a browser, load tools,
 #                      promtool, systemd-analyze
-# make faults          run the tests of docs/faults.md, and print its table with a tick for each row that holds
+# make faults          run the tests of docs/faults.md, and print its table with a tick for each row whose tests pass
 # make lint            run gofmt, go vet, staticcheck and the security linters of .golangci.yml, and check that go.mod is tidy
-# make fuzz            fuzz each target for FUZZTIME (30s; 5000x means 5000 inputs); make test runs only the seeds and the kept inputs
+# make fuzz            fuzz each target for FUZZTIME (30s; 5000x means 5000 inputs); make test runs only the seeds and the inputs in testdata/fuzz
 # make soak            cause all faults in random order under load, for SOAK (10m); SEED repeats the choices of an earlier run
 # make load            load a sidecar on loopback with wrk and vegeta, for LOAD (10) seconds each, and with hey; then print the sidecar's own figures
 # make bench           run the benchmarks of breaker, cache and proxy COUNT (6) times each, and compare times and allocations with tools/bench/baseline.txt
@@ -60,9 +60,9 @@ test-all: test
 faults: deps
 	@go run -C tools ./faults
 
-# lint needs the network only for the modules that go.sum pins. It does not run govulncheck, because it
-# reads a database on the network: the same tree could pass today and fail tomorrow. SECURITY.md
-# says how to run it.
+# lint needs the network only for the modules that the go.sum files pin. It does not run govulncheck,
+# which reads a database on the network: the same tree could pass today and fail tomorrow.
+# SECURITY.md says how to run govulncheck.
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet ./...

@@ -10,7 +10,8 @@ case $what in test | all | peers) ;; *) echo "usage: deps.sh [test|all|peers]" >
 has() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "$1" >/dev/null; }
 module() { "$1" -c "import $2" 2>/dev/null; } # also called with /usr/bin/python3, which may not be the first python3 in PATH
 
-# missing sets names to the missing programs, and debian to the Debian packages that have them.
+# missing puts the missing programs into the array names, and the Debian packages that have them
+# into the array debian.
 missing() {
   names=() debian=()
   need() { names+=("$1"); debian+=("${@:2}"); }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # igproxy.service allows only the system calls in its SystemCallFilter=; all others fail with EPERM.
-# This script runs a binary under strace: its start, exchanges, hits, an error, a scrape of the
-# metrics, and its drain. It fails if the binary made a system call that the service would refuse.
+# This script runs a binary under strace. The binary starts, serves exchanges, a hit, a refusal and
+# a scrape of its metrics, and drains. The script fails if the binary made a system call that the
+# service would refuse.
 #
 #   tools/ship-syscalls.sh BINARY
 set -euo pipefail

@@ -47,7 +47,7 @@ var conditions = []condition{
 	}},
 	{alert: "IgproxyBreakerOpen", severity: ticket, problems: breakersOpen},
 	{alert: "IgproxyInstagramSlow", severity: ticket, window: 10 * time.Minute, limit: 5, problems: func(c condition, _ *Status, grown sample) []string {
-		return sentenceIf(grown.calls.exceeds(.99, c.limit), "Meta is slow: more than 1% of the token calls of the last 10 minutes took more than 5 s.")
+		return sentenceIf(grown.calls.exceeds(.99, c.limit), "Meta is slow: more than 1% of the calls to Meta in the last 10 minutes took more than 5 s. Passed-through calls are not counted.")
 	}},
 	{alert: "IgproxyHitsSlow", severity: ticket, window: 10 * time.Minute, limit: .05, problems: func(c condition, _ *Status, grown sample) []string {
 		return sentenceIf(grown.memory.exceeds(.99, c.limit), "Hits are slow: of the answers from memory in the last 10 minutes, more than 1% took more than 50 ms.")
@@ -177,7 +177,7 @@ func rateLimited(_ condition, s *Status, grown sample) (list []string) {
 		text := fmt.Sprintf("Meta has limited the rate of app %s.", app)
 		for _, a := range s.Apps {
 			if a.Name == app && a.Hold != nil {
-				text += " Known tokens are served; others get 429, at least until " + s.Clock(a.Hold.Until) + "."
+				text += " Known tokens are served; calls with other tokens get 429, at least until " + s.Clock(a.Hold.Until) + "."
 			}
 		}
 		list = append(list, text)
@@ -195,7 +195,7 @@ func noStanding(c condition, _ *Status, grown sample) (list []string) {
 
 func tokensEnded(_ condition, _ *Status, grown sample) (list []string) {
 	for _, app := range sortedKeys(grown.ended) {
-		list = append(list, fmt.Sprintf("%s of app %s ended in the last hour without a refresh, although they were in use. The users have to log in again.",
+		list = append(list, fmt.Sprintf("%s of app %s ended in the last hour without a refresh, although in use. The users have to log in again.",
 			plural(grown.ended[app], "token"), app))
 	}
 	return list

@@ -89,11 +89,11 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 		"IgproxyRateLimited": {func(_ *Status, n *sample) {}, func(s *Status, n *sample) {
 			s.Apps = []proxy.AppStatus{{Name: "shop", Hold: &proxy.Hold{Until: s.Now.Add(time.Minute)}}}
 			n.limited = map[string]uint64{"shop": 1}
-		}, "Meta has limited the rate of app shop. Known tokens are served; others get 429, at least until 12:01:00."},
+		}, "Meta has limited the rate of app shop. Known tokens are served; calls with other tokens get 429, at least until 12:01:00."},
 		"IgproxyNoStanding": {func(_ *Status, n *sample) { n.standing = map[string]uint64{"shop": 10} },
 			func(_ *Status, n *sample) { n.standing = map[string]uint64{"shop": 39} }, "App shop has no access to some accounts: Meta answered 39 calls"},
 		"IgproxyTokensEnded": {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.ended = map[string]uint64{"100%": 3} },
-			"3 tokens of app 100% ended in the last hour without a refresh, although they were in use."},
+			"3 tokens of app 100% ended in the last hour without a refresh, although in use."},
 		"IgproxyPeersRefused":  {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.peersRefused = 1 }, "auth.uids"},
 		"IgproxyLogDropped":    {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.linesDropped = 1 }, "in time: 1."},
 		"IgproxyReloadRefused": {func(_ *Status, n *sample) {}, func(s *Status, _ *sample) { s.ReloadRefused = true }, "previous one stays in use"},
