@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Purges records which of one app's entries were purged.
+// A Purges knows which entries of one app have been purged.
 //
-// A purge does not depend on deleting anything: it changes the names of entries. Every purge has a
-// number, and the keys of a purged token (or of all tokens of the app) are derived with that
-// number. Entries from before the purge keep their old names, so no later request finds them: not
-// in memory, not in Redis, not after a failover to a replica that lagged, and not when a call that
-// was in flight stores its answer late.
+// A purge does not depend on deleting anything. It changes the names under which igproxy looks for
+// entries and stores new ones. Every purge has a number, and the keys of a purged token (or of all
+// tokens of the app) are derived with that number. Entries from before the purge keep their old
+// names, so no later request finds them: not in memory, not in Redis, not after a failover to a
+// replica that lagged, and not when a call that was in flight stores its answer late.
 //
 // The processes of a fleet share the numbers through one sorted set per app in Redis. Each process
 // reads it with pauses of at most a second, and merges it with what it knows: the highest number
@@ -280,8 +280,8 @@ func (p *Purges) seal(m mark) (string, error) {
 }
 
 func (p *Purges) open(member string) (m mark, ok bool) {
-	// Every number, which takes the place of the expiry, is after the zero time, so that no mark
-	// counts as expired.
+	// A mark has its number in the place of the expiry. The zero time is passed as the current
+	// time, so no mark counts as expired.
 	e, err := open(p.key, sealedMark, []byte(member), time.Time{})
 	if err != nil || len(e.Value) != len(m.token) && len(e.Value) != len(m.token)+8 {
 		return m, false

@@ -55,11 +55,12 @@ var masterSteps = map[string]string{
 	kindReadOnly: "the master that the sentinels report is a replica, which refuses writes; wait until the failover ends",
 }
 
-// seeLog is the next step for the kinds of faults that are not in these tables.
+// seeLog is the next step for faults of Redis itself for which these tables have no entry.
 const seeLog = "see the log of Redis"
 
-// advice returns the next step for an operator. It names only settings that are in use. err shows
-// whether the sentinels or Redis itself failed; nil means Redis.
+// advice returns the next step for an operator. It names redis.url or redis.addrs, whichever is
+// set, and what turns TLS on there. err shows whether the sentinels or Redis itself failed; nil
+// means Redis.
 func (o *RedisOptions) advice(kind string, err error) string {
 	if kind == "" {
 		return ""

@@ -1,7 +1,7 @@
 package integration
 
 // The calls in docs/logins.md work as written, with the configurations on that page. The test
-// replaces only addresses, the paths of secrets, codes and tokens.
+// replaces only addresses, codes, tokens and the paths of secrets.
 
 import (
 	"net/http"

@@ -24,7 +24,7 @@ func TestInstagramUnreachableThenBack(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL=http://"+addr, "UPSTREAM_TIMEOUT="+timeout.String(), "BREAKER_FAILURES=1", "BREAKER_OPEN=100ms")
 	r := p.ask(t, "IGAA-1")
 	if e := r.graphError(t); r.status != 503 || e.Code != 2 || e.Subcode != unreachable || !e.Transient || r.header.Get("Retry-After") == "" || r.took > timeout+noise {
-		t.Errorf("got %d %+v after %s, want 503 and a transient error with code 2 and Retry-After, within the timeout", r.status, e, r.took)
+		t.Errorf("got %d %+v after %s, want 503 and a transient error with code 2, subcode %d and Retry-After, within %s", r.status, e, r.took, unreachable, timeout+noise)
 	}
 	if p.breaker(t) == "closed" {
 		t.Error("the breaker did not count the failure")

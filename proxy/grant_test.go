@@ -104,7 +104,8 @@ func codeForm(code string) url.Values {
 
 const codeAnswer = `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"]}`
 
-// Each grant has its own upstream, which gets only the parameters that the call needs.
+// Each grant goes to the upstream of its service, which gets only the parameters that the call
+// needs.
 func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)

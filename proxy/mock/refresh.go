@@ -51,8 +51,9 @@ func (x *call) judgeShort() *graphError {
 	return nil
 }
 
-// judgeLong accepts a long-lived token that is old enough. It also accepts every token that the
-// stand-in did not issue, if the token looks like a token of the family.
+// judgeLong refuses tokens that are revoked or expired. Of the others, it accepts long-lived tokens
+// that are old enough, and tokens that the stand-in did not issue but that look like tokens of the
+// family.
 func (x *call) judgeLong() *graphError {
 	t, age, issued := x.instagram.issued.token(x.short)
 	dead := x.instagram.issued.dead(x.short)

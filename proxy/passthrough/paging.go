@@ -34,9 +34,9 @@ func (p *Proxy) rewritePaging(res *http.Response, c Call) error {
 	return nil
 }
 
-// pagingURLs matches the start of a member, such as "next":"https://graph.instagram.com/ in JSON,
-// for the host that was called and for Meta's hosts graph.instagram.com and graph.threads.net.
-// Slashes may be escaped.
+// pagingURLs returns an expression that matches the beginning of the members next and previous in
+// JSON, from the name to the first slash after the host. The host is the one that was called,
+// graph.instagram.com or graph.threads.net. Slashes may be escaped.
 func pagingURLs(c Call) *regexp.Regexp {
 	hosts := regexp.QuoteMeta(strings.TrimSuffix(c.Base.String(), "/")) +
 		`|https://graph\.(?:instagram\.com|threads\.net)`
