@@ -32,7 +32,7 @@ type setting struct {
 	example   string              // for the documentation of a setting without a default
 	low, high float64             // the range of a number; nanoseconds for a duration, bytes for a size
 	words     []string            // the allowed values of a kindWord
-	orText    bool                // a kindList that may also be a single text; in a variable, spaces too may separate its items
+	orText    bool                // a kindList may be one text; in a variable, spaces may then separate items
 	check     func(string) *fault // returns what is wrong with a text or an item of a list; nil: no check
 }
 
