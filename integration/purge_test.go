@@ -104,8 +104,8 @@ func TestPurgeDuringARedisOutageIsSharedLater(t *testing.T) {
 	}
 	redis.Kill()
 	code, out, errs := all[0].operate(t, "purge", "--all")
-	if code != 1 || out != "" || !strings.Contains(errs, "in this sidecar only") {
-		t.Errorf("exit code %d, want 1 with no standard output and \"in this sidecar only\": %s%s", code, out, errs)
+	if code != 1 || out != "" || !strings.Contains(errs, "only in this sidecar") {
+		t.Errorf("exit code %d, want 1 with no standard output and \"only in this sidecar\": %s%s", code, out, errs)
 	}
 	if all[0].hits(t, "IGAA-one") || !all[1].hits(t, "IGAA-one") {
 		t.Error("want the token forgotten in the first sidecar at once, and still known in the second")

@@ -141,9 +141,9 @@ func TestATokenThatDoesNotExpireIsServedWithoutExpiresIn(t *testing.T) {
 }
 
 // If services share a path, the grant_type, the client_id, the Host or /apps/NAME/ selects the app.
-// igproxy refuses a call that still fits several apps. If Meta would get the client_id, igproxy
-// also refuses a call with the client_id of an app that cannot make the call. In both cases, the
-// error lists the paths of the apps that can make it.
+// igproxy refuses a call that still fits several apps. For grants that send
+// the app's ID to Meta, igproxy also refuses a call whose client_id belongs to an app that cannot
+// make the call. In both cases, the error lists the paths of the apps that can make it.
 func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 	redirect := url.QueryEscape(callback)
 	for name, c := range map[string]struct {

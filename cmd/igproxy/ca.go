@@ -13,14 +13,16 @@ import (
 )
 
 func caCommand(env environment) *cli.Command {
-	dir := &cli.StringFlag{Name: "dir", Value: ".", Usage: "the `FOLDER` with " + authority.CertFile + " and " + authority.KeyFile}
+	dir := func(usage string) []cli.Flag {
+		return []cli.Flag{&cli.StringFlag{Name: "dir", Value: ".", Usage: usage}}
+	}
 	initialise := &cli.Command{
 		Name:  "init",
 		Usage: "make an authority",
 		Description: "Writes " + authority.CertFile + ", which clients must trust, and " + authority.KeyFile + ", which\n" +
 			"only igproxy may read. Name constraints in the certificate limit the authority\n" +
 			"to Meta's domains, so the key cannot be used to imitate other sites. The\ncommand never replaces a file.",
-		Flags: []cli.Flag{dir},
+		Flags: dir("write the files to `FOLDER`"),
 		Action: func(c *cli.Context) error {
 			if err := authority.Create(c.String("dir")); err != nil {
 				return err
@@ -32,7 +34,7 @@ func caCommand(env environment) *cli.Command {
 		Name:        "show",
 		Usage:       "show an authority, and how to make clients trust it",
 		Description: "Checks the files in the folder, and prints the authority's fingerprint, expiry and\nconstraints, and what to set for each kind of client.",
-		Flags:       []cli.Flag{dir},
+		Flags:       dir("the `FOLDER` with " + authority.CertFile + " and " + authority.KeyFile),
 		Action:      func(c *cli.Context) error { return showAuthority(env, c.String("dir")) },
 	}
 	for _, c := range []*cli.Command{initialise, show} {

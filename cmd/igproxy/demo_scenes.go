@@ -134,11 +134,11 @@ func (d *story) keep() {
 	const day = 24 * time.Hour
 	long := d.expect(exchange("IGAA-frida"), nil, http.StatusOK, "igproxy; fwd=miss; stored").accessToken()
 	profile := "/me?fields=username&access_token=" + url.QueryEscape(long)
-	d.say("30 days later: the app uses the token")
+	d.say("Day 30: the app uses the token")
 	d.instagram.Age(30 * day)
 	d.expect(profile, nil, http.StatusOK, "")
 	d.check(d.isRefreshed(), "igproxy has refreshed the token in the background, and has stored its successor, encrypted with a key derived from the token")
-	d.say("31 days later: the token has ended; without igproxy, the user would have to log in again")
+	d.say("Day 61: the token has ended; without igproxy, the user would have to log in again")
 	d.instagram.Age(31 * day)
 	direct := receive(func() (*http.Response, error) { return http.Get(d.upstream + profile) })
 	d.say("> GET %s, directly at Meta", shorten(profile))

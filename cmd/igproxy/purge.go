@@ -28,9 +28,9 @@ func purgeCommand(env environment) *cli.Command {
 			"Without these options it asks whether to purge all apps; if standard input is not a\n" +
 			"terminal, it purges nothing. Later requests go to Meta again. The other sidecars on\n" +
 			"the same Redis follow within about a second. If the sidecar cannot reach Redis, only\n" +
-			"this sidecar forgets, and the command exits with 1. If the same purge ran less than\n" +
-			"ten seconds ago, this one takes effect when the ten seconds are over. A purge with\n" +
-			"--token-stdin always takes effect at once.",
+			"this sidecar forgets at first, and the command exits with 1. If the same purge ran\n" +
+			"less than ten seconds ago, this one takes effect when the ten seconds are over. A\n" +
+			"purge with --token-stdin always takes effect at once.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.BoolFlag{Name: "all", Usage: "purge everything that is remembered for all apps, without asking", DisableDefaultText: true},
 			&cli.StringFlag{Name: "app", Usage: "purge only the app `NAME`"},
@@ -119,7 +119,8 @@ func printPurge(reply admin.PurgeReply, out io.Writer) error {
 		what += "; the other sidecars on this Redis forget within seconds"
 	case "none":
 	default:
-		return fmt.Errorf("purged %s, but in this sidecar only: it could not notify the other sidecars (%s), and keeps trying", what, reply.Problem)
+		return fmt.Errorf("purged %s, but only in this sidecar. The other sidecars do not know of the purge yet; this sidecar "+
+			"notifies them when Redis answers again, if it still runs. Cause: %s", what, reply.Problem)
 	}
 	_, err := fmt.Fprintf(out, "purged: %s\n", what)
 	return err

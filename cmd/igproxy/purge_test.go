@@ -43,7 +43,7 @@ func TestPurgePrintsWhatItPurgedAndWhere(t *testing.T) {
 	}
 	for want, reply := range map[string]admin.PurgeReply{
 		"nothing was purged: no app has this name":                    {Purged: "nothing", Problem: "no app has this name"},
-		"purged everything for app \"one\", but in this sidecar only": {Purged: "all", Apps: []string{"one"}, Fleet: "not notified", Problem: "redis: refused"},
+		"purged everything for app \"one\", but only in this sidecar": {Purged: "all", Apps: []string{"one"}, Fleet: "not notified", Problem: "redis: refused"},
 	} {
 		var out bytes.Buffer
 		if err := printPurge(reply, &out); err == nil || !strings.Contains(err.Error(), want) || out.Len() > 0 {

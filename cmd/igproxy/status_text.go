@@ -57,7 +57,7 @@ func statusText(s admin.Status) string {
 		row("", "the authority expires on %s", i.Ends.UTC().Format(time.DateOnly))
 	}
 	for _, l := range s.Limits {
-		row("limits", "app %s: %s used; business use cases: %s; reported at %s", l.App, percentages(l.Usage), percentages(l.Business), s.Clock(l.At))
+		row("limits", "app %s, as of %s: %s used; business use cases: %s", l.App, s.Clock(l.At), percentages(l.Usage), percentages(l.Business))
 	}
 	b.WriteString("\n")
 	list(&b, "outages", s.Outages, func(o proxy.Outage) string { return outageLine(s, o) })
@@ -134,7 +134,7 @@ func sinceOf(s admin.Status, u proxy.Upstream) string {
 	if u.Breaker == "closed" {
 		return "closed since " + s.Clock(u.Since)
 	}
-	return fmt.Sprintf("%s, last closed at %s, %s", u.Breaker, s.Clock(u.Since), plural(u.Probes, "probe", "probes"))
+	return fmt.Sprintf("%s; outage since %s, %s", u.Breaker, s.Clock(u.Since), plural(u.Probes, "probe", "probes"))
 }
 
 // times puts the bounds of the median and of the 99th percentile into words.
@@ -157,7 +157,7 @@ func countsOf(counts map[string]uint64, names []string) string {
 	if sum == 0 {
 		return "0"
 	}
-	return fmt.Sprintf("%d: %s", sum, strings.Join(parts, ", "))
+	return fmt.Sprintf("%d (%s)", sum, strings.Join(parts, ", "))
 }
 
 func plural[N int | int64 | uint64](n N, one, many string) string {

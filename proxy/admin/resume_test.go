@@ -50,7 +50,7 @@ func TestResumeIsAnOperation(t *testing.T) {
 		if s := status(t, h); len(s.Pauses) != 1-c.resumed {
 			t.Errorf("%s: afterwards the status has %+v, want %d pauses", name, s.Pauses, 1-c.resumed)
 		}
-		if said := strings.Contains(log.String()[before:], `msg="app resumed" app=default since=`); said != (c.resumed == 1) {
+		if said := strings.Contains(log.String()[before:], `msg="pause ended" app=default since=`); said != (c.resumed == 1) {
 			t.Errorf("%s: does the log say that the app was resumed? got %v, want %v", name, said, !said)
 		}
 	}

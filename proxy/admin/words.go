@@ -87,7 +87,8 @@ func (s *Status) FaultsInWords() (list []string) {
 // operationWords explain the operations on Redis whose names do not explain themselves. The
 // operation "purge" includes the checks for purges by other sidecars, so a fault of it does not
 // mean that an operator purged anything.
-var operationWords = map[string]string{"purge": "purge or check for purges"}
+var operationWords = map[string]string{"load": "read a record (load)", "publish": "store an answer or a record (publish)",
+	"purge": "purge or check for purges", "renew": "renew a lease", "release": "release a lease", "revoke": "forget a refused token (revoke)"}
 
 // faultWords explain the kinds of Redis faults whose names do not explain themselves.
 var faultWords = map[string]string{

@@ -11,7 +11,7 @@ import (
 func TestAProblemWithAVariableNamesTheVariable(t *testing.T) {
 	expect(t, []input{
 		{name: "a wrong value", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=10"},
-			want: []string{`environment: IGPROXY_UPSTREAM_TIMEOUT: "10" is not a duration; write a duration from 100ms to 1m`}},
+			want: []string{`environment: IGPROXY_UPSTREAM_TIMEOUT: "10" is not a duration; write a duration from 100ms to 1m, in h, m, s or ms`}},
 		{name: "a misspelt variable", env: []string{"IGPROXY_UPSTREAM_TIMOUT=10s"},
 			want: []string{"warning: environment: IGPROXY_UPSTREAM_TIMOUT: unknown variable, ignored; did you mean IGPROXY_UPSTREAM_TIMEOUT?"}},
 		{name: "a variable that resembles no setting", env: []string{"IGPROXY_COLOUR=red"},
@@ -42,7 +42,7 @@ func TestTheEnvironmentOverridesTheFileWithAWarning(t *testing.T) {
 // after removing the variable.
 func TestAWrongValueInTheFileIsReportedEvenIfTheEnvironmentOverridesIt(t *testing.T) {
 	expect(t, []input{{name: "a wrong value that is overridden", yaml: "upstream:\n  timeout: 5\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"},
-		want: []string{`igproxy.yaml:2: upstream.timeout: "5" is not a duration; write a duration from 100ms to 1m`,
+		want: []string{`igproxy.yaml:2: upstream.timeout: "5" is not a duration; write a duration from 100ms to 1m, in h, m, s or ms`,
 			"warning: environment: IGPROXY_UPSTREAM_TIMEOUT: overrides igproxy.yaml:2, which sets the same key; remove one of the two"}}})
 }
 

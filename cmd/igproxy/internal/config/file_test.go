@@ -4,6 +4,8 @@ import "testing"
 
 func TestAProblemInTheFileIsReportedWithItsLine(t *testing.T) {
 	expect(t, []input{
+		{name: "a section in a section", yaml: "upstream:\n  breaker:\n    failures: 3\n",
+			want: []string{"igproxy.yaml:2: upstream.breaker: unknown key; write breaker: at the left margin, not below upstream:"}},
 		{name: "an unknown key gets the nearest known key", yaml: "lisen: 127.0.0.1:1\n",
 			want: []string{"igproxy.yaml:1: lisen: unknown key; did you mean listen?"}},
 		{name: "a key in the wrong section gets its full name", yaml: "timeout: 3s\n",

@@ -109,7 +109,11 @@ func (s setting) setNumber(field reflect.Value, text string) *fault {
 	n, err := s.number(text)
 	switch {
 	case err != nil:
-		return &fault{quote(text) + " is not a " + string(s.kind), "write " + s.rangeText()}
+		fix := "write " + s.rangeText()
+		if s.kind == kindDuration {
+			fix += ", in h, m, s or ms"
+		}
+		return &fault{quote(text) + " is not a " + string(s.kind), fix}
 	case n < s.low || n > s.high || math.IsNaN(n) || s.kind == kindRatio && n <= s.low:
 		return &fault{quote(text) + " is out of range", "write " + s.rangeText()}
 	case field.CanFloat():

@@ -5,9 +5,9 @@ import "testing"
 func TestWrongValueIsReportedWithAFix(t *testing.T) {
 	expect(t, []input{
 		{name: "a duration without a unit", yaml: "upstream:\n  timeout: 10\n",
-			want: []string{`igproxy.yaml:2: upstream.timeout: "10" is not a duration; write a duration from 100ms to 1m`}},
+			want: []string{`igproxy.yaml:2: upstream.timeout: "10" is not a duration; write a duration from 100ms to 1m, in h, m, s or ms`}},
 		{name: "not a duration", yaml: "upstream:\n  timeout: soon\n",
-			want: []string{`igproxy.yaml:2: upstream.timeout: "soon" is not a duration; write a duration from 100ms to 1m`}},
+			want: []string{`igproxy.yaml:2: upstream.timeout: "soon" is not a duration; write a duration from 100ms to 1m, in h, m, s or ms`}},
 		{name: "a duration too long", yaml: "upstream:\n  timeout: 2m\n",
 			want: []string{`igproxy.yaml:2: upstream.timeout: "2m" is out of range; write a duration from 100ms to 1m`}},
 		{name: "a duration below its range", yaml: "upstream:\n  timeout: 5ms\n",

@@ -110,6 +110,8 @@ func (l *loader) unknownKey(at place, name string) {
 	case name:
 		section, key, _ := strings.Cut(name, ".")
 		f.fix = fmt.Sprintf("write %s: on a line of its own below %s:, indented", key, section)
+	case lastPart(name):
+		f.fix = fmt.Sprintf("write %s: at the left margin, not below %s:", near, strings.TrimSuffix(name, "."+near))
 	default:
 		f.fix = "did you mean " + near + "?"
 	}
