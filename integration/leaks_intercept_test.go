@@ -1,6 +1,7 @@
 package integration
 
-// This part of TestNoLeaks covers interception: the key of its authority, and secrets in CONNECT.
+// This part of TestNoLeaks covers interception: the key of its authority, and secrets in requests to
+// the proxy.
 
 import (
 	"crypto/tls"
@@ -34,7 +35,8 @@ func (l *leaks) startAuthority() {
 }
 
 // intercepted makes an exchange that igproxy intercepts. Then it puts igproxy's own token, the
-// client secret and a user's token into many places of a CONNECT.
+// client secret and a user's token into many places of requests to the proxy, most of them
+// CONNECTs.
 func (l *leaks) intercepted(p *process) {
 	address := p.Log.Lines("listening")[0]["intercept"].(string)
 	proxy, err := url.Parse(address)

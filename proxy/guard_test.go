@@ -98,7 +98,7 @@ func TestALimitOnTheAppPausesAllItsTokens(t *testing.T) {
 		}
 		time.Sleep(3 * time.Minute)
 		if a, err := g.Exchange(t.Context(), other); err != nil || a.refusal != nil || asked != 2 {
-			t.Errorf("after the pause: got the refusal %v and %v after %d calls to Meta; want nil and nil after 2", a.refusal, err, asked)
+			t.Errorf("after the pause: got the refusal %v and the error %v after %d calls to Meta; want neither, after 2 calls", a.refusal, err, asked)
 		}
 	})
 }

@@ -92,8 +92,8 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 		}, "Meta has limited the rate of app shop. Known tokens are served; calls with other tokens get 429, at least until 12:01:00."},
 		"IgproxyNoStanding": {func(_ *Status, n *sample) { n.standing = map[string]uint64{"shop": 10} },
 			func(_ *Status, n *sample) { n.standing = map[string]uint64{"shop": 39} }, "App shop has no access to some accounts: Meta answered 39 calls"},
-		"IgproxyTokensEnded": {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.ended = map[string]uint64{"100%": 3} },
-			"3 tokens of app 100% ended in the last hour without a refresh, although in use."},
+		"IgproxyTokensEnded": {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.ended = map[string]uint64{"shop": 3} },
+			"3 tokens of app shop ended in the last hour without a refresh, although in use."},
 		"IgproxyPeersRefused":  {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.peersRefused = 1 }, "auth.uids"},
 		"IgproxyLogDropped":    {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.linesDropped = 1 }, "in time: 1."},
 		"IgproxyReloadRefused": {func(_ *Status, n *sample) {}, func(s *Status, _ *sample) { s.ReloadRefused = true }, "previous one stays in use"},
@@ -130,6 +130,6 @@ func TestAlertsThatPageComeFirst(t *testing.T) {
 	s := Status{State: proxy.Readiness{Ready: true, Redis: "ok"}, ReloadRefused: true, Apps: []proxy.AppStatus{{Name: "shop", ClientSecret: "refused"}}}
 	got := alertsOf(&s, []sample{emptySample()})
 	if len(got) != 2 || got[0].Severity != "page" || got[1].Severity != "ticket" || viewOf(Status{Alerts: got}).Level() != "bad" || viewOf(Status{Alerts: got[1:]}).Level() != "warn" {
-		t.Errorf("got %+v, want the alert that pages first, and the levels bad and warn", got)
+		t.Errorf("got %+v, want the alert that pages before the ticket; the level of the page must be bad with both alerts, and warn with only the ticket", got)
 	}
 }
