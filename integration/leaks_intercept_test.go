@@ -1,7 +1,7 @@
 package integration
 
-// This part of TestNoLeaks covers interception: the key of its authority, and secrets in requests to
-// the proxy.
+// This part of TestNoLeaks covers interception: the key of its authority, and secrets in requests
+// to the proxy.
 
 import (
 	"crypto/tls"

@@ -168,7 +168,7 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	if e.Class.IsDefinite() {
 		return answer{refusal: e, source: sourceUpstream, usage: usage}, nil
 	}
-	e.Cause = "reported by Meta"
+	e.Cause = "Meta answered with an error"
 	repeatable := serverError || e.Code == 1 || e.Code == 2
 	// A retry before RetryAt would be too early.
 	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()}

@@ -41,7 +41,7 @@ func TestCheckOnlineNamesTheProblemAndTheFix(t *testing.T) {
 		"no access":       {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no access to this account"},
 		"a permission":    {said(envelope(403, 10, "m")), nil, "10/0"},
 		"a token issued":  {said(rawReply(200, goodToken)), nil, "in exchange for an invalid one"},
-		"Instagram down":  {said(envelope(500, 2, "m")), nil, "reported by Meta"},
+		"Instagram down":  {said(envelope(500, 2, "m")), nil, "Meta answered with an error"},
 		"a web page":      {said(rawReply(http.StatusOK, "<html>")), nil, "not one JSON object"},
 	} {
 		o := optionsFor(t, c.base, s.CA())

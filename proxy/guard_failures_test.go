@@ -21,7 +21,7 @@ func metaFails(fails func(call) bool, calls *int) exchangeFunc {
 		if fails(c) {
 			*calls++
 			yes := true
-			return answer{}, &graph.Error{Status: 502, Code: 2, Transient: &yes, Class: graph.ClassTransient, Cause: "reported by Meta"}
+			return answer{}, &graph.Error{Status: 502, Code: 2, Transient: &yes, Class: graph.ClassTransient, Cause: "Meta answered with an error"}
 		}
 		return refusalAnswer(190, 463, "expired"), nil
 	}

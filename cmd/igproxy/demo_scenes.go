@@ -170,6 +170,7 @@ func (d *story) outage() {
 		path = exchange(fmt.Sprintf("IGAA-cold-%d", i))
 		last = d.call(path, nil)
 	}
+	d.say("exchanges of new tokens fail, until the breaker opens:")
 	d.say("> GET %s", path)
 	d.show(last)
 	d.check(last.status == http.StatusServiceUnavailable && last.retryAfter != "",

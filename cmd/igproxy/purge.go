@@ -119,8 +119,8 @@ func printPurge(reply admin.PurgeReply, out io.Writer) error {
 		what += "; the other sidecars on this Redis forget within seconds"
 	case "none":
 	default:
-		return fmt.Errorf("purged %s, but only in this sidecar. The other sidecars do not know of the purge yet; this sidecar "+
-			"notifies them when Redis answers again, if it still runs. Cause: %s", what, reply.Problem)
+		return fmt.Errorf("purged %s, but only in this sidecar: %s. The other sidecars do not know of the purge yet; if this "+
+			"sidecar is still running when Redis answers again, it notifies them", what, strings.TrimPrefix(reply.Problem, "redis purge: "))
 	}
 	_, err := fmt.Fprintf(out, "purged: %s\n", what)
 	return err

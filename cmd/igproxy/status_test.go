@@ -50,17 +50,18 @@ func TestTheStatusIsPrintedAsText(t *testing.T) {
   !         A changed configuration was refused. (IgproxyReloadRefused)
 
 requests    503 in 15 min; now 16.9 per second
-  served    476 (token 470, passed 6)
-  refused   12 (refused 12)
-  failed    15 (unavailable 15)
+  served    476 (outcomes: token 470, passed 6)
+  refused   12 (outcomes: refused 12)
+  failed    15 (outcomes: unavailable 15)
 hit ratio   84.5%
 hits        426: median below 0.25 ms, 99% below 5 ms
-exchanges   none
+exchanges   answered by Meta: none
 calls saved 426 by the cache, 3 by sharing
-in flight   2 shared exchanges; 62 entries in memory
+flights     2; callers of the same token share one
+memory      62 entries
 
 app         shop: client secret accepted; token calls not paused; breaker open (exchange)
-            kept tokens in 24 h: 1,200 refreshed, 1 refused, 0 failed; now: 40 ending soon, 3 waiting
+            refreshes in 24 h: 1,200 done, 1 refused, 0 failed; tokens now: 40 ending soon, 3 waiting for a refresh
 app         club: client secret refused; token calls paused until 12:00:05 (Meta refused the client secret); breaker closed
 calls       token 50 (Meta issued a token), transient 3 (temporary failure of Meta)
 instagram   breaker open; outage since 11:59:00, 7 probes; 1 call in flight (at most 128 for each app and grant)

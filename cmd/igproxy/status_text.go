@@ -33,14 +33,15 @@ func statusText(s admin.Status) string {
 	}
 	row("hit ratio", "%s", hitRatio)
 	row("hits", "%s", times(s.Latency.Hits))
-	row("exchanges", "%s", times(s.Latency.Exchanges))
+	row("exchanges", "answered by Meta: %s", times(s.Latency.Exchanges))
 	row("calls saved", "%d by the cache, %d by sharing", s.Saved.Cache, s.Saved.Coalescing)
-	row("in flight", "%s; %s in memory", plural(s.State.Flights, "shared exchange", "shared exchanges"), plural(s.State.Entries, "entry", "entries"))
+	row("flights", "%d; callers of the same token share one", s.State.Flights)
+	row("memory", "%s", plural(s.State.Entries, "entry", "entries"))
 	b.WriteString("\n")
 	for _, a := range s.Apps {
 		row("app", "%s: client secret %s; token calls %s; breaker %s", a.Name, a.ClientSecret, holdOf(s, a), breakerOf(a))
 		if kept := admin.KeptInWords(a); kept != "" {
-			row("", "kept tokens %s", kept)
+			row("", "%s", kept)
 		}
 	}
 	row("calls", "%s", s.CallsInWords())
@@ -157,7 +158,7 @@ func countsOf(counts map[string]uint64, names []string) string {
 	if sum == 0 {
 		return "0"
 	}
-	return fmt.Sprintf("%d (%s)", sum, strings.Join(parts, ", "))
+	return fmt.Sprintf("%d (outcomes: %s)", sum, strings.Join(parts, ", "))
 }
 
 func plural[N int | int64 | uint64](n N, one, many string) string {

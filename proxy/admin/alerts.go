@@ -174,7 +174,7 @@ func rateLimitsNear(c condition, s *Status, _ sample) (list []string) {
 
 func rateLimited(_ condition, s *Status, grown sample) (list []string) {
 	for _, app := range sortedKeys(grown.limited) {
-		text := fmt.Sprintf("Meta has limited the rate of app %s.", app)
+		text := fmt.Sprintf("In the last 10 minutes, Meta refused calls of app %s because of a rate limit.", app)
 		for _, a := range s.Apps {
 			if a.Name == app && a.Hold != nil {
 				text += " Known tokens are served; calls with other tokens get 429, at least until " + s.Clock(a.Hold.Until) + "."

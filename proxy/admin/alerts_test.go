@@ -89,7 +89,7 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 		"IgproxyRateLimited": {func(_ *Status, n *sample) {}, func(s *Status, n *sample) {
 			s.Apps = []proxy.AppStatus{{Name: "shop", Hold: &proxy.Hold{Until: s.Now.Add(time.Minute)}}}
 			n.limited = map[string]uint64{"shop": 1}
-		}, "Meta has limited the rate of app shop. Known tokens are served; calls with other tokens get 429, at least until 12:01:00."},
+		}, "In the last 10 minutes, Meta refused calls of app shop because of a rate limit. Known tokens are served; calls with other tokens get 429, at least until 12:01:00."},
 		"IgproxyNoStanding": {func(_ *Status, n *sample) { n.standing = map[string]uint64{"shop": 10} },
 			func(_ *Status, n *sample) { n.standing = map[string]uint64{"shop": 39} }, "App shop has no access to some accounts: Meta answered 39 calls"},
 		"IgproxyTokensEnded": {func(_ *Status, n *sample) {}, func(_ *Status, n *sample) { n.ended = map[string]uint64{"shop": 3} },

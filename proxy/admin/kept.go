@@ -13,7 +13,7 @@ func KeptInWords(a proxy.AppStatus) string {
 	if k == nil {
 		return ""
 	}
-	return fmt.Sprintf("in 24 h: %s refreshed, %s refused, %s failed; now: %s ending soon, %s waiting",
+	return fmt.Sprintf("refreshes in 24 h: %s done, %s refused, %s failed; tokens now: %s ending soon, %s waiting for a refresh",
 		thousands(k.Refreshed), thousands(k.Refused), thousands(k.Failed), thousands(k.Ending), thousands(k.Waiting))
 }
 

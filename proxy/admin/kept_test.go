@@ -66,8 +66,8 @@ func TestTheKeptTokensOfEachAppAreInTheStatusAndOnThePage(t *testing.T) {
 	if *shop != (keep.Status{Refreshed: 1}) || *club != (keep.Status{}) {
 		t.Errorf("got %+v for shop and %+v for club, want one refresh for shop only", *shop, *club)
 	}
-	const want = "Kept tokens shop | in 24 h: 1 refreshed, 0 refused, 0 failed; now: 0 ending soon, 0 waiting | " +
-		"club | in 24 h: 0 refreshed, 0 refused, 0 failed; now: 0 ending soon, 0 waiting |"
+	const want = "Kept tokens shop | refreshes in 24 h: 1 done, 0 refused, 0 failed; tokens now: 0 ending soon, 0 waiting for a refresh | " +
+		"club | refreshes in 24 h: 0 done, 0 refused, 0 failed; tokens now: 0 ending soon, 0 waiting for a refresh |"
 	if got := words(t, h); !strings.Contains(got, want) {
 		t.Errorf("the page does not have %q:\n%s", want, got)
 	}

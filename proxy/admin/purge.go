@@ -63,12 +63,12 @@ const purgeTimeout = 2 * time.Second
 func (h *Handler) purgeLater(app string) {
 	ctx, cancel := context.WithTimeout(context.Background(), purgeTimeout)
 	defer cancel()
-	h.forget(ctx, app, proxy.Secret{})
+	h.forget(ctx, app, proxy.Secret{}, "delayed", true)
 }
 
 // forget purges the answers of an app, or of every app if the name is empty. With a token, it
-// purges only the answers for that token.
-func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (status int, reply PurgeReply) {
+// purges only the answers for that token. The log line gets the attributes too.
+func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret, attributes ...any) (status int, reply PurgeReply) {
 	status, reply = http.StatusOK, PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
 	entries := 0
 	if token.IsZero() { // otherwise the count is not needed, and counting looks at all entries
@@ -92,7 +92,7 @@ func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (s
 	case h.proxy.Readiness().Redis != "off":
 		reply.Fleet = "notified"
 	}
-	h.log.Warn("purged", "what", reply.Purged, "apps", reply.Apps, "fleet", reply.Fleet)
+	h.log.Warn("purged", append([]any{"what", reply.Purged, "apps", reply.Apps, "fleet", reply.Fleet}, attributes...)...)
 	return status, reply
 }
 

@@ -30,7 +30,7 @@ func (h *Handler) resume(r *http.Request) (status int, _ any) {
 	}
 	reply.Resumed = append(reply.Resumed, ended...)
 	for _, p := range ended {
-		h.log.Warn("pause ended", "app", p.App, "since", p.Since, "until", p.Until, "code", p.Code)
+		h.log.Warn("pause ended", "app", p.App, "since", p.Since, "would_end", p.Until, "code", p.Code)
 	}
 	return http.StatusOK, reply
 }

@@ -158,7 +158,7 @@ func TestStrangeRequestsAreListedAndStillAnswered(t *testing.T) {
 		{"GET", good, "access_token=1", nil, "body"},
 		{"GET", good, "", http.Header{"Authorization": {"Bearer " + canary}, "Referer": {canary}, "User-Agent": {"igproxy"}},
 			"header Authorization, header Referer"},
-		{"POST", "/" + canary + "?" + query("IGAA-1"), "", nil, "method, path"},
+		{"POST", "/" + canary + "?" + query("IGAA-1"), "", nil, "method, unknown path"},
 	} {
 		s.Reset()
 		a := s.send(t, c.method, c.target, strings.NewReader(c.body), c.header) // an empty reader sends no body

@@ -31,7 +31,7 @@ func (o *oddities) add(when bool, name string) {
 func (x *call) strangeness() []string {
 	var o oddities
 	o.add(x.r.Method != x.endpoint.methods[0] && !(x.endpoint.open && slices.Contains(x.endpoint.methods, x.r.Method)), "method")
-	o.add(x.endpoint == otherEndpoint, "path")
+	o.add(x.endpoint == otherEndpoint, "unknown path")
 	o.add(x.badQuery, "malformed query")
 	switch {
 	case x.endpoint.open:
