@@ -50,8 +50,8 @@ type KeysOptions struct {
 
 // material is key material, which must never be printed. It is a pointer, so that a struct with an
 // unexported field of this type prints an address. It points to a string: with verbs that are not
-// for pointers, such as %s, fmt prints the content of a slice or an array behind a pointer, but only
-// the address of a string.
+// for pointers, such as %s, fmt prints the content of a slice or an array behind a pointer, but
+// only the address of a string.
 type material *string
 
 func hide(b [sha256.Size]byte) material { s := string(b[:]); return &s }
