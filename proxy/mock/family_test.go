@@ -115,7 +115,7 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 			}
 			s.Reset()
 			if a := send(s); (a.status == 200) != (want == 1) || a.status == 200 && s.CallsTo(target) != 1 {
-				t.Errorf("%q, %s: got %d %s; %d calls, want %d", name, target, a.status, a.body, s.CallsTo(target), want)
+				t.Errorf("host %q serves %s: want %t, got %d %s with %d calls counted", name, target, want == 1, a.status, a.body, s.CallsTo(target))
 			}
 		}
 	}

@@ -34,7 +34,7 @@ func main() {
 	}
 	root := flag.String("root", "..", "the `folder` of the repository")
 	quick := flag.Bool("quick", false, "fewer and shorter rounds")
-	only := flag.String("only", "", "measure only these `parts` of "+partNames()+" and write no files")
+	only := flag.String("only", "", "measure only these `parts`, and write no files; the parts are "+partNames())
 	render := flag.Bool("render", false, "write the pages from docs/performance.json without measuring")
 	flag.Parse()
 	docs := filepath.Join(*root, "docs")
