@@ -35,7 +35,7 @@ func TestStatsIdentifyTokensByHash(t *testing.T) {
 		t.Errorf("got %s, want %s", a.body, text)
 	}
 	if strings.Contains(a.body, "IGAA") || !strings.HasSuffix(a.body, "}\n") || a.header.Get("Content-Type") != "application/json" {
-		t.Errorf("got %s %v, want JSON that ends with a newline and contains no token", a.body, a.header)
+		t.Errorf("got %s with the headers %v, want JSON that ends with a newline and contains no token", a.body, a.header)
 	}
 	if len(hashOf("x")) != 16 {
 		t.Errorf("a hash has %d characters, want 16", len(hashOf("x")))

@@ -83,7 +83,7 @@ func TestFacebookFromCodeToExtendedToken(t *testing.T) {
 		short := tokenOf(t, a)
 		if a.body != `{"access_token":"`+short+`","token_type":"bearer","expires_in":3600}` || !strings.HasPrefix(short, "EAA") ||
 			a.header.Get("Facebook-Api-Version") != "v23.0" || a.header.Get("Instagram-Api-Version") != "" {
-			t.Errorf("got %d %s %v, want a token that begins with EAA, and the header Facebook-Api-Version: v23.0 without Instagram-Api-Version", a.status, a.body, a.header)
+			t.Errorf("got %d %s with the headers %v, want a token that begins with EAA, and the header Facebook-Api-Version: v23.0 without Instagram-Api-Version", a.status, a.body, a.header)
 		}
 		a = s.get(t, extendQuery(short))
 		long := tokenOf(t, a)

@@ -155,7 +155,7 @@ func TestOneListenerForAllHostsTellsTheFamiliesApart(t *testing.T) {
 	} {
 		s.Reset()
 		if a := c.send(); a.status != 200 || s.CallsTo(c.endpoint) != 1 {
-			t.Errorf("%s: got %d %s, calls %v, want 200 and a call to %s", name, a.status, a.body, s.currentCounters().stats().Endpoints, c.endpoint)
+			t.Errorf("%s: got %d %s, want 200; calls %v, want one to %s", name, a.status, a.body, s.currentCounters().stats().Endpoints, c.endpoint)
 		}
 	}
 }

@@ -165,7 +165,7 @@ func TestHTMLPagesAndRedirectsAreSent(t *testing.T) {
 	}
 	a := s.exchange(t, "redirect-1")
 	if a.status != 302 || a.header.Get("Location") != "/__trap" || s.currentCounters().stats().Trapped != 0 {
-		t.Errorf("redirect: got %d %v, want 302 to /__trap", a.status, a.header)
+		t.Errorf("redirect: got %d with the headers %v, want 302 to /__trap", a.status, a.header)
 	}
 	client := &http.Client{Transport: s.transport}
 	res, err := client.Get(s.server.URL + "/access_token?" + query("redirect-1"))
@@ -193,7 +193,7 @@ func TestReflectErrRepeatsTokenAndSecretEverywhere(t *testing.T) {
 	a := s.exchange(t, "reflecterr-1")
 	var env struct{ Error graphError }
 	if err := json.Unmarshal([]byte(a.body), &env); err != nil || a.status != 400 || env.Error.Code != 190 {
-		t.Fatalf("got %d %s %v, want 400 with code 190", a.status, a.body, err)
+		t.Fatalf("got %d %s (error %v), want 400 with code 190", a.status, a.body, err)
 	}
 	places := map[string]string{"message": env.Error.Message, "title": env.Error.UserTitle, "text": env.Error.UserMsg}
 	for _, name := range []string{"WWW-Authenticate", "X-App-Usage", "X-Business-Use-Case-Usage", "X-Fb-Debug"} {

@@ -14,7 +14,7 @@ import (
 func TestMockImportsOnlyTheStandardLibrary(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil || len(files) < 10 {
-		t.Fatalf("found %d Go files, %v, want at least 10", len(files), err)
+		t.Fatalf("found %d Go files (error %v), want at least 10", len(files), err)
 	}
 	for _, file := range files {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)

@@ -166,7 +166,7 @@ func TestStrangeRequestsAreListedAndStillAnswered(t *testing.T) {
 			t.Errorf("got %q (error %v), want %q", got, a.err, c.want)
 		}
 		if a.status == 0 || s.Calls() != 1 {
-			t.Errorf("%s: got status %d and %d calls, want a response and 1 call", c.want, a.status, s.Calls())
+			t.Errorf("%s: got status %d, want a response; %d calls, want 1", c.want, a.status, s.Calls())
 		}
 	}
 }

@@ -27,7 +27,7 @@ func TestCodeWorksOnceAndItsTokenCanBeExchanged(t *testing.T) {
 	issued := s.Issued("AQcode")
 	if len(issued) != 1 || a.status != 200 || a.header.Get("Content-Type") != jsonType || a.body != `{"data":[{"access_token":"`+issued[0]+
 		`","user_id":"17841400000000001","permissions":"instagram_business_basic,instagram_business_content_publish"}]}` {
-		t.Fatalf("got %d %s, issued %v, want one token, in the documented shape", a.status, a.body, issued)
+		t.Fatalf("got %d %s, want 200 in the documented shape; issued %v, want one token", a.status, a.body, issued)
 	}
 	for range 2 {
 		if a := s.login(t, loginForm("AQcode")); a.status != 400 || a.body != loginError("This authorization code has been used") {

@@ -75,11 +75,11 @@ func TestUploadIsVisibleWhileItArrives(t *testing.T) {
 		eventually(t, "the byte arrived", func() bool { q := s.Requests(); return len(q) == 1 && q[0].Bytes == n+1 })
 	}
 	if s.Calls() != 1 || s.CallsTo("write") != 0 {
-		t.Errorf("%d calls, %d writes; want 1 call, and 0 writes while the body is incomplete", s.Calls(), s.CallsTo("write"))
+		t.Errorf("%d calls, want 1; %d writes while the body is incomplete, want 0", s.Calls(), s.CallsTo("write"))
 	}
 	w.Close()
 	if a := <-done; a.status != 200 || s.CallsTo("write") != 1 {
-		t.Errorf("got %d %s (error %v) and %d writes, want 200 and 1 write", a.status, a.body, a.err, s.CallsTo("write"))
+		t.Errorf("got %d %s (error %v), want 200; %d writes, want 1", a.status, a.body, a.err, s.CallsTo("write"))
 	}
 }
 
@@ -119,7 +119,7 @@ func TestTheLatestRequestsAreKept(t *testing.T) {
 	i.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/__stats", nil))
 	got := i.Requests()
 	if len(got) != maxRequests || got[0].URI != "/me?n=3" || got[maxRequests-1].URI != fmt.Sprintf("/me?n=%d", maxRequests+2) {
-		t.Errorf("got %d requests, the first is %s; want the latest %d, from /me?n=3 on", len(got), got[0].URI, maxRequests)
+		t.Errorf("got %d requests, want the latest %d; the first is %s, want /me?n=3", len(got), maxRequests, got[0].URI)
 	}
 	i.Reset()
 	if len(i.Requests()) != 0 {
