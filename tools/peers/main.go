@@ -5,7 +5,7 @@
 //
 //	go run -C tools ./peers              all parts, as in make bench-peers
 //	go run -C tools ./peers -quick       the same with fewer and shorter rounds
-//	go run -C tools ./peers -only hits   only these parts (names separated by commas); writes no files
+//	go run -C tools ./peers -only hits   only these parts (separated by commas); writes no files
 //	go run -C tools ./peers -render      writes the pages without measuring
 //
 // A run of all parts writes docs/performance.json, the tables in docs/performance.md and README.md,
