@@ -200,8 +200,8 @@ func TestForeignHostsAndBrowsersAreRefused(t *testing.T) {
 }
 
 // FuzzDecode checks that no query makes decode panic, and that an error is a 4xx with a message. If
-// decode accepts a query that net/url can parse, net/url must find exactly one grant_type in it, and
-// at most one access_token: the accepted token. If the accepted token comes from Authorization, the
+// decode accepts a query that net/url can parse, net/url must find exactly one grant_type in it and
+// at most one access_token, the accepted token. If the accepted token comes from Authorization, the
 // query may lack an access_token.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{"", "&&", "grant_type=ig_exchange_token&access_token=IGAA", "grant_type=ig_exchange_token&access_token=a&access_token=b",

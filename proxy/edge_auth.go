@@ -41,7 +41,7 @@ const (
 	bearerCurrent  bearerResult = "current"
 	bearerPrevious bearerResult = "previous"
 	bearerMissing  bearerResult = "missing"
-	bearerWrong    bearerResult = "wrong" // also a token that was sent twice
+	bearerWrong    bearerResult = "wrong" // the token is wrong, or was sent twice
 )
 
 // trustHeader carries igproxy's own token. If a request has this header, its Authorization is not

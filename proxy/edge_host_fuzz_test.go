@@ -37,7 +37,8 @@ func FuzzHost(f *testing.F) {
 // FuzzOwnToken checks that no header makes trust panic, and that trust accepts exactly the requests
 // with igproxy's own token in one of these places:
 //   - in a single X-Igproxy-Token header;
-//   - without an X-Igproxy-Token header: in a single Authorization header, as the password of Basic;
+//   - without an X-Igproxy-Token header: in a single Authorization header, as the password of
+//     Basic;
 //   - without an X-Igproxy-Token header, but with Meta's token in the query: in a single
 //     Authorization header, as Bearer.
 func FuzzOwnToken(f *testing.F) {

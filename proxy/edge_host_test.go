@@ -32,9 +32,9 @@ func TestHostsThatAreServed(t *testing.T) {
 	}
 }
 
-// A hosts file that directs an app's calls to igproxy may also direct igproxy's own calls to itself.
-// igproxy must refuse its own calls. Otherwise a token call would wait for itself until it times
-// out.
+// A hosts file that directs an app's calls to igproxy may also direct igproxy's own calls to
+// igproxy. It must refuse its own calls. Otherwise a token call would wait for itself until it
+// times out.
 func TestIgproxysOwnCallToOneOfMetasNamesIsRefused(t *testing.T) {
 	g := newGate(nil, false).alsoServing([]string{"graph.instagram.com"})
 	for _, c := range []struct {

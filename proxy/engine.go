@@ -40,7 +40,7 @@ type engine struct {
 	keep   *keeping      // nil: igproxy does not keep tokens alive
 
 	checkSecrets, readyWhenRefused bool          // as in Options
-	budget                         time.Duration // the time for a call that tests a client secret
+	budget                         time.Duration // the time limit of a call that tests a client secret
 
 	plain *plainCall // nil: the lane hands every connection over to net/http
 }

@@ -192,9 +192,10 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 	}
 }
 
-// All three services share the path /oauth/access_token. The errors of a code exchange with Instagram or Threads are
-// flat; the errors of all other calls are not. A call that cannot be such a code exchange gets an
-// error that is not flat, even if igproxy refuses the call before it knows the app.
+// All three services share the path /oauth/access_token. The errors of a code exchange with
+// Instagram or Threads are flat; the errors of all other calls are not. A call that cannot be such
+// a code exchange gets an error that is not flat, even if igproxy refuses the call before it knows
+// the app.
 func TestARefusalAtASharedPathHasTheFormOfItsService(t *testing.T) {
 	const path = "/oauth/access_token"
 	post := func(query, kind, body string) *http.Request {

@@ -77,7 +77,7 @@ func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 }
 
 // paused returns the refusal that calls get while the app is paused because Meta refuses its
-// secrets. It returns nil if Meta has not refused every secret within the last refusedPause.
+// secrets. It returns nil if the app is not paused for that reason.
 func (s *clientSecrets) paused(now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

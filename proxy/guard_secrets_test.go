@@ -115,7 +115,7 @@ func TestTwoRefusedSecretsPauseTheAppAndAreNotPrinted(t *testing.T) {
 		t.Errorf("got %d after %d calls, want 400 after 2; ready is %v, want false; the secret in use is %s, want current", w.Code, i.Calls(), p.Readiness().Ready, inUse(t, o.Metrics))
 	}
 	if w := ask(p, get(target("IGAA-2"))); w.Code != 400 || i.Calls() != 2 {
-		t.Errorf("during the pause: got %d after %d calls, want 400 after the same 2", w.Code, i.Calls())
+		t.Errorf("during the pause: got %d after %d calls, want 400 and still 2 calls", w.Code, i.Calls())
 	}
 	if strings.Contains(log.String()+w.Body.String(), oldSecret) || strings.Contains(log.String()+w.Body.String(), newSecret) {
 		t.Error("a secret was printed")
@@ -162,7 +162,7 @@ func TestAnAnswerAboutAReplacedSecretIsIgnored(t *testing.T) {
 	gone, now, next := NewSecret("gone"), NewSecret("now"), NewSecret("next")
 	refused := refusalAnswer(100, 0, "Error validating client secret.")
 	for name, c := range map[string]struct {
-		with, without Secret // as in answer
+		with, without Secret // see answer
 		want          bool   // whether all secrets now count as refused
 	}{"a replaced secret": {gone, Secret{}, false}, "a replaced secret, then one of two": {next, gone, false}, "one of two": {next, Secret{}, false}, "both": {next, now, true}, "both, in the other order": {now, next, true}} {
 		s := &clientSecrets{}

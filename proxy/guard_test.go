@@ -142,8 +142,8 @@ func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 	})
 }
 
-// If a flight has waited long for a slot, the wait may be the reason for its timeout. So the timeout
-// must not open the breaker.
+// If a flight has waited long for a slot, the wait may be the reason for its timeout. So the
+// timeout must not open the breaker.
 func TestTimeoutAfterWaitingForASlotIsNotAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuarded(t, 1, func(ctx context.Context, _ call) (answer, error) {
