@@ -10,8 +10,8 @@ import (
 )
 
 // failures remembers which tokens and codes failed recently, so that the failures of one token do
-// not look like an outage of Meta. If the breaker counted every failure, a worker that keeps sending
-// a token that always fails at Meta would open the breaker for all tokens.
+// not look like an outage of Meta. If the breaker counted every failure, a worker that keeps
+// sending a token that always fails at Meta would open the breaker for all tokens.
 //
 //   - After a failure, igproxy pauses the token: it does not ask Meta, and answers with the same
 //     failure. The pause doubles with each further failure.

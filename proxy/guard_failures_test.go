@@ -67,8 +67,8 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 	})
 }
 
-// The pause of a token grows: 1, 2, 4, 8, 16, then 30 seconds. An answer from Meta ends the
-// pause.
+// The pause of a token grows: 1, 2, 4, 8, 16, then 30 seconds. When Meta answers a call with the
+// token, its failure is forgotten.
 func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
