@@ -46,7 +46,7 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 			_, err := g.Exchange(t.Context(), c)
 			var e *graph.Error
 			if !errors.As(err, &e) || e.Code != 2 || !e.RetryAt.After(time.Now()) {
-				t.Fatalf("the bad token: got %v, RetryAt %v; want code 2, and a RetryAt in the future", err, e.RetryAt)
+				t.Fatalf("the bad token: got %+v, want code 2, and a RetryAt in the future", err)
 			}
 			if e.Repeated {
 				repeated++
