@@ -20,11 +20,11 @@ func TestHistoryCoversAnHour(t *testing.T) {
 	}
 	window := h.window()
 	if n := len(window); n != maxSamples || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) || s.at.Sub(h.started) != time.Hour {
-		t.Errorf("got %d samples from %v to %v, want %d samples of one hour from %v", n, window[0].at, window[n-1].at, maxSamples, h.started)
+		t.Errorf("got %d samples, want %d; they span the time from %v to %v, want one hour from %v", n, maxSamples, window[0].at, window[n-1].at, h.started)
 	}
 	for _, want := range []uint64{10, 15} { // a sample that has left the window no longer counts
 		if begin(); len(h.window()) != maxSamples || h.window()[0].outcomes[0] != want {
-			t.Errorf("%d samples, the first with %d requests; want %d and %d", len(h.window()), h.window()[0].outcomes[0], maxSamples, want)
+			t.Errorf("got %d samples, want %d; the first has %d requests, want %d", len(h.window()), maxSamples, h.window()[0].outcomes[0], want)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 // Package passthrough streams an app's calls to Meta, and the answers back. It handles all calls
 // that are not token calls, such as reads and uploads. It removes headers that Meta must not get.
-// It can add an appsecret_proof, and replace the token by its successor. If Meta refuses the
+// It can add an appsecret_proof, and replace the token with its successor. If Meta refuses the
 // successor, the call is sent again with the token that the app sent, unless the body of the call
 // was streamed. The package remembers nothing, and never sees a client secret. Bodies have a
 // maximum size and a minimum rate, and each call has a maximum duration.
