@@ -215,8 +215,8 @@ func TestRefreshThatAnswersTheSameTokenIsCountedAsRefreshed(t *testing.T) {
 	})
 }
 
-// If the user has not come back to the app, Facebook answers a refresh with a token that ends at the
-// same time as before.
+// If the user has not come back to the app, Facebook answers a refresh with a token that ends at
+// the same time as before.
 func TestRefreshThatChangesNothingIsTriedAgainTheNextDay(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		end := time.Now().Add(5 * day)
