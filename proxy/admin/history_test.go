@@ -61,10 +61,10 @@ func TestLatencyIsInWordsWithoutFalsePrecision(t *testing.T) {
 		t.Errorf("nothing measured: got %+v, want the count 0 and no bounds", l)
 	}
 	if l := latencyOf(h); l.Count != 100 || l.Median() != "below 5 ms" || l.Most() != "below 2.5 s" {
-		t.Errorf("got %s and %s, want below 5 ms and below 2.5 s", l.Median(), l.Most())
+		t.Errorf("got the median %s, want below 5 ms; got P99 %s, want below 2.5 s", l.Median(), l.Most())
 	}
 	h.counts = []uint64{60, 60, 60}
 	if l := latencyOf(h); l.Median() != "below 0.25 ms" || l.Most() != "over 10 s" {
-		t.Errorf("got %s and %s, want below 0.25 ms and over 10 s", l.Median(), l.Most())
+		t.Errorf("got the median %s, want below 0.25 ms; got P99 %s, want over 10 s", l.Median(), l.Most())
 	}
 }

@@ -83,7 +83,7 @@ func TestClosePerformsThePurgesThatWait(t *testing.T) {
 		h.Close()
 		h.Close()
 		if got := purged(log); got != 5 { // app two was purged once, so no purge of it is pending
-			t.Errorf("%d purges, want 3 at once and 2 at Close", got)
+			t.Errorf("got %d purges, want 5: 3 at once, and 2 at Close", got)
 		}
 		if status, _ := purge(t, h, "/purge", form, ""); status != 200 || purged(log) != 6 {
 			t.Errorf("after Close: got status %d, want 200; got %d purges in all, want 6", status, purged(log))

@@ -49,7 +49,7 @@ var Outcomes = []Outcome{Refreshed, Unchanged, Refused, Postponed, Failed}
 // Result is what a Token's Refresh function returns. If Token is empty and Refused is false, Meta
 // did not answer, or igproxy could not ask.
 type Result struct {
-	Token   string    // the refreshed token; it may be the same one
+	Token   string    // the token that Meta returned; it may be the old token
 	Expires time.Time // the end of the refreshed token
 	Refused bool      // Meta will not refresh the token
 	RetryAt time.Time // the earliest time of the next try; zero: unknown

@@ -68,7 +68,8 @@ type Call struct {
 	Proof func(token string) string
 	// ProofOf returns the appsecret_proof of a token. It is needed if the app sends a proof and
 	// Proof is nil. If the app's proof is the proof of its token, the token and the proof are
-	// replaced together. Otherwise both stay as they are. Required with Replace.
+	// replaced together. If it is not, both stay as they are. Required with
+	// Replace.
 	ProofOf func(token string) string
 	// OnAnswer is called with the status and the header of an answer, before the answer is passed
 	// on. OnAnswer and OnRefused are not called for HEAD requests. Required.
