@@ -64,6 +64,6 @@ func TestQuitIsForTheOperatorOnThisMachineOnly(t *testing.T) {
 	o.Quit = nil
 	h.Reload(o)
 	if w := post(h, "127.0.0.1:5", tcp, secret, nil); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "admin.quit") {
-		t.Errorf("off: got %d %q, want 403 with admin.quit", w.Code, w.Body)
+		t.Errorf("after a reload turned quit off: got status %d with %q, want 403 with admin.quit", w.Code, w.Body)
 	}
 }

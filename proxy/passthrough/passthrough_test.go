@@ -128,7 +128,7 @@ func TestOnlyTheUsersBearerIsSentOn(t *testing.T) {
 		r.Header.Set("Authorization", sent)
 		status, _, _, err := s.call(t, r)
 		if got := strings.Join(authorization, ", "); status != http.StatusOK || err != nil || got != want {
-			t.Errorf("%s: got status %d, error %v; Meta got %q, want %q", sent, status, err, got, want)
+			t.Errorf("%s: got status %d, error %v, want status 200; Meta got the Authorization %q, want %q", sent, status, err, got, want)
 		}
 	}
 }
@@ -316,7 +316,7 @@ func TestPagingURLsPointAtTheSidecar(t *testing.T) {
 		want := strings.ReplaceAll(strings.ReplaceAll(c.after, "OWN", s.URL), "HOST", host)
 		_, body, got, err := s.call(t, s.request(t, http.MethodGet, "/1", ""))
 		if err != nil || body != want || got.Status != http.StatusOK {
-			t.Errorf("%s: got %s, want %s; result %+v, error %v", name, body, want, got, err)
+			t.Errorf("%s: got the body %s, want %s; got result %+v, error %v, want status 200", name, body, want, got, err)
 		}
 	}
 }
