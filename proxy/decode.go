@@ -13,7 +13,7 @@ import (
 //
 // If decode refuses the request, refused is the error for the response. Then only two fields of c
 // may be used: c.app, which is nil if the app is not known yet, and c.grant. If the grant is not
-// known yet, c.grant is the row that meant returns.
+// known yet, c.grant is the result of the method meant.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
 	p, refused := readParams(r, e.large)
 	if refused != nil {
@@ -58,9 +58,9 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 }
 
 // meant returns a row for a request that is refused before its row is known. The row decides the
-// form of the error. meant keeps the rows with the grant_type of the request, then those of the
-// service that its client_id or Host selects, then those with flat errors. It skips a condition
-// that no row meets.
+// form of the error. meant narrows the rows in three steps: to those with the grant_type of the
+// request, to those of the service that the request's client_id or Host selects, and to those with
+// flat errors. It skips a step that would leave no row, and returns the first row that is left.
 func (e *engine) meant(r *http.Request, rows []*grant, p *params) *grant {
 	apps := narrow(e.apps, r, p)
 	for _, fits := range []func(*grant) bool{
@@ -131,8 +131,9 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 	return fits[0], nil
 }
 
-// isForAnother reports whether the client_id of a call is the ID of an app other than a. It reports
-// false if the grant does not send the client_id to Meta, or if the Host names a service.
+// isForAnother reports whether the client_id of a call selects another app of this sidecar, and not
+// the app a. It reports false if the grant does not send the client_id to Meta, or if the Host
+// names a service.
 func (e *engine) isForAnother(a *app, fit []*grant, t destination, p *params) bool {
 	id := p.value[paramClientID]
 	return t.service == "" && rowOf(fit, a).clientID && id != "" && id != a.ID &&
@@ -159,10 +160,10 @@ func narrow(apps []*app, r *http.Request, p *params) []*app {
 	return byID
 }
 
-// likely returns the app that a passed-through call most likely belongs to: the app with its
-// client_id, otherwise the app with its Host name, otherwise the first app. If the Host is one of
-// Meta's, and there are apps of its service, only these are considered. If there are several apps,
-// likely refuses a call with more than one client_id.
+// likely returns the app that a passed-through call most likely belongs to: the app with the call's
+// client_id, otherwise the app with the call's Host name, otherwise the first app. If the Host is
+// one of Meta's hosts, and the sidecar has apps of that host's service, likely considers only those
+// apps. If there are several apps, likely refuses a call with more than one client_id.
 func (e *engine) likely(r *http.Request, t destination) (*app, *graph.Error) {
 	p, _ := readQuery(r.URL.RawQuery)
 	if p.count[paramClientID] > 1 && len(e.apps) > 1 {
