@@ -85,7 +85,7 @@ func (u *askStep) try(ctx context.Context, c call, n int) (answer, *failure) {
 
 func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failure) {
 	r := u.request(ctx, c)
-	res, err := u.out.send(r, !c.grant.once && maySendTwice(r)) // maySendTwice allows GET, which Facebook uses for codes
+	res, err := u.out.send(r, !c.grant.once && maySendTwice(r)) // Facebook takes codes by GET, which maySendTwice allows
 	noteReply(ctx, res, n)
 	if err != nil {
 		return answer{}, noAnswer(ctx, err)
