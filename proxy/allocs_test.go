@@ -105,7 +105,7 @@ func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 	o.LogLines, o.Logger = 1, slog.New(slog.NewJSONHandler(io.Discard, nil))
 	p := laneProxy(t, o)
 	c := newScripted(t, p)
-	one := fewestAllocations(func() { c.serve(1) }) // the connection itself allocates, too
+	one := fewestAllocations(func() { c.serve(1) }) // serving a connection allocates, even if hits do not
 	if four := fewestAllocations(func() { c.serve(4) }); four != one || c.answers != 4 {
 		t.Errorf("a connection with four hits allocates %v times, want %v times, as with one hit; %d of the four hits were answered", four, one, c.answers)
 	}

@@ -35,10 +35,10 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	defer cancel()
 	u.budget.earn()
 	if !c.grant.secret {
-		return u.repeatedly(ctx, c)
+		return u.askRepeatedly(ctx, c)
 	}
 	c.secret, _ = c.app.state.secrets.pick(Secret{}) // Meta has not refused a secret in this call yet
-	first, err := u.repeatedly(ctx, c)
+	first, err := u.askRepeatedly(ctx, c)
 	if !c.grant.appToken || first.refusal == nil { // a refused app token does not show whether its secret is right
 		first.with = c.secret
 	}
@@ -60,7 +60,7 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	}
 	sent := c.secret
 	c.secret = other
-	second, err := u.repeatedly(ctx, c)
+	second, err := u.askRepeatedly(ctx, c)
 	if err == nil && second.refusal != nil && (c.grant.appToken || !first.is(graph.ClassSecret)) {
 		return first, nil // Meta refused both calls, so nothing shows that the secret was the reason
 	}
@@ -85,7 +85,9 @@ func (u *askStep) try(ctx context.Context, c call, n int) (answer, *failure) {
 
 func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failure) {
 	r := u.request(ctx, c)
-	res, err := u.out.send(r, !c.grant.once && maySendTwice(r)) // Facebook takes codes by GET, which maySendTwice allows
+	// A code must not be sent twice. maySendTwice would allow it, because Facebook takes codes by
+	// GET.
+	res, err := u.out.send(r, !c.grant.once && maySendTwice(r))
 	noteReply(ctx, res, n)
 	if err != nil {
 		return answer{}, noAnswer(ctx, err)

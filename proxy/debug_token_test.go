@@ -165,7 +165,7 @@ func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 		"/debug_token?input_token=a":                          "/apps/pages/, /apps/more/, /apps/club/",
 	} {
 		if got := w.get(target); got.Code != 400 || !strings.Contains(got.Body.String(), says) {
-			t.Errorf("%s: got %d %s, want %q", target, got.Code, got.Body, says)
+			t.Errorf("%s: got %d %s, want 400 with %q", target, got.Code, got.Body, says)
 		}
 	}
 	if n := len(facebook.asked()); n != 0 {
