@@ -46,7 +46,7 @@ func TestAllocationsOfAHit(t *testing.T) {
 		p.ServeHTTP(w, r)
 	})
 	if got := w.header.Get("Cache-Status"); w.status != http.StatusOK || !strings.HasPrefix(got, "igproxy; hit") {
-		t.Fatalf("got %d, Cache-Status %q; want a hit", w.status, got)
+		t.Fatalf("got the status %d and the Cache-Status %q, want 200 and a hit", w.status, got)
 	}
 	e := p.current.Load()
 	c, refused := e.decode(r, e.route(r))
@@ -58,7 +58,7 @@ func TestAllocationsOfAHit(t *testing.T) {
 	var err error
 	atMost(t, "recall", recallBudget, func() { a, err = e.first.Exchange(t.Context(), c) })
 	if err != nil || a.source != sourceMemory {
-		t.Fatalf("the answer came from %q, %v; want memory", a.source, err)
+		t.Fatalf("the answer came from %q, with the error %v; want it from memory, without an error", a.source, err)
 	}
 	x := reply{id: newRequestID(), grant: "exchange", result: a}
 	atMost(t, "answer", answerBudget, func() {
@@ -105,9 +105,9 @@ func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 	o.LogLines, o.Logger = 1, slog.New(slog.NewJSONHandler(io.Discard, nil))
 	p := laneProxy(t, o)
 	c := newScripted(t, p)
-	one := fewestAllocations(func() { c.serve(1) }) // the connection itself allocates, too
+	one := fewestAllocations(func() { c.serve(1) }) // serving a connection allocates, even if hits do not
 	if four := fewestAllocations(func() { c.serve(4) }); four != one || c.answers != 4 {
-		t.Errorf("a connection with four hits allocates %v times, a connection with one hit %v times; %d hits were answered, want 4", four, one, c.answers)
+		t.Errorf("a connection with four hits allocates %v times, want %v times, as with one hit; %d of the four hits were answered", four, one, c.answers)
 	}
 }
 

@@ -57,8 +57,8 @@ type laneHandler struct {
 	proxy      *Proxy
 	onLoopback bool
 
-	// engine and host are those for which serves last returned true. A client usually repeats its
-	// Host, so most requests need no new check.
+	// engine and host are the arguments of the last call of serves that returned true. A client
+	// usually repeats its Host, so most requests need no new check.
 	engine *engine
 	host   string
 
@@ -127,10 +127,10 @@ func (h *laneHandler) Sent(start time.Time, took time.Duration) {
 	}
 }
 
-// serves reports whether the lane may answer requests for a Host. It reports false if the gate does
-// not serve the Host, if the Host has unusual characters, or if it is the name of one of Meta's
-// hosts, because such a name selects a service. net/http then gets the request, and the gate
-// (edge_host.go) and route (decode_path.go) decide about it.
+// serves reports whether the lane may answer requests for a Host. It reports false if the gate
+// (edge_host.go) does not serve the Host, if the Host has unusual characters, or if it is the name
+// of one of Meta's hosts, because such a name selects a service. net/http then gets the request,
+// and the gate and the method route (decode_path.go) decide about it.
 func (h *laneHandler) serves(e *engine, host []byte) bool {
 	if h.engine == e && h.host == string(host) {
 		return true

@@ -165,7 +165,7 @@ func TestTheLaneAnswersHitsAndMissesUntilItHandsTheConnectionOver(t *testing.T) 
 		} {
 			res, body := roundTrip(t, c, r, one.request)
 			if got := s.behind.Load(); res.StatusCode != one.status || got != one.behind {
-				t.Errorf("request %d: status %d %s, and net/http has got %d requests; want %d and %d", i, res.StatusCode, body, got, one.status, one.behind)
+				t.Errorf("request %d: got %d %s, want %d; net/http has got %d requests so far, want %d", i, res.StatusCode, body, one.status, got, one.behind)
 			}
 		}
 	})
@@ -180,7 +180,7 @@ func TestPipelinedHitsAreAnsweredInOrder(t *testing.T) {
 		for i, want := range []int{200, 200, 200, 503, 200} {
 			res, err := http.ReadResponse(r, nil)
 			if err != nil || res.StatusCode != want {
-				t.Fatalf("answer %d: %v, %v; want %d", i, res, err, want)
+				t.Fatalf("answer %d: got the response %v and the error %v, want status %d", i, res, err, want)
 			}
 			_, _ = io.Copy(io.Discard, res.Body)
 		}
@@ -197,7 +197,7 @@ func TestAnIdleConnectionInTheLaneTimesOut(t *testing.T) {
 		roundTrip(t, c, r, hitRequest)
 		start := time.Now()
 		if _, err := r.ReadByte(); err != io.EOF {
-			t.Fatalf("got %v, want EOF", err)
+			t.Fatalf("reading from the idle connection: got %v, want EOF", err)
 		}
 		if took := time.Since(start); took < laneIdle-time.Second || took > laneIdle {
 			t.Errorf("the connection ended after %s, want %s, or up to a second less", took, laneIdle)
@@ -277,13 +277,13 @@ func TestDrainDoesNotCutLaneAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), "IGAA-long") {
-			t.Errorf("got %s, %v; want the whole answer with IGAA-long", body, err)
+			t.Errorf("got %s and the error %v, want the whole answer with IGAA-long and no error", body, err)
 		}
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 		if _, err := r.ReadByte(); err != io.EOF {
-			t.Errorf("got %v, want EOF", err)
+			t.Errorf("after the last answer: got %v, want EOF", err)
 		}
 	})
 }
@@ -305,7 +305,7 @@ func TestARequestDuringADrainIsTheLastOfItsConnection(t *testing.T) {
 				t.Errorf("got %s, want an answer with Connection: close", body)
 			}
 			if _, err := r.ReadByte(); err != io.EOF {
-				t.Errorf("got %v, want EOF", err)
+				t.Errorf("after the last answer: got %v, want EOF", err)
 			}
 			if err := <-done; err != nil {
 				t.Error(err)
@@ -326,9 +326,9 @@ func TestLaneLeavesDecisionsToDecode(t *testing.T) {
 	for name, c := range map[string]struct {
 		o    Options
 		want bool
-	}{"an Instagram app": {optionsFor(t, "https://graph.instagram.com", nil), true}, "an Instagram app and a Threads app": {threads, true}, "two Instagram apps": {two, false}, "a required token": {bearer, false}} {
+	}{"an Instagram app": {optionsFor(t, "https://graph.instagram.com", nil), true}, "an Instagram app and a Threads app": {threads, true}, "two Instagram apps": {two, false}, "igproxy's own token is required": {bearer, false}} {
 		if got := newProxy(t, c.o).current.Load().plain != nil; got != c.want {
-			t.Errorf("%s: the engine has a plain call: %v, want %v", name, got, c.want)
+			t.Errorf("%s: the lane may answer requests: %v, want %v", name, got, c.want)
 		}
 	}
 }

@@ -53,8 +53,9 @@ func TestRepeatedRequestsWriteFewLines(t *testing.T) {
 }
 
 // While Meta hangs for ten minutes, 50 cold tokens are requested each second, and igproxy refuses
-// almost all of these requests. It writes few lines about the refusals. Together the lines count
-// all refusals, except those after the last line.
+// almost all of these requests. It writes few lines about the refusals. Each line says how many
+// lines were left out before it. So together the lines account for all refusals, except those after
+// the last line.
 func TestRefusalsDuringAnOutageWriteFewLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most, rate, seconds = 3, 50, 600

@@ -50,7 +50,7 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 	} {
 		p, graph := newShops(t)
 		if w := askAt(p, c.host, c.path); w.Code != 200 || !strings.Contains(graph.asked()[0], "client_secret="+c.secret+"&") {
-			t.Errorf("%s: got %d %s, want 200 with %s; requests to Meta: %v", name, w.Code, w.Body, c.secret, graph.asked())
+			t.Errorf("%s: got %d %s, want 200; Meta got %v, want the client secret %s", name, w.Code, w.Body, graph.asked(), c.secret)
 		}
 	}
 	p, graph := newShops(t)
@@ -90,7 +90,7 @@ func TestTheClientIDInBasicAuthenticationSelectsTheApp(t *testing.T) {
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth("22", "whatever")
 	if w := ask(p, r); w.Code != 200 || !strings.Contains(graph.asked()[0], "client_id=22&client_secret=secret-of-the-club&") {
-		t.Errorf("got %d %s, want 200 with the secret of the club; requests to Meta: %v", w.Code, w.Body, graph.asked())
+		t.Errorf("got %d %s, want 200; Meta got %v, want the ID and the secret of the club", w.Code, w.Body, graph.asked())
 	}
 }
 
@@ -107,7 +107,7 @@ func TestAppsShareNoTokensAndNoPauses(t *testing.T) {
 		t.Errorf("the limited app got %d, want 429", w.Code)
 	}
 	if w := ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=C")); w.Code != 200 {
-		t.Errorf("the other app was paused, too: got %d %s, want 200", w.Code, w.Body)
+		t.Errorf("the app without a rate limit got %d %s, want 200", w.Code, w.Body)
 	}
 	for _, path := range []string{"/access_token?grant_type=ig_exchange_token&access_token=C", "/me?access_token=C"} {
 		if w := ask(p, get("/apps/unknown"+path)); w.Code != 404 {
@@ -126,11 +126,11 @@ func TestOneAppsRefusedSecretLeavesTheSidecarReady(t *testing.T) {
 	graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)
 	ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=A"))
 	if s := p.Readiness(); !s.Ready || s.ClientSecret != "refused: club" {
-		t.Errorf("with one of two secrets refused: %+v, want ready", s)
+		t.Errorf("with one of two secrets refused: %+v, want ready with ClientSecret \"refused: club\"", s)
 	}
 	ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=A"))
 	if s := p.Readiness(); s.Ready || s.ClientSecret != "refused" {
-		t.Errorf("with both secrets refused: %+v, want not ready", s)
+		t.Errorf("with both secrets refused: %+v, want not ready with ClientSecret \"refused\"", s)
 	}
 }
 
@@ -145,7 +145,7 @@ func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 		t.Errorf("the login host's breaker is %s, want open", got)
 	}
 	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A"); r.Code != 200 {
-		t.Errorf("the other host's exchange got %d, want 200", r.Code)
+		t.Errorf("an exchange at the Graph API host got %d, want 200", r.Code)
 	}
 	if got := w.p.Readiness().Breaker; got != breaker.Open {
 		t.Errorf("/readyz reports the breaker as %s, want open, the worst state", got)
@@ -211,20 +211,20 @@ func TestOneKeyNeverMixesAppsServicesAndUpstreams(t *testing.T) {
 func TestRejectedRequestsAreLabelledWithTheirAppOnlyIfItIsKnown(t *testing.T) {
 	const token = "access_token?grant_type=ig_exchange_token"
 	for name, c := range map[string]struct{ path, host, app string }{
-		"foreign host":            {"/" + token + "&access_token=A", "evil.example", "none"},
-		"foreign host with path":  {"/apps/club/" + token + "&access_token=A", "evil.example", "none"},
-		"unknown app":             {"/apps/other/" + token, "localhost", "none"},
-		"unknown app, other call": {"/apps/other/me", "localhost", "none"},
-		"no app named":            {"/" + token + "&access_token=A", "localhost", "none"},
-		"two ids":                 {"/" + token + "&client_id=21&client_id=22", "localhost", "none"},
-		"two ids, other call":     {"/me?client_id=21&client_id=22", "localhost", "none"},
-		"host, malformed":         {"/" + token + "&access_token=%", "club.internal", "none"},
-		"path, malformed":         {"/apps/club/" + token + "&access_token=%", "localhost", "club"},
-		"path, no token":          {"/apps/club/" + token, "localhost", "club"},
-		"path, wrong grant":       {"/apps/club/access_token?grant_type=x", "localhost", "club"},
-		"path, refused path":      {"/apps/club/x/access_token", "localhost", "club"},
-		"id, no token":            {"/" + token + "&client_id=22", "localhost", "club"},
-		"host, no token":          {"/" + token, "club.internal", "club"},
+		"foreign host":                  {"/" + token + "&access_token=A", "evil.example", "none"},
+		"foreign host, path of an app":  {"/apps/club/" + token + "&access_token=A", "evil.example", "none"},
+		"unknown app":                   {"/apps/other/" + token, "localhost", "none"},
+		"unknown app, not a token call": {"/apps/other/me", "localhost", "none"},
+		"no app named":                  {"/" + token + "&access_token=A", "localhost", "none"},
+		"two ids":                       {"/" + token + "&client_id=21&client_id=22", "localhost", "none"},
+		"two ids, not a token call":     {"/me?client_id=21&client_id=22", "localhost", "none"},
+		"app by host, malformed query":  {"/" + token + "&access_token=%", "club.internal", "none"},
+		"app by path, malformed query":  {"/apps/club/" + token + "&access_token=%", "localhost", "club"},
+		"app by path, no token":         {"/apps/club/" + token, "localhost", "club"},
+		"app by path, wrong grant":      {"/apps/club/access_token?grant_type=x", "localhost", "club"},
+		"app by path, refused path":     {"/apps/club/x/access_token", "localhost", "club"},
+		"app by id, no token":           {"/" + token + "&client_id=22", "localhost", "club"},
+		"app by host, no token":         {"/" + token, "club.internal", "club"},
 	} {
 		var log strings.Builder
 		p, graph := newShops(t)

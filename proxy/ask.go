@@ -20,7 +20,7 @@ type askStep struct {
 	out       *outbound
 	timeout   time.Duration // for all tries together, including the bodies
 	maxBytes  int64         // the limit for the body of a response, after decompression
-	retries   int           // retries of a call with one client secret; a call with a code is never retried
+	retries   int           // how often a call with one secret may be retried; a call with a code never is
 	budget    *retryBudget  // limits the retries of all calls together
 	userAgent string
 	metrics   *Metrics
@@ -35,16 +35,17 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	defer cancel()
 	u.budget.earn()
 	if !c.grant.secret {
-		return u.repeatedly(ctx, c)
+		return u.askRepeatedly(ctx, c)
 	}
 	c.secret, _ = c.app.state.secrets.pick(Secret{}) // Meta has not refused a secret in this call yet
-	first, err := u.repeatedly(ctx, c)
+	first, err := u.askRepeatedly(ctx, c)
 	if !c.grant.appToken || first.refusal == nil { // a refused app token does not show whether its secret is right
 		first.with = c.secret
 	}
-	// An error in the flat shape does not say which parameter is wrong, so the client secret may be
-	// the reason. If a call of /debug_token inspects an invalid token, Meta says so in a successful
-	// response. So a refusal of that call is about the app's own token, which contains the secret.
+	// An error in the flat shape (see graph.Error) does not say which parameter is wrong, so the
+	// client secret may be the reason. If a call of /debug_token inspects an invalid token, Meta
+	// says so in a successful response. So a refusal of that call is about the app's own token,
+	// which contains the secret.
 	//
 	// A refused call had no effect. So asking again with the other secret is not a retry, and the
 	// settings for retries do not apply.
@@ -59,7 +60,7 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	}
 	sent := c.secret
 	c.secret = other
-	second, err := u.repeatedly(ctx, c)
+	second, err := u.askRepeatedly(ctx, c)
 	if err == nil && second.refusal != nil && (c.grant.appToken || !first.is(graph.ClassSecret)) {
 		return first, nil // Meta refused both calls, so nothing shows that the secret was the reason
 	}
@@ -84,7 +85,9 @@ func (u *askStep) try(ctx context.Context, c call, n int) (answer, *failure) {
 
 func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failure) {
 	r := u.request(ctx, c)
-	res, err := u.out.send(r, !c.grant.once && maySendTwice(r)) // Facebook takes codes by GET
+	// A code must not be sent twice. maySendTwice would allow it, because Facebook takes codes by
+	// GET.
+	res, err := u.out.send(r, !c.grant.once && maySendTwice(r))
 	noteReply(ctx, res, n)
 	if err != nil {
 		return answer{}, noAnswer(ctx, err)

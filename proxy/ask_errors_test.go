@@ -31,8 +31,8 @@ func deadURL(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-// oldTLS returns the URL of a server that speaks only TLS 1.0 and 1.1, and so answers a handshake
-// with an alert.
+// oldTLS returns the URL of a server that speaks only TLS 1.0 and 1.1. igproxy requires TLS 1.2, so
+// the server answers the handshake with an alert.
 func oldTLS(t *testing.T) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -92,14 +92,14 @@ func TestEachTransportErrorHasItsKind(t *testing.T) {
 			continue
 		}
 		if got := failureKind(err); got != c.want {
-			t.Errorf("%s: kind %q, want %q (%v)", name, got, c.want, err)
+			t.Errorf("%s: the error %v has the kind %q, want %q", name, err, got, c.want)
 		}
 	}
 	if got := failureKind(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}); got != "resolve" {
-		t.Errorf("an unknown name is %q, want resolve", got)
+		t.Errorf("a failed name lookup has the kind %q, want resolve", got)
 	}
 	if got := failureKind(errors.New("canary")); got != "other" {
-		t.Errorf("an unknown error is %q, want other", got)
+		t.Errorf("an unknown error has the kind %q, want other", got)
 	}
 }
 
@@ -142,7 +142,7 @@ func TestOnlyTemporaryFailuresAreRetried(t *testing.T) {
 		}
 	}
 	if handshakes.Load() != 1 || connections.Load() != 2 {
-		t.Errorf("%d handshakes and %d closed connections, want 1 and 2", handshakes.Load(), connections.Load())
+		t.Errorf("%d handshakes with the server without TLS, want 1; %d connections to the server that closes them, want 2", handshakes.Load(), connections.Load())
 	}
 }
 
@@ -154,11 +154,11 @@ func TestALackOfDescriptorsIsNotAFailureOfMeta(t *testing.T) {
 	} {
 		f := noAnswer(t.Context(), err)
 		if f.err.Class.IsFailure() || f.err.Status != 503 || f.err.RetryAt.IsZero() || f.repeatable {
-			t.Errorf("%v: got %v, repeatable %v; want a 503 that is not a failure of Meta and not repeatable", err, f.err, f.repeatable)
+			t.Errorf("%v: got %v, want a 503 that is not a failure of Meta; repeatable: %v, want false", err, f.err, f.repeatable)
 		}
 	}
 	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	if f := noAnswer(t.Context(), refused); !f.err.Class.IsFailure() {
-		t.Errorf("a refused connection does not count as a failure: %v", f.err)
+		t.Errorf("a refused connection: got %v, want an error that counts as a failure of Meta", f.err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	// held is the status that a request for another token gets. retryAfter is the highest expected
-	// Retry-After.
+	// Retry-After, in seconds.
 	for token, c := range map[string]struct{ status, held, retryAfter int }{
 		"limit4-1":   {400, 429, 300},
 		"limit613-1": {400, 429, 60},
@@ -30,7 +30,7 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 		}
 		first := ask(p, get(target(token)))
 		if first.Code != c.status || !near(first.Header(), c.retryAfter) {
-			t.Errorf("%s: first answer %d, Retry-After %q; want %d and at most %d", token, first.Code, first.Header().Get("Retry-After"), c.status, c.retryAfter)
+			t.Errorf("%s: got %d, want %d; Retry-After is %q, want 1 to %d", token, first.Code, c.status, first.Header().Get("Retry-After"), c.retryAfter)
 		}
 		if token == "limit4-1" && (!strings.Contains(first.Header().Get("X-App-Usage"), "100") ||
 			!strings.Contains(first.Header().Get("X-Business-Use-Case-Usage"), "estimated_time_to_regain_access")) {
@@ -38,15 +38,15 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 		}
 		again := ask(p, get(target(token)))
 		if again.Code < 400 || !near(again.Header(), c.retryAfter) || i.CallsFor(token) != 1 {
-			t.Errorf("%s again: got %d, Retry-After %q after %d calls; want an error with a Retry-After of at most %d after 1 call",
-				token, again.Code, again.Header().Get("Retry-After"), i.CallsFor(token), c.retryAfter)
+			t.Errorf("%s again: got %d, want an error; Retry-After is %q, want 1 to %d; Meta was asked %d times, want once",
+				token, again.Code, again.Header().Get("Retry-After"), c.retryAfter, i.CallsFor(token))
 		}
 		other := ask(p, get(target("IGAAother")))
 		if other.Code != c.held {
-			t.Errorf("after %s another token got %d, want %d", token, other.Code, c.held)
+			t.Errorf("after %s: another token got %d, want %d", token, other.Code, c.held)
 		}
 		if n, want := i.CallsFor("IGAAother"), map[bool]int{true: 1}[c.held == 200]; n != want {
-			t.Errorf("after %s Meta was asked %d times for another token, want %d", token, n, want)
+			t.Errorf("after %s: Meta was asked %d times for another token, want %d", token, n, want)
 		}
 	}
 }

@@ -48,12 +48,13 @@ func refusedByProxy(_ context.Context, _ *url.URL, _ *http.Request, res *http.Re
 }
 
 // nameProxy adds the host and port of the forward proxy to the cause of f, and returns f. It
-// changes nothing unless err, the error that led to f, is a *proxiedError.
+// changes f only if err, the error that led to f, is a *proxiedError, and if the cause is not in
+// igproxy itself (ClassHeld).
 func (f *failure) nameProxy(err error) *failure {
 	var proxied *proxiedError
 	var refusal *connectError
 	switch {
-	case !errors.As(err, &proxied) || f.err.Class == graph.ClassHeld: // ClassHeld: the cause is in igproxy itself
+	case !errors.As(err, &proxied) || f.err.Class == graph.ClassHeld:
 		return f
 	case errors.As(err, &refusal):
 		f.err.Cause = fmt.Sprintf("the proxy %s answered %d", proxied.via, refusal.status)

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// repeatedly asks with one client secret. It repeats a call only if the settings, the failure, the
-// call's grant, the guard step, the time left and the retry budget all allow it.
-func (u *askStep) repeatedly(ctx context.Context, c call) (answer, error) {
+// askRepeatedly asks Meta with one client secret. It repeats a call only if the settings, the
+// failure, the call's grant, the guard step, the time left and the retry budget all allow it.
+func (u *askStep) askRepeatedly(ctx context.Context, c call) (answer, error) {
 	retries := u.retries
 	if c.grant.once {
 		retries = 0

@@ -37,7 +37,7 @@ func TestAQuietSidecarCanRetryEveryCall(t *testing.T) {
 		for n := range 1000 {
 			b.earn()
 			if !b.spend() {
-				t.Fatalf("call %d could not be retried, at one call a second", n)
+				t.Fatalf("call %d could not be retried; at one call a second, want a retry for every call", n)
 			}
 			time.Sleep(time.Second)
 		}
@@ -130,7 +130,7 @@ func TestACallIsRepeatedOnlyIfNothingForbidsIt(t *testing.T) {
 				want = 0
 			}
 			if err == nil || asked() != want {
-				t.Errorf("Meta was asked %d times, want %d (%v)", asked(), want, err)
+				t.Errorf("Meta was asked %d times, want %d; got the error %v, want any error", asked(), want, err)
 			}
 			for _, result := range []string{retrySpent, retryDenied, retryHeld, retryLate} {
 				want := map[bool]float64{true: 1}[result == c.result]

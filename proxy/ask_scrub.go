@@ -23,9 +23,9 @@ func (c call) repeatsSecret(text string) bool {
 }
 
 // scrubber returns a function that replaces the client secrets and the token in Meta's texts, in
-// any encoding that graph.Replace knows. It replaces the secrets first. If a token ended with the
-// first characters of a secret, replacing the token first could remove that part of the secret and
-// leave the rest readable.
+// any encoding that graph.Replace knows. It replaces the secrets first, because a token can end
+// with the first characters of a secret. Replacing the token first could leave the rest of the
+// secret readable.
 func (c call) scrubber() func(string) string {
 	return func(text string) string {
 		for _, s := range c.secretsToHide() {

@@ -61,12 +61,12 @@ func TestTheQueryIsBuiltFromScratch(t *testing.T) {
 	got := seen[0]
 	want := url.Values{"grant_type": {"ig_exchange_token"}, "client_secret": {testSecret}, "access_token": {"IGAAshort+1"}}.Encode()
 	if got.Method != http.MethodGet || got.RequestURI != "/edge/access_token?"+want {
-		t.Errorf("Meta got %s %s, want /edge/access_token?%s", got.Method, got.RequestURI, want)
+		t.Errorf("Meta got %s %s, want GET /edge/access_token?%s", got.Method, got.RequestURI, want)
 	}
 	// net/http adds Accept-Encoding.
 	headers := http.Header{"Accept": {"application/json"}, "User-Agent": {"igproxy/1.2.3"}, "Accept-Encoding": {"gzip"}}
 	if fmt.Sprint(got.Header) != fmt.Sprint(headers) || got.ContentLength != 0 || got.Host != strings.TrimPrefix(base, "http://") {
-		t.Errorf("headers %v, a body of %d bytes, host %s; want the headers %v, no body and the host of %s", got.Header, got.ContentLength, got.Host, headers, base)
+		t.Errorf("the headers are %v, want %v; the body has %d bytes, want 0; the host is %s, want the host of %s", got.Header, headers, got.ContentLength, got.Host, base)
 	}
 }
 
@@ -75,7 +75,7 @@ func TestRequestsOverTLSContainNothingStrange(t *testing.T) {
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	w := ask(p, with(get(target("IGAAshort")+"&client_secret=mine&x=1"), "Cookie", "a=b"))
 	if w.Code != 200 || i.Calls() != 1 || len(i.Strange()) != 0 {
-		t.Errorf("got %d, Meta was asked %d times, strange requests: %v; want 200, once, and no strange requests", w.Code, i.Calls(), i.Strange())
+		t.Errorf("got %d, want 200; Meta was asked %d times, want once; the stand-in noted the strange requests %v, want []", w.Code, i.Calls(), i.Strange())
 	}
 }
 
@@ -85,7 +85,7 @@ func TestRedirectsAreNeverFollowed(t *testing.T) {
 		base, asked := saying(t, rawReply(status, "", "Location: "+trap+"/access_token"))
 		w := ask(newProxy(t, optionsFor(t, base, nil)), get(target("IGAAshort")))
 		if e := errorIn(t, w.Body.Bytes()); w.Code != 502 || e.Subcode != 990024 || asked.Load() != 1 || w.Header().Get("Location") != "" {
-			t.Errorf("%d: got %d/%d after %d calls, headers %v; want 502/990024 after 1, without Location", status, w.Code, e.Subcode, asked.Load(), w.Header())
+			t.Errorf("%d: got %d/%d after %d calls, want 502/990024 after 1; the headers are %v, want no Location", status, w.Code, e.Subcode, asked.Load(), w.Header())
 		}
 	}
 	i, s := newInstagram(t, overTLS)
@@ -205,8 +205,8 @@ func TestADeadKeptConnectionDoesNotFailTheCall(t *testing.T) {
 	}
 }
 
-// A code works only once. If a kept connection turned out to be dead, igproxy could not know
-// whether Meta had used the code. So each code is sent on a new connection.
+// A code works only once. When a kept connection turns out to be dead, igproxy cannot know whether
+// Meta has already used a code that was sent on it. So each code is sent on a new connection.
 func TestCodesUseNewConnections(t *testing.T) {
 	base, count := keptThenDead(t, 1)
 	o := optionsFor(t, base, nil)
@@ -222,8 +222,8 @@ func TestCodesUseNewConnections(t *testing.T) {
 	}
 }
 
-// Facebook takes codes by GET. If a kept connection turns out to be dead, Go's transport repeats a
-// GET.
+// Facebook takes codes by GET. When a kept connection turns out to be dead, Go's transport repeats
+// a GET request. So Facebook's codes need new connections, too.
 func TestCodesSentByGETUseNewConnections(t *testing.T) {
 	base, count := keptThenDead(t, 1)
 	o := optionsFor(t, base, nil)
@@ -280,8 +280,8 @@ func TestAnswersAreBoundedAfterDecompression(t *testing.T) {
 	}
 }
 
-// Whichever part of a response the upstream delays, the call ends within the timeout and frees its
-// slot.
+// Whichever part of a response the upstream delays, the call ends within the timeout. Then it no
+// longer counts as in flight.
 func TestTimeoutCoversTheWholeCall(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	switching := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -304,7 +304,7 @@ func TestTimeoutCoversTheWholeCall(t *testing.T) {
 			t.Errorf("%s: got %d %s, want %d", name, w.Code, w.Body, c.status)
 		}
 		if n := p.carried.circuits.inFlight(""); n != 0 {
-			t.Errorf("%s: %d slots are still taken", name, n)
+			t.Errorf("%s: %d calls still count as in flight, want 0", name, n)
 		}
 		if n := i.CallsFor(c.token); n > 1 {
 			t.Errorf("%s: Meta was asked %d times, want at most once", name, n)

@@ -20,8 +20,8 @@ import (
 // Go's transport repeats the call on another one. Such repetitions need no retry budget, because a
 // connection is kept only after it has delivered a whole response. So there are never more
 // repetitions than responses. Any other call, such as an upload or the code of a login, dials its
-// own connection. If a kept connection turned out to be dead, igproxy could not know whether Meta
-// had acted on the request.
+// own connection. When a kept connection turns out to be dead, igproxy cannot know whether Meta has
+// acted on the request that was sent on it.
 //
 // All kept connections are replaced together, at intervals of Options.MaxConnectionAge. Otherwise a
 // busy connection would never be closed, and igproxy would not notice that the address of Meta's
@@ -43,13 +43,13 @@ type outbound struct {
 const mostPatience = 3 * time.Second
 
 // newOutbound returns a pool without connections. Unless IgnoreProxy is set, the pool uses
-// HTTPS_PROXY and the related variables. TLS passes through such a proxy end to end.
+// HTTPS_PROXY and the related variables. TLS passes through a forward proxy end to end.
 func newOutbound(o Options, silent func()) *outbound {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	// Dialing and the handshake may take as long as the call. So a lost DNS, TCP or TLS packet only
-	// causes a retransmission (after 1 s for a SYN, 5 s for a DNS query), and the call does not
-	// fail. Keep-alive probes detect the dead peer of an idle connection within 30 s.
+	// Dialing and the handshake may take up the whole timeout of the call. So a lost DNS, TCP or
+	// TLS packet only causes a retransmission (after 1 s for a SYN, 5 s for a DNS query), and the
+	// call does not fail. Keep-alive probes detect the dead peer of an idle connection within 30 s.
 	dialer := &net.Dialer{Timeout: o.Timeout,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	kept := &http.Transport{
@@ -128,7 +128,7 @@ func (o *outbound) roundTrip(r *http.Request, twice bool) (*http.Response, error
 	tries := 0 // used only by this goroutine
 	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GetConn: func(string) {
-			if tries++; tries > 1 { // the connection was dead, so the idle ones may be dead, too
+			if tries++; tries > 1 { // the last connection was dead, so the idle ones may be dead, too
 				o.CloseIdleConnections()
 			}
 		},

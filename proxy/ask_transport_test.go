@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// nameServer starts a name server and returns a resolver that uses it. The server ignores the first
-// drop queries. It answers later queries with 127.0.0.1 while exists is true, and otherwise with
-// "no such name".
+// nameServer starts a name server and returns a resolver that uses it. The parameter drop is the
+// number of queries, from the first on, that the server ignores. It answers later queries with
+// 127.0.0.1 while exists is true, and with "no such name" while exists is false.
 func nameServer(t *testing.T, exists *atomic.Bool, drop int) *net.Resolver {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -59,8 +59,8 @@ func nameReply(query []byte, exists bool) []byte {
 	return reply
 }
 
-// withoutProxy makes p ignore HTTPS_PROXY and the related variables, because a proxy would resolve
-// the name itself.
+// withoutProxy makes p ignore HTTPS_PROXY and the related variables, because a forward proxy would
+// resolve the name itself.
 func withoutProxy(p *Proxy) {
 	out := p.current.Load().out
 	out.kept.Proxy, out.single.Proxy = nil, nil

@@ -38,7 +38,7 @@ func BenchmarkMiss(b *testing.B) {
 		mustServe(b, p, request(n))
 	}
 	if i.Calls() != n+1 {
-		b.Fatalf("Meta was asked %d times for %d tokens", i.Calls(), n+1)
+		b.Fatalf("Meta was asked %d times for %d tokens, want once for each", i.Calls(), n+1)
 	}
 }
 
@@ -59,7 +59,7 @@ func BenchmarkBurst(b *testing.B) {
 		wg.Wait()
 	}
 	if i.Calls() != n+1 {
-		b.Fatalf("Meta was asked %d times for %d tokens", i.Calls(), n+1)
+		b.Fatalf("Meta was asked %d times for %d tokens, want once for each", i.Calls(), n+1)
 	}
 }
 

@@ -16,8 +16,8 @@ type checking struct {
 	o     Options
 	began time.Time
 
-	mu       sync.Mutex // protects the fields below
-	accepted string
+	mu       sync.Mutex      // protects the fields below
+	accepted string          // the client secret that Meta accepts
 	silent   bool            // Meta does not answer
 	calls    []time.Duration // when Meta was called, counted from the start
 }
@@ -74,7 +74,7 @@ func (m *checking) expect(t *testing.T, when, secret string, ready bool) {
 	t.Helper()
 	synctest.Wait()
 	if r := m.Readiness(); r.ClientSecret != secret || r.Ready != ready {
-		t.Errorf("%s: secret %s, ready %v; want %s, %v", when, r.ClientSecret, r.Ready, secret, ready)
+		t.Errorf("%s: the secret is %s, want %s; ready: %v, want %v", when, r.ClientSecret, secret, r.Ready, ready)
 	}
 }
 
@@ -83,7 +83,7 @@ func (m *checking) called(t *testing.T, want ...time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !slices.Equal(m.calls, want) {
-		t.Errorf("called Meta at %v, want %v", m.calls, want)
+		t.Errorf("Meta was called at %v after the start, want %v", m.calls, want)
 	}
 }
 
@@ -123,7 +123,7 @@ func TestTheSidecarIsNotReadyUntilItsSecretsAreTested(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		m.expect(t, "while Meta is silent", secretUnproven, false)
 		time.Sleep(6 * time.Second)
-		m.expect(t, "after upstream.timeout, because an outage of Meta must not keep the sidecar unready", secretUnproven, true)
+		m.expect(t, "after upstream.timeout (an outage of Meta must not keep the sidecar unready)", secretUnproven, true)
 		m.mu.Lock()
 		m.silent = false
 		m.mu.Unlock()

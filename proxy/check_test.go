@@ -56,7 +56,7 @@ func TestCheckOnlineNamesTheProblemAndTheFix(t *testing.T) {
 		case c.want == "" && err != nil:
 			t.Errorf("%s: got %v, want no error", name, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
-			t.Errorf("%s: got %v, want it to say %q", name, err, c.want)
+			t.Errorf("%s: got %v, want an error that says %q", name, err, c.want)
 		case err != nil && strings.Contains(err.Error(), "Retry"):
 			t.Errorf("%s: got %v, want nothing about Retry-After, which is not shown on a command line", name, err)
 		case err != nil && (strings.Contains(err.Error(), testSecret) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), checkToken)):
@@ -78,11 +78,11 @@ func TestCheckOnlineSaysThatItsCallCameBackToIgproxy(t *testing.T) {
 		o.FacebookURL = o.UpstreamURL
 		results, err := CheckOnline(t.Context(), o)
 		if err != nil || len(results) != 2 {
-			t.Fatalf("%s: got %v, %v; want two tests", name, results, err)
+			t.Fatalf("%s: got the results %v and the error %v, want two results and no error", name, results, err)
 		}
 		for _, result := range results {
 			if result.Err == nil || !strings.Contains(result.Err.Error(), "hosts file") || strings.Contains(result.Err.Error(), "tester") {
-				t.Errorf("%s: got %v, want it to name the hosts file, and not access to the account", name, result.Err)
+				t.Errorf("%s: got %v, want an error that names the hosts file, and does not speak of testers", name, result.Err)
 			}
 		}
 	}
@@ -150,7 +150,7 @@ func TestCheckOnlineTestsEveryAppAndTheHostThatExchangesCodes(t *testing.T) {
 		{Label: "threads", Service: Threads, ID: clubID, Secret: NewSecret(w.threadSecret), RedirectURIs: []string{callback}}}
 	results, err := CheckOnline(t.Context(), o)
 	if err != nil || len(results) != 4 {
-		t.Fatalf("got %v, %v; want four tests", results, err)
+		t.Fatalf("got the results %v and the error %v, want four results and no error", results, err)
 	}
 	if want := "login host " + w.login.url.String() + " of app default"; results[1].Part != want {
 		t.Errorf("the host that exchanges codes is called %q, want %q", results[1].Part, want)

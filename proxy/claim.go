@@ -15,8 +15,8 @@ import (
 const failureTTL = time.Second
 
 // claimStep is both the step "claim" and the step "remember". They are one type, because remember
-// ends what claim began. The step looks in memory again, and then in Redis. There one sidecar of
-// the fleet gets the lease on the token, and the others wait for its answer.
+// ends what claim began. The step looks in memory again, and then in Redis. Redis gives the lease
+// on the token to one sidecar of the fleet, and the others wait for the answer.
 type claimStep struct {
 	cache       *cache.Cache
 	negativeTTL time.Duration

@@ -71,7 +71,7 @@ func TestACallThatNeedsTheAppsIDIsRefusedWithoutIt(t *testing.T) {
 	w.threads.say(400, `{"error":{"message":"Missing client_id parameter.","type":"OAuthException","code":101}}`)
 	for _, target := range []string{"/oauth/access_token?grant_type=client_credentials", "/debug_token?input_token=THAA"} {
 		if got := w.get(target); got.Code != 400 || !strings.Contains(got.Body.String(), `"error_subcode":990019`) || !strings.Contains(got.Body.String(), "app_id") {
-			t.Errorf("%s: got %d %s, want 400 with 990019", target, got.Code, got.Body)
+			t.Errorf("%s: got %d %s, want 400 with 990019 and app_id", target, got.Code, got.Body)
 		}
 	}
 	if asked := w.threads.asked(); len(asked) != 0 {
@@ -92,7 +92,7 @@ func TestDebugTokenWithAUsersBearerIsPassedThrough(t *testing.T) {
 	}
 }
 
-// igproxy sends the secret in these calls only if the operator has enabled the setting, and no
+// igproxy sends the secret in these calls only if the operator has set debug_token.enabled, and no
 // answer contains the secret.
 func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	w, facebook := facebookWorld(t)
@@ -100,11 +100,11 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	w.get("/debug_token?input_token=EAA&access_token=APP")
 	w.get("/debug_token?input_token=EAA")
 	if n := len(facebook.asked()); n != 2 {
-		t.Errorf("without the setting, Facebook was asked %d times, want 2", n)
+		t.Errorf("without debug_token.enabled, Facebook was asked %d times, want 2", n)
 	}
 	for _, asked := range facebook.asked() {
 		if strings.Contains(asked, pagesSecret) {
-			t.Errorf("without the setting, Facebook got the secret: %s", asked)
+			t.Errorf("without debug_token.enabled, Facebook got the secret: %s", asked)
 		}
 	}
 	w, facebook = debugWorld(t)
@@ -118,7 +118,7 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 		facebook.say(c.status, c.body)
 		got := w.get("/apps/pages/debug_token?input_token=" + input)
 		if got.Code != c.want || strings.Contains(got.Body.String(), pagesSecret) || strings.Contains(got.Body.String(), input) {
-			t.Errorf("%d: got %d %s, want %d without the secret and the token", c.status, got.Code, got.Body, c.want)
+			t.Errorf("Facebook answers %d: got %d %s, want %d without the secret and the token", c.status, got.Code, got.Body, c.want)
 		}
 	}
 	// A refusal of the app token does not show whether the secret is right, whatever the code.
@@ -148,7 +148,7 @@ func TestDebugTokenTriesBothSecretsOfARotation(t *testing.T) {
 			before := len(facebook.asked())
 			got := ask(p, get("/debug_token?input_token=EAA"))
 			if known := accepted == pagesSecret || accepted == previous; (got.Code == 200) != known || len(facebook.asked())-before != want {
-				t.Errorf("%s accepted: got %d %s after %d calls; want %d calls, and status 200: %v", accepted, got.Code, got.Body, len(facebook.asked())-before, want, known)
+				t.Errorf("%s accepted: got %d %s, want status 200: %v; Facebook was asked %d times, want %d", accepted, got.Code, got.Body, known, len(facebook.asked())-before, want)
 			}
 		}
 		if state := p.Apps()[0].ClientSecret; state == secretRefused || state == secretAccepted && accepted == "another-secret-0123456789" {
@@ -165,7 +165,7 @@ func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 		"/debug_token?input_token=a":                          "/apps/pages/, /apps/more/, /apps/club/",
 	} {
 		if got := w.get(target); got.Code != 400 || !strings.Contains(got.Body.String(), says) {
-			t.Errorf("%s: got %d %s, want %q", target, got.Code, got.Body, says)
+			t.Errorf("%s: got %d %s, want 400 with %q", target, got.Code, got.Body, says)
 		}
 	}
 	if n := len(facebook.asked()); n != 0 {
@@ -177,14 +177,14 @@ func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 	}
 }
 
-// igproxy's own token as a bearer token counts in a call of /debug_token only if the query has an
-// access_token. Otherwise the bearer token would be taken for Meta's, and sent to Meta, when an
-// operator removes Options.Bearers while apps still send it.
+// In a call of /debug_token, igproxy accepts its own token as a bearer token only if the query has
+// an access_token. Otherwise apps could make calls whose only token is igproxy's own, and igproxy
+// would send this token to Meta after an operator has removed Options.Bearers.
 func TestOwnTokenAsBearerOfDebugTokenIsNeverSentToMeta(t *testing.T) {
 	for target, want := range map[string]int{"/debug_token?input_token=EAA": 401, "/debug_token?input_token=EAA&access_token=APP": 200} {
 		for _, checked := range []bool{true, false} {
 			if want == 401 && !checked {
-				continue // an app cannot have sent its token in this form
+				continue // with Bearers, such a call gets 401, so no app makes it
 			}
 			facebook := newService(t)
 			facebook.say(200, `{"data":{"is_valid":true}}`)

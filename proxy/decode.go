@@ -13,25 +13,25 @@ import (
 //
 // If decode refuses the request, refused is the error for the response. Then only two fields of c
 // may be used: c.app, which is nil if the app is not known yet, and c.grant. If the grant is not
-// known yet, c.grant is the row that meant returns.
+// known yet, c.grant is the result of likelyRow.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
 	p, refused := readParams(r, e.large)
 	if refused != nil {
-		return call{grant: e.meant(r, t.rows, &p)}, refused
+		return call{grant: e.likelyRow(r, t.rows, &p)}, refused
 	}
 	if p.count[paramCode] > 0 {
 		e.addBasicID(&p, r)
 	}
 	fit, refused := p.grants(t.rows)
 	if refused != nil {
-		return call{grant: e.meant(r, t.rows, &p)}, refused
+		return call{grant: e.likelyRow(r, t.rows, &p)}, refused
 	}
 	if c.app, refused = e.choose(r, t, fit, &p); refused != nil {
-		return call{grant: e.meant(r, fit, &p)}, refused
+		return call{grant: e.likelyRow(r, fit, &p)}, refused
 	}
 	c.grant = rowOf(fit, c.app)
-	// A code needs no such check: an app without an ID has no redirect_uris, so the code is refused
-	// below.
+	// A code is exempt from this check. An app without an ID has no redirect_uris, so the code is
+	// refused below.
 	if c.app.ID == "" && (c.grant.clientID || c.grant.appToken) && !c.grant.once {
 		return c, errNoID
 	}
@@ -57,11 +57,11 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	return c, nil
 }
 
-// meant returns a row for a request that is refused before its row is known. The row decides the
-// form of the error. meant keeps the rows with the grant_type of the request, then those of the
-// service that its client_id or Host selects, then those with flat errors. It skips a condition
-// that no row meets.
-func (e *engine) meant(r *http.Request, rows []*grant, p *params) *grant {
+// likelyRow returns a row for a request that is refused before its row is known. The row decides
+// the form of the error. likelyRow narrows the rows in three steps: to those with the grant_type of
+// the request, to those of the service that the request's client_id or Host selects, and to those
+// with flat errors. It skips a step that would leave no row, and returns the first row left.
+func (e *engine) likelyRow(r *http.Request, rows []*grant, p *params) *grant {
 	apps := narrow(e.apps, r, p)
 	for _, fits := range []func(*grant) bool{
 		func(g *grant) bool { return g.grantType == p.value[paramGrantType] },
@@ -131,8 +131,9 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 	return fits[0], nil
 }
 
-// isForAnother reports whether the client_id of a call is the ID of an app other than a. It reports
-// false if the grant does not send the client_id to Meta, or if the Host names a service.
+// isForAnother reports whether the client_id of a call selects another app of this sidecar, and not
+// the app a. It reports false if the grant does not send the client_id to Meta, or if the Host
+// names a service.
 func (e *engine) isForAnother(a *app, fit []*grant, t destination, p *params) bool {
 	id := p.value[paramClientID]
 	return t.service == "" && rowOf(fit, a).clientID && id != "" && id != a.ID &&
@@ -159,11 +160,11 @@ func narrow(apps []*app, r *http.Request, p *params) []*app {
 	return byID
 }
 
-// likely returns the app that a passed-through call most likely belongs to: the app with its
-// client_id, otherwise the app with its Host name, otherwise the first app. If the Host is one of
-// Meta's, and there are apps of its service, only these are considered. If there are several apps,
-// likely refuses a call with more than one client_id.
-func (e *engine) likely(r *http.Request, t destination) (*app, *graph.Error) {
+// likelyApp returns the app that a passed-through call most likely belongs to: the app with the
+// call's client_id, otherwise the app with the call's Host name, otherwise the first app. If the
+// Host is one of Meta's hosts, and the sidecar has apps of that host's service, likelyApp considers
+// only those apps. If there are several apps, it refuses a call with more than one client_id.
+func (e *engine) likelyApp(r *http.Request, t destination) (*app, *graph.Error) {
 	p, _ := readQuery(r.URL.RawQuery)
 	if p.count[paramClientID] > 1 && len(e.apps) > 1 {
 		return nil, errTwice("client_id")

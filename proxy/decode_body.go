@@ -44,7 +44,7 @@ func readParams(r *http.Request, large chan struct{}) (p params, refused *graph.
 		return p, refused
 	case sent == params{}:
 		return p, nil
-	case sent.count[paramExtend] > 0 && p == p.only(paramToken): // Meta's SDK for Node.js sends both
+	case sent.count[paramExtend] > 0 && p == p.withOnly(paramToken): // Meta's SDK for Node.js sends both
 		return sent, nil
 	case p != params{}:
 		return p, errTwoPlaces
@@ -52,8 +52,8 @@ func readParams(r *http.Request, large chan struct{}) (p params, refused *graph.
 	return sent, nil
 }
 
-// only returns a copy of p without any parameter except the given one.
-func (p params) only(one param) (left params) {
+// withOnly returns a copy of p that has only the given parameter.
+func (p params) withOnly(one param) (left params) {
 	left.count[one], left.value[one] = p.count[one], p.value[one]
 	return left
 }

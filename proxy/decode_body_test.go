@@ -43,7 +43,7 @@ func TestTooManyLargeBodiesGet503(t *testing.T) {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			p, refused := readParams(r, full)
 			if want == "" && (refused != nil || p.value[paramExtend] != "EAA") || want != "" && (refused == nil || refused.Status != 503 || refused.Cause != want || refused.RetryAt.IsZero()) {
-				t.Errorf("%d bytes, announced as %d: got %v, want %q", size, length, refused, want)
+				t.Errorf("%d bytes, announced as %d: got %v, want the cause %q (if empty: no refusal)", size, length, refused, want)
 			}
 		}
 	}
@@ -51,7 +51,7 @@ func TestTooManyLargeBodiesGet503(t *testing.T) {
 	r := httptest.NewRequest(http.MethodPost, "/oauth/access_token", strings.NewReader(pair+strings.Repeat("x", maxBody-len(pair))))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if p, refused := readParams(r, full); refused != nil || p.value[paramExtend] != "EAA" || len(full) != 0 {
-		t.Errorf("with a free place: got %v, and %d places are still taken; want the parameter and a free place", refused, len(full))
+		t.Errorf("with a free place: got the refusal %v, want the parameter; %d places are still taken, want 0", refused, len(full))
 	}
 }
 
@@ -73,12 +73,12 @@ func TestTooManyLargeSignedFormsGet503(t *testing.T) {
 		}
 	}
 	if text, refused := signedRequestIn(request("application/x-www-form-urlencoded", "signed_request=a.b"), full); text != "a.b" || refused != nil {
-		t.Errorf("a small form: got %q, %v; want a.b", text, refused)
+		t.Errorf("a small form: got %q and the refusal %v, want a.b and no refusal", text, refused)
 	}
 	<-full
 	for kind, body := range forms {
 		if text, refused := signedRequestIn(request(kind, body), full); text == "" || refused != nil || len(full) != 0 {
-			t.Errorf("%s, with a free place: got %v, and %d places are still taken; want the signed request and a free place", kind, refused, len(full))
+			t.Errorf("%s, with a free place: got the refusal %v, want the signed request; %d places are still taken, want 0", kind, refused, len(full))
 		}
 	}
 }

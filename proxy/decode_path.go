@@ -13,8 +13,8 @@ import (
 // destination is where the path of a request leads: to a token call, to one of igproxy's own calls,
 // or to any other call.
 type destination struct {
-	app        *app     // named by the prefix /apps/NAME; nil without the prefix
-	unknownApp bool     // no app has that NAME
+	app        *app     // named by the prefix /apps/NAME or by an app token (see takesAppToken); or nil
+	unknownApp bool     // the prefix has a NAME that no app has
 	path       string   // the path without the prefix, escaped as it was sent
 	service    Service  // the service whose host name is the request's Host; empty for any other Host
 	rows       []*grant // the grants with this path; empty if it is not the path of a token call

@@ -108,7 +108,7 @@ func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, from en
 	if r.Method == http.MethodGet && announcesBody(r) {
 		if x.err = dropBody(w, r); x.err != nil {
 			p, _ := readQuery(r.URL.RawQuery)
-			x.flat = e.meant(r, t.rows, &p).flat
+			x.flat = e.likelyRow(r, t.rows, &p).flat
 			return
 		}
 		x.last = lastAfterDrop(r)

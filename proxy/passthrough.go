@@ -55,7 +55,7 @@ func passingSlots(n int, before *app) *slots {
 func (x *reply) pass(e *engine, r *http.Request, t destination, shared *carried) {
 	a := t.app
 	if a == nil {
-		if a, x.err = e.likely(r, t); x.err != nil {
+		if a, x.err = e.likelyApp(r, t); x.err != nil {
 			return
 		}
 	}
