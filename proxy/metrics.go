@@ -120,8 +120,8 @@ func (m *Metrics) LogLinesDropped(read func() int) {
 		Help: "Log lines that standard error did not accept in time."}, func() float64 { return float64(read()) })
 }
 
-// expect exports, with the value 0, the counters of the apps and grants whose increase triggers an
-// alert. If such a counter first appeared with the value 1, Prometheus would see no increase.
+// expect exports each counter of an app or a grant that triggers an alert when it increases, with
+// the value 0. If such a counter first appeared with the value 1, Prometheus would see no increase.
 func (m *Metrics) expect(apps []*app, table []*grant) {
 	failed := func(app, grant string) { m.requests.WithLabelValues(app, grant, "failed", string(sourceNone)) }
 	failed(noApp, "none")

@@ -45,7 +45,7 @@ func TestAnOutageIsOneEntryWithStartEndAndProbes(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		end(0, breaker.Success)
 		if got := p.Outages(); len(got) != 1 || !got[0].End.IsZero() {
-			t.Fatalf("one app's breaker is still open: got %+v, want one outage that continues", got)
+			t.Fatalf("one app's breaker is not closed yet: got %+v, want one outage that continues", got)
 		}
 		time.Sleep(time.Second)
 		end(1, breaker.Success)

@@ -8,10 +8,9 @@ import (
 	"time"
 )
 
-// badOptions returns changes, by name. Each of them makes valid Options invalid. A name consists of
-// the words that the error must contain and, after a comma, what else the test needs to tell apart
-// changes with the same words. A name that begins with "carried: " stands for an option that a
-// Reload carries over from New, so TestReloadIsAtomic skips it.
+// badOptions returns changes, by name, that each make valid Options invalid. A name has the words
+// that the error must contain; words after a comma only tell names apart. The prefix "carried: "
+// marks an option that a Reload carries over from New, so TestReloadIsAtomic skips it.
 func badOptions() map[string]func(*Options) {
 	return map[string]func(*Options){
 		"carried: Cache":                  func(o *Options) { o.Cache = nil },

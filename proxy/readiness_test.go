@@ -23,7 +23,7 @@ func TestSinceIsWhenTheBreakerLastWasClosed(t *testing.T) {
 					t.Errorf("%s: got %s since %v with %d probes, want %s since %v with %d probes", when, u.Breaker, u.Since, u.Probes, want, since, probes)
 				}
 				if u.Name != upstreamGraph && (!u.Since.IsZero() || u.Probes != 0) {
-					t.Errorf("%s: the upstream %s has an outage since %v with %d probes, want no outage", when, u.Name, u.Since, u.Probes)
+					t.Errorf("%s: the upstream %s reports an outage since %v with %d probes, want no outage", when, u.Name, u.Since, u.Probes)
 				}
 			}
 		}

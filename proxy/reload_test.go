@@ -268,7 +268,7 @@ func TestANewSecretDoesNotEndARateLimit(t *testing.T) {
 	}
 	a.state.secrets.use([]Secret{NewSecret("new")})
 	if e := a.paused(now.Add(time.Minute)); e == nil || e.Code != 4 || a.state.secrets.standing() != secretUnproven {
-		t.Errorf("with the new secret: got the pause %v, want the rate limit's (code 4); the secret is %s, want %s", e, a.state.secrets.standing(), secretUnproven)
+		t.Errorf("with the new secret: got the pause %v, want the rate limit's (code 4); the state of the secret is %s, want %s", e, a.state.secrets.standing(), secretUnproven)
 	}
 }
 

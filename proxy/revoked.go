@@ -59,8 +59,8 @@ func (c *passedCall) answered(status int, header http.Header) {
 }
 
 // refused reads Meta's refusal of the call. If Meta refuses the token as invalid, refused makes the
-// cache forget the answer that contains the token. If tokens are kept alive, refused then also
-// notifies the Keeper.
+// cache forget the answer that contains the token, and notifies the Keeper if tokens are kept
+// alive.
 func (c *passedCall) refused(token string, status int, body []byte) {
 	if token == "" || len(token) > graph.MaxToken || !isInvalidToken(status, body) {
 		return

@@ -319,7 +319,7 @@ func TestWithoutPassthroughThereIsNoIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 		if keys := redis.Keys(); slices.ContainsFunc(keys, func(k string) bool { return strings.HasSuffix(k, ":i") }) != pass {
-			t.Errorf("passthrough %v: Redis has the keys %q; with a key of the index (\":i\"): want %v", pass, keys, pass)
+			t.Errorf("passthrough %v: want a key of the index (ending in :i): %v; Redis has the keys %q", pass, pass, keys)
 		}
 	}
 }

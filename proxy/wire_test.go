@@ -55,8 +55,8 @@ func sent(t *testing.T, addr, request string, half bool) string {
 
 const wireOK = "/access_token?grant_type=ig_exchange_token&access_token=t"
 
-// In each case, the bytes that net/http would read as the second request may belong to the body of
-// the first request. So igproxy closes the connection after the first answer.
+// In each case, the bytes that net/http would read as the second request may belong to the body or
+// the tunnel of the first request. So igproxy closes the connection after the first answer.
 func TestBytesAfterABodyAreNotReadAsARequest(t *testing.T) {
 	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
 	const host, second = " HTTP/1.1\r\nHost: localhost\r\n", "GET " + wireOK + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -124,8 +124,8 @@ func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 	}
 }
 
-// If a body is announced but never arrives, igproxy answers without it. It answers at once, except
-// that it waits for the body of a token call by GET (status 400) for at most dropTime.
+// igproxy answers at once, even if a body is announced but never arrives. Only for a token call by
+// GET (status 400) does it wait for the body, for at most dropTime.
 func TestNoAnswerWaitsForABody(t *testing.T) {
 	app := wireServer(t, nil)
 	for _, c := range []struct{ addr, head, status string }{
