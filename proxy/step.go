@@ -22,7 +22,8 @@ type call struct {
 	mayRetry func() bool
 }
 
-// exchanger is implemented by each step between decode and answer. Each step calls the next one.
+// exchanger is implemented by the steps between decode and answer, except remember, which is a part
+// of claim. Each step calls the next one.
 type exchanger interface {
 	Exchange(context.Context, call) (answer, error)
 }
