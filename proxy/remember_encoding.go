@@ -20,8 +20,8 @@ const (
 )
 
 // refusal is the JSON form of a remembered graph.Error. The fields after Error hold what the JSON
-// of Error leaves out. The texts in Error contain no secrets or tokens, because igproxy removed them
-// when it read Meta's response.
+// of Error leaves out. The texts in Error contain no secrets or tokens, because igproxy removed
+// them when it read Meta's response.
 type refusal struct {
 	Error   *graph.Error `json:"error"`
 	Status  int          `json:"status"`
