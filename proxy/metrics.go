@@ -48,7 +48,7 @@ type Metrics struct {
 	reloaded     prometheus.Gauge
 	reloadAt     prometheus.Gauge
 
-	memoryHits prometheus.Counter // counts the memory hits in lookups; a hit need not find it by its labels
+	memoryHits prometheus.Counter // the counter of memory hits in lookups, so that a hit need not find it by its labels
 }
 
 var _ cache.Observer = (*Metrics)(nil)
@@ -120,9 +120,8 @@ func (m *Metrics) LogLinesDropped(read func() int) {
 		Help: "Log lines that standard error did not accept in time."}, func() float64 { return float64(read()) })
 }
 
-// expect exports some counters with the value 0 before they have counted anything: those whose
-// increase triggers an alert. If such a counter first appeared with the value 1, Prometheus would
-// see no increase.
+// expect exports each counter of an app or a grant that triggers an alert when it increases, with
+// the value 0. If such a counter first appeared with the value 1, Prometheus would see no increase.
 func (m *Metrics) expect(apps []*app, table []*grant) {
 	failed := func(app, grant string) { m.requests.WithLabelValues(app, grant, "failed", string(sourceNone)) }
 	failed(noApp, "none")
@@ -180,7 +179,7 @@ func (m *Metrics) breakerChanged(of circuit, upstream string, c breaker.Change) 
 // reused connection on which no byte came in time.
 func (m *Metrics) silentPool(name string) func() { return m.silent.WithLabelValues(name).Inc }
 
-// PeerRefused counts a connection that was closed because its user is not allowed.
+// PeerRefused counts a connection to a Unix socket that was closed because its user is not allowed.
 func (m *Metrics) PeerRefused() { m.peers.Inc() }
 
 // Connected counts a CONNECT on the listener for interception. host is one of MetaHosts or "other".

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Prometheus sees no increase in a counter whose first value is 1. Without the value 0, an alert
-// would miss an app's first rate limit, which is often the only one.
+// Prometheus sees no increase in a counter whose first value is 1. So if a counter did not start at
+// 0, an alert would miss an app's first rate limit, which is often the only one.
 func TestCountersOfAlertsAreExportedBeforeTheFirstEvent(t *testing.T) {
 	o := optionsFor(t, "http://127.0.0.1:1", nil)
 	o.Metrics, o.DebugToken = NewMetrics(), true

@@ -67,8 +67,7 @@ func (s *lastFailures) note(x *reply, now time.Time) {
 	s.list[0] = one
 }
 
-// Failures returns the last failures since the start, the latest first, with one entry for each
-// kind.
+// Failures returns the last failures, the latest first, with one entry for each kind.
 func (p *Proxy) Failures() []Failure {
 	s := &p.carried.metrics.failures
 	s.mu.Lock()

@@ -67,13 +67,13 @@ func TestFailuresOfOneKindShareAnEntry(t *testing.T) {
 	}
 	if len(s.list) != 2 || s.list[0].Subcode != 1 || s.list[0].Count != 1001 || s.list[0].RequestID != id ||
 		!s.list[0].First.Equal(start) || !s.list[0].Last.Equal(start.Add(999*time.Minute)) {
-		t.Errorf("got %+v, want two entries, the first with the subcode 1, a Count of 1001, and the last request ID", s.list)
+		t.Errorf("got %+v, want two entries, the first with Subcode 1, Count 1001, First %v, Last %v and RequestID %s", s.list, start, start.Add(999*time.Minute), id)
 	}
 	for code := range 50 {
 		note(100+code, time.Hour)
 	}
 	if len(s.list) != maxFailures || s.list[0].Subcode != 149 || s.list[maxFailures-1].Subcode != 130 {
-		t.Errorf("%d entries, want the last %d: %+v", len(s.list), maxFailures, s.list)
+		t.Errorf("got %d entries, want %d, with the subcodes from 149 down to 130: %+v", len(s.list), maxFailures, s.list)
 	}
 	s.note(&reply{gone: true, err: errTimeout()}, start)
 	s.note(&reply{app: "shop"}, start)
@@ -93,6 +93,6 @@ func TestFailuresOfTheLaneAreKeptToo(t *testing.T) {
 	id := h.x.id.String()
 	h.Sent(time.Now(), time.Millisecond)
 	if got := p.Failures(); len(got) != 1 || got[0].RequestID != id || got[0].Cause != "no connection to Meta (refused)" {
-		t.Errorf("got %s, want the failure of the request %s", fmt.Sprint(got), id)
+		t.Errorf("got %s, want one failure, with the request ID %s and the cause \"no connection to Meta (refused)\"", fmt.Sprint(got), id)
 	}
 }

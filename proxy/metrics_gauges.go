@@ -40,7 +40,7 @@ var (
 	passingGauge  = gauge("passthrough_in_flight", "Calls that are being passed through.", "app")
 	endingGauge   = gauge("keep_ending", "Tokens used at this sidecar that end within keep.refresh_before and have not been refreshed.", "app")
 	waitingGauge  = gauge("keep_waiting", "Tokens that wait for a refresh.", "app")
-	usageGauge    = gauge("upstream_usage_ratio", "Used share of a rate limit, as Meta last reported it; 1 means that all of it is used.", "app", "limit", "kind")
+	usageGauge    = gauge("upstream_usage_ratio", "Used share of a rate limit, as Meta last reported it; 1 means that the whole limit is used.", "app", "limit", "kind")
 )
 
 // Describe implements prometheus.Collector.

@@ -19,7 +19,7 @@ type RateLimit struct {
 	App      string             `json:"app"`
 	At       time.Time          `json:"at"`
 	Usage    map[string]float64 `json:"usage,omitempty"`          // X-App-Usage
-	Business map[string]float64 `json:"business_use,omitempty"`   // X-Business-Use-Case-Usage: the highest of each kind
+	Business map[string]float64 `json:"business_use,omitempty"`   // X-Business-Use-Case-Usage: the highest number of each kind
 	Regain   float64            `json:"regain_minutes,omitempty"` // minutes until the app has access again
 }
 
@@ -31,7 +31,7 @@ func (p *Proxy) RateLimits() []RateLimit { return p.carried.metrics.limits.all(t
 // X-Business-Use-Case-Usage. Each is a member of a JSON object.
 var usageKinds = []string{"call_count", "call_volume", "total_cputime", "cpu_time", "total_time"}
 
-// maxUsageAge is how long a report is used. Meta's limits apply to rolling hours.
+// maxUsageAge is how long a report is used. Meta's limits apply to a rolling hour.
 const maxUsageAge = time.Hour
 
 // rateLimits keeps, for each app, the last report in X-App-Usage and the last report in
@@ -106,8 +106,8 @@ func (s *rateLimits) all(now time.Time) (list []RateLimit) {
 	return list
 }
 
-// mergeUsage returns highest, after replacing each number for which members has a larger one.
-// highest may be nil. The result is then nil too, unless members has a valid number.
+// mergeUsage raises each number in highest for which members has a larger one, and returns the map.
+// If highest is nil, mergeUsage makes a new map, or returns nil if members has no valid number.
 func mergeUsage(highest map[string]float64, members map[string]any) map[string]float64 {
 	for _, kind := range usageKinds {
 		n, ok := members[kind].(float64)

@@ -25,7 +25,7 @@ func TestExhaustedRateLimitExpires(t *testing.T) {
 		}{{0, 5}, {90 * time.Second, 4}, {3 * time.Minute, 1}, {time.Minute, 0}, {time.Hour / 2, 0}} {
 			time.Sleep(c.after)
 			if got := m.limits.all(time.Now()); len(got) != 1 || got[0].Regain != c.want || got[0].Business["call_count"] != 100 {
-				t.Errorf("after %s more: %+v, want %v min", c.after, got, c.want)
+				t.Errorf("%s later: got %+v, want one limit with Regain %v and a call_count of 100", c.after, got, c.want)
 			}
 		}
 	})
@@ -38,12 +38,12 @@ func TestALimitIsForgottenAfterAnHour(t *testing.T) {
 		m.limits.note("other", http.Header{appUsage: {`{"call_count":10}`}})
 		time.Sleep(maxUsageAge - time.Second)
 		if got := m.limits.all(time.Now()); len(got) != 2 {
-			t.Errorf("within the hour: %+v, want both apps", got)
+			t.Errorf("within the hour: got %+v, want both apps", got)
 		}
 		m.limits.note("other", http.Header{appUsage: {`{"call_count":20}`}})
 		time.Sleep(time.Second)
 		if got := m.limits.all(time.Now()); len(got) != 1 || got[0].App != "other" {
-			t.Errorf("after the hour: %+v, want only the app with a newer report", got)
+			t.Errorf("after the hour: got %+v, want only the app with a newer report", got)
 		}
 	})
 }
@@ -59,15 +59,15 @@ func TestOneLimitHeaderDoesNotEraseTheOther(t *testing.T) {
 		got := m.limits.all(time.Now())
 		if len(got) != 1 || got[0].App != "shop" || !got[0].At.Equal(time.Now()) || got[0].Regain != 7 ||
 			!maps.Equal(got[0].Usage, map[string]float64{"call_volume": 3}) || !maps.Equal(got[0].Business, map[string]float64{"call_count": 70}) {
-			t.Errorf("got %+v, want the numbers of both headers, and 7 min left", got)
+			t.Errorf("got %+v, want call_volume 3, call_count 70, Regain 7 and the current time", got)
 		}
 		time.Sleep(maxUsageAge - time.Minute)
 		if got = m.limits.all(time.Now()); len(got) != 1 || got[0].Usage == nil || got[0].Business != nil || got[0].Regain != 0 {
-			t.Errorf("an hour after the first header: got %+v, want only the numbers of the second", got)
+			t.Errorf("more than an hour after the first header: got %+v, want only the numbers of the second header", got)
 		}
 		m.limits.note("shop", http.Header{businessUsage: {`{"1":[{"call_count":1}]}`}})
 		if got = m.limits.all(time.Now()); len(got) != 1 || got[0].Usage["call_volume"] != 3 || got[0].Business["call_count"] != 1 {
-			t.Errorf("the headers in the other order: got %+v, want the numbers of both", got)
+			t.Errorf("the headers in the other order: got %+v, want call_volume 3 and call_count 1", got)
 		}
 	})
 }
@@ -82,19 +82,19 @@ func TestRateLimitsHoldOnlyNumbers(t *testing.T) {
 	l := limits.all(time.Now())[0]
 	if !maps.Equal(l.Usage, map[string]float64{"call_volume": 28, "cpu_time": 15.5}) || l.Regain != 5 ||
 		!maps.Equal(l.Business, map[string]float64{"call_count": 70, "total_time": 9}) {
-		t.Errorf("got %+v, want the valid percentages, the highest of each kind, and 5 min", l)
+		t.Errorf("got %+v, want Regain 5, the two valid numbers of X-App-Usage, and the highest number of each kind from the other header", l)
 	}
 	text, _ := json.Marshal(l)
 	for _, word := range []string{"canary", "secret", "17841400000000001"} {
 		if strings.Contains(string(text), word) {
-			t.Errorf("%s is in %s", word, text)
+			t.Errorf("the rate limits contain %q: %s", word, text)
 		}
 	}
 	for _, nothing := range []string{"", "soon", "[1]", `{"x":{}}`, `{"call_count":null}`} {
 		limits := &NewMetrics().limits
 		limits.note("shop", http.Header{"X-App-Usage": {nothing}, "X-Business-Use-Case-Usage": {nothing}})
 		if list := limits.all(time.Now()); len(list) != 0 {
-			t.Errorf("%q is read as %+v, want no rate limit", nothing, list)
+			t.Errorf("the header %q: got %+v, want no rate limit", nothing, list)
 		}
 	}
 }
@@ -118,7 +118,8 @@ func TestRateLimitsAreRecordedFromEveryCall(t *testing.T) {
 		}
 		got := p.RateLimits()
 		if len(got) != 1 || got[0].Usage["call_count"] != percent || got[0].App != "default" || counted(t, o.Metrics, "igproxy_upstream_usage_ratio") != percent/100 {
-			t.Errorf("%s: %+v, want %v", path, got, percent)
+			t.Errorf("after %s: got %+v, want call_count %v for the app default; igproxy_upstream_usage_ratio is %v, want %v",
+				path, got, percent, counted(t, o.Metrics, "igproxy_upstream_usage_ratio"), percent/100)
 		}
 	}
 }

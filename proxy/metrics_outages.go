@@ -76,8 +76,8 @@ func (s *outages) redis(ok bool, now time.Time) {
 	s.change(circuit{}, outageOfRedis, c, now)
 }
 
-// Outages returns the last outages since the start, the latest first. Overlapping outages of the
-// breakers of one upstream are returned as one.
+// Outages returns the last outages, the latest first. Overlapping outages of the breakers of one
+// upstream are returned as one.
 func (p *Proxy) Outages() []Outage {
 	s := &p.carried.metrics.outages
 	s.mu.Lock()

@@ -45,7 +45,7 @@ func TestAnOutageIsOneEntryWithStartEndAndProbes(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		end(0, breaker.Success)
 		if got := p.Outages(); len(got) != 1 || !got[0].End.IsZero() {
-			t.Fatalf("the outage has ended although the breaker of one app is not closed: %+v", got)
+			t.Fatalf("one app's breaker is not closed yet: got %+v, want one outage that continues", got)
 		}
 		time.Sleep(time.Second)
 		end(1, breaker.Success)
@@ -66,7 +66,7 @@ func TestAnOutageIsOneEntryWithStartEndAndProbes(t *testing.T) {
 		}
 		got := p.Outages()
 		if len(got) != 3 || got[0].Of != "redis" || !got[0].End.IsZero() || got[1].End.Sub(got[1].Start) != time.Minute || !same(got[2], want) {
-			t.Fatalf("got %+v, want the current outage of redis, one that the reload ended after a minute, and %+v", got, want)
+			t.Fatalf("got %+v, want an outage of redis that continues, an outage that the reload ended after a minute, and %+v", got, want)
 		}
 		p.Metrics().RedisState(true)
 		if got := p.Outages(); got[0].End.Sub(got[0].Start) != time.Minute {
@@ -83,6 +83,6 @@ func TestOnlyTheLastOutagesAreKept(t *testing.T) {
 		s.change(circuit{app: "shop", grant: "exchange"}, "instagram", breaker.Change{To: breaker.Closed}, at.Add(time.Minute))
 	}
 	if len(s.list) != maxOutages || !s.list[0].Start.Equal(now.Add(2*maxOutages*time.Hour)) {
-		t.Errorf("got %d outages, the first at %v; want the last %d", len(s.list), s.list[0].Start, maxOutages)
+		t.Errorf("got %d outages, want %d; the first began at %v, want %v", len(s.list), maxOutages, s.list[0].Start, now.Add(2*maxOutages*time.Hour))
 	}
 }

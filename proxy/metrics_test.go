@@ -305,7 +305,7 @@ func TestTokensAndRefusalsAreCountedSeparately(t *testing.T) {
 }
 
 // A stand-in for Instagram answers within milliseconds. Wide buckets would make estimates of its
-// median much too high.
+// median response time much too high.
 func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 	for took, most := range map[time.Duration]float64{3 * time.Millisecond: 5, 8 * time.Millisecond: 10, 20 * time.Millisecond: 25} {
 		m := NewMetrics()

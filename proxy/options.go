@@ -51,7 +51,7 @@ type Options struct {
 	// ReadyWhenRefused makes readiness independent of the client secrets: the Proxy is ready before
 	// CheckSecrets has tested them, and while Meta refuses those of all apps.
 	ReadyWhenRefused bool
-	// Retries is the number of retries after a failed call that may be repeated: 0 or 1.
+	// Retries is how often a failed call is retried, if it may be repeated: 0 or 1.
 	Retries int
 	// TTL is the longest time that a long-lived token is remembered.
 	TTL time.Duration
@@ -70,7 +70,7 @@ type Options struct {
 	// if the cache has no Redis.
 	ClaimBudget time.Duration
 	// Hosts are Host names, without ports, that are served in addition to loopback names, the Hosts
-	// of Apps, and the names of Meta's hosts for the services of Apps. Empty: no others.
+	// of Apps, and the names of Meta's hosts for the services of Apps. Empty: no further names.
 	Hosts []string
 	// AnyHost turns off the check of the Host name. This suits a Unix socket. OnLoopback and
 	// NewLaneOnLoopback still check it.
@@ -101,7 +101,7 @@ type Options struct {
 	// Logger gets one line for each request and each change of state. Nil: nothing is logged.
 	Logger *slog.Logger
 	// LogLines limits the lines per second about requests with the same outcome and status; hits
-	// have a limit of their own. Zero: each request has a line.
+	// have a separate limit. Zero: each request has a line.
 	LogLines int
 	// Tracer makes spans for each request and its steps, and turns off the lane (see NewLane). Nil:
 	// no spans.

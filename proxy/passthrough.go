@@ -106,16 +106,16 @@ func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 	case errors.Is(got.Err, passthrough.ErrSlowReader):
 		x.err = errSlowReader()
 		return
-	case errors.Is(got.Err, passthrough.ErrSlowRequest): // checked before the context, which the server has ended too
+	case errors.Is(got.Err, passthrough.ErrSlowRequest):
 		x.err = errSlowRequest
 	case errors.Is(got.Err, passthrough.ErrSlowAnswer):
 		x.err = errTimeout()
 		x.err.Cause = got.Err.Error()
-	case errors.Is(got.Err, context.DeadlineExceeded):
-		// The call took too long. This is checked before the request's context: if igproxy was
-		// waiting for the body, the server has ended that context too.
+	case errors.Is(got.Err, context.DeadlineExceeded): // the call took too long
 		x.err = noAnswer(r.Context(), got.Err).err
 	case r.Context().Err() != nil:
+		// This case comes after ErrSlowRequest and DeadlineExceeded, because after these the server
+		// may have ended the context although the caller is still there.
 		x.gone, x.status = true, statusGone
 		return
 	case got.Cut:

@@ -66,8 +66,8 @@ func TestAnyOtherCallIsPassedThroughUnchanged(t *testing.T) {
 	}
 }
 
-// igproxy's own token must not reach Instagram, whether it is sent as the password of the base
-// URL or in its own header.
+// igproxy's own token must not reach Instagram, whether it is sent as the password of the base URL
+// or in the header X-Igproxy-Token.
 func TestTheSidecarsOwnTokenIsNotPassedOn(t *testing.T) {
 	w := newWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
@@ -79,13 +79,13 @@ func TestTheSidecarsOwnTokenIsNotPassedOn(t *testing.T) {
 	own := get("/me")
 	own.Header.Set(trustHeader, "the-sidecars-own-token")
 	own.Header.Set("Authorization", "Bearer IGAAlong")
-	for name, r := range map[string]*http.Request{"as the password of the base URL": basic, "in its own header": own} {
+	for name, r := range map[string]*http.Request{"as the password of the base URL": basic, "in X-Igproxy-Token": own} {
 		if got := ask(p, r); got.Code != 200 {
 			t.Errorf("%s: got %d %s, want 200", name, got.Code, got.Body)
 		}
 		last := w.graph.head[len(w.graph.head)-1]
 		if got, want := last.Get("Authorization"), map[bool]string{true: "Bearer IGAAlong"}[r == own]; got != want || last.Get(trustHeader) != "" {
-			t.Errorf("%s: Instagram got Authorization %q and %s %q, want %q and no %s", name, got, trustHeader, last.Get(trustHeader), want, trustHeader)
+			t.Errorf("%s: Instagram got Authorization %q, want %q; and %s %q, want no such header", name, got, want, trustHeader, last.Get(trustHeader))
 		}
 	}
 }
@@ -127,7 +127,7 @@ func TestAPassedThroughPathMayNameTheApp(t *testing.T) {
 	}
 	_ = res.Body.Close()
 	if res.StatusCode != 200 || len(w.threads.asked()) != 1 || w.threads.asked()[0] != "GET /v1.0/me?fields=id|" {
-		t.Errorf("got %d; requests to Meta: %v; want 200 after GET /v1.0/me?fields=id", res.StatusCode, w.threads.asked())
+		t.Errorf("got %d, want 200; requests to Meta: %v, want only GET /v1.0/me?fields=id", res.StatusCode, w.threads.asked())
 	}
 }
 
@@ -153,7 +153,7 @@ func TestBodiesAreBounded(t *testing.T) {
 		_ = res.Body.Close()
 	}
 	if err == nil && res.StatusCode != 502 || len(body) > 1500 {
-		t.Errorf("a large answer: got %d bytes, %v; want 502, or an answer that breaks off", len(body), err)
+		t.Errorf("a large answer: got %d bytes and the error %v, want status 502 or an answer that breaks off", len(body), err)
 	}
 }
 
@@ -221,7 +221,7 @@ func TestNothingAfterAnHTTP10RequestIsReadAsARequest(t *testing.T) {
 	_, _ = io.WriteString(c, "POST /me HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	answers, err := io.ReadAll(c)
 	if n := strings.Count(string(answers), "HTTP/1."); err != nil || n != 1 || strings.Contains(strings.Join(w.graph.asked(), " "), "smuggled") {
-		t.Errorf("got %d answers, requests to Meta %v, and the error %v; want one answer, no request for /smuggled, and no error", n, w.graph.asked(), err)
+		t.Errorf("got %d answers, want one; requests to Meta: %v, want none for /smuggled; error: %v, want nil", n, w.graph.asked(), err)
 	}
 }
 
@@ -239,7 +239,7 @@ func TestPassthroughCanBeTurnedOff(t *testing.T) {
 	o := optionsFor(t, w.graph.url.String(), nil)
 	o.Cache = newCache(t)
 	if r := ask(newProxy(t, o), get("/me")); r.Code != 404 || !strings.Contains(r.Body.String(), `"error_subcode":990002`) || len(w.graph.asked()) != 0 {
-		t.Errorf("got %d %s, want 404 with 990002, without a call to Meta", r.Code, r.Body)
+		t.Errorf("got %d %s, want 404 with 990002; requests to Meta: %v, want none", r.Code, r.Body, w.graph.asked())
 	}
 }
 

@@ -43,10 +43,10 @@ func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 		"no token":                {query: "fields=id&appsecret_proof=own", want: "?fields=id&appsecret_proof=own|"},
 		"empty token":             {query: "access_token=", want: "?access_token=|"},
 		"JSON":                    {body: `{"access_token":"EAA|1"}`, kind: "application/json", want: `|{"access_token":"EAA|1"}`},
-		"JSON and a query":        {query: "access_token=EAA%7C1", body: `{"a":1}`, kind: "application/json", want: "?access_token=EAA%7C1&" + proof + `|{"a":1}`},
+		"query, JSON body":        {query: "access_token=EAA%7C1", body: `{"a":1}`, kind: "application/json", want: "?access_token=EAA%7C1&" + proof + `|{"a":1}`},
 		"a large form":            {body: large, kind: form, want: "|" + large},
 		"a large form, own proof": {query: "appsecret_proof=own", body: large, kind: form, want: "?appsecret_proof=own|" + large},
-		"a large form, a query":   {query: "access_token=EAA%7C1", body: large, kind: form, want: "?access_token=EAA%7C1&" + proof + "|" + large},
+		"query, large form body":  {query: "access_token=EAA%7C1", body: large, kind: form, want: "?access_token=EAA%7C1&" + proof + "|" + large},
 		"a form without a token":  {query: "a=b", body: "caption=x", kind: form, want: "?a=b|caption=x"},
 	} {
 		for _, chunked := range []bool{false, true} {
@@ -86,13 +86,13 @@ func TestPassedThroughCallsGetTheProofOfTheirToken(t *testing.T) {
 	}
 }
 
-// Only passed-through calls get a proof, and only if the app has the setting. During a rotation,
-// the proof is made with the secret that Meta accepted last.
+// Only passed-through calls get a proof, and only those of an app with AppSecretProof. During a
+// rotation, the proof is made with the secret that Meta accepted last.
 func TestTheProofIsMadeWithTheAppsSecretInUse(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	w.get("/v23.0/me?access_token=EAA")
 	if asked := facebook.asked()[0]; strings.Contains(asked, "appsecret_proof") {
-		t.Errorf("without the setting, a call got a proof: %s", asked)
+		t.Errorf("a call of an app without AppSecretProof got a proof: %s", asked)
 	}
 	o := optionsFor(t, w.graph.url.String(), nil)
 	o.FacebookURL, o.Passthrough = facebook.url, passing(PassthroughOptions{})

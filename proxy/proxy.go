@@ -54,7 +54,7 @@ type Proxy struct {
 	draining atomic.Bool // a stop is in progress, so the Proxy is not ready
 	stopping atomic.Bool // each answer in the lane is the last one on its connection
 	checked  atomic.Bool // CheckSecrets has made its first calls
-	dates    dates       // for the lane
+	dates    dates       // Date headers for the lane
 }
 
 // New builds a Proxy. If an option is invalid, the error names it. Some options are checked
@@ -94,7 +94,7 @@ func (p *Proxy) Reload(o Options) error {
 	if err != nil {
 		return err
 	}
-	if last != nil { // other sidecars may have purged an app that is new in this sidecar
+	if last != nil { // other sidecars may have purged the entries of an app that is new in this sidecar
 		ctx, cancel := context.WithTimeout(context.Background(), learnTime)
 		p.carried.cache.Learn(ctx)
 		cancel()
@@ -119,7 +119,8 @@ func (p *Proxy) Reload(o Options) error {
 	return nil
 }
 
-// learnTime is the longest time that a reload waits to learn what other sidecars have purged.
+// learnTime is the timeout of the context that a reload passes to cache.Learn. Learn does not end
+// when its context ends, so a slow Redis can delay a reload for longer.
 const learnTime = 250 * time.Millisecond
 
 // Metrics returns the Metrics of the Proxy.

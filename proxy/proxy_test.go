@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// badOptions returns changes that make valid Options invalid, by name. The error must contain the
-// part of the name after "carried: " and before the comma. Names with "carried: " stand for options
-// that a Reload carries over from New, so TestReloadIsAtomic skips them.
+// badOptions returns changes, by name, that each make valid Options invalid. A name has the words
+// that the error must contain; words after a comma only tell names apart. The prefix "carried: "
+// marks an option that a Reload carries over from New, so TestReloadIsAtomic skips it.
 func badOptions() map[string]func(*Options) {
 	return map[string]func(*Options){
 		"carried: Cache":                  func(o *Options) { o.Cache = nil },
@@ -53,8 +53,8 @@ func TestNewRefusesEachBadOptionAndNamesIt(t *testing.T) {
 	}
 }
 
-// Metrics cannot tell two Proxies apart, so New returns an error for the second one. New must not
-// panic.
+// Metrics cannot tell two Proxies apart, so New returns an error if a second Proxy gets the same
+// Metrics. New must not panic.
 func TestMetricsBelongToOneProxy(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	o.Cache, o.Metrics = newCache(t), NewMetrics()
@@ -88,7 +88,7 @@ func TestCloseWaitsForFlights(t *testing.T) {
 	ended, cancel := withEnded(t)
 	defer cancel()
 	if err := p.Close(ended); err == nil || p.Readiness().Ready {
-		t.Errorf("Close with an ended context: got %v, ready %v; want an error, false", err, p.Readiness().Ready)
+		t.Errorf("Close with an ended context: got %v, want an error; ready: %v, want false", err, p.Readiness().Ready)
 	}
 	open()
 	if err := p.Close(t.Context()); err != nil {

@@ -13,7 +13,7 @@ import (
 //
 // Purge returns the labels of the apps, or an error if no app has the label. It also returns an
 // error if the other sidecars on the same Redis could not be notified, but even then this process
-// has forgotten everything.
+// has forgotten the answers.
 func (p *Proxy) Purge(ctx context.Context, label string, token Secret) (apps []string, err error) {
 	e := p.current.Load()
 	for _, a := range e.apps {

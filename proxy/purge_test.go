@@ -60,10 +60,10 @@ func TestAPurgeCoversAnAppOrATokenUnderEachGrant(t *testing.T) {
 		t.Error("want all tokens of both apps to be purged")
 	}
 	if apps, err := p.Purge(t.Context(), "unknown", Secret{}); err == nil || apps != nil {
-		t.Errorf("an unknown app: got %v, %v; want an error", apps, err)
+		t.Errorf("an unknown app: got the apps %v and the error %v, want no apps and an error", apps, err)
 	}
 	if err := p.Reload(o); err != nil || !known("one", "IGAA-b") {
-		t.Errorf("a reload lost an answer that was remembered after the purge: %v", err)
+		t.Errorf("the reload returned the error %v, or lost an answer that was remembered after the purge", err)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 		}
 	}
 	if apps, err := other.Purge(t.Context(), "two", Secret{}); err != nil || !slices.Equal(apps, []string{"two"}) {
-		t.Fatalf("got %v, %v; want app two to be purged", apps, err)
+		t.Fatalf("purged apps: %v, error: %v; want app two to be purged without an error", apps, err)
 	}
 	for range 50 { // on a busy machine, Redis may answer too late for a reload
 		start := time.Now()
@@ -111,7 +111,7 @@ func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 	}
 	before := i.Calls()
 	if w := askAt(p, "localhost", "/apps/two"+target("IGAA-a")); w.Code != 200 || i.Calls() != before+1 {
-		t.Errorf("got %d after %d calls, Cache-Status %q; want 200 after 1", w.Code, i.Calls()-before, w.Header()["Cache-Status"])
+		t.Errorf("got %d after %d calls, want 200 after 1; Cache-Status: %q", w.Code, i.Calls()-before, w.Header()["Cache-Status"])
 	}
 }
 
@@ -145,8 +145,9 @@ func TestAPurgedCodeIsForgottenUnderEachRedirectURI(t *testing.T) {
 	}
 }
 
-// igproxy remembers a limited number of purged names for each app. If there are more, it purges all
-// entries of the app. So the purge of a token must not add names that no call of the app uses.
+// igproxy remembers the names of purged entries, up to a limit for each app. Beyond the limit, it
+// purges all entries of the app. So the purge of a token must not add names that no call of the app
+// uses.
 func TestAPurgedTokenTakesNoNamesOfOtherServices(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	redis := redistest.Start(t)
@@ -176,11 +177,11 @@ func TestAPurgedTokenTakesNoNamesOfOtherServices(t *testing.T) {
 				continue
 			}
 			if seen[key] = true; redis.Do("ZCARD", key) != want {
-				t.Errorf("%s: the purge took %v names; want %d", label, redis.Do("ZCARD", key), want)
+				t.Errorf("%s: the purge added %v names, want %d", label, redis.Do("ZCARD", key), want)
 			}
 		}
 		if len(seen) != before+1 {
-			t.Errorf("%s: the purge made %d sets of names; want 1", label, len(seen)-before)
+			t.Errorf("%s: the purge created %d sets of names, want 1", label, len(seen)-before)
 		}
 	}
 }

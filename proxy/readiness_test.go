@@ -20,10 +20,10 @@ func TestSinceIsWhenTheBreakerLastWasClosed(t *testing.T) {
 			t.Helper()
 			for _, u := range p.Upstreams() {
 				if u.Name == upstreamGraph && (u.Breaker != want || !u.Since.Equal(since) || u.Probes != probes) {
-					t.Errorf("%s: %s since %v, %d probes; want %s since %v, %d probes", when, u.Breaker, u.Since, u.Probes, want, since, probes)
+					t.Errorf("%s: got %s since %v with %d probes, want %s since %v with %d probes", when, u.Breaker, u.Since, u.Probes, want, since, probes)
 				}
 				if u.Name != upstreamGraph && (!u.Since.IsZero() || u.Probes != 0) {
-					t.Errorf("%s: %s since %v, %d probes; want no outage", when, u.Name, u.Since, u.Probes)
+					t.Errorf("%s: the upstream %s reports an outage since %v with %d probes, want no outage", when, u.Name, u.Since, u.Probes)
 				}
 			}
 		}
@@ -41,7 +41,7 @@ func TestSinceIsWhenTheBreakerLastWasClosed(t *testing.T) {
 		}
 		check("after two hours", breaker.Open, opened, 720)
 		if last := log.String()[strings.LastIndex(log.String(), "breaker changed"):]; !strings.Contains(last, "to=open since="+opened.Format("2006-01-02T15:04:05.000Z07:00")+" probes=720") {
-			t.Errorf("the log does not say when the outage began, and how many probes there were: %s", last)
+			t.Errorf("got the log line %s, want one that says when the outage began, and that there were 720 probes", last)
 		}
 		for range 3 {
 			do(another, breaker.Failure)

@@ -23,8 +23,8 @@ func (s *recallStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return s.next.Exchange(ctx, c)
 }
 
-// remembered reads an entry of the cache. It reports false, which means a miss, if decodeAnswer
-// does.
+// remembered reads an entry of the cache. It reports false if decodeAnswer does. The entry then
+// counts as a miss.
 func remembered(entry cache.Entry, from source) (answer, bool) {
 	now := time.Now()
 	a, ok := decodeAnswer(entry.Value, now)

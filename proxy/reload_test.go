@@ -18,7 +18,7 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// gated returns an upstream whose answers wait until open is called. arrived gets a value for each
+// gated starts an upstream whose answers wait until open is called. arrived gets a value for each
 // request.
 func gated(t *testing.T) (base string, arrived <-chan struct{}, open func()) {
 	came, gate := make(chan struct{}, 100), make(chan struct{})
@@ -84,14 +84,14 @@ func TestARequestFinishesOnTheEngineItBeganWith(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := ask(p, get(target("IGAAnew"))); w.Code != 200 || i.CallsFor("IGAAnew") != 1 {
-		t.Errorf("on the new engine: got %d, want 200", w.Code)
+		t.Errorf("on the new engine: got %d after %d calls, want 200 after 1", w.Code, i.CallsFor("IGAAnew"))
 	}
 	if got := p.Readiness().Flights; got != 1 {
 		t.Errorf("got %d flights, want 1, which began on the old engine", got)
 	}
 	open()
 	if code := <-done; code != 200 || i.CallsFor("IGAAold") != 0 {
-		t.Errorf("on the old engine: got %d, and the new upstream was asked %d times; want 200, and 0", code, i.CallsFor("IGAAold"))
+		t.Errorf("on the old engine: got %d, want 200; the new upstream was asked %d times, want 0", code, i.CallsFor("IGAAold"))
 	}
 }
 
@@ -144,7 +144,7 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 	}
 	open()
 	if err := p.Close(t.Context()); err != nil || p.carried.circuits.inFlight("") != 0 {
-		t.Errorf("Close: got %v, %d slots taken; want no error, and 0", err, p.carried.circuits.inFlight(""))
+		t.Errorf("Close: got %v, want no error; %d slots are taken, want 0", err, p.carried.circuits.inFlight(""))
 	}
 	if code := <-answered; code != 200 {
 		t.Errorf("the caller got %d, want 200", code)
@@ -152,8 +152,8 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 }
 
 // The connections of the old engine are closed: idle connections at once, and a connection in use
-// when its call ends. net/http would keep an HTTP/2 connection that is in use. So igproxy must use
-// HTTP/1.1 even if the upstream offers HTTP/2.
+// when its call ends. net/http would not close an HTTP/2 connection that is in use. So igproxy must
+// use HTTP/1.1 even if the upstream offers HTTP/2.
 func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		var open atomic.Int32
@@ -225,10 +225,10 @@ func TestTheCachePausesAndBreakersSurviveAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := ask(p, get(target("down-1"))); w.Code != 502 || p.Readiness().Breaker != breaker.Open {
-		t.Fatalf("a call that fails: got %d, breaker %s; want 502, open", w.Code, p.Readiness().Breaker)
+		t.Fatalf("a call that fails: got %d, want 502; the breaker is %s, want open", w.Code, p.Readiness().Breaker)
 	}
 	if err := p.Reload(o); err != nil || p.Readiness().Breaker != breaker.Open {
-		t.Errorf("the breaker's state was lost: got %s, %v; want open", p.Readiness().Breaker, err)
+		t.Errorf("after the reload, the breaker is %s, want open; error: %v, want nil", p.Readiness().Breaker, err)
 	}
 }
 
@@ -240,14 +240,14 @@ func TestNewSecretIsNotConsideredRefused(t *testing.T) {
 	o.Cache, o.Apps[0].Secret = newCache(t), NewSecret("a-secret-that-is-wrong")
 	p := newProxy(t, o)
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 400 || p.Readiness().Ready {
-		t.Fatalf("the wrong secret: got %d, ready %v; want 400, false", w.Code, p.Readiness().Ready)
+		t.Fatalf("the wrong secret: got %d, want 400; ready: %v, want false", w.Code, p.Readiness().Ready)
 	}
 	if err := p.Reload(o); err != nil || p.Readiness().Ready {
-		t.Errorf("the same secret again: got %v, ready %v; want no error, false", err, p.Readiness().Ready)
+		t.Errorf("the same secret again: got %v, want no error; ready: %v, want false", err, p.Readiness().Ready)
 	}
 	o.Apps[0].Secret = NewSecret(testSecret)
 	if err := p.Reload(o); err != nil || !p.Readiness().Ready {
-		t.Errorf("the right secret: got %v, ready %v; want no error, true", err, p.Readiness().Ready)
+		t.Errorf("the right secret: got %v, want no error; ready: %v, want true", err, p.Readiness().Ready)
 	}
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || i.Calls() != 2 {
 		t.Errorf("got %d after %d calls, want 200 after 2", w.Code, i.Calls())
@@ -268,7 +268,7 @@ func TestANewSecretDoesNotEndARateLimit(t *testing.T) {
 	}
 	a.state.secrets.use([]Secret{NewSecret("new")})
 	if e := a.paused(now.Add(time.Minute)); e == nil || e.Code != 4 || a.state.secrets.standing() != secretUnproven {
-		t.Errorf("got %v, secret %v; want only the rate limit", e, a.state.secrets.standing())
+		t.Errorf("with the new secret: got the pause %v, want the rate limit's (code 4); the state of the secret is %s, want %s", e, a.state.secrets.standing(), secretUnproven)
 	}
 }
 
@@ -283,7 +283,8 @@ func TestSlotsOfPassedCallsSurviveAReload(t *testing.T) {
 		t.Fatal("the app has no free slot, want one")
 	}
 	defer held.give()
-	for _, c := range []struct{ slots, subcode int }{{1, 990027}, {2, 990023}} { // no slot; no connection
+	// 990027: no slot is free. 990023: igproxy cannot connect to Meta.
+	for _, c := range []struct{ slots, subcode int }{{1, 990027}, {2, 990023}} {
 		o.MaxPassedInFlight = c.slots
 		if err := p.Reload(o); err != nil {
 			t.Fatal(err)

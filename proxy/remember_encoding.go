@@ -20,7 +20,8 @@ const (
 )
 
 // refusal is the JSON form of a remembered graph.Error. The fields after Error hold what the JSON
-// of Error leaves out. The texts in Error were scrubbed when they were read.
+// of Error leaves out. The texts in Error contain no secrets or tokens, because igproxy removed
+// them when it read Meta's response.
 type refusal struct {
 	Error   *graph.Error `json:"error"`
 	Status  int          `json:"status"`
@@ -79,7 +80,8 @@ type encodedToken struct {
 }
 
 // readEncodedToken returns the parts of an encoded token, without copying them. It reports false
-// as decodeAnswer does.
+// if b does not begin with tokenKind, is malformed, or has a token that is valid for less than a
+// second.
 func readEncodedToken(b []byte, now time.Time) (t encodedToken, ok bool) {
 	if len(b) < tokenHeader || b[0] != tokenKind {
 		return t, false

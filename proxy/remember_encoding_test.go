@@ -24,7 +24,7 @@ func TestEncodedAnswersDecodeToWhatWasRemembered(t *testing.T) {
 	tok, _ := graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,"user_id":1}`), now)
 	encoded := encodeAnswer(answer{token: tok})
 	if back, ok = decodeAnswer(encoded, now.Add(30*time.Second)); !ok || !back.token.Expires.Equal(tok.Expires) {
-		t.Errorf("got a token that expires at %v, %v; want %v", back.token.Expires, ok, tok.Expires)
+		t.Errorf("got a token that expires at %v, want %v; decoded: %v, want true", back.token.Expires, tok.Expires, ok)
 	}
 	if _, ok = decodeAnswer(encoded, now.Add(60*time.Second)); ok {
 		t.Error("an expired token was decoded")
@@ -39,10 +39,10 @@ func TestLongRefusalsAreRememberedWithOneText(t *testing.T) {
 	back, ok := decodeAnswer(encoded, time.Now())
 	want := &graph.Error{Status: 400, Message: long, Type: "OAuthException", Code: 190, Subcode: 463}
 	if !ok || len(encoded) > 3<<10 || !bytes.Equal(back.refusal.Encode(), want.Encode()) {
-		t.Errorf("%d bytes decode to %.300s, %v; want at most 3 KiB that decode to %.300s", len(encoded), back.refusal.Encode(), ok, want.Encode())
+		t.Errorf("got %d bytes, want at most 3 KiB; decoded: %v, want true; the refusal is %.300s, want %.300s", len(encoded), ok, back.refusal.Encode(), want.Encode())
 	}
 	if e.UserMsg != long {
-		t.Error("encoding changed the refusal that this caller gets")
+		t.Error("encodeAnswer also shortened the refusal that the current caller gets")
 	}
 }
 

@@ -41,17 +41,17 @@ func TestTheClassOfAnAnswerDecidesHowLongItIsRemembered(t *testing.T) {
 				short := callFor(t, "short")
 				a, err := s.Exchange(t.Context(), short)
 				if err != nil || a.left != c.want || a.stored != (c.want > 0) {
-					t.Fatalf("remembered for %s, stored %v, %v; want %s", a.left, a.stored, err, c.want)
+					t.Fatalf("remembered for %s, want %s; stored: %v, want %v; error: %v, want nil", a.left, c.want, a.stored, c.want > 0, err)
 				}
 				if c.want > 0 {
 					time.Sleep(c.want - time.Second)
 					if a, _ := s.Exchange(t.Context(), short); a.source != sourceMemory || a.left != time.Second {
-						t.Errorf("a second before the end: got the answer from %s with %s left, want memory with 1s", a.source, a.left)
+						t.Errorf("a second before the end: got the answer from %s with %s left, want it from memory with 1s left", a.source, a.left)
 					}
 				}
 				time.Sleep(time.Second)
 				if _, _ = s.Exchange(t.Context(), short); asked != 2 {
-					t.Errorf("Meta was asked %d times, want 2", asked)
+					t.Errorf("after the answer has expired: Meta was asked %d times, want 2", asked)
 				}
 			})
 		})
@@ -93,7 +93,7 @@ func TestRefusalOfACodeIsNotRemembered(t *testing.T) {
 	c.grant = &grant{name: "exchange", subject: codeSubject}
 	for range 2 {
 		if a, err := s.Exchange(t.Context(), c); err != nil || a.stored {
-			t.Errorf("stored %v, %v; want a refusal that is not stored", a.stored, err)
+			t.Errorf("stored: %v, error: %v; want a refusal that is not stored", a.stored, err)
 		}
 	}
 	if asked != 2 {
@@ -109,11 +109,11 @@ func TestUncertainAnswersAreNeverRemembered(t *testing.T) {
 		})}
 		for range 2 {
 			if a, err := s.Exchange(t.Context(), callFor(t, "short")); err == nil || a.stored {
-				t.Errorf("stored %v, %v; want an error, and nothing stored", a.stored, err)
+				t.Errorf("stored: %v, error: %v; want an error, and nothing stored", a.stored, err)
 			}
 		}
 		if store.Len() != 0 {
-			t.Errorf("%d entries, want 0", store.Len())
+			t.Errorf("the cache has %d entries, want 0", store.Len())
 		}
 	})
 }

@@ -40,10 +40,10 @@ func TestResumeEndsThePauseOfOneAppOrOfAll(t *testing.T) {
 		t.Fatalf("paused: %v, want shop and club", got)
 	}
 	if ended, err := p.Resume("unknown"); err == nil || len(ended) > 0 || len(paused()) != 2 {
-		t.Errorf("an unknown app: got %v, %v; want an error, and both pauses kept", ended, err)
+		t.Errorf("an unknown app: ended %+v, error %v; want an error, and both pauses kept", ended, err)
 	}
 	if ended, err := p.Resume("shop"); err != nil || len(ended) != 1 || ended[0].App != "shop" || !slices.Equal(paused(), []string{"club"}) {
-		t.Errorf("one app: got %v, %v; paused: %v; want only the pause of shop to end", ended, err, paused())
+		t.Errorf("one app: ended %+v, error %v, still paused %v; want only the pause of shop to end", ended, err, paused())
 	}
 	if w := ask(p, get("/apps/shop"+target("COLD"))); w.Code != 200 {
 		t.Errorf("the resumed app got %d, want 200", w.Code)
@@ -53,10 +53,10 @@ func TestResumeEndsThePauseOfOneAppOrOfAll(t *testing.T) {
 	}
 	limited(t, p, upstream, "/apps/shop") // Meta still limits the app
 	if ended, err := p.Resume(""); err != nil || len(ended) != 2 || len(paused()) != 0 {
-		t.Errorf("all apps: got %v, %v; paused: %v; want both pauses to end", ended, err, paused())
+		t.Errorf("all apps: ended %+v, error %v, still paused %v; want both pauses to end", ended, err, paused())
 	}
 	if ended, err := p.Resume(""); err != nil || len(ended) != 0 {
-		t.Errorf("again: got %v, %v; want no pauses and no error", ended, err)
+		t.Errorf("again: ended %+v, error %v; want no pauses and no error", ended, err)
 	}
 }
 
@@ -65,10 +65,10 @@ func TestResumeForgetsTheReportedLimit(t *testing.T) {
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	_ = ask(p, get(target("limit4-1")))
 	if got := p.RateLimits(); len(got) != 1 || got[0].Regain != 5 || len(p.Pauses()) != 1 {
-		t.Fatalf("got %+v, %+v; want a pause of 5 minutes, as the stand-in says", got, p.Pauses())
+		t.Fatalf("got the rate limits %+v, want one with Regain 5, as the stand-in says; got the pauses %+v, want one", got, p.Pauses())
 	}
 	if _, err := p.Resume("default"); err != nil || len(p.RateLimits()) != 0 {
-		t.Errorf("got %v; still reported: %+v; want no error and no rate limits", err, p.RateLimits())
+		t.Errorf("got %v, want no error; still reported: %+v, want no rate limits", err, p.RateLimits())
 	}
 	if w := ask(p, get(target("IGAAcold"))); w.Code != 200 || i.CallsFor("IGAAcold") != 1 {
 		t.Errorf("got %d after %d calls, want 200 after 1", w.Code, i.CallsFor("IGAAcold"))
@@ -90,13 +90,13 @@ func TestTheLogSaysUntilWhenAndWhyAnAppIsPaused(t *testing.T) {
 			a.refusal.RetryAt = time.Now().Add(step.pause)
 			g.note(c, a)
 			if got := strings.Count(log.String(), "app paused"); got != step.lines {
-				t.Errorf("after limit %d: %d lines, want %d", n, got, step.lines)
+				t.Errorf("after step %d: %d lines \"app paused\", want %d", n, got, step.lines)
 			}
 		}
 		last := log.String()[strings.LastIndex(log.String(), "app paused"):]
 		if want := "until=" + time.Now().Add(time.Minute).Format("2006-01-02T15:04:05"); !strings.Contains(last, want) ||
 			!strings.Contains(last, "class=app_limit code=4") || !strings.Contains(last, "igproxy resume") || !strings.Contains(last, "app=default") {
-			t.Errorf("got %s, want %s, the class and the next step", last, want)
+			t.Errorf("got %s, want %s, class=app_limit, code=4, app=default and the command igproxy resume", last, want)
 		}
 	})
 }

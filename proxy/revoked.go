@@ -15,8 +15,8 @@ import (
 // that contains the token, so that the next exchange asks Meta again. See cache/index.go and
 // cache/revoke.go.
 
-// indexScope is the cache.KeysOptions.Scope of the keys under which the cache indexes answers by
-// the token that they contain. The scopes of all other keys are different.
+// indexScope is the cache.KeysOptions.Scope of the keys of the index, which finds an answer by the
+// token that the answer contains. No other keys have this scope.
 const indexScope = "igproxy/index"
 
 // codeInvalidToken is Meta's code for a token that is not valid: it was revoked, has expired, or
@@ -33,8 +33,8 @@ func (a *app) indexKey(g *grant, token string) cache.Key {
 	return a.index.Derive(g.name + "\x00" + token)
 }
 
-// passedCall is a passed-through call. igproxy uses it to keep the call's token alive. If Meta
-// refuses the token, igproxy uses it to forget the answer that contains the token.
+// passedCall is a passed-through call. Its methods keep the call's token alive. If Meta refuses the
+// token, they forget the answer that contains the token.
 type passedCall struct {
 	engine *engine
 	app    *app
@@ -59,7 +59,7 @@ func (c *passedCall) answered(status int, header http.Header) {
 }
 
 // refused reads Meta's refusal of the call. If Meta refuses the token as invalid, refused makes the
-// cache forget the answer that contains the token. It also notifies the Keeper, if tokens are kept
+// cache forget the answer that contains the token, and notifies the Keeper if tokens are kept
 // alive.
 func (c *passedCall) refused(token string, status int, body []byte) {
 	if token == "" || len(token) > graph.MaxToken || !isInvalidToken(status, body) {

@@ -164,7 +164,7 @@ func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
 				t.Error("another token was forgotten")
 			}
 			if x.countedAs(cache.Dropped) != 1 || strings.Count(x.log.String(), "revoked token forgotten") != 1 {
-				t.Errorf("%v answers are counted as dropped, want 1, and one line in the log; the log:\n%s", x.countedAs(cache.Dropped), &x.log)
+				t.Errorf("%v answers are counted as dropped, want 1; want one line \"revoked token forgotten\" in the log:\n%s", x.countedAs(cache.Dropped), &x.log)
 			}
 			second, asked := x.exchange(c.grant + "short")
 			if !asked || second == long {
@@ -274,7 +274,7 @@ func TestCodesAreNotInTheIndex(t *testing.T) {
 	w.graph.say(400, revokedBody)
 	w.get("/me?access_token=IGAAshort")
 	if r := w.post("/oauth/access_token", codeForm("CODE")); r.Code != 200 || len(w.login.asked()) != 1 {
-		t.Errorf("got %d after %d calls, want the remembered answer: the code works only once", r.Code, len(w.login.asked()))
+		t.Errorf("got %d after %d calls, want 200 after 1: the remembered answer, because a code works only once", r.Code, len(w.login.asked()))
 	}
 }
 
@@ -319,7 +319,7 @@ func TestWithoutPassthroughThereIsNoIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 		if keys := redis.Keys(); slices.ContainsFunc(keys, func(k string) bool { return strings.HasSuffix(k, ":i") }) != pass {
-			t.Errorf("passthrough %v: Redis has %q, want an index: %v", pass, keys, pass)
+			t.Errorf("passthrough %v: want a key of the index (ending in :i): %v; Redis has the keys %q", pass, pass, keys)
 		}
 	}
 }

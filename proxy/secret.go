@@ -34,7 +34,7 @@ func (s Secret) Reveal() string {
 func (s Secret) IsZero() bool { return s.Reveal() == "" }
 
 // Format prints a constant for every verb, including %#v and %x, except %T and %p. For these two,
-// package fmt does not call Format. It prints only the type, and for %p also an address.
+// package fmt does not call Format: %T prints the type, and %p prints the type and an address.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // String returns a constant.

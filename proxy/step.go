@@ -22,7 +22,8 @@ type call struct {
 	mayRetry func() bool
 }
 
-// exchanger is implemented by each step between decode and answer. Each step calls the next one.
+// exchanger is implemented by the steps between decode and answer, except remember, which is a part
+// of claim. Each step calls the next one.
 type exchanger interface {
 	Exchange(context.Context, call) (answer, error)
 }
@@ -35,9 +36,9 @@ const (
 	sourceRedis    source = "redis"
 	sourceUpstream source = "upstream"
 	sourceFleet    source = "fleet" // another sidecar asked Meta, and this one waited for its answer
-	sourceKept     source = "kept"  // the record of a token that igproxy has refreshed; see keep.go
+	sourceKept     source = "kept"  // the record of a token that has been refreshed; see keep.go
 	sourceHold     source = "hold"  // a refusal that concerns the whole app, repeated during its pause
-	sourceNone     source = "none"
+	sourceNone     source = "none"  // no answer to a token call
 )
 
 // answer is what Meta has decided about a token call: a token or a refusal.

@@ -19,10 +19,11 @@ import (
 // they call each other. The spans of a flight belong to the trace of the caller that began it. A
 // call that is passed through has only the server span.
 //
-// Spans contain the request's ID, and names and numbers that are fixed or come from the
-// configuration. They never contain a value that was sent: no path, query, header, token or text of
-// an error. Attribute names come from OpenTelemetry's semantic conventions for HTTP where they
-// exist, and are igproxy.* otherwise. In this package, only this file uses OpenTelemetry's library.
+// Spans contain the request's ID, status codes, counts, and names that are fixed or come from the
+// configuration. They contain no text that a client or Meta sent: no path, query, token or error
+// message, and of the headers only the IDs in Traceparent. Attribute names come from
+// OpenTelemetry's semantic conventions for HTTP. Attributes that these conventions do not define
+// are named igproxy.*. In this package, only this file uses OpenTelemetry's library.
 
 // Tracer is OpenTelemetry's tracer. A nil Tracer makes no spans.
 type Tracer = trace.Tracer
@@ -50,8 +51,8 @@ func (s *tracedStep) Exchange(ctx context.Context, c call) (answer, error) {
 			attribute.String("server.address", c.grant.base.Hostname()), attribute.Int("server.port", portOf(c.grant.base)))
 	}
 	ctx, span := s.tracer.Start(ctx, s.name, trace.WithSpanKind(kind), trace.WithAttributes(attrs...))
-	// The span must end even if next panics. End is called in a closure: "defer span.End()" would
-	// recover the panic and record its value.
+	// The span must end even if next panics. End is called in a closure, because "defer span.End()"
+	// would recover the panic and record its value.
 	defer func() { span.End() }()
 	a, err := s.next.Exchange(ctx, c)
 	if s.name == "join" {
@@ -111,8 +112,8 @@ func beginTrace(t Tracer, e *engine, r *http.Request) (trace.Span, *http.Request
 		name += " " + route
 		attrs = append(attrs, attribute.String("http.route", route))
 	}
-	// Only traceparent is read: tracestate and baggage are free text that would end up in the
-	// spans.
+	// Only traceparent is read, because tracestate and baggage are free text that would end up in
+	// the spans.
 	parent := propagation.MapCarrier{"traceparent": r.Header.Get("Traceparent")}
 	ctx := propagation.TraceContext{}.Extract(r.Context(), parent)
 	ctx, server := t.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...))

@@ -16,7 +16,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// recording makes a Proxy with these options record its spans.
+// recording changes o so that a Proxy with these options records its spans. It returns the
+// recorder.
 func recording(o *Options) *tracetest.SpanRecorder {
 	r := tracetest.NewSpanRecorder()
 	o.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r)).Tracer("igproxy")

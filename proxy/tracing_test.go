@@ -136,7 +136,7 @@ func TestOnlyTraceparentIsReadFromTheAppsTraceHeaders(t *testing.T) {
 	req.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
 	ask(p, req)
 	if n := len(r.Ended()); n != 0 {
-		t.Errorf("the app does not sample, but %d spans were recorded, want 0", n)
+		t.Errorf("Traceparent says that the app does not record this trace, but igproxy recorded %d spans, want 0", n)
 	}
 }
 

@@ -23,8 +23,8 @@ const (
 	ownPrefix  = "/" + ownSegment + "/"
 )
 
-// verified is the answer to one of igproxy's own calls, if one of the app's secrets signed what the
-// client sent.
+// verified is the answer to one of igproxy's own calls, if what the client sent was signed with one
+// of the app's secrets.
 type verified struct {
 	status  int
 	payload []byte // the body, in JSON; empty: the answer has no body
@@ -39,7 +39,8 @@ type ownCall struct {
 // ownCalls are all of igproxy's own calls. Each is a POST.
 var ownCalls = []ownCall{{"webhook", (*reply).verifyWebhook}, {"signed_request", (*reply).verifySignedRequest}}
 
-// ownCall returns the call at the destination. It reports false if no call has this path.
+// ownCall returns igproxy's own call that has the destination's path. It reports false if there is
+// no such call.
 func (t destination) ownCall() (c ownCall, ok bool) {
 	i := slices.IndexFunc(ownCalls, func(c ownCall) bool { return strings.TrimSuffix(t.path, "/") == ownPrefix+c.name })
 	if i < 0 {
@@ -71,7 +72,7 @@ func dropRest(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(dropTime)) // the server supports it
+	_ = control.SetReadDeadline(time.Now().Add(dropTime)) // the server supports deadlines
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {
 		return false
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/signature"
 )
 
-// verifyServer serves a Proxy with the ReadTimeout read, and returns its address.
+// verifyServer serves a Proxy, with read as the server's ReadTimeout, and returns the address.
 func verifyServer(t *testing.T, read time.Duration) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil)))
@@ -143,7 +143,7 @@ func TestSignaturesOverHTTP2(t *testing.T) {
 		text, _ := io.ReadAll(res.Body)
 		res.Body.Close()
 		if res.StatusCode != c.status || res.ProtoMajor != 2 {
-			t.Errorf("got %d %s over %s, want %d", res.StatusCode, text, res.Proto, c.status)
+			t.Errorf("got %d %s over %s, want %d over HTTP/2", res.StatusCode, text, res.Proto, c.status)
 		}
 	}
 }

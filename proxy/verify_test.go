@@ -96,7 +96,7 @@ func TestAWebhookIsVerifiedWithEachSecretOfItsApp(t *testing.T) {
 		w := ask(p, r)
 		h := w.Header()
 		if w.Code != 204 || w.Body.Len() > 0 || h.Get("X-Request-Id") == "" || h.Get("Cache-Control") != "no-store" || h["Content-Length"] != nil || h["Content-Type"] != nil || h["Cache-Status"] != nil {
-			t.Errorf("%s: got %d %s, %v; want 204 without a body", name, w.Code, w.Body, h)
+			t.Errorf("%s: got %d %s, %v; want 204 without a body, with X-Request-Id and Cache-Control: no-store", name, w.Code, w.Body, h)
 		}
 	}
 	right := signatureOf(testSecret, webhookBody)
@@ -260,7 +260,7 @@ func TestSecretsOfSignaturesAreReloaded(t *testing.T) {
 			}
 		}
 		if accepted != c.accepted {
-			t.Errorf("with %+v: the secrets %s are accepted, want %s", c, accepted, c.accepted)
+			t.Errorf("with %+v: the secrets whose numbers are in %q are accepted, want %q", c, accepted, c.accepted)
 		}
 	}
 }
@@ -324,7 +324,7 @@ func TestSignaturesAreLoggedAndCountedWithoutWhatWasSent(t *testing.T) {
 		`unverified none default webhook 403 signature "signed with another secret"`:        2,
 	} {
 		if got[line] != n {
-			t.Errorf("%d lines %s, want %d: %v", got[line], line, n, got)
+			t.Errorf("the log has %d lines %q, want %d; all lines: %v", got[line], line, n, got)
 		}
 	}
 	w := httptest.NewRecorder()

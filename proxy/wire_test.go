@@ -55,8 +55,8 @@ func sent(t *testing.T, addr, request string, half bool) string {
 
 const wireOK = "/access_token?grant_type=ig_exchange_token&access_token=t"
 
-// After each of these requests, the bytes that net/http would read as the next request may belong
-// to the body of this one. So igproxy closes the connection.
+// In each case, the bytes that net/http would read as the second request may belong to the body or
+// the tunnel of the first request. So igproxy closes the connection after the first answer.
 func TestBytesAfterABodyAreNotReadAsARequest(t *testing.T) {
 	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
 	const host, second = " HTTP/1.1\r\nHost: localhost\r\n", "GET " + wireOK + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -112,7 +112,7 @@ func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 		asked = 0
 		got := sent(t, addr, c.request, name == "cut short") // the end of the stream cuts the body short
 		if n := strings.Count(got, `"code":190`); n != c.answers || asked != c.answers {
-			t.Errorf("%s: %d answers and %d exchanges, want %d: %s", name, n, asked, c.answers, got)
+			t.Errorf("%s: %d answers and %d exchanges, want %d of each: %s", name, n, asked, c.answers, got)
 		}
 		first, _, _ := strings.Cut(got, "\r\n\r\n")
 		if kept := !strings.Contains(first, "\r\nConnection: close"); kept != c.kept {
@@ -124,8 +124,8 @@ func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 	}
 }
 
-// These answers do not wait for a body that is announced but never arrives. Only the answer to the
-// token call by GET (status 400) waits, for at most dropTime.
+// igproxy answers at once, even if a body is announced but never arrives. Only for a token call by
+// GET (status 400) does it wait for the body, for at most dropTime.
 func TestNoAnswerWaitsForABody(t *testing.T) {
 	app := wireServer(t, nil)
 	for _, c := range []struct{ addr, head, status string }{
@@ -198,7 +198,7 @@ func TestARefusalDoesNotWaitForTheRestOfABody(t *testing.T) {
 	_, _ = io.WriteString(conn, "POST /me HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\nContent-Length: 9\r\n\r\nx")
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil || res.StatusCode != http.StatusMisdirectedRequest || time.Since(start) > dropTime/2 {
-		t.Fatalf("got %v, %v after %s; want 421 within %s", res, err, time.Since(start), dropTime/2)
+		t.Fatalf("got the response %v and the error %v after %s, want 421 within %s", res, err, time.Since(start), dropTime/2)
 	}
 	_, _ = io.Copy(io.Discard, res.Body)
 	if _, err := io.Copy(io.Discard, conn); err != nil || time.Since(start) > 5*dropTime {
