@@ -246,6 +246,6 @@ func TestErrorsDoNotContainRedisText(t *testing.T) {
 		}
 	}
 	if log := strings.Join(r.lines(), "\n"); strings.Contains(log, "canary") {
-		t.Errorf("the log contains the text: %s", log)
+		t.Errorf("the log contains the text of the reply from Redis: %s", log)
 	}
 }

@@ -110,7 +110,7 @@ func member(b []byte, depth int, left *int) (rest []byte, ok bool) {
 	return rest, true
 }
 
-// isLength reports whether these bytes are a length and its CR. Unless they are the whole line, the
+// isLength reports whether these bytes are a length and its CR. If the line is not whole yet, the
 // beginning of a length is enough.
 func isLength(b []byte, whole bool) bool {
 	digits, hasCR := bytes.CutSuffix(b, []byte("\r"))
