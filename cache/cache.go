@@ -41,9 +41,9 @@ const (
 // Observer counts what the cache does. Its methods are called outside locks, from many goroutines,
 // and must return quickly.
 type Observer interface {
-	// Lookup is called for each Recall, for each Peek that finds an entry, and for the first reply
-	// of Redis to a claim. The result is Found, Missed, "unsealed" (a value that could not be
-	// decrypted) or "error".
+	// Lookup is called for each Recall, for each Peek that finds an entry, and once for each claim
+	// that asks Redis. The result is Found, Missed, "unsealed" (a value that could not be decrypted)
+	// or "error".
 	Lookup(tier Tier, result string)
 	// Store is called for each store by Keep or Remember, with "stored", "lost" (another entry was
 	// stored first), "error", "dropped" (too many stores are pending, or the cache is closed) or

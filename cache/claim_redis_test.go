@@ -57,7 +57,7 @@ func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 		wg.Go(func() {
 			cl := c.Claim(t.Context(), k)
 			if cl.Outcome != Followed || !bytes.Equal(cl.Entry.Value, want.Value) || !cl.Entry.Expires.Equal(want.Expires) {
-				t.Errorf("follower %d: got %s with %q until %s, want %s with %q until %s", i, cl.Outcome, cl.Entry.Value, cl.Entry.Expires, Followed, want.Value, want.Expires)
+				t.Errorf("follower %d: got %s, want %s; got %q until %s, want %q until %s", i, cl.Outcome, Followed, cl.Entry.Value, cl.Entry.Expires, want.Value, want.Expires)
 			}
 		})
 	}

@@ -87,7 +87,7 @@ func (m *memory) put(k Key, e Entry, index tag) {
 	switch {
 	case k.purged():
 	case len(e.Value) > maxKept:
-		m.entries.Invalidate(k.id) // otherwise Recall would find an earlier, outdated entry
+		m.entries.Invalidate(k.id) // Recall must not find an earlier, outdated entry
 	default:
 		one := kept{Entry: e, purges: k.purges, all: k.marks.all, tag: index}
 		if number := k.number(); number > 0 {

@@ -75,7 +75,7 @@ func TestUnusedPurgesAreDropped(t *testing.T) {
 	one, other := purgeableApp(t, c, "secret", "1"), purgeableApp(t, c, "secret", "2")
 	c.Retain([]*Purges{one.purges})
 	if len(c.purges) != 1 || purgeableApp(t, c, "secret", "1").purges != one.purges || purgeableApp(t, c, "secret", "2").purges == other.purges {
-		t.Errorf("%d Purges are kept, want only those of the first app", len(c.purges))
+		t.Errorf("the cache keeps the Purges of %d apps, want only those of the first app", len(c.purges))
 	}
 }
 

@@ -69,8 +69,8 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 // question is one operation on Redis. It may run twice.
 type question func(context.Context, *client) error
 
-// do runs an operation if the breaker is closed, and otherwise fails at once. Unlike probe, it
-// never tries a failed Redis.
+// do runs an operation, or fails at once if the breaker is not closed. Unlike probe, it never tries
+// a failed Redis.
 func (t *redisTier) do(ctx context.Context, operation string, budget time.Duration, ask question) error {
 	if t.breaker.State() != breaker.Closed {
 		return t.report(operation, kindOpen, t.options.advice(kindOpen, nil))

@@ -48,8 +48,8 @@ func newTested(t *testing.T) tested {
 	return tested{tier, r}
 }
 
-// request runs a claim that ends with the given kind of error. It reports whether the operation was
-// executed.
+// request runs a claim that ends with the given kind of error. It reports whether the breaker let
+// the claim through.
 func (s tested) request(kind string, takes time.Duration) (asked bool) {
 	_ = s.do(context.Background(), "claim", time.Second, func(context.Context, *client) error {
 		asked = true
@@ -59,7 +59,8 @@ func (s tested) request(kind string, takes time.Duration) (asked bool) {
 	return asked
 }
 
-// background does the same for a read of the purges.
+// background runs a read of the purges that ends with the given kind of error. It reports whether
+// the breaker let the read through.
 func (s tested) background(kind string) (asked bool) {
 	_ = s.probe(context.Background(), "purge", time.Second, func(context.Context, *client) error {
 		asked = true

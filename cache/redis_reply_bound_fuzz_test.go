@@ -36,7 +36,7 @@ func FuzzReplyBound(f *testing.F) {
 			t.Fatalf("replies beyond the bounds passed: %.200q", passed)
 		}
 		if withinBounds(replies) != (len(passed) == len(replies)) {
-			t.Fatalf("%d of %d bytes passed, want all if and only if they are within the bounds: %.200q", len(passed), len(replies), replies)
+			t.Fatalf("%d of %d bytes passed; want all bytes to pass: %v; the bytes: %.200q", len(passed), len(replies), withinBounds(replies), replies)
 		}
 		guarded, allocated := readOne(t, &boundedConn{Conn: newReplayed(replies)})
 		// The library allocates what a header within the bounds announces, even if the body never
