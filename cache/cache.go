@@ -42,8 +42,8 @@ const (
 // and must return quickly.
 type Observer interface {
 	// Lookup is called for each Recall, for each Peek that finds an entry, and once for each claim
-	// that asks Redis. The result is Found, Missed, "unsealed" (a value that could not be decrypted)
-	// or "error".
+	// that asks Redis. The result is Found, Missed, "unsealed" (a value that could not be
+	// decrypted) or "error".
 	Lookup(tier Tier, result string)
 	// Store is called for each store by Keep or Remember, with "stored", "lost" (another entry was
 	// stored first), "error", "dropped" (too many stores are pending, or the cache is closed) or
