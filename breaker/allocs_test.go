@@ -13,6 +13,6 @@ func TestACallThroughTheBreakerAllocatesOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := testing.AllocsPerRun(500, func() { err = g.Do(returning(breaker.Success)) }); got > 1 || err != nil {
-		t.Errorf("%v allocations, want at most 1 (%v)", got, err)
+		t.Errorf("got %v allocations, want at most 1; got the error %v, want nil", got, err)
 	}
 }

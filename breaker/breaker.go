@@ -48,8 +48,8 @@ const buckets = 10
 type Options struct {
 	// Failures is how many failures in a row, within Interval, open the breaker. At least 1.
 	Failures int
-	// Ratio is the share of failures, among the calls of the last Interval apart from Ignored ones,
-	// that opens the breaker. In (0, 1].
+	// Ratio opens the breaker when at least this share of the calls within Interval failed. Ignored
+	// calls are left out. In (0, 1].
 	Ratio float64
 	// MinRequests is how many calls, apart from Ignored ones, must have ended within Interval
 	// before Ratio counts. At least 1.
@@ -149,7 +149,7 @@ func (b *Breaker) Do(call func() Verdict) error {
 	}
 	b.countProbe()
 	verdict := Failure
-	defer func() { // also after a panic or Goexit: a half-open breaker would otherwise refuse forever
+	defer func() { // runs also after a panic or Goexit, because a half-open breaker refuses calls until its probes end
 		done(verdictError(verdict))
 		b.notify()
 	}()

@@ -218,7 +218,7 @@ func TestAnOutageBeginsWhenTheBreakerOpens(t *testing.T) {
 		o.OnChange = func(c breaker.Change) { last = c }
 		b := newBreaker(t, o)
 		if got := b.Outage(); got != (breaker.Outage{}) || !b.ClosedAt().IsZero() {
-			t.Errorf("before any failure: got %+v, closed at %s; want no outage and the zero time", got, b.ClosedAt())
+			t.Errorf("before any failure: the outage is %+v, want the zero Outage; ClosedAt is %s, want the zero time", got, b.ClosedAt())
 		}
 		for range o.Failures {
 			_ = b.Do(returning(breaker.Failure))
@@ -226,7 +226,7 @@ func TestAnOutageBeginsWhenTheBreakerOpens(t *testing.T) {
 		began := time.Now()
 		for n := range 720 { // two hours
 			if want := (breaker.Outage{Since: began, Probes: n}); b.Outage() != want || last.Outage != want || last.To != breaker.Open {
-				t.Fatalf("after %d failed probes: got %+v and the change %+v, want %+v", n, b.Outage(), last, want)
+				t.Fatalf("after %d failed probes: the outage is %+v, want %+v; the last change is %+v, want the same outage in it, and a change to open", n, b.Outage(), want, last)
 			}
 			time.Sleep(o.Open + 1)
 			_ = b.Do(returning(breaker.Failure))
@@ -234,10 +234,10 @@ func TestAnOutageBeginsWhenTheBreakerOpens(t *testing.T) {
 		time.Sleep(o.Open + 1)
 		_ = b.Do(returning(breaker.Success))
 		if want := (breaker.Change{From: breaker.HalfOpen, To: breaker.Closed, Outage: breaker.Outage{Since: began, Probes: 721}}); last != want {
-			t.Errorf("got %+v, want %+v", last, want)
+			t.Errorf("the last change is %+v, want %+v", last, want)
 		}
 		if got := b.Outage(); got != (breaker.Outage{}) || !b.ClosedAt().Equal(time.Now()) {
-			t.Errorf("after the outage: got %+v, closed at %s; want no outage and the current time", got, b.ClosedAt())
+			t.Errorf("after the outage: the outage is %+v, want the zero Outage; ClosedAt is %s, want the current time", got, b.ClosedAt())
 		}
 	})
 }

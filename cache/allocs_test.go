@@ -1,7 +1,8 @@
 package cache
 
-// This test bounds the allocations of the cache in a hit, and those of sealing, which a hit does
-// not need. It counts allocations, because time depends on the machine; see proxy/allocs_test.go.
+// This test bounds the allocations of a hit in memory, and of sealing and opening an entry, which
+// such a hit does not need. It counts allocations, because time depends on the machine; see
+// proxy/allocs_test.go.
 
 import (
 	"strings"
@@ -33,7 +34,7 @@ func TestAllocationsOfAHit(t *testing.T) {
 		}
 		t.Logf("%s: %v allocations", of.what, got)
 		if got > of.budget || !worked {
-			t.Errorf("%s: got %v allocations, want at most %v (worked: %t)", of.what, got, of.budget, worked)
+			t.Errorf("%s: got %v allocations, want at most %v (worked: %t, want true)", of.what, got, of.budget, worked)
 		}
 	}
 }

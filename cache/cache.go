@@ -41,8 +41,8 @@ const (
 // Observer counts what the cache does. Its methods are called outside locks, from many goroutines,
 // and must return quickly.
 type Observer interface {
-	// Lookup is called for each Recall, for each Peek that finds an entry, and for the first lookup
-	// of each claim in Redis. The result is Found, Missed, "unsealed" (a value that could not be
+	// Lookup is called for each Recall, for each Peek that finds an entry, and once for each claim
+	// that asks Redis. The result is Found, Missed, "unsealed" (a value that could not be
 	// decrypted) or "error".
 	Lookup(tier Tier, result string)
 	// Store is called for each store by Keep or Remember, with "stored", "lost" (another entry was
@@ -83,8 +83,8 @@ type Options struct {
 	// Observer counts what the cache does. Nil: nothing is counted.
 	Observer Observer
 	// Logger gets a line for each change of Redis's state, for each kind of fault that an operator
-	// has to fix, for purges by other processes, for each purge of everything that replaces too
-	// many purges of single tokens, for panics, and for warnings from the memory tier. Nil: no log.
+	// has to fix, for purges by other processes, when too many purges of single tokens lead to a
+	// purge of everything, for panics, and for warnings from the memory tier. Nil: no log.
 	Logger *slog.Logger
 }
 

@@ -29,8 +29,9 @@ type sealedIndex struct {
 // upstream without a lease. This happens if Redis has no value and scripts are not used, or if
 // Redis has a failure that cannot be decrypted.
 type reply struct {
-	value, failure   []byte // sealed
-	leader, follower bool
+	value, failure []byte // sealed
+	leader         bool   // the caller has the lease
+	follower       bool   // the caller waits and asks again, usually because another process has the lease
 }
 
 // Outcome is the result of a claim. The set of outcomes is fixed, because they are metric labels.

@@ -57,7 +57,7 @@ func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 		wg.Go(func() {
 			cl := c.Claim(t.Context(), k)
 			if cl.Outcome != Followed || !bytes.Equal(cl.Entry.Value, want.Value) || !cl.Entry.Expires.Equal(want.Expires) {
-				t.Errorf("follower %d: got %s with %q until %s, want %s with %q until %s", i, cl.Outcome, cl.Entry.Value, cl.Entry.Expires, Followed, want.Value, want.Expires)
+				t.Errorf("follower %d: got %s, want %s; got %q until %s, want %q until %s", i, cl.Outcome, Followed, cl.Entry.Value, cl.Entry.Expires, want.Value, want.Expires)
 			}
 		})
 	}
@@ -122,7 +122,7 @@ func TestLargeValuesAreOnlyInRedisAndHugeValuesNowhere(t *testing.T) {
 			cl := other.Claim(t.Context(), k)
 			wantOutcome(t, fmt.Sprintf("%d bytes, the next claim", c.size), cl, c.next)
 			if c.next == Hit && (cl.Tier != TierRedis || len(cl.Entry.Value) != c.size) {
-				t.Errorf("%d bytes: got %d from %s, want all from Redis", c.size, len(cl.Entry.Value), cl.Tier)
+				t.Errorf("a value of %d bytes: got %d bytes from %s, want all bytes from Redis", c.size, len(cl.Entry.Value), cl.Tier)
 			}
 			cl.Release()
 			other.pending.Wait()
@@ -174,7 +174,7 @@ func TestLeaseOfAKilledLeaderExpires(t *testing.T) {
 	}
 	killed.Remember(Entry{Value: []byte("late"), Expires: time.Now().Add(time.Hour)}, nil)
 	if winner, lost := next.Remember(Entry{Value: []byte("later"), Expires: time.Now().Add(time.Hour)}, nil); lost {
-		t.Logf("the next leader got %q", winner.Value) // only if it has lost its lease too
+		t.Logf("the next leader got %q", winner.Value) // happens only if the next leader has lost its lease, too
 	}
 	eventually(t, "the answer that was stored first wins", func() bool {
 		cl := fleet(t, single(server), nil).Claim(t.Context(), k)
@@ -266,8 +266,8 @@ func TestMissingPermissionIsLoggedOnce(t *testing.T) {
 	}
 }
 
-// Regression test: ACLs written for an earlier version lack the commands for purges, and the denied
-// commands opened the breaker.
+// Regression test: an access list that was written for an earlier version does not permit the
+// commands for purges. When Redis denied them, the breaker opened.
 func TestMissingPurgePermissionsDisableOnlyPurges(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -329,7 +329,7 @@ func TestWithoutScriptsValuesAreShared(t *testing.T) {
 	}
 }
 
-// Without scripts, too, the first stored value wins, unless it cannot be decrypted.
+// Even without scripts, the first stored value wins, unless it cannot be decrypted.
 func TestPlainPublishReplacesOnlyUnreadableValues(t *testing.T) {
 	server := redistest.Start(t)
 	c := fleet(t, single(server), nil)
@@ -349,7 +349,7 @@ func TestPlainPublishReplacesOnlyUnreadableValues(t *testing.T) {
 	}
 	winner, err := late.publish(k, "owner", sealed, time.Hour, nil, sealedIndex{})
 	if e, errOpen := open(k, sealedValue, winner, time.Now()); err != nil || errOpen != nil || string(e.Value) != "first" {
-		t.Errorf("the winner is %q, %v, %v; want \"first\"", e.Value, err, errOpen)
+		t.Errorf("the winner is %q, want \"first\"; publish returned the error %v and open %v, want nil from both", e.Value, err, errOpen)
 	}
 }
 
@@ -374,7 +374,7 @@ func TestScriptDenialIsRecognizedInEveryWording(t *testing.T) {
 		"WRONGTYPE Operation against a key holding the wrong kind of value":                false,
 	} {
 		if got := kindOf(scriptError(replied(text))); (got == kindNoScript) != denied {
-			t.Errorf("%q is of kind %s; should it be of kind %s: %v", text, got, kindNoScript, denied)
+			t.Errorf("%q: got the kind %s; want the kind %s: %v", text, got, kindNoScript, denied)
 		}
 	}
 }
@@ -436,6 +436,6 @@ func TestScriptsAreTriedAgainAfterAWhile(t *testing.T) {
 	wantOutcome(t, "while scripts are denied", c.Claim(t.Context(), keyOf(t, "denied")), Alone)
 	server.Do("ACL", "SETUSER", "some", "+eval", "+evalsha")
 	wantOutcome(t, "right after scripts are permitted again", c.Claim(t.Context(), keyOf(t, "soon")), Alone)
-	c.redis.noScript.Store(time.Now().UnixNano()) // as if withoutScripts had passed
+	c.redis.noScript.Store(time.Now().UnixNano()) // as if a minute (withoutScripts) had passed
 	wantOutcome(t, "a minute after scripts are permitted again", c.Claim(t.Context(), keyOf(t, "permitted")), Leader)
 }

@@ -35,7 +35,7 @@ type model struct {
 	value   []byte
 	holder  string
 	until   time.Time
-	marker  []byte
+	marker  []byte    // the sealed failure of the last holder
 	gone    time.Time // when the failure marker expires
 	owners  []string
 	flushed bool
@@ -309,7 +309,7 @@ func TestExpiredFailureMarkerLeadsToALease(t *testing.T) {
 	}
 	for s.seed = range 50 {
 		if out := s.play(t); out.tokens != 1 || len(out.problems) > 0 {
-			t.Fatalf("seed %d: %d exchanges returned a token, want 1; %v", s.seed, out.tokens, out.problems)
+			t.Fatalf("seed %d: %d exchanges returned a token, want 1; problems %v, want no problem", s.seed, out.tokens, out.problems)
 		}
 	}
 }
@@ -342,7 +342,7 @@ func TestOneExchangeWhileTheSharedTierWorks(t *testing.T) {
 			}
 		}
 		if out.asks > bad+1 || out.tokens > 1 {
-			out.problem("%d exchanges, of which %d returned a token; %d processes were meant to end without a token", out.asks, out.tokens, bad)
+			out.problem("%d exchanges, want at most %d; %d of them returned a token, want at most 1", out.asks, bad+1, out.tokens)
 		}
 	})
 }

@@ -60,7 +60,7 @@ func TestCallersContinueWithoutRedisAfterAPanicInItsTier(t *testing.T) {
 				} else {
 					cl.Remember(lasting("value"), nil)
 					if e, ok := c.Recall(k); !ok || string(e.Value) != "value" {
-						t.Errorf("recalled %q, %v; want the value", e.Value, ok)
+						t.Errorf("recalled %q, found %v; want the value", e.Value, ok)
 					}
 				}
 				closeCache(t, c)

@@ -29,7 +29,7 @@ func TestContractOfMemory(t *testing.T) {
 			recalled, ok := c.Recall(k)
 			claimed, from, found := look(context.Background(), c, k)
 			if ok != found || !bytes.Equal(recalled.Value, claimed.Value) || (found && from != TierMemory) {
-				t.Errorf("Recall has %q, %v; Claim has %q from %q, %v; want the same from memory", recalled.Value, ok, claimed.Value, from, found)
+				t.Errorf("Recall: got %q, found %v; Claim: got %q from %q, found %v; want the same from both, and from memory", recalled.Value, ok, claimed.Value, from, found)
 			}
 			return claimed, found
 		}}
@@ -165,7 +165,7 @@ func (tier tier) has(t *testing.T, k Key, want Entry) {
 	t.Helper()
 	got, ok := tier.find(k)
 	if !ok || !bytes.Equal(got.Value, want.Value) || got.Expires.UnixMilli() != want.Expires.UnixMilli() {
-		t.Errorf("got %.40q until %v, %v; want %.40q until %v", got.Value, got.Expires, ok, want.Value, want.Expires)
+		t.Errorf("got %.40q until %v, found %v; want %.40q until %v", got.Value, got.Expires, ok, want.Value, want.Expires)
 	}
 }
 

@@ -138,7 +138,7 @@ func TestDerivationEqualsHMACForEveryToken(t *testing.T) {
 		token := strings.Repeat("x", n) + strings.Repeat("IGAA", n%7)
 		key, glance := keys.Derive(token), keys.Glance([]byte(token))
 		if want := under(labelID, token); string(key.id[:]) != want || glance.id != key.id {
-			t.Fatalf("a token of %d bytes: got the ids %s and %s, want %x", len(token), key.id, glance.id, want)
+			t.Fatalf("a token of %d bytes: Derive returned the ID %s and Glance the ID %s, want %x from both", len(token), key.id, glance.id, want)
 		}
 		if want := under(labelSeal, token); string(*key.secret) != want || glance.secret != nil {
 			t.Fatalf("a token of %d bytes: the sealing key is not the HMAC, or Glance derived a sealing key", len(token))
@@ -146,8 +146,8 @@ func TestDerivationEqualsHMACForEveryToken(t *testing.T) {
 	}
 }
 
-// With one key file for everything, entries of different origin have different keys, even if the
-// parts of their origins are equal when joined.
+// Entries of different origin have different keys, although one key file serves all origins, and
+// even if the parts of two origins are equal when they are concatenated.
 func TestEntriesOfDifferentOriginHaveDifferentKeys(t *testing.T) {
 	seen := map[ID]KeysOptions{}
 	for _, o := range []KeysOptions{
@@ -176,7 +176,7 @@ func TestEntriesOfDifferentOriginHaveDifferentKeys(t *testing.T) {
 func TestKeysNeedASecret(t *testing.T) {
 	for _, secret := range [][]byte{nil, {}} {
 		if k, err := NewKeys(KeysOptions{Secret: secret, AppID: "app"}); err == nil || k != nil || !strings.Contains(err.Error(), "cache.key_file") {
-			t.Errorf("got %v, %v; want an error that names what is missing", k, err)
+			t.Errorf("got the keys %v, want nil; got the error %v, want one that names cache.key_file", k, err)
 		}
 	}
 }

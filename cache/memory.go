@@ -31,12 +31,13 @@ type memory struct {
 type kept struct {
 	Entry
 	purges *Purges
-	all    int64   // the number of the last purge of everything before the entry's key was derived
+	all    int64   // the number of the last purge of everything, as known when the entry's key was derived
 	tag    tag     // zero: the entry has no tag
-	purged *purged // nil: no purge of this single token came before that
+	purged *purged // nil: no purge of this single token was known at that time
 }
 
-// purged is the last purge of a single token before the key of its entry was derived.
+// purged describes the last purge of a single token, as known when the key of the token's entry was
+// derived.
 type purged struct {
 	token  ID
 	number int64
@@ -72,9 +73,9 @@ func (m *memory) get(k Key) (Entry, bool) {
 	return e.Entry, true
 }
 
-// expired reports whether end has come by the monotonic clock or by the wall clock. Before uses
-// only the monotonic clock if both times have it. That clock stands still while the machine sleeps,
-// and does not follow corrections of the wall clock.
+// expired reports whether end has come by the monotonic clock or by the wall clock. The method
+// Before uses only the monotonic clock if both times have it. That clock stands still while the
+// machine sleeps, and does not follow corrections of the wall clock.
 func expired(end, now time.Time) bool {
 	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
 }
@@ -86,13 +87,13 @@ func (m *memory) put(k Key, e Entry, index tag) {
 	switch {
 	case k.purged():
 	case len(e.Value) > maxKept:
-		m.entries.Invalidate(k.id) // otherwise Recall would find an earlier, outdated entry
+		m.entries.Invalidate(k.id) // Recall must not find an earlier, outdated entry
 	default:
 		one := kept{Entry: e, purges: k.purges, all: k.marks.all, tag: index}
 		if number := k.number(); number > 0 {
 			one.purged = &purged{k.token, number}
 		}
-		m.tags.add(index) // before Set, because the entry may be removed at any moment after it
+		m.tags.add(index) // before Set, because the entry may be removed at any moment after Set
 		m.entries.Set(k.id, one)
 	}
 }
@@ -115,7 +116,8 @@ func (m *memory) indexedBy(p *Purges, index []Key) (found []indexed) {
 	return found
 }
 
-// drop frees the memory of an app's entries from before its last purge of everything.
+// drop removes the entries of an app whose keys were derived before the app's last purge of
+// everything.
 func (m *memory) drop(p *Purges) {
 	all := p.current().all
 	for id, entry := range m.entries.All() {

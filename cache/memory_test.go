@@ -118,7 +118,7 @@ func TestExpiredEntryIsNotStoredOrCounted(t *testing.T) {
 	c.Keep(keyOf(t, "kept"), Entry{Value: []byte("value"), Expires: time.Now()})
 	remember(c, keyOf(t, "remembered"), Entry{Value: []byte("value"), Expires: time.Now().Add(-time.Hour)})
 	if c.Len() != 0 || len(r.all()) != 0 {
-		t.Errorf("%d entries in memory, counted %v; want no entry and no count", c.Len(), r.all())
+		t.Errorf("%d entries in memory, want 0; counted %v, want nothing", c.Len(), r.all())
 	}
 }
 
@@ -128,7 +128,7 @@ func TestKeepStoresNothingInRedis(t *testing.T) {
 	c.Keep(keyOf(t, "token"), lasting("value"))
 	c.pending.Wait()
 	if names := server.Keys(); len(names) != 0 || r.of("store memory stored") != 1 {
-		t.Errorf("Redis has the keys %q, counted %v; want no key and one store in memory", names, r.all())
+		t.Errorf("Redis has the keys %q, want no key; counted %v, want one store in memory", names, r.all())
 	}
 }
 
@@ -150,7 +150,7 @@ func TestMemoryIsBoundedInBytes(t *testing.T) {
 		}
 	}
 	if found == 0 || size > bound {
-		t.Errorf("found %d entries with %d bytes in total, want at least 1 entry and at most %d bytes", found, size, bound)
+		t.Errorf("found %d entries, want at least 1; they have %d bytes in total, want at most %d", found, size, bound)
 	}
 }
 

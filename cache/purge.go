@@ -13,8 +13,8 @@ import (
 // also finds out whether a failed Redis works again.
 const readEvery = time.Second
 
-// Purges returns the purges of an app. Scope and Upstream are ignored. The same options give the
-// same Purges, so that purges survive a reload.
+// Purges returns the purges of an app. It ignores the options Scope and Upstream. The same options
+// give the same Purges, so that purges survive a reload.
 func (c *Cache) Purges(o KeysOptions) (*Purges, error) {
 	p, err := newPurges(o)
 	if err != nil {

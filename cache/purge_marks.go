@@ -33,17 +33,17 @@ type Purges struct {
 // marks are the numbers of the last purges. They do not change after they have been stored in
 // Purges.known.
 type marks struct {
-	all    int64        // of everything; zero: never
-	tokens map[ID]int64 // of single tokens, by Key.token; each is higher than the number in all
-	until  map[ID]int64 // mark.until of those tokens whose mark is a revocation
+	all    int64        // the number of the last purge of everything; zero: everything was never purged
+	tokens map[ID]int64 // by Key.token: the number of the token's last purge, which is higher than the number in all
+	until  map[ID]int64 // by Key.token: mark.until, if the token's mark is a revocation
 }
 
 // mark is one purge or one revocation. A revocation is a purge that igproxy makes by itself; see
 // Revoke.
 type mark struct {
 	token ID // the zero ID stands for everything
-	// number is the time in Unix milliseconds by Redis's clock (the local clock if Redis does not
-	// answer), or more if an earlier purge has this number or a higher one.
+	// number is the time of the mark in Unix milliseconds, by Redis's clock or, if Redis does not
+	// answer, by the local clock. It is higher if an earlier mark already has that number or more.
 	number int64
 	until  int64 // when a revocation is forgotten, in Unix milliseconds; zero: the mark is a purge
 }
@@ -186,8 +186,8 @@ func (m *marks) mark(token ID) mark {
 	return mark{token, m.tokens[token], m.until[token]}
 }
 
-// after reports whether a mark replaces another mark of the same token. It does if its number is
-// higher, or if the numbers are the same and it is remembered for longer.
+// after reports whether m replaces another mark of the same token. The mark with the higher number
+// replaces the other. If the numbers are equal, the mark that is remembered for longer does.
 func (m mark) after(other mark) bool {
 	if m.number != other.number {
 		return m.number > other.number

@@ -99,7 +99,7 @@ func TestPurgesConverge(t *testing.T) {
 		want := fmt.Sprint(all[0].current())
 		for _, p := range all[1:] {
 			if got := fmt.Sprint(p.current()); got != want {
-				t.Fatalf("got %s, want %s", got, want)
+				t.Fatalf("a process knows the marks %s, want the marks of the first process, %s", got, want)
 			}
 		}
 		if n := len(all[0].current().list()); len(stored) != n {
@@ -131,7 +131,7 @@ func TestReplayedMarkChangesNothing(t *testing.T) {
 	before := fmt.Sprint(p.current())
 	learned, missing, stale := p.merge(3000, old)
 	if len(learned) > 0 || fmt.Sprint(p.current()) != before || len(missing) != 1 || !slices.Equal(stale, old) {
-		t.Errorf("learned %v, missing %v, %d stale, marks %v; want nothing learned, one missing, one stale, and the marks %s", learned, missing, len(stale), p.current(), before)
+		t.Errorf("learned %v, want nothing; missing %v, want one mark; %d stale, want 1; known marks %v, want %s", learned, missing, len(stale), p.current(), before)
 	}
 }
 
@@ -141,7 +141,7 @@ func TestTooManyMarksPurgeEverything(t *testing.T) {
 		p.add(1000, ID{1, byte(i), byte(i >> 8)})
 	}
 	if now := p.current(); now.all == 0 || len(now.tokens) > 0 {
-		t.Errorf("%d marks of tokens, everything purged at %d; want only a purge of everything", len(now.tokens), now.all)
+		t.Errorf("%d marks of tokens, want 0; the number of the purge of everything is %d, want more than 0", len(now.tokens), now.all)
 	}
 }
 
@@ -169,10 +169,10 @@ func TestTooManyMarksAreLogged(t *testing.T) {
 		t.Fatal(err)
 	}
 	if purge(0, maxMarks); logged() != 0 {
-		t.Errorf("a purge of everything and then %d purges of tokens: the log has %d lines that all entries were purged; want 0", maxMarks, logged())
+		t.Errorf("a purge of everything and then %d purges of tokens: the log says %d times that all entries were purged, want 0", maxMarks, logged())
 	}
 	if purge(maxMarks, maxMarks+1); logged() != 1 {
-		t.Errorf("%d purges of tokens: the log has %d lines that all entries were purged; want 1", maxMarks+1, logged())
+		t.Errorf("%d purges of tokens: the log says %d times that all entries were purged, want 1", maxMarks+1, logged())
 	}
 }
 
@@ -182,7 +182,7 @@ func TestMarkIsDroppedWhenNoEntryCanBeOlder(t *testing.T) {
 	members := sealedMarks(t, p)
 	_, missing, stale := p.merge(1001+keepMarks.Milliseconds(), members)
 	if len(p.current().tokens) > 0 || len(missing) > 0 || len(stale) != 1 {
-		t.Errorf("marks %v, missing %v, %d stale; want no mark, nothing missing, one stale", p.current(), missing, len(stale))
+		t.Errorf("marks %v, want no mark; missing %v, want nothing; %d stale, want 1", p.current(), missing, len(stale))
 	}
 }
 
@@ -231,7 +231,7 @@ func TestRevocationIsForgottenWhenItsEntryHasExpired(t *testing.T) {
 	for _, one := range []*Purges{p, other} {
 		_, missing, stale := one.merge(end+1, members)
 		if len(one.current().tokens)+len(one.current().until)+len(missing) > 0 || len(stale) != 1 {
-			t.Errorf("marks %v, missing %v, %d stale; want no mark, nothing missing, one stale", one.current(), missing, len(stale))
+			t.Errorf("marks %v, want no mark; missing %v, want nothing; %d stale, want 1", one.current(), missing, len(stale))
 		}
 	}
 }
@@ -244,7 +244,7 @@ func TestRevocationOfAPurgedTokenLastsAsLongAsThePurge(t *testing.T) {
 	revoked := revocation(ID{1}, 5000)
 	revoked[0].number = number
 	if _, added := p.revoke(2000, revoked); len(added) != 1 || added[0].until != 0 {
-		t.Errorf("added %v, want one mark that stays a purge", added)
+		t.Errorf("added %v, want one mark, which is still a purge", added)
 	}
 	other.merge(3000, sealedMarks(t, p))
 	for _, one := range []*Purges{p, other} {
@@ -273,7 +273,8 @@ func TestRevocationsNeverPurgeEverything(t *testing.T) {
 	}
 	now := p.current()
 	if now.all != 0 || len(now.until) != maxRevoked || len(now.tokens) != maxRevoked+1 || now.tokens[ID{9}] == 0 {
-		t.Errorf("everything purged at %d, %d revocations, %d tokens; want 0, %d and %d", now.all, len(now.until), len(now.tokens), maxRevoked, maxRevoked+1)
+		t.Errorf("the number of the purge of everything is %d, want 0; %d revocations, want %d; %d marks of tokens, want %d; the number of the purged token is %d, want more than 0",
+			now.all, len(now.until), maxRevoked, len(now.tokens), maxRevoked+1, now.tokens[ID{9}])
 	}
 	if now.tokens[ID{1, 9}] != 0 || now.tokens[ID{1, 10}] == 0 {
 		t.Error("the forgotten revocations are not the oldest")
@@ -292,7 +293,7 @@ func TestOneReadReturnsAllMarks(t *testing.T) {
 		}
 	}
 	if n := len(p.current().list()); n != 1+maxMarks+maxRevoked || n > maxRead {
-		t.Errorf("%d marks, want %d; one read returns at most %d", n, 1+maxMarks+maxRevoked, maxRead)
+		t.Errorf("%d marks, want %d, and at most the %d that one read returns", n, 1+maxMarks+maxRevoked, maxRead)
 	}
 }
 

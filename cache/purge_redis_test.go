@@ -56,7 +56,7 @@ func TestPurgeAllAffectsOnlyItsApp(t *testing.T) {
 	}
 	for i := range 300 {
 		if one.tier(fmt.Sprint(i)) != "" || other.tier(fmt.Sprint(i)) != TierMemory {
-			t.Fatalf("token %d: found in %q, and for the other app in %q; want only the other app's, in memory", i, one.tier(fmt.Sprint(i)), other.tier(fmt.Sprint(i)))
+			t.Fatalf("token %d: for the purged app found in %q, want a miss; for the other app found in %q, want %q", i, one.tier(fmt.Sprint(i)), other.tier(fmt.Sprint(i)), TierMemory)
 		}
 	}
 	eventually(t, "the entries are removed", func() bool { return c.Len() == 300 })
@@ -75,7 +75,7 @@ func TestUnusedPurgesAreDropped(t *testing.T) {
 	one, other := purgeableApp(t, c, "secret", "1"), purgeableApp(t, c, "secret", "2")
 	c.Retain([]*Purges{one.purges})
 	if len(c.purges) != 1 || purgeableApp(t, c, "secret", "1").purges != one.purges || purgeableApp(t, c, "secret", "2").purges == other.purges {
-		t.Errorf("%d Purges are kept, want only those of the first app", len(c.purges))
+		t.Errorf("the cache keeps the Purges of %d apps, want only those of the first app", len(c.purges))
 	}
 }
 
@@ -88,7 +88,7 @@ func TestPurgeOfOneTokenAffectsOnlyThatToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	if p.tier("this") != "" || p.tier("that") != TierMemory {
-		t.Errorf("the purged token is in %q, the other token in %q; want only the other token, in memory", p.tier("this"), p.tier("that"))
+		t.Errorf("the purged token is in %q, want a miss; the other token is in %q, want %q", p.tier("this"), p.tier("that"), TierMemory)
 	}
 	p.store("this")
 	if p.tier("this") != TierMemory {
@@ -137,7 +137,7 @@ func purgeAFleet(t *testing.T, o RedisOptions) {
 		all[0].store(token)
 		other.store(token)
 		for _, p := range all {
-			eventually(t, "the token is found everywhere", func() bool { return p.tier(token) != "" })
+			eventually(t, "every process finds the token", func() bool { return p.tier(token) != "" })
 			if _, ok := p.Recall(p.keys.Derive(token)); !ok {
 				t.Fatal("the token is not in memory")
 			}
@@ -188,10 +188,10 @@ func TestPurgeSurvivesRedisOutages(t *testing.T) {
 	redis := redistest.Start(t)
 	all, _ := fleetOf(t, single(redis), 2)
 	all[0].store("token")
-	eventually(t, "the token is found everywhere", func() bool { return all[1].tier("token") != "" })
+	eventually(t, "every process finds the token", func() bool { return all[1].tier("token") != "" })
 	redis.Kill()
 	if err := all[0].PurgeAll(t.Context(), all[0].purges); err == nil || strings.Contains(err.Error(), redis.Addr()) {
-		t.Errorf("a purge while Redis is down: got %v, want an error without the address", err)
+		t.Errorf("a purge while Redis is down: got %v, want an error without the address of Redis", err)
 	}
 	if _, ok := all[1].Recall(all[1].keys.Derive("token")); !ok {
 		t.Error("a process lost the entry in its memory when Redis was killed")
@@ -324,7 +324,7 @@ func TestPurgeIsLoggedWithoutTokens(t *testing.T) {
 	eventually(t, "the purge of everything is logged", func() bool { return strings.Count(log.String(), "purge received") == 2 })
 	learner.Learn(t.Context()) // already known, so not logged again
 	if n := strings.Count(log.String(), "purge received"); n != 2 || strings.Contains(log.String(), "a-token") {
-		t.Errorf("logged %d times, want 2, without the token; the log:\n%s", n, log.String())
+		t.Errorf("%d purges were logged, want 2, and no token; the log:\n%s", n, log.String())
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 )
 
 // A record is an entry that Update can replace at any time. By contrast, if Remember stores several
-// entries under the same key, the first one in Redis wins, unless a later one is better. Records
-// are sealed and purged like all entries. Derive their keys with a KeysOptions.Scope that no other
-// entries use.
+// entries under the same key, the first one in Redis wins, unless the caller says that a later one
+// is better. Records are sealed and purged like all entries. Derive their keys with a
+// KeysOptions.Scope that no other entries use.
 //
 // In memory, the value of a record has a prefix, the stamp: the time at which the copy was made, in
 // Unix milliseconds.

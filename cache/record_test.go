@@ -21,7 +21,7 @@ func replaceBy(value string) func(Entry, bool) (Entry, bool) {
 func mustUpdate(t *testing.T, c *Cache, k Key, value string) {
 	t.Helper()
 	if e, replaced, err := c.Update(k, replaceBy(value)); err != nil || !replaced || string(e.Value) != value {
-		t.Fatalf("Update: got %q, replaced %v, %v; want %q", e.Value, replaced, err, value)
+		t.Fatalf("Update: got %q, want %q; replaced %v, want true; error %v, want nil", e.Value, value, replaced, err)
 	}
 }
 
@@ -82,7 +82,7 @@ func TestUpdateCanBeDeclined(t *testing.T) {
 	mustUpdate(t, c, k, "first")
 	e, replaced, err := c.Update(k, func(e Entry, found bool) (Entry, bool) { return lasting("second"), !found })
 	if err != nil || replaced || string(e.Value) != "first" {
-		t.Errorf("got %q, replaced %v, %v; want the first record, not replaced", e.Value, replaced, err)
+		t.Errorf("got %q, replaced %v, error %v; want the first record, not replaced", e.Value, replaced, err)
 	}
 }
 
@@ -100,7 +100,7 @@ func TestRecordSurvivesAFlushAndAnOutageOfRedis(t *testing.T) {
 	server.Kill()
 	wantRecord(t, "during an outage", c, k, 0, "first")
 	if _, replaced, err := c.Update(k, replaceBy("second")); err == nil || replaced {
-		t.Errorf("an update during an outage: replaced %v, %v; want an error", replaced, err)
+		t.Errorf("an update during an outage: replaced %v, want false; got the error %v, want an error", replaced, err)
 	}
 	wantRecord(t, "after the failed update", c, k, time.Hour, "first")
 }
@@ -189,7 +189,7 @@ func TestRecordThatCannotBeStoredIsRefused(t *testing.T) {
 			"too large": {Value: slices.Repeat([]byte("v"), maxKept), Expires: time.Now().Add(time.Hour)},
 		} {
 			if _, replaced, err := c.Update(keyOf(t, "token"), func(Entry, bool) (Entry, bool) { return e, true }); err == nil || replaced {
-				t.Errorf("%s, %s: replaced %v, %v; want an error", name, what, replaced, err)
+				t.Errorf("%s, %s: replaced %v, want false; got the error %v, want an error", name, what, replaced, err)
 			}
 		}
 	}
@@ -230,7 +230,7 @@ func TestLateReadDoesNotReplaceANewerRecord(t *testing.T) {
 		reading.Go(func() { wantRecord(t, "a read that began before the update", c, k, time.Hour, "new") })
 		synctest.Wait()
 		if _, replaced, err := c.Update(k, replaceBy("new")); err != nil || !replaced {
-			t.Errorf("Update: replaced %v, %v; want the record replaced", replaced, err)
+			t.Errorf("Update: replaced %v, want true; error %v, want nil", replaced, err)
 		}
 		reading.Wait()
 		wantRecord(t, "the copy afterwards", c, k, time.Hour, "new")

@@ -28,8 +28,8 @@ type redisTier struct {
 	mu       sync.Mutex     // protects the fields below; after close, retiring.Go is not called
 	since    time.Time      // when Redis became degraded; zero if it is not
 	fault    time.Time      // when the breaker last counted a fault
-	kind     string         // of that fault
-	step     string         // the operator's next step after that fault
+	kind     string         // the kind of that fault
+	step     string         // the next step for an operator after that fault
 	closed   chan struct{}  // closed by close
 	retiring sync.WaitGroup // replaced clients that are not closed yet
 }
@@ -69,8 +69,8 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 // question is one operation on Redis. It may run twice.
 type question func(context.Context, *client) error
 
-// do runs an operation if the breaker is closed, and otherwise fails at once. Unlike probe, it
-// never tries a failed Redis.
+// do runs an operation, or fails at once if the breaker is not closed. Unlike probe, it never tries
+// a failed Redis.
 func (t *redisTier) do(ctx context.Context, operation string, budget time.Duration, ask question) error {
 	if t.breaker.State() != breaker.Closed {
 		return t.report(operation, kindOpen, t.options.advice(kindOpen, nil))
@@ -90,8 +90,8 @@ func (t *redisTier) probe(ctx context.Context, operation string, budget time.Dur
 		_, err = t.guarded(ctx, operation, budget, ask)
 	}
 	// In a cluster, the slot of the purges may be on another node by now, so the library has to
-	// read again which node has which slots. If the breaker refuses an operation, guarded does not
-	// request this.
+	// read again which node has which slots. guarded requests that after a fault, but not if the
+	// breaker refuses the operation.
 	if cluster, ok := t.client.Load().UniversalClient.(*redis.ClusterClient); ok && err != nil {
 		cluster.ReloadState(ctx)
 	}

@@ -46,8 +46,8 @@ var sentinelSteps = map[string]string{
 	kindOther:      "redis.addrs must be the addresses of sentinels, which usually have port 26379; if they are, see the sentinels' own log",
 }
 
-// masterSteps replace entries of steps in mode sentinel. After a timeout, it is not known whether
-// Redis or a sentinel did not answer.
+// masterSteps are the next steps in mode sentinel, in place of those in the table steps. After a
+// timeout, it is not known whether Redis or a sentinel did not answer.
 var masterSteps = map[string]string{
 	kindTimeout:  "Redis or the sentinels do not answer in time; check the network, redis.addrs, whether one of them hangs, and whether they require TLS (TLS) or a client certificate",
 	kindRefused:  "nothing listens at the master's address that the sentinels report; check whether the master is running, and sentinel announce-ip",
@@ -58,9 +58,9 @@ var masterSteps = map[string]string{
 // seeLog is the next step for faults of Redis itself for which these tables have no entry.
 const seeLog = "see the log of Redis"
 
-// advice returns the next step for an operator. It names redis.url or redis.addrs, whichever is
-// set, and what turns TLS on there. err shows whether the sentinels or Redis itself failed; nil
-// means Redis.
+// advice returns the next step for an operator. It names the setting that has the address,
+// redis.url or redis.addrs, and what turns TLS on for that address. err shows whether the sentinels
+// or Redis itself failed; nil means Redis.
 func (o *RedisOptions) advice(kind string, err error) string {
 	if kind == "" {
 		return ""

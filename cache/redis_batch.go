@@ -12,9 +12,9 @@ const (
 	// largestBatch bounds the claims in one pipeline.
 	largestBatch = 32
 
-	// parallelBatches bounds the pipelines in flight. While there are fewer, a claim is sent at
-	// once. Otherwise it waits until a pipeline ends, and shares the next pipeline with the other
-	// waiting claims.
+	// parallelBatches bounds the pipelines in flight. While fewer are in flight, a claim is sent at
+	// once. While this many are in flight, a claim waits until a pipeline ends, and shares the next
+	// pipeline with the other waiting claims.
 	parallelBatches = 2
 )
 
@@ -30,7 +30,7 @@ type batches struct {
 	sending sync.WaitGroup
 	mu      sync.Mutex // protects the fields below
 	waiting []*batched
-	running int
+	running int // pipelines in flight
 }
 
 // batched is a command in a batch, or a command that waits for a batch.

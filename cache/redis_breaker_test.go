@@ -48,8 +48,8 @@ func newTested(t *testing.T) tested {
 	return tested{tier, r}
 }
 
-// request runs a claim that ends with the given kind of error. It reports whether the operation was
-// executed.
+// request runs a claim that ends with the given kind of error. It reports whether the breaker let
+// the claim through.
 func (s tested) request(kind string, takes time.Duration) (asked bool) {
 	_ = s.do(context.Background(), "claim", time.Second, func(context.Context, *client) error {
 		asked = true
@@ -59,7 +59,8 @@ func (s tested) request(kind string, takes time.Duration) (asked bool) {
 	return asked
 }
 
-// background does the same for a read of the purges.
+// background runs a read of the purges that ends with the given kind of error. It reports whether
+// the breaker let the read through.
 func (s tested) background(kind string) (asked bool) {
 	_ = s.probe(context.Background(), "purge", time.Second, func(context.Context, *client) error {
 		asked = true
@@ -99,7 +100,7 @@ func TestThreeConsecutiveFaultsOpenTheBreaker(t *testing.T) {
 				want = Health{State: "degraded", Kind: c.kinds[len(c.kinds)-1], Since: time.Now()}
 			}
 			if got := s.health(); s.isOpen() != c.open || got != want {
-				t.Errorf("after %q: open is %v and health %+v, want %v and %+v", c.kinds, s.isOpen(), got, c.open, want)
+				t.Errorf("after %q: open is %v, want %v; health is %+v, want %+v", c.kinds, s.isOpen(), c.open, got, want)
 			}
 		})
 	}
@@ -148,7 +149,7 @@ func TestOutageIsLoggedOnceAtStartAndEnd(t *testing.T) {
 		time.Sleep(600 * time.Millisecond)
 		s.background("")
 		if !s.request("", 0) || s.health() != (Health{State: "ok"}) {
-			t.Errorf("after the outage: health %+v; want ok, and a request that reaches Redis", s.health())
+			t.Errorf("after the outage: health is %+v, want ok; the next request must reach Redis", s.health())
 		}
 		lines := s.lines()
 		if len(lines) != 2 || !strings.Contains(lines[0], `level=WARN msg="redis degraded" kind=timeout next_step=`) ||
@@ -197,6 +198,6 @@ func TestPanicInTheLibraryIsAFault(t *testing.T) {
 	s := newTested(t)
 	err := s.do(context.Background(), "claim", time.Second, func(context.Context, *client) error { panic("a reply of another form") })
 	if err == nil || !strings.Contains(err.Error(), kindDesync) || s.of("fault claim desync") != 1 {
-		t.Errorf("got %v, counted %v; want one fault of kind %s", err, s.all(), kindDesync)
+		t.Errorf("got %v, want an error of kind %s; counted %v, want one such fault", err, kindDesync, s.all())
 	}
 }

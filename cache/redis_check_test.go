@@ -137,7 +137,7 @@ func TestTheCertificateMustHaveTheTLSServerName(t *testing.T) {
 			o.Mode, o.CA, o.TLSServerName, o.Timeout = ModeSingle, server.CA(), name, patient
 			err := newCache(t, Options{Redis: &o}).Check(t.Context())
 			if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
-				t.Errorf("TLSServerName %q, URL instead of Addrs %v: got %v, want an error that begins with %q, or nil if that is empty", name, o.URL != "", err, want)
+				t.Errorf("TLSServerName %q, with URL instead of Addrs: %v: got %v, want an error with the prefix %q (empty: no error)", name, o.URL != "", err, want)
 			}
 		}
 	}

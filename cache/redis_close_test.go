@@ -47,7 +47,7 @@ func TestCloseWaitsForPendingStores(t *testing.T) {
 		t.Error(err)
 	}
 	if n := len(server.Keys()); n != 10 || r.of("store redis stored") != 10 {
-		t.Errorf("%d entries are in Redis, want all 10; counted %v", n, r.all())
+		t.Errorf("%d entries are in Redis, want all 10; counted %v, want 10 stores in Redis", n, r.all())
 	}
 }
 
@@ -66,7 +66,7 @@ func TestCloseRespectsItsDeadline(t *testing.T) {
 		t.Errorf("got %v, want an error that says how many writes did not finish", err)
 	}
 	if got := r.of("store redis error"); got != 10 {
-		t.Errorf("%d lost stores were counted, want 10: %v", got, r.all())
+		t.Errorf("%d failed stores were counted, want 10; all counts: %v", got, r.all())
 	}
 	server.Kill()
 	goleak.VerifyNone(t, before)
@@ -76,7 +76,7 @@ func TestStoreBeyondTheLimitIsDroppedAndCounted(t *testing.T) {
 	server, c, r := hung(t)
 	rememberMany(t, c, maxPending+10)
 	if got := r.of("store redis dropped"); got != 10 || r.of("fault publish backlog") != 10 {
-		t.Errorf("%d stores were dropped, want 10: %v", got, r.all())
+		t.Errorf("%d stores were dropped, want 10, and as many faults \"publish backlog\"; all counts: %v", got, r.all())
 	}
 	if got := r.of("store memory stored"); got != maxPending+10 {
 		t.Errorf("memory stored %d entries, want all %d", got, maxPending+10)
@@ -100,7 +100,7 @@ func TestAfterCloseNothingIsStored(t *testing.T) {
 	rememberMany(t, c, 3)
 	c.pending.Wait()
 	if keys := server.Keys(); len(keys) != 0 || r.of("store redis stored")+r.of("store redis error") != 0 {
-		t.Errorf("Redis has the keys %q, counted %v; want no attempt to store", keys, r.all())
+		t.Errorf("Redis has the keys %q, want no key; counted %v, want no store in Redis and no attempt", keys, r.all())
 	}
 	misses(t, c, "closed", 3)
 	closeCache(t, c)

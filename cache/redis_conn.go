@@ -65,9 +65,8 @@ func (c *client) close() {
 
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// dialer returns a replacement for the library's own dialer, because the library's does not end a
-// TLS handshake when the context ends. Each dialed connection is guarded against replies that are
-// too large.
+// dialer returns a dialer that ends a TLS handshake when the context ends. The library's own dialer
+// does not. Each dialed connection is guarded against replies that are too large.
 func dialer(config *tls.Config) dialFunc {
 	plain := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	dial := plain.DialContext
@@ -135,7 +134,7 @@ func (t *redisTier) replace(old *client) bool {
 		return true
 	}
 	fresh, err := newClient(t.options)
-	if err != nil { // the same options were valid before
+	if err != nil { // not expected, because the same options were valid before
 		return false
 	}
 	t.client.Store(fresh)

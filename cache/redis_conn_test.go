@@ -34,7 +34,7 @@ func pooled(t *testing.T, c *Cache, n int) {
 }
 
 // Load balancers close idle connections, and so does Redis, if its setting timeout is not 0. With
-// TLS, go-redis only notices when it uses the connection.
+// TLS, go-redis does not notice that a connection was closed until it uses the connection.
 func TestClosedTLSConnectionsAreReplacedTogether(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{TLS: true})
 	o := patiently(server)

@@ -47,7 +47,7 @@ func fails(t *testing.T, o RedisOptions, budget time.Duration, want string) {
 		t.Errorf("kind %s, want %s; the error: %T: %v", got, want, err, err)
 	}
 	if got := kindOf(fmt.Errorf("wrapped: %w", err)); got != want {
-		t.Errorf("wrapped, its kind is %s, want %s", got, want)
+		t.Errorf("the same error, wrapped: kind %s, want %s", got, want)
 	}
 }
 
@@ -246,6 +246,6 @@ func TestErrorsDoNotContainRedisText(t *testing.T) {
 		}
 	}
 	if log := strings.Join(r.lines(), "\n"); strings.Contains(log, "canary") {
-		t.Errorf("the log contains the text: %s", log)
+		t.Errorf("the log contains the text of the reply from Redis: %s", log)
 	}
 }

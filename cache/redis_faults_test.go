@@ -34,10 +34,10 @@ func TestDeadRedisIsAnImmediateMiss(t *testing.T) {
 	}
 	c.pending.Wait()
 	if r.of("fault claim refused") != faultsToOpen || r.of("fault claim open") != 50-faultsToOpen || r.of("lookup redis error") != 50 || r.of("store redis error") != 1 {
-		t.Errorf("counted %v, want %d refused claims, %d claims with the breaker open, and a failed store", r.all(), faultsToOpen, 50-faultsToOpen)
+		t.Errorf("counted %v, want %d refused claims, %d claims with the breaker open, an error for each of the 50 lookups, and a failed store", r.all(), faultsToOpen, 50-faultsToOpen)
 	}
 	if err := c.Check(context.Background()); err == nil || !strings.HasPrefix(err.Error(), "refused: ") || !strings.Contains(err.Error(), "redis.url") {
-		t.Errorf("Check says %v, want the kind and the next step", err)
+		t.Errorf("Check says %v, want an error that begins with the kind, refused, and names redis.url", err)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestWrongPasswordIsLoggedOnce(t *testing.T) {
 		t.Errorf("the log says %q, want one error with kind and next step, and one line that Redis is degraded", lines)
 	}
 	if r.of("fault claim auth") != faultsToOpen || c.Health().Kind != kindAuth {
-		t.Errorf("counted %v, health %+v; want %d faults of kind %s", r.all(), c.Health(), faultsToOpen, kindAuth)
+		t.Errorf("counted %v, want %d faults of kind %s; health is %+v, want the same kind", r.all(), faultsToOpen, kindAuth, c.Health())
 	}
 
 	password.Store("right") // a rotated password is used without a restart
@@ -185,7 +185,7 @@ func TestReadOnlyRedisIsStillRead(t *testing.T) {
 				t.Errorf("the tier is %q, found %v; want the value from Redis", tier, ok)
 			}
 			if r.of("fault publish "+kind) != 5 || len(r.lines()) != 0 {
-				t.Errorf("counted %v, logged %q; want 5 faults of publish of kind %s, and no log", r.all(), r.lines(), kind)
+				t.Errorf("counted %v, want 5 stores that failed with kind %s; logged %q, want no line", r.all(), kind, r.lines())
 			}
 		})
 	}
@@ -213,10 +213,10 @@ func TestFullPoolDoesNotOpenTheBreaker(t *testing.T) {
 	}
 	burst.Wait()
 	if r.of("fault claim timeout") < 10 || r.of("lookup redis miss") < 2 {
-		t.Fatalf("the burst did not fill the pool: %v", r.all())
+		t.Fatalf("the burst did not fill the pool: counted %v, want at least 10 timeouts and 2 misses", r.all())
 	}
 	if h := c.Health(); h.State != "ok" || r.of("fault claim open") > 0 {
-		t.Errorf("the breaker opened: health %+v, counted %v", h, r.all())
+		t.Errorf("health is %+v, want ok; counted %v, want no claim with the breaker open", h, r.all())
 	}
 }
 
@@ -235,7 +235,7 @@ func TestErrorAboutOneKeyDoesNotOpenTheBreaker(t *testing.T) {
 				c.Claim(t.Context(), k).Release()
 			}
 			if h := c.Health(); h.State != "ok" || r.of("fault claim wrongtype") != 2*faultsToOpen {
-				t.Errorf("health %+v, counted %v; want ok and %d faults of kind wrongtype", h, r.all(), 2*faultsToOpen)
+				t.Errorf("health is %+v, want ok; counted %v, want %d faults of kind wrongtype", h, r.all(), 2*faultsToOpen)
 			}
 		})
 	}

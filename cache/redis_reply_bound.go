@@ -56,16 +56,16 @@ var errOversize = errors.New("redis: a reply that is too large")
 type replyBound struct {
 	slots   bool            // the reply is to CLUSTER SLOTS
 	kind    byte            // the first byte of the line that is being read
-	inLine  bool            // a line is being read; if not, and body is 0, the next byte begins one
+	inLine  bool            // a line is being read; if not, and body is 0, the next byte begins a line
 	length  int64           // the number in the line, as far as it has been read
-	digits  int             // number of its digits so far
-	null    bool            // the number is negative
+	digits  int             // how many digits of the number have been read
+	null    bool            // the number begins with a minus sign
 	last    byte            // in a header, the byte before the current one
 	body    int64           // bytes of a string that are still to come, with its CR and LF
-	inBytes int64           // bytes so far of the line that is being read
+	inBytes int64           // bytes that have been read of the current line
 	total   int64           // size so far, as maxReply defines it; a string that is arriving counts in full
-	depth   int             // of the array that is being read; zero: no array
-	members [maxDepth]int64 // members that are still to come, of each array that is being read
+	depth   int             // how many arrays, one inside the other, are being read
+	members [maxDepth]int64 // for each of these arrays, the outermost first: its members that have not ended yet
 	refused bool
 }
 

@@ -36,7 +36,7 @@ func FuzzReplyBound(f *testing.F) {
 			t.Fatalf("replies beyond the bounds passed: %.200q", passed)
 		}
 		if withinBounds(replies) != (len(passed) == len(replies)) {
-			t.Fatalf("%d of %d bytes passed, want all if and only if they are within the bounds: %.200q", len(passed), len(replies), replies)
+			t.Fatalf("%d of %d bytes passed; want all bytes to pass: %v; the bytes: %.200q", len(passed), len(replies), withinBounds(replies), replies)
 		}
 		guarded, allocated := readOne(t, &boundedConn{Conn: newReplayed(replies)})
 		// The library allocates what a header within the bounds announces, even if the body never
@@ -110,7 +110,7 @@ func member(b []byte, depth int, left *int) (rest []byte, ok bool) {
 	return rest, true
 }
 
-// isLength reports whether these bytes are a length and its CR. Unless they are the whole line, the
+// isLength reports whether these bytes are a length and its CR. If the line is not whole yet, the
 // beginning of a length is enough.
 func isLength(b []byte, whole bool) bool {
 	digits, hasCR := bytes.CutSuffix(b, []byte("\r"))

@@ -74,7 +74,7 @@ func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, piece := range []int{1, 7, 4096, len(c.replies)} { // sizes of the pieces that arrive
 				if got := admitted(c.replies, piece); (got == len(c.replies)) != c.allowed {
-					t.Errorf("in pieces of %d: admitted %d of %d bytes, want all: %v", piece, got, len(c.replies), c.allowed)
+					t.Errorf("in pieces of %d bytes: admitted %d of %d bytes; want all bytes admitted: %v", piece, got, len(c.replies), c.allowed)
 				}
 			}
 		})
@@ -100,7 +100,7 @@ func TestSlotsOfALargeClusterAreRead(t *testing.T) {
 			_, _ = c.Write([]byte(asked))
 			_, err := io.ReadAll(c)
 			if got := err == nil; got != (want && asked == string(askSlots)) {
-				t.Errorf("%.10q of %d bytes after %.40q: got %v, want it accepted: %v", replies, len(replies), asked, err, !got)
+				t.Errorf("the reply %.10q of %d bytes to the command %.40q: got the error %v, want the reply accepted: %v", replies, len(replies), asked, err, !got)
 			}
 		}
 	}

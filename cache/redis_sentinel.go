@@ -25,7 +25,7 @@ type sentinels struct {
 	options redis.UniversalOptions // without an address
 	addrs   []string
 	master  string
-	first   atomic.Int64 // index of the sentinel to ask first: the last that answered, or the one after a failed one
+	first   atomic.Int64 // index of the sentinel that find asks first
 	budget  time.Duration
 }
 
@@ -64,7 +64,8 @@ func (s *sentinels) masterDialer(dial dialFunc) dialFunc {
 }
 
 // find returns the master's address, from the first sentinel that knows it. It waits for each
-// sentinel at most for s.budget. A sentinel that fails is asked last the next time.
+// sentinel at most for s.budget. The next time, a sentinel that returned the address is asked
+// first, and one that failed is asked last.
 func (s *sentinels) find(ctx context.Context) (addr string, err error) {
 	var errs []error
 	first := s.first.Load()

@@ -97,7 +97,7 @@ func TestSwappedValueIsAMissAndIsOverwritten(t *testing.T) {
 			}
 		}
 		if got := r.of("lookup redis unsealed"); got != want {
-			t.Errorf("%d values could not be decrypted, want %d: %v", got, want, r.all())
+			t.Errorf("%d values could not be decrypted, want %d; all counts: %v", got, want, r.all())
 		}
 	}
 	unsealed(2)
@@ -130,7 +130,7 @@ func TestEntryWithoutTTLStillExpires(t *testing.T) {
 		t.Errorf("after its expiry got %q from %q, want a miss", e.Value, tier)
 	}
 	if r.of("lookup redis miss") != 1 || c.Health().State != "ok" {
-		t.Errorf("counted %v, health %+v; want one miss and no fault", r.all(), c.Health())
+		t.Errorf("counted %v, want one miss; health is %+v, want ok", r.all(), c.Health())
 	}
 }
 
@@ -144,7 +144,7 @@ func TestClaimOutlivesItsCaller(t *testing.T) {
 	gone, leave := context.WithCancel(context.Background())
 	leave()
 	if e, tier, ok := look(gone, c, k); !ok || tier != TierRedis {
-		t.Errorf("got %q from %q, %v; want the value, although the caller has left", e.Value, tier, ok)
+		t.Errorf("got %q from %q, found %v; want the value from Redis, although the caller has left", e.Value, tier, ok)
 	}
 }
 

@@ -31,8 +31,8 @@ type revoking struct {
 	room chan struct{} // has one element for each call in flight
 
 	mu      sync.Mutex // protects the fields below
-	second  int64      // of the last lookup, in Unix time
-	lookups int        // requested in that second, including those that were skipped
+	second  int64      // the second of the last lookup, in Unix time
+	lookups int        // lookups requested in that second, including those that were skipped
 }
 
 // mayLookUp reports whether another token may be looked up in Redis in this second.
@@ -89,7 +89,7 @@ func (c *Cache) revoke(ctx context.Context, p *Purges, index []Key, inMemory boo
 		c.memory.entries.Invalidate(e.id)
 	}
 	c.forget(p, added)
-	if c.redis != nil && err == nil { // otherwise the other processes learn of the revocation when Redis is back
+	if c.redis != nil && err == nil { // if Redis fails, the other processes learn of the revocation when Redis is back
 		_ = c.redis.writeMarks(ctx, p, added, nil) // both calls count their faults themselves
 		_ = c.redis.removeIndexed(ctx, entries)
 	}

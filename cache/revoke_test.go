@@ -218,7 +218,7 @@ func TestUnknownTokensCostLittle(t *testing.T) {
 	gets := 0
 	_, _ = fmt.Sscan(strings.SplitN(stats, ",", 2)[0], &gets)
 	if gets > most || gets == 0 || count[Dropped] > 0 || count[Skipped] < tokens-most {
-		t.Errorf("%d GET commands reached Redis, want 1 to %d; results %v, want no %s and at least %d %s", gets, most, count, Dropped, tokens-most, Skipped)
+		t.Errorf("%d GET commands reached Redis, want 1 to %d; the results are %v, want no %q and at least %d times %q", gets, most, count, Dropped, tokens-most, Skipped)
 	}
 	if p.Health().State != "ok" {
 		t.Errorf("health %+v after many unknown tokens, want ok", p.Health())

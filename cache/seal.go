@@ -18,17 +18,17 @@ import (
 // users without an error, but such values cannot be decrypted.
 const (
 	sealVersion = 1
-	sealHeader  = 8
+	sealHeader  = 8 // the length of the expiry
 )
 
 // sealKind is the kind of a sealed value.
 type sealKind string
 
 const (
-	sealedValue   sealKind = ""
-	sealedFailure sealKind = "failure"
-	sealedMark    sealKind = "purge"
-	sealedRecord  sealKind = "index"
+	sealedValue   sealKind = ""        // an entry or a record
+	sealedFailure sealKind = "failure" // a failure that other processes get
+	sealedMark    sealKind = "purge"   // a purge or a revocation
+	sealedRecord  sealKind = "index"   // what the index stores for an entry; see Key.record
 )
 
 var (

@@ -28,7 +28,7 @@ func refuses(t testing.TB, what string, k Key, b []byte) {
 	t.Helper()
 	e, err := open(k, sealedValue, b, noon)
 	if !errors.Is(err, errCannotUnseal) || e.Value != nil || !e.Expires.IsZero() {
-		t.Errorf("%s: got %q until %v, %v; want %v", what, e.Value, e.Expires, err, errCannotUnseal)
+		t.Errorf("%s: got %q until %v, error %v; want nothing, and the error %v", what, e.Value, e.Expires, err, errCannotUnseal)
 	}
 }
 
@@ -38,7 +38,7 @@ func TestSealedEntryOpens(t *testing.T) {
 		in := Entry{Value: []byte(value), Expires: noon.Add(time.Hour)}
 		out, err := open(k, sealedValue, sealed(t, k, in), noon)
 		if err != nil || string(out.Value) != value || !out.Expires.Equal(in.Expires) {
-			t.Errorf("got %.20q until %v, %v; want %.20q until %v", out.Value, out.Expires, err, value, in.Expires)
+			t.Errorf("got %.20q until %v, error %v; want %.20q until %v", out.Value, out.Expires, err, value, in.Expires)
 		}
 	}
 }
@@ -136,7 +136,7 @@ func TestOpenRefusesExpiredEntries(t *testing.T) {
 	} {
 		e, err := open(k, sealedValue, b, c.now)
 		if !errors.Is(err, c.want) || (c.want != nil) != (e.Value == nil) {
-			t.Errorf("%v before the end: got %q, %v; want %v", noon.Sub(c.now), e.Value, err, c.want)
+			t.Errorf("%v before the end: got %q, error %v; want the error %v", noon.Sub(c.now), e.Value, err, c.want)
 		}
 	}
 }
@@ -163,7 +163,7 @@ func FuzzSealOpen(f *testing.F) {
 				t.Errorf("expired %v ago: got %v, want %v", noon.Sub(in.Expires), err, errExpired)
 			}
 		case err != nil || !bytes.Equal(out.Value, value) || !out.Expires.Equal(in.Expires):
-			t.Errorf("got %q until %v, %v; want %q until %v", out.Value, out.Expires, err, value, in.Expires)
+			t.Errorf("got %q until %v, error %v; want %q until %v", out.Value, out.Expires, err, value, in.Expires)
 		}
 		refuses(t, "another token's key", keys.Derive(token+"x"), b)
 		b[bit/8%uint(len(b))] ^= 1 << (bit % 8)

@@ -84,7 +84,7 @@ func (c *Cluster) Addrs() string {
 
 // Announce makes each node announce the port of a proxy on 127.0.0.1, so that clients reach the
 // node only by way of the proxy. The function through returns the proxy's port for the node's
-// address. Replicas use the announced port of their master, too.
+// address. Replicas, too, connect to their master through its announced port.
 func (c *Cluster) Announce(through func(addr string) (port int)) {
 	c.t.Helper()
 	var want []string

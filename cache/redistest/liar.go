@@ -14,7 +14,7 @@ import (
 
 // The ways in which a Liar corrupts replies.
 const (
-	Truth    = ""
+	Truth    = ""         // no reply is corrupted
 	Shift    = "shift"    // from the first lie on, each reply belongs to the previous command
 	Flip     = "flip"     // one bit of the payload is flipped
 	Truncate = "truncate" // the connection ends in the middle of a reply

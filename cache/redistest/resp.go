@@ -41,8 +41,8 @@ func (s *Server) Hold(t testing.TB) {
 }
 
 // Answer serves one connection. It answers HELLO, SELECT and CLIENT so that clients can connect,
-// and every other command with the same reply. If reply is empty, it closes the connection instead.
-// It returns when the connection has ended.
+// and every other command with reply. If reply is empty, Answer closes the connection instead. It
+// returns when the connection has ended.
 func Answer(c net.Conn, reply string) {
 	AnswerEach(c, func(command string) string {
 		switch command {
