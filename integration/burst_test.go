@@ -54,7 +54,7 @@ func TestConcurrentTokensEachGetTheirOwnAnswer(t *testing.T) {
 			return
 		}
 		if issued := ig.Issued(short); len(issued) != 1 || r.token() != issued[0] {
-			t.Errorf("%s: Instagram issued %q, and a caller got %q; want exactly one token, and the same one for the caller", short, issued, r.token())
+			t.Errorf("%s: Instagram issued %q, want exactly one token; a caller got %q, want that token", short, issued, r.token())
 		}
 	})
 	if ig.Calls() != tokens {

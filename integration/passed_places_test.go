@@ -52,8 +52,9 @@ func passedUpstream(t *testing.T) string {
 	return s.URL
 }
 
-// drip starts an upload of length bytes, which sends part bytes every quarter of a second. The
-// upload stops when the answer arrives. drip returns the channel on which the answer arrives.
+// drip starts an upload with the Content-Length length, and sends as many bytes as part says every
+// quarter of a second. The upload stops when the answer arrives. drip returns the channel on which
+// the answer arrives.
 func (p *process) drip(t *testing.T, length, part int) <-chan reply {
 	t.Helper()
 	c := p.dialApp(t)
@@ -148,7 +149,7 @@ func TestSlowUploadAboveTheMinimumRateIsPassed(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t))
 	const length = 28 << 10
 	if r := <-p.drip(t, length, 512); r.status != 200 || r.header.Get("X-Received") != fmt.Sprint(length) || r.took < 11*time.Second {
-		t.Errorf("got %d %s after %s; of %d bytes, %s arrived; want 200 after at least 11s, and all bytes", r.status, r.body, r.took, length, r.header.Get("X-Received"))
+		t.Errorf("got %d %s after %s, want 200 after at least 11s; of %d bytes, %s arrived, want all", r.status, r.body, r.took, length, r.header.Get("X-Received"))
 	}
 }
 
@@ -263,7 +264,7 @@ func TestInformationalAnswersAreBounded(t *testing.T) {
 		answer, err := io.ReadAll(io.LimitReader(c, 4<<20))
 		hints := strings.Count(string(answer), "HTTP/1.1 103 ")
 		if err != nil || len(answer) > 64<<10 || hints > 5 || !strings.Contains(string(answer), want) {
-			t.Errorf("%s: got %d bytes, %d hints, %v, want at most 64 KiB and 5 hints with %q", path, len(answer), hints, err, want)
+			t.Errorf("%s: got %d bytes (want at most 64 KiB), %d hints (want at most 5), %v; want an answer with %q", path, len(answer), hints, err, want)
 		}
 	}
 	r := p.fetch(t, "/many")

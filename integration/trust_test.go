@@ -147,7 +147,7 @@ func TestBothBearerTokensWorkDuringARotation(t *testing.T) {
 		return getWith(t, p.URL+exchangePath("IGAA-rotated"), "X-Igproxy-Token", token).status
 	}
 	if before, next := ask(ownToken), ask(nextToken); before != 200 || next != 401 {
-		t.Errorf("before: got %d and %d, want 200 and 401", before, next)
+		t.Errorf("before the rotation: the current token got %d (want 200), the next token %d (want 401)", before, next)
 	}
 	must(t, os.WriteFile(path, []byte(nextToken+"\n"+ownToken+"\n"), 0o600))
 	eventually(t, "the next token is accepted", func() bool { return ask(nextToken) == 200 })
@@ -165,7 +165,7 @@ func TestBothBearerTokensWorkDuringARotation(t *testing.T) {
 	must(t, os.WriteFile(path, []byte(nextToken+"\n"), 0o600))
 	eventually(t, "the previous token is refused", func() bool { return ask(ownToken) == 401 })
 	if next := ask(nextToken); next != 200 {
-		t.Errorf("after the rotation: got %d, want 200", next)
+		t.Errorf("after the rotation: the new token got %d, want 200", next)
 	}
 }
 
