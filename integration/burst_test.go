@@ -31,7 +31,7 @@ func TestTwoHundredCallersOneCall(t *testing.T) {
 		}
 	})
 	if right.Load() != callers || ig.Calls() != 1 {
-		t.Errorf("%d correct answers with %d calls, want %d with 1 call", right.Load(), ig.Calls(), callers)
+		t.Errorf("%d correct answers, want %d; %d calls, want 1", right.Load(), callers, ig.Calls())
 	}
 	if collapsed.Load() == 0 {
 		t.Error("no Cache-Status says that a caller joined another caller's exchange")

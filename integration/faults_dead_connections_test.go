@@ -143,7 +143,7 @@ func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 			close(next)
 			all.Wait()
 			if exchanges.all[200] != c.tokens*9/10 || codes.all[200] != c.tokens/10 {
-				t.Errorf("exchanges %v, codes %v; want 200 for all %d", exchanges.all, codes.all, c.tokens)
+				t.Errorf("the numbers of answers by status are %v for exchanges, want 200 for all %d, and %v for codes, want 200 for all %d", exchanges.all, c.tokens*9/10, codes.all, c.tokens/10)
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
 				t.Errorf("the breaker changed %v times, want 0", changes)

@@ -43,7 +43,7 @@ func TestFleetExtendsAFacebookTokenOnce(t *testing.T) {
 			}
 		})
 		if right.Load() != callers || facebook.CallsTo(endpoint) != 1 {
-			t.Errorf("%s: %d of %d callers got the same token, with %d calls; want all of them, with 1 call", endpoint, right.Load(), callers, facebook.CallsTo(endpoint))
+			t.Errorf("%s: %d of %d callers got the same token, want all; %d calls, want 1", endpoint, right.Load(), callers, facebook.CallsTo(endpoint))
 		}
 	}
 	if s := facebook.Strange(); len(s) > 0 {

@@ -150,7 +150,7 @@ func TestFollowersGetTheLeadersFailure(t *testing.T) {
 			}
 		})
 		if calls := ig.CallsFor(fault); same.Load() != 80 || calls != 1 {
-			t.Errorf("%s: %d of 80 callers got %d, with %d calls; want all of them, with 1 call", fault, same.Load(), want.status, calls)
+			t.Errorf("%s: %d of 80 callers got %d, want all; %d calls, want 1", fault, same.Load(), want.status, calls)
 		}
 	}
 }

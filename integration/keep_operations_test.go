@@ -68,7 +68,7 @@ func TestPurgeForgetsSuccessors(t *testing.T) {
 		}
 	}
 
-	open := meta.holdBefore(t) // otherwise a purged token would get a new successor as soon as it is used
+	open := meta.holdBefore(t) // so that a purged token does not get a new successor as soon as it is used
 	cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--token-stdin")
 	cmd.Env, cmd.Stdin = all[0].operator(), strings.NewReader(one+"\n")
 	if out, err := cmd.CombinedOutput(); err != nil {

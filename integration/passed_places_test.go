@@ -210,7 +210,7 @@ func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	text, _ := io.ReadAll(slow.Body)
 	_ = slow.Body.Close()
 	if slow.StatusCode != 408 || !strings.Contains(string(text), "990028") || time.Since(start) > slowSender {
-		t.Errorf("an upload without a byte: got %d %s after %s, want 408 with 990028", slow.StatusCode, text, time.Since(start))
+		t.Errorf("an upload without a byte: got %d %s after %s, want 408 with subcode 990028", slow.StatusCode, text, time.Since(start))
 	}
 	p.ended(t, start.Add(slowReader), "the app reads the answer too slowly", "rejected")
 	if r, err = fetch(t.Context(), client, p.URL+"/me"); err != nil || r.status != 200 {

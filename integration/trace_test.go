@@ -237,7 +237,7 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 	}
 	_, shown, errs := command(t, append(environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+c.URL, "OTEL_EXPORTER_OTLP_HEADERS=api-key="+credential), "check")
 	if found := s.in(shown + errs); len(found) > 0 || !strings.Contains(shown, "traces on, to "+strings.TrimPrefix(c.URL, "http://")+"\n") {
-		t.Errorf("check says %s%s, want the collector and no secret: %v", shown, errs, found)
+		t.Errorf("check says %s%s; want it to name the collector, and no secret in it; it contains %v", shown, errs, found)
 	}
 }
 

@@ -80,7 +80,7 @@ func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 			t.Errorf("user %d was let in at a socket that lists only %d", uid, own)
 		}
 		if got, want := healthcheckAs(t, other, uid), uid == 65534; got != want {
-			t.Errorf("user %d at the socket of 65534: let in %v, want %v", uid, got, want)
+			t.Errorf("user %d at the socket that lists user 65534: let in %v, want %v", uid, got, want)
 		}
 	}
 	lines := theirs.Log.Lines("connection refused by auth.uids")

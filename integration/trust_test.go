@@ -177,7 +177,7 @@ func TestCheckWarnsAboutARedisPasswordWithoutTLS(t *testing.T) {
 		"rediss://:" + password + "@redis.internal": false} {
 		code, stdout, stderr := command(t, environ("REDIS_MODE=single", "REDIS_URL="+address), "check")
 		if got := strings.Contains(stdout, "IGPROXY_REDIS_URL: on another machine, with a password and without TLS"); code != 0 || got != warned {
-			t.Errorf("%s: exit code %d, warned %v, want 0 and %v\n%s", address, code, got, warned, stdout)
+			t.Errorf("%s: exit code %d, want 0; warned: %v, want %v\n%s", address, code, got, warned, stdout)
 		}
 		if strings.Contains(stdout+stderr, password) {
 			t.Errorf("%s: the password is printed", address)
