@@ -15,11 +15,12 @@ import (
 
 func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 	t.Parallel()
-	// The fields are about the sidecar in trouble: status is the status of its answer.
 	for name, trouble := range map[string]struct {
-		url    func(t *testing.T, asked chan<- struct{}) string // returns the URL of its upstream
+		// url returns the URL of the upstream of the sidecar in trouble. status is the status of this
+		// sidecar's answer. during runs while this sidecar exchanges the token.
+		url    func(t *testing.T, asked chan<- struct{}) string
 		status int
-		during func(t *testing.T, troubled *process, asked <-chan struct{}) // runs during its exchange
+		during func(t *testing.T, troubled *process, asked <-chan struct{})
 	}{
 		"unreached": {nowhere, 503, nil},
 		"timeout":   {silence, 504, nil},

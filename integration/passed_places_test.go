@@ -21,7 +21,7 @@ import (
 
 // slowSender and slowReader limit how long a passed-through call with a slow sender or a slow
 // reader may last. igproxy ends a call with a slow sender after 10 s, and a call with a slow reader
-// after 30 s. The rest allows for a busy machine.
+// after 30 s. The additional time allows for a busy machine.
 const (
 	slowSender = 15 * time.Second
 	slowReader = 40 * time.Second
