@@ -16,8 +16,8 @@ import (
 func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]struct {
-		// url returns the URL of the upstream of the sidecar in trouble. status is the status of this
-		// sidecar's answer. during runs while this sidecar exchanges the token.
+		// url returns the URL of the upstream of the sidecar in trouble. status is the status of
+		// this sidecar's answer. during runs while this sidecar exchanges the token.
 		url    func(t *testing.T, asked chan<- struct{}) string
 		status int
 		during func(t *testing.T, troubled *process, asked <-chan struct{})
