@@ -82,7 +82,7 @@ func TestABodyThatDoesNotArriveIsRefusedInTime(t *testing.T) {
 		}
 		body, _ := io.ReadAll(res.Body)
 		if took := time.Since(start); res.StatusCode != 400 || !res.Close || !strings.Contains(string(body), "990015") || took > heldTimeout {
-			t.Errorf("after %d bytes of the body: got %d %s within %s, want 400 with 990015 after about 1s", len(part), res.StatusCode, body, took)
+			t.Errorf("after %d bytes of the body: got %d %s within %s, want 400 with subcode 990015 after about 1s", len(part), res.StatusCode, body, took)
 		}
 	}
 	if ig.Calls() != 0 {

@@ -31,7 +31,7 @@ func TestTwoHundredCallersOneCall(t *testing.T) {
 		}
 	})
 	if right.Load() != callers || ig.Calls() != 1 {
-		t.Errorf("%d correct answers with %d calls, want %d with 1 call", right.Load(), ig.Calls(), callers)
+		t.Errorf("%d correct answers, want %d; %d calls, want 1", right.Load(), callers, ig.Calls())
 	}
 	if collapsed.Load() == 0 {
 		t.Error("no Cache-Status says that a caller joined another caller's exchange")
@@ -54,7 +54,7 @@ func TestConcurrentTokensEachGetTheirOwnAnswer(t *testing.T) {
 			return
 		}
 		if issued := ig.Issued(short); len(issued) != 1 || r.token() != issued[0] {
-			t.Errorf("%s: Instagram issued %q, and a caller got %q; want exactly one token, and the same one for the caller", short, issued, r.token())
+			t.Errorf("%s: Instagram issued %q, want exactly one token; a caller got %q, want that token", short, issued, r.token())
 		}
 	})
 	if ig.Calls() != tokens {

@@ -26,7 +26,7 @@ var (
 )
 
 // testsIn returns the tests in a folder. It maps each test to all string literals in the test's
-// file, because the names of its subtests are among them.
+// file, because the names of subtests are among them.
 func testsIn(t *testing.T, folder string) map[string]map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", folder, "*_test.go"))

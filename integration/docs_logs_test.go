@@ -112,8 +112,8 @@ func TestLogsPageListsEveryMessage(t *testing.T) {
 			t.Errorf("the page does not list the attribute %s of a request's line", attribute[1])
 		}
 	}
-	if len(code) < 30 || len(line.FindAllString(read(t, "../proxy/answer_log.go"), -1)) < 10 {
-		t.Errorf("found %d messages, want at least 30; or found fewer than 10 attributes of a request's line: this test looked in the wrong place", len(code))
+	if n := len(line.FindAllString(read(t, "../proxy/answer_log.go"), -1)); len(code) < 30 || n < 10 {
+		t.Errorf("this test looked in the wrong place: found %d messages (want at least 30), and %d attributes of a request's line (want at least 10)", len(code), n)
 	}
 }
 

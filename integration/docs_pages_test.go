@@ -54,7 +54,7 @@ func factsOf(t *testing.T) facts {
 		f.metrics += string(source)
 	}
 	if len(f.keys) < 50 || len(f.commands) < 8 || len(f.targets) < 8 {
-		t.Fatalf("%d keys, commands %v, targets %v: this test looked in the wrong place", len(f.keys), f.commands, f.targets)
+		t.Fatalf("this test looked in the wrong place: found %d keys (want at least 50), the commands %v (want at least 8) and the make targets %v (want at least 8)", len(f.keys), f.commands, f.targets)
 	}
 	return f
 }
@@ -305,7 +305,7 @@ func TestThreatsCiteTestsAndIndexesAreComplete(t *testing.T) {
 		}
 	}
 	if len(threats) < 20 || len(libraries) < 10 || len(pages) < 8 {
-		t.Errorf("%d threats, %d libraries, %d pages: this test looked in the wrong place", len(threats), len(libraries), len(pages))
+		t.Errorf("this test looked in the wrong place: found %d threats (want at least 20), %d libraries (want at least 10) and %d pages (want at least 8)", len(threats), len(libraries), len(pages))
 	}
 }
 

@@ -69,7 +69,7 @@ func TestProxyToMetaIsVisibleAndCanBeForbidden(t *testing.T) {
 		p.fetch(t, "/me")
 		through, straight := proxied(), direct()
 		if setting == "none" && (len(through) > 0 || len(straight) < 2) || setting != "none" && (len(through) < 2 || len(straight) > 0 || !strings.HasPrefix(through[0], "CONNECT 0.0.0.0:"+metaPort+" ")) {
-			t.Errorf("%s: %d connections to the proxy %q, %d to Meta; want at least 2 to the proxy and 0 to Meta, or the reverse if upstream.proxy is none", setting, len(through), through, len(straight))
+			t.Errorf("upstream.proxy %s: %d connections to the proxy, with the first lines %q, and %d to Meta; want at least 2 to the proxy and 0 to Meta; for upstream.proxy none, want 0 to the proxy and at least 2 to Meta", setting, len(through), through, len(straight))
 		}
 		for _, secret := range []string{user, password} {
 			if strings.Contains(p.settled(t).String()+stdout+stderr, secret) {
@@ -89,7 +89,7 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 		for _, args := range [][]string{{"check"}, {"serve"}} {
 			code, stdout, stderr := command(t, env, args...)
 			if said := stdout + stderr; code != 2 || !strings.Contains(said, "HTTPS_PROXY") || !strings.Contains(said, "upstream.proxy") || strings.Contains(said, "canary") || strings.Contains(said, "can#") || strings.Contains(said, "can%") {
-				t.Errorf("%s, %v: exit code %d, want 2 with HTTPS_PROXY and upstream.proxy, but not the value\n%s", value, args, code, said)
+				t.Errorf("%s, %v: exit code %d, want 2 with a message that names HTTPS_PROXY and upstream.proxy, but does not repeat the value\n%s", value, args, code, said)
 			}
 		}
 	}
@@ -225,6 +225,6 @@ func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
 	// Each round has four concurrent calls, so it needs four connections. All of them must have
 	// been replaced at least once, but most calls must use a kept connection.
 	if len(lives) < 8 || len(lives) > calls/2 || failed.Load() > 0 {
-		t.Errorf("%d connections for %d calls, of which %d failed; want 8 to %d connections and no failure", len(lives), 4*calls, failed.Load(), calls/2)
+		t.Errorf("%d connections (want 8 to %d) for %d calls, of which %d failed (want 0)", len(lives), calls/2, 4*calls, failed.Load())
 	}
 }

@@ -2,7 +2,8 @@ package integration
 
 // During an outage a few calls fail before the circuit breaker opens; all other requests for cold
 // tokens get a fast 503. A half-open breaker lets only one trial call (a probe) pass at a time, and
-// a probe that hangs ends with a timeout. Neither refusals nor callers that leave open the breaker.
+// a probe that hangs ends with a timeout. Refusals do not open the breaker, nor do callers that
+// disconnect.
 
 import (
 	"context"
@@ -45,7 +46,7 @@ func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
 				// Hits and cold tokens alternate, so that both are measured under the same load.
 				hit, err2 := p.try(t.Context(), "IGAA-known")
 				if err != nil || err2 != nil || hit.status != 200 || hit.token() != known.token() {
-					t.Errorf("a cold token got the error %v; a known token got %d, %v; want no error, and 200 with the same token", err, hit.status, err2)
+					t.Errorf("a cold token got the error %v, want none; a known token got %d, %v, want 200 with the same token", err, hit.status, err2)
 					continue
 				}
 				e := cold.graphError(t)
@@ -70,12 +71,12 @@ func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
 	wg.Wait()
 	calls := ig.Calls() - before
 	if calls > most || paid > most || len(refusals) < requests-most {
-		t.Fatalf("%d calls, %d requests that waited for a call, %d refused at once; want at most %d calls, and all other requests refused at once", calls, paid, len(refusals), most)
+		t.Fatalf("%d calls (want at most %d); %d requests were refused at once (want at least %d), and %d others were not (want at most %d)", calls, most, len(refusals), requests-most, paid, most)
 	}
 	refusal, hit := percentile(refusals, .99), percentile(hits, .99)
 	t.Logf("%d calls for %d requests; p99 of a refusal %s, of a hit %s", calls, requests, refusal, hit)
 	if refusal > 10*time.Millisecond && refusal > 5*hit { // on a slow machine, hits are slow too
-		t.Errorf("p99 of a refusal is %s and of a hit %s; want at most 10ms, or at most five times a hit", refusal, hit)
+		t.Errorf("p99 of a refusal is %s, and p99 of a hit is %s; want a refusal within 10ms, or within five times that of a hit", refusal, hit)
 	}
 }
 
@@ -126,7 +127,7 @@ func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 	release()
 	<-done
 	if answered.Load() != 1 || others.Load() != 0 {
-		t.Errorf("%d requests were answered, and %d were neither answered nor refused; want 1, the probe, and 0", answered.Load(), others.Load())
+		t.Errorf("%d requests were answered (want 1, the probe), and %d were neither answered nor refused (want 0)", answered.Load(), others.Load())
 	}
 	if r := p.ask(t, "IGAA-after"); r.status != 200 || p.breaker(t) != "closed" {
 		t.Errorf("after the probe: got %d, and the breaker is %s; want 200 and closed", r.status, p.breaker(t))
@@ -151,7 +152,7 @@ func TestHangingProbeTimesOut(t *testing.T) {
 	hung := ig.asked("") - before
 	eventually(t, "the breaker closes", func() bool { return p.ask(t, "IGAA-after").status == 200 })
 	if hung > 2 || p.breaker(t) != "closed" {
-		t.Errorf("%d calls hung, and the breaker is %s; want at most 2 and closed", hung, p.breaker(t))
+		t.Errorf("%d calls hung, want at most 2; the breaker is %s, want closed", hung, p.breaker(t))
 	}
 	eventually(t, "the log shows that the breaker opened twice", func() bool {
 		var states []string
@@ -170,7 +171,7 @@ func TestRefusalsNeverOpenTheBreaker(t *testing.T) {
 	closed := func(t *testing.T) {
 		t.Helper()
 		if changes := p.sum(t, "igproxy_breaker_changes_total"); changes > 0 || p.breaker(t) != "closed" {
-			t.Errorf("the breaker is %s, and has changed %v times; want closed and 0", p.breaker(t), changes)
+			t.Errorf("the breaker is %s, want closed; it has changed %v times, want 0", p.breaker(t), changes)
 		}
 	}
 	t.Run("refusals", func(t *testing.T) {

@@ -143,7 +143,7 @@ func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 			close(next)
 			all.Wait()
 			if exchanges.all[200] != c.tokens*9/10 || codes.all[200] != c.tokens/10 {
-				t.Errorf("exchanges %v, codes %v; want 200 for all %d", exchanges.all, codes.all, c.tokens)
+				t.Errorf("the numbers of answers by status are %v for exchanges, want 200 for all %d, and %v for codes, want 200 for all %d", exchanges.all, c.tokens*9/10, codes.all, c.tokens/10)
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
 				t.Errorf("the breaker changed %v times, want 0", changes)
@@ -201,7 +201,7 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 			all.Wait()
 			t.Logf("%d calls lost with %d dead connections", lost.Load(), kept)
 			if n := lost.Load(); n > kept || late.Load() > 0 || kind == "code" && n > 0 {
-				t.Errorf("%d calls lost, of which %d started after more than 3 s; want at most %d and 0, and no lost codes", n, late.Load(), kept)
+				t.Errorf("%d calls of kind %s were lost (want at most %d, or 0 of kind code); %d of them started after more than 3 s (want 0)", n, kind, kept, late.Load())
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
 				t.Errorf("the breaker changed %v times, want 0", changes)
@@ -267,7 +267,7 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 	// After the first failure the token is paused for 1 s, and after the second for 2 s. Each
 	// request that reaches Instagram has one retry.
 	if calls := ig.asked("down-1"); asked > 3 || calls > 6 || repeated == 0 {
-		t.Errorf("%d requests reached Instagram in 3 s, with %d calls, and %d failures were repeated; want at most 3 requests, at most 6 calls and some repetitions", asked, calls, repeated)
+		t.Errorf("%d requests reached Instagram in 3 s (want at most 3), with %d calls (want at most 6); %d requests got a remembered failure (want some)", asked, calls, repeated)
 	}
 	if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
 		t.Errorf("the breaker changed %v times, want 0", changes)

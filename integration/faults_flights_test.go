@@ -91,6 +91,6 @@ func TestTooManyConcurrentExchangesGet503Fast(t *testing.T) {
 	release()
 	<-done
 	if answered.Load() != slots+waiting || others.Load() != 0 {
-		t.Errorf("%d answered, %d with other results; want %d and 0", answered.Load(), others.Load(), slots+waiting)
+		t.Errorf("%d requests were answered (want %d), and %d were neither answered nor refused (want 0)", answered.Load(), slots+waiting, others.Load())
 	}
 }

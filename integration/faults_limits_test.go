@@ -55,7 +55,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 						want = 429
 					}
 					if e := r.graphError(t); r.status != want || e.Code != code || !within(r.header.Get("Retry-After"), pause) || ig.asked("") != calls {
-						t.Fatalf("status %d, during the pause: got %d %+v, Retry-After %q, %d calls; want %d with the same code and Retry-After, and 0 calls", status, r.status, e, r.header.Get("Retry-After"), ig.asked("")-calls, want)
+						t.Fatalf("status %d, during the pause: got %d %+v, Retry-After %q, want %d with code %d and Retry-After; the request cost %d calls, want 0", status, r.status, e, r.header.Get("Retry-After"), want, code, ig.asked("")-calls)
 					}
 				}
 				if inPause == 0 {
@@ -72,7 +72,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 				eventually(t, "the pause ends", func() bool { return p.ask(t, limited).status == 200 })
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes > 0 || p.breaker(t) != "closed" {
-				t.Errorf("rate limits changed the breaker %v times, and it is %s; want 0 and closed", changes, p.breaker(t))
+				t.Errorf("rate limits changed the breaker %v times, want 0; the breaker is %s, want closed", changes, p.breaker(t))
 			}
 		})
 	}
@@ -145,6 +145,6 @@ func TestResumeEndsAPause(t *testing.T) {
 		t.Errorf("a second resume: exit code %d: %s; want 0 and \"no app was paused\"", code, out)
 	}
 	if done, failed := p.counted(t, "resume", "done"), p.counted(t, "resume", "failed"); done != 2 || failed != 1 {
-		t.Errorf("counted %v resumes as done and %v as failed; want 2 and 1", done, failed)
+		t.Errorf("counted %v resumes as done (want 2), and %v as failed (want 1)", done, failed)
 	}
 }

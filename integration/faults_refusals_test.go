@@ -87,7 +87,7 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 			r := p.ask(t, fmt.Sprintf("%s-%d", name, round))
 			if e := r.graphError(t); r.status != s.status || e.Code != s.code || e.Subcode != s.subcode || e.Message != s.message || e.Type == "" || e.Transient ||
 				!strings.HasPrefix(r.body, `{"error":{"message":"`) {
-				t.Errorf("%s: an exchange got %d %s, want %d, %d/%d", name, r.status, r.body, s.status, s.code, s.subcode)
+				t.Errorf("%s: an exchange got %d %s, want %d with code %d and subcode %d", name, r.status, r.body, s.status, s.code, s.subcode)
 			}
 			r, err := callBack(t.Context(), p, appID, fmt.Sprintf("%s-%d", name, round))
 			if err != nil {
@@ -95,7 +95,7 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 			}
 			if e := r.flatError(t); r.status != s.status || e.Code != s.flatCode || e.Subcode != s.flatSubcode || e.Message != s.message || e.Transient ||
 				!strings.HasPrefix(r.body, `{"error_type":"`) {
-				t.Errorf("%s: a code got %d %s, want %d, %d/%d", name, r.status, r.body, s.status, s.flatCode, s.flatSubcode)
+				t.Errorf("%s: a code got %d %s, want %d with code %d and subcode %d", name, r.status, r.body, s.status, s.flatCode, s.flatSubcode)
 			}
 			if strings.Contains(r.body, appSecret) {
 				t.Errorf("%s: the answer contains the secret", name)
@@ -109,10 +109,10 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 		}
 	}
 	if n := rounds * len(refusalShapes); n < 50 || ig.asked("") < n {
-		t.Errorf("%d refusals and %d calls, want at least 50 refusals and a call for each", n, ig.asked(""))
+		t.Errorf("%d refusals, want at least 50; %d calls, want one for each refusal", n, ig.asked(""))
 	}
 	if n := p.sum(t, "igproxy_breaker_changes_total"); n != 0 || p.breaker(t) != "closed" {
-		t.Errorf("the breaker is %s, and has changed %v times; want closed and 0", p.breaker(t), n)
+		t.Errorf("the breaker is %s, want closed; it has changed %v times, want 0", p.breaker(t), n)
 	}
 	for _, result := range []string{"transient", "broken", "unreached", "timeout"} {
 		if n := p.sum(t, "igproxy_upstream_requests_total", `result="`+result+`"`); n != 0 {
@@ -138,7 +138,7 @@ func TestRetryable4xxIsAFailure(t *testing.T) {
 		p := serve(t, "UPSTREAM_URL="+ig.URL, "BREAKER_FAILURES=1", "UPSTREAM_RETRIES=0", "BREAKER_OPEN=1m")
 		r := p.ask(t, name+"-1")
 		if e := r.graphError(t); r.status != want[0] || e.Code != want[1] || e.Subcode != want[2] || name != "code2" && !e.Transient {
-			t.Errorf("%s: got %d %s, want %v", name, r.status, r.body, want)
+			t.Errorf("%s: got %d %s, want the status, the code and the subcode %v", name, r.status, r.body, want)
 		}
 		if state := p.breaker(t); state != "open" {
 			t.Errorf("%s: the breaker is %s, want open", name, state)

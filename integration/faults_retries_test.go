@@ -49,11 +49,11 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 			t.Errorf("%d retries of %d calls, want at least %d and at most %d", retries, tokens, tokens/10, most)
 		}
 		if int(right.Load()) != retries || int(lost.Load()) != tokens-retries {
-			t.Errorf("%d answered and %d lost; want as many answered as there were retries", right.Load(), lost.Load())
+			t.Errorf("%d tokens were answered, want %d, one for each retry; %d got an error, want %d", right.Load(), retries, lost.Load(), tokens-retries)
 		}
 		spent, denied := p.sum(t, "igproxy_upstream_retries_total", `result="spent"`), p.sum(t, "igproxy_upstream_retries_total", `result="denied"`)
 		if int(spent) != retries || int(denied) != tokens-retries {
-			t.Errorf("counted %v as spent and %v as denied, want %d and %d", spent, denied, retries, tokens-retries)
+			t.Errorf("counted %v retries as spent, want %d, and %v as denied, want %d", spent, retries, denied, tokens-retries)
 		}
 	})
 	// Instagram closes the reused connection during the first call for each token. igproxy repeats
@@ -69,7 +69,7 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 			}
 		}
 		if calls := ig.Calls(); calls != 2*tokens+1 || p.sum(t, "igproxy_upstream_retries_total") != 0 {
-			t.Errorf("%d calls for %d tokens, %v retries; want two calls for each token, one call to open the connection, and 0 retries", calls, tokens, p.sum(t, "igproxy_upstream_retries_total"))
+			t.Errorf("%d calls for %d tokens, want two for each and one to open the connection; %v retries, want 0", calls, tokens, p.sum(t, "igproxy_upstream_retries_total"))
 		}
 	})
 	// Every twentieth token fails at first. All of these calls are retried.

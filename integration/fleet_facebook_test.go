@@ -43,7 +43,7 @@ func TestFleetExtendsAFacebookTokenOnce(t *testing.T) {
 			}
 		})
 		if right.Load() != callers || facebook.CallsTo(endpoint) != 1 {
-			t.Errorf("%s: %d of %d callers got the same token, with %d calls; want all of them, with 1 call", endpoint, right.Load(), callers, facebook.CallsTo(endpoint))
+			t.Errorf("%s: %d of %d callers got the same token, want all; %d calls, want 1", endpoint, right.Load(), callers, facebook.CallsTo(endpoint))
 		}
 	}
 	if s := facebook.Strange(); len(s) > 0 {
@@ -84,7 +84,7 @@ func TestAppsOfTwoServicesWithOneIDShareNothing(t *testing.T) {
 			r := p.fetch(t, c.path)
 			issued := hosts[c.host].Issued(c.subject)
 			if len(issued) != 1 || r.status != 200 || r.token() != issued[0] || !strings.HasPrefix(r.header.Get("Cache-Status"), want) {
-				t.Errorf("%s: got %d, Cache-Status %s, and %d tokens were issued; want 200 with the only token that was issued, and Cache-Status %s", name, r.status, r.header.Get("Cache-Status"), len(issued), want)
+				t.Errorf("%s: got %d, Cache-Status %s, want 200, Cache-Status %s and the token that was issued; %d tokens were issued, want 1", name, r.status, r.header.Get("Cache-Status"), want, len(issued))
 			}
 		}
 	}

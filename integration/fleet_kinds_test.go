@@ -34,8 +34,8 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 			return "redis://other:" + redisPassword + "@" + s.Addr()
 		}},
 		"maxclients": {url: func(*redistest.Server) string { return scripted(t, "-ERR max number of clients reached") }, opens: true},
-		// A real Redis closes the connection at once, so igproxy may not get the error of
-		// "maxclients".
+		// A real Redis sends the error of "maxclients" and closes the connection at once. igproxy
+		// may not receive the error.
 		"broken, because Redis has too many clients": {url: func(s *redistest.Server) string {
 			s.Do("CONFIG", "SET", "maxclients", "1")
 			s.Hold(t)

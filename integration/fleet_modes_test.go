@@ -53,7 +53,7 @@ func underLoad(t *testing.T, ig *mock.Instagram, all []*process, event func()) *
 func wantNoFailure(t *testing.T, got *tally) {
 	t.Helper()
 	if got.failed.Load() > 0 || got.wrong.Load() > 0 {
-		t.Errorf("%s; want all of them right", got)
+		t.Errorf("%s; want only right answers", got)
 	}
 	t.Log(got)
 }
@@ -201,7 +201,7 @@ func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
 			}
 		}
 		redis.Do(args...)
-		redis.Do("SCRIPT", "FLUSH") // a script that Redis has cached does not need EVAL
+		redis.Do("SCRIPT", "FLUSH") // if Redis has cached a script, the user does not need the permission for EVAL
 		settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=redis://" + user + ":" + redisPassword + "@" + redis.Addr() + "/0", patientRedis}
 		p := serve(t, settings...)
 		answers(t, p, user, 10)

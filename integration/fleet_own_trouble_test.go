@@ -16,9 +16,11 @@ import (
 func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]struct {
-		url    func(t *testing.T, asked chan<- struct{}) string // returns the URL of the troubled sidecar's upstream
+		// url returns the URL of the upstream of the sidecar in trouble. status is the status of
+		// this sidecar's answer. during runs while this sidecar exchanges the token.
+		url    func(t *testing.T, asked chan<- struct{}) string
 		status int
-		during func(t *testing.T, troubled *process, asked <-chan struct{}) // runs during troubled's exchange
+		during func(t *testing.T, troubled *process, asked <-chan struct{})
 	}{
 		"unreached": {nowhere, 503, nil},
 		"timeout":   {silence, 504, nil},
@@ -85,7 +87,7 @@ func TestWokenLeaderDoesNotReplaceTheAnswer(t *testing.T) {
 	<-failed
 	second := healthy[1].ask(t, "IGAA-1")
 	if first.status != 200 || second.status != 200 || first.token() != second.token() || ig.Calls() != 1 {
-		t.Errorf("got %d and %d, the same token: %v, with %d calls; want 200 twice with the same token, and 1 call",
+		t.Errorf("the healthy sidecars answered %d and %d, want 200 twice; the tokens are the same: %v, want true; the healthy sidecars made %d calls, want 1",
 			first.status, second.status, first.token() == second.token(), ig.Calls())
 	}
 }

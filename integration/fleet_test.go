@@ -61,8 +61,8 @@ func (c *tally) String() string {
 	return fmt.Sprintf("%d right answers, %d wrong, %d failed", c.right.Load(), c.wrong.Load(), c.failed.Load())
 }
 
-// count adds a reply, which has failed if its status is not 200. Otherwise it is right if it has a
-// token that Instagram issued for this short-lived token, and wrong if it has not.
+// count adds a reply. A reply with another status than 200 has failed. A reply with status 200 is
+// right if Instagram issued its token for this short-lived token, and wrong if not.
 func (c *tally) count(ig *mock.Instagram, short string, r reply, err error) {
 	switch issued := ig.Issued(short); {
 	case err != nil || r.status != 200:
@@ -99,7 +99,7 @@ func TestEightSidecarsWithHundredCallersEachMakeOneCall(t *testing.T) {
 	different := 0
 	tokens.Range(func(any, any) bool { different++; return true })
 	if got.right.Load() != sidecars*callers || ig.Calls() != 1 || different != 1 {
-		t.Errorf("%s, %d different tokens, %d calls; want %d right answers, all with the same token, and 1 call", &got, different, ig.Calls(), sidecars*callers)
+		t.Errorf("%s, want %d right answers; they have %d different tokens, want 1; %d calls, want 1", &got, sidecars*callers, different, ig.Calls())
 	}
 }
 
@@ -150,7 +150,7 @@ func TestFollowersGetTheLeadersFailure(t *testing.T) {
 			}
 		})
 		if calls := ig.CallsFor(fault); same.Load() != 80 || calls != 1 {
-			t.Errorf("%s: %d of 80 callers got %d, with %d calls; want all of them, with 1 call", fault, same.Load(), want.status, calls)
+			t.Errorf("%s: %d of 80 callers got %d, want all; %d calls, want 1", fault, same.Load(), want.status, calls)
 		}
 	}
 }

@@ -54,7 +54,7 @@ const canary = "canary"
 
 const (
 	leastHostile = 300
-	mostRun      = 2 << 20 // maximum length in bytes of one {text*count}, in which a placeholder counts as its name
+	mostRun      = 2 << 20 // maximum of count multiplied by the length in bytes of text in a {text*count}
 )
 
 type hostileEntry struct {

@@ -279,7 +279,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 			code = got.status
 		}
 		if e := got.graphError(t); e.Subcode != want.subcode || e.Code != code || e.Type == "" || e.Message == "" {
-			t.Errorf("got %s, want %d/%d", body, code, want.subcode)
+			t.Errorf("got %s, want code %d and subcode %d", body, code, want.subcode)
 		}
 	}
 }

@@ -13,8 +13,9 @@ import (
 )
 
 // BenchmarkIntercepted measures igproxy's CPU time for a hit on a kept connection. The rounds
-// alternate between a connection to the TLS listener and an intercepted connection. The metric "x"
-// is the time for the intercepted connection divided by the other time. The benchmark needs Linux.
+// alternate between a direct connection, to the TLS listener, and an intercepted connection. The
+// metric "x" is the time for the intercepted connection divided by the time for the direct
+// connection. The benchmark needs Linux.
 func BenchmarkIntercepted(b *testing.B) {
 	const rounds, requests = 4, 20_000
 	_, upstream := instagram(b, mock.ServerOptions{})

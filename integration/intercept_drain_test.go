@@ -41,6 +41,6 @@ func TestDrainAnswersInterceptedRequestsInFlight(t *testing.T) {
 	}
 	<-done
 	if code := p.Wait(t); code != 0 || answered.Load() != requests || ig.Calls() != 10 {
-		t.Errorf("exit code %d, %d of %d answered, %d calls; want 0, all of them and 10 calls", code, answered.Load(), requests, ig.Calls())
+		t.Errorf("exit code %d, want 0; %d of %d requests were answered, want all; %d calls, want 10", code, answered.Load(), requests, ig.Calls())
 	}
 }

@@ -38,7 +38,7 @@ func TestFleetRefreshesATokenOnce(t *testing.T) {
 		late.uses(t, long)
 		issued := meta.Issued(long)
 		if len(issued) != 1 || meta.lastToken() != issued[0] || meta.RefreshesFor(long) != 1 || meta.RefreshesFor(issued[0]) != 0 {
-			t.Errorf("%s: %d refreshes of the token and %d successors; want 1 of each, and a sidecar that starts later sends the successor without refreshing it", name, meta.RefreshesFor(long), len(issued))
+			t.Errorf("%s: %d refreshes of the token, want 1; %d successors, want 1; also want the sidecar that started later to send the successor, and not to refresh the successor", name, meta.RefreshesFor(long), len(issued))
 		}
 	}
 }
@@ -62,7 +62,7 @@ func TestTokensAreKeptWithEveryRedis(t *testing.T) {
 				next := meta.successor(t, all[i%2], long)
 				all[1-i%2].uses(t, long)
 				if meta.lastToken() != next || meta.RefreshesFor(long) != 1 {
-					t.Errorf("token %d: %d refreshes, and the other sidecar sends the successor: %v; want 1 and true", i, meta.RefreshesFor(long), meta.lastToken() == next)
+					t.Errorf("token %d: %d refreshes, want 1; the other sidecar sends the successor: %v, want true", i, meta.RefreshesFor(long), meta.lastToken() == next)
 				}
 			}
 		})

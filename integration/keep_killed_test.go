@@ -38,7 +38,7 @@ func TestSidecarKilledWhileATokenWaitsForItsRefresh(t *testing.T) {
 	meta, redis, all := keptBy(t, 1, often, "KEEP_MAX_PER_MINUTE=1")
 	other := fleet(t, 1, append(append(keeping(often), singleRedis(redis)...), "UPSTREAM_URL="+meta.url)...)[0]
 	busy, long := meta.newLong(t, all[0], "IGAA-busy"), meta.newLong(t, all[0], "IGAA-waits")
-	meta.successor(t, all[0], busy) // the next refresh begins in a minute
+	meta.successor(t, all[0], busy) // this uses up KEEP_MAX_PER_MINUTE, so the next refresh begins in a minute
 	all[0].uses(t, long)
 	eventually(t, "the token waits for its refresh", func() bool { return all[0].metric(t, `igproxy_keep_waiting{app="default"}`) >= 1 })
 	meta.survives(t, all[0], other, long)
@@ -90,6 +90,6 @@ func TestSidecarKilledAfterItsRefreshLosesNothing(t *testing.T) {
 	all[0].kill()
 	all[1].uses(t, long)
 	if meta.lastToken() != next || meta.RefreshesFor(long) != 1 {
-		t.Errorf("after %d refreshes, another sidecar sends the successor: %v; want 1 refresh and true", meta.RefreshesFor(long), meta.lastToken() == next)
+		t.Errorf("%d refreshes, want 1; the other sidecar sends the successor: %v, want true", meta.RefreshesFor(long), meta.lastToken() == next)
 	}
 }

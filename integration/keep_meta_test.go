@@ -39,7 +39,7 @@ func TestARefreshThatReturnsTheSameTokenKeepsItAlive(t *testing.T) {
 }
 
 // Calls do not wait for refreshes. The test compares the time that calls take while a refresh hangs
-// with the time that they take otherwise.
+// with the time that they take afterwards.
 func TestCallsDoNotWaitForARefreshThatHangs(t *testing.T) {
 	t.Parallel()
 	const calls = 100

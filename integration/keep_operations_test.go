@@ -68,7 +68,7 @@ func TestPurgeForgetsSuccessors(t *testing.T) {
 		}
 	}
 
-	open := meta.holdBefore(t) // otherwise a purged token would get a new successor as soon as it is used
+	open := meta.holdBefore(t) // so that a purged token does not get a new successor as soon as it is used
 	cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--token-stdin")
 	cmd.Env, cmd.Stdin = all[0].operator(), strings.NewReader(one+"\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -156,7 +156,7 @@ func TestAStopWaitsForARefresh(t *testing.T) {
 	}
 	open()
 	if code := all[0].Wait(t); code != 0 || len(all[0].Log.Lines("token refreshed")) != 1 {
-		t.Errorf("exit code %d and %d refreshes in the log, want 0 and 1", code, len(all[0].Log.Lines("token refreshed")))
+		t.Errorf("exit code %d, want 0; the log has %d refreshes, want 1", code, len(all[0].Log.Lines("token refreshed")))
 	}
 	all[1].uses(t, long)
 	if issued := meta.Issued(long); len(issued) != 1 || meta.lastToken() != issued[0] {
@@ -169,10 +169,10 @@ func TestAStopDoesNotWaitForTokensInTheQueue(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 1, "KEEP_MAX_PER_MINUTE=1")
 	busy, long := meta.newLong(t, all[0], "IGAA-busy"), meta.newLong(t, all[0], "IGAA-waits")
-	meta.successor(t, all[0], busy) // the next refresh begins in a minute
+	meta.successor(t, all[0], busy) // this uses up KEEP_MAX_PER_MINUTE, so the next refresh begins in a minute
 	all[0].uses(t, long)
 	if code := all[0].Stop(t); code != 0 || meta.RefreshesFor(long) != 0 {
-		t.Errorf("exit code %d after %d refreshes of the waiting token, want 0 and 0", code, meta.RefreshesFor(long))
+		t.Errorf("exit code %d, want 0; %d refreshes of the waiting token, want 0", code, meta.RefreshesFor(long))
 	}
 }
 

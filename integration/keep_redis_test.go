@@ -93,7 +93,7 @@ func TestLyingRedisNeverGivesAnotherUsersSuccessor(t *testing.T) {
 		}
 	}
 	if all := 6 * calls * len(redistest.Lies); replaced < all/10 || liar.LieCount() < 50 {
-		t.Errorf("%d of %d calls were sent with a successor, and %d lies were told; want at least a tenth of the calls, and 50 lies", replaced, all, liar.LieCount())
+		t.Errorf("%d of %d calls were sent with a successor, want at least a tenth; %d lies were told, want at least 50", replaced, all, liar.LieCount())
 	}
 }
 
@@ -210,7 +210,7 @@ func TestAHangingRedisDelaysCallsByItsTimeoutAtMost(t *testing.T) {
 	for i := range calls {
 		r := all[1].fetch(t, mePath(long))
 		if r.status != 200 || meta.lastToken() != long {
-			t.Errorf("got %d %s, sent with another token: %v; want 200 and false", r.status, r.body, meta.lastToken() != long)
+			t.Errorf("got %d %s, want 200; the call was sent with another token: %v, want false", r.status, r.body, meta.lastToken() != long)
 		}
 		if r.took > 200*time.Millisecond { // redis.timeout is 250 ms here
 			slow++

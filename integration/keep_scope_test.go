@@ -139,14 +139,14 @@ func TestATokenOfAnotherAppIsSentAsItCame(t *testing.T) {
 	})
 	for app, other := range map[string]*renewing{"two": meta, "three": threads, "four": facebook} {
 		if r := p.fetch(t, "/apps/"+app+mePath(long)); other.lastToken() != long || (r.status == 200) != (app == "two") {
-			t.Errorf("app %s: got %d, and the token was replaced: %v; want it unchanged, and 200 only for Instagram", app, r.status, other.lastToken() != long)
+			t.Errorf("app %s: got %d, want 200 only for app two, which is also for Instagram; the token was replaced: %v, want false", app, r.status, other.lastToken() != long)
 		}
 	}
 	if r := p.fetch(t, "/apps/three/refresh_access_token?grant_type=th_refresh_token&access_token="+url.QueryEscape(long)); r.status != 400 {
 		t.Errorf("a refresh by the Threads app got %d, want 400", r.status)
 	}
 	if got := threads.RefreshesFor(long) + facebook.RefreshesFor(long); got != 1 {
-		t.Errorf("%d refreshes at other services; want 1, the refresh by the app", got)
+		t.Errorf("%d refreshes at other services; want 1, the refresh by the Threads app", got)
 	}
 }
 

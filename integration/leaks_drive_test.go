@@ -74,7 +74,7 @@ func (l *leaks) strangers(p *process) {
 	} {
 		r, err := fetchWith(l.t.Context(), http.DefaultClient, p.URL+exchangePath(short), fields...)
 		if err != nil || r.status != 401 {
-			l.t.Errorf("%d fields: got %d, %v; want 401", len(fields)/2, r.status, err)
+			l.t.Errorf("with %d header fields: got %d, %v; want 401", len(fields)/2, r.status, err)
 		}
 		l.answered(short, r)
 	}

@@ -139,7 +139,8 @@ func (l *leaks) answered(short string, r reply) {
 		}
 		own, none := `{"access_token":"`+long+`",`, `{"access_token":"",`
 		r.body = strings.Replace(strings.Replace(r.body, own, none, 1), `"data":[`+own, `"data":[`+none, 1)
-		// Meta repeats the client secret, which a refresh does not send, and the token.
+		// The stand-in may repeat the client secret and the token that it got. In a refresh it got
+		// no secret, so the first string is empty.
 		r.body = strings.Replace(r.body, `"you_sent":["","`+short+`"]`, "", 1)
 	}
 	l.record("answers", r.status, r.body, r.header)

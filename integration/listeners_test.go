@@ -131,7 +131,7 @@ func TestAppsAreServedDuringTheDrainDelay(t *testing.T) {
 		for _, token := range []string{"IGAA-delay", fmt.Sprintf("IGAA-delay-%d", i)} { // a hit and a miss
 			r, err := fetch(t.Context(), client, p.URL+exchangePath(token))
 			if err != nil || r.status != 200 || i == 0 && r.header.Get("Connection") != "" {
-				t.Errorf("client %d, %s: got %d, %v, %v; want 200, and on the kept connection (client 0) no header Connection", i, token, r.status, r.header, err)
+				t.Errorf("client %d, %s: got %d, %v, want 200; the header is %v, want no Connection in it on the kept connection (client 0)", i, token, r.status, err, r.header)
 			}
 		}
 	}

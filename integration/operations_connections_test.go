@@ -122,9 +122,9 @@ func TestSlowHeadersTimeOutAndOthersAreAnswered(t *testing.T) {
 		}
 		return ended.Load() == slow
 	})
-	t.Logf("%d slow connections ended after %s (server.read_header_timeout 1s), %d others answered meanwhile", slow, time.Since(start).Round(time.Millisecond), n)
+	t.Logf("%d slow connections ended after %s (server.read_header_timeout 1s), %d other requests were answered meanwhile", slow, time.Since(start).Round(time.Millisecond), n)
 	if took := time.Since(start); took > 10*time.Second || n < 10 {
-		t.Errorf("the slow connections were closed after %s, and %d others were answered meanwhile; want at most 10s and at least 10", took, n)
+		t.Errorf("the slow connections were closed after %s (want at most 10s); %d other requests were answered meanwhile (want at least 10)", took, n)
 	}
 }
 
@@ -147,7 +147,7 @@ func TestFullConnectionLimitClosesIdleConnectionsFirst(t *testing.T) {
 	}
 
 	// New connections, each with a slow call, replace the idle ones at once. All further
-	// connections have to wait, even those that ask for hits.
+	// connections have to wait, even those with requests for known tokens.
 	ig.SetLatency(2 * time.Second)
 	calls := ig.Calls()
 	answered := make(chan string, bound+waiting)

@@ -108,8 +108,8 @@ func TestUnreadLogBlocksNoRequest(t *testing.T) {
 	}
 	t.Logf("%d requests answered in %s, %.0f lines dropped", asked, time.Since(start).Round(time.Millisecond), p.metric(t, droppedLines))
 
-	// When the log is read again, it has all kept lines in order, and then the number of dropped
-	// lines.
+	// When the log is read again, it has all lines that were not dropped, in order. After them it
+	// has the number of dropped lines.
 	lines := make(chan string, 1)
 	go func() { // ends with the pipe, which ends with the process
 		defer close(lines)

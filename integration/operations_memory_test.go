@@ -29,7 +29,7 @@ func largeToken(short string) string { return "IGAA" + strings.Repeat(short, 4) 
 
 // confined is a way to start igproxy with limited memory.
 type confined struct {
-	before string // run in the shell that becomes igproxy
+	before string // a shell command that runs before igproxy starts
 	env    string
 	limit  int // Go's memory limit in bytes
 }
@@ -92,7 +92,7 @@ func flood(t *testing.T, p *process) {
 		}
 	})
 	if right.Load() != cold || hits.Load() != cold {
-		t.Errorf("of %d new tokens and as many requests for known tokens, %d and %d were answered correctly, want all", cold, right.Load(), hits.Load())
+		t.Errorf("%d of %d requests for new tokens, and %d of %d requests for known tokens, were answered correctly; want all", right.Load(), cold, hits.Load(), cold)
 	}
 }
 

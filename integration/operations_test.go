@@ -63,7 +63,7 @@ func TestKilledSidecarLeavesNothingIncomplete(t *testing.T) {
 			got.count(ig, short, r, err)
 		})
 		if got.right.Load() != tokens*int64(round+2) {
-			t.Errorf("after the restart: %s; want all of them right", &got)
+			t.Errorf("after the restart: %s; want only right answers", &got)
 		}
 		if unsealed := again.metric(t, `igproxy_cache_lookups_total{result="unsealed",tier="redis"}`); unsealed > 0 {
 			t.Errorf("%.0f values in Redis could not be decrypted, want 0", unsealed)
@@ -121,7 +121,7 @@ func TestFloodOfTokensDoesNotGrowMemory(t *testing.T) {
 	after := p.memory(t)
 	t.Logf("%d MiB before and %d MiB after %d tokens, at most %.0f bytes of entries", before>>20, after>>20, flood, most)
 	if grown := after - before; grown > 24<<20 || most > 1.1*size {
-		t.Errorf("memory has grown by %d MiB, with %.0f bytes of entries; want at most 24 MiB, and at most about cache.max_bytes (%d)", grown>>20, most, size)
+		t.Errorf("memory has grown by %d MiB (want at most 24); entries took up to %.0f bytes (want at most about cache.max_bytes, %d)", grown>>20, most, size)
 	}
 	if wrong.Load() > 0 {
 		t.Errorf("%d requests were not answered, want 0", wrong.Load())
@@ -191,6 +191,6 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 		t.Errorf("%s; want %d right answers after the outage", &got, callers)
 	}
 	if stats.MaxInFlight > bound || stats.Total > tokens+tokens/10 {
-		t.Errorf("up to %d calls in flight and %d calls in all; want at most %d in flight, and about one for each of %d tokens", stats.MaxInFlight, stats.Total, bound, tokens)
+		t.Errorf("up to %d calls were in flight (want at most %d); %d calls in all (want about one for each of %d tokens)", stats.MaxInFlight, bound, stats.Total, tokens)
 	}
 }

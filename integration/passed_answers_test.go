@@ -52,8 +52,8 @@ func TestPassedAnswersArriveByteForByteWithoutCORS(t *testing.T) {
 	}
 }
 
-// A batch call to Meta can contain calls of the token endpoints. igproxy passes a batch through
-// like any other call, so igproxy must add nothing to it.
+// A batch call to Meta can contain calls of the token endpoints. Even then igproxy passes the batch
+// through unchanged, and does not add the secret.
 func TestBatchIsPassedOnWithoutTheSecret(t *testing.T) {
 	t.Parallel()
 	rec := newRecorder(t)

@@ -126,7 +126,7 @@ func TestSidecarsOwnTokenIsNeverPassedOn(t *testing.T) {
 			for _, request := range requests {
 				for form, needle := range forms(ownToken) {
 					if strings.Contains(request, needle) {
-						t.Errorf("%s with %q: the upstream got the sidecar's token (%s):\n%s", target, lines, form, request)
+						t.Errorf("%s with %q: the upstream got igproxy's own token (%s):\n%s", target, lines, form, request)
 					}
 				}
 			}

@@ -21,7 +21,7 @@ import (
 
 // slowSender and slowReader limit how long a passed-through call with a slow sender or a slow
 // reader may last. igproxy ends a call with a slow sender after 10 s, and a call with a slow reader
-// after 30 s. The rest allows for a busy machine.
+// after 30 s. The additional time allows for a busy machine.
 const (
 	slowSender = 15 * time.Second
 	slowReader = 40 * time.Second
@@ -52,8 +52,9 @@ func passedUpstream(t *testing.T) string {
 	return s.URL
 }
 
-// drip starts an upload of length bytes, which sends part bytes every quarter of a second. The
-// upload stops when the answer arrives. drip returns the channel on which the answer arrives.
+// drip starts an upload with the Content-Length length, and sends as many bytes as part says every
+// quarter of a second. The upload stops when the answer arrives. drip returns the channel on which
+// the answer arrives.
 func (p *process) drip(t *testing.T, length, part int) <-chan reply {
 	t.Helper()
 	c := p.dialApp(t)
@@ -148,7 +149,7 @@ func TestSlowUploadAboveTheMinimumRateIsPassed(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t))
 	const length = 28 << 10
 	if r := <-p.drip(t, length, 512); r.status != 200 || r.header.Get("X-Received") != fmt.Sprint(length) || r.took < 11*time.Second {
-		t.Errorf("got %d %s after %s; of %d bytes, %s arrived; want 200 after at least 11s, and all bytes", r.status, r.body, r.took, length, r.header.Get("X-Received"))
+		t.Errorf("got %d %s after %s, want 200 after at least 11s; of %d bytes, %s arrived, want all", r.status, r.body, r.took, length, r.header.Get("X-Received"))
 	}
 }
 
@@ -209,7 +210,7 @@ func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	text, _ := io.ReadAll(slow.Body)
 	_ = slow.Body.Close()
 	if slow.StatusCode != 408 || !strings.Contains(string(text), "990028") || time.Since(start) > slowSender {
-		t.Errorf("an upload without a byte: got %d %s after %s, want 408 with 990028", slow.StatusCode, text, time.Since(start))
+		t.Errorf("an upload without a byte: got %d %s after %s, want 408 with subcode 990028", slow.StatusCode, text, time.Since(start))
 	}
 	p.ended(t, start.Add(slowReader), "the app reads the answer too slowly", "rejected")
 	if r, err = fetch(t.Context(), client, p.URL+"/me"); err != nil || r.status != 200 {
@@ -263,7 +264,7 @@ func TestInformationalAnswersAreBounded(t *testing.T) {
 		answer, err := io.ReadAll(io.LimitReader(c, 4<<20))
 		hints := strings.Count(string(answer), "HTTP/1.1 103 ")
 		if err != nil || len(answer) > 64<<10 || hints > 5 || !strings.Contains(string(answer), want) {
-			t.Errorf("%s: got %d bytes, %d hints, %v, want at most 64 KiB and 5 hints with %q", path, len(answer), hints, err, want)
+			t.Errorf("%s: got %d bytes (want at most 64 KiB), %d hints (want at most 5), %v; want an answer with %q", path, len(answer), hints, err, want)
 		}
 	}
 	r := p.fetch(t, "/many")

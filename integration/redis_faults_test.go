@@ -113,7 +113,7 @@ func TestCorruptRedisValuesAreMisses(t *testing.T) {
 		r := second.ask(t, token)
 		issued := ig.Issued(token)
 		if r.status != 200 || len(issued) != 2 || r.token() != issued[1] {
-			t.Errorf("%s: got %d after %d exchanges, want 200 with the token of the second", token, r.status, len(issued))
+			t.Errorf("%s: got %d after %d exchanges, want 200 with the token of the second exchange", token, r.status, len(issued))
 		}
 	}
 	if got := second.page(t, "/metrics").body; !strings.Contains(got, `igproxy_cache_lookups_total{result="unsealed",tier="redis"} 3`) {

@@ -48,7 +48,7 @@ func newRevocable(t *testing.T) *revocable {
 	return u
 }
 
-// long returns the latest token for a short-lived token. The caller holds mu.
+// long returns the latest long-lived token for a short-lived token. The caller holds mu.
 func (u *revocable) long(short string) string {
 	return fmt.Sprintf("%s-long-%d", short, u.issued[short])
 }
@@ -113,7 +113,7 @@ func TestRevokedTokenIsForgottenByEverySidecar(t *testing.T) {
 				}
 			}
 			if one, two := meta.calls("IGAA-one"), meta.calls("IGAA-two"); one != 2 || two != 1 {
-				t.Errorf("%d and %d exchanges, want 2 and 1", one, two)
+				t.Errorf("%d exchanges of IGAA-one (want 2), %d of IGAA-two (want 1)", one, two)
 			}
 			if got := all[1].metric(t, `igproxy_revoked_tokens_total{app="default",result="dropped"}`); got != 1 {
 				t.Errorf("%v revoked tokens are counted, want 1", got)

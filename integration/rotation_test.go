@@ -105,7 +105,7 @@ func TestWithoutKeyFileCacheSurvivesUntilTheOldSecretIsRemoved(t *testing.T) {
 			t.Fatal(errs)
 		}
 		if r := p.ask(t, "IGAA-kept"); r.status != 200 || ig.CallsFor("IGAA-kept") != c.calls {
-			t.Errorf("got %d after %d calls, want 200 after %d", r.status, ig.CallsFor("IGAA-kept"), c.calls)
+			t.Errorf("got %d after %d calls, want 200 after %d calls", r.status, ig.CallsFor("IGAA-kept"), c.calls)
 		}
 	}
 }

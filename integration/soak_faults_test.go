@@ -89,7 +89,8 @@ func (s *soak) hang() {
 	}
 }
 
-// restart replaces a random sidecar, but never the first: a restart would hide whether it leaks.
+// restart replaces a random sidecar. It never replaces the first, because a restart would hide the
+// leaks of a sidecar.
 func (s *soak) restart(by syscall.Signal) {
 	seat := s.sidecars[1+s.rng.IntN(len(s.sidecars)-1)]
 	p := seat.process.Load()
@@ -186,8 +187,8 @@ func (s *soak) afterwards(before usage) {
 		s.client.CloseIdleConnections()
 		eventually(s.t, fmt.Sprintf("sidecar %d uses about %+v again (it uses %+v)", i, before, s.measure(p, true)), func() bool {
 			after = s.measure(p, false)
-			// Idle connections are not leaks: soakPool to Redis, and soakInFlight to Instagram with
-			// two goroutines each.
+			// Idle connections are not leaks. There are at most soakPool to Redis, and at most
+			// soakInFlight to Instagram, each of which has two goroutines.
 			return after.goroutines <= before.goroutines+10+2*soakInFlight && after.descriptors <= before.descriptors+soakPool+soakInFlight
 		})
 		s.t.Logf("sidecar %d: before %+v, after %+v", i, before, after)

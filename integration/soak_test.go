@@ -60,8 +60,8 @@ type seat struct {
 const (
 	soakCallers  = 24
 	soakTokens   = 300
-	soakPool     = 12 // idle connections to Redis are not leaks
-	soakInFlight = 32
+	soakPool     = 12 // redis.pool_size
+	soakInFlight = 32 // upstream.max_in_flight
 	soakCanary   = "s0akc4nary"
 )
 

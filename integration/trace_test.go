@@ -120,7 +120,7 @@ func TestCollectorGetsEachStepInTheAppsTrace(t *testing.T) {
 		}
 	}
 	if code := p.Stop(t); code != 0 || r.status != 200 || ig.CallsFor("IGAA-1") != 1 {
-		t.Errorf("exit code %d, answer %d; want 0 and 200, after one call for the token", code, r.status)
+		t.Errorf("exit code %d, want 0; the first request got %d, want 200; Instagram was called %d times, want once", code, r.status, ig.CallsFor("IGAA-1"))
 	}
 	servers := c.named("GET /access_token")
 	if len(servers) != 4 {
@@ -222,7 +222,7 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 		}
 	}
 	if servers != requests || len(all) < 15 || c.header.Get("Api-Key") != credential {
-		t.Errorf("%d server spans for %d requests, %d secrets, collector headers %v; want a span for each request, at least 15 secrets, and Api-Key", servers, requests, len(all), c.header)
+		t.Errorf("%d server spans for %d requests, want one for each; %d secrets, want at least 15; the collector got the header %v, want Api-Key in it", servers, requests, len(all), c.header)
 	}
 	s := newSearch(all)
 	for place, text := range map[string]string{"the spans": c.text.String(), "the log": log.String()} {
@@ -237,7 +237,7 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 	}
 	_, shown, errs := command(t, append(environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+c.URL, "OTEL_EXPORTER_OTLP_HEADERS=api-key="+credential), "check")
 	if found := s.in(shown + errs); len(found) > 0 || !strings.Contains(shown, "traces on, to "+strings.TrimPrefix(c.URL, "http://")+"\n") {
-		t.Errorf("check says %s%s, want the collector and no secret: %v", shown, errs, found)
+		t.Errorf("check says %s%s; want it to name the collector, and no secret in it; it contains %v", shown, errs, found)
 	}
 }
 

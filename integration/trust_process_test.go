@@ -80,7 +80,7 @@ func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 			t.Errorf("user %d was let in at a socket that lists only %d", uid, own)
 		}
 		if got, want := healthcheckAs(t, other, uid), uid == 65534; got != want {
-			t.Errorf("user %d at the socket of 65534: let in %v, want %v", uid, got, want)
+			t.Errorf("user %d at the socket that lists user 65534: let in %v, want %v", uid, got, want)
 		}
 	}
 	lines := theirs.Log.Lines("connection refused by auth.uids")
@@ -142,7 +142,7 @@ func TestProcessDumpsNoCore(t *testing.T) {
 		t.Errorf("/proc/PID/limits says %q, want a limit of 0", got)
 	}
 	if got := strings.TrimSpace(read("coredump_filter")); strings.Trim(got, "0") != "" {
-		t.Errorf("coredump_filter is %s, want 0: a core dump handler would get these kinds of memory", got)
+		t.Errorf("coredump_filter is %s, want 0: each bit that is set is a kind of memory that a core dump handler would get", got)
 	}
 	// With GOTRACEBACK=crash igproxy ends by SIGABRT, which dumps core where that is allowed.
 	must(t, p.Cmd.Process.Signal(syscall.SIGQUIT))

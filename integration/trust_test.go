@@ -147,7 +147,7 @@ func TestBothBearerTokensWorkDuringARotation(t *testing.T) {
 		return getWith(t, p.URL+exchangePath("IGAA-rotated"), "X-Igproxy-Token", token).status
 	}
 	if before, next := ask(ownToken), ask(nextToken); before != 200 || next != 401 {
-		t.Errorf("before: got %d and %d, want 200 and 401", before, next)
+		t.Errorf("before the rotation: the current token got %d (want 200), the next token %d (want 401)", before, next)
 	}
 	must(t, os.WriteFile(path, []byte(nextToken+"\n"+ownToken+"\n"), 0o600))
 	eventually(t, "the next token is accepted", func() bool { return ask(nextToken) == 200 })
@@ -165,7 +165,7 @@ func TestBothBearerTokensWorkDuringARotation(t *testing.T) {
 	must(t, os.WriteFile(path, []byte(nextToken+"\n"), 0o600))
 	eventually(t, "the previous token is refused", func() bool { return ask(ownToken) == 401 })
 	if next := ask(nextToken); next != 200 {
-		t.Errorf("after the rotation: got %d, want 200", next)
+		t.Errorf("after the rotation: the new token got %d, want 200", next)
 	}
 }
 
@@ -177,7 +177,7 @@ func TestCheckWarnsAboutARedisPasswordWithoutTLS(t *testing.T) {
 		"rediss://:" + password + "@redis.internal": false} {
 		code, stdout, stderr := command(t, environ("REDIS_MODE=single", "REDIS_URL="+address), "check")
 		if got := strings.Contains(stdout, "IGPROXY_REDIS_URL: on another machine, with a password and without TLS"); code != 0 || got != warned {
-			t.Errorf("%s: exit code %d, warned %v, want 0 and %v\n%s", address, code, got, warned, stdout)
+			t.Errorf("%s: exit code %d, want 0; warned: %v, want %v\n%s", address, code, got, warned, stdout)
 		}
 		if strings.Contains(stdout+stderr, password) {
 			t.Errorf("%s: the password is printed", address)

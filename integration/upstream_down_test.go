@@ -42,7 +42,7 @@ func TestInstagramDown(t *testing.T) {
 		}
 	}
 	if calls := ig.Calls() - before; calls > 20 || refused == 0 {
-		t.Errorf("200 cold tokens cost %d calls, and %d were refused at once; want at most 20 calls, and some refusals", calls, refused)
+		t.Errorf("200 cold tokens cost %d calls (want at most 20), and %d of the tokens were refused at once (want some)", calls, refused)
 	}
 	if body := p.page(t, "/readyz"); body.status != 200 {
 		t.Errorf("an open breaker made the sidecar not ready: %s", body.body)
@@ -133,7 +133,7 @@ func TestTheClientSecretIsTestedAtTheStartAndWhenItChanges(t *testing.T) {
 		eventually(t, "the secret is "+state, func() bool {
 			r := p.page(t, "/readyz")
 			if r.status == 200 && state == "refused" {
-				t.Errorf("the sidecar is ready although the secret is not accepted: %s", r.body)
+				t.Errorf("the sidecar is ready although the secret is refused: %s", r.body)
 			}
 			return r.status == status && strings.Contains(r.body, `"client_secret":"`+state+`"`)
 		})

@@ -140,7 +140,7 @@ func (c *chromium) call(method string, params any, result any) {
 	case got := <-answer:
 		if result != nil {
 			if err := json.Unmarshal(got, result); err != nil {
-				c.t.Fatalf("%s: %v in %s", method, err, got)
+				c.t.Fatalf("decoding the result of %s: %v in %s", method, err, got)
 			}
 		}
 	case <-time.After(harness.Patience):

@@ -91,10 +91,10 @@ func (l login) test(t *testing.T, dir string) {
 				t.Errorf("the token was exchanged %d times (want 1), the client got a different token, or expires_in is too low (%d)", len(issued), g.ExpiresIn)
 			}
 			if g.UserID != l.user || c.inspects && g.Inspected != appID+" true" {
-				t.Errorf("the client read the user %q, want %q; debug_token says %q", g.UserID, l.user, g.Inspected)
+				t.Errorf("the client read the user %q, want %q; debug_token says %q, want %q if the client calls it", g.UserID, l.user, g.Inspected, appID+" true")
 			}
 			if !strings.HasPrefix(g.CodeError, c.codeError) || !strings.HasPrefix(g.TokenError, c.tokenError) || g.Note != c.note {
-				t.Errorf("the client's errors are %q and %q, want %q and %q; its note is %q, want %q", g.CodeError, g.TokenError, c.codeError, c.tokenError, g.Note, c.note)
+				t.Errorf("the error about the used code is %q, want %q; the error about the expired token is %q, want %q; the note is %q, want %q", g.CodeError, c.codeError, g.TokenError, c.tokenError, g.Note, c.note)
 			}
 			if strange := ig.Strange(); !slices.Equal(strange, c.strange) {
 				t.Errorf("the stand-in reported these requests as strange: %q, want %q", strange, c.strange)

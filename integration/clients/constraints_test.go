@@ -49,7 +49,7 @@ func TestOpenSSLAndNodeRefuseOtherNamesOfTheAuthority(t *testing.T) {
 				out, _ := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
 				accepted := strings.Contains(string(out), "leaf.pem: OK") || strings.Contains(string(out), "Verify return code: 0 (ok)") || string(out) == "accepted\n"
 				if accepted != (want == "") || !strings.Contains(string(out), want) {
-					t.Errorf("%s printed the text below; want the error %q, or no error if that is empty\n%s", program, want, out)
+					t.Errorf("%s: want the error %q (\"\" means that the certificate is accepted); the output is\n%s", program, want, out)
 				}
 			}
 		})

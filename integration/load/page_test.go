@@ -91,7 +91,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	// One call for the 20 callers, two (with a retry) for the caller while Instagram was down, and
 	// one for the caller that hit the limit.
 	if !strings.Contains(said["__stats"], `"exchange":4`) || len(said) != 5 {
-		t.Errorf("the commands printed %q, want 5 outputs, and 4 exchanges in that of __stats", said)
+		t.Errorf("the commands printed %q, want 5 outputs, and 4 exchanges in the output of __stats", said)
 	}
 
 	// redis.timeout is longer than the default, because the machine may be busy.
