@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// substituted returns a path such as a shell substitutes for <(printf %s text).
+// substituted returns the path of a pipe that contains text. A shell substitutes such a path for
+// <(printf %s text).
 func substituted(t *testing.T, text string) string {
 	t.Helper()
 	r, w, err := os.Pipe()

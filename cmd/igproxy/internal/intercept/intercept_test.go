@@ -64,9 +64,9 @@ func TestAClientMustSendTheTokenAsItsPassword(t *testing.T) {
 		}
 	}
 	accepted = bearers("next-token")
-	for header, want := range map[string]int{basic(":next-token"): 200, basic(":current-token"): 407} {
-		if res, _ := p.client().connect(t, meta+":443", header, ""); res.StatusCode != want {
-			t.Errorf("after a rotation: got %d, want %d", res.StatusCode, want)
+	for token, want := range map[string]int{"next-token": 200, "current-token": 407} {
+		if res, _ := p.client().connect(t, meta+":443", basic(":"+token), ""); res.StatusCode != want {
+			t.Errorf("after a rotation, with %s: got %d, want %d", token, res.StatusCode, want)
 		}
 	}
 	if strings.Contains(p.logged(), "token") || strings.Contains(p.logged(), "status=407") {
@@ -212,7 +212,7 @@ func TestFirstBytesSentTogetherWithConnectArrive(t *testing.T) {
 		_, _ = io.WriteString(c, "more")
 		got := make([]byte, len(first)+4)
 		if _, err := io.ReadFull(served, got); err != nil || string(got) != first+"more" {
-			t.Fatalf("the first bytes and those after them: got %d bytes, %v; want all %d", len(got), err, len(first)+4)
+			t.Fatalf("got %d bytes (error: %v), want all %d: the bytes sent with CONNECT, and more", len(got), err, len(first)+4)
 		}
 		_, _ = io.WriteString(served, "reply")
 		if err := served.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
@@ -225,7 +225,8 @@ func TestFirstBytesSentTogetherWithConnectArrive(t *testing.T) {
 }
 
 // A connection counts towards the limit of the listener of CONNECT requests until the listener of
-// intercepted connections accepts it. Otherwise any number of connections could wait in between.
+// intercepted connections accepts it. If it were released before, any number of connections
+// could wait to be accepted.
 func TestAConnectionIsReleasedWhenItIsAccepted(t *testing.T) {
 	p := serve(t, nil)
 	released := func() int { p.mu.Lock(); defer p.mu.Unlock(); return p.released }
@@ -237,7 +238,7 @@ func TestAConnectionIsReleasedWhenItIsAccepted(t *testing.T) {
 	}
 	p.accept(t)
 	if got := released(); got != 1 {
-		t.Errorf("released %d connections, want 1", got)
+		t.Errorf("released %d connections after one was accepted, want 1", got)
 	}
 }
 

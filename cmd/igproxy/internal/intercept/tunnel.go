@@ -30,7 +30,7 @@ type tunnels struct {
 	own      func() ([]net.Addr, error)                                           // net.InterfaceAddrs, except in tests
 	draining atomic.Bool
 
-	mu      sync.Mutex // protects ends and closed, and writes to draining
+	mu      sync.Mutex // protects ends and closed; also held while draining is set
 	ends    map[net.Conn]bool
 	closed  bool
 	running sync.WaitGroup

@@ -201,7 +201,7 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 	}
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o640 {
-		t.Errorf("got mode %v, %v; want %o", info, err, 0o640)
+		t.Errorf("got the file %v (error: %v), want the mode %o", info, err, 0o640)
 	}
 	_ = l.Close()
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {

@@ -148,7 +148,7 @@ func TestIgproxyIsNotItsOwnProxy(t *testing.T) {
 		{"https://127.0.0.1", "127.0.0.1:443", true},
 		{"http://127.0.0.1", "127.0.0.1:80", true},
 		{"http://127.0.0.1:8082", "127.0.0.1:8081", false},
-		{"http://127.0.0.1:3128", "10.0.0.1:3128", false}, // another program may listen there
+		{"http://127.0.0.1:3128", "10.0.0.1:3128", false}, // another program may listen on 127.0.0.1:3128
 		{"http://203.0.113.9:8081", "0.0.0.0:8081", false},
 		{"http://proxy.internal:8081", "0.0.0.0:8081", false},
 		{"http://127.0.0.1:8081", "unix:/run/s", false},

@@ -40,7 +40,8 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 					for {
 						res, err := (&http.Client{Transport: transport}).Get("https://" + instagramHost + "/me?access_token=IGAA")
 						if err != nil {
-							// HTTP/2 says GOAWAY. Then the transport tries to connect again.
+							// HTTP/2 announces the end by GOAWAY. Then the transport tries to
+							// open a second connection, which this test refuses.
 							if !frames || !errors.Is(err, errSecondConnection) {
 								t.Errorf("a request was lost: %v", err)
 							}

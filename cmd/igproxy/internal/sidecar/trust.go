@@ -97,9 +97,9 @@ func checkName(cert *x509.Certificate, names []string) error {
 	return errors.New("the client certificate has none of the names in auth.client_names")
 }
 
-// requireTrust returns an error if other machines can reach an open listener for apps without
-// authentication. The check of the configuration cannot see this if the listener's address is a
-// name, because a name may resolve to any address.
+// requireTrust checks the addresses on which the listeners for apps really listen. It returns an
+// error if other machines can reach one without authentication. The check of the configuration is
+// not enough, because a name in listen may resolve to any address.
 func requireTrust(listeners []net.Listener, c config.Config) error {
 	for _, l := range listeners {
 		if !isUnix(l) && !listener.OnlyLoopback(l) && !c.RequiresAuth() && !c.Auth.None {

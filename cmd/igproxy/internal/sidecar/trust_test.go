@@ -168,12 +168,12 @@ func TestClientCertificatesAreVerifiedByTheCurrentAuthorities(t *testing.T) {
 			return err
 		}
 		if right, wrong, none := ask(&ours), ask(&theirs), ask(nil); right != nil || wrong == nil || none == nil {
-			t.Errorf("got the errors %v, %v and %v; want only the first client to be accepted", right, wrong, none)
+			t.Errorf("a certificate of the right authority: got %v, want no error; a certificate of another authority: got %v, want an error; no certificate: got %v, want an error", right, wrong, none)
 		}
 		write(t, "clients.pem", theirs.cert)
 		time.Sleep(config.LookEvery)
 		if before, now := ask(&ours), ask(&theirs); before == nil || now != nil {
-			t.Errorf("after the authority was replaced: got the errors %v and %v; want only the second client to be accepted", before, now)
+			t.Errorf("after the authority was replaced: a certificate of the previous authority: got %v, want an error; a certificate of the new authority: got %v, want no error", before, now)
 		}
 		if before := ask(nil); before == nil {
 			t.Error("an earlier session was resumed without a certificate")
