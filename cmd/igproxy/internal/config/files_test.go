@@ -126,6 +126,6 @@ func TestALinkedSecretIsFollowed(t *testing.T) {
 		}
 	}
 	if got, err := config.ReadSecret("./linked"); err != nil || got.Reveal() != canary {
-		t.Errorf("got %q, %v; want %q", got.Reveal(), err, canary)
+		t.Errorf("got %q (error: %v), want %q", got.Reveal(), err, canary)
 	}
 }

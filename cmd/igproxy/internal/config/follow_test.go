@@ -53,7 +53,7 @@ func put(t *testing.T, path, text string, ago time.Duration) {
 func (n *notebook) holds(want string, reads int) {
 	n.t.Helper()
 	if got := n.get(); got != want || n.reads != reads {
-		n.t.Errorf("got %q after %d reads, want %q after %d", got, n.reads, want, reads)
+		n.t.Errorf("got %q after %d reads, want %q after %d reads", got, n.reads, want, reads)
 	}
 }
 
@@ -187,12 +187,12 @@ func TestOnlyOneCallerWaitsForTheFiles(t *testing.T) {
 		for range 10 {
 			time.Sleep(config.LookEvery)
 			if got := get(); got != "one" {
-				t.Errorf("got %q while another caller reads the file, want one", got)
+				t.Errorf("got %q while another caller reads the file, want \"one\"", got)
 			}
 		}
 		close(hang)
 		if got := <-looked; got != "two" {
-			t.Errorf("got %q, want two", got)
+			t.Errorf("got %q from the caller that reads the file, want \"two\"", got)
 		}
 	})
 }

@@ -50,7 +50,7 @@ func TestASecretFileMayEndWithANewline(t *testing.T) {
 	for text, want := range map[string]string{canary: canary, canary + "\n": canary, canary + "\r\n": canary, canary + "\r": canary} {
 		write(t, "secret", text)
 		if got, err := ReadSecret("./secret"); err != nil || got.Reveal() != want {
-			t.Errorf("%q: got %q, %v; want %q", text, got.Reveal(), err, want)
+			t.Errorf("%q: got %q (error: %v), want %q", text, got.Reveal(), err, want)
 		}
 	}
 	for _, text := range []string{canary + "\n\n", "\n" + canary, "\ufeff " + canary, canary + "\x00", canary + "\u00a0"} {
@@ -62,7 +62,7 @@ func TestASecretFileMayEndWithANewline(t *testing.T) {
 	key := strings.Repeat("\x00\n", 16)
 	write(t, "key", key)
 	if got, err := readKeyFile("./key"); err != nil || got.Reveal() != key {
-		t.Errorf("a key file: got %q, %v; want its bytes unchanged", got.Reveal(), err)
+		t.Errorf("a key file: got %q (error: %v), want its bytes unchanged", got.Reveal(), err)
 	}
 }
 
@@ -98,7 +98,7 @@ func TestAClientSecretFileMayHaveThePreviousSecretOnItsSecondLine(t *testing.T) 
 		write(t, "secret", text)
 		_, err := readClientSecrets("./secret")
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), canary) {
-			t.Errorf("%q: got the error %v, want one that contains %q", text, err, want)
+			t.Errorf("%q: got the error %v, want one that contains %q and not the secret", text, err, want)
 		}
 	}
 	write(t, "secret", canary+"\n"+previous)
@@ -130,7 +130,7 @@ func TestAWebhookSecretFileHasOneOrTwoSecrets(t *testing.T) {
 				texts = append(texts, one.Reveal())
 			}
 			if !slices.Equal(texts, want) || len(problems) > 0 {
-				t.Errorf("%q: got %q, %v; want %q and no problem", text, texts, problems, want)
+				t.Errorf("%q: got the secrets %q, want %q; problems: got %v, want no problem", text, texts, want, problems)
 			}
 		}
 		if files := c.Files(); !slices.Contains(files, "./webhooks") {

@@ -33,7 +33,7 @@ func (p *proxy) tunnel(t *testing.T, l net.Listener) (c *client, host net.Conn) 
 	t.Cleanup(func() { _ = host.Close() })
 	got := make([]byte, 5)
 	if _, err := io.ReadFull(host, got); err != nil || string(got) != "first" {
-		t.Fatalf("the host got the first bytes %q, %v; want first", got, err)
+		t.Fatalf("the host got %q (error: %v), want \"first\"", got, err)
 	}
 	return c, host
 }
@@ -54,7 +54,7 @@ func TestATunnelPassesBothHalvesOn(t *testing.T) {
 			_ = one.(*net.TCPConn).CloseWrite()
 		}()
 		if got, err := io.ReadAll(other); err != nil || string(got) != large {
-			t.Errorf("from the %s: got %d bytes, %v; want all %d", first, len(got), err, len(large))
+			t.Errorf("from the %s: got %d bytes (error: %v), want all %d", first, len(got), err, len(large))
 		}
 		if p.Tunnels() != 1 {
 			t.Error("the tunnel has ended, although only one half is closed")
@@ -62,7 +62,7 @@ func TestATunnelPassesBothHalvesOn(t *testing.T) {
 		_, _ = io.WriteString(other, "reply")
 		_ = other.Close()
 		if got, err := io.ReadAll(one); err != nil || string(got) != "reply" {
-			t.Errorf("after the %s has closed its half: got %q, %v; want reply", first, got, err)
+			t.Errorf("after the %s has closed its half: got %q (error: %v), want \"reply\"", first, got, err)
 		}
 		eventually(t, "the tunnel has ended", func() bool { return p.Tunnels() == 0 })
 	}
@@ -175,7 +175,7 @@ func TestTheAddressThatIsDialledIsTheOneThatIsChecked(t *testing.T) {
 	p.ResolveWith(resolver, func(a netip.Addr) bool { return a == public })
 	for i, want := range []int{502, 403, 403, 502} { // nothing listens on port 443 of the public address
 		if res, body := p.client().connect(t, "rebind.example:443", "", ""); res.StatusCode != want {
-			t.Errorf("%v: got %d %s, want %d", answers[i], res.StatusCode, body, want)
+			t.Errorf("a name that resolves to %v: got %d %s, want %d", answers[i], res.StatusCode, body, want)
 		}
 	}
 	if got := asked.Load(); int(got) != len(answers) {

@@ -51,7 +51,7 @@ func TestRequestsAfterAnEvictionAreNotServed(t *testing.T) {
 				t.Fatal("the state changed before the test could evict the connection")
 			}
 			if n, err := c.Read(make([]byte, 4)); n != 0 || !errors.Is(err, net.ErrClosed) {
-				t.Errorf("a read after the eviction: got %d bytes, %v; want 0 and net.ErrClosed", n, err)
+				t.Errorf("a read after the eviction: got %d bytes and the error %v, want 0 bytes and net.ErrClosed", n, err)
 			}
 			if c.begin(false) {
 				t.Error("a request began after the eviction")

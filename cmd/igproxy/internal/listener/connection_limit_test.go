@@ -55,7 +55,7 @@ func TestA431IsAnsweredInFullThroughTheBound(t *testing.T) {
 		t.Fatalf("no response: %v", err)
 	}
 	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("got %d %q, %v; want 431 with a complete body", res.StatusCode, body, err)
+		t.Errorf("got %d %q (error: %v), want 431 with a complete body", res.StatusCode, body, err)
 	}
 	_ = c.Close()
 	<-sent

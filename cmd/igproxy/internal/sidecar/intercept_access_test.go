@@ -25,7 +25,7 @@ func TestAnInterceptListenerMayBeASocketForSomeUsers(t *testing.T) {
 		})
 		got := n.get(t, "https://"+instagramHost+"/me?access_token=IGAA", nil)
 		if allowed := i < 2; allowed != (got == "HTTP/2.0 200") {
-			t.Errorf("auth.uids %v: got %s, want HTTP/2.0 200: %v", uids, got, allowed)
+			t.Errorf("auth.uids %v: got %s; want this user to be allowed (HTTP/2.0 200): %v", uids, got, allowed)
 		}
 		if i == 2 && n.metric("igproxy_peers_refused_total") != "1" {
 			t.Error("a refused user is not counted")

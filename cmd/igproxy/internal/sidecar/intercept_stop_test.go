@@ -50,7 +50,7 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 						_, err = io.Copy(io.Discard, res.Body)
 						_ = res.Body.Close()
 						if err != nil || res.StatusCode != http.StatusOK {
-							t.Errorf("got %d, %v; want 200", res.StatusCode, err)
+							t.Errorf("got %d (error: %v), want 200", res.StatusCode, err)
 						}
 						answered.Add(1)
 						if res.Close {

@@ -89,7 +89,7 @@ func TestEachListenerChecksHostNamesAsItsAddressRequires(t *testing.T) {
 				url = strings.Replace(url, "[::]", "127.0.0.1", 1)
 				for _, target := range []string{exchange, "/me?access_token=IGAAx"} {
 					if got := ask(t, dial(t, url), "rebound.example", target); (got == http.StatusMisdirectedRequest) != c.refuse[i] {
-						t.Errorf("%s%s: got %d, want 421: %v", url, target, got, c.refuse[i])
+						t.Errorf("%s%s: got %d; want a refusal (421): %v", url, target, got, c.refuse[i])
 					}
 				}
 				if got := ask(t, dial(t, url), "localhost", exchange); got != http.StatusServiceUnavailable {

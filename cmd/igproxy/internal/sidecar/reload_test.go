@@ -52,7 +52,7 @@ func put(t *testing.T, path, text string, ago time.Duration) {
 	}
 }
 
-// pass lets the reloader look at the files a number of times.
+// pass lets time pass until the reloader has looked at the files the given number of times.
 func (n *reloading) pass(looks int) {
 	for range looks {
 		time.Sleep(config.LookEvery)

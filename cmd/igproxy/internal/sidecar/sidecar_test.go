@@ -103,7 +103,7 @@ func TestSystemdIsNotifiedOfTheStartAReloadAndTheStop(t *testing.T) {
 		t.Helper()
 		b := make([]byte, 256)
 		if n, err := c.Read(b); err != nil || string(b[:n]) != message {
-			t.Errorf("systemd got %q, %v; want %q", b[:n], err, message)
+			t.Errorf("systemd got %q (error: %v), want %q", b[:n], err, message)
 		}
 	}
 	o := options(t, logging.Start(io.Discard, "info", "text"))

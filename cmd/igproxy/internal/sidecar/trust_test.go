@@ -105,7 +105,7 @@ func TestCertificateIsReloadedUnlessBroken(t *testing.T) {
 		shows := func(want string) {
 			t.Helper()
 			if got, _, err := shake(t, conf, &tls.Config{InsecureSkipVerify: true}); err != nil || got != want {
-				t.Errorf("got the certificate of %q, %v; want %s", got, err, want)
+				t.Errorf("got the certificate of %q (error: %v), want %s", got, err, want)
 			}
 		}
 		shows("one")
@@ -144,7 +144,7 @@ func TestTLSIsModernAndOffersHTTP2(t *testing.T) {
 	conf := tlsConfig(t, "", io.Discard)
 	for offer, want := range map[string]string{"h2": "h2", "http/1.1": "http/1.1"} {
 		if _, got, err := shake(t, conf, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{offer}}); err != nil || got != want {
-			t.Errorf("a client that offers %s: got %q, %v; want %s", offer, got, err, want)
+			t.Errorf("a client that offers %s: got %q (error: %v), want %s", offer, got, err, want)
 		}
 	}
 }
