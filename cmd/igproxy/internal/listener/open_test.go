@@ -221,7 +221,7 @@ func TestAFileOtherThanASocketIsNeverRemoved(t *testing.T) {
 	refused(t, "listen", "unix:"+path, "listen: "+path+" exists and is not a socket; choose another path")
 	refused(t, "listen", "unix:"+link, "listen: "+link+" exists and is not a socket; choose another path")
 	if got, err := os.ReadFile(path); string(got) != "data" {
-		t.Errorf("the file was changed or removed: got %q, %v", got, err)
+		t.Errorf("the file: got %q (error: %v), want its contents unchanged: \"data\"", got, err)
 	}
 }
 

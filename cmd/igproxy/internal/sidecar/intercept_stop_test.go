@@ -68,8 +68,8 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 	}
 }
 
-// The listeners for apps and the one for interception share server.max_connections, so an idle
-// intercepted connection is closed to make room for another one.
+// The listeners for apps and the listener for interception share server.max_connections. If that
+// many connections are open, an idle intercepted connection is closed to make room for a new one.
 func TestInterceptedConnectionsCountTowardsTheLimit(t *testing.T) {
 	n := startIntercepting(t, func(c *config.Config) { c.Server.MaxConnections = 3 })
 	var open atomic.Int32

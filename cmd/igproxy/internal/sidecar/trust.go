@@ -31,7 +31,8 @@ func followTokens(key, path string, log *slog.Logger) (func() [][sha256.Size]byt
 	return f, nil
 }
 
-// currentBearers has the tokens that apps must send, or nil if they need no token.
+// currentBearers has the function that returns the digests of igproxy's own tokens. The function is
+// nil if apps need no token.
 type currentBearers struct {
 	digests func() [][sha256.Size]byte
 }
