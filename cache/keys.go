@@ -49,8 +49,9 @@ type KeysOptions struct {
 }
 
 // material is key material, which must never be printed. It is a pointer, so that a struct with an
-// unexported field of this type prints an address. It points to a string and not to a slice or an
-// array, because fmt prints the content of these for a verb that does not fit a pointer.
+// unexported field of this type prints an address. It points to a string: with verbs that are not
+// for pointers, such as %s, fmt prints the content of a slice or an array behind a pointer, but
+// only the address of a string.
 type material *string
 
 func hide(b [sha256.Size]byte) material { s := string(b[:]); return &s }
@@ -98,7 +99,7 @@ func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 type Key struct {
 	id     ID
 	secret material // the AES-256 key of the entry; nil in a key from Glance
-	token  ID       // the key's ID if this single token had not been purged
+	token  ID       // the name of the token in marks.tokens; it ignores purges of this token alone
 	purges *Purges  // nil: the key cannot be purged
 	marks  *marks   // the app's purges that were known when the key was derived
 }
@@ -129,8 +130,8 @@ func (k *Keys) glance(token []byte) (*generation, Key) {
 	return g, key
 }
 
-// generation returns the generation that began with the purge of everything with this number. Zero
-// stands for the first generation.
+// generation returns the generation that began when everything was purged. number is the number of
+// that purge; zero stands for the first generation.
 func (k *Keys) generation(number int64) *generation {
 	g := k.current.Load()
 	if g.number == number {

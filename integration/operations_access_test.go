@@ -195,7 +195,7 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 		"no token":                         {nil, 401},
 		"another token":                    {[]string{"Authorization", "Bearer " + nextToken}, 401},
 		"a prefix of the token":            {[]string{"Authorization", "Bearer " + ownToken[:20]}, 401},
-		"the token as a password":          {[]string{"Authorization", "Basic " + ownToken}, 401},
+		"the token with the scheme Basic":  {[]string{"Authorization", "Basic " + ownToken}, 401},
 		"the token in the header for apps": {[]string{"X-Igproxy-Token", ownToken}, 401},
 	} {
 		if r := post(t, p.Admin+"/reload", "", c.fields...); r.status != c.want || (c.want == 401) != (r.header.Get("WWW-Authenticate") != "") {
@@ -240,7 +240,7 @@ func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
 	// every ten seconds.
 	purges := len(p.Log.Lines("purged"))
 	if calls := ig.Calls(); calls > 1+purges || purges > 5 || answers[200] != 1 || answers[202] != loops-1 {
-		t.Errorf("of %d purges, %d took effect, with %d calls to Instagram and these numbers of responses by status: %v; want at most 5 that took effect, at most one call more than these, and all purges but the first merged (202)", loops, purges, calls, answers)
+		t.Errorf("of %d purges, %d took effect (want at most 5); %d calls to Instagram (want at most one more than purges that took effect); responses by status: %v (want one 200, and 202 for all others)", loops, purges, calls, answers)
 	}
 	if got := p.counted(t, "purge", "merged"); got != loops-1 {
 		t.Errorf("%v merged purges are counted, want %d", got, loops-1)

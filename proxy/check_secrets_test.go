@@ -22,7 +22,8 @@ type checking struct {
 	calls    []time.Duration // when Meta was called, counted from the start
 }
 
-// silentSecret makes startChecking use testSecret, and a Meta that is silent from the start.
+// silentSecret is an argument for startChecking. With it, the secret is testSecret (the space is
+// trimmed), and Meta is silent from the start.
 const silentSecret = testSecret + " "
 
 func startChecking(t *testing.T, secret string, set func(*Options)) *checking {

@@ -92,12 +92,12 @@ func errSignature(subcode int, cause, message string) *graph.Error {
 
 func errWrongWebhook() *graph.Error {
 	return errSignature(990031, "signed with another secret", "This body was not signed with any of the app's secrets. "+
-		"Do not process it. If Meta sent it, pass on its bytes unchanged, and see webhook_secret_file in igproxy's configuration.")
+		"Do not process it. If it did come from Meta, make sure that the app sends the bytes to igproxy as they arrived, and see webhook_secret_file in igproxy's configuration.")
 }
 
 func errWrongRequest(cause string) *graph.Error {
 	return errSignature(990032, cause, "This signed_request is malformed, or was not signed with any of the app's secrets. "+
-		"Do not process it. If Meta sent it, pass it on unchanged, and see webhook_secret_file in igproxy's configuration.")
+		"Do not process it. If it did come from Meta, make sure that the app sends it to igproxy as it arrived, and see webhook_secret_file in igproxy's configuration.")
 }
 
 func errTwice(noun string) *graph.Error {

@@ -54,8 +54,8 @@ requests    503 in 15 min; now 16.9 per second
   refused   12 (outcomes: refused 12)
   failed    15 (outcomes: unavailable 15)
 hit ratio   84.5%
-hits        426: median below 0.25 ms, 99% below 5 ms
-exchanges   answered by Meta: none
+hits        426; median below 0.25 ms, 99% below 5 ms
+exchanges   none
 calls saved 426 by the cache, 3 by sharing
 flights     2; callers of the same token share one
 memory      62 entries
@@ -73,7 +73,7 @@ intercept   http://127.0.0.1:8081; in 15 min: 12 intercepted, 3 refused
             the authority expires on 2036-11-25
 limits      app shop, as of 12:00:00: call count 12% used; business use cases: not reported
 
-outages     instagram, since 11:59:00; 7 probes; breakers: shop exchange
+outages     instagram, since 11:59:00; 7 probes; breakers (app and grant): shop exchange
             redis, from 2026-11-24 11:00:00 until 2026-11-24 12:00:00
 failures    12:00:00, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
             11:59:59, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)

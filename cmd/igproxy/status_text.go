@@ -32,8 +32,8 @@ func statusText(s admin.Status) string {
 		hitRatio = fmt.Sprintf("%.1f%%", *s.HitRatio*100)
 	}
 	row("hit ratio", "%s", hitRatio)
-	row("hits", "%s", times(s.Latency.Hits))
-	row("exchanges", "answered by Meta: %s", times(s.Latency.Exchanges))
+	row("hits", "%s", times(s.Latency.Hits, ""))
+	row("exchanges", "%s", times(s.Latency.Exchanges, " with a token or a refusal from Meta"))
 	row("calls saved", "%d by the cache, %d by sharing", s.Saved.Cache, s.Saved.Coalescing)
 	row("flights", "%d; callers of the same token share one", s.State.Flights)
 	row("memory", "%s", plural(s.State.Entries, "entry", "entries"))
@@ -90,7 +90,7 @@ func outageLine(s admin.Status, o proxy.Outage) string {
 		text = fmt.Sprintf("%s, from %s until %s", o.Of, s.Clock(o.Start), s.Clock(o.End))
 	}
 	if len(o.Breakers) > 0 {
-		text += fmt.Sprintf("; %s; breakers: %s", plural(o.Probes, "probe", "probes"), strings.Join(o.Breakers, ", "))
+		text += fmt.Sprintf("; %s; breakers (app and grant): %s", plural(o.Probes, "probe", "probes"), strings.Join(o.Breakers, ", "))
 	}
 	return text
 }
@@ -138,12 +138,12 @@ func sinceOf(s admin.Status, u proxy.Upstream) string {
 	return fmt.Sprintf("%s; outage since %s, %s", u.Breaker, s.Clock(u.Since), plural(u.Probes, "probe", "probes"))
 }
 
-// times puts the bounds of the median and of the 99th percentile into words.
-func times(l admin.Latency) string {
+// times returns the count, what was counted, and bounds of the median and of the 99th percentile.
+func times(l admin.Latency, of string) string {
 	if l.Count == 0 {
 		return "none"
 	}
-	return fmt.Sprintf("%d: median %s, 99%% %s", l.Count, l.Median(), l.Most())
+	return fmt.Sprintf("%d%s; median %s, 99%% %s", l.Count, of, l.Median(), l.Most())
 }
 
 // countsOf returns the sum of the counts, then each name whose count is not 0, with its count.

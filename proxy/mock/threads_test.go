@@ -37,7 +37,7 @@ func TestThreadsAcceptsACodeByPostAndGet(t *testing.T) {
 	}
 }
 
-func TestAppTokensDoNotExpireAndInspectTokens(t *testing.T) {
+func TestAppTokensInspectTokensAndDoNotExpire(t *testing.T) {
 	for _, c := range []struct{ host, id, secret, prefix, endpoint, input string }{
 		{"", threadsApp, threadsSecret, "TH|", "threads_", "THAA1"},
 		{"graph.threads.com", threadsApp, threadsSecret, "TH|", "threads_", "THAA1"},

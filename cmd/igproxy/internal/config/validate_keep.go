@@ -13,7 +13,7 @@ func (l *loader) validateKeep() {
 	case c.Redis.Mode == "":
 		warn(fault{"set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops", "set redis.mode to single, sentinel or cluster"})
 	case !l.isSet("cache.key_file"):
-		warn(fault{"set without cache.key_file, so the successors of refreshed tokens are lost when the client secret changes and the previous one is removed",
+		warn(fault{"set without cache.key_file: after a change of the client secret, the successors of refreshed tokens are lost as soon as the old secret is removed from the configuration",
 			"set cache.key_file"})
 	}
 	if !c.Passthrough.Enabled {

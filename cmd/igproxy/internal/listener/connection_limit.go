@@ -22,7 +22,7 @@ import (
 type bound struct {
 	net.Listener
 	open    *connections // perhaps shared with other listeners
-	relieve func()       // closes idle connections elsewhere
+	relieve func()       // closes idle connections that are not clients', such as those to Meta
 	closed  chan struct{}
 	close   func()
 }
@@ -61,8 +61,8 @@ func (b *bound) Accept() (net.Conn, error) {
 }
 
 // accept accepts a connection. While no file descriptor is left, it closes other connections to
-// make room: first connections of clients and, if none of these can be closed, connections
-// elsewhere.
+// make room: first connections of clients and, if none of these can be closed, idle
+// connections to Meta.
 func (b *bound) accept() (net.Conn, error) {
 	c, err := b.Listener.Accept()
 	for relieved := false; errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE); c, err = b.Listener.Accept() {
