@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// queue is a net.Listener of the intercepted connections. The listener of CONNECT requests has
-// accepted them before.
+// queue is a net.Listener. Its Accept returns the intercepted connections that were passed to put.
+// Before, each of them was accepted by the listener of CONNECT requests.
 type queue struct {
 	addr    net.Addr
 	release func(net.Conn) // called before Accept returns a connection

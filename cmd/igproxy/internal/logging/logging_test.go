@@ -60,8 +60,8 @@ func TestBytesQuotedByNetHTTPAreNotLogged(t *testing.T) {
 	}
 }
 
-// A flood of one message suppresses only lines with that message. Messages of net/http
-// that differ only in the address of the client, or after it, count as the same message.
+// A flood of one message suppresses only lines with that message. Messages of net/http that are the
+// same up to the address of the client count as one message.
 func TestRepeatedMessagesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
