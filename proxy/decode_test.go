@@ -14,7 +14,7 @@ import (
 
 const testSecret = "0123456789abcdef0123456789abcdef"
 
-// testEngine returns an engine that can only decode.
+// testEngine returns an engine that decodes calls. It has no steps after decode.
 func testEngine(t testing.TB) *engine {
 	t.Helper()
 	meta := &url.URL{Scheme: "https", Host: "graph.instagram.com"}
@@ -126,11 +126,11 @@ func TestDecodeRefusesMalformedRequests(t *testing.T) {
 	} {
 		_, refused := decoded(e, c.r)
 		if refused == nil {
-			t.Errorf("%s: accepted, want %d/%d", name, c.status, c.subcode)
+			t.Errorf("%s: accepted, want the status %d and the error %d/%d", name, c.status, c.code, c.subcode)
 			continue
 		}
 		if refused.Status != c.status || refused.Code != c.code || refused.Subcode != c.subcode {
-			t.Errorf("%s: got %d %d/%d, want %d %d/%d", name, refused.Status, refused.Code, refused.Subcode, c.status, c.code, c.subcode)
+			t.Errorf("%s: got the status %d and the error %d/%d, want the status %d and the error %d/%d", name, refused.Status, refused.Code, refused.Subcode, c.status, c.code, c.subcode)
 		}
 	}
 }
@@ -200,8 +200,9 @@ func TestForeignHostsAndBrowsersAreRefused(t *testing.T) {
 }
 
 // FuzzDecode checks that no query makes decode panic, and that an error is a 4xx with a message. If
-// decode accepts a query, net/url must find one grant_type in it and no access_token other than the
-// accepted token, which must not be repeated. The token may also be in Authorization.
+// decode accepts a query that net/url can parse, net/url must find exactly one grant_type in it and
+// at most one access_token, the accepted token. If the accepted token comes from Authorization, the
+// query may lack an access_token.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{"", "&&", "grant_type=ig_exchange_token&access_token=IGAA", "grant_type=ig_exchange_token&access_token=a&access_token=b",
 		"access%5ftoken=%41&grant_type=ig_exchange_token", "access_token[]=1", "a=%", "grant_type=ig_exchange_token;access_token=x", "=&=", "access_token=a+b"} {
@@ -226,7 +227,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		if values, err := url.ParseQuery(raw); err == nil {
 			if v := values["access_token"]; len(v) > 1 || len(v) == 1 && v[0] != token || len(values["grant_type"]) != 1 {
-				t.Fatalf("decode accepted the token %q from %q, in which net/url finds %q; want one grant_type and no other or repeated token", token, raw, values)
+				t.Fatalf("decode accepted the token %q, but net/url finds %q in the query %q; want one grant_type, and at most one access_token, which is the accepted token", token, values, raw)
 			}
 		}
 	})

@@ -19,10 +19,10 @@ import (
 // Most HTTP clients send the second form for a base URL such as http://igproxy:TOKEN@host, so an
 // app still changes only its base URL. NAME is ignored.
 //
-// The third form counts only if the call does not need its Authorization for Meta's token: if the
-// query has an access_token, if the call takes its token or code in another parameter, or if the
-// call is below ownPrefix. igproxy never passes on the bearer token of such a call, even if igproxy
-// does not require its own token. Otherwise Meta would get igproxy's own token when an operator
+// The third form counts only if the call does not need its Authorization for Meta's token. This is
+// so if the query has an access_token, if the call takes its token or code in another parameter, or
+// if the path is below ownPrefix. igproxy never passes on the bearer token of such a call, even if
+// igproxy does not require its own token. So Meta does not get igproxy's own token when an operator
 // turns the check off while apps still send the token.
 //
 // Proxy-Authorization is not used, because proxies remove it.
@@ -41,7 +41,7 @@ const (
 	bearerCurrent  bearerResult = "current"
 	bearerPrevious bearerResult = "previous"
 	bearerMissing  bearerResult = "missing"
-	bearerWrong    bearerResult = "wrong" // also a token that was sent twice
+	bearerWrong    bearerResult = "wrong" // the token is wrong, or was sent twice
 )
 
 // trustHeader carries igproxy's own token. If a request has this header, its Authorization is not
@@ -75,7 +75,7 @@ func (t trust) judge(r *http.Request, to destination) bearerResult {
 	}
 	if !sent && once && !mayHoldMetasToken(r, to) {
 		token, sent = bearer(r.Header["Authorization"][0])
-		sent = sent && t.owns(token) // apps may send Meta's token here too; it must not count as a wrong guess
+		sent = sent && t.owns(token) // another token may be Meta's; it must not count as a wrong guess
 	}
 	result := t.compare(token)
 	switch {

@@ -63,7 +63,7 @@ func TestSidecarTokenComesInOneOfThreeForms(t *testing.T) {
 			r.Header.Add(c.fields[i], c.fields[i+1])
 		}
 		if got := required.check(r, destination{}); (got == nil) != c.right || got != nil && got != errUntrusted {
-			t.Errorf("%s: got %v, want accepted: %v", name, got, c.right)
+			t.Errorf("%s: got the error %v, want accepted: %v", name, got, c.right)
 		}
 		if got := open.check(r, destination{}); got != nil {
 			t.Errorf("%s: refused although no token is required", name)
@@ -72,8 +72,8 @@ func TestSidecarTokenComesInOneOfThreeForms(t *testing.T) {
 }
 
 // A bearer token counts as igproxy's own only if the call does not need its Authorization for
-// Meta's token. In such a call, igproxy's own token never reaches Meta, even if apps still send it
-// after the check was turned off.
+// Meta's token. If the call does not need it, igproxy never sends the bearer token to Meta. So
+// igproxy's own token does not reach Meta if apps still send it after the check was turned off.
 func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 	const token = "access_token?grant_type=ig_exchange_token"
 	form := codeForm("CODE").Encode()
@@ -119,7 +119,7 @@ func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 				}
 			}
 			if (w.Code == 200) != (len(graph.asked()) == 1) {
-				t.Errorf("%s, checked %v: got %d and %d calls to Instagram; want one call for a 200, and no call for an error", name, checked, w.Code, len(graph.asked()))
+				t.Errorf("%s, checked %v: got the status %d and %d calls to Instagram; want one call with a 200, and no call with an error", name, checked, w.Code, len(graph.asked()))
 			}
 		}
 	}
@@ -156,7 +156,7 @@ func TestBothTokensAreAcceptedDuringARotation(t *testing.T) {
 		r := get(wireOK)
 		r.Header[trustHeader] = c.fields
 		if got := required.check(r, destination{}); (got == nil) != c.right {
-			t.Errorf("%s: got %v, want accepted: %v", name, got, c.right)
+			t.Errorf("%s: got the error %v, want accepted: %v", name, got, c.right)
 		}
 	}
 	if want := map[bearerResult]int{bearerCurrent: 1, bearerPrevious: 1, bearerWrong: 2, bearerMissing: 1}; !maps.Equal(counted, want) {
@@ -183,7 +183,7 @@ func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
 	var current atomic.Pointer[[sha256.Size]byte]
 	current.Store(&digest)
 	s, log, metrics := trusted(t, &current, func(context.Context, call) (answer, error) {
-		t.Error("a request without the token was exchanged")
+		t.Error("a request without igproxy's own token led to an exchange")
 		return answer{}, errOverloaded()
 	})
 	const guess = "a-wrong-guess"
@@ -215,7 +215,7 @@ func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
 	}
 	s.Close() // waits for the last log line, which is written after the response
 	if got := strings.Count(log.String(), "outcome=rejected"); got != len(targets) || strings.Contains(log.String(), guess) {
-		t.Errorf("%d log lines, want %d, without the guess:\n%s", got, len(targets), log)
+		t.Errorf("%d log lines with outcome=rejected, want %d; the log must not contain %q:\n%s", got, len(targets), guess, log)
 	}
 }
 
@@ -226,7 +226,7 @@ func TestUnauthenticatedRequestWithABodyClosesTheConnection(t *testing.T) {
 	request := "POST " + wireOK + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n" + "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	got := sent(t, s.Listener.Addr().String(), request, true)
 	if n := strings.Count(got, "HTTP/1.1 401 "); n != 1 || !strings.Contains(got, "\r\nConnection: close\r\n") {
-		t.Errorf("%d responses with 401, want one that also closes the connection: %s", n, got)
+		t.Errorf("got %d responses with 401, want one, with Connection: close; all responses:\n%s", n, got)
 	}
 }
 
@@ -252,11 +252,11 @@ func TestChangedSidecarTokenAppliesToTheNextRequest(t *testing.T) {
 		_ = res.Body.Close()
 		return res.StatusCode
 	}
-	if before, stranger := ask("sidecar:own%2Ftoken+0123456789"), ask("the%20next%20one"); before != 200 || stranger != 401 {
-		t.Errorf("got %d and %d, want 200 and 401", before, stranger)
+	if withOld, withNext := ask("sidecar:own%2Ftoken+0123456789"), ask("the%20next%20one"); withOld != 200 || withNext != 401 {
+		t.Errorf("before the change: got %d with the old token, want 200; got %d with the next token, want 401", withOld, withNext)
 	}
 	current.Store(&next)
-	if before, now := ask("sidecar:own%2Ftoken+0123456789"), ask("the%20next%20one"); before != 401 || now != 200 {
-		t.Errorf("after the change: got %d and %d, want 401 and 200", before, now)
+	if withOld, withNext := ask("sidecar:own%2Ftoken+0123456789"), ask("the%20next%20one"); withOld != 401 || withNext != 200 {
+		t.Errorf("after the change: got %d with the old token, want 401; got %d with the next token, want 200", withOld, withNext)
 	}
 }

@@ -191,24 +191,24 @@ func lastAfterDrop(r *http.Request) bool { return len(r.TransferEncoding) > 0 ||
 
 // linger reads and drops the rest of a body after the response, at most maxRead bytes and for at
 // most dropTime. It does so only if the connection is closed after the response, because the client
-// asked for that or because the response announces it (last). Without linger,
-// net/http would close the connection at once or after half a second. If the client were still
-// sending, the kernel would reset the connection, and the client could lose the response. For
-// connections that stay open, net/http prevents that.
+// asked for that or because the response announces it (last). Without linger, net/http would close
+// the connection at once or after half a second. If the client were still sending, the kernel would
+// reset the connection, and the client could lose the response. For connections that stay open,
+// net/http prevents that.
 func linger(w http.ResponseWriter, r *http.Request, last bool) {
 	if !r.Close && !last || !announcesBody(r) || r.Header.Get("Expect") != "" { // reading would send 100 Continue
 		return
 	}
 	control := http.NewResponseController(w)
 	_ = control.Flush()
-	_ = control.SetReadDeadline(time.Now().Add(dropTime)) // the server supports both
+	_ = control.SetReadDeadline(time.Now().Add(dropTime)) // the server supports Flush and deadlines
 	_, _ = io.CopyN(io.Discard, r.Body, maxRead)
 }
 
-// last reports whether the connection must be closed after the response. Otherwise net/http could
-// read the bytes that follow as another request, or wait for them before it sends the response.
-// These bytes can be:
-//   - a body that igproxy has not read; see lastAfterDrop for one that it has read;
+// last reports whether the connection must be closed after the response. If the connection stayed
+// open, net/http could read the bytes that follow as another request, or wait for them before it
+// sends the response. The bytes that follow can be:
+//   - a body that igproxy has not read (see lastAfterDrop for a body that it has read);
 //   - data for the tunnel that a client expects after CONNECT;
 //   - the body of an HTTP/1.0 request with Transfer-Encoding. net/http ignores that header,
 //     although RFC 9112, section 6.1, requires such framing to be treated as faulty.

@@ -24,7 +24,7 @@ func TestHostsThatAreServed(t *testing.T) {
 		r := get(target("IGAAshort"))
 		r.Host = host
 		if got := g.check(r); (got == nil) != want {
-			t.Errorf("%q: got %v, want served: %v", host, got, want)
+			t.Errorf("%q: got the error %v, want served: %v", host, got, want)
 		}
 		if newGate(nil, true).check(r) != nil {
 			t.Errorf("%q: refused with every host allowed", host)
@@ -32,8 +32,9 @@ func TestHostsThatAreServed(t *testing.T) {
 	}
 }
 
-// A hosts file that directs an app's calls to igproxy may also direct igproxy's own calls there.
-// igproxy must refuse them. Otherwise a token call would wait for itself until it times out.
+// A hosts file that directs an app's calls to igproxy may also direct igproxy's own calls to
+// igproxy. It must refuse its own calls. Otherwise a token call would wait for itself until it
+// times out.
 func TestIgproxysOwnCallToOneOfMetasNamesIsRefused(t *testing.T) {
 	g := newGate(nil, false).alsoServing([]string{"graph.instagram.com"})
 	for _, c := range []struct {
@@ -122,7 +123,7 @@ func TestHostAndBrowserChecksComeFirst(t *testing.T) {
 // client that uses igproxy as a forward proxy, or on an admin listener. A web page cannot rebind
 // these names, because Meta owns them.
 func TestMetasHostNamesAreServedOnlyToServersOfTheirService(t *testing.T) {
-	w, facebook := facebookWorld(t) // with no app of another service
+	w, facebook := facebookWorld(t) // with a Facebook app only
 	facebook.say(200, facebookAnswer)
 	const exchange = "/v23.0/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA"
 	for host, want := range map[string]int{
@@ -149,7 +150,7 @@ func TestMetasHostNamesAreServedOnlyToServersOfTheirService(t *testing.T) {
 	instagram := newProxy(t, o)
 	for host, want := range map[string]int{"graph.facebook.com": 421, "graph.threads.net:443": 421, "graph.instagram.com": 200, "shop.example": 200} {
 		if got := askAt(instagram, host, "/me?access_token=EAA"); got.Code != want {
-			t.Errorf("any host, %s: got %d %s, want %d", host, got.Code, got.Body, want)
+			t.Errorf("with AnyHost, %s: got %d %s, want %d", host, got.Code, got.Body, want)
 		}
 	}
 	page := with(get(exchange), "Sec-Fetch-Site", "cross-site")
@@ -157,7 +158,7 @@ func TestMetasHostNamesAreServedOnlyToServersOfTheirService(t *testing.T) {
 	for subcode, r := range map[string]*http.Request{"990005": page, "990003": proxied} {
 		r.Host = "graph.facebook.com"
 		if got := ask(w.p, r); !strings.Contains(got.Body.String(), subcode) {
-			t.Errorf("got %d %s, want %s", got.Code, got.Body, subcode)
+			t.Errorf("got %d %s, want the subcode %s", got.Code, got.Body, subcode)
 		}
 	}
 	r, got := get("/status"), httptest.NewRecorder()

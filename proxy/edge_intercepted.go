@@ -9,10 +9,10 @@ import (
 )
 
 // Intercepted returns the handler for intercepted connections. A client opened such a connection to
-// one of MetaHosts, and igproxy answers instead. The connections use TLS, and their clients have
-// been authenticated, so the handler does not require igproxy's own token. A request must be for
-// the host of its connection, which selects the service. Apart from that, it is handled like any
-// other request.
+// one of MetaHosts, but igproxy answers in Meta's place. The connections use TLS, and their clients
+// have been authenticated, so the handler does not require igproxy's own token. A request must be
+// for the host of its connection, which selects the service. Apart from that, it is handled like
+// any other request.
 func (p *Proxy) Intercepted() http.Handler { return interceptedHandler{p} }
 
 type interceptedHandler struct{ proxy *Proxy }
@@ -25,9 +25,9 @@ func (h interceptedHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // for which it has an app.
 func (p *Proxy) MetaHosts() []string { return slices.Clone(p.current.Load().gate.meta) }
 
-// admit checks the Host name and igproxy's own token. It also refuses requests from web pages,
-// requests meant for a forward proxy, and igproxy's own calls. It returns the error for a refused
-// request, or nil.
+// admit checks the Host name and, except on intercepted connections, igproxy's own token. It also
+// refuses requests from web pages, requests meant for a forward proxy, and igproxy's own calls. It
+// returns the error for a refused request, or nil.
 func (e *engine) admit(r *http.Request, t destination, from entrance) *graph.Error {
 	if from.intercepted {
 		return e.gate.checkIntercepted(r)

@@ -10,7 +10,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// carried is what a Reload keeps.
+// carried holds the objects that a Reload keeps.
 type carried struct {
 	cache    *cache.Cache
 	circuits *circuits
@@ -40,7 +40,7 @@ type engine struct {
 	keep   *keeping      // nil: igproxy does not keep tokens alive
 
 	checkSecrets, readyWhenRefused bool          // as in Options
-	budget                         time.Duration // the time for a call that tests a client secret
+	budget                         time.Duration // the time limit of a call that tests a client secret
 
 	plain *plainCall // nil: the lane hands every connection over to net/http
 }
@@ -99,7 +99,7 @@ func compose(o Options, c carried, table []*grant, out *outbound) (first, guarde
 	join := func(next exchanger) exchanger {
 		return traced(c.tracer, "join", &joinStep{next: next, budget: o.Budget(), log: c.log, flights: c.flights})
 	}
-	claim := func(next exchanger) exchanger { // this is also the step remember
+	claim := func(next exchanger) exchanger { // claimStep includes the step remember
 		return traced(c.tracer, "claim", &claimStep{cache: c.cache, negativeTTL: o.NegativeTTL,
 			index: o.Passthrough != nil, next: next})
 	}

@@ -42,9 +42,9 @@ var (
 	errBody = badRequest(990006,
 		"This GET request has a body that is larger than 4 KiB, incomplete or malformed, or it waits for 100 Continue. "+
 			"Send the parameters in the query, without a body.")
-	errQuery = badRequest(990007, "The parameters are malformed: they contain a % without two hex digits after it, "+
-		"a #, brackets after a known name, as in code[], or, in JSON, a known name whose value is neither a string nor a number. "+
-		"Percent-encode them, and send each value once, without brackets.")
+	errQuery = badRequest(990007, "The parameters are malformed. They contain a % without two hex digits after it, "+
+		"a #, a name with brackets, such as code[], or, in JSON, a value that is neither a string nor a number. "+
+		"Percent-encode the parameters, and send each value once, without brackets.")
 	errMethod = badRequest(990001, "This call does not support the method of the request. Send GET or POST.")
 	errForm   = badRequest(990015, "The body of this call is not a form or a JSON object of at most 64 KiB. "+
 		"Send the parameters in the query, or in a body of the type application/x-www-form-urlencoded, "+
@@ -158,8 +158,8 @@ func errLargeBodies() *graph.Error {
 	return errBusy("too many large bodies at once", "Too many requests with a body of more than 4 KiB at once.")
 }
 
-// errSlowReader returns the error for an app that reads a response too slowly. It is only logged,
-// because a part of the response has already been sent.
+// errSlowReader returns the error for an app that reads a response too slowly. The error is logged
+// but not sent, because a part of the response has already been sent.
 func errSlowReader() *graph.Error {
 	e := *errSlowRequest
 	e.Cause = passthrough.ErrSlowReader.Error()

@@ -76,14 +76,16 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 		}
 		for _, e := range errs[subcode] {
 			if e.Status != status && (m[1] != "4xx" || e.Status/100 != 4) || e.Code != code {
-				t.Errorf("%d has status %d and code %d, docs/errors.md has %s and %d", subcode, e.Status, e.Code, m[1], code)
+				t.Errorf("%d has status %d and code %d, docs/errors.md has status %s and code %d", subcode, e.Status, e.Code, m[1], code)
 			}
 			if promised := m[5] == "after `Retry-After`"; promised != !e.RetryAt.IsZero() {
 				t.Errorf("%d: RetryAt is %v, but docs/errors.md has %q; want both to promise Retry-After, or neither", subcode, e.RetryAt, m[5])
 			}
-			if transient := e.Transient != nil && *e.Transient; transient != (e.Code == 2) || m[5] == "no" && e.Status >= 500 {
-				t.Errorf("%d: is_transient is %v with code %d and status %d, docs/errors.md has %q; want is_transient for code 2 only, and no \"no\" for a 5xx",
-					subcode, transient, e.Code, e.Status, m[5])
+			if transient := e.Transient != nil && *e.Transient; transient != (e.Code == 2) {
+				t.Errorf("%d: is_transient is %v with code %d, want true for code 2 and false for any other code", subcode, transient, e.Code)
+			}
+			if m[5] == "no" && e.Status >= 500 {
+				t.Errorf("%d: docs/errors.md says not to retry, but the status is %d", subcode, e.Status)
 			}
 		}
 	}
@@ -105,7 +107,7 @@ func TestOwnErrorsParseLikeInstagramsErrors(t *testing.T) {
 				t.Errorf("%d: %s is parsed as %+v, want the same fields", subcode, e.Encode(), back)
 			}
 			if !strings.HasSuffix(e.Message, ".") || strings.Contains(e.Message, "CANARY") || strings.Contains(e.Message, "canary") {
-				t.Errorf("%d: %q is not a sentence, or repeats what was sent", subcode, e.Message)
+				t.Errorf("%d: got the message %q, want a sentence that does not repeat what was sent", subcode, e.Message)
 			}
 		}
 	}
@@ -117,7 +119,7 @@ func TestAnUnreadBodyClosesTheConnection(t *testing.T) {
 	p := proxyOf(t, nil, nil)
 	for want, r := range map[string]*http.Request{"": postRequest(), "close": withBody()} {
 		if got := ask(p, r).Header().Get("Connection"); got != want {
-			t.Errorf("%s: Connection is %q, want %q", r.Method, got, want)
+			t.Errorf("%s: the header Connection is %q, want %q", r.Method, got, want)
 		}
 	}
 }
@@ -135,7 +137,7 @@ func withBody() *http.Request {
 }
 
 // The codes of embedded signup are issued without a redirect_uri. So the error for a code without a
-// redirect_uri also advises the operator to add the item none to redirect_uris.
+// redirect_uri advises the operator to add the item none to redirect_uris.
 func TestTheErrorForACodeWithoutARedirectURISaysHowToAllowIt(t *testing.T) {
 	w, _ := facebookWorld(t, App{Label: "strict", Service: Facebook, ID: "1787", Secret: NewSecret("secret-of-strict-0123456789"), RedirectURIs: []string{callback}})
 	for target, want := range map[string]bool{
@@ -144,7 +146,7 @@ func TestTheErrorForACodeWithoutARedirectURISaysHowToAllowIt(t *testing.T) {
 		"/apps/strict/oauth/access_token?code=C&redirect_uri=&redirect_uri=":         false,
 	} {
 		if got := w.get(target).Body.String(); !strings.Contains(got, "990017") || strings.Contains(got, "add the item none") != want {
-			t.Errorf("%s: got %s, want the advice: %t", target, got, want)
+			t.Errorf("%s: got %s, want 990017; want advice about the item none: %t", target, got, want)
 		}
 	}
 }

@@ -195,8 +195,8 @@ func rawUpstream(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) s
 	return "http://" + l.Addr().String()
 }
 
-// saying starts an upstream that counts the requests. Its response to each request consists
-// of the bytes of answer; see rawReply.
+// saying starts an upstream that counts the requests. It sends the text answer as the complete
+// response to each request; see rawReply.
 func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
 	t.Helper()
 	requests = new(atomic.Int32)

@@ -34,11 +34,11 @@ type grant struct {
 	hasAccount   bool          // Meta's error code 100 means that the app may not use the account
 	checksSecret bool          // a call with an invalid token shows whether the client secret is right
 	refreshes    bool          // Meta answers a long-lived token with a token that ends later; see keep.go
-	takesShort   bool          // the call also accepts a short-lived token; the answer is a long-lived one
+	takesShort   bool          // the call also accepts a short-lived token, and always returns a long-lived token
 	appToken     bool          // the call is made with the app's ID and client secret as its access_token
 	upstream     string        // the name of the upstream, one of upstreams
 	base         *url.URL      // the upstream's URL
-	ttl          time.Duration // how long an answer is remembered at most; zero: not at all
+	ttl          time.Duration // the longest time for which an answer is remembered; zero: answers are not remembered
 }
 
 // method returns the method of the request to Meta.

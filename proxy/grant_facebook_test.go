@@ -15,8 +15,8 @@ const (
 	pagesSecret = "facebook-secret-0123456789"
 )
 
-// facebookWorld returns a world with a Facebook app and the given apps. It also returns the
-// upstream that plays Facebook.
+// facebookWorld returns a world whose apps are a Facebook app and the given apps. It also returns
+// the upstream that plays Facebook.
 func facebookWorld(t *testing.T, apps ...App) (w *world, facebook *service) {
 	t.Helper()
 	w, facebook = newWorld(t), newService(t)
@@ -92,8 +92,8 @@ func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
 				t.Errorf("%s, %s: got %d %s, want 200 and the token", name, form, got.Code, got.Body)
 			}
 		}
-		if asked := facebook.asked(); len(asked) != 1 || asked[0] != "GET /oauth/access_token?"+c.want+"|" {
-			t.Errorf("%s: Facebook got %q, want one call:\n%s", name, asked, c.want)
+		if asked, want := facebook.asked(), "GET /oauth/access_token?"+c.want+"|"; len(asked) != 1 || asked[0] != want {
+			t.Errorf("%s: Facebook got the calls %q, want one call: %q", name, asked, want)
 		}
 	}
 }
@@ -108,7 +108,7 @@ func TestAnExtendedFacebookTokenIsRememberedAsARefresh(t *testing.T) {
 	}
 	hit := w.get("/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA")
 	if got := hit.Header().Get("Cache-Status"); got != "igproxy; hit; ttl=299" && got != "igproxy; hit; ttl=300" {
-		t.Errorf("Cache-Status %q, want the ttl of a refresh", got)
+		t.Errorf("Cache-Status is %q, want a hit with a ttl of 299 or 300, as for a refresh", got)
 	}
 }
 
@@ -141,9 +141,9 @@ func TestATokenThatDoesNotExpireIsServedWithoutExpiresIn(t *testing.T) {
 }
 
 // If services share a path, the grant_type, the client_id, the Host or /apps/NAME/ selects the app.
-// igproxy refuses a call that still fits several apps. For grants that send
-// the app's ID to Meta, igproxy also refuses a call whose client_id belongs to an app that cannot
-// make the call. In both cases, the error lists the paths of the apps that can make it.
+// igproxy refuses a call that still fits several apps. For grants that send the app's ID to Meta,
+// igproxy also refuses a call whose client_id belongs to an app that cannot make the call. In both
+// cases, the error lists the paths of the apps that can make the call.
 func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 	redirect := url.QueryEscape(callback)
 	for name, c := range map[string]struct {
@@ -187,14 +187,15 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 			}
 		}
 		if services[c.want] == nil && (got.Code != 400 || !strings.Contains(got.Body.String(), c.want)) {
-			t.Errorf("%s: got %d %s, want 400 and %q", name, got.Code, got.Body, c.want)
+			t.Errorf("%s: got %d %s, want 400 and an error that contains %q", name, got.Code, got.Body, c.want)
 		}
 	}
 }
 
-// All three services share this path. The errors of a code exchange with Instagram or Threads are
-// flat; the errors of all other calls are not. A call that cannot be such a code exchange gets an
-// error that is not flat, even if igproxy refuses the call before it knows the app.
+// All three services share the path /oauth/access_token. The errors of a code exchange with
+// Instagram or Threads are flat; the errors of all other calls are not. A call that cannot be such
+// a code exchange gets an error that is not flat, even if igproxy refuses the call before it knows
+// the app.
 func TestARefusalAtASharedPathHasTheFormOfItsService(t *testing.T) {
 	const path = "/oauth/access_token"
 	post := func(query, kind, body string) *http.Request {
@@ -224,7 +225,7 @@ func TestARefusalAtASharedPathHasTheFormOfItsService(t *testing.T) {
 		"Facebook's ID in a form":                    {post("", urlencoded, "client_id="+pagesID), "", false},
 		"Instagram's ID in a form":                   {post("", urlencoded, "client_id="+shopID), "", true},
 		"Facebook's ID in JSON":                      {post("", "application/json", `{"client_id":`+pagesID+`}`), "", false},
-		"Facebook's ID, a form as well":              {post("?client_id="+pagesID, urlencoded, "code=C"), "", false},
+		"Facebook's ID, and a form":                  {post("?client_id="+pagesID, urlencoded, "code=C"), "", false},
 		"Facebook's ID, another content type":        {post("?client_id="+pagesID, "text/plain", "code=C"), "", false},
 		"Facebook's ID, GET with a body":             {httptest.NewRequest(http.MethodGet, path+"?client_id="+pagesID, strings.NewReader(strings.Repeat("x", 5000))), "", false},
 	} {
@@ -233,7 +234,7 @@ func TestARefusalAtASharedPathHasTheFormOfItsService(t *testing.T) {
 		got := httptest.NewRecorder()
 		w.p.ServeHTTP(got, c.request)
 		if flat := strings.Contains(got.Body.String(), `"error_type"`); got.Code != 400 || flat != c.flat {
-			t.Errorf("%s: got %d %s, want flat: %v", name, got.Code, got.Body, c.flat)
+			t.Errorf("%s: got %d %s, want 400; want the flat shape: %v", name, got.Code, got.Body, c.flat)
 		}
 	}
 }
@@ -245,8 +246,8 @@ func TestFacebooksRefusalsAreServedUnchanged(t *testing.T) {
 	const exchange = "/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA"
 	for name, c := range map[string]struct {
 		target, body string
-		calls        int // to Facebook, after two requests
-		state        string
+		calls        int    // to Facebook, after two requests
+		state        string // of the client secret, after the two requests
 	}{
 		"used code":    {codeCall, `{"error":{"message":"This authorization code has been used.","type":"OAuthException","code":100,"error_subcode":36009}}`, 2, "unproven"},
 		"bad token":    {exchange, `{"error":{"message":"Invalid OAuth access token.","type":"OAuthException","code":190}}`, 1, "accepted"},
@@ -261,7 +262,7 @@ func TestFacebooksRefusalsAreServedUnchanged(t *testing.T) {
 			}
 		}
 		if n := len(facebook.asked()); n != c.calls {
-			t.Errorf("%s: %d calls, want %d", name, n, c.calls)
+			t.Errorf("%s: %d calls to Facebook, want %d", name, n, c.calls)
 		}
 		if got := w.p.Apps()[0].ClientSecret; got != c.state {
 			t.Errorf("%s: the state of the secret is %s, want %s", name, got, c.state)
@@ -304,7 +305,7 @@ func TestACodeWithoutARedirectURIMustBeAllowed(t *testing.T) {
 		"/apps/strict/oauth/access_token?code=C": 400, "/apps/strict/oauth/access_token?code=D&redirect_uri=": 400,
 	} {
 		if got := w.get(target); got.Code != want || want == 400 && !strings.Contains(got.Body.String(), "990017") {
-			t.Errorf("%s: got %d %s, want %d", target, got.Code, got.Body, want)
+			t.Errorf("%s: got %d %s, want %d; a 400 must have the subcode 990017", target, got.Code, got.Body, want)
 		}
 	}
 	if n := len(facebook.asked()); n != 2 {
@@ -346,7 +347,7 @@ func TestJSONParametersAreReadStrictly(t *testing.T) {
 		`{"a":"` + strings.Repeat("x", maxBody) + `"}`:                                       "990015",
 	} {
 		if got := ask(body); got.Code != 400 || !strings.Contains(got.Body.String(), subcode) {
-			t.Errorf("%.80s: got %d %s, want %s", body, got.Code, got.Body, subcode)
+			t.Errorf("%.80s: got %d %s, want 400 with the subcode %s", body, got.Code, got.Body, subcode)
 		}
 	}
 	if n := len(facebook.asked()); n != 0 {
@@ -373,7 +374,7 @@ func TestExchangesInDifferentFormsAreJoined(t *testing.T) {
 	}()
 	time.AfterFunc(50*time.Millisecond, func() { close(release) })
 	if a, b := <-done, <-done; a != 200 || b != 200 || len(facebook.asked()) != 1 {
-		t.Errorf("got %d and %d after %d calls, want 200 and 200 after 1", a, b, len(facebook.asked()))
+		t.Errorf("the callers got %d and %d, want 200 twice; Facebook got %d calls, want 1", a, b, len(facebook.asked()))
 	}
 }
 

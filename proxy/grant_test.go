@@ -181,7 +181,7 @@ func TestTheResponseToACodeExchangeHasBothShapes(t *testing.T) {
 		}
 		back, ok := decodeAnswer(encodeAnswer(answer{token: tok}), time.Now())
 		if !ok || bodyOf(back.token, time.Now()) != want {
-			t.Error("the encoded answer decodes to another answer")
+			t.Errorf("%s: the answer changed when it was encoded and decoded", in)
 		}
 	}
 	for _, in := range []string{``, `{}`, `[]`, `{"data":[]}`, `{"data":{}}`, `{"data":[{"access_token":"a"},{"access_token":"b"}]}`, `{"data":[{}]}`,
@@ -222,7 +222,7 @@ func TestDoubleCallbackGetsTheFirstAnswer(t *testing.T) {
 		before := len(w.login.asked())
 		r := w.post("/oauth/access_token", codeForm(fmt.Sprint("down", status)))
 		if n := len(w.login.asked()) - before; r.Code != 502 || n != 1 || !strings.HasPrefix(r.Body.String(), `{"error_type":"`) {
-			t.Errorf("%d: got %d %s after %d calls, want 502 in the flat shape after 1", status, r.Code, r.Body, n)
+			t.Errorf("after a %d from Meta: got %d %s after %d calls, want 502 in the flat shape after one call", status, r.Code, r.Body, n)
 		}
 	}
 }
@@ -401,7 +401,7 @@ func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {
 		}
 		_ = json.Unmarshal(got.Body.Bytes(), &e)
 		if subcode := e.Error.Subcode + e.Subcode; got.Code < 400 || got.Code > 499 || subcode != c.subcode {
-			t.Errorf("%s: got %d %s, want %d", name, got.Code, got.Body, c.subcode)
+			t.Errorf("%s: got %d %s, want a 4xx with the subcode %d", name, got.Code, got.Body, c.subcode)
 		}
 		if now := len(w.graph.asked()) + len(w.login.asked()) + len(w.threads.asked()); now != before {
 			t.Errorf("%s: an upstream was asked", name)

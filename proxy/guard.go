@@ -45,7 +45,7 @@ func (s *guardStep) Exchange(ctx context.Context, c call) (answer, error) {
 // ask calls the step ask through the breaker and records the result.
 func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefore bool) (a answer, err error) {
 	// A flight that waited for a slot may have less time left than s.timeout. If the call then
-	// times out, the reason may be the wait, so Meta is not blamed.
+	// times out, the reason may be the wait, so the timeout does not count as a failure of Meta.
 	end, bounded := ctx.Deadline()
 	isLate := bounded && time.Until(end) < s.timeout
 	// In a half-open breaker, the call is a probe: a trial call. A probe may be retried.
@@ -58,7 +58,7 @@ func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefo
 			err = e
 		}
 		switch {
-		case err == nil: // refusals and rate limits are answers too
+		case err == nil: // Meta answered; a refusal or a rate limit is an answer
 			return breaker.Success
 		case e != nil && e.Class.IsFailure() && !(failedBefore && mayBeDueToToken(e)):
 			return breaker.Failure

@@ -83,9 +83,9 @@ func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
 }
 
 // outage sums up the outages of an upstream's breakers. o.Since is when the longest of the current
-// outages began, and o.Probes is the number of probes in all current outages. closedAt is when the
-// last outage ended, of the outages of breakers that are closed now. Each of the three is zero if
-// there is no such outage.
+// outages began, and o.Probes is the number of probes in all current outages. Both are zero if
+// there is no current outage. closedAt is when the last outage ended. It ignores breakers that have
+// a current outage, and is zero if no other breaker has had an outage.
 func (s *circuits) outage(upstream string) (o breaker.Outage, closedAt time.Time) {
 	for _, b := range s.states(upstream) {
 		one := b.Outage()

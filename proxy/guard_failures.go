@@ -9,9 +9,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// failures remembers which tokens and codes failed recently, so that one of them cannot look like
-// an outage of Meta. Otherwise a worker that keeps sending a token that always fails at Meta would
-// open the breaker for all tokens.
+// failures remembers which tokens and codes failed recently, so that the failures of one token do
+// not look like an outage of Meta. If the breaker counted every failure, a worker that keeps
+// sending a token that always fails at Meta would open the breaker for all tokens.
 //
 //   - After a failure, igproxy pauses the token: it does not ask Meta, and answers with the same
 //     failure. The pause doubles with each further failure.
@@ -25,7 +25,7 @@ import (
 // Only failures that may be due to the token are remembered; see mayBeDueToToken. The breaker
 // counts all other failures.
 type failures struct {
-	interval time.Duration // of the breaker
+	interval time.Duration // breaker.interval
 
 	mu  sync.Mutex // protects the map all
 	all map[cache.ID]tokenFailure

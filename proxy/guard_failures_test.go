@@ -13,9 +13,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// metaFails returns a function that replaces the step ask. The function counts the calls for which
-// the parameter fails reports true, and returns a failure with code 2 for them. It answers all
-// other calls with a refusal.
+// metaFails returns a function that replaces the step ask. If fails(c) is true for a call c, the
+// function counts the call and returns a failure with code 2. It answers all other calls with a
+// refusal.
 func metaFails(fails func(call) bool, calls *int) exchangeFunc {
 	return func(_ context.Context, c call) (answer, error) {
 		if fails(c) {
@@ -46,7 +46,7 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 			_, err := g.Exchange(t.Context(), c)
 			var e *graph.Error
 			if !errors.As(err, &e) || e.Code != 2 || !e.RetryAt.After(time.Now()) {
-				t.Fatalf("the bad token: got %v, RetryAt %v; want code 2 and a time in the future", err, e.RetryAt)
+				t.Fatalf("the bad token: got %+v, want code 2, and a RetryAt in the future", err)
 			}
 			if e.Repeated {
 				repeated++
@@ -62,13 +62,13 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 			t.Errorf("the breaker is %s, want closed", state)
 		}
 		if calls > 5+3600/30 || calls+repeated != 3600 {
-			t.Errorf("Meta was asked %d times for the bad token, and %d failures were repeated, in 3600 requests; want at most %d calls, and a repeated failure for each other request", calls, repeated, 5+3600/30)
+			t.Errorf("of 3600 requests with the bad token, %d reached Meta, want at most %d; %d got a repeated failure, want all that did not reach Meta", calls, 5+3600/30, repeated)
 		}
 	})
 }
 
-// The pause of a token grows: 1, 2, 4, 8, 16, then 30 seconds. An answer from Meta ends the
-// pause.
+// The pause of a token grows: 1, 2, 4, 8, 16, then 30 seconds. When Meta answers a call with the
+// token, its failure is forgotten.
 func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
@@ -126,7 +126,7 @@ func TestProbeIsNeverARecentlyFailedToken(t *testing.T) {
 			t.Errorf("the bad token: got %v and %d calls, want an error and no call, because it must not be the probe", err, calls-before)
 		}
 		if _, err := g.Exchange(t.Context(), withToken(c, "healthy")); err != nil || g.circuits.worst("") != breaker.Closed {
-			t.Errorf("a healthy token: got %v, and the breaker is %s; want an answer, and closed", err, g.circuits.worst(""))
+			t.Errorf("a healthy token: got the error %v, want an answer; then the breaker is %s, want closed", err, g.circuits.worst(""))
 		}
 	})
 }
@@ -144,13 +144,13 @@ func TestTokenThatFailedInAnOutageMayBeTheProbe(t *testing.T) {
 		down = false
 		time.Sleep(10*time.Second + 1)
 		if _, err := g.Exchange(t.Context(), withToken(c, "user-0")); err != nil || g.circuits.worst("") != breaker.Closed {
-			t.Errorf("got %v, and the breaker is %s; want an answer, and closed", err, g.circuits.worst(""))
+			t.Errorf("got the error %v, want an answer; then the breaker is %s, want closed", err, g.circuits.worst(""))
 		}
 	})
 }
 
-// Each app, grant and redirect_uri has its own breaker, so one whose calls always fail does not
-// affect the others.
+// Each combination of app, grant and redirect_uri has its own breaker. So a combination whose calls
+// always fail does not affect the others.
 func TestCallsThatAlwaysFailHaveTheirOwnBreaker(t *testing.T) {
 	other := func(c call, change func(*call)) call {
 		app, grant := *c.app, *c.grant
@@ -178,7 +178,7 @@ func TestCallsThatAlwaysFailHaveTheirOwnBreaker(t *testing.T) {
 				}
 			}
 			if state := g.circuits.worst(""); state != breaker.Open || calls != 3 {
-				t.Errorf("%s: its own breaker is %s after %d calls, want open after 3", name, state, calls)
+				t.Errorf("%s: the breaker of the failing calls is %s after %d calls, want open after 3", name, state, calls)
 			}
 		})
 	}
@@ -243,10 +243,10 @@ func TestTheNumberOfRememberedFailuresIsBounded(t *testing.T) {
 func TestUnreachableHostIsNotATokenFailure(t *testing.T) {
 	for kind, want := range map[string]bool{"reset": true, "closed": true, "refused": false, "resolve": false, "tls": false, "other": false} {
 		if got := mayBeDueToToken(errUnreachable(kind)); got != want {
-			t.Errorf("%s: %v, want %v", kind, got, want)
+			t.Errorf("the cause %q may be due to the token: got %v, want %v", kind, got, want)
 		}
 	}
 	if mayBeDueToToken(errSilent()) || !mayBeDueToToken(errTimeout()) || !mayBeDueToToken(errBadAnswer("x")) || mayBeDueToToken(errOverloaded()) {
-		t.Error("want true for errTimeout and errBadAnswer, and false for errSilent and errOverloaded")
+		t.Error("mayBeDueToToken must be true for errTimeout and errBadAnswer, and false for errSilent and errOverloaded")
 	}
 }

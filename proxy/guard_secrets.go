@@ -39,7 +39,7 @@ type clientSecrets struct {
 	refusedAt  time.Time     // when Meta last refused every secret
 	nextCheck  time.Duration // from refusedAt until the next check is due
 	checkAt    time.Time     // when the next check of unproven secrets is due; zero: now
-	checkPause time.Duration // from the last such check to checkAt
+	checkPause time.Duration // from the last check of unproven secrets to checkAt
 }
 
 // secretNames are the names of the two secrets in the metric and the log, by index in the list.
@@ -77,7 +77,7 @@ func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 }
 
 // paused returns the refusal that calls get while the app is paused because Meta refuses its
-// secrets. It returns nil if Meta has not refused every secret within the last refusedPause.
+// secrets. It returns nil if the app is not paused for that reason.
 func (s *clientSecrets) paused(now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -59,7 +59,7 @@ func TestACallWithARefusedSecretIsRepeatedWithTheOtherSecret(t *testing.T) {
 	step := func(name, token string, calls int, which string) {
 		t.Helper()
 		if w := ask(p, get(target(token))); w.Code != 200 || i.CallsFor(token) != calls || inUse(t, o.Metrics) != which || !p.Readiness().Ready {
-			t.Errorf("%s: got %d after %d calls, in use %s, ready %v; want 200 after %d, %s, true", name, w.Code, i.CallsFor(token), inUse(t, o.Metrics), p.Readiness().Ready, calls, which)
+			t.Errorf("%s: got %d, want 200; Meta got %d calls, want %d; the secret in use is %s, want %s; ready is %v, want true", name, w.Code, i.CallsFor(token), calls, inUse(t, o.Metrics), which, p.Readiness().Ready)
 		}
 	}
 	if got := inUse(t, o.Metrics); got != "current" {
@@ -71,7 +71,7 @@ func TestACallWithARefusedSecretIsRepeatedWithTheOtherSecret(t *testing.T) {
 	step("the dashboard has the new secret", "IGAA-3", 2, "current")
 	step("the call after that", "IGAA-4", 1, "current")
 	if got := strings.Count(log.String(), "client secret switched"); got != 2 || strings.Contains(log.String(), oldSecret) || strings.Contains(log.String(), newSecret) {
-		t.Errorf("the switch was logged %d times, want 2, without a secret: %s", got, log)
+		t.Errorf("%d switches were logged, want 2; the log must not contain a secret:\n%s", got, log)
 	}
 }
 
@@ -102,7 +102,7 @@ func TestTheSecretInUseStaysInUseAcrossAReload(t *testing.T) {
 		}
 		token := "IGAA-" + string(rune('a'+n))
 		if w := ask(p, get(target(token))); w.Code != 200 || i.CallsFor(token) != c.calls || inUse(t, o.Metrics) != c.which {
-			t.Errorf("reload %d: got %d after %d calls, want 200 after %d; in use is %s, want %s", n, w.Code, i.CallsFor(token), c.calls, inUse(t, o.Metrics), c.which)
+			t.Errorf("reload %d: got %d after %d calls, want 200 after %d; the secret in use is %s, want %s", n, w.Code, i.CallsFor(token), c.calls, inUse(t, o.Metrics), c.which)
 		}
 	}
 }
@@ -112,10 +112,10 @@ func TestTwoRefusedSecretsPauseTheAppAndAreNotPrinted(t *testing.T) {
 	i.SetSecrets("something-else-altogether")
 	w := ask(p, get(target("IGAA-1")))
 	if w.Code != 400 || i.Calls() != 2 || p.Readiness().Ready || inUse(t, o.Metrics) != "current" {
-		t.Errorf("got %d after %d calls, ready %v, in use %s; want 400 after 2, false, current", w.Code, i.Calls(), p.Readiness().Ready, inUse(t, o.Metrics))
+		t.Errorf("got %d after %d calls, want 400 after 2; ready is %v, want false; the secret in use is %s, want current", w.Code, i.Calls(), p.Readiness().Ready, inUse(t, o.Metrics))
 	}
 	if w := ask(p, get(target("IGAA-2"))); w.Code != 400 || i.Calls() != 2 {
-		t.Errorf("the app is not paused: got %d after %d calls, want 400 after 2", w.Code, i.Calls())
+		t.Errorf("during the pause: got %d after %d calls, want 400 and still 2 calls", w.Code, i.Calls())
 	}
 	if strings.Contains(log.String()+w.Body.String(), oldSecret) || strings.Contains(log.String()+w.Body.String(), newSecret) {
 		t.Error("a secret was printed")
@@ -153,7 +153,7 @@ func TestACallWithTheOldSecretDoesNotPauseTheApp(t *testing.T) {
 		t.Errorf("the call in flight got %d, want 200", code)
 	}
 	if w := ask(p, get(target("IGAA-next"))); w.Code != 200 || !p.Readiness().Ready {
-		t.Errorf("the next call got %d, ready %v; want 200, true", w.Code, p.Readiness().Ready)
+		t.Errorf("the next call got %d, want 200; ready is %v, want true", w.Code, p.Readiness().Ready)
 	}
 }
 
@@ -162,15 +162,15 @@ func TestAnAnswerAboutAReplacedSecretIsIgnored(t *testing.T) {
 	gone, now, next := NewSecret("gone"), NewSecret("now"), NewSecret("next")
 	refused := refusalAnswer(100, 0, "Error validating client secret.")
 	for name, c := range map[string]struct {
-		with, without Secret
-		want          bool
+		with, without Secret // see answer
+		want          bool   // whether all secrets now count as refused
 	}{"a replaced secret": {gone, Secret{}, false}, "a replaced secret, then one of two": {next, gone, false}, "one of two": {next, Secret{}, false}, "both": {next, now, true}, "both, in the other order": {now, next, true}} {
 		s := &clientSecrets{}
 		s.use([]Secret{next, now})
 		a := refused
 		a.with, a.without = c.with, c.without
 		if got, _, _ := s.note(a, time.Now()); got != c.want || (s.standing() == secretRefused) != c.want {
-			t.Errorf("%s: got refused %v, want %v", name, got, c.want)
+			t.Errorf("%s: all secrets count as refused: %v, want %v", name, got, c.want)
 		}
 	}
 	s := &clientSecrets{}
@@ -193,7 +193,7 @@ func TestALateAnswerDoesNotSwitchTheSecretBack(t *testing.T) {
 	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
 	a.with, a.without = one, two
 	if _, _, inUse := s.note(a, time.Now()); inUse != "previous" {
-		t.Errorf("in use is %q, want previous", inUse)
+		t.Errorf("the secret in use is %q, want previous", inUse)
 	}
 	a.with, a.without = two, Secret{}
 	_, _, inUse := s.note(a, time.Now())
@@ -226,10 +226,10 @@ func TestARefusedCodeIsTriedWithTheOtherSecret(t *testing.T) {
 	o.Apps = []App{{ID: shopID, Secret: NewSecret(newSecret), Previous: NewSecret(oldSecret), RedirectURIs: []string{callback}}}
 	w := &world{p: newProxy(t, o)}
 	if r := w.post("/oauth/access_token", codeForm("used")); r.Code != 400 || len(upstream.asked()) != 2 || inUse(t, o.Metrics) != "current" {
-		t.Errorf("a used code: got %d after %d calls, in use %s; want 400 after 2, current", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
+		t.Errorf("a used code: got %d after %d calls, want 400 after 2; the secret in use is %s, want current", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
 	}
 	if r := w.post("/oauth/access_token", codeForm("good")); r.Code != 200 || len(upstream.asked()) != 4 || inUse(t, o.Metrics) != "previous" {
-		t.Errorf("a good code: got %d after %d calls, in use %s; want 200 after 4, previous", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
+		t.Errorf("a good code: got %d after %d calls, want 200 after 4; the secret in use is %s, want previous", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
 	}
 	if r := w.post("/oauth/access_token", codeForm("better")); r.Code != 200 || len(upstream.asked()) != 5 {
 		t.Errorf("the call after that: got %d after %d calls, want 200 after 5", r.Code, len(upstream.asked()))
@@ -274,7 +274,7 @@ func TestCacheSurvivesUntilThePreviousSecretIsRemoved(t *testing.T) {
 	one, two, key := NewSecret(oldSecret), NewSecret(newSecret), NewSecret(strings.Repeat("k", 32))
 	before, during, after := idOf(App{Secret: one}), idOf(App{Secret: two, Previous: one}), idOf(App{Secret: two})
 	if before != during || during == after {
-		t.Errorf("same key before and during the rotation: %v, want true; during and after it: %v, want false", before == during, during == after)
+		t.Errorf("the entries survive the beginning of the rotation: %v, want true; they survive the removal of the previous secret: %v, want false", before == during, during == after)
 	}
 	all := []string{idOf(App{Secret: one, Key: key}), idOf(App{Secret: two, Previous: one, Key: key}), idOf(App{Secret: two, Key: key})}
 	if len(slices.Compact(all)) != 1 {

@@ -48,7 +48,7 @@ func TestOnlyFailuresOpenTheBreaker(t *testing.T) {
 				_, _ = g.Exchange(t.Context(), callFor(t, fmt.Sprint("short-", n)))
 			}
 			if got := g.circuits.worst(upstreamGraph); got != c.want {
-				t.Errorf("%s: breaker %s, want %s", name, got, c.want)
+				t.Errorf("%s: the breaker is %s, want %s", name, got, c.want)
 			}
 		})
 	}
@@ -98,7 +98,7 @@ func TestALimitOnTheAppPausesAllItsTokens(t *testing.T) {
 		}
 		time.Sleep(3 * time.Minute)
 		if a, err := g.Exchange(t.Context(), other); err != nil || a.refusal != nil || asked != 2 {
-			t.Errorf("after the pause: got the refusal %v and the error %v after %d calls to Meta; want neither, after 2 calls", a.refusal, err, asked)
+			t.Errorf("after the pause: got the refusal %v and the error %v, want a token; Meta got %d calls, want 2", a.refusal, err, asked)
 		}
 	})
 }
@@ -126,7 +126,7 @@ func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 			}
 		}
 		if asked != 1 || c.app.state.secrets.standing() != secretRefused {
-			t.Errorf("Meta was asked %d times, secret %s; want 1, refused", asked, c.app.state.secrets.standing())
+			t.Errorf("Meta was asked %d times, want 1; the secret is %s, want refused", asked, c.app.state.secrets.standing())
 		}
 		time.Sleep(refusedPause)
 		_, _ = g.Exchange(t.Context(), c)
@@ -142,8 +142,8 @@ func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 	})
 }
 
-// If a flight has waited long for a slot, its timeout may not be Meta's fault, so the timeout must
-// not open the breaker.
+// If a flight has waited long for a slot, the wait may be the reason for its timeout. So the
+// timeout must not open the breaker.
 func TestTimeoutAfterWaitingForASlotIsNotAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuarded(t, 1, func(ctx context.Context, _ call) (answer, error) {
@@ -170,7 +170,7 @@ func TestTimeoutAfterWaitingForASlotIsNotAFailure(t *testing.T) {
 		}
 		wg.Wait()
 		if got := g.circuits.worst(upstreamGraph); got != breaker.Closed || overloaded.Load() != 7 {
-			t.Errorf("the breaker is %s and %d calls were refused because of overload, want closed and 7", got, overloaded.Load())
+			t.Errorf("the breaker is %s, want closed; %d calls were refused because of overload, want 7", got, overloaded.Load())
 		}
 	})
 }
@@ -203,7 +203,7 @@ func TestCallsInFlightAndTheirQueueAreBounded(t *testing.T) {
 		}
 		wg.Wait()
 		if most.Load() != 2 || answered.Load() != 2+2*waitersPerSlot || overloaded.Load() != 100-answered.Load() {
-			t.Errorf("%d in flight at most, %d answered, %d refused because of overload; want 2, %d and the rest", most.Load(), answered.Load(), overloaded.Load(), 2+2*waitersPerSlot)
+			t.Errorf("at most %d of 100 calls were in flight at once, want 2; %d were answered, want %d; %d were refused because of overload, want all others", most.Load(), answered.Load(), 2+2*waitersPerSlot, overloaded.Load())
 		}
 	})
 }

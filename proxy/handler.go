@@ -77,7 +77,7 @@ type reply struct {
 	last   bool              // the connection is closed after the response
 	cut    bool              // the response broke off after a part of it was sent
 	passed *passthrough.Call // a call that is passed through; nil for any other call
-	signed *verified         // what Meta signed; nil for any other call
+	signed *verified         // the answer to a call below ownPrefix; nil for any other call
 	slots  *slots            // for the app's passed-through calls
 	status int
 }

@@ -61,7 +61,7 @@ func cacheStatus(t *testing.T, header string) map[string]string {
 
 // ending is one way in which a request ends, and what the app, the log and the metrics must show.
 type ending struct {
-	give            func() (answer, error)
+	give            func() (answer, error) // replaces the steps after decode; nil: decode refuses the request
 	status          int
 	outcome, source string
 	cache           string // the parameters of Cache-Status, sorted; "-": no such header
@@ -122,13 +122,13 @@ func TestEachOutcomeIsAnsweredInFullAndLoggedOnce(t *testing.T) {
 		w := ask(p, with(get(where), "User-Agent", "agent-canary"))
 		h := w.Header()
 		if w.Code != c.status || !json.Valid(w.Body.Bytes()) {
-			t.Errorf("%s: %d %s, want %d", name, w.Code, w.Body, c.status)
+			t.Errorf("%s: got %d %s, want %d and valid JSON", name, w.Code, w.Body, c.status)
 		}
 		if w.Code != 200 {
 			errorIn(t, w.Body.Bytes())
 		}
 		if strings.Contains(w.Body.String(), "access_token\"") != (w.Code == 200) {
-			t.Errorf("%s: the status %d does not fit the body %s", name, w.Code, w.Body)
+			t.Errorf("%s: got %d %s, want an access_token only with 200", name, w.Code, w.Body)
 		}
 		for header, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
 			"Content-Type": "application/json; charset=UTF-8", "Content-Length": strconv.Itoa(w.Body.Len())} {
@@ -193,13 +193,13 @@ func checkLog(t *testing.T, name, log string, c ending, id string) {
 	want := map[string]any{"outcome": c.outcome, "source": c.source, "status": float64(c.status), "request_id": id}
 	for field, value := range want {
 		if line[field] != value {
-			t.Errorf("%s: %s is %v, want %v", name, field, line[field], value)
+			t.Errorf("%s: the log field %s is %v, want %v", name, field, line[field], value)
 		}
 	}
 	known := []string{"time", "level", "msg", "outcome", "source", "status", "duration_ms", "request_id", "app", "grant", "code", "subcode", "class", "cause", "advice"}
 	for field := range line {
 		if !slices.Contains(known, field) {
-			t.Errorf("%s: unknown field %s", name, field)
+			t.Errorf("%s: the log has the unknown field %s", name, field)
 		}
 	}
 	if (line["level"] == "WARN") != (c.status >= 500) {
@@ -231,7 +231,7 @@ func TestExpiresInIsTheTimeLeft(t *testing.T) {
 		first := left()
 		time.Sleep(59 * time.Minute)
 		if aged := left(); first != 60*24*3600 || aged != first-59*60 || asked != 1 {
-			t.Errorf("expires_in is %d, then %d after 59 minutes, with %d calls to Meta; want 5184000, then 5180460, with 1", first, aged, asked)
+			t.Errorf("expires_in is %d at first, want 5184000; it is %d after 59 minutes, want 5180460; Meta got %d calls, want 1", first, aged, asked)
 		}
 	})
 }
@@ -245,7 +245,7 @@ func TestRetryAfterIsRoundedUpAndNeverInThePast(t *testing.T) {
 				return answer{}, e
 			})
 			if got := ask(p, get(target("IGAAshort"))).Header().Get("Retry-After"); got != want {
-				t.Errorf("%s left: Retry-After %q, want %q", left, got, want)
+				t.Errorf("RetryAt in %s: Retry-After is %q, want %q", left, got, want)
 			}
 		}
 	})

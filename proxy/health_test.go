@@ -38,7 +38,7 @@ func TestHealthChecksOnTheAppPortAreAnsweredByIgproxyItself(t *testing.T) {
 		t.Errorf("with a body: got %d, %v; want 200 and Connection: close", w.Code, w.Header())
 	}
 	if n := requests.Load(); n != 0 || strings.Contains(log.String(), "msg=request") {
-		t.Errorf("Meta got %d requests, want 0, and no log line for a request; the log:\n%s", n, log.String())
+		t.Errorf("Meta got %d requests, want 0; the log must not have a line for a request:\n%s", n, log.String())
 	}
 	if n := counted(t, p.Metrics(), "igproxy_requests_total"); n != 0 {
 		t.Errorf("%v health checks are counted as requests, want 0", n)

@@ -18,7 +18,7 @@ import (
 //
 // A flight has its own time budget. If the caller that started it disconnects, the flight continues
 // and its answer is remembered, because Meta may already have done the exchange. If a caller seems
-// to have disconnected, its handler still waits, because a client that has only closed its sending
+// to have disconnected, its handler still waits, because a client that has closed only its sending
 // half looks the same.
 //
 // A flight recovers its own panics, which would otherwise end the process.

@@ -44,7 +44,7 @@ func TestManyCallersOfOneTokenShareOneFlight(t *testing.T) {
 		}
 		wg.Wait()
 		if asked.Load() != 1 || joined.Load() != 199 {
-			t.Errorf("Meta was asked %d times and %d callers joined, want 1 and 199", asked.Load(), joined.Load())
+			t.Errorf("Meta was asked %d times, want 1; %d callers joined, want 199", asked.Load(), joined.Load())
 		}
 	})
 }
@@ -62,13 +62,13 @@ func TestAFlightContinuesWhenItsLeaderDisconnects(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if a, err := d.Exchange(caller, c); err != nil || a.joined {
-				t.Errorf("the caller that began the flight got joined=%v, %v; want false and an answer, in case the caller still reads", a.joined, err)
+				t.Errorf("the caller that began the flight got joined=%v, want false; it got the error %v, want an answer, in case it still reads", a.joined, err)
 			}
 		})
 		synctest.Wait()
 		wg.Go(func() {
 			if a, err := d.Exchange(t.Context(), c); err != nil || !a.joined {
-				t.Errorf("the second caller got joined=%v, %v; want true and an answer", a.joined, err)
+				t.Errorf("the second caller got joined=%v, want true; it got the error %v, want an answer", a.joined, err)
 			}
 		})
 		synctest.Wait()
@@ -96,7 +96,7 @@ func TestCloseWaitsForTheFlight(t *testing.T) {
 			t.Errorf("with a context that ends before the flight: got %v, want an error with the number of flights", err)
 		}
 		if err := d.flights.wait(t.Context()); err != nil || !landed.Load() {
-			t.Errorf("wait: %v, the flight has ended: %v; want no error and true", err, landed.Load())
+			t.Errorf("wait returned the error %v, want nil; the flight has ended: %v, want true", err, landed.Load())
 		}
 	})
 }
@@ -135,7 +135,7 @@ func TestASlowFlightDoesNotDelayOtherFlights(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		if _, err := d.Exchange(t.Context(), callFor(t, "fast")); err != nil || time.Since(start) > 0 {
-			t.Errorf("the fast flight took %s and got %v; want 0s and an answer", time.Since(start), err)
+			t.Errorf("the fast flight took %s, want 0s; it got the error %v, want an answer", time.Since(start), err)
 		}
 		time.Sleep(time.Minute)
 	})

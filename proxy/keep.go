@@ -17,8 +17,8 @@ import (
 // issues, keepStep answers a refresh with the token's successor, and passedCall replaces the token
 // of a passed-through call.
 //
-// A refresh by igproxy takes the same steps as a refresh by an app, from recall to remember. So it
-// is joined with such calls in this process and in the fleet, and the guard step applies to it.
+// A refresh by igproxy takes the same steps as a refresh by an app, from recall to remember. So
+// igproxy joins the two, in this process and in the fleet, and the step guard applies to both.
 
 // keepScope keeps the keys of records apart from the keys of answers: it is the Scope in
 // cache.KeysOptions for records, as the name of the grant is for answers. No grant has this name.

@@ -25,7 +25,8 @@ type keptToken struct {
 }
 
 // newKeptToken returns a keptToken. The parameter left is the time until the token "old" ends. A
-// negative left means that "old" has ended. If left is zero, the record does not have its end.
+// negative left means that "old" has ended. If left is zero, the record does not say when "old"
+// ends.
 func newKeptToken(t *testing.T, left time.Duration) *keptToken {
 	t.Helper()
 	k := &keptToken{t: t}
@@ -105,10 +106,10 @@ func TestRefusedSuccessorIsKeptIfTheTokenItselfHasEnded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			k := newKeptToken(t, c.left)
 			if got := k.read(c.method, c.valid, c.contentType, c.body); !slices.Equal(got, c.want) {
-				t.Errorf("Meta saw %q, want %q", got, c.want)
+				t.Errorf("Meta saw the tokens %q, want %q", got, c.want)
 			}
 			if got := k.read("GET", "new", "", "")[:1]; !slices.Equal(got, c.then) {
-				t.Errorf("then Meta saw %q first, want %q", got, c.then)
+				t.Errorf("in the next call, Meta saw %q first, want %q", got, c.then)
 			}
 		})
 	}

@@ -66,8 +66,7 @@ func tokenFrom(t testing.TB, p *Proxy, path string) (token string, seconds int, 
 	return got.Token, got.Seconds, w.Header().Get("Cache-Status")
 }
 
-// families are calls of each service. The texts refresh and read lack the token, which a test
-// appends.
+// families has the paths of calls of each service. Tests append a token to refresh and read.
 var families = map[string]struct{ exchange, refresh, read string }{
 	"Instagram": {"/access_token?grant_type=ig_exchange_token&access_token=IGAA-short",
 		"/refresh_access_token?grant_type=ig_refresh_token&access_token=", "/me?access_token="},
@@ -94,7 +93,7 @@ func TestUsedTokenWorksAfterItsEnd(t *testing.T) {
 			calls := i.CallsFor(long) // later refreshes in the background send the successor, so they do not count
 			next, seconds, status := tokenFrom(t, p, f.refresh+url.QueryEscape(long))
 			if next == long || seconds <= 0 || seconds > int(keptLife/time.Second) || !strings.HasPrefix(status, "igproxy; hit; ttl=") {
-				t.Errorf("got the old token: %v, %d s left, Cache-Status %q; want false, at most %d s, and a hit", next == long, seconds, status, int(keptLife/time.Second))
+				t.Errorf("got the old token: %v, want false; expires_in is %d, want 1 to %d; Cache-Status is %q, want a hit", next == long, seconds, int(keptLife/time.Second), status)
 			}
 			if n := i.CallsFor(long) - calls; n != 0 {
 				t.Errorf("the refresh cost %d calls to Meta, want 0", n)
@@ -151,8 +150,8 @@ func TestKeepCanBeTurnedOffAndOn(t *testing.T) {
 }
 
 // Facebook issues tokens that do not end, for example for some pages. igproxy must not refresh
-// them, because the answer could be a token that ends. Such a token must not become the successor
-// of a token that ends either.
+// them, because the answer could be a token that ends. And if a token that ends is refreshed, a
+// token that does not end must not become its successor.
 func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
 	// The upstream exchanges the token X for the token issued-X. issued-long ends after 40 days;
 	// no other issued token ends.

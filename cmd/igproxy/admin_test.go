@@ -57,7 +57,7 @@ func TestOperationsPreferTheSocketAndOtherwiseSendTheToken(t *testing.T) {
 			got = ""
 			code, stdout, stderr := command(t, c.environ, strings.Fields(operation)...)
 			if code != c.code || got != c.got || !strings.Contains(stderr, c.says) || strings.Contains(stdout+stderr, token) {
-				t.Errorf("%s, %s: exit code %d, sent %q, want %d and %q\n%s%s", name, operation, code, got, c.code, c.got, stdout, stderr)
+				t.Errorf("%s, %s: exit code %d, want %d; sent %q, want %q\n%s%s", name, operation, code, c.code, got, c.got, stdout, stderr)
 			}
 		}
 	}
@@ -74,7 +74,7 @@ func TestACommandSendsTheCurrentTokenDuringARotation(t *testing.T) {
 	})
 	code, stdout, stderr := command(t, []string{at[0], "IGPROXY_ADMIN_TOKEN_FILE=./token"}, "reload")
 	if code != 0 || got != "Bearer the-current-token" {
-		t.Errorf("exit code %d, sent %q, want 0 and the current token\n%s%s", code, got, stdout, stderr)
+		t.Errorf("exit code %d, want 0; sent %q, want the current token\n%s%s", code, got, stdout, stderr)
 	}
 }
 

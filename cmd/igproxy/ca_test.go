@@ -63,7 +63,7 @@ func TestCaInitNeverReplacesAFile(t *testing.T) {
 	before, _ := os.ReadFile(authority.KeyFile)
 	code, stdout, stderr := command(t, nil, "ca", "init", "--dir", ".")
 	if code != exitFailed || stdout != "" || stderr != "igproxy: igproxy-ca.key exists; choose another folder, or remove the file if no client trusts its authority any more\n" {
-		t.Errorf("exit code %d, want 1 and that igproxy-ca.key exists\n%s%s", code, stdout, stderr)
+		t.Errorf("exit code %d, want 1 and the error that igproxy-ca.key exists\n%s%s", code, stdout, stderr)
 	}
 	if after, _ := os.ReadFile(authority.KeyFile); string(after) != string(before) {
 		t.Error("the key was replaced")
@@ -77,14 +77,14 @@ func TestCaSaysWhatIsWrong(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	move := func(from, to string) {
+	duplicate := func(from, to string) {
 		text, err := os.ReadFile(from)
 		if err != nil {
 			t.Fatal(err)
 		}
 		write(t, to, string(text))
 	}
-	move("one/"+authority.KeyFile, "mixed/"+authority.KeyFile)
+	duplicate("one/"+authority.KeyFile, "mixed/"+authority.KeyFile)
 	write(t, "other/"+authority.CertFile, "nonsense "+canary)
 	write(t, "file", "")
 	here, _ := filepath.Abs(".")
@@ -105,7 +105,7 @@ func TestCaSaysWhatIsWrong(t *testing.T) {
 	} {
 		code, stdout, stderr := command(t, nil, strings.Fields(line)...)
 		if code != want.code || stdout != "" || !strings.HasPrefix(stderr, "igproxy: "+want.text) || strings.Count(stderr, "\n") != 1 {
-			t.Errorf("igproxy %s: exit code %d\ngot  %s%swant igproxy: %s", line, code, stdout, stderr, want.text)
+			t.Errorf("igproxy %s: exit code %d, want %d\ngot  %s%swant igproxy: %s", line, code, want.code, stdout, stderr, want.text)
 		}
 	}
 	code, stdout, _ := command(t, nil, "ca")

@@ -70,7 +70,7 @@ func TestAWrongCommandLineIsReportedInOneLine(t *testing.T) {
 	} {
 		code, stdout, stderr := command(t, withSecret, strings.Fields(line)...)
 		if code != exitUsage || stdout != "" || stderr != "igproxy: "+want+"\n" {
-			t.Errorf("igproxy %s: exit code %d\ngot  %s%swant igproxy: %s", line, code, stdout, stderr, want)
+			t.Errorf("igproxy %s: exit code %d, want 2\ngot  %s%swant igproxy: %s", line, code, stdout, stderr, want)
 		}
 	}
 }
@@ -87,7 +87,7 @@ func TestRuntimeFailuresExitWithOne(t *testing.T) {
 	} {
 		code, stdout, stderr := command(t, c.environ, c.args...)
 		if code != exitFailed || stdout != "" || !strings.HasPrefix(stderr, "igproxy: "+want) || strings.Count(stderr, "\n") != 1 {
-			t.Errorf("%v: exit code %d\ngot  %s%swant igproxy: %s", c.args, code, stdout, stderr, want)
+			t.Errorf("%v: exit code %d, want 1\ngot  %s%swant igproxy: %s", c.args, code, stdout, stderr, want)
 		}
 	}
 }
@@ -101,7 +101,7 @@ igproxy: environment: IGPROXY_LOG_LEVEL: "loud" is not an allowed value; write d
 igproxy: client_secret: no client secret; set IGPROXY_CLIENT_SECRET_FILE (or client_secret_file) to the path of a file that holds it, or IGPROXY_CLIENT_SECRET to the secret itself
 `
 	if code != exitUsage || stdout != "" || stderr != want {
-		t.Errorf("exit code %d\ngot\n%swant\n%s", code, stderr, want)
+		t.Errorf("exit code %d, want 2\ngot\n%swant\n%s", code, stderr, want)
 	}
 }
 
@@ -119,7 +119,7 @@ error    igproxy.yaml:4: log.level: "loud" is not an allowed value
 Errors to fix: 2.
 `
 	if code != exitUsage || stdout != want || stderr != "" {
-		t.Errorf("exit code %d\ngot\n%s%swant\n%s", code, stdout, stderr, want)
+		t.Errorf("exit code %d, want 2\ngot\n%s%swant\n%s", code, stdout, stderr, want)
 	}
 	code, stdout, stderr = command(t, withSecret, "check")
 	want = `ok       configuration
@@ -134,7 +134,7 @@ Errors to fix: 2.
          traces off
 `
 	if code != exitOK || stdout != want || stderr != "" {
-		t.Errorf("exit code %d\ngot\n%s%swant\n%s", code, stdout, stderr, want)
+		t.Errorf("exit code %d, want 0\ngot\n%s%swant\n%s", code, stdout, stderr, want)
 	}
 }
 
@@ -150,7 +150,7 @@ func TestCheckSaysWhatIsIntercepted(t *testing.T) {
 		"IGPROXY_INTERCEPT_CA_KEY_FILE=ca/igproxy-ca.key"}, withSecret...), "check")
 	want := "\n         intercept 127.0.0.1:8081, authority " + fingerprint[1] + "... until " + ends[1] + ", others: refuse\n"
 	if code != exitOK || !strings.Contains(stdout, want) || stderr != "" {
-		t.Errorf("exit code %d\ngot\n%s%swant a line%s", code, stdout, stderr, want)
+		t.Errorf("exit code %d, want 0\ngot\n%s%swant a line%s", code, stdout, stderr, want)
 	}
 }
 

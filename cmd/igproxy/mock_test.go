@@ -9,7 +9,7 @@ func TestMockActsOnlyAsAHostOfMeta(t *testing.T) {
 	code, stdout, stderr := command(t, nil, "mock", "--host", "www.facebook.com")
 	want := `igproxy: --host: "www.facebook.com" is not one of api.instagram.com, graph.facebook.com, graph.instagram.com, graph.threads.com, graph.threads.net` + "\n"
 	if code != exitUsage || stdout != "" || stderr != want {
-		t.Errorf("exit code %d\ngot  %s%swant %s", code, stdout, stderr, want)
+		t.Errorf("exit code %d, want 2\ngot  %s%swant %s", code, stdout, stderr, want)
 	}
 }
 
@@ -17,7 +17,7 @@ func TestMockRefusesATokenLifeBelowASecond(t *testing.T) {
 	for _, life := range []string{"0s", "999ms", "-1s"} {
 		code, stdout, stderr := command(t, nil, "mock", "--token-life", life)
 		if want := "igproxy: --token-life: use a time of 1s or more, such as 90s\n"; code != exitUsage || stdout != "" || stderr != want {
-			t.Errorf("%s: exit code %d\ngot  %s%swant %s", life, code, stdout, stderr, want)
+			t.Errorf("%s: exit code %d, want 2\ngot  %s%swant %s", life, code, stdout, stderr, want)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 func TestPurgeReadsExactlyOneTokenFromStandardInput(t *testing.T) {
 	for text, want := range map[string]string{"IGAAshort": "IGAAshort", "IGAAshort\n": "IGAAshort", " IGAAshort \r\n": "IGAAshort"} {
 		if got, err := readToken(strings.NewReader(text)); err != nil || got != want {
-			t.Errorf("%q: got %q, %v, want %q", text, got, err, want)
+			t.Errorf("%q: got %q (error %v), want %q", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "\n", "one two", "one\ntwo", strings.Repeat("a", maxStdin+1)} {
@@ -38,7 +38,7 @@ func TestPurgePrintsWhatItPurgedAndWhere(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		if err := printPurge(reply, &out); err != nil || out.String() != want {
-			t.Errorf("got %q, %v, want %q", out.String(), err, want)
+			t.Errorf("got %q (error %v), want %q", out.String(), err, want)
 		}
 	}
 	for want, reply := range map[string]admin.PurgeReply{
@@ -47,7 +47,7 @@ func TestPurgePrintsWhatItPurgedAndWhere(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		if err := printPurge(reply, &out); err == nil || !strings.Contains(err.Error(), want) || out.Len() > 0 {
-			t.Errorf("got %v and %q, want %q", err, out.String(), want)
+			t.Errorf("got the error %v, want %q; got the output %q, want no output", err, want, out.String())
 		}
 	}
 }
@@ -61,13 +61,13 @@ func TestAPurgeOfAnAppWithoutANameSendsNothing(t *testing.T) {
 	})
 	for _, args := range [][]string{{"purge", "--app", ""}, {"purge", "--app="}} {
 		if code, _, errs := command(t, at, args...); code != exitUsage || !strings.Contains(errs, "--app: write the app's name") || len(asked) > 0 {
-			t.Errorf("%q: exit code %d, sent %q, want 2 and no request\n%s", args, code, asked, errs)
+			t.Errorf("%q: exit code %d, want 2; sent %q, want no request\n%s", args, code, asked, errs)
 		}
 	}
 	for want, args := range map[string][]string{"": {"purge", "--all"}, "app=one": {"purge", "--app", "one"}} {
 		asked = nil
 		if code, _, errs := command(t, at, args...); code != 0 || len(asked) != 1 || asked[0] != want {
-			t.Errorf("%q: exit code %d, sent %q, want 0 and %q\n%s", args, code, asked, want, errs)
+			t.Errorf("%q: exit code %d, want 0; sent %q, want %q\n%s", args, code, asked, want, errs)
 		}
 	}
 }
@@ -100,7 +100,7 @@ func TestAPurgeOfEverythingNeedsConfirmation(t *testing.T) {
 		code := run(t.Context(), append([]string{"igproxy", "purge"}, c.args...),
 			environment{stdin: strings.NewReader(c.answer), stdout: &out, stderr: &out, environ: at, interactive: c.interactive})
 		if code != c.code || asked != c.asked || !strings.Contains(out.String(), c.says) {
-			t.Errorf("%q, answer %q: exit code %d after %d purges, want %d after %d\n%s", c.args, c.answer, code, asked, c.code, c.asked, &out)
+			t.Errorf("%q, answer %q: exit code %d, want %d; %d purges, want %d\n%s\nwant %s", c.args, c.answer, code, c.code, asked, c.asked, &out, c.says)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func TestResumePrintsWhichAppsWerePaused(t *testing.T) {
 		})
 		code, out, errs := command(t, at, c.args...)
 		if code != c.code || asked != c.asked || !strings.HasPrefix(out, c.says) || (out == "") != (c.says == "") || !strings.Contains(errs, c.errs) {
-			t.Errorf("%s: exit code %d, sent %q, want %d and %q\n%s%swant %s%s", name, code, asked, c.code, c.asked, out, errs, c.says, c.errs)
+			t.Errorf("%s: exit code %d, want %d; sent %q, want %q\n%s%swant %s%s", name, code, c.code, asked, c.asked, out, errs, c.says, c.errs)
 		}
 	}
 }

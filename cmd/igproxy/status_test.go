@@ -116,7 +116,7 @@ func TestStatusReadsTheAdminListener(t *testing.T) {
 	code, stdout, _ = command(t, environ, "status", "--json")
 	var got admin.Status
 	if err := json.Unmarshal([]byte(stdout), &got); code != 0 || err != nil || got.Requests.Window != 503 {
-		t.Errorf("--json: exit code %d, %v, want 0 and a window of 503 requests\n%s", code, err, stdout)
+		t.Errorf("--json: exit code %d (error %v), want 0 and a window of 503 requests\n%s", code, err, stdout)
 	}
 	if code, _, _ := command(t, environ, "status", "--timeout", "0s"); code != exitUsage {
 		t.Errorf("a timeout of 0: exit code %d, want 2", code)

@@ -61,7 +61,7 @@ var instagramClients = []client{
 	{name: "github.com/markbates/goth", command: []string{"bin/goth"}, codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`,
 		tokenError: "400 190 463", note: "FetchUser: instagram responded with a 500 trying to fetch user information",
 		// FetchUser calls an API that Instagram shut down. igproxy passes the call through.
-		strange: []string{"path, no grant_type, no client_secret"}},
+		strange: []string{"unknown path, no grant_type, no client_secret"}},
 	{name: "axios", command: []string{"node", "node/axios.mjs"}, noCodes: true, tokenError: "AxiosError 400 190 463"},
 	{name: "instagram-graph-api", command: []string{"node", "node/instagram-graph-api.mjs"}, noCodes: true, tokenError: "OAuthException 190 463"},
 	{name: "oauth4webapi", command: []string{"node", "node/oauth4webapi.mjs"}, note: "bearer",

@@ -34,7 +34,7 @@ type access struct {
 // caller describes the sender of a request.
 type caller struct {
 	uid       uint32
-	hasUID    bool // otherwise only the address is known
+	hasUID    bool // false: uid is not set, and only the address is known
 	address   string
 	withToken bool // the request has a valid token
 }

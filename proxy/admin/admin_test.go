@@ -173,7 +173,7 @@ func TestNoAnswerWaitsForABody(t *testing.T) {
 			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // reached only if the answer waits for the body
 			_, _ = io.WriteString(conn, head+"\r\n"+framing+"\r\n\r\n")
 			if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 "+status) {
-				t.Errorf("%s, %s: got %q, %v, want status %s", head, framing, line, err, status)
+				t.Errorf("%s, %s: got the line %q, error %v, want status %s", head, framing, line, err, status)
 			}
 			_ = conn.Close()
 		}

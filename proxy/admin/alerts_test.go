@@ -57,8 +57,8 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 		return histogram{bounds: bounds, counts: counts, all: 1000}
 	}
 	for name, c := range map[string]struct {
-		at, above func(*Status, *sample)
-		words     string // the text of the alert contains these
+		at, above func(*Status, *sample) // put the values at the limit, or above the limit
+		words     string                 // a part of the alert's text
 	}{
 		"IgproxyNotReady": {func(s *Status, _ *sample) {}, func(s *Status, _ *sample) { s.State.Ready = false }, "not ready"},
 		"IgproxyClientSecretRefused": {func(s *Status, _ *sample) { s.Apps = []proxy.AppStatus{{Name: "shop", ClientSecret: "unproven"}} },
@@ -118,7 +118,7 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 		got := alerts(c.above, inside)
 		if len(got) != 1 || got[0].Name != name || got[0].Severity != conditions[i].severity || !strings.Contains(got[0].Text, c.words) ||
 			got[0].Runbook != "https://github.com/igproxy/igproxy/blob/main/docs/operations.md#"+strings.ToLower(name) {
-			t.Errorf("%s above its limit: got %+v, want one alert with %q", name, got, c.words)
+			t.Errorf("%s above its limit: got %+v, want one alert with the text %q, the severity %s and its runbook", name, got, c.words, conditions[i].severity)
 		}
 		if got := alerts(c.above, window); window > 0 && len(got) != 0 {
 			t.Errorf("%s, counted before its window: got %v, want no alert", name, got)

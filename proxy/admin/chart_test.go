@@ -29,7 +29,7 @@ func TestEachOutcomeIsInOneGroup(t *testing.T) {
 func TestEachBucketHasItsColumn(t *testing.T) {
 	start := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	var list []Bucket
-	// The machine was suspended before 0 and before 200.
+	// The machine was suspended before second 0 and before second 200.
 	for _, seconds := range []float64{-2000, 0, 5, 10.4, 200, 203, 208} { // 10.4 began late
 		list = append(list, Bucket{At: start.Add(time.Duration(seconds * float64(time.Second)))})
 	}
@@ -41,14 +41,14 @@ func TestEachBucketHasItsColumn(t *testing.T) {
 		t.Errorf("got the columns %v, want %v", got, want)
 	}
 	if columnsOf(nil) != nil {
-		t.Error("got columns, want none without buckets")
+		t.Error("without buckets: got columns, want nil")
 	}
 }
 
 func TestChartsAreDrawnToScale(t *testing.T) {
 	for most, want := range map[float64]string{0: "1", .3: "1", 1: "1", 1.2: "2", 33: "40", 61: "80", 99: "100", 4e6: "4e+06"} {
 		if top, ticks := scale(most); ticks[0].Label != want || top < most {
-			t.Errorf("scale(%v): got top %v and ticks %v, want the label %s", most, top, ticks, want)
+			t.Errorf("scale(%v): got top %v, want at least %v; got ticks %v, want the first with the label %s", most, top, most, ticks, want)
 		}
 	}
 	at := time.Date(2026, 11, 26, 12, 3, 0, 0, time.FixedZone("CET", 3600))
@@ -76,7 +76,7 @@ func TestChartsAreDrawnToScale(t *testing.T) {
 	lines := strings.Split(s.moments(), "\n")
 	const wantLast = "12:03:00: 20 served, 10 refused, 10 failed; 5 calls to Meta; hit ratio 50%; hits p50 below 1 ms, p99 below 10 s; exchanges p50 over 10 s, p99 over 10 s"
 	if last := lines[buckets-1]; len(lines) != buckets || last != wantLast {
-		t.Errorf("got %d lines, the last %q; want %d lines, the last %q", len(lines), last, buckets, wantLast)
+		t.Errorf("got %d lines, want %d; the last is %q, want %q", len(lines), buckets, last, wantLast)
 	}
 }
 

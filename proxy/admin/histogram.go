@@ -2,7 +2,7 @@ package admin
 
 import "slices"
 
-// histogram counts durations. Of these, counts[i] are at most bounds[i] seconds.
+// histogram counts durations: counts[i] is the number of durations of at most bounds[i] seconds.
 type histogram struct {
 	bounds []float64
 	counts []uint64
@@ -43,8 +43,8 @@ func (h histogram) quantile(q float64) (bound int, ok bool) {
 	return bound, true
 }
 
-// exceeds reports whether a quantile is above a limit in seconds, which must be one of the bounds,
-// but not the highest. Prometheus' histogram_quantile(q, ...) > limit has the same result.
+// exceeds reports whether a quantile is above a limit in seconds. The limit must be one of the
+// bounds, but not the highest. Prometheus' histogram_quantile(q, ...) > limit has the same result.
 func (h histogram) exceeds(q, limit float64) bool {
 	i, ok := h.quantile(q)
 	return ok && (i == len(h.bounds) || h.bounds[i] > limit)

@@ -20,11 +20,11 @@ func TestHistoryCoversAnHour(t *testing.T) {
 	}
 	window := h.window()
 	if n := len(window); n != maxSamples || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) || s.at.Sub(h.started) != time.Hour {
-		t.Errorf("got %d samples from %v to %v, want %d samples of one hour from %v", n, window[0].at, window[n-1].at, maxSamples, h.started)
+		t.Errorf("got %d samples, want %d; they span the time from %v to %v, want one hour from %v", n, maxSamples, window[0].at, window[n-1].at, h.started)
 	}
 	for _, want := range []uint64{10, 15} { // a sample that has left the window no longer counts
 		if begin(); len(h.window()) != maxSamples || h.window()[0].outcomes[0] != want {
-			t.Errorf("%d samples, the first with %d requests; want %d and %d", len(h.window()), h.window()[0].outcomes[0], maxSamples, want)
+			t.Errorf("got %d samples, want %d; the first has %d requests, want %d", len(h.window()), maxSamples, h.window()[0].outcomes[0], want)
 		}
 	}
 }
@@ -61,10 +61,10 @@ func TestLatencyIsInWordsWithoutFalsePrecision(t *testing.T) {
 		t.Errorf("nothing measured: got %+v, want the count 0 and no bounds", l)
 	}
 	if l := latencyOf(h); l.Count != 100 || l.Median() != "below 5 ms" || l.Most() != "below 2.5 s" {
-		t.Errorf("got %s and %s, want below 5 ms and below 2.5 s", l.Median(), l.Most())
+		t.Errorf("got the median %s, want below 5 ms; got P99 %s, want below 2.5 s", l.Median(), l.Most())
 	}
 	h.counts = []uint64{60, 60, 60}
 	if l := latencyOf(h); l.Median() != "below 0.25 ms" || l.Most() != "over 10 s" {
-		t.Errorf("got %s and %s, want below 0.25 ms and over 10 s", l.Median(), l.Most())
+		t.Errorf("got the median %s, want below 0.25 ms; got P99 %s, want over 10 s", l.Median(), l.Most())
 	}
 }

@@ -75,7 +75,7 @@ func TestTheKeptTokensOfEachAppAreInTheStatusAndOnThePage(t *testing.T) {
 		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	if got := status(t, h); got.HitRatio == nil || *got.HitRatio != .5 || got.Saved.Cache != 1 || got.Apps[0].Keep.Ending != 1 {
-		t.Errorf("after an exchange, and a refresh that was answered with the successor: got hit ratio %v, saved %+v, kept %+v; want hit ratio 0.5, 1 saved by the cache, 1 ending", got.HitRatio, got.Saved, got.Apps[0].Keep)
+		t.Errorf("after an exchange, and a refresh that was answered with the successor: got hit ratio %s, want 0.5; got saved %+v, want 1 by the cache; got kept %+v, want 1 ending", ratioText(got.HitRatio), got.Saved, got.Apps[0].Keep)
 	}
 }
 

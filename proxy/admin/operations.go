@@ -10,7 +10,7 @@ import (
 const (
 	outcomeDone   = "done"
 	outcomeFailed = "failed"
-	outcomeMerged = "merged" // the operation takes effect later, together with others
+	outcomeMerged = "merged" // a purge that takes effect later, together with other purges
 	outcomeDenied = "denied"
 )
 

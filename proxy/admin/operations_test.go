@@ -42,7 +42,7 @@ func TestTheLogSaysWhoRanAnOperation(t *testing.T) {
 	}
 	for _, c := range [][2]string{{"purge", "done"}, {"reload", "failed"}, {"reload", "denied"}} {
 		if got := operations(t, h, c[0], c[1]); got != "1" {
-			t.Errorf("%v: %s counted, want 1", c, got)
+			t.Errorf("%s with the outcome %s: counted %s times, want 1", c[0], c[1], got)
 		}
 	}
 }
@@ -56,10 +56,10 @@ func TestDeniedOperationsDoNotFillTheLog(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		if got := strings.Count(log.String(), "outcome=denied"); got != 3 || operations(t, h, "purge", "denied") != "30" {
-			t.Errorf("%d lines and %s counted in 3 s, want 3 and 30", got, operations(t, h, "purge", "denied"))
+			t.Errorf("got %d log lines in 3 s, want 3; the metric counts %s denied operations, want 30", got, operations(t, h, "purge", "denied"))
 		}
 		if got := strings.Count(log.String(), "not_logged=9"); got != 2 {
-			t.Errorf("%d lines say that 9 were not logged, want 2:\n%s", got, log.String())
+			t.Errorf("%d lines say that 9 other lines were left out, want 2:\n%s", got, log.String())
 		}
 		_, _ = purge(t, h, "/purge", form, "")
 		if !strings.Contains(log.String(), "outcome=done") {

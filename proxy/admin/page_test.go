@@ -56,7 +56,7 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	}
 	for _, u := range regexp.MustCompile(`https?://[^"' ]*`).FindAllString(text, -1) {
 		if u != "http://www.w3.org/2000/svg" && !strings.HasPrefix(u, "https://github.com/igproxy/igproxy/blob/main/docs/operations.md#igproxy") {
-			t.Errorf("the page has %s, want only the SVG namespace and the runbook", u)
+			t.Errorf("the page has the URL %s, want only the URLs of the SVG namespace and of runbooks", u)
 		}
 	}
 }

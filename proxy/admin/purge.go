@@ -67,11 +67,11 @@ func (h *Handler) purgeLater(app string) {
 }
 
 // forget purges the answers of an app, or of every app if the name is empty. With a token, it
-// purges only the answers for that token. The log line gets the attributes too.
+// purges only the answers for that token. The attributes are added to the log line.
 func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret, attributes ...any) (status int, reply PurgeReply) {
 	status, reply = http.StatusOK, PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
 	entries := 0
-	if token.IsZero() { // otherwise the count is not needed, and counting looks at all entries
+	if token.IsZero() { // the reply for a token has no count, and counting would look at all entries
 		entries = h.proxy.Entries(app)
 	}
 	apps, err := h.proxy.Purge(ctx, app, token)
@@ -126,13 +126,13 @@ func readPurge(r *http.Request) (app string, token proxy.Secret, err error) {
 		case len(values) > 1:
 			return fail(name + " is given more than once")
 		case values[0] == "":
-			return fail(name + " is empty; leave it out to purge all")
+			return fail(name + " is empty; leave it out to purge all " + map[string]string{"access_token": "tokens", "app": "apps"}[name])
 		}
 	}
 	// Instagram appends #_ to the redirect URI, so a code that was copied from it may end in #_.
 	text := strings.TrimSuffix(strings.TrimSpace(fields.Get("access_token")), "#_")
 	if fields.Has("access_token") && (text == "" || len(text) > graph.MaxToken) {
-		return fail("access_token is not a token; leave it out to purge everything")
+		return fail("access_token is not a token; leave it out to purge all tokens")
 	}
 	return fields.Get("app"), proxy.NewSecret(text), nil
 }

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// mergeWindow is the time within which purges of everything are merged into one.
+// mergeWindow is the time within which purges of the same app, or of all apps, are merged into one.
 const mergeWindow = 10 * time.Second
 
-// merger merges purges of everything, for one app or for all apps. The first purge takes effect at
-// once. Later purges within mergeWindow are merged into one, which takes effect when the window
-// ends. So a loop of purges cannot turn most hits into exchanges. No purge is lost, because close
-// performs the pending purges.
+// merger merges the purges of an app, and separately the purges of all apps. Purges of one token
+// are not merged. The first purge takes effect at once. Later purges within mergeWindow are merged
+// into one, which takes effect when the window ends. So a loop of purges cannot turn most hits into
+// exchanges. No purge is lost, because close performs the pending purges.
 type merger struct {
 	purge func(app string) // performs a purge; an empty name means all apps
 

@@ -30,7 +30,7 @@ func TestPurgesOfEverythingAreMergedToOneInTenSeconds(t *testing.T) {
 		for i := range 200 { // 40 s
 			status, reply := purge(t, h, "/purge", form, "")
 			if first := i == 0; first != (status == 200) || first != (reply.Purged == "all") || !first && (status != 202 || reply.Purged != "later") {
-				t.Fatalf("purge %d: got %d %+v, want 200 and all for purge 0, 202 and later for the others", i, status, reply)
+				t.Fatalf("purge %d: got status %d, %+v; want status 200 and Purged \"all\" for purge 0, status 202 and \"later\" for any other", i, status, reply)
 			}
 			if want := 10 - int(time.Since(start).Seconds())%10; i > 0 && reply.InSeconds != want {
 				t.Errorf("after %s: takes effect in %d s, want %d", time.Since(start), reply.InSeconds, want)
@@ -47,7 +47,7 @@ func TestPurgesOfEverythingAreMergedToOneInTenSeconds(t *testing.T) {
 			t.Errorf("%d purges after another minute, want 5", got)
 		}
 		if status, _ := purge(t, h, "/purge", form, ""); status != 200 || purged(log) != 6 {
-			t.Errorf("after a quiet minute: got %d and %d purges in all, want 200 and 6", status, purged(log))
+			t.Errorf("after a quiet minute: got status %d, want 200; got %d purges in all, want 6", status, purged(log))
 		}
 	})
 }
@@ -82,11 +82,11 @@ func TestClosePerformsThePurgesThatWait(t *testing.T) {
 		}
 		h.Close()
 		h.Close()
-		if got := purged(log); got != 5 { // no purge of app two is pending
-			t.Errorf("%d purges, want 3 at once and 2 at Close", got)
+		if got := purged(log); got != 5 { // app two was purged once, so no purge of it is pending
+			t.Errorf("got %d purges, want 5: 3 at once, and 2 at Close", got)
 		}
 		if status, _ := purge(t, h, "/purge", form, ""); status != 200 || purged(log) != 6 {
-			t.Errorf("after Close: got %d and %d purges in all, want 200 and 6", status, purged(log))
+			t.Errorf("after Close: got status %d, want 200; got %d purges in all, want 6", status, purged(log))
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()

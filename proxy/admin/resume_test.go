@@ -45,19 +45,19 @@ func TestResumeIsAnOperation(t *testing.T) {
 		w := send(h, byOperator(httptest.NewRequest(http.MethodPost, c.target, strings.NewReader(c.body))))
 		decode(t, w, &reply)
 		if w.Code != c.status || len(reply.Resumed) != c.resumed || !strings.HasPrefix(reply.Problem, c.problem) || (reply.Problem == "") != (c.problem == "") {
-			t.Errorf("%s: got %d %+v, want status %d, %d pauses and the problem %q", name, w.Code, reply, c.status, c.resumed, c.problem)
+			t.Errorf("%s: got %d %+v, want status %d, %d ended pauses and the problem %q", name, w.Code, reply, c.status, c.resumed, c.problem)
 		}
 		if s := status(t, h); len(s.Pauses) != 1-c.resumed {
 			t.Errorf("%s: afterwards the status has %+v, want %d pauses", name, s.Pauses, 1-c.resumed)
 		}
 		if said := strings.Contains(log.String()[before:], `msg="pause ended" app=default since=`); said != (c.resumed == 1) {
-			t.Errorf("%s: does the log say that the app was resumed? got %v, want %v", name, said, !said)
+			t.Errorf("%s: does the log say that the pause ended? got %v, want %v", name, said, !said)
 		}
 	}
 	if done, failed := operations(t, h, "resume", "done"), operations(t, h, "resume", "failed"); done != "2" || failed != "9" {
-		t.Errorf("%s done and %s failed operations were counted, want 2 and 9", done, failed)
+		t.Errorf("%s operations were counted as done, want 2; %s were counted as failed, want 9", done, failed)
 	}
 	if w := send(h, httptest.NewRequest(http.MethodPost, "/resume", nil)); w.Code != http.StatusForbidden || operations(t, h, "resume", "denied") != "1" {
-		t.Errorf("a caller without permission: got %d, and %s denied operations, want 403 and 1", w.Code, operations(t, h, "resume", "denied"))
+		t.Errorf("a caller without permission: got status %d, want 403; %s operations were counted as denied, want 1", w.Code, operations(t, h, "resume", "denied"))
 	}
 }

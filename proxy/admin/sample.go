@@ -27,8 +27,8 @@ type sample struct {
 	exchanges     histogram         // token requests that Meta answered with a token or a refusal
 	calls         histogram         // token calls to Meta
 	results       map[string]uint64 // token calls to Meta, by result
-	limited       map[string]uint64 // token calls with the result app_limit, by app
-	standing      map[string]uint64 // token calls with the result standing, by app
+	limited       map[string]uint64 // token calls to Meta with the result app_limit, by app
+	standing      map[string]uint64 // token calls to Meta with the result standing, by app
 	ended         map[string]uint64 // tokens that ended without a refresh, by app
 	connects      map[string]uint64 // CONNECT requests, by result
 	faults        map[string]uint64 // faults of Redis, by operation and kind

@@ -28,8 +28,8 @@ type About struct {
 type Setting struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
-	// Origin is where the value comes from: "default", a file and line, a variable, or, for a
-	// secret in a file, the setting that names the file.
+	// Origin is where the value comes from: "default", a file and line, or an environment
+	// variable. For a secret in a file, it is the setting that names the file.
 	Origin string `json:"origin,omitempty"`
 }
 

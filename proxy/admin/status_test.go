@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
@@ -22,6 +23,14 @@ func status(t *testing.T, h http.Handler) (s admin.Status) {
 	return s
 }
 
+// ratioText returns a hit ratio as text.
+func ratioText(ratio *float64) string {
+	if ratio == nil {
+		return "nil"
+	}
+	return fmt.Sprint(*ratio)
+}
+
 func TestTheStatusReportsWhatHappened(t *testing.T) {
 	_, base := newInstagram(t)
 	o := optionsFor(t, base)
@@ -39,7 +48,7 @@ func TestTheStatusReportsWhatHappened(t *testing.T) {
 		t.Errorf("requests: %+v, want %v", got.Requests, want)
 	}
 	if got.HitRatio == nil || *got.HitRatio != 3./7 || got.Saved != (admin.Saved{Cache: 3}) {
-		t.Errorf("got hit ratio %v and saved %+v, want 3/7 and 3 by the cache", got.HitRatio, got.Saved)
+		t.Errorf("got hit ratio %s, want 3/7; got saved %+v, want 3 by the cache", ratioText(got.HitRatio), got.Saved)
 	}
 	if l := got.Latency; l.Hits.Count != 3 || l.Exchanges.Count != 2 || *l.Hits.P50 > *l.Hits.P99 || *l.Exchanges.P99 <= 0 {
 		t.Errorf("got the latency %+v, want 3 hits and 2 exchanges", l)
@@ -52,16 +61,16 @@ func TestTheStatusReportsWhatHappened(t *testing.T) {
 		t.Errorf("got the upstreams %+v, want 4, the first instagram with an open breaker and no calls in flight", b)
 	}
 	if got.State.Redis != "off" || got.RedisMode != "single" || !maps.Equal(got.RedisFaults, map[string]uint64{"claim timeout": 1}) {
-		t.Errorf("redis: got state %s, mode %s, faults %v, want off, single, one claim timeout", got.State.Redis, got.RedisMode, got.RedisFaults)
+		t.Errorf("redis: got state %s, want off; got mode %s, want single; got faults %v, want one timeout of a claim", got.State.Redis, got.RedisMode, got.RedisFaults)
 	}
 	if len(got.Apps) != 1 || got.Apps[0].Breaker != breaker.Open || len(got.Outages) != 1 || len(got.Failures) != 4 {
-		t.Errorf("got apps %+v, outages %+v, failures %+v, want 1 app with an open breaker, 1 outage, 4 failures", got.Apps, got.Outages, got.Failures)
+		t.Errorf("got apps %+v, want 1 with an open breaker; got outages %+v, want 1; got failures %+v, want 4", got.Apps, got.Outages, got.Failures)
 	}
 	if len(got.Alerts) != 2 || got.Alerts[0].Name != "IgproxyRequestsFail" || got.Alerts[1].Name != "IgproxyBreakerOpen" {
 		t.Errorf("got the alerts %+v, want IgproxyRequestsFail and IgproxyBreakerOpen", got.Alerts)
 	}
 	if !got.State.Ready || got.State.Breaker != breaker.Open || got.Process.Goroutines == 0 || got.Process.MemoryBytes < got.Process.HeapBytes || got.Process.UptimeSeconds <= 0 {
-		t.Errorf("got state %+v, process %+v, want ready, an open breaker and a running process", got.State, got.Process)
+		t.Errorf("got state %+v, want ready with an open breaker; got process %+v, want a running process", got.State, got.Process)
 	}
 	if got.Version != "v1.2.3" || got.Host != "web-1" || !slices.Equal(got.Configuration, []admin.Setting{{Name: "cache.ttl", Value: "1h", Origin: "default"}}) {
 		t.Errorf("got version %s, host %s, configuration %v, want the values of About", got.Version, got.Host, got.Configuration)
@@ -109,7 +118,7 @@ func TestABucketBeginsEveryFiveSecondsUntilClose(t *testing.T) {
 		rejected := slices.Index(got.Outcomes, "rejected")
 		for i, want := range []uint64{0, 1, 0} {
 			if n := got.Buckets[i].Counts[rejected]; n != want {
-				t.Errorf("bucket %d has %d requests, want %d", i, n, want)
+				t.Errorf("bucket %d has %d rejected requests, want %d", i, n, want)
 			}
 		}
 		h.Close()

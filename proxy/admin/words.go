@@ -93,7 +93,7 @@ var operationWords = map[string]string{"load": "read a record (load)", "publish"
 // faultWords explain the kinds of Redis faults whose names do not explain themselves.
 var faultWords = map[string]string{
 	"open": "not sent (Redis had failed)", "backlog": "not sent (too many were waiting)",
-	"refused": "connection refused", "timeout": "without an answer in time", "pool": "without a free connection",
+	"refused": "connection refused", "timeout": "without a reply in time", "pool": "without a free connection",
 	"broken": "connection broken", "resolve": "name not resolved", "oom": "Redis out of memory", "auth": "not authenticated",
 	"permission": "not permitted", "desync": "wrong reply", "oversize": "reply too large", "maxclients": "too many clients",
 	"clusterdown": "cluster down", "noreplicas": "too few replicas", "other": "other fault",

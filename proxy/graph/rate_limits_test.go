@@ -77,12 +77,12 @@ func FuzzRetryAfter(f *testing.F) {
 		for _, c := range []graph.Class{graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient} {
 			at := graph.RetryAt(c, h, now)
 			if at.After(now.Add(graph.MaxPause)) || !at.IsZero() && !at.After(now) || at.IsZero() && c != graph.ClassTransient {
-				t.Fatalf("%s: at %v, got a pause until %v, want one of at most %s", c, now, at, graph.MaxPause)
+				t.Fatalf("%s: at %v, got the retry time %v; want a time in the following %s", c, now, at, graph.MaxPause)
 			}
 		}
 		for _, values := range graph.ReadUsage(h, scrub) {
 			if text := values[0]; !json.Valid([]byte(text)) || len(text) > graph.MaxUsage || readable(text, testSecret) {
-				t.Fatalf("the header %q was passed on", text)
+				t.Fatalf("the header %q was passed on, although it is too long, is not JSON, or contains the secret", text)
 			}
 		}
 	})

@@ -152,7 +152,7 @@ func (f fields) text(names ...string) (s string) {
 }
 
 // number returns the first of these members that is a whole number other than 0, or a string with
-// such a number. Otherwise it returns 0.
+// such a number. If there is no such member, it returns 0.
 func (f fields) number(names ...string) int {
 	for _, name := range names {
 		if n, err := strconv.Atoi(strings.Trim(string(f[name]), `" `)); err == nil && n != 0 {

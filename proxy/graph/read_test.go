@@ -139,7 +139,7 @@ func TestAnErrorIsReadInAnyShapeThatMetaHasUsed(t *testing.T) {
 		e, ok := graph.ReadError(s.status, []byte(s.body), asItIs)
 		if s.unreadable {
 			if ok != graph.IsRefusal(s.status) || e.Cause != graph.StatusCause(s.status) {
-				t.Errorf("%s: got %v and %v, want %v and the cause %q", name, ok, e, graph.IsRefusal(s.status), graph.StatusCause(s.status))
+				t.Errorf("%s: got ok %v, want %v; got the error %v, want the cause %q", name, ok, graph.IsRefusal(s.status), e, graph.StatusCause(s.status))
 			}
 			continue
 		}

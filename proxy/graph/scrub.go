@@ -25,9 +25,9 @@ const swallowed = 4 * MaxLayers
 
 // Contains reports whether a text contains a word in any spelling: as it is, percent-encoded, with
 // JSON's escapes, or in a mixture of these, up to MaxLayers deep. It takes linear time. If the
-// decoded word has 24 bytes or more, Contains looks for all of it but the first 12, so that a stray
-// escape in front of the word cannot hide it. Contains can miss two kinds of words: a shorter word
-// after a stray escape, and a word that itself has a % or \, if its letters are encoded to
+// decoded word has 24 bytes or more, Contains looks for it without its first 12 bytes, so that a
+// stray escape in front of the word cannot hide it. Contains can miss two kinds of words: a shorter
+// word after a stray escape, and a word that itself has a % or \, if its letters are encoded to
 // different depths.
 func Contains(text, word string) bool {
 	text, word = spaces(text), spaces(word)

@@ -15,9 +15,9 @@ import (
 // long-lived tokens.
 const maxLife = 10 * 365 * 24 * time.Hour
 
-// Token is a successful reply from Meta; most of these contain a token. It has the JSON for the app
-// except for the digits of expires_in: the time left is filled in when the answer is sent. Like a
-// proxy.Secret, it never prints its text.
+// Token is a successful reply from Meta; most such replies contain a token. It has the JSON for the
+// app except for the digits of expires_in: the time left is filled in when the answer is sent. Like
+// a proxy.Secret, a Token never prints its text.
 type Token struct {
 	text    *splitJSON
 	Expires time.Time // when the token itself expires, not the cached answer
@@ -38,7 +38,7 @@ func NewBearer(access string, expires time.Time) Token {
 }
 
 // Ends reports whether the token ever ends. ReadFacebookToken sets the Expires of a token that
-// never ends to maxLife from the time of the reply. So if more than half of maxLife is left, Ends
+// never ends to maxLife from the time of the reply. So if at least half of maxLife is left, Ends
 // reports false.
 func (t Token) Ends(now time.Time) bool { return t.Expires.Sub(now) < maxLife/2 }
 

@@ -87,7 +87,7 @@ func TestMalformedTokensAreRefused(t *testing.T) {
 	}
 }
 
-// written returns a function that returns the JSON of a token, or the text of the error.
+// written returns a function that turns a token into its JSON, or an error into its text.
 func written(now time.Time) func(graph.Token, error) string {
 	return func(tok graph.Token, err error) string {
 		if err != nil {
@@ -137,7 +137,7 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 			"before": `{` + extra + `,"access_token":"t","token_type":"bearer","expires_in":60}`,
 		} {
 			if got := written(now)(graph.ReadToken([]byte(body), now)); got != good {
-				t.Errorf("%s %s: got %s, want %s", extra, name, got, good)
+				t.Errorf("with %s %s the known members: got %s, want %s", extra, name, got, good)
 			}
 		}
 	}
@@ -205,7 +205,7 @@ func FuzzUpstreamReply(f *testing.F) {
 			got := replyBody(tok, now)
 			readsTheSame(t, got)
 			if err := json.Unmarshal(got, &inside); err != nil || len(inside.Data) != 1 {
-				t.Fatalf("data is not a list of one: %s (%v)", got, err)
+				t.Fatalf("data is not a list with one element: %s (%v)", got, err)
 			}
 			readsTheSame(t, inside.Data[0])
 		}
@@ -230,7 +230,7 @@ func TestAccessReturnsTheToken(t *testing.T) {
 		body, _ := json.Marshal(map[string]any{"z": `"access_token":"other"`, "access_token": access, "expires_in": 100})
 		token, err := graph.ReadToken(body, time.Now())
 		if err != nil || token.Access() != access {
-			t.Errorf("got %q, %v, want %q", token.Access(), err, access)
+			t.Errorf("got %q, error %v, want %q", token.Access(), err, access)
 		}
 	}
 	if got := graph.NewToken([]byte(`{"user_id":1}`), nil, time.Now()).Access(); got != "" {

@@ -190,7 +190,7 @@ func (f *fleet) any(random *rand.Rand) *running {
 	return f.all[random.IntN(len(f.all))]
 }
 
-// restartOne replaces a sidecar by a new one, which has no copies in memory.
+// restartOne replaces a sidecar with a new one, which has no copies in memory.
 func (f *fleet) restartOne(random *rand.Rand) {
 	f.mu.Lock()
 	i := random.IntN(len(f.all))

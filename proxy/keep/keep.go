@@ -49,7 +49,7 @@ var Outcomes = []Outcome{Refreshed, Unchanged, Refused, Postponed, Failed}
 // Result is what a Token's Refresh function returns. If Token is empty and Refused is false, Meta
 // did not answer, or igproxy could not ask.
 type Result struct {
-	Token   string    // the refreshed token; it may be the same one
+	Token   string    // the token that Meta returned; it may be the old token
 	Expires time.Time // the end of the refreshed token
 	Refused bool      // Meta will not refresh the token
 	RetryAt time.Time // the earliest time of the next try; zero: unknown
@@ -64,8 +64,8 @@ type Token struct {
 	Key cache.Key
 	// Reveal returns the token.
 	Reveal func() string
-	// MayBeShort says that the token may be short-lived if its end is unknown. It is then not
-	// refreshed, because a refresh would turn a short-lived token into a long-lived one.
+	// MayBeShort says that the token may be short-lived. Such a token is not refreshed while its
+	// end is unknown, because a refresh would turn a short-lived token into a long-lived one.
 	MayBeShort bool
 	// Refresh asks Meta to refresh the token in its argument, which is this token or its successor.
 	// The function must limit its own duration.
@@ -83,7 +83,8 @@ type Observer interface {
 
 // Settings may change while a Keeper runs.
 type Settings struct {
-	// RefreshBefore is how long before its end a token is refreshed, if it is used in this time.
+	// RefreshBefore is the time before the end of a token in which a use of the token leads to a
+	// refresh.
 	RefreshBefore time.Duration
 	// CheckEvery is the shortest time between two refreshes of a token, if Meta answered the first.
 	CheckEvery time.Duration
@@ -246,7 +247,8 @@ func (k *Keeper) Replaced(t Token, successor string, end time.Time) {
 }
 
 // Drop forgets the successor of a token after Meta has refused the successor. Call it only if Meta
-// accepts the token itself. Otherwise no valid token would be left if the refusal was wrong.
+// accepts the token itself. If Meta accepts neither token, the refusal of the successor may be a
+// mistake, and the successor may be the only valid token.
 func (k *Keeper) Drop(t Kept) {
 	every := k.current().CheckEvery
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {

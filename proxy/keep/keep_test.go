@@ -125,8 +125,8 @@ func TestTokenOfUnknownEndIsTriedAndPostponed(t *testing.T) {
 }
 
 // A short-lived token must end, like the session that it belongs to. Facebook's exchange would turn
-// it into a long-lived token. Instagram and Threads refuse to refresh it, so igproxy may try to
-// refresh one of their tokens even if it does not know the end of the token.
+// it into a long-lived token. Instagram and Threads refuse to refresh a short-lived token, so
+// igproxy may try to refresh their tokens even if it does not know when they end.
 func TestShortLivedTokenIsNeverRefreshed(t *testing.T) {
 	for name, c := range map[string]struct {
 		isShort, learned bool
@@ -215,7 +215,8 @@ func TestRefreshThatAnswersTheSameTokenIsCountedAsRefreshed(t *testing.T) {
 	})
 }
 
-// If the user has not come back to the app, Facebook answers with the same end.
+// If the user has not come back to the app, Facebook answers a refresh with a token that ends at
+// the same time as before.
 func TestRefreshThatChangesNothingIsTriedAgainTheNextDay(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		end := time.Now().Add(5 * day)

@@ -42,7 +42,7 @@ func TestManyTokensAreRefreshedAtTheConfiguredRate(t *testing.T) {
 				}}))
 		}
 		if s := k.Status("default"); s.Waiting != 1000 || s.Ending != 10_000 {
-			t.Errorf("%d tokens wait and %d are watched, want 1000 and 10000", s.Waiting, s.Ending)
+			t.Errorf("%d tokens wait, want 1000; %d are watched until they end, want 10000", s.Waiting, s.Ending)
 		}
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
@@ -51,7 +51,7 @@ func TestManyTokensAreRefreshedAtTheConfiguredRate(t *testing.T) {
 		// Only four refreshes may be in flight, and each takes ten seconds, so 24 a minute begin,
 		// although PerMinute allows 60.
 		if n := len(ends); n < 230 || n > 250 || most != 4 {
-			t.Errorf("%d refreshes in 10 minutes, %d at the same time; want about 240 and 4", n, most)
+			t.Errorf("got %d refreshes in 10 minutes, want about 240; up to %d ran at the same time, want 4", n, most)
 		}
 		if !slices.IsSorted(ends) {
 			t.Errorf("the refreshed tokens end after %v days, want ascending order", ends)

@@ -19,7 +19,7 @@ const (
 	// longestPause limits how long a Result can postpone the next refresh.
 	longestPause = 10 * 24 * time.Hour
 
-	// clockMargin is how far the clocks of a fleet's machines may be apart.
+	// clockMargin is how much the clocks of a fleet's machines may differ.
 	clockMargin = time.Hour
 )
 
@@ -34,7 +34,7 @@ const longLived = 24 * time.Hour
 // printing a value that contains a record prints an address, and not the successor.
 type record struct {
 	End          int64   `json:"end,omitempty"`           // of the token
-	Successor    *string `json:"successor,omitempty"`     // nil: the token has no successor, and is used itself
+	Successor    *string `json:"successor,omitempty"`     // nil: the token has no successor, and is itself sent to Meta
 	SuccessorEnd int64   `json:"successor_end,omitempty"` // of the successor
 	Tried        int64   `json:"tried,omitempty"`         // when the last refresh began
 	Outcome      Outcome `json:"outcome,omitempty"`       // of the last refresh
@@ -98,15 +98,15 @@ func (r record) end() int64 {
 	return r.End
 }
 
-// isEnding reports whether the current token has not ended yet, but will end within this time.
+// isEnding reports whether the current token has not ended yet, but ends within the given duration.
 func (r record) isEnding(now time.Time, within time.Duration) bool {
 	end := r.end()
 	return end > now.UnixMilli() && end <= now.Add(within).UnixMilli()
 }
 
 // isDue reports whether to refresh the current token, which Meta has just accepted. Before Next,
-// the token is not due. After Next, it is due if it ends within this time, if its end is unknown,
-// or if its end has passed by this machine's clock.
+// the token is not due. From Next on, it is due if it ends within the given duration, if its end is
+// unknown, or if its end has passed by this machine's clock.
 func (r record) isDue(now time.Time, within time.Duration) bool {
 	return now.UnixMilli() >= r.Next && (r.isEnding(now, within) || r.end() <= now.UnixMilli())
 }
@@ -137,7 +137,7 @@ func (r record) refreshed(token string, now time.Time, successor string, end tim
 	return r
 }
 
-// finished returns the record after a refresh of its current token with this result.
+// finished returns the record after a refresh of its current token has ended with this result.
 func (r record) finished(token string, now time.Time, s Settings, result Result) record {
 	r.Next = now.Add(s.CheckEvery).UnixMilli()
 	switch {
@@ -160,7 +160,8 @@ func (r record) dropped() record {
 	return r
 }
 
-// isShort reports whether issued has recorded the token as too short-lived for a refresh.
+// isShort reports whether the method issued has recorded the token as too short-lived to be
+// refreshed.
 func (r record) isShort() bool { return r.End > 0 && r.Next == r.End }
 
 // capped returns the end to record: in Unix milliseconds, and at most horizon ahead.

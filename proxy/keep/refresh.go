@@ -141,7 +141,8 @@ func (s Settings) retryAt(now time.Time) int64 {
 }
 
 // finish records the result of a refresh, and returns the new record. If the successor has changed
-// during the refresh, finish changes nothing, and returns the stored record.
+// during the refresh, finish stores nothing. It then returns the stored record, with the outcome
+// Unchanged if the record says trying.
 func (k *Keeper) finish(t Token, s Settings, before record, result Result) (after record, err error) {
 	_, _, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()

@@ -99,8 +99,8 @@ func TestTheLogDoesNotInventTheEndOfAToken(t *testing.T) {
 	})
 }
 
-// Every refresh needs one of the outcomes that docs/metrics.md lists, because they are metric
-// labels.
+// Every refresh needs one of the outcomes that docs/metrics.md lists, because outcomes
+// are metric labels.
 func TestARefreshDuringWhichTheTokenIsIssuedAgainHasAnOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first := true

@@ -19,7 +19,7 @@ type conn struct {
 	net.Conn
 	lane      *Lane
 	handler   Handler
-	watcher   watcher   // Conn, if it implements watcher, otherwise blind
+	watcher   watcher   // Conn if it implements watcher; blind if it does not
 	socket    socket    // reads and writes Conn
 	begun     []byte    // the part of an incomplete request that has arrived
 	answered  int       // the number of answers, up to busyAfter
@@ -191,8 +191,8 @@ type watcher interface {
 	// Begin is called when one or more requests have arrived. If it reports false, they are not
 	// answered, because the connection is being closed.
 	Begin() bool
-	// Idle is called when all of these requests are answered and no part of another request has
-	// arrived. since is the time of the last answer.
+	// Idle is called when the requests that Begin announced are answered, and no part of another
+	// request has been read. since is the time of the last answer.
 	Idle(since time.Time)
 	// Incomplete is called when a part of a request has arrived, or a request for net/http.
 	Incomplete()

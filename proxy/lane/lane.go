@@ -75,8 +75,8 @@ func New(o Options) *Lane {
 func (l *Lane) Fallback() net.Listener { return l.fallback }
 
 // Serve accepts connections until the listener is closed, and then returns the error of Accept. If
-// Accept fails for another reason, Serve tries again after the same growing delays as net/http,
-// which tries again only after temporary errors.
+// Accept fails for any other reason, Serve tries again after a growing delay, as net/http does
+// after temporary errors.
 func (l *Lane) Serve(listener net.Listener) error {
 	for pause := time.Duration(0); ; {
 		c, err := listener.Accept()

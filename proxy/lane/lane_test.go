@@ -166,13 +166,13 @@ func TestPlainRequestsAreAnsweredAndOthersHandedOver(t *testing.T) {
 					defer handed.Close()
 					got := make([]byte, len(asked))
 					if _, err := io.ReadFull(handed, got); err != nil || string(got) != asked || sent.Load() != 0 {
-						t.Errorf("handed over %q, %v after %d answers, want %q after no answer", got, err, sent.Load(), asked)
+						t.Errorf("handed over %q, error %v, want %q; %d requests were answered before, want 0", got, err, asked, sent.Load())
 					}
 					return
 				}
 				res, err := http.ReadResponse(bufio.NewReader(client), nil)
 				if err != nil || res.Header.Get("Token") != "IGAA" || res.Header.Get("Host") != "localhost" {
-					t.Fatalf("got %v, %v; want an answer with the Host and the token", res, err)
+					t.Fatalf("got %v, error %v; want an answer with the Host and the token", res, err)
 				}
 				if synctest.Wait(); sent.Load() != 1 {
 					t.Errorf("Sent was called %d times, want once", sent.Load())
@@ -192,7 +192,7 @@ func TestRequestsThatTheHandlerDeclinesAreHandedOver(t *testing.T) {
 		defer handed.Close()
 		got := make([]byte, len(request)+20)
 		if _, err := io.ReadFull(handed, got); err != nil || string(got) != request+request[:20] {
-			t.Errorf("handed over %q, %v; want both requests", got, err)
+			t.Errorf("handed over %q, error %v; want the request and the 20 bytes after it", got, err)
 		}
 	})
 }
@@ -213,7 +213,7 @@ func TestARequestThatArrivesByteByByteIsAnswered(t *testing.T) {
 			}()
 			for c, want := range map[net.Conn]string{one: "IGAA", two: "IGBB"} {
 				if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.Header.Get("Token") != want {
-					t.Errorf("got %v, %v; want %s", res, err, want)
+					t.Errorf("got %v, error %v; want an answer with the token %s", res, err, want)
 				}
 			}
 		}
@@ -261,7 +261,7 @@ func TestHalfARequestBeforeTheConnectionEndsIsHandedOver(t *testing.T) {
 		handed := <-d.handed
 		defer handed.Close()
 		if got, err := io.ReadAll(handed); err != nil || string(got) != request[:30] {
-			t.Errorf("handed over %q, %v; want the half request and the end of the connection", got, err)
+			t.Errorf("handed over %q, error %v; want the half request and the end of the connection", got, err)
 		}
 	})
 }
@@ -273,11 +273,11 @@ func TestAPanicEndsOneConnectionOnly(t *testing.T) {
 		bad, good := l.dial(t), l.dial(t)
 		_, _ = io.WriteString(bad, strings.Replace(request, "IGAA", "panic", 1))
 		if got, err := io.ReadAll(bad); err != nil || len(got) > 0 {
-			t.Errorf("got %q, %v; want nothing and the end of the connection", got, err)
+			t.Errorf("got %q, error %v; want nothing and the end of the connection", got, err)
 		}
 		go func() { _, _ = io.WriteString(good, request) }()
 		if res, err := http.ReadResponse(bufio.NewReader(good), nil); err != nil || res.StatusCode != http.StatusNoContent {
-			t.Errorf("the other connection: got %v, %v; want its answer", res, err)
+			t.Errorf("the other connection: got %v, error %v; want its answer", res, err)
 		}
 	})
 }
@@ -296,7 +296,7 @@ func TestShutdownWaitsForAnswersAndForIdleConnections(t *testing.T) {
 		}()
 		go func() {
 			if got, err := io.ReadAll(busy); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 204") {
-				t.Errorf("got %q, %v; want the answer and the end of the connection", got, err)
+				t.Errorf("got %q, error %v; want the answer and the end of the connection", got, err)
 			}
 		}()
 		start := time.Now()

@@ -18,7 +18,7 @@ type request struct {
 //     slash in the path;
 //   - grant_type=ig_exchange_token and access_token once each, client_secret at most once, in any
 //     order, with no escapes and no other parameters;
-//   - Host once, and otherwise only headers that change nothing.
+//   - Host once; any other header must be one that changes nothing (see harmless).
 func recognise(b []byte) (r request, s state) {
 	const start = "GET " + Path + "?"
 	if n := min(len(b), len(start)); string(b[:n]) != start[:n] {

@@ -49,7 +49,7 @@ func TestRequestsOverSocketsAreAnsweredOrHandedOver(t *testing.T) {
 			}
 			for range 2 {
 				if res, err := http.ReadResponse(r, nil); err != nil || res.Header.Get("Token") != "IGAA" {
-					t.Fatalf("got %v, %v; want an answer with the token", res, err)
+					t.Fatalf("got %v, error %v; want an answer with the token", res, err)
 				}
 			}
 		}
@@ -58,7 +58,7 @@ func TestRequestsOverSocketsAreAnsweredOrHandedOver(t *testing.T) {
 		defer handed.Close()
 		got := make([]byte, len("POST / HTTP/1.1\r\n"))
 		if _, err := io.ReadFull(handed, got); err != nil || string(got) != "POST / HTTP/1.1\r\n" {
-			t.Errorf("handed over %q, %v; want the line of the POST request", got, err)
+			t.Errorf("handed over %q, error %v; want the line of the POST request", got, err)
 		}
 		dial() // this connection is still in the lane when the test ends
 	})
@@ -82,7 +82,7 @@ func TestAClientThatClosesItsSendingHalfGetsItsAnswerAndTheEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, err := io.ReadAll(r); err != nil || strings.Count(string(got), "HTTP/1.1 204") != 1 {
-				t.Errorf("after %d requests: got %q, %v; want one answer and the end", before, got, err)
+				t.Errorf("after %d requests: got %q, error %v; want one answer and the end", before, got, err)
 			}
 		}
 	})
@@ -108,7 +108,7 @@ func TestAnswersThatAClientReadsLateAreComplete(t *testing.T) {
 		}
 		got, err := io.ReadAll(c)
 		if n := strings.Count(string(got), "Token: IGAA\r\n\r\n"); err != nil || n != requests {
-			t.Errorf("got %d answers, %v; want %d", n, err, requests)
+			t.Errorf("got %d answers, error %v; want %d", n, err, requests)
 		}
 	})
 }

@@ -33,7 +33,7 @@ func TestEachKindHasItsOwnLines(t *testing.T) {
 	} {
 		lines, skipped := burst(limits.Of(c.kind), c.n, now.Add(c.after))
 		if lines != c.lines || skipped != c.skipped {
-			t.Errorf("%d lines of kind %s at %s: %d were allowed and reported %d skipped lines; want %d and %d", c.n, c.kind, c.after, lines, skipped, c.lines, c.skipped)
+			t.Errorf("%d lines of kind %s at %s: %d were allowed, want %d; they reported %d skipped lines, want %d", c.n, c.kind, c.after, lines, c.lines, skipped, c.skipped)
 		}
 	}
 	limits.Set(5)
@@ -42,7 +42,7 @@ func TestEachKindHasItsOwnLines(t *testing.T) {
 	}
 	limits.Set(0)
 	if lines, skipped := burst(limits.Of("b"), 100, now.Add(4*time.Second)); lines != 100 || skipped != 5 {
-		t.Errorf("without a limit: %d lines were allowed and reported %d skipped lines; want 100 and 5", lines, skipped)
+		t.Errorf("without a limit: %d lines were allowed, want 100; they reported %d skipped lines, want 5", lines, skipped)
 	}
 }
 

@@ -64,7 +64,7 @@ func (x *call) identify() {
 	if x.endpoint == loginEndpoint {
 		x.family = x.chooseFamily()
 		x.endpoint = x.loginCall()
-		x.grant, x.client = x.value("grant_type"), x.value("client_id") // the endpoint may read only the form
+		x.grant, x.client = x.value("grant_type"), x.value("client_id") // again: this endpoint may ignore the query
 	}
 	x.short, x.secret = x.value(x.endpoint.token), x.value("client_secret")
 	if x.endpoint.open {

@@ -35,7 +35,7 @@ func TestStatsIdentifyTokensByHash(t *testing.T) {
 		t.Errorf("got %s, want %s", a.body, text)
 	}
 	if strings.Contains(a.body, "IGAA") || !strings.HasSuffix(a.body, "}\n") || a.header.Get("Content-Type") != "application/json" {
-		t.Errorf("got %s %v, want JSON that ends with a newline and contains no token", a.body, a.header)
+		t.Errorf("got %s with the headers %v, want JSON that ends with a newline and contains no token", a.body, a.header)
 	}
 	if len(hashOf("x")) != 16 {
 		t.Errorf("a hash has %d characters, want 16", len(hashOf("x")))
@@ -64,7 +64,7 @@ func TestFaultForAllTokensUntilCleared(t *testing.T) {
 	} {
 		a := s.send(t, "POST", c.target, strings.NewReader(c.body), form)
 		if a.status != c.status || !strings.Contains(a.body, c.says) || !strings.HasSuffix(a.body, "\n") {
-			t.Errorf("%s %s: got %d %s %v, want %d with %q and a newline at the end", c.target, c.body, a.status, a.body, a.err, c.status, c.says)
+			t.Errorf("%s %s: got %d %s (error %v), want %d with %q and a newline at the end", c.target, c.body, a.status, a.body, a.err, c.status, c.says)
 		}
 		if got := s.exchange(t, "expired-1"); got.status != c.then {
 			t.Errorf("after %s %s: got %d, want %d", c.target, c.body, got.status, c.then)
@@ -95,7 +95,7 @@ func TestControlEndpointsTakeOneMethod(t *testing.T) {
 		"/__proof?mode=required": "POST", "/__revoke": "POST", "/__refresh?mode=same": "POST", "/__webhook": "POST", "/__signed_request": "POST"} {
 		a := s.send(t, other[allowed], target, nil, nil)
 		if a.status != 405 || a.header.Get("Allow") != allowed {
-			t.Errorf("%s: got %d, Allow %q, want 405, Allow %q", target, a.status, a.header.Get("Allow"), allowed)
+			t.Errorf("%s: got %d, want 405; Allow is %q, want %q", target, a.status, a.header.Get("Allow"), allowed)
 		}
 	}
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 {
@@ -141,12 +141,12 @@ func TestSecretsAreSetByAControlEndpoint(t *testing.T) {
 		accepts := s.Instagram.app(instagramFamily).accepts
 		for _, secret := range c.accepted {
 			if !accepts(secret) {
-				t.Errorf("after %s %s: %q is refused", c.target, c.body, secret)
+				t.Errorf("after %s %s: the secret %q is refused, want it accepted", c.target, c.body, secret)
 			}
 		}
 		for _, secret := range c.refused {
 			if accepts(secret) {
-				t.Errorf("after %s %s: %q is accepted", c.target, c.body, secret)
+				t.Errorf("after %s %s: the secret %q is accepted, want it refused", c.target, c.body, secret)
 			}
 		}
 	}

@@ -46,7 +46,7 @@ type tokenStats struct {
 type tokenCount struct {
 	tokenStats
 	concurrent int
-	issued     []string // for each token that was issued for the received token, its prefix or unchanged
+	issued     []string // one for each token issued for the received token: its prefix, or the constant unchanged
 	failedOnce bool     // a fault that affects only the first call has been played
 }
 

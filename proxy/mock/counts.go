@@ -30,7 +30,7 @@ var endpointNames = []string{"exchange", "refresh", "code", "app_token", "debug_
 func (i *Instagram) CallsFor(short string) int { return i.currentCounters().token(short).Calls }
 
 // RefreshesFor returns the number of requests for a refresh of this long-lived token, with or
-// without success. At Facebook, these are the exchanges of a long-lived token that the stand-in
+// without success. At Facebook, a refresh is an exchange of a long-lived token that the stand-in
 // issued.
 func (i *Instagram) RefreshesFor(token string) int {
 	return i.currentCounters().token(token).Refreshes

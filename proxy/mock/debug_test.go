@@ -28,15 +28,15 @@ func TestDebugTokenDescribesATokenAsMetaDoes(t *testing.T) {
 	issued, expires := int64(data["issued_at"].(float64)), int64(data["expires_at"].(float64))
 	if data["app_id"] != facebookApp || data["type"] != "USER" || data["is_valid"] != true || data["user_id"] != "10158000000000001" ||
 		len(data["scopes"].([]any)) != 2 || issued < begun-1 || issued > begun+20 || expires-issued != 5183944 || data["data_access_expires_at"] == nil {
-		t.Errorf("got %v, want a valid token of the user, issued just now and with its end", data)
+		t.Errorf("got %v, want a valid token of the user, issued just now, with an end 5183944 s later", data)
 	}
 	s.Age(61 * 24 * time.Hour)
 	data = s.inspect(t, long)
 	if data["is_valid"] != false || data["error"].(map[string]any)["subcode"] != 463.0 || int64(data["expires_at"].(float64)) > time.Now().Unix() {
-		t.Errorf("expired: got %v, want an invalid token with subcode 463, which has ended", data)
+		t.Errorf("expired: got %v, want an invalid token with subcode 463 and an end in the past", data)
 	}
 	if data := s.inspect(t, facebookKey); data["type"] != "APP" || data["is_valid"] != true || data["user_id"] != nil || data["expires_at"] != nil {
-		t.Errorf("an app token: got %v, want a valid token of type APP, without a user and an end", data)
+		t.Errorf("an app token: got %v, want a valid token of type APP, without a user or an end", data)
 	}
 	anyApp := newStandOf(t, Options{}, ServerOptions{})
 	if data := anyApp.inspect(t, "EAAelsewhere"); data["app_id"] != facebookApp {

@@ -6,19 +6,20 @@ import (
 	"strings"
 )
 
-// endpoint is one kind of call that Meta serves: what it accepts and how it answers.
+// endpoint is one kind of call that Meta serves: what it accepts and how it answers. Unless the
+// endpoint is open, igproxy must send it no parameters except those in must and may.
 type endpoint struct {
 	name      string   // in the counters, after the family's prefix
 	methods   []string // the accepted methods; igproxy must use the first, except at an open endpoint
 	token     string   // the parameter by which the call is counted: a token, a code or the app's ID
 	must      []string // parameters that igproxy must send exactly once
-	may       string   // a parameter that igproxy may send once; it must send no others, except at an open endpoint
+	may       string   // a parameter that igproxy may send once
 	login     bool     // its path is /oauth/access_token
 	form      bool     // igproxy must send the parameters in a form; if false, in the query
 	strict    bool     // parameters are accepted only in a form
-	oldErrors bool     // errors have the shape of api.instagram.com
-	open      bool     // accepts any parameters, and also a bearer token
-	bodied    bool     // its body is read
+	oldErrors bool     // errors have the shape of errors from api.instagram.com
+	open      bool     // accepts any parameters, and a bearer token
+	bodied    bool     // the stand-in reads the body of a call
 
 	refusal func(*call) *graphError             // checks the request, whether the call has a fault or not
 	verdict func(*call) *graphError             // checks the token, if the call has no fault

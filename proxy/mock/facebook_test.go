@@ -83,7 +83,7 @@ func TestFacebookFromCodeToExtendedToken(t *testing.T) {
 		short := tokenOf(t, a)
 		if a.body != `{"access_token":"`+short+`","token_type":"bearer","expires_in":3600}` || !strings.HasPrefix(short, "EAA") ||
 			a.header.Get("Facebook-Api-Version") != "v23.0" || a.header.Get("Instagram-Api-Version") != "" {
-			t.Errorf("got %d %s %v, want a token that begins with EAA, and only the header Facebook-Api-Version: v23.0", a.status, a.body, a.header)
+			t.Errorf("got %d %s with the headers %v, want a token that begins with EAA, and the header Facebook-Api-Version: v23.0 without Instagram-Api-Version", a.status, a.body, a.header)
 		}
 		a = s.get(t, extendQuery(short))
 		long := tokenOf(t, a)
@@ -172,7 +172,7 @@ func TestFacebookRefusesLoginsInItsEnvelope(t *testing.T) {
 			a := s.get(t, c.target)
 			wantCode(t, c.name, a, 400, c.code, c.subcode)
 			if !strings.Contains(a.body, `"message":"`+c.message+`"`) || !strings.Contains(a.header.Get("WWW-Authenticate"), `"`+c.kind+`" "`+c.message) {
-				t.Errorf("%s: got %s, %s, want the message %q with %s", c.name, a.body, a.header.Get("WWW-Authenticate"), c.message, c.kind)
+				t.Errorf("%s: got %s, want the message %q; WWW-Authenticate is %s, want %q and the message", c.name, a.body, c.message, a.header.Get("WWW-Authenticate"), c.kind)
 			}
 		}
 		if a := s.get(t, code(fresh)); a.status != 200 {
@@ -221,7 +221,7 @@ func TestStrangeFacebookLoginsAreListed(t *testing.T) {
 	} {
 		s.Reset()
 		if a := s.sendAs(t, c.form, c.target); a.status != 200 || strings.Join(s.Strange(), "; ") != c.want {
-			t.Errorf("%s %s: got %d %s, strange %q, want %q", c.form, c.target, a.status, a.body, s.Strange(), c.want)
+			t.Errorf("%s %s: got %d %s, want 200; strange %q, want %q", c.form, c.target, a.status, a.body, s.Strange(), c.want)
 		}
 	}
 	s.Reset()

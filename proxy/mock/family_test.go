@@ -115,7 +115,7 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 			}
 			s.Reset()
 			if a := send(s); (a.status == 200) != (want == 1) || a.status == 200 && s.CallsTo(target) != 1 {
-				t.Errorf("%q, %s: got %d %s; %d calls, want %d", name, target, a.status, a.body, s.CallsTo(target), want)
+				t.Errorf("host %q serves %s: want %t, got %d %s with %d calls counted", name, target, want == 1, a.status, a.body, s.CallsTo(target))
 			}
 		}
 	}
@@ -155,7 +155,7 @@ func TestOneListenerForAllHostsTellsTheFamiliesApart(t *testing.T) {
 	} {
 		s.Reset()
 		if a := c.send(); a.status != 200 || s.CallsTo(c.endpoint) != 1 {
-			t.Errorf("%s: got %d %s, calls %v, want 200 and a call to %s", name, a.status, a.body, s.currentCounters().stats().Endpoints, c.endpoint)
+			t.Errorf("%s: got %d %s, want 200; calls %v, want one to %s", name, a.status, a.body, s.currentCounters().stats().Endpoints, c.endpoint)
 		}
 	}
 }

@@ -7,8 +7,8 @@ import (
 
 // Fault is one thing that can go wrong. A call gets the fault if its token or code starts with the
 // fault's name and a hyphen (expired-1). A request for an app token gets it if the app's ID starts
-// in this way. After SetFault, every call with a token or code gets the fault, and every request
-// for an app token. If a fault changes something that a response does not contain, such as
+// in this way. After SetFault, every call with a token or code and every request for an app token
+// gets the fault. If a fault changes something that a response does not contain, such as
 // expires_in in the response to a code exchange, it has no effect on that response.
 type Fault struct {
 	Name        string

@@ -40,7 +40,7 @@ var wantRefusals = map[string]struct {
 }
 
 // wantBodies has the bodies with status 200. LONG stands for the first token that was issued, LONG2
-// for the second.
+// for the second, and SECONDS for a usual value of expires_in.
 var wantBodies = map[string]string{
 	"empty200":        ``,
 	"array200":        `[{"access_token":"LONG","token_type":"bearer","expires_in":SECONDS}]`,
@@ -101,7 +101,7 @@ func TestEachRefusalHasItsStatusAndEnvelope(t *testing.T) {
 		a := s.exchange(t, name+"-1")
 		envelope := regexp.MustCompile(`^\{"error":\{` + regexp.QuoteMeta(want.inside) + `,"fbtrace_id":"A\w{22}"\}\}$`)
 		if a.err != nil || a.status != want.status || !envelope.MatchString(a.body) || a.header.Get("Content-Type") != jsonType {
-			t.Errorf("%s: got %d %s %v, want %d with %s", name, a.status, a.body, a.err, want.status, want.inside)
+			t.Errorf("%s: got %d %s (error %v), want %d with %s", name, a.status, a.body, a.err, want.status, want.inside)
 		}
 		if got := a.header.Get("WWW-Authenticate"); (got != "") != (want.status == 400) {
 			t.Errorf("%s, status %d: WWW-Authenticate is %q, want it only with status 400", name, want.status, got)
@@ -141,7 +141,7 @@ func TestEachFaultyBodyIsExact(t *testing.T) {
 			got = seconds.ReplaceAllString(got, "SECONDS")
 		}
 		if a.err != nil || a.status != 200 || got != want || a.header.Get("Content-Type") != jsonType {
-			t.Errorf("%s: got %d %.300s %v, want 200 %.300s", name, a.status, got, a.err, want)
+			t.Errorf("%s: got %d %.300s (error %v), want 200 %.300s", name, a.status, got, a.err, want)
 		}
 	}
 	for name, v := range s.exchange(t, "reflect-1").header {
@@ -157,7 +157,7 @@ func TestHTMLPagesAndRedirectsAreSent(t *testing.T) {
 		a := s.exchange(t, name+"-1")
 		kind, _, _ := strings.Cut(a.header.Get("Content-Type"), ";")
 		if a.err != nil || a.status != status || kind != "text/html" || !strings.HasPrefix(a.body, "<!DOCTYPE html>") {
-			t.Errorf("%s: got %d %s %v, want %d with an HTML page", name, a.status, a.body, a.err, status)
+			t.Errorf("%s: got %d %s (error %v), want %d with an HTML page", name, a.status, a.body, a.err, status)
 		}
 	}
 	if a := s.exchange(t, "error200-1"); a.status != 200 || !strings.HasPrefix(a.body, `{"error":{"message":"Error validating access token`) {
@@ -165,7 +165,7 @@ func TestHTMLPagesAndRedirectsAreSent(t *testing.T) {
 	}
 	a := s.exchange(t, "redirect-1")
 	if a.status != 302 || a.header.Get("Location") != "/__trap" || s.currentCounters().stats().Trapped != 0 {
-		t.Errorf("redirect: got %d %v, want 302 to /__trap", a.status, a.header)
+		t.Errorf("redirect: got %d with the headers %v, want 302 to /__trap", a.status, a.header)
 	}
 	client := &http.Client{Transport: s.transport}
 	res, err := client.Get(s.server.URL + "/access_token?" + query("redirect-1"))
@@ -183,7 +183,7 @@ func TestInviteIsRefusedWithoutEnvelope(t *testing.T) {
 	const want = `{"error_message":"Invalid Request: The user has not accepted the invite to test the app","error_code":1349245}`
 	for _, a := range []answer{s.exchange(t, "invite-1"), s.login(t, loginForm("invite-1"))} {
 		if a.err != nil || a.status != 400 || a.body != want || a.header.Get("Content-Type") != jsonType {
-			t.Errorf("got %d %s %v, want 400 %s", a.status, a.body, a.err, want)
+			t.Errorf("got %d %s (error %v), want 400 %s", a.status, a.body, a.err, want)
 		}
 	}
 }
@@ -193,7 +193,7 @@ func TestReflectErrRepeatsTokenAndSecretEverywhere(t *testing.T) {
 	a := s.exchange(t, "reflecterr-1")
 	var env struct{ Error graphError }
 	if err := json.Unmarshal([]byte(a.body), &env); err != nil || a.status != 400 || env.Error.Code != 190 {
-		t.Fatalf("got %d %s %v, want 400 with code 190", a.status, a.body, err)
+		t.Fatalf("got %d %s (error %v), want 400 with code 190", a.status, a.body, err)
 	}
 	places := map[string]string{"message": env.Error.Message, "title": env.Error.UserTitle, "text": env.Error.UserMsg}
 	for _, name := range []string{"WWW-Authenticate", "X-App-Usage", "X-Business-Use-Case-Usage", "X-Fb-Debug"} {
@@ -209,13 +209,13 @@ func TestReflectErrRepeatsTokenAndSecretEverywhere(t *testing.T) {
 func TestOversizedResponsesHaveTheirSizes(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	if a := s.exchange(t, "huge-1"); a.err != nil || a.status != 200 || len(a.body) < hugeBytes || !json.Valid([]byte(a.body)) {
-		t.Errorf("huge: got %d, %d bytes, %v, want 200, JSON of at least %d bytes", a.status, len(a.body), a.err, hugeBytes)
+		t.Errorf("huge: got status %d with %d bytes (error %v), want 200 with JSON of at least %d bytes", a.status, len(a.body), a.err, hugeBytes)
 	}
 	if a := s.exchange(t, "hugeheaders-1"); a.err != nil || a.status != 200 || len(fmt.Sprint(a.header)) < headerBytes*headerCount {
-		t.Errorf("hugeheaders: got %d, %d bytes, %v, want 200, at least %d bytes", a.status, len(fmt.Sprint(a.header)), a.err, headerBytes*headerCount)
+		t.Errorf("hugeheaders: got status %d with %d bytes of headers (error %v), want 200 with at least %d bytes", a.status, len(fmt.Sprint(a.header)), a.err, headerBytes*headerCount)
 	}
 	if a := s.exchange(t, "endless-1"); !errors.Is(a.err, io.ErrUnexpectedEOF) || a.status != 200 || len(a.body) < endlessBytes {
-		t.Errorf("endless: got %d, %d bytes, %v, want 200, at least %d bytes, and an unexpected end", a.status, len(a.body), a.err, endlessBytes)
+		t.Errorf("endless: got status %d with %d bytes (error %v), want 200 with at least %d bytes and an unexpected end", a.status, len(a.body), a.err, endlessBytes)
 	}
 }
 
@@ -240,7 +240,7 @@ func TestGzipBombInflatesAThousandfold(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	a := s.send(t, "GET", "/access_token?"+query("gzipbomb-1"), nil, http.Header{"Accept-Encoding": {"gzip"}})
 	if a.err != nil || a.header.Get("Content-Encoding") != "gzip" || len(a.body) > 512<<10 {
-		t.Fatalf("got %d bytes, %v, %v, want at most %d bytes of gzip", len(a.body), a.header, a.err, 512<<10)
+		t.Fatalf("got %d bytes with the headers %v (error %v), want at most %d bytes of gzip", len(a.body), a.header, a.err, 512<<10)
 	}
 	z, err := gzip.NewReader(strings.NewReader(a.body))
 	if err != nil {
@@ -249,10 +249,10 @@ func TestGzipBombInflatesAThousandfold(t *testing.T) {
 	var tail bytes.Buffer
 	n, err := io.CopyN(io.Discard, z, bombMember*bombMembers)
 	if err != nil || n != 256<<20 {
-		t.Fatalf("inflated to %d bytes, %v, want %d bytes", n, err, 256<<20)
+		t.Fatalf("inflated to %d bytes (error %v), want %d bytes", n, err, 256<<20)
 	}
 	if _, err := tail.ReadFrom(z); err != nil || !strings.Contains(tail.String(), s.Issued("gzipbomb-1")[0]) {
-		t.Errorf("after the spaces: got %s %v, want the issued token", tail.String(), err)
+		t.Errorf("after the spaces: got %s (error %v), want the issued token", tail.String(), err)
 	}
 	plain := s.send(t, "GET", "/access_token?"+query("gzipbomb-1"), nil, http.Header{"Accept-Encoding": {"identity"}})
 	if plain.status != 200 || !json.Valid([]byte(plain.body)) || plain.header.Get("Content-Encoding") != "" {

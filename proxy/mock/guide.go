@@ -24,8 +24,8 @@ Meta's endpoints, with or without a leading version (/v23.0):
                                Facebook checks appsecret_proof if it is sent
 
 Control endpoints:
-  GET  /__stats                return the number of calls, in all and per token, and how often
-                               each token was refreshed
+  GET  /__stats                return the number of calls, in all and per token, and how many
+                               calls asked for a refresh of each token
   POST /__reset                set all counters to 0
   POST /__fault?mode=down      set a fault for every token and code; mode= ends it
   POST /__latency?d=200ms      wait before each response

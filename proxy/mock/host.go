@@ -77,8 +77,8 @@ func (x *call) chooseByApp() *family {
 	return instagramFamily
 }
 
-// chooseByToken chooses by the tokens of a read, a write or a call to debug_token. If these do not
-// decide, debug_token goes to Facebook, and so does any call with a property that only calls to
+// chooseByToken chooses by the tokens of a read, a write or a call to debug_token. If the tokens do
+// not decide, debug_token goes to Facebook, and so does any call with a property that only calls to
 // Facebook have. Other calls go to Instagram, even with a token that begins with EAA, because
 // Instagram accepts such tokens too.
 func (x *call) chooseByToken() *family {

@@ -24,7 +24,7 @@ func TestSuccessEqualsInstagramsByteForByte(t *testing.T) {
 		}
 		want = `{"access_token":"` + issued[n] + `","token_type":"bearer","expires_in":` + want + `}`
 		if a.err != nil || a.status != 200 || a.body != want {
-			t.Errorf("got %d %s %v, want %s", a.status, a.body, a.err, want)
+			t.Errorf("got %d %s (error %v), want %s", a.status, a.body, a.err, want)
 		}
 		for name, want := range map[string]string{
 			"Content-Type": `^application/json; charset=UTF-8$`, "X-App-Usage": `^\{"call_volume":0,"cpu_time":0\}$`, "X-Fb-Trace-Id": `^\w{11}$`,
@@ -121,7 +121,7 @@ func TestChecksHaveInstagramsOrder(t *testing.T) {
 		a := s.send(t, c.method, c.target, nil, nil)
 		want := regexp.MustCompile(`^\{"error":\{` + regexp.QuoteMeta(c.want) + `,"fbtrace_id":"A\w{22}"\}\}$`)
 		if a.status != c.status || !want.MatchString(a.body) || a.header.Get("Content-Type") != jsonType {
-			t.Errorf("%s: got %d %s %v, want %d with %s", name, a.status, a.body, a.err, c.status, c.want)
+			t.Errorf("%s: got %d %s (error %v), want %d with %s", name, a.status, a.body, a.err, c.status, c.want)
 		}
 		got := a.header.Get("WWW-Authenticate")
 		if (got == "") != (c.authenticate == "") || got != "" && !strings.HasPrefix(got, `OAuth "Facebook Platform" "`+c.authenticate+`" "`) {
@@ -163,10 +163,10 @@ func TestStrangeRequestsAreListedAndStillAnswered(t *testing.T) {
 		s.Reset()
 		a := s.send(t, c.method, c.target, strings.NewReader(c.body), c.header) // an empty reader sends no body
 		if got := s.Strange(); a.err != nil || len(got) != 1 || got[0] != c.want {
-			t.Errorf("got %q, %v, want %q", got, a.err, c.want)
+			t.Errorf("got %q (error %v), want %q", got, a.err, c.want)
 		}
 		if a.status == 0 || s.Calls() != 1 {
-			t.Errorf("%s: got status %d and %d calls, want a response and 1 call", c.want, a.status, s.Calls())
+			t.Errorf("%s: got status %d, want a response; %d calls, want 1", c.want, a.status, s.Calls())
 		}
 	}
 }
@@ -181,7 +181,7 @@ func TestConcurrentCallsAreCountedExactly(t *testing.T) {
 	eventually(t, "all calls arrived", func() bool { return s.Calls() == 30 })
 	s.SetFault("")
 	if a := s.exchange(t, "IGAA-0"); a.status != 200 {
-		t.Errorf("a call while other calls hang: got %d %v, want 200", a.status, a.err)
+		t.Errorf("a call while other calls hang: got %d (error %v), want 200", a.status, a.err)
 	}
 	if got := s.currentCounters().stats(); got.MaxInFlight != 31 {
 		t.Errorf("max_in_flight is %d, want 31", got.MaxInFlight)
@@ -191,7 +191,7 @@ func TestConcurrentCallsAreCountedExactly(t *testing.T) {
 	eventually(t, "all calls ended", func() bool { return s.currentCounters().stats().InFlight == 0 })
 	for short, want := range map[string][2]int{"IGAA-0": {11, 11}, "IGAA-1": {10, 10}, "IGAA-9": {0, 0}} {
 		if got := [2]int{s.CallsFor(short), s.MaxConcurrent(short)}; got != want {
-			t.Errorf("%s: calls and maximum in flight: %v, want %v", short, got, want)
+			t.Errorf("%s: calls and most calls in flight at once: got %v, want %v", short, got, want)
 		}
 	}
 	s.Reset()
@@ -200,7 +200,7 @@ func TestConcurrentCallsAreCountedExactly(t *testing.T) {
 	}
 	s.exchange(t, "IGAA-0")
 	if s.CallsFor("IGAA-0") != 1 || s.MaxConcurrent("IGAA-0") != 1 {
-		t.Errorf("after the reset: %d calls, %d at once, want 1 and 1", s.CallsFor("IGAA-0"), s.MaxConcurrent("IGAA-0"))
+		t.Errorf("after the reset: %d calls, want 1; at most %d at once, want 1", s.CallsFor("IGAA-0"), s.MaxConcurrent("IGAA-0"))
 	}
 }
 

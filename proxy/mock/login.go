@@ -42,9 +42,9 @@ func codeError(message string) graphError {
 }
 
 // refuseCode checks a code exchange and marks the code as used. If the call is refused later, reply
-// makes the code valid again, because Meta does not say whether a refused attempt consumes the
-// code. After a broken connection the code stays used, because the app cannot know the outcome and
-// must not use the code again.
+// makes the code valid again. Meta does not say whether a refused attempt consumes the code; the
+// stand-in assumes that it does not. After a broken connection the code stays used, because the app
+// cannot know the outcome and must not use the code again.
 func (x *call) refuseCode() *graphError {
 	for _, name := range x.endpoint.must {
 		if x.value(name) == "" {

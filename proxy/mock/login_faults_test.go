@@ -36,7 +36,7 @@ func TestFaultsApplyToCodeExchanges(t *testing.T) {
 		"dupkeys": `\}\],"access_token":"IGAA\w+"\}$`, "html200": `^<!DOCTYPE`, "error200": `^\{"error_type":"OAuthException","code":400,`,
 	} {
 		if a := s.login(t, loginForm(name+"-1")); a.status != 200 || !regexp.MustCompile(want).MatchString(a.body) {
-			t.Errorf("%s: got %d %.200s %v, want 200 and a body that matches %s", name, a.status, a.body, a.err, want)
+			t.Errorf("%s: got %d %.200s (error %v), want 200 and a body that matches %s", name, a.status, a.body, a.err, want)
 		}
 	}
 }
@@ -49,7 +49,7 @@ func TestBrokenConnectionConsumesTheCode(t *testing.T) {
 			t.Errorf("%s: got %d %s, want a broken connection", name, a.status, a.body)
 		}
 		if a := s.login(t, loginForm(name+"-1")); a.body != loginError("This authorization code has been used") {
-			t.Errorf("%s, again: got %d %s %v, want %s", name, a.status, a.body, a.err, loginError("This authorization code has been used"))
+			t.Errorf("%s, again: got %d %s (error %v), want %s", name, a.status, a.body, a.err, loginError("This authorization code has been used"))
 		}
 	}
 	s.SetFault("down")
@@ -85,7 +85,7 @@ func TestStrangeCodeExchangesAreListed(t *testing.T) {
 		h.Set("Content-Type", c.contentType)
 		a := s.send(t, "POST", "/oauth/access_token"+c.query, strings.NewReader(c.body), h)
 		if got := s.Strange(); a.err != nil || len(got) != 1 || got[0] != c.want {
-			t.Errorf("got %q, %v, want %q", got, a.err, c.want)
+			t.Errorf("got %q (error %v), want %q", got, a.err, c.want)
 		}
 	}
 }

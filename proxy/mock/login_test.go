@@ -27,7 +27,7 @@ func TestCodeWorksOnceAndItsTokenCanBeExchanged(t *testing.T) {
 	issued := s.Issued("AQcode")
 	if len(issued) != 1 || a.status != 200 || a.header.Get("Content-Type") != jsonType || a.body != `{"data":[{"access_token":"`+issued[0]+
 		`","user_id":"17841400000000001","permissions":"instagram_business_basic,instagram_business_content_publish"}]}` {
-		t.Fatalf("got %d %s, issued %v, want one token, in the documented shape", a.status, a.body, issued)
+		t.Fatalf("got %d %s, want 200 in the documented shape; issued %v, want one token", a.status, a.body, issued)
 	}
 	for range 2 {
 		if a := s.login(t, loginForm("AQcode")); a.status != 400 || a.body != loginError("This authorization code has been used") {
@@ -35,7 +35,7 @@ func TestCodeWorksOnceAndItsTokenCanBeExchanged(t *testing.T) {
 		}
 	}
 	if a := s.exchange(t, issued[0]); a.status != 200 || s.CallsTo("code") != 3 || s.CallsTo("exchange") != 1 || s.CallsFor("AQcode") != 3 {
-		t.Errorf("exchange of the issued token: got %d %s, want 200; calls %d, %d and %d, want 3, 1 and 3", a.status, a.body, s.CallsTo("code"), s.CallsTo("exchange"), s.CallsFor("AQcode"))
+		t.Errorf("exchange of the issued token: got %d %s, want 200; %d code exchanges, want 3; %d token exchanges, want 1; %d calls with the code, want 3", a.status, a.body, s.CallsTo("code"), s.CallsTo("exchange"), s.CallsFor("AQcode"))
 	}
 	s.Reset()
 	if a := s.login(t, loginForm("AQcode")); a.status != 400 {
@@ -56,7 +56,7 @@ func TestConcurrentUsesOfACodeYieldOneToken(t *testing.T) {
 	}
 	wg.Wait()
 	if got.Load() != 1 || len(s.Issued("AQcode")) != 1 {
-		t.Errorf("%d callers got a token, %d tokens issued; want 1 and 1", got.Load(), len(s.Issued("AQcode")))
+		t.Errorf("%d callers got a token, want 1; %d tokens issued, want 1", got.Load(), len(s.Issued("AQcode")))
 	}
 }
 
@@ -75,7 +75,7 @@ func TestCodeResponsesHaveTheChosenShape(t *testing.T) {
 		a := s.send(t, "POST", "/__shape?mode="+c.mode, nil, nil)
 		got := s.login(t, loginForm(fmt.Sprintf("AQshape%d", n)))
 		if a.status != c.status || flat.MatchString(got.body) != c.flat || strings.HasPrefix(got.body, `{"data":[{`) == c.flat {
-			t.Errorf("%q: got %d %s, then %s; want %d, then the flat shape: %v", c.mode, a.status, a.body, got.body, c.status, c.flat)
+			t.Errorf("mode %q: got %d %s, want %d; the next code exchange returned %s, want the flat shape: %v", c.mode, a.status, a.body, c.status, got.body, c.flat)
 		}
 	}
 	defer func() {
@@ -112,7 +112,7 @@ func TestCodeRefusalsHaveTheirOwnShape(t *testing.T) {
 	} {
 		a := s.login(t, c.form)
 		if a.status != 400 || a.body != loginError(c.want) || a.header.Get("Content-Type") != jsonType || a.header.Get("WWW-Authenticate") != "" {
-			t.Errorf("%s: got %d %s %v, want 400 %s", c.name, a.status, a.body, a.err, loginError(c.want))
+			t.Errorf("%s: got %d %s (error %v), want 400 %s", c.name, a.status, a.body, a.err, loginError(c.want))
 		}
 	}
 	if a := s.get(t, "/oauth/access_token?"+loginForm(bound).Encode()); a.status != 400 ||
@@ -144,7 +144,7 @@ func TestCodesOfTheControlEndpointExpireAfterAnHour(t *testing.T) {
 	old := code("")
 	s.Age(59 * time.Minute)
 	if a := s.login(t, loginForm(bound)); a.status != 200 {
-		t.Errorf("got %d %s, want 200", a.status, a.body)
+		t.Errorf("after 59 minutes: got %d %s, want 200", a.status, a.body)
 	}
 	s.Age(time.Minute)
 	if a := s.login(t, loginForm(old)); a.body != loginError("This authorization code has expired") {

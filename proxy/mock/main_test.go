@@ -115,7 +115,7 @@ func wantCode(t *testing.T, what string, a answer, status, code, subcode int) {
 	var env struct{ Error graphError }
 	err := json.Unmarshal([]byte(a.body), &env)
 	if a.err != nil || err != nil || a.status != status || env.Error.Code != code || env.Error.Subcode != subcode {
-		t.Errorf("%s: got %d %.300s %v, want %d, code %d/%d", what, a.status, a.body, a.err, status, code, subcode)
+		t.Errorf("%s: got %d %.300s (error %v), want %d with the code and subcode %d/%d", what, a.status, a.body, a.err, status, code, subcode)
 	}
 }
 
@@ -129,7 +129,7 @@ func tokenOf(t *testing.T, a answer) string {
 		}
 	}
 	if err := json.Unmarshal([]byte(a.body), &members); err != nil || a.status != 200 {
-		t.Fatalf("got %d %.300s %v, want a token", a.status, a.body, a.err)
+		t.Fatalf("got %d %.300s (error %v), want a token", a.status, a.body, a.err)
 	}
 	for _, d := range members.Data {
 		return d.Token

@@ -25,7 +25,7 @@ func TestReadsReturnTheRequestedFields(t *testing.T) {
 		}
 	}
 	if got := s.CallsTo("read"); got != 6 || len(s.Strange()) != 0 {
-		t.Errorf("%d reads, strange: %v; want 6 reads that are not strange", got, s.Strange())
+		t.Errorf("%d reads, want 6; strange: %v, want none", got, s.Strange())
 	}
 }
 
@@ -57,7 +57,7 @@ func TestPagingURLsReachAllItemsAndCarryTheToken(t *testing.T) {
 		}
 		want := s.server.URL + "/v23.0/17841400000000001/media?access_token=IGAA1&fields=id%2Ccaption&limit=25&after="
 		if fmt.Sprint(sizes) != "[25 25 10]" || len(seen) != mediaCount || !strings.HasPrefix(urls[0], want) || !strings.HasPrefix(urls[1], want) {
-			t.Errorf("got pages of %v items, %d different items, paging.next %v; want [25 25 10], %d and %s...", sizes, len(seen), urls, mediaCount, want)
+			t.Errorf("got pages of %v items, want [25 25 10]; %d different items, want %d; paging.next is %v, want URLs that begin with %s", sizes, len(seen), mediaCount, urls, want)
 		}
 		if backwards[0] != "" || !strings.HasPrefix(backwards[2], strings.TrimSuffix(want, "after=")+"before=") {
 			t.Errorf("paging.previous of each page: got %v, want no URL for the first page and a URL for the last", backwards)
@@ -78,8 +78,9 @@ func TestPagingURLsUsePagingBaseAndTheBearerToken(t *testing.T) {
 	for _, q := range []string{"limit=1000&after=nonsense", "limit=-1", "before=" + cursor(mediaCount)} {
 		var page struct{ Data []any }
 		a := s.get(t, "/me/media?access_token=IGAA1&"+q)
-		if err := json.Unmarshal([]byte(a.body), &page); err != nil || len(page.Data) != map[bool]int{true: mediaCount, false: defaultLimit}[strings.Contains(q, "1000")] {
-			t.Errorf("%s: got %d items, %v, want %d with a limit of 1000, otherwise %d", q, len(page.Data), err, mediaCount, defaultLimit)
+		want := map[bool]int{true: mediaCount, false: defaultLimit}[strings.Contains(q, "1000")]
+		if err := json.Unmarshal([]byte(a.body), &page); err != nil || len(page.Data) != want {
+			t.Errorf("%s: got %d items (error %v), want %d", q, len(page.Data), err, want)
 		}
 	}
 	if a := s.get(t, "/me/media?access_token=IGAA1&after="+cursor(mediaCount-1)); a.body != `{"data":[]}` {
@@ -131,10 +132,11 @@ func TestWritesTakeTheTokenFromQueryFormOrHeader(t *testing.T) {
 		a := s.send(t, c.method, c.target, strings.NewReader(c.body), h)
 		writes := s.CallsTo("write") + s.CallsTo("threads_write")
 		if a.status != 200 || a.body != c.want || writes != 1 || s.currentCounters().stats().BodyBytes != int64(len(c.body)) {
-			t.Errorf("%s %s: got %d %s %v; %d writes; want 200 %s and 1 write of %d bytes", c.method, c.target, a.status, a.body, a.err, writes, c.want, len(c.body))
+			t.Errorf("%s %s: got %d %s (error %v), want 200 %s; %d writes, want 1; %d bytes of bodies, want %d", c.method, c.target, a.status, a.body, a.err, c.want,
+				writes, s.currentCounters().stats().BodyBytes, len(c.body))
 		}
 		if s.CallsFor("IGAA1")+s.CallsFor("THAA1") != 1 || len(s.Strange()) != 0 {
-			t.Errorf("%s: strange %v; want 1 call with the token, not strange", c.target, s.Strange())
+			t.Errorf("%s: %d calls with the token, want 1; strange %v, want none", c.target, s.CallsFor("IGAA1")+s.CallsFor("THAA1"), s.Strange())
 		}
 	}
 }
@@ -161,7 +163,7 @@ func TestStrangePassthroughCallsAreListed(t *testing.T) {
 		h.Set("Content-Type", urlencoded)
 		a := s.send(t, c.method, c.target, strings.NewReader(c.body), h)
 		if got := strings.Join(s.Strange(), "; "); a.err != nil || got != c.want {
-			t.Errorf("%s %s: got %q, want %q %v", c.method, c.target, got, c.want, a.err)
+			t.Errorf("%s %s (error %v): strange: got %q, want %q", c.method, c.target, a.err, got, c.want)
 		}
 	}
 }

@@ -14,13 +14,13 @@ func TestLongLivedTokenCanBeRefreshedAfterADayUntilItExpires(t *testing.T) {
 	a := s.refresh(t, long)
 	wantCode(t, "a minute too early", a, 400, 190, 0)
 	if !strings.Contains(a.body, "24 hours old") || len(s.Issued(long)) != 0 {
-		t.Errorf("got %s and %d new tokens, want a body with \"24 hours old\" and no new token", a.body, len(s.Issued(long)))
+		t.Errorf("got %s, want a body with \"24 hours old\"; %d new tokens, want 0", a.body, len(s.Issued(long)))
 	}
 	s.Age(time.Minute)
 	a = s.refresh(t, long)
 	issued := s.Issued(long)
 	if len(issued) != 1 || a.body != `{"access_token":"`+issued[0]+`","token_type":"bearer","expires_in":5183961}` || issued[0] == long {
-		t.Fatalf("got %d %s, issued %v, want one new token", a.status, a.body, issued)
+		t.Fatalf("got %d %s, want 200 with a new token; issued %v, want one token", a.status, a.body, issued)
 	}
 	wantCode(t, "the new token, at once", s.refresh(t, issued[0]), 400, 190, 0)
 	s.Age(58 * 24 * time.Hour)

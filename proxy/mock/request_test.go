@@ -31,7 +31,7 @@ func TestRequestsAreKeptExactlyAsTheyArrived(t *testing.T) {
 	_, _ = io.WriteString(conn, "POST "+uri+" HTTP/1.1\r\nhost: graph.instagram.com\r\nx-odd:  a,b \r\nX-Odd: c\r\nContent-Length: 3\r\n"+
 		"User-Agent: app/1\r\nConnection: close\r\n\r\nx\x00y")
 	if got, err := io.ReadAll(conn); err != nil {
-		t.Fatalf("cannot read the response: got %s, %v", got, err)
+		t.Fatalf("cannot read the response: got %s (error %v)", got, err)
 	}
 	want := Request{Endpoint: "other", Proto: "HTTP/1.1", Method: "POST", URI: uri, Path: "/v23.0/me%2fx/media",
 		RawQuery: "b=2&&a=%C3%A9+%zz&access_token=IGAA1", Host: "graph.instagram.com", Length: 3,
@@ -51,15 +51,15 @@ func TestRequestRecordsHashSizeAndStartOfABody(t *testing.T) {
 		s.Reset()
 		a := s.send(t, "POST", "/me/media?access_token=IGAA1", body, http.Header{"Content-Type": {"video/mp4"}})
 		if a.status != 200 {
-			t.Fatalf("%s: got %d %s %v, want 200", name, a.status, a.body, a.err)
+			t.Fatalf("%s: got %d %s (error %v), want 200", name, a.status, a.body, a.err)
 		}
 		sum := sha256.Sum256(upload)
 		r := s.Requests()[0]
 		if r.Bytes != 3<<20 || r.SHA256 != hex.EncodeToString(sum[:]) || !bytes.Equal(r.Body, upload[:keptBytes]) {
-			t.Errorf("%s: got %d bytes, sum %s, %d kept; want %d bytes, sum %x, %d kept", name, r.Bytes, r.SHA256, len(r.Body), 3<<20, sum, keptBytes)
+			t.Errorf("%s: got %d bytes, want %d; SHA-256 %s, want %x; kept %d bytes, want the first %d", name, r.Bytes, 3<<20, r.SHA256, sum, len(r.Body), keptBytes)
 		}
 		if want := map[string]int64{"announced": 3 << 20, "chunked": -1}[name]; r.Length != want || r.Endpoint != "write" {
-			t.Errorf("%s: got length %d of a %q, want %d of a write", name, r.Length, r.Endpoint, want)
+			t.Errorf("%s: got the announced length %d, want %d; endpoint %q, want write", name, r.Length, want, r.Endpoint)
 		}
 	}
 }
@@ -75,11 +75,11 @@ func TestUploadIsVisibleWhileItArrives(t *testing.T) {
 		eventually(t, "the byte arrived", func() bool { q := s.Requests(); return len(q) == 1 && q[0].Bytes == n+1 })
 	}
 	if s.Calls() != 1 || s.CallsTo("write") != 0 {
-		t.Errorf("%d calls, %d writes; want 1 call, and 0 writes while its body is incomplete", s.Calls(), s.CallsTo("write"))
+		t.Errorf("%d calls, want 1; %d writes while the body is incomplete, want 0", s.Calls(), s.CallsTo("write"))
 	}
 	w.Close()
 	if a := <-done; a.status != 200 || s.CallsTo("write") != 1 {
-		t.Errorf("got %d %s %v and %d writes, want 200 and 1 write", a.status, a.body, a.err, s.CallsTo("write"))
+		t.Errorf("got %d %s (error %v), want 200; %d writes, want 1", a.status, a.body, a.err, s.CallsTo("write"))
 	}
 }
 
@@ -107,7 +107,7 @@ func TestUploadEndsWithItsClientOrTheStandIn(t *testing.T) {
 	eventually(t, "another upload is in flight", func() bool { return s.currentCounters().stats().BodyBytes == 2 })
 	s.Instagram.Close()
 	if got, err := io.ReadAll(conn); len(got) != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("got %q %v, want the connection to end", got, err)
+		t.Errorf("got %q (error %v), want the connection to end without a response", got, err)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestTheLatestRequestsAreKept(t *testing.T) {
 	i.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/__stats", nil))
 	got := i.Requests()
 	if len(got) != maxRequests || got[0].URI != "/me?n=3" || got[maxRequests-1].URI != fmt.Sprintf("/me?n=%d", maxRequests+2) {
-		t.Errorf("got %d requests, the first is %s; want the latest %d, from /me?n=3 on", len(got), got[0].URI, maxRequests)
+		t.Errorf("got %d requests, want the latest %d; the first is %s, want /me?n=3", len(got), maxRequests, got[0].URI)
 	}
 	i.Reset()
 	if len(i.Requests()) != 0 {

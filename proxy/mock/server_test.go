@@ -59,7 +59,7 @@ func TestClientsRefuseDefectiveCertificates(t *testing.T) {
 	} {
 		s := newStand(t, c.o)
 		if a := s.exchange(t, "IGAA-1"); !c.wrong(a.err) {
-			t.Errorf("%s: got %d %v, want the error about the certificate", name, a.status, a.err)
+			t.Errorf("%s: got %d (error %v), want the error about the certificate", name, a.status, a.err)
 		}
 		if s.Calls() != 0 {
 			t.Errorf("%s: a call reached the stand-in", name)
@@ -69,7 +69,7 @@ func TestClientsRefuseDefectiveCertificates(t *testing.T) {
 	s.transport.TLSClientConfig.RootCAs = x509.NewCertPool()
 	var unknown x509.UnknownAuthorityError
 	if a := s.exchange(t, "IGAA-1"); !errors.As(a.err, &unknown) {
-		t.Errorf("unknown authority: got %d %v, want the error about the authority", a.status, a.err)
+		t.Errorf("unknown authority: got %d (error %v), want the error about the authority", a.status, a.err)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestInstagramOutlivesItsServer(t *testing.T) {
 	}
 	defer again.Close()
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 || s.CallsFor("IGAA-1") != 2 {
-		t.Errorf("after the restart: got %d %v, %d calls; want 200, 2 calls", a.status, a.err, s.CallsFor("IGAA-1"))
+		t.Errorf("after the restart: got %d (error %v), want 200; %d calls, want 2", a.status, a.err, s.CallsFor("IGAA-1"))
 	}
 }
 
@@ -145,7 +145,7 @@ func TestTheServersAddressIsReachable(t *testing.T) {
 		t.Errorf("got URL %s, CA %v; want http://127.0.0.1 with a port, and no authority", s.server.URL, s.server.CA())
 	}
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 {
-		t.Errorf("got %d %v, want 200", a.status, a.err)
+		t.Errorf("got %d (error %v), want 200", a.status, a.err)
 	}
 	for _, o := range []ServerOptions{{Addr: s.server.Addr}, {Addr: "nonsense"}, {Addr: s.server.Addr, TLS: true}} {
 		if other, err := Start(s.Instagram, o); err == nil {

@@ -13,7 +13,7 @@ var appHeaders = []string{"Authorization", "Cookie", "Forwarded", "Origin", "Ref
 	"X-Forwarded-Proto"}
 
 // hopOnly lists headers that must not appear in calls to open endpoints. Some of them concern only
-// one connection, so igproxy must remove them. Proxies add the others; igproxy must not.
+// one connection. The others are headers that proxies add. igproxy must send neither kind.
 var hopOnly = []string{"Forwarded", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Te", "Upgrade", "Via", "X-Forwarded-For",
 	"X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
 

@@ -20,15 +20,15 @@ func TestStreamSendsTheSameBytesEveryTime(t *testing.T) {
 		size := strconv.FormatInt(n, 10)
 		a := s.get(t, "/__stream?bytes="+size)
 		if a.err != nil || a.status != 200 || sha256.Sum256([]byte(a.body)) != sha256.Sum256(want) || a.header.Get("Content-Length") != size {
-			t.Errorf("%d: got %d, %d bytes, %v, want 200 with the bytes of Stream and a Content-Length", n, a.status, len(a.body), a.err)
+			t.Errorf("%d: got status %d with %d bytes (error %v), want 200 with the bytes of Stream and a Content-Length", n, a.status, len(a.body), a.err)
 		}
 		a = s.get(t, "/__stream?chunked=1&bytes="+size)
 		if a.err != nil || !bytes.Equal([]byte(a.body), want) || a.header.Get("Content-Length") != "" && n > 0 {
-			t.Errorf("%d, chunked: got %d, %d bytes, %v, want 200 with the bytes of Stream and no Content-Length", n, a.status, len(a.body), a.err)
+			t.Errorf("%d, chunked: got status %d with %d bytes (error %v), want 200 with the bytes of Stream and no Content-Length", n, a.status, len(a.body), a.err)
 		}
 	}
 	if s.CallsTo("read") != 8 || len(s.Requests()) != 8 || len(s.Strange()) != 0 {
-		t.Errorf("%d reads, %d requests, strange: %v; want 8 reads, 8 requests and nothing strange", s.CallsTo("read"), len(s.Requests()), s.Strange())
+		t.Errorf("%d reads, want 8; %d requests, want 8; strange: %v, want none", s.CallsTo("read"), len(s.Requests()), s.Strange())
 	}
 	for _, size := range []string{"", "x", "-1", "99999999999999999999"} {
 		wantCode(t, "bytes="+size, s.get(t, "/__stream?bytes="+size), 400, 100, 0)
@@ -51,8 +51,8 @@ func TestStreamFlowsAndEndsWithItsClient(t *testing.T) {
 	got, want := make([]byte, 1<<20), make([]byte, 1<<20)
 	_, _ = io.ReadFull(Stream(size), want)
 	if _, err := io.ReadFull(res.Body, got); err != nil || !bytes.Equal(got, want) || res.ContentLength != size {
-		t.Errorf("%d bytes announced; the first MiB: error %v, equals Stream: %t; want %d bytes announced and a first MiB that equals Stream",
-			res.ContentLength, err, bytes.Equal(got, want), size)
+		t.Errorf("%d bytes announced, want %d; the first MiB (error %v) equals that of Stream: %t, want true",
+			res.ContentLength, size, err, bytes.Equal(got, want))
 	}
 	if n := s.currentCounters().stats().InFlight; n != 1 {
 		t.Errorf("%d in flight, want 1", n)

@@ -25,7 +25,7 @@ func TestThreadsAcceptsACodeByPostAndGet(t *testing.T) {
 			s.Reset()
 			target := "/oauth/access_token?" + threadsLogin("AQ"+strings.ReplaceAll(form, " ", "")).Encode()
 			if token := tokenOf(t, s.sendAs(t, form, target)); !strings.HasPrefix(token, "THQV") || s.CallsTo("threads_code") != 1 {
-				t.Errorf("%q, %s: got %s and %d calls, want a token that begins with THQV and 1 call", host, form, token, s.CallsTo("threads_code"))
+				t.Errorf("%q, %s: got %s, want a token that begins with THQV; %d calls, want 1", host, form, token, s.CallsTo("threads_code"))
 			}
 			if got := strings.Join(s.Strange(), "; "); got != strange {
 				t.Errorf("%q, %s: strange: got %q, want %q", host, form, got, strange)

@@ -73,7 +73,8 @@ func TestARefreshReturnsANewTokenOrTheSameWithANewLife(t *testing.T) {
 		}
 		a := s.get(t, f.refresh(long))
 		if same := tokenOf(t, a); successor == long || same != long || !strings.HasSuffix(a.body, `"expires_in":172800}`) {
-			t.Errorf("%s: got %s, want a new token first, then the token that was sent, with expires_in 172800", f.name, a.body)
+			t.Errorf("%s: the first refresh returned the token that was sent: %t, want false; the second: got %s, want the token that was sent, with expires_in 172800",
+				f.name, successor == long, a.body)
 		}
 		if got, want := fmt.Sprint(s.Issued(long)), fmt.Sprint([]string{successor, long}); got != want {
 			t.Errorf("%s: issued %s, want %s", f.name, got, want)
@@ -89,7 +90,7 @@ func TestARefreshReturnsANewTokenOrTheSameWithANewLife(t *testing.T) {
 		s.Age(time.Hour)
 		wantCode(t, f.name+", after its second life", s.get(t, "/me?access_token="+long), 400, 190, 463)
 		if got := s.RefreshesFor(long); got != 3 || s.CallsFor(long) != 5 || s.RefreshesFor(f.short) != 0 {
-			t.Errorf("%s: %d refreshes and %d calls with the long-lived token, %d refreshes with the short-lived one; want 3, 5 and 0",
+			t.Errorf("%s, long-lived token: %d refreshes, want 3; %d calls, want 5; short-lived token: %d refreshes, want 0",
 				f.name, got, s.CallsFor(long), s.RefreshesFor(f.short))
 		}
 		if a := s.get(t, "/__stats"); !strings.Contains(a.body, `"`+hashOf(long)+`":{"calls":5,"refreshes":3,`) {

@@ -32,13 +32,13 @@ func (s *stand) raw(t *testing.T, token string) (string, error) {
 func TestConnectionFaultsBreakTheConnection(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	if got, err := s.raw(t, "close-1"); got != "" || err != nil {
-		t.Errorf("close: got %q, %v; want an orderly end", got, err)
+		t.Errorf("close: got %q (error %v), want no response and an orderly end", got, err)
 	}
 	if got, err := s.raw(t, "reset-1"); got != "" || !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("reset: got %q, %v; want ECONNRESET", got, err)
+		t.Errorf("reset: got %q (error %v), want no response and ECONNRESET", got, err)
 	}
 	if got, err := s.raw(t, "garbageline-1"); got != "SORRY, something went wrong\r\n\r\n" || err != nil {
-		t.Errorf("garbageline: got %q, %v; want only an invalid status line", got, err)
+		t.Errorf("garbageline: got %q (error %v), want an invalid status line and an orderly end", got, err)
 	}
 	head, body, _ := strings.Cut(first(s.raw(t, "truncated-1")), "\r\n\r\n")
 	if !strings.HasPrefix(head, "HTTP/1.1 200") || !strings.Contains(body, `{"access_token":"IGAA`) || strings.HasSuffix(body, "}") {
@@ -55,11 +55,11 @@ func TestFlakyFailsOnceForEachToken(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for _, token := range []string{"flaky-1", "flaky-2"} {
 		if got, err := s.raw(t, token); got != "" || err != nil {
-			t.Errorf("%s, first: got %q, %v; want an orderly end without a response", token, got, err)
+			t.Errorf("%s, first: got %q (error %v), want no response and an orderly end", token, got, err)
 		}
 		for range 2 {
 			if a := s.exchange(t, token); a.status != 200 || a.err != nil {
-				t.Errorf("%s, later: got %d %v, want 200", token, a.status, a.err)
+				t.Errorf("%s, later: got %d (error %v), want 200", token, a.status, a.err)
 			}
 		}
 	}
@@ -88,7 +88,7 @@ func TestHangingFaultsEndWithTheirClient(t *testing.T) {
 		if want != "" {
 			got, err := bufio.NewReader(conn).ReadString('\n')
 			if strings.TrimSpace(got) != want || err != nil {
-				t.Errorf("%s: got %q, %v; want %q", token, got, err, want)
+				t.Errorf("%s: got %q (error %v), want %q", token, got, err, want)
 			}
 		}
 		eventually(t, token+" is in flight", func() bool { return s.currentCounters().stats().InFlight == 1 })
@@ -97,22 +97,22 @@ func TestHangingFaultsEndWithTheirClient(t *testing.T) {
 	}
 }
 
-// With HTTP/2 a fault of the connection only resets the stream.
+// With HTTP/2, a fault of the connection resets only the stream.
 func TestConnectionFaultsResetTheStreamOverHTTP2(t *testing.T) {
 	s := newStand(t, ServerOptions{TLS: true})
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 || a.proto != 2 {
-		t.Fatalf("got %d over HTTP/%d %v, want 200 over HTTP/2", a.status, a.proto, a.err)
+		t.Fatalf("got %d over HTTP/%d (error %v), want 200 over HTTP/2", a.status, a.proto, a.err)
 	}
 	for _, token := range []string{"close-1", "reset-1", "garbageline-1", "flaky-1"} {
 		if a := s.exchange(t, token); a.status != 0 || a.err == nil {
-			t.Errorf("%s: got %d %s %v, want an error and no response", token, a.status, a.body, a.err)
+			t.Errorf("%s: got %d %s (error %v), want an error and no response", token, a.status, a.body, a.err)
 		}
 	}
 	if a := s.exchange(t, "truncated-1"); a.status != 200 || a.err == nil {
-		t.Errorf("truncated: got %d %s %v, want 200 and an error", a.status, a.body, a.err)
+		t.Errorf("truncated: got %d %s (error %v), want 200 and an error", a.status, a.body, a.err)
 	}
 	if a := s.exchange(t, "endless-1"); a.err == nil || len(a.body) < endlessBytes {
-		t.Errorf("endless: got %d bytes %v, want at least %d bytes and an error", len(a.body), a.err, endlessBytes)
+		t.Errorf("endless: got %d bytes (error %v), want at least %d bytes and an error", len(a.body), a.err, endlessBytes)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan answer)
@@ -122,7 +122,7 @@ func TestConnectionFaultsResetTheStreamOverHTTP2(t *testing.T) {
 	<-done
 	eventually(t, "hang ended with its client", func() bool { return s.currentCounters().stats().InFlight == 0 })
 	if a := s.exchange(t, "flaky-1"); a.status != 200 {
-		t.Errorf("flaky, the second time: got %d %v, want 200", a.status, a.err)
+		t.Errorf("flaky, the second time: got %d (error %v), want 200", a.status, a.err)
 	}
 }
 
@@ -140,6 +140,6 @@ func TestConnectionFaultsBreakTheTCPConnectionBelowTLS(t *testing.T) {
 		}
 	}
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 || a.proto != 1 {
-		t.Errorf("got %d over HTTP/%d %v, want 200 over HTTP/1.1", a.status, a.proto, a.err)
+		t.Errorf("got %d over HTTP/%d (error %v), want 200 over HTTP/1.1", a.status, a.proto, a.err)
 	}
 }

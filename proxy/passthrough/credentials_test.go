@@ -53,7 +53,7 @@ func FuzzProof(f *testing.F) {
 				t.Fatal("a form that is too large to be searched was changed")
 			}
 			if len(proofs) != 1 || proofs[0] != proofOf(tokens[0]) {
-				t.Fatalf("%q, %q: got the proofs %q, want only the proof of the token %q", query, form, proofs, tokens[0])
+				t.Fatalf("query %q, form %q: got the proofs %q, want only the proof of the token %q", query, form, proofs, tokens[0])
 			}
 			if others(gotQuery) != others(query) || read == form && others(gotForm) != others(form) {
 				t.Fatalf("other bytes changed:\n%q became %q\n%q became %q", query, gotQuery, form, gotForm)
@@ -78,7 +78,7 @@ func FuzzReplace(f *testing.F) {
 		before := credentials{query: query, form: form, isForm: true, bearer: bearer}
 		after := before.with(next)
 		if before.token() != "" && after.token() != next {
-			t.Fatalf("%q, %q, %q: the token is %q, want %q", after.query, after.form, after.bearer, after.token(), next)
+			t.Fatalf("query %q, form %q, bearer %q: the token is %q, want %q", after.query, after.form, after.bearer, after.token(), next)
 		}
 		for _, pair := range [][2]string{{query, after.query}, {form, after.form}} {
 			had, has := strings.Split(pair[0], "&"), strings.Split(pair[1], "&")

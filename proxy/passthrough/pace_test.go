@@ -27,7 +27,7 @@ func TestPaceAllowsTheLeastRateAndOnePause(t *testing.T) {
 			p.waited(c.every, c.bytes)
 		}
 		if ended < c.from || ended > c.to {
-			t.Errorf("%s: cut off after %s, want %s to %s (0: never)", name, ended, c.from, c.to)
+			t.Errorf("%s: cut off after %s, want %s to %s (0s: never)", name, ended, c.from, c.to)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 // Package passthrough streams an app's calls to Meta, and the answers back. It handles all calls
 // that are not token calls, such as reads and uploads. It removes headers that Meta must not get.
-// It can add an appsecret_proof, and replace the token by its successor. If Meta refuses the
+// It can add an appsecret_proof, and replace the token with its successor. If Meta refuses the
 // successor, the call is sent again with the token that the app sent, unless the body of the call
 // was streamed. The package remembers nothing, and never sees a client secret. Bodies have a
 // maximum size and a minimum rate, and each call has a maximum duration.
@@ -63,12 +63,12 @@ type Call struct {
 	// Replace returns the token to send instead of the call's token. It may return the same token.
 	// Nil: no token is replaced.
 	Replace func(token string) string
-	// Proof returns the appsecret_proof of a token that is sent. Nil: no proof is added, and a
-	// proof that the app sent is passed on.
+	// Proof returns the appsecret_proof of a token that is sent. Nil: no proof is added. ProofOf
+	// says what then happens to a proof that the app sent.
 	Proof func(token string) string
-	// ProofOf returns the appsecret_proof of a token. It is needed if the app sends a proof and
-	// Proof is nil. If the app's proof is the proof of its token, the token and the proof are
-	// replaced together. Otherwise both stay as they are. Required with Replace.
+	// ProofOf returns the appsecret_proof of a token. It is needed if the app sends a proof, Proof
+	// is nil and Replace is set. If the app's proof is the proof of its token, the token and the
+	// proof are replaced together. If it is not, both stay as they are. Required with Replace.
 	ProofOf func(token string) string
 	// OnAnswer is called with the status and the header of an answer, before the answer is passed
 	// on. OnAnswer and OnRefused are not called for HEAD requests. Required.

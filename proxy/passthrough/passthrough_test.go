@@ -128,7 +128,7 @@ func TestOnlyTheUsersBearerIsSentOn(t *testing.T) {
 		r.Header.Set("Authorization", sent)
 		status, _, _, err := s.call(t, r)
 		if got := strings.Join(authorization, ", "); status != http.StatusOK || err != nil || got != want {
-			t.Errorf("%s: got status %d, error %v; Meta got %q, want %q", sent, status, err, got, want)
+			t.Errorf("%s: got status %d, error %v, want status 200; Meta got the Authorization %q, want %q", sent, status, err, got, want)
 		}
 	}
 }
@@ -215,7 +215,7 @@ func TestTheLengthInAnAnswerToHEADIsNotLimited(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := <-s.results; got.Status != http.StatusOK || res.ContentLength != 5000 {
-		t.Errorf("got the result %+v and the length %d, want status 200 and 5000", got, res.ContentLength)
+		t.Errorf("got the result %+v, want status 200; got the length %d, want 5000", got, res.ContentLength)
 	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
@@ -229,7 +229,7 @@ func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
 	})
 	_, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", ""))
 	if err == nil || !got.Cut || got.Err != nil || got.Status != http.StatusOK {
-		t.Errorf("got %+v, %v; want Cut and an error for the client", got, err)
+		t.Errorf("got the result %+v, want status 200 with Cut and no Err; the client got the error %v, want an error", got, err)
 	}
 }
 
@@ -253,7 +253,7 @@ func TestProtocolUpgradesAreRefused(t *testing.T) {
 	r.Header.Set("Upgrade", "websocket")
 	status, _, got, err := s.call(t, r)
 	if status != http.StatusTeapot || !errors.Is(got.Err, passthrough.ErrSwitching) || err != nil {
-		t.Errorf("got status %d, result %+v, error %v, want %v", status, got, err, passthrough.ErrSwitching)
+		t.Errorf("got status %d, result %+v, error %v, want status 418 and the Err %v in the result", status, got, err, passthrough.ErrSwitching)
 	}
 }
 
@@ -316,7 +316,7 @@ func TestPagingURLsPointAtTheSidecar(t *testing.T) {
 		want := strings.ReplaceAll(strings.ReplaceAll(c.after, "OWN", s.URL), "HOST", host)
 		_, body, got, err := s.call(t, s.request(t, http.MethodGet, "/1", ""))
 		if err != nil || body != want || got.Status != http.StatusOK {
-			t.Errorf("%s: got %s, want %s; result %+v, error %v", name, body, want, got, err)
+			t.Errorf("%s: got the body %s, want %s; got result %+v, error %v, want status 200", name, body, want, got, err)
 		}
 	}
 }

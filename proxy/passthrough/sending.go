@@ -19,7 +19,8 @@ type sending struct {
 	mayRepeat  bool        // the call can be sent again: isReplaced, and the body is empty or buffered
 }
 
-// prepare replaces the token of a call and adds a proof, as far as Call asks for it.
+// prepare replaces the token of a call if Call.Replace is set. If Call.Proof is set, it adds the
+// proof of the token. If Call.Proof is nil, it replaces the app's proof together with the token.
 func (s *sending) prepare(r *http.Request) {
 	replace, prove := s.call.Replace, s.call.Proof
 	s.original = readCredentials(r, replace != nil || prove != nil)

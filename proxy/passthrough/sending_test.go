@@ -133,7 +133,7 @@ func TestRefusedReplacementIsFollowedByTheCallAsItCame(t *testing.T) {
 				}
 			}
 			if fmt.Sprint(got) != fmt.Sprint(c.want) || status != c.wantStatus {
-				t.Errorf("Meta saw %q, and the app got %d; want %q and %d", got, status, c.want, c.wantStatus)
+				t.Errorf("Meta saw %q, want %q; the app got status %d, want %d", got, c.want, status, c.wantStatus)
 			}
 			if fmt.Sprint(refused) != fmt.Sprint(strings.Fields(c.wantRefused)) {
 				t.Errorf("OnRefused got the tokens %q, want %q", refused, c.wantRefused)
@@ -170,7 +170,7 @@ func (s *sidecar) post(t *testing.T, query, bearer, contentType, body string, he
 }
 
 // The app sends a proof of its token. The new token needs another proof, so igproxy replaces both.
-// If the proof is not the proof of the app's token, igproxy replaces neither. Otherwise igproxy
+// If the proof is not the proof of the app's token, igproxy replaces neither. A replacement
 // would turn an invalid proof into a valid one, for an app that may not have the client secret.
 func TestProofFromTheAppIsReplacedWithTheToken(t *testing.T) {
 	for name, c := range map[string]struct {

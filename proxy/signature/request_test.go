@@ -32,13 +32,13 @@ func TestASignedRequestReturnsItsPayloadUnchanged(t *testing.T) {
 	} {
 		got, err := signature.ReadRequest(text, []string{current, previous})
 		if err != nil || string(got) != payload {
-			t.Errorf("%s: got %q, %v; want the payload", name, got, err)
+			t.Errorf("%s: got %q, error %v; want the payload", name, got, err)
 		}
 	}
 	for _, algorithm := range []string{"hmac-sha256", "Hmac-Sha256"} {
 		text := `{"algorithm":"` + algorithm + `"}`
 		if got, err := signature.ReadRequest(signed(current, text), []string{current}); err != nil || string(got) != text {
-			t.Errorf("%s: got %q, %v; want the payload", algorithm, got, err)
+			t.Errorf("%s: got %q, error %v; want the payload", algorithm, got, err)
 		}
 	}
 }
@@ -85,11 +85,11 @@ func TestASignedRequestIsReadStrictly(t *testing.T) {
 		"the member Algorithm":       {signed(current, `{"Algorithm":"HMAC-SHA256"}`), signature.ErrAlgorithm},
 	} {
 		if got, err := signature.ReadRequest(c.text, []string{current, previous}); err != c.want || got != nil {
-			t.Errorf("%s: got %q, %v, want %v", name, got, err, c.want)
+			t.Errorf("%s: got %q, error %v; want the error %v", name, got, err, c.want)
 		}
 	}
 	if got, err := signature.ReadRequest(good, nil); err != signature.ErrUnsigned {
-		t.Errorf("without a secret: got %q, %v; want %v", got, err, signature.ErrUnsigned)
+		t.Errorf("without a secret: got %q, error %v; want the error %v", got, err, signature.ErrUnsigned)
 	}
 }
 
@@ -115,7 +115,7 @@ func FuzzSignedRequest(f *testing.F) {
 		valid = valid && strings.EqualFold(algorithm, "HMAC-SHA256")
 		good := signed(current, text)
 		if got, err := signature.ReadRequest(good, secrets); (err == nil) != valid || valid && string(got) != text {
-			t.Fatalf("the signed payload %q gives %q, %v; want it accepted: %v", text, got, err, valid)
+			t.Fatalf("the signed payload %q gives %q, error %v; is it accepted? want %v", text, got, err, valid)
 		}
 		for _, changed := range []string{good + "A", good[1:], good[:len(good)-1], "B" + good[1:], strings.Replace(good, ".", ".A", 1), good + "=", good + "\n"} {
 			if got, err := signature.ReadRequest(changed, secrets); err == nil && changed != good && string(got) != text {

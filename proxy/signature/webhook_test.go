@@ -62,10 +62,10 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 			}
 			got, err := w.IsSigned(iotest.OneByteReader(strings.NewReader(body[:min(len(body), 100)])), nil)
 			if got || err != nil {
-				t.Errorf("%s: without a secret: got %v, %v; want false", name, got, err)
+				t.Errorf("%s: without a secret: signed is %v, error %v; want false and no error", name, got, err)
 			}
 			if got, err := w.IsSigned(strings.NewReader(body), []string{current, previous}); got != c.want || err != nil {
-				t.Errorf("%s: fields %q and %q: signed is %v, %v; want %v", name, c.new, c.old, got, err, c.want)
+				t.Errorf("%s: fields %q and %q: signed is %v, error %v; want %v and no error", name, c.new, c.old, got, err, c.want)
 			}
 		}
 	}
@@ -81,7 +81,7 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 func TestAKnownMACIsAccepted(t *testing.T) {
 	w, err := signature.ReadWebhook([]string{"sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"}, nil)
 	if got, _ := w.IsSigned(strings.NewReader("what do ya want for nothing?"), []string{"Jefe"}); err != nil || !got {
-		t.Errorf("got %v, %v; want the body accepted", got, err)
+		t.Errorf("signed is %v, error %v; want true and no error", got, err)
 	}
 }
 
@@ -111,7 +111,7 @@ func TestASignatureThatCannotBeReadIsRefused(t *testing.T) {
 		"no fallback to SHA-1":       {[]string{"sha256=x"}, []string{old}, signature.ErrMalformed},
 	} {
 		if w, err := signature.ReadWebhook(c.new, c.old); err != c.want {
-			t.Errorf("%s: got %v, %v, want %v", name, w, err, c.want)
+			t.Errorf("%s: got %v, error %v; want the error %v", name, w, err, c.want)
 		}
 	}
 }
@@ -121,11 +121,11 @@ func TestABodyIsBoundedAndItsErrorsReturned(t *testing.T) {
 	w, _ := signature.ReadWebhook([]string{sha256Field(current, body)}, nil)
 	reader := &counting{r: io.MultiReader(strings.NewReader(body), strings.NewReader(body))}
 	if got, err := w.IsSigned(reader, []string{current}); got || err != signature.ErrTooLarge || reader.n > signature.MaxWebhook+64<<10 {
-		t.Errorf("got %v, %v after %d bytes; want %v soon after %d bytes", got, err, reader.n, signature.ErrTooLarge, signature.MaxWebhook)
+		t.Errorf("signed is %v, error %v after %d bytes; want the error %v soon after %d bytes", got, err, reader.n, signature.ErrTooLarge, signature.MaxWebhook)
 	}
 	broken := errors.New("broken")
 	if got, err := w.IsSigned(io.MultiReader(strings.NewReader("x"), iotest.ErrReader(broken)), []string{current}); got || err != broken {
-		t.Errorf("got %v, %v; want the error of the reader", got, err)
+		t.Errorf("signed is %v, error %v; want the error of the reader", got, err)
 	}
 }
 
@@ -190,7 +190,7 @@ func FuzzWebhookFields(f *testing.F) {
 		w, err := signature.ReadWebhook(fields(newer), fields(older))
 		readable := newForm.MatchString(newer) || newer == "" && oldForm.MatchString(older)
 		if (err == nil) != readable {
-			t.Fatalf("fields %q and %q: got %v, want them accepted: %v", newer, older, err, readable)
+			t.Fatalf("fields %q and %q: got the error %v; are they accepted? want %v", newer, older, err, readable)
 		}
 		if err != nil {
 			return
@@ -198,7 +198,7 @@ func FuzzWebhookFields(f *testing.F) {
 		signed, err := w.IsSigned(strings.NewReader(body), []string{previous, current})
 		want := strings.EqualFold(newer, good) || newer == "" && strings.EqualFold(older, old)
 		if signed != want || err != nil {
-			t.Fatalf("fields %q and %q: signed is %v, %v; want %v", newer, older, signed, err, want)
+			t.Fatalf("fields %q and %q: signed is %v, error %v; want %v and no error", newer, older, signed, err, want)
 		}
 	})
 }

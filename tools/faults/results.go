@@ -10,7 +10,7 @@ import (
 type results struct {
 	ended   map[string]string // pass, fail or skip
 	seconds map[string]float64
-	output  map[string]string // of each top-level test and its subtests, about 4 KiB, without igproxy's log
+	output  map[string]string // of each top-level test and its subtests, at most about 4 KiB, without igproxy's log
 	build   strings.Builder   // the compiler's errors
 }
 

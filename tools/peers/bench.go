@@ -100,7 +100,7 @@ func moreFiles() error {
 	}
 	limit.Cur = limit.Max
 	// At its start, Go raises the limit for this process alone. Child processes inherit a higher
-	// limit only if the program sets it itself.
+	// limit only if the program itself raises it.
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 

@@ -13,7 +13,7 @@ import (
 const floorName = "floor"
 
 // floor starts an epoll loop in C. It reads, finds the end of the header, and writes the bytes that
-// model, a running server, sends for a hit. A server can hardly do less.
+// the running server, given as model, sends for a hit. A server can hardly do less.
 func (b *bench) floor(model *server) (*server, error) {
 	hit, err := rawHit(model)
 	if err != nil {

@@ -49,7 +49,7 @@ func (b *bench) misses() error {
 		a50, a99 := through.at(50)-kept.at(50), through.at(99)-kept.at(99)
 		added50.add(sidecarName, a50*1000)
 		added99.add(sidecarName, a99)
-		b.say("at 0 ms: igproxy p50 %.3f ms, kept connection %.3f ms; p99 %.3f, %.3f", through.at(50), kept.at(50), through.at(99), kept.at(99))
+		b.say("at 0 ms: p50 through igproxy %.3f ms, direct on a kept connection %.3f ms; p99 through igproxy %.3f ms, direct %.3f ms", through.at(50), kept.at(50), through.at(99), kept.at(99))
 		for _, c := range []struct {
 			latency string
 			to      figures

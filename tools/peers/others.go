@@ -19,14 +19,15 @@ type meter struct {
 func newMeter() meter { return meter{time.Now(), coresBusy(), spentByUs()} }
 
 // others returns the share of both cores that other programs and the host have used since newMeter.
-// All child processes must have ended, because the time of a running one would count as others'.
+// All child processes must have ended, because the time of a running child process would count as
+// time of other programs.
 func (m meter) others() float64 {
 	foreign := (coresBusy() - m.busy) - (spentByUs() - m.ours)
 	return max(0, foreign/time.Since(m.begun).Seconds()/2)
 }
 
-// coresBusy returns the seconds of both cores, since the machine started, that programs have used
-// or the host has taken; see /proc/stat in proc(5).
+// coresBusy returns the time, summed over both cores, that programs have used or the host has taken
+// since the machine started. See /proc/stat in proc(5).
 func coresBusy() (seconds float64) {
 	text, _ := os.ReadFile("/proc/stat")
 	for line := range strings.Lines(string(text)) {

@@ -147,8 +147,8 @@ const (
 )
 
 // memory returns the memory of this kind that the process tree uses, in bytes. A page that only
-// processes of the tree share is counted once. If other processes share it too, it is counted only
-// in part.
+// processes of the tree share is counted once. A page that other processes share too is counted
+// only in part.
 func (s *server) memory(kind string) (bytes float64, err error) {
 	for _, pid := range s.tree() {
 		text, e := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))

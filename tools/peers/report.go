@@ -16,7 +16,7 @@ type report struct {
 	Seconds  int               `json:"seconds_a_round"`
 	Machine  machine           `json:"machine"`
 	Versions map[string]string `json:"versions"`
-	Loader   float64           `json:"busiest_wrk"` // the largest share of its core that wrk used
+	Loader   float64           `json:"busiest_wrk"` // the largest share of the load core that wrk used
 	Others   float64           `json:"others"`      // share of both cores that other programs and the host used
 	Rows     []row             `json:"rows"`
 }

@@ -81,8 +81,8 @@ func (b *bench) load(s *server, tokens, connections, seconds int) (r round, err 
 	return r, nil
 }
 
-// calm waits until the server uses hardly any CPU: it has then finished the requests that wrk
-// abandoned at the end of its run. Otherwise their CPU would count in the next round.
+// calm waits until the server uses hardly any CPU. It has then finished the requests that wrk
+// abandoned at the end of its run, so their CPU does not count in the next round.
 func (b *bench) calm(s *server) {
 	for end, spent := time.Now().Add(patience), -1.0; time.Now().Before(end); b.pause(100 * time.Millisecond) {
 		now := s.cpu()

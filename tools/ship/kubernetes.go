@@ -58,7 +58,7 @@ func kubernetes(root string) (string, error) {
 	for _, selects := range []*metav1.LabelSelector{deployments[0].Spec.Selector, &policies[0].Spec.PodSelector} {
 		selector, err := metav1.LabelSelectorAsSelector(selects)
 		if err != nil || selector.Empty() || !selector.Matches(labels.Set(pod.Labels)) {
-			return "", fmt.Errorf("a selector does not match the pods: %v %v", selector, err)
+			return "", fmt.Errorf("a selector does not match the pods: %v (error %v)", selector, err)
 		}
 	}
 	if err := mounted(pod.Spec, configs); err != nil {
@@ -98,7 +98,7 @@ func mounted(pod corev1.PodSpec, configs map[string]bool) error {
 		for _, m := range c.VolumeMounts {
 			v, ok := volumes[m.Name]
 			if !ok || v.Secret != nil && !sidecar {
-				return fmt.Errorf("container %s mounts volume %s, which does not exist, or has a secret that only the sidecar may mount", c.Name, m.Name)
+				return fmt.Errorf("container %s mounts volume %s, which either does not exist or has a secret that only the sidecar may mount", c.Name, m.Name)
 			}
 		}
 	}

@@ -21,7 +21,7 @@ func release(root, binary, pkg string) (string, error) {
 		return "", err
 	}
 	if len(project.NFPMs) != 1 || len(project.SBOMs) == 0 || len(project.Signs) == 0 {
-		return "", fmt.Errorf(".goreleaser.yaml has %d packages, %d SBOMs and %d signatures; want 1 package, some SBOMs and some signatures", len(project.NFPMs), len(project.SBOMs), len(project.Signs))
+		return "", fmt.Errorf(".goreleaser.yaml: %d packages, want 1; %d SBOMs, want at least 1; %d signatures, want at least 1", len(project.NFPMs), len(project.SBOMs), len(project.Signs))
 	}
 	info := describe(root, binary, project.NFPMs[0])
 	packager, err := nfpm.Get("deb")
