@@ -54,9 +54,9 @@ type Authority struct {
 	leaves map[string]*tls.Certificate
 }
 
-// New returns the Authority with this certificate and key. It returns an error if the certificate
-// cannot be parsed, lacks the limits that Create sets, or is not valid now. It also returns an
-// error if the key is not ECDSA on P-256.
+// New returns an Authority that signs with the certificate and the key in pair. It returns an error
+// if the certificate cannot be parsed, is not that of an authority limited to Domains, or is not
+// valid now. It also returns an error if the key is not ECDSA on P-256.
 func New(pair *tls.Certificate) (*Authority, error) {
 	cert, err := x509.ParseCertificate(pair.Certificate[0])
 	if err != nil {

@@ -136,7 +136,7 @@ func TestACertificateIsSignedAgainBeforeItEnds(t *testing.T) {
 		time.Sleep(time.Until(a.Ends()) - time.Hour)
 		last, err := a.Leaf("graph.facebook.com")
 		if err != nil || last.Leaf.NotAfter.After(a.Ends()) {
-			t.Errorf("a certificate outlives the authority: %v, %v", last.Leaf.NotAfter, err)
+			t.Errorf("the last certificate is valid until %v (error: %v), want at most until the end of the authority, %v", last.Leaf.NotAfter, err, a.Ends())
 		}
 		time.Sleep(2 * time.Hour)
 		if _, err := authority.New(&pair); err == nil || !strings.Contains(err.Error(), "it expired on ") {
@@ -153,8 +153,8 @@ func TestAnAuthorityWithoutItsLimitsIsRefused(t *testing.T) {
 			KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
 			PermittedDNSDomainsCritical: true, PermittedDNSDomains: []string{"facebook.com"}, ExcludedIPRanges: all}
 	}
-	// Each key is a part of the wanted error, and "" means no error. Two cases that want the same
-	// error use different parts of it.
+	// Each key is a part of the wanted error, and "" means no error. The keys of a map must differ,
+	// so cases that want the same error use different parts of its text.
 	for want, spoil := range map[string]func(*x509.Certificate){
 		"":                                   func(*x509.Certificate) {},
 		"is not the certificate of an auth":  func(c *x509.Certificate) { c.IsCA, c.MaxPathLenZero = false, false },
@@ -176,7 +176,7 @@ func TestAnAuthorityWithoutItsLimitsIsRefused(t *testing.T) {
 		}
 		_, err = authority.New(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("got %v, want an error with %q (or no error, if this is empty)", err, want)
+			t.Errorf("got the error %v, want one that contains %q (\"\": want no error)", err, want)
 		}
 	}
 	key, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
@@ -205,7 +205,7 @@ func TestACertificateIsKeptForEachHostAndTheirNumberIsBounded(t *testing.T) {
 	all.Wait()
 	other, err := a.Leaf("api.instagram.com")
 	if err != nil || other == first || other.Leaf.SerialNumber.Cmp(first.Leaf.SerialNumber) == 0 || len(other.Leaf.DNSNames) != 1 {
-		t.Errorf("a second host: got a certificate for %v (error: %v), want a certificate that differs from the first host's and is for this host only", other.Leaf.DNSNames, err)
+		t.Errorf("a second host: got a certificate for %v (error: %v), want a certificate for api.instagram.com only, not that of the first host", other.Leaf.DNSNames, err)
 	}
 	for i := range 100 { // more than the bound
 		if _, err := a.Leaf(fmt.Sprintf("h%d.facebook.com", i)); err != nil {
@@ -235,6 +235,6 @@ func TestTheAuthoritySaysWhatItIsFor(t *testing.T) {
 		t.Errorf("the authority is valid for %.1f years, want 10", years)
 	}
 	if len(c.ExtKeyUsage) > 0 || c.KeyUsage != x509.KeyUsageCertSign || c.MaxPathLen != 0 || !c.MaxPathLenZero {
-		t.Errorf("got key usage %v, extended key usages %v and path length %d; want only the usage to sign certificates, no extended usage, and path length 0", c.KeyUsage, c.ExtKeyUsage, c.MaxPathLen)
+		t.Errorf("key usage: got %v, want %v (to sign certificates); extended key usages: got %v, want an empty list; path length: got %d, want 0", c.KeyUsage, x509.KeyUsageCertSign, c.ExtKeyUsage, c.MaxPathLen)
 	}
 }

@@ -60,29 +60,29 @@ func TestOneAppNeedsNoList(t *testing.T) {
 
 func TestAProblemWithAnAppIsReportedWithItsLine(t *testing.T) {
 	for name, c := range map[string]struct{ yaml, want string }{
-		"not a list":                      {"apps: shop\n", "igproxy.yaml:1: apps: not a list; write one app after each dash: - name: main"},
-		"too many":                        {"apps: [" + strings.Repeat("{},", 64) + "{}]\n", "igproxy.yaml:1: apps: has more than 64 apps; run another sidecar for the rest"},
-		"an item is not an app":           {"apps: [shop]\n", "igproxy.yaml:1: apps: an item is not an app"},
-		"unknown key":                     {"apps:\n  - nam: shop\n", "igproxy.yaml:2: apps.0.nam: unknown key; did you mean apps.0.name?"},
-		"no name":                         {"apps:\n  - app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.name: missing; set it: every app needs its own"},
-		"no ID":                           {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.app_id: missing"},
-		"no secret":                       {"apps:\n  - name: shop\n    app_id: \"1\"\n", "igproxy.yaml:2: apps.0.client_secret: no client secret; set IGPROXY_APPS_0_CLIENT_SECRET_FILE (or apps.0.client_secret_file) to the path of a file"},
-		"an invalid name":                 {"apps:\n  - name: Shop/1\n", "igproxy.yaml:2: apps.0.name: not a name"},
-		"the name none":                   {"apps:\n  - name: none\n", "igproxy.yaml:2: apps.0.name: the name \"none\" is reserved"},
-		"an unknown service":              {"apps:\n  - service: whatsapp\n", "igproxy.yaml:2: apps.0.service: \"whatsapp\" is not an allowed value; write instagram, threads or facebook"},
-		"the same name":                   {twoApps + "  - name: shop\n    app_id: \"9\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:11: apps.2.name: another app has the same name"},
-		"the ID of a section":             {twoApps + "  - name: other\n    service: threads\n    app_id: \"5\"\n    client_secret_file: DIR/shop\nthreads:\n  app_id: \"5\"\n  client_secret_file: DIR/shop\n", "igproxy.yaml:13: apps.2.app_id: another app has the same ID"},
-		"the same ID":                     {twoApps + "  - name: other\n    service: instagram\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:13: apps.2.app_id: another app has the same ID"},
-		"app_id beside a list":            {twoApps + "app_id: \"7\"\n", "igproxy.yaml:11: app_id: set although apps are listed; move it into an item of apps"},
-		"a fragment":                      {"redirect_uris: [\"https://a.example/#_\"]\n", "igproxy.yaml:1: redirect_uris: \"https://a.example/#_\" is not a redirect URI"},
-		"a hidden value":                  {"redirect_uris: [https://a.example/, \"https://a.example/?a#_\"]\n", "igproxy.yaml:1: redirect_uris: entry 2 is not a redirect URI"},
-		"redirect URIs without an ID":     {"redirect_uris: [https://a.example/]\nclient_secret_file: DIR/shop\n", "igproxy.yaml:1: redirect_uris: set without app_id; set app_id too: a code exchange needs it"},
-		"Facebook without an ID":          {"facebook:\n  client_secret_file: DIR/shop\n", "facebook.app_id: missing: every token call of Facebook Login needs it; set it to the ID"},
-		"the item none for Instagram":     {"apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n    redirect_uris: [none]\n", "apps.0.redirect_uris: \"none\" is not a redirect URI; remove it: only apps of Facebook Login exchange codes without one"},
-		"Threads without a secret":        {"client_secret_file: DIR/shop\nthreads:\n  app_id: \"8\"\n", "threads.client_secret: no client secret; set IGPROXY_THREADS_CLIENT_SECRET_FILE"},
-		"a webhook secret beside a list":  {twoApps + "webhook_secret_file: DIR/shop\n", "igproxy.yaml:11: webhook_secret_file: set although apps are listed; move it into an item of apps"},
-		"a webhook secret without an app": {"webhook_secret_file: DIR/shop\nthreads:\n  client_secret_file: DIR/club\n", "igproxy.yaml:1: webhook_secret_file: set without client_secret_file; set client_secret_file too, or move this to the section of its app"},
-		"Threads' webhooks":               {"client_secret_file: DIR/shop\nthreads:\n  webhook_secret_file: DIR/club\n", "threads.client_secret: no client secret; set IGPROXY_THREADS_CLIENT_SECRET_FILE"},
+		"not a list":                             {"apps: shop\n", "igproxy.yaml:1: apps: not a list; write one app after each dash: - name: main"},
+		"too many":                               {"apps: [" + strings.Repeat("{},", 64) + "{}]\n", "igproxy.yaml:1: apps: has more than 64 apps; run another sidecar for the rest"},
+		"an item is not an app":                  {"apps: [shop]\n", "igproxy.yaml:1: apps: an item is not an app"},
+		"unknown key":                            {"apps:\n  - nam: shop\n", "igproxy.yaml:2: apps.0.nam: unknown key; did you mean apps.0.name?"},
+		"no name":                                {"apps:\n  - app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.name: missing; set it: every app needs its own"},
+		"no ID":                                  {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.app_id: missing"},
+		"no secret":                              {"apps:\n  - name: shop\n    app_id: \"1\"\n", "igproxy.yaml:2: apps.0.client_secret: no client secret; set IGPROXY_APPS_0_CLIENT_SECRET_FILE (or apps.0.client_secret_file) to the path of a file"},
+		"an invalid name":                        {"apps:\n  - name: Shop/1\n", "igproxy.yaml:2: apps.0.name: not a name"},
+		"the name none":                          {"apps:\n  - name: none\n", "igproxy.yaml:2: apps.0.name: the name \"none\" is reserved"},
+		"an unknown service":                     {"apps:\n  - service: whatsapp\n", "igproxy.yaml:2: apps.0.service: \"whatsapp\" is not an allowed value; write instagram, threads or facebook"},
+		"the same name":                          {twoApps + "  - name: shop\n    app_id: \"9\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:11: apps.2.name: another app has the same name"},
+		"the ID of the app in threads:":          {twoApps + "  - name: other\n    service: threads\n    app_id: \"5\"\n    client_secret_file: DIR/shop\nthreads:\n  app_id: \"5\"\n  client_secret_file: DIR/shop\n", "igproxy.yaml:13: apps.2.app_id: another app has the same ID"},
+		"the same ID":                            {twoApps + "  - name: other\n    service: instagram\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:13: apps.2.app_id: another app has the same ID"},
+		"app_id beside a list":                   {twoApps + "app_id: \"7\"\n", "igproxy.yaml:11: app_id: set although apps are listed; move it into an item of apps"},
+		"a fragment":                             {"redirect_uris: [\"https://a.example/#_\"]\n", "igproxy.yaml:1: redirect_uris: \"https://a.example/#_\" is not a redirect URI"},
+		"a hidden value":                         {"redirect_uris: [https://a.example/, \"https://a.example/?a#_\"]\n", "igproxy.yaml:1: redirect_uris: entry 2 is not a redirect URI"},
+		"redirect URIs without an ID":            {"redirect_uris: [https://a.example/]\nclient_secret_file: DIR/shop\n", "igproxy.yaml:1: redirect_uris: set without app_id; set app_id too: a code exchange needs it"},
+		"Facebook without an ID":                 {"facebook:\n  client_secret_file: DIR/shop\n", "facebook.app_id: missing: every token call of Facebook Login needs it; set it to the ID"},
+		"the redirect URI none for Instagram":    {"apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n    redirect_uris: [none]\n", "apps.0.redirect_uris: \"none\" is not a redirect URI; remove it: only apps of Facebook Login exchange codes without one"},
+		"Threads without a secret":               {"client_secret_file: DIR/shop\nthreads:\n  app_id: \"8\"\n", "threads.client_secret: no client secret; set IGPROXY_THREADS_CLIENT_SECRET_FILE"},
+		"a webhook secret beside a list":         {twoApps + "webhook_secret_file: DIR/shop\n", "igproxy.yaml:11: webhook_secret_file: set although apps are listed; move it into an item of apps"},
+		"only a webhook secret at the top level": {"webhook_secret_file: DIR/shop\nthreads:\n  client_secret_file: DIR/club\n", "igproxy.yaml:1: webhook_secret_file: set without client_secret_file; set client_secret_file too, or move this to the section of its app"},
+		"only a webhook secret for Threads":      {"client_secret_file: DIR/shop\nthreads:\n  webhook_secret_file: DIR/club\n", "threads.client_secret: no client secret; set IGPROXY_THREADS_CLIENT_SECRET_FILE"},
 	} {
 		_, problems := configOf(t, c.yaml)
 		var lines []string
@@ -133,13 +133,13 @@ func TestAKeyFileNeedsTheIDOfEveryApp(t *testing.T) {
 		environ []string
 		want    []string // keys with a problem
 	}{
-		"the default app":              {key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef"}, []string{"app_id"}},
-		"the default app with a file":  {"client_secret_file: DIR/shop\n" + key, nil, []string{"app_id"}},
-		"the app of Threads":           {"app_id: \"1\"\n" + key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_THREADS_CLIENT_SECRET=0123456789abcdef"}, []string{"threads.app_id"}},
-		"two apps with an ID":          {"app_id: \"1\"\nthreads:\n  app_id: \"1\"\n" + key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_THREADS_CLIENT_SECRET=0123456789abcdef"}, nil},
-		"a list of apps":               {twoApps + key, nil, nil},
-		"a list of one app without ID": {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n" + key, nil, []string{"apps.0.app_id"}},
-		"no key file":                  {"", []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef"}, nil},
+		"the default app":                   {key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef"}, []string{"app_id"}},
+		"the default app, secret in a file": {"client_secret_file: DIR/shop\n" + key, nil, []string{"app_id"}},
+		"the app of Threads":                {"app_id: \"1\"\n" + key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_THREADS_CLIENT_SECRET=0123456789abcdef"}, []string{"threads.app_id"}},
+		"two apps with an ID":               {"app_id: \"1\"\nthreads:\n  app_id: \"1\"\n" + key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_THREADS_CLIENT_SECRET=0123456789abcdef"}, nil},
+		"a list of apps":                    {twoApps + key, nil, nil},
+		"a list of one app without ID":      {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n" + key, nil, []string{"apps.0.app_id"}},
+		"no key file":                       {"", []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef"}, nil},
 	} {
 		_, problems := configOf(t, c.yaml, c.environ...)
 		var got []string
@@ -149,7 +149,7 @@ func TestAKeyFileNeedsTheIDOfEveryApp(t *testing.T) {
 			}
 		}
 		if !slices.Equal(got, c.want) {
-			t.Errorf("%s: problems with %q, want %q: %v", name, got, c.want, problems)
+			t.Errorf("%s: got problems with the keys %q, want %q; all problems: %v", name, got, c.want, problems)
 		}
 	}
 }

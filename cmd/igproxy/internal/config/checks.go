@@ -116,10 +116,11 @@ func checkRedirect(text string) *fault {
 	return nil
 }
 
-// RedirectNone is the item of redirect_uris for codes without a redirect_uri.
+// RedirectNone is the item of redirect_uris that allows the exchange of a code without a
+// redirect_uri.
 const RedirectNone = "none"
 
-// checkRedirectOrNone also accepts RedirectNone.
+// checkRedirectOrNone accepts RedirectNone, and what checkRedirect accepts.
 func checkRedirectOrNone(text string) *fault {
 	if text == RedirectNone {
 		return nil

@@ -19,7 +19,7 @@ func TestNamesHaveAMaximumLength(t *testing.T) {
 		{"an unknown key that is shown", 48, looksLikeKey},
 	} {
 		if !c.accepted(long(c.most)) || c.accepted(long(c.most+1)) || c.accepted("") {
-			t.Errorf("%s: want texts of up to %d characters accepted, but no longer ones and no empty text", c.what, c.most)
+			t.Errorf("%s: want texts of 1 to %d characters to be accepted, and empty and longer texts to be refused", c.what, c.most)
 		}
 	}
 }

@@ -18,7 +18,7 @@ const ProxyNone = "none"
 type Config struct {
 	Listen       []string
 	AllowedHosts []string
-	credentials        // of the default app, which top-level keys describe
+	credentials        // of the default app, from the top-level keys
 	Apps         []App // used instead of the default app
 	Threads      service
 	Facebook     service
@@ -118,7 +118,7 @@ type Config struct {
 		Lines         int // how many lines of one kind may be logged per second
 	}
 	origins map[string]string    // where each key was set; a key that is not in the map has its default
-	digests [3][sha256.Size]byte // of the contents of the files that plainFiles returns, in its order; zero: not read
+	digests [3][sha256.Size]byte // of the contents of the files in plainFiles, in the same order; zero: not read
 }
 
 // service is a section for one app of a service other than Instagram: threads or facebook.
@@ -139,7 +139,7 @@ type App struct {
 // credentials identify an app to Meta.
 type credentials struct {
 	AppID            string
-	ClientSecret     proxy.Secret // also set if it was read from ClientSecretFile
+	ClientSecret     proxy.Secret // from the key client_secret, or from the first line of ClientSecretFile
 	ClientSecretFile string
 	PreviousSecret   proxy.Secret // the second line of ClientSecretFile
 

@@ -81,9 +81,9 @@ func newPair(t *testing.T, name string) pemPair {
 type input struct {
 	name, yaml string
 	env        []string
-	noSecret   bool               // otherwise IGPROXY_CLIENT_SECRET is set
+	noSecret   bool               // if false, load sets IGPROXY_CLIENT_SECRET
 	want       []string           // one line per problem; warnings begin with "warning: "
-	before     func(t *testing.T) // if set, it changes the files of configFiles
+	before     func(t *testing.T) // if set, it changes the files that configFiles wrote
 }
 
 // load writes the file as igproxy.yaml, loads it, and checks that no problem contains the canary.

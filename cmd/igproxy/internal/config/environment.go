@@ -25,8 +25,8 @@ func envName(key string) string {
 var injected = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?` +
 	`(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT=\w+://|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)`)
 
-// comma separates the items of a list. commaOrSpace separates them if the file may also contain the
-// list as one text.
+// comma separates the items of a list in a variable. If the setting is orText, which means that the
+// file may contain the list as one text, commaOrSpace separates them.
 var (
 	comma        = regexp.MustCompile(` *, *`)
 	commaOrSpace = regexp.MustCompile(`[ ,]+`)

@@ -34,7 +34,7 @@ func TestTheEnvironmentOverridesTheFileWithAWarning(t *testing.T) {
 	in := input{yaml: "listen: 127.0.0.1:1\nupstream:\n  timeout: 5s\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"}}
 	c, lines := in.load(t)
 	if c.Listen[0] != "127.0.0.1:1" || c.Upstream.Timeout != 3*time.Second || !slices.Equal(lines, warning) {
-		t.Errorf("got %s, %s, %v; want 127.0.0.1:1, 3s, %v", c.Listen, c.Upstream.Timeout, lines, warning)
+		t.Errorf("listen: got %s, want 127.0.0.1:1; upstream.timeout: got %s, want 3s; problems: got %v, want %v", c.Listen, c.Upstream.Timeout, lines, warning)
 	}
 }
 
@@ -51,7 +51,8 @@ func TestAnEmptyVariableIsUnset(t *testing.T) {
 	in := input{yaml: "upstream:\n  timeout: 5s\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=", "IGPROXY_LISTEN=", "IGPROXY_ALLOWED_HOSTS=", "IGPROXY_NONSENSE="}}
 	c, lines := in.load(t)
 	if c.Upstream.Timeout != 5*time.Second || c.Listen[0] != config.Default().Listen[0] || c.AllowedHosts != nil || lines != nil {
-		t.Errorf("got %s, %s, %v, %v; want 5s, the defaults and no problem", c.Upstream.Timeout, c.Listen, c.AllowedHosts, lines)
+		t.Errorf("upstream.timeout: got %s, want 5s; listen: got %s, want the default; allowed_hosts: got %v, want the default; problems: got %v, want no problem",
+			c.Upstream.Timeout, c.Listen, c.AllowedHosts, lines)
 	}
 }
 
@@ -59,12 +60,13 @@ func TestAListIsWrittenWithCommasInTheEnvironment(t *testing.T) {
 	configFiles(t)
 	in := input{env: []string{"IGPROXY_ALLOWED_HOSTS=a.internal, b.internal"}}
 	if c, lines := in.load(t); !slices.Equal(c.AllowedHosts, []string{"a.internal", "b.internal"}) || lines != nil {
-		t.Errorf("got %q, %v; want a.internal and b.internal", c.AllowedHosts, lines)
+		t.Errorf("got %q, want a.internal and b.internal; problems: got %v, want no problem", c.AllowedHosts, lines)
 	}
 }
 
 // A Service named igproxy or igproxy-admin adds such variables to every pod of its namespace. The
-// last two are not injected, but they cause no warning either.
+// last two variables of this test, IGPROXY_CONFIG and OTHER, are not injected. They must cause no
+// warning either.
 func TestVariablesThatKubernetesAndDockerInjectAreIgnored(t *testing.T) {
 	expect(t, []input{{name: "injected", env: []string{
 		"IGPROXY_SERVICE_HOST=10.0.0.1", "IGPROXY_SERVICE_PORT=8080", "IGPROXY_SERVICE_PORT_HTTP=8080", "IGPROXY_PORT=tcp://10.0.0.1:8080",

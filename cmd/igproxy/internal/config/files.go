@@ -42,8 +42,8 @@ func ReadSecret(path string) (proxy.Secret, error) {
 	})
 }
 
-// ReadToken reads the current token from a file like the one that ReadBearers reads. Its error is a
-// *fileError.
+// ReadToken reads only the current token, from a file in the form that ReadBearers reads. Its error
+// is a *fileError.
 func ReadToken(path string) (proxy.Secret, error) {
 	return parseFile(path, maxSecretFile, func(text string) (proxy.Secret, *fault) {
 		lines, f := linesOfRotation(text, faultOfSecret)
@@ -251,8 +251,8 @@ func faultOfWrapping(text string) *fault {
 	return nil
 }
 
-// faultOfToken finds what faultOfWrapping and faultOfSecret find, characters that are not ASCII,
-// and a text shorter than minimum.
+// faultOfToken finds what faultOfWrapping and faultOfSecret find. It also refuses characters that
+// are not ASCII, and a text shorter than minimum.
 func faultOfToken(text string, minimum int, fix string) *fault {
 	if f := faultOfWrapping(text); f != nil {
 		return f

@@ -26,12 +26,12 @@ func refusesPipe(t *testing.T, read func() error) {
 	if err := syscall.Mkfifo("fifo", 0o600); err != nil {
 		t.Fatal(err)
 	}
-	writer, err := os.OpenFile("fifo", os.O_RDWR, 0) // closing this ends a reader that did open the pipe
+	writer, err := os.OpenFile("fifo", os.O_RDWR, 0) // if read does open the pipe, closing writer ends it
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- read() }() // ends at the latest when the pipe is closed
+	go func() { done <- read() }() // ends at the latest when writer is closed
 	select {
 	case err = <-done:
 		_ = writer.Close()
@@ -41,7 +41,7 @@ func refusesPipe(t *testing.T, read func() error) {
 		t.Fatal("the read waits for the writer of the pipe")
 	}
 	if err == nil || err.Error() != "./fifo is not a regular file" {
-		t.Errorf("got %v, want ./fifo is not a regular file", err)
+		t.Errorf("got %v, want the error \"./fifo is not a regular file\"", err)
 	}
 }
 
@@ -126,6 +126,6 @@ func TestALinkedSecretIsFollowed(t *testing.T) {
 		}
 	}
 	if got, err := config.ReadSecret("./linked"); err != nil || got.Reveal() != canary {
-		t.Errorf("got %q, %v; want %q", got.Reveal(), err, canary)
+		t.Errorf("got %q (error: %v), want %q", got.Reveal(), err, canary)
 	}
 }

@@ -53,7 +53,7 @@ func put(t *testing.T, path, text string, ago time.Duration) {
 func (n *notebook) holds(want string, reads int) {
 	n.t.Helper()
 	if got := n.get(); got != want || n.reads != reads {
-		n.t.Errorf("got %q after %d reads, want %q after %d", got, n.reads, want, reads)
+		n.t.Errorf("got %q after %d reads, want %q after %d reads", got, n.reads, want, reads)
 	}
 }
 
@@ -69,7 +69,7 @@ func TestAChangedFileIsReadAgainAfterASecond(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("two", 2)
 		time.Sleep(time.Hour)
-		n.holds("two", 2) // nothing changed
+		n.holds("two", 2) // nothing has changed since
 		if got := strings.Count(n.log.String(), "\n"); got != 1 || !strings.Contains(n.log.String(), "key=the.key") {
 			t.Errorf("want one log line, with key=the.key; got %s", n.log.String())
 		}
@@ -89,7 +89,7 @@ func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("two", 2)
 		time.Sleep(2 * config.LookEvery)
-		n.holds("two", 3) // at the last read, the file was too young to trust its time
+		n.holds("two", 3) // read again, because the file was too young at the last read for its time to be trusted
 		time.Sleep(time.Hour)
 		n.holds("two", 3)
 	})
@@ -157,7 +157,7 @@ func TestAFileThatCannotBeReadAtFirstIsAnError(t *testing.T) {
 	t.Chdir(t.TempDir())
 	get, err := config.Follow("k", slog.New(slog.DiscardHandler), func() ([]byte, error) { return os.ReadFile("nowhere") }, "nowhere")
 	if get != nil || !os.IsNotExist(err) {
-		t.Errorf("got a function: %v, and the error %v; want only an error that the file does not exist", get != nil, err)
+		t.Errorf("got a function: %v, want false; got the error %v, want an error that the file does not exist", get != nil, err)
 	}
 }
 
@@ -187,12 +187,12 @@ func TestOnlyOneCallerWaitsForTheFiles(t *testing.T) {
 		for range 10 {
 			time.Sleep(config.LookEvery)
 			if got := get(); got != "one" {
-				t.Errorf("got %q during another look, want the last value", got)
+				t.Errorf("got %q while another caller reads the file, want \"one\"", got)
 			}
 		}
 		close(hang)
 		if got := <-looked; got != "two" {
-			t.Errorf("got %q, want two", got)
+			t.Errorf("got %q from the caller that reads the file, want \"two\"", got)
 		}
 	})
 }

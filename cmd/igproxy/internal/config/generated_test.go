@@ -21,7 +21,7 @@ func TestGeneratedFilesAreUpToDate(t *testing.T) {
 			}
 		}
 		if got, err := os.ReadFile(path); err != nil || string(got) != want {
-			t.Errorf("%s is not up to date (%v); run: go test ./cmd/igproxy/internal/config -run TestGenerated -update", path, err)
+			t.Errorf("%s is not up to date (error: %v); run: go test ./cmd/igproxy/internal/config -run TestGenerated -update", path, err)
 		}
 	}
 }

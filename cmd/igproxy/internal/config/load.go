@@ -9,7 +9,7 @@ func Load(path string, environ []string) (Config, []Problem) {
 	l := newLoader(Default())
 	readable := path == "" || l.readFile(path)
 	l.environment(environ)
-	if readable { // otherwise, a key that seems to be missing may be in the part of the file that could not be read
+	if readable { // a key that seems to be missing may be in the part of a file that could not be read
 		l.validate()
 	}
 	l.openFiles()

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// substituted returns a path such as a shell substitutes for <(printf %s text).
+// substituted returns the path of a pipe that contains text. A shell substitutes such a path for
+// <(printf %s text).
 func substituted(t *testing.T, text string) string {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -35,7 +36,7 @@ func TestASecretFromAPipeIsReadOnceAndNotWatched(t *testing.T) {
 	for _, when := range []string{"at the start", "at a reload"} {
 		c, problems := Load("", []string{"IGPROXY_CLIENT_SECRET_FILE=" + path})
 		if c.ClientSecret.Reveal() != canary || len(problems) > 0 {
-			t.Errorf("%s: got %q, %v; want %q and no problem", when, c.ClientSecret.Reveal(), problems, canary)
+			t.Errorf("%s: got the secret %q, want %q; problems: got %v, want no problem", when, c.ClientSecret.Reveal(), canary, problems)
 		}
 		if files := c.Files(); slices.Contains(files, path) {
 			t.Errorf("%s: the pipe is watched: %v", when, files)

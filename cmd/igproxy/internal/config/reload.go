@@ -105,7 +105,7 @@ func (c *Config) keep(running Config) (kept []string) {
 		retain(func(key string) bool { return strings.HasPrefix(key, "tls.") || key == "auth.client_ca" })
 	}
 	// A new timeout may contradict a value that was kept, such as breaker.interval. Then the
-	// timeout waits too.
+	// timeout waits for a restart too.
 	l := newLoader(*c)
 	if l.validateTimes(); len(l.problems) > 0 {
 		retain(func(key string) bool { return key == "upstream.timeout" || key == "passthrough.timeout" })
@@ -114,9 +114,9 @@ func (c *Config) keep(running Config) (kept []string) {
 }
 
 // Files returns the paths of the files that have to be watched for a reload: all files that the
-// configuration names, except pipes, which cannot change. Certificates, redis.password_file,
-// auth.bearer_file and admin.token_file are also read separately by the code that uses them. They
-// are watched too, so that a reload reports a file with which a restart would fail.
+// configuration names, except pipes, which can be read only once. The code that uses certificates,
+// redis.password_file, auth.bearer_file and admin.token_file reads these files again by itself, but
+// Files includes them, so that a reload reports a file with which a restart would fail.
 func (c Config) Files() (paths []string) {
 	paths = append(paths, c.Cache.KeyFile, c.Auth.BearerFile, c.Auth.ClientCA, c.Admin.TokenFile, c.TLS.CertFile, c.TLS.KeyFile, c.Intercept.CAFile, c.Intercept.CAKeyFile,
 		c.Redis.PasswordFile, c.Redis.CertFile, c.Redis.KeyFile)

@@ -50,7 +50,7 @@ func TestASecretFileMayEndWithANewline(t *testing.T) {
 	for text, want := range map[string]string{canary: canary, canary + "\n": canary, canary + "\r\n": canary, canary + "\r": canary} {
 		write(t, "secret", text)
 		if got, err := ReadSecret("./secret"); err != nil || got.Reveal() != want {
-			t.Errorf("%q: got %q, %v; want %q", text, got.Reveal(), err, want)
+			t.Errorf("%q: got %q (error: %v), want %q", text, got.Reveal(), err, want)
 		}
 	}
 	for _, text := range []string{canary + "\n\n", "\n" + canary, "\ufeff " + canary, canary + "\x00", canary + "\u00a0"} {
@@ -62,7 +62,7 @@ func TestASecretFileMayEndWithANewline(t *testing.T) {
 	key := strings.Repeat("\x00\n", 16)
 	write(t, "key", key)
 	if got, err := readKeyFile("./key"); err != nil || got.Reveal() != key {
-		t.Errorf("a key file: got %q, %v; want its bytes unchanged", got.Reveal(), err)
+		t.Errorf("a key file: got %q (error: %v), want its bytes unchanged", got.Reveal(), err)
 	}
 }
 
@@ -82,7 +82,7 @@ func TestAClientSecretFileMayHaveThePreviousSecretOnItsSecondLine(t *testing.T) 
 		write(t, "secret", text)
 		got, err := readClientSecrets("./secret")
 		if err != nil || got[0].Reveal() != want[0] || got[1].Reveal() != want[1] {
-			t.Errorf("%q: got %q, %q, %v; want %q", text, got[0].Reveal(), got[1].Reveal(), err, want)
+			t.Errorf("%q: got the secrets %q and %q (error: %v), want %q", text, got[0].Reveal(), got[1].Reveal(), err, want)
 		}
 	}
 	for text, want := range map[string]string{
@@ -98,7 +98,7 @@ func TestAClientSecretFileMayHaveThePreviousSecretOnItsSecondLine(t *testing.T) 
 		write(t, "secret", text)
 		_, err := readClientSecrets("./secret")
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), canary) {
-			t.Errorf("%q: got %v, want %q", text, err, want)
+			t.Errorf("%q: got the error %v, want one that contains %q and not the secret", text, err, want)
 		}
 	}
 	write(t, "secret", canary+"\n"+previous)
@@ -130,7 +130,7 @@ func TestAWebhookSecretFileHasOneOrTwoSecrets(t *testing.T) {
 				texts = append(texts, one.Reveal())
 			}
 			if !slices.Equal(texts, want) || len(problems) > 0 {
-				t.Errorf("%q: got %q, %v; want %q and no problem", text, texts, problems, want)
+				t.Errorf("%q: got the secrets %q, want %q; problems: got %v, want no problem", text, texts, want, problems)
 			}
 		}
 		if files := c.Files(); !slices.Contains(files, "./webhooks") {
@@ -139,12 +139,12 @@ func TestAWebhookSecretFileHasOneOrTwoSecrets(t *testing.T) {
 		write(t, "webhooks", "another-secret")
 		next, _ := Load("", environ)
 		if got := differences(c, next); !slices.Equal(got, []string{"webhook_secret_file", "threads.webhook_secret_file"}) {
-			t.Errorf("after a change of the file: got the changed keys %v, want those of both apps", got)
+			t.Errorf("after a change of the file: got the changed keys %v, want webhook_secret_file and threads.webhook_secret_file", got)
 		}
 	}
 	c, problems := Load("igproxy.yaml", nil)
 	if len(problems) > 0 || len(c.Apps) != 1 || len(c.Apps[0].WebhookSecrets) != 1 || c.Apps[0].WebhookSecrets[0].Reveal() != first || !slices.Contains(c.Files(), "./shop") {
-		t.Errorf("want one app with a webhook secret, no problem, and ./shop watched; got %d apps, the problems %v and the watched files %v", len(c.Apps), problems, c.Files())
+		t.Errorf("got %d apps, want 1 with the webhook secret %q; problems: got %v, want no problem; watched files: got %v, want ./shop among them", len(c.Apps), first, problems, c.Files())
 	}
 	write(t, "shop", second)
 	if next, _ := Load("igproxy.yaml", nil); !slices.Equal(differences(c, next), []string{"apps"}) {
@@ -159,7 +159,7 @@ func TestAWebhookSecretFileHasOneOrTwoSecrets(t *testing.T) {
 		write(t, "webhooks", text)
 		_, problems := Load("", []string{"IGPROXY_CLIENT_SECRET=" + canary, "IGPROXY_WEBHOOK_SECRET_FILE=./webhooks"})
 		if all := fmt.Sprint(problems); len(problems) != 1 || !strings.Contains(all, "WEBHOOK_SECRET_FILE: "+want) || strings.Contains(all, first) {
-			t.Errorf("%q: got %v, want %q", text, problems, want)
+			t.Errorf("%q: got the problems %v, want exactly one, which contains %q", text, problems, want)
 		}
 	}
 }

@@ -25,7 +25,7 @@ func (l *loader) validate() {
 }
 
 // contradiction reports a fault under the first key, unless the value of that key has been refused
-// already. The place is that of the first of the keys that is set, because a default has no line to
+// already. The problem has the place of the first key that is set, because a default has no line to
 // change.
 func (l *loader) contradiction(f fault, keys ...string) {
 	if !l.bad[keys[0]] {

@@ -79,10 +79,10 @@ func TestAnInterceptListenerOnLoopbackIsNotAWayAroundAuthentication(t *testing.T
 			want: []string{"igproxy.yaml:2: intercept.listen: open to every program on this machine: the listener requests no client certificate, although auth.client_ca is set; set intercept.tls: true or auth.bearer_file, or listen on unix:/path"}},
 		{name: "client certificates with intercept.tls", yaml: loopback + "  tls: true\nauth:\n  client_ca: ./ca.pem\n" + tlsFiles},
 		{name: "client certificates and a token", yaml: loopback + "auth:\n  client_ca: ./ca.pem\n  bearer_file: ./token\n" + tlsFiles},
-		{name: "users of a socket", yaml: "listen: unix:/run/s\n" + loopback + "auth:\n  uids: [1000]\n",
+		{name: "auth.uids, but only listen is a socket", yaml: "listen: unix:/run/s\n" + loopback + "auth:\n  uids: [1000]\n",
 			want: []string{"warning: igproxy.yaml:3: intercept.listen: open to every user of this machine: auth.uids restricts only Unix sockets; listen on unix:/path, or set auth.bearer_file"}},
-		{name: "users of both sockets", yaml: "listen: unix:/run/s\nintercept:\n  listen: unix:/run/i\n" + caFiles + "auth:\n  uids: [1000]\n"},
-		{name: "users of the intercept socket only", yaml: "intercept:\n  listen: unix:/run/i\n" + caFiles + "auth:\n  uids: [1000]\n",
+		{name: "auth.uids, and both listeners are sockets", yaml: "listen: unix:/run/s\nintercept:\n  listen: unix:/run/i\n" + caFiles + "auth:\n  uids: [1000]\n"},
+		{name: "auth.uids, but only intercept.listen is a socket", yaml: "intercept:\n  listen: unix:/run/i\n" + caFiles + "auth:\n  uids: [1000]\n",
 			want: []string{"warning: igproxy.yaml:6: auth.uids: restricts only Unix sockets: every user of this machine can connect to the TCP port in listen; listen only on unix:/path, or set auth.bearer_file"}},
 	})
 }

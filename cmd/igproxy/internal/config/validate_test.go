@@ -11,7 +11,7 @@ func TestAContradictionIsReportedWithItsReason(t *testing.T) {
 		{name: "an empty list counts as unset", yaml: "listen: []\n"},
 		{name: "several free ports", yaml: "listen: [127.0.0.1:0, 127.0.0.1:0]\n"},
 		{name: "several listeners in the environment", env: []string{"IGPROXY_LISTEN= 127.0.0.1:7000, [::1]:7000 unix:/run/s\n"}},
-		{name: "one of several in the environment", env: []string{"IGPROXY_LISTEN=127.0.0.1:7000 nonsense"},
+		{name: "one invalid listener of several in the environment", env: []string{"IGPROXY_LISTEN=127.0.0.1:7000 nonsense"},
 			want: []string{`environment: IGPROXY_LISTEN: "nonsense" is not an address; write host:port, [::1]:port or unix:/path`}},
 		{name: "a socket with a space in its path", yaml: "listen: unix:/run/my app/s\n"},
 		{name: "a listener twice", yaml: "listen: [127.0.0.1:7000, 127.0.0.1:7000]\n",

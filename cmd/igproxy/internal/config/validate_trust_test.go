@@ -43,8 +43,8 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 	const socket = "listen: unix:/run/igproxy.sock\n"
 	expect(t, []input{
 		{name: "a token and client certificates on loopback", yaml: "auth:\n  bearer_file: ./token\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
-		{name: "users of a socket", yaml: socket + "auth:\n  uids: [0, 1000]\nserver:\n  socket_mode: 0666\n"},
-		{name: "users of a socket, and a token", yaml: socket + "auth:\n  uids: [1000]\n  bearer_file: ./token\n"},
+		{name: "auth.uids with a socket", yaml: socket + "auth:\n  uids: [0, 1000]\nserver:\n  socket_mode: 0666\n"},
+		{name: "auth.uids with a socket, and a token", yaml: socket + "auth:\n  uids: [1000]\n  bearer_file: ./token\n"},
 		{name: "auth.none and a token", yaml: "auth:\n  none: true\n  bearer_file: ./token\n",
 			want: []string{"igproxy.yaml:3: auth.bearer_file: set although auth.none is true; keep one of the two"}},
 		{name: "auth.none and other choices", yaml: socket + "auth:\n  none: true\n  uids: [1]\n", env: []string{"IGPROXY_AUTH_BEARER_FILE=./token"},
@@ -65,7 +65,7 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 		{name: "TLS on a port beside a socket", yaml: "listen: [127.0.0.1:1, unix:/run/s]\nauth:\n  client_ca: ./ca.pem\n  uids: [1000]\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "UIDs with a socket and a port", yaml: "listen: [127.0.0.1:1, unix:/run/s]\nauth:\n  uids: [1000]\n",
 			want: []string{"warning: igproxy.yaml:3: auth.uids: restricts only Unix sockets: every user of this machine can connect to the TCP port in listen; listen only on unix:/path, or set auth.bearer_file"}},
-		{name: "one of several is beyond loopback", yaml: "listen: [127.0.0.1:1, 10.0.0.1:1]\n",
+		{name: "one of several listeners is beyond loopback", yaml: "listen: [127.0.0.1:1, 10.0.0.1:1]\n",
 			want: []string{"igproxy.yaml:1: listen: reachable by other machines without authentication" + choices}},
 		{name: "a user by name", yaml: socket + "auth:\n  uids: [www-data]\n",
 			want: []string{"igproxy.yaml:3: auth.uids: not a UID; write a number, as id -u prints it"}},

@@ -72,9 +72,9 @@ func (s setting) setList(field *[]string, values []string) (faults []fault) {
 	return faults
 }
 
-// checkItem checks item i of a list of n. A fault gives the item's number in place of a hidden
-// value. If the list has several items, a fault that does not mention the value gives the number
-// too.
+// checkItem checks item i of a list of n items. If the value is hidden, the fault gives the item's
+// number instead. If the list has several items, a fault that does not contain the value begins
+// with the item's number.
 func (s setting) checkItem(value string, i, n int) *fault {
 	f, entry := s.checkText(value), "entry "+strconv.Itoa(i+1)
 	switch {

@@ -202,8 +202,8 @@ func (s setting) takes(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && !(s.kind == kindList && isNull(n))
 }
 
-// reportItems checks the items of a list that are single values, and reports their faults. value
-// calls it for a list that also has other items, such as sections, and is therefore not set.
+// reportItems checks those items of a list that are single values, and reports their faults. It is
+// for a list that is refused because other items, such as sections, are not single values.
 func (l *loader) reportItems(at place, s setting, items []*yaml.Node) {
 	for i, item := range items {
 		if s.takes(item) {

@@ -57,11 +57,11 @@ func TestAPublicAddressOfThisMachineGetsNoTunnel(t *testing.T) {
 		want    int
 	}{
 		{own, nil, 403}, {other, nil, 502}, // igproxy dials other, but nothing listens there
-		{other, errors.New("no list"), 403}, // it could be an address of this machine
+		{other, errors.New("no list"), 403}, // without the list, other could be an address of this machine
 	} {
 		answer, failure = step.answer, step.failure
 		if res, body := p.client().connect(t, "own.example:443", "", ""); res.StatusCode != step.want {
-			t.Errorf("%v, %v: got %d %s, want %d", step.answer, step.failure, res.StatusCode, body, step.want)
+			t.Errorf("the name resolves to %v, and listing the addresses of this machine returns the error %v: got %d %s, want %d", step.answer, step.failure, res.StatusCode, body, step.want)
 		}
 	}
 }

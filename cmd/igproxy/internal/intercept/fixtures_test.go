@@ -32,8 +32,8 @@ type proxy struct {
 	released int
 }
 
-// start serves a Handler on a listener. It intercepts connections to meta, unless change says
-// otherwise.
+// start serves a Handler on a listener. The Handler intercepts connections to the host meta. If
+// change is not nil, it may change the Handler's Options.
 func start(t *testing.T, l net.Listener, dial func() net.Conn, change func(*intercept.Options)) *proxy {
 	t.Helper()
 	p := &proxy{counts: map[string]int{}, dial: dial}

@@ -1,6 +1,6 @@
 // Package intercept is an HTTP proxy for clients that cannot change their base URL. When a client
-// connects to one of Meta's token hosts, igproxy itself answers on that connection. Connections to
-// other hosts are refused or passed on unread.
+// connects to one of the hosts of Meta's token calls, igproxy itself answers on that connection.
+// Connections to other hosts are refused or passed on unread.
 package intercept
 
 import (
@@ -31,10 +31,11 @@ type Options struct {
 	// returns reports the same address.
 	Addr net.Addr
 	// Bearers returns the SHA-256 of each token that a client may send as the password in
-	// Proxy-Authorization, or none if no token is required. It is called for each CONNECT.
+	// Proxy-Authorization. If the list is empty, no token is required. Bearers is called for
+	// each CONNECT.
 	Bearers func() [][sha256.Size]byte
-	// Tunnels configures the connections to hosts that are not intercepted. If its MaxTunnels is
-	// zero, they are refused.
+	// Tunnels configures the connections to hosts that are not intercepted. If
+	// Tunnels.MaxTunnels is zero, such connections are refused.
 	Tunnels TunnelOptions
 	// Release is called with a connection that must no longer count towards the limit of the
 	// listener of CONNECT requests. Either it has become a tunnel, or the listener that
@@ -183,7 +184,7 @@ func (h *Handler) refuse(w http.ResponseWriter, target, label string, status int
 	if mayBeSecret.MatchString(target) {
 		target = "hidden"
 	}
-	if result != Unauthorized { // many clients send the password only after a 407; the metric shows these
+	if result != Unauthorized { // many clients send the password only after a 407
 		h.options.Logger.Warn("connect refused", "target", target, "status", status, "result", result)
 	}
 	http.Error(w, text, status)

@@ -59,14 +59,14 @@ func TestAClientMustSendTheTokenAsItsPassword(t *testing.T) {
 			}
 			challenged := res.Header.Get("Proxy-Authenticate") == `Basic realm="igproxy", charset="UTF-8"`
 			if res.StatusCode != want || challenged != (want == 407) {
-				t.Errorf("%s to %s: got %d %q, want %d", name, target, res.StatusCode, body, want)
+				t.Errorf("%s, CONNECT %s: got %d %q, want %d; Proxy-Authenticate is right: %t, want %t", name, target, res.StatusCode, body, want, challenged, want == 407)
 			}
 		}
 	}
 	accepted = bearers("next-token")
-	for header, want := range map[string]int{basic(":next-token"): 200, basic(":current-token"): 407} {
-		if res, _ := p.client().connect(t, meta+":443", header, ""); res.StatusCode != want {
-			t.Errorf("after a rotation: got %d, want %d", res.StatusCode, want)
+	for token, want := range map[string]int{"next-token": 200, "current-token": 407} {
+		if res, _ := p.client().connect(t, meta+":443", basic(":"+token), ""); res.StatusCode != want {
+			t.Errorf("after a rotation, with %s: got %d, want %d", token, res.StatusCode, want)
 		}
 	}
 	if strings.Contains(p.logged(), "token") || strings.Contains(p.logged(), "status=407") {
@@ -91,7 +91,7 @@ func TestAClientMayAnswerTheChallengeOnItsConnection(t *testing.T) {
 	}
 	got := make([]byte, 5)
 	if _, err := io.ReadFull(p.accept(t), got); err != nil || string(got) != "hello" {
-		t.Errorf("the intercepted connection: got %q, %v; want hello", got, err)
+		t.Errorf("on the intercepted connection: got %q (error: %v), want \"hello\"", got, err)
 	}
 }
 
@@ -131,7 +131,7 @@ func TestOnlyTokenHostsOnPort443AreIntercepted(t *testing.T) {
 			strings.Repeat("a", 300) + ":443": {"refuse": 400, "tunnel": 400},
 		} {
 			if res, body := p.client().connect(t, target, "", ""); res.StatusCode != want[mode] {
-				t.Errorf("%s %s: got %d %q, want %d", mode, target, res.StatusCode, body, want[mode])
+				t.Errorf("intercept.others: %s, CONNECT %s: got %d %q, want %d", mode, target, res.StatusCode, body, want[mode])
 			}
 		}
 		// Only the target counts, whatever the header Host says.
@@ -144,7 +144,7 @@ func TestOnlyTokenHostsOnPort443AreIntercepted(t *testing.T) {
 			"CONNECT x\r\n.example:443 HTTP/1.1\r\nHost: x\r\n\r\n":             400,
 		} {
 			if res, body := p.client().send(t, text); res.StatusCode != want {
-				t.Errorf("%s %q: got %d %q, want %d", mode, text, res.StatusCode, body, want)
+				t.Errorf("intercept.others: %s, the request %q: got %d %q, want %d", mode, text, res.StatusCode, body, want)
 			}
 		}
 		eventually(t, "all five CONNECTs to a token host are counted as intercepted", func() bool { return p.counted(meta, intercept.Intercepted) == 5 })
@@ -180,7 +180,7 @@ func TestEverythingButConnectIsRefusedAtOnce(t *testing.T) {
 	} {
 		res, body := p.client().send(t, text)
 		if res.StatusCode != want || body == "" || want == 405 && res.Header.Get("Allow") != "CONNECT" {
-			t.Errorf("%q: got %d %v %q, want %d", text, res.StatusCode, res.Header, body, want)
+			t.Errorf("%q: got the status %d, the headers %v and the body %q; want %d with a body (and Allow: CONNECT, if the status is 405)", text, res.StatusCode, res.Header, body, want)
 		}
 	}
 	if log := p.logged(); strings.Contains(log, "canary") || !strings.Contains(log, "target=graph.facebook.com status=405") {
@@ -212,20 +212,21 @@ func TestFirstBytesSentTogetherWithConnectArrive(t *testing.T) {
 		_, _ = io.WriteString(c, "more")
 		got := make([]byte, len(first)+4)
 		if _, err := io.ReadFull(served, got); err != nil || string(got) != first+"more" {
-			t.Fatalf("the first bytes and those after them: got %d bytes, %v; want all %d", len(got), err, len(first)+4)
+			t.Fatalf("got %d bytes (error: %v), want all %d: the bytes sent with CONNECT, and more", len(got), err, len(first)+4)
 		}
 		_, _ = io.WriteString(served, "reply")
 		if err := served.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 			t.Error(err)
 		}
 		if reply, err := io.ReadAll(c); err != nil || string(reply) != "reply" {
-			t.Errorf("got the reply %q, %v; want reply", reply, err)
+			t.Errorf("the client got %q (error: %v), want \"reply\"", reply, err)
 		}
 	}
 }
 
 // A connection counts towards the limit of the listener of CONNECT requests until the listener of
-// intercepted connections accepts it. Otherwise any number of connections could wait in between.
+// intercepted connections accepts it. If it were released before, any number of connections
+// could wait to be accepted.
 func TestAConnectionIsReleasedWhenItIsAccepted(t *testing.T) {
 	p := serve(t, nil)
 	released := func() int { p.mu.Lock(); defer p.mu.Unlock(); return p.released }
@@ -237,7 +238,7 @@ func TestAConnectionIsReleasedWhenItIsAccepted(t *testing.T) {
 	}
 	p.accept(t)
 	if got := released(); got != 1 {
-		t.Errorf("released %d connections, want 1", got)
+		t.Errorf("released %d connections after one was accepted, want 1", got)
 	}
 }
 

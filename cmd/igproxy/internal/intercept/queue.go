@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// queue is a net.Listener of connections that were accepted elsewhere.
+// queue is a net.Listener. Its Accept returns the intercepted connections that were passed to put.
+// Before, each of them was accepted by the listener of CONNECT requests.
 type queue struct {
 	addr    net.Addr
 	release func(net.Conn) // called before Accept returns a connection
@@ -41,7 +42,7 @@ func (q *queue) put(c net.Conn) bool {
 }
 
 // Accept implements net.Listener. Until Accept returns a connection, the connection counts towards
-// the limit of the listener of CONNECT requests, so the waiting connections are bounded too.
+// the limit of the listener of CONNECT requests. So this limit bounds the waiting connections too.
 func (q *queue) Accept() (net.Conn, error) {
 	select {
 	case c := <-q.conns:

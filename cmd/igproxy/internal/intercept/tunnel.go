@@ -14,7 +14,8 @@ import (
 
 // TunnelOptions configure the connections that are passed on unread.
 type TunnelOptions struct {
-	// MaxTunnels limits the number of tunnels that are open at once. Zero: no tunnel is opened.
+	// MaxTunnels limits the number of tunnels that are open or being opened at once. Zero: no
+	// tunnel is opened.
 	MaxTunnels int
 	// IdleTimeout ends a tunnel through which nothing has passed for this long.
 	IdleTimeout time.Duration
@@ -30,7 +31,7 @@ type tunnels struct {
 	own      func() ([]net.Addr, error)                                           // net.InterfaceAddrs, except in tests
 	draining atomic.Bool
 
-	mu      sync.Mutex // protects ends and closed, and writes to draining
+	mu      sync.Mutex // protects ends and closed; also held while draining is set
 	ends    map[net.Conn]bool
 	closed  bool
 	running sync.WaitGroup
@@ -51,7 +52,7 @@ func newTunnels(o TunnelOptions) *tunnels {
 	return t
 }
 
-// Tunnels returns the number of open tunnels.
+// Tunnels returns the number of tunnels that are open or being opened.
 func (h *Handler) Tunnels() int { return len(h.tunnels.slots) }
 
 // tunnel connects the client to a host, and passes bytes on until both sides have ended their

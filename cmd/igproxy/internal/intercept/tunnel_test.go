@@ -33,7 +33,7 @@ func (p *proxy) tunnel(t *testing.T, l net.Listener) (c *client, host net.Conn) 
 	t.Cleanup(func() { _ = host.Close() })
 	got := make([]byte, 5)
 	if _, err := io.ReadFull(host, got); err != nil || string(got) != "first" {
-		t.Fatalf("the host got the first bytes %q, %v; want first", got, err)
+		t.Fatalf("the host got %q (error: %v), want \"first\"", got, err)
 	}
 	return c, host
 }
@@ -54,7 +54,7 @@ func TestATunnelPassesBothHalvesOn(t *testing.T) {
 			_ = one.(*net.TCPConn).CloseWrite()
 		}()
 		if got, err := io.ReadAll(other); err != nil || string(got) != large {
-			t.Errorf("from the %s: got %d bytes, %v; want all %d", first, len(got), err, len(large))
+			t.Errorf("from the %s: got %d bytes (error: %v), want all %d", first, len(got), err, len(large))
 		}
 		if p.Tunnels() != 1 {
 			t.Error("the tunnel has ended, although only one half is closed")
@@ -62,12 +62,12 @@ func TestATunnelPassesBothHalvesOn(t *testing.T) {
 		_, _ = io.WriteString(other, "reply")
 		_ = other.Close()
 		if got, err := io.ReadAll(one); err != nil || string(got) != "reply" {
-			t.Errorf("after the %s has closed its half: got %q, %v; want reply", first, got, err)
+			t.Errorf("after the %s has closed its half: got %q (error: %v), want \"reply\"", first, got, err)
 		}
 		eventually(t, "the tunnel has ended", func() bool { return p.Tunnels() == 0 })
 	}
 	if got := p.counted("other", intercept.Tunnelled); got != 2 || p.released != 2 {
-		t.Errorf("counted %d tunnels and %d releases, want 2 and 2", got, p.released)
+		t.Errorf("counted %d tunnels, want 2; counted %d releases, want 2", got, p.released)
 	}
 }
 
@@ -103,7 +103,7 @@ func TestAHostThatCannotBeReachedIsReported(t *testing.T) {
 		}
 	}
 	if p.counted("other", intercept.Failed) != 3 || p.Tunnels() != 0 {
-		t.Errorf("counted %d failures, and %d tunnels are open; want 3 and 0", p.counted("other", intercept.Failed), p.Tunnels())
+		t.Errorf("counted %d failures, want 3; %d tunnels are open, want 0", p.counted("other", intercept.Failed), p.Tunnels())
 	}
 }
 
@@ -125,8 +125,9 @@ func TestAClientThatLeavesEndsTheDial(t *testing.T) {
 	eventually(t, "no tunnel is open", func() bool { return p.Tunnels() == 0 })
 }
 
-// nameServer returns a resolver and a counter. The resolver's name server calls the function
-// answers for each question about an IPv4 address, and counts these questions.
+// nameServer returns a resolver with a simulated name server, and a counter. For each question
+// about an IPv4 address, the name server adds one to the counter, calls answers, and replies with
+// the addresses that answers returns.
 func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
 	var asked atomic.Int32
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
@@ -163,7 +164,7 @@ func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
 	}}, &asked
 }
 
-// The check sees the address that is dialled. So it does not help an attacker if a name server
+// The check sees the address that is dialled. So an attacker gains nothing with a name server that
 // gives a different answer to the next question.
 func TestTheAddressThatIsDialledIsTheOneThatIsChecked(t *testing.T) {
 	p := serve(t, tunnelling(1))
@@ -174,7 +175,7 @@ func TestTheAddressThatIsDialledIsTheOneThatIsChecked(t *testing.T) {
 	p.ResolveWith(resolver, func(a netip.Addr) bool { return a == public })
 	for i, want := range []int{502, 403, 403, 502} { // nothing listens on port 443 of the public address
 		if res, body := p.client().connect(t, "rebind.example:443", "", ""); res.StatusCode != want {
-			t.Errorf("%v: got %d %s, want %d", answers[i], res.StatusCode, body, want)
+			t.Errorf("a name that resolves to %v: got %d %s, want %d", answers[i], res.StatusCode, body, want)
 		}
 	}
 	if got := asked.Load(); int(got) != len(answers) {
@@ -404,7 +405,7 @@ func TestCloseEndsEveryTunnelAtOnce(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		if err := p.Shutdown(ctx); err != nil || time.Since(start) > 5*time.Second {
-			t.Errorf("%s: Shutdown returned %v after %s, want nil within 5s", name, err, time.Since(start))
+			t.Errorf("%s: after Close, Shutdown returned %v after %s, want nil within 5s", name, err, time.Since(start))
 		}
 	}
 }

@@ -35,8 +35,9 @@ type conn struct {
 
 // The states of a connection. A state from 1 to quiet-1 is the number of requests that handlers
 // work on: at most one in HTTP/1, one for each stream in HTTP/2. A state of quiet or more is
-// the time, in Unix nanoseconds, of the last event on a connection without a request. If listed is
-// set, the connection is fresh: nothing has arrived since it was accepted. Otherwise it is idle.
+// the time, in Unix nanoseconds, of the last event on a connection without a request. If such a
+// connection is in open.incomplete, it is fresh: nothing has arrived since it was accepted. If not,
+// it is idle.
 const (
 	evicted   int64 = -3 // it is being closed, and nothing that arrives is served
 	answering int64 = -2 // the handler has ended, and its response may still be in a buffer
@@ -135,7 +136,7 @@ func (c *conn) end() {
 		if next == 0 {
 			next = answering
 			if c.frames.Load() {
-				next = time.Now().UnixNano() // HTTP/2 always reads, so a Read does not show that the response is sent
+				next = time.Now().UnixNano() // an HTTP/2 server reads all the time, not only after a response
 			}
 		}
 		if c.state.CompareAndSwap(state, next) {

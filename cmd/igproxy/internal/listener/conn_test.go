@@ -51,7 +51,7 @@ func TestRequestsAfterAnEvictionAreNotServed(t *testing.T) {
 				t.Fatal("the state changed before the test could evict the connection")
 			}
 			if n, err := c.Read(make([]byte, 4)); n != 0 || !errors.Is(err, net.ErrClosed) {
-				t.Errorf("a read after the eviction: got %d bytes, %v; want 0 and net.ErrClosed", n, err)
+				t.Errorf("a read after the eviction: got %d bytes and the error %v, want 0 bytes and net.ErrClosed", n, err)
 			}
 			if c.begin(false) {
 				t.Error("a request began after the eviction")
@@ -89,7 +89,7 @@ func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 
 // A client that has read its response may begin the next request before net/http has finished the
 // current one. net/http, which is watching for a disconnect, then reads the first byte of the next
-// request. So when it reads again, the connection looks idle although that request has begun.
+// request. So when net/http reads again, the connection looks idle although that request has begun.
 func TestARequestThatBeginsEarlyIsListedAsIncomplete(t *testing.T) {
 	c, client := tracked(t, 0)
 	c.begin(false)
@@ -122,7 +122,7 @@ func TestAnHTTP2ConnectionIsBusyUntilAllItsStreamsEnd(t *testing.T) {
 	}
 }
 
-// The call of list in Read can come just after a handler has begun.
+// Read may call list just after a handler has begun.
 func TestARequestThatHasBegunIsNotListedAsIncomplete(t *testing.T) {
 	c, _ := tracked(t, 0)
 	c.begin(false)
@@ -171,7 +171,7 @@ func TestConnectionStatesAreTrackedByARealServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, client := serving(t, c.secure, c.frames, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if own := r.Context().Value(connKey{}).(*conn); !own.isBusy() || own.listed.Load() || own.frames.Load() != c.frames {
-					t.Errorf("state %d, listed %v, frames %v; want busy, not listed, frames %v", own.state.Load(), own.listed.Load(), own.frames.Load(), c.frames)
+					t.Errorf("state: got %d, want busy (1 or more); listed as incomplete: got %v, want false; HTTP/2: got %v, want %v", own.state.Load(), own.listed.Load(), own.frames.Load(), c.frames)
 				}
 			}))
 			for range 3 {

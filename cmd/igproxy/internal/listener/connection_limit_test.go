@@ -55,7 +55,7 @@ func TestA431IsAnsweredInFullThroughTheBound(t *testing.T) {
 		t.Fatalf("no response: %v", err)
 	}
 	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("got %d %q, %v; want 431 with a complete body", res.StatusCode, body, err)
+		t.Errorf("got %d %q (error: %v), want 431 with a complete body", res.StatusCode, body, err)
 	}
 	_ = c.Close()
 	<-sent
@@ -81,7 +81,7 @@ func accepting(t *testing.T, b *bound) <-chan *conn {
 			}
 		}
 	}()
-	t.Cleanup(func() { close(stop); _ = b.Close(); <-ended }) // also ends an Accept that waits
+	t.Cleanup(func() { close(stop); _ = b.Close(); <-ended }) // b.Close ends an Accept that waits
 	return accepted
 }
 
@@ -140,7 +140,7 @@ func (c *conn) idleSince(since time.Time) {
 	defer c.open.mu.Unlock()
 	c.state.Store(since.UnixNano())
 	c.key = since.UnixNano()
-	heap.Init(&c.open.all) // because the key may have become smaller; it never does outside tests
+	heap.Init(&c.open.all) // because the key may have become smaller, which happens only in tests
 }
 
 // isClosed reports whether the bound closed the server's end.
@@ -168,7 +168,7 @@ func TestFullListenerWaitsUntilAConnectionIsClosed(t *testing.T) {
 	dial(t, b)
 	noneIsAccepted(t, accepted)
 	_ = first.server.Close()
-	_ = first.server.Close() // makes room for one, not two
+	_ = first.server.Close() // closing it twice makes room for one connection, not two
 	c := <-accepted
 	defer c.Close()
 	c.begin(false)
@@ -200,7 +200,7 @@ func TestLongestIdleConnectionIsClosedFirst(t *testing.T) {
 	for _, want := range [][3]bool{{false, false, true}, {false, true, true}} {
 		nextBusy(t, b, accepted)
 		if got := [3]bool{working.isClosed(), lately.isClosed(), longest.isClosed()}; got != want {
-			t.Errorf("which connections are closed: got %v, want %v", got, want)
+			t.Errorf("closed connections (working, lately, longest): got %v, want %v", got, want)
 		}
 	}
 	dial(t, b)
@@ -216,7 +216,7 @@ func TestAConnectionInUseIsNotTheLongestIdle(t *testing.T) {
 	used.server.state.Store(time.Unix(3000, 0).UnixNano())
 	nextBusy(t, b, accepted)
 	if got, want := [2]bool{used.isClosed(), unused.isClosed()}, [2]bool{false, true}; got != want {
-		t.Errorf("which connections are closed: got %v, want %v", got, want)
+		t.Errorf("closed connections (used, unused): got %v, want %v", got, want)
 	}
 }
 
@@ -228,7 +228,7 @@ func TestIncompleteHeadersAreClosedBeforeIdleConnections(t *testing.T) {
 	keptHalf := nextIdle(t, b, accepted, time.Now())
 	_, _ = io.WriteString(keptHalf.client, "GET /")
 	_, _ = io.ReadFull(keptHalf.server, make([]byte, 5))
-	keptHalf.server.open.list(keptHalf.server) // the server's next Read does this, but would also wait
+	keptHalf.server.open.list(keptHalf.server) // the server's next Read does this, but it would wait for more bytes
 	for _, want := range [][5]bool{
 		{false, false, true, false, false},
 		{false, false, true, true, false},
@@ -237,7 +237,7 @@ func TestIncompleteHeadersAreClosedBeforeIdleConnections(t *testing.T) {
 	} {
 		nextBusy(t, b, accepted)
 		if got := [5]bool{working.isClosed(), idle.isClosed(), half.isClosed(), fresh.isClosed(), keptHalf.isClosed()}; got != want {
-			t.Errorf("which connections are closed: got %v, want %v", got, want)
+			t.Errorf("closed connections (working, idle, half, fresh, keptHalf): got %v, want %v", got, want)
 		}
 	}
 	dial(t, b)
@@ -255,7 +255,7 @@ func TestAFloodOfConnectionsDoesNotCloseIdleOnes(t *testing.T) {
 	for range 10 * limit {
 		next(t, b, accepted)
 	}
-	// The first few of a flood cannot be distinguished from a burst of new clients.
+	// The first few connections of a flood cannot be distinguished from a burst of new clients.
 	closed := 0
 	for _, p := range idle {
 		if p.isClosed() {
@@ -278,11 +278,11 @@ func TestTheAddressWithMostIncompleteHeadersLosesFirst(t *testing.T) {
 		addresses []string // in the order in which they connected
 		want      int
 	}{
-		"only a load balancer":                {[]string{"192.0.2.1/32", "192.0.2.1/32", "192.0.2.1/32"}, 0},
-		"only clients on this machine":        {[]string{"", "", ""}, 0},
-		"the second of two has more":          {[]string{"192.0.2.1/32", "192.0.2.2/32", "192.0.2.2/32"}, 1},
-		"this machine and another":            {[]string{"", "", "", "192.0.2.2/32", "192.0.2.2/32"}, 3},
-		"many machines, each with one header": {[]string{"", "192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"}, 0},
+		"only a load balancer":                         {[]string{"192.0.2.1/32", "192.0.2.1/32", "192.0.2.1/32"}, 0},
+		"only clients on this machine":                 {[]string{"", "", ""}, 0},
+		"two machines, the second with two headers":    {[]string{"192.0.2.1/32", "192.0.2.2/32", "192.0.2.2/32"}, 1},
+		"clients on this machine, and another machine": {[]string{"", "", "", "192.0.2.2/32", "192.0.2.2/32"}, 3},
+		"many machines, each with one header":          {[]string{"", "192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newConnections(9, 0)
@@ -370,8 +370,8 @@ func (l *short) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-// Regression: kept connections to Instagram held the last descriptors for 90 s, and no request
-// could come in to use them.
+// Regression: idle connections from igproxy to Instagram held the last file descriptors for 90 s.
+// No app could connect in that time.
 func TestWithoutFreeDescriptorsOtherConnectionsAreClosed(t *testing.T) {
 	l := &short{Listener: loopback(t), out: true}
 	b := newBound(l, newConnections(4, 0))

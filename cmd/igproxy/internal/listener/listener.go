@@ -38,8 +38,9 @@ type Options struct {
 	// Lane is the fast lane. Every connection begins in it, and it hands some of them to net/http.
 	// Nil: net/http serves all.
 	Lane Lane
-	// Relieve closes idle connections outside this package. It is called when the process has no
-	// file descriptor left, and no connection of a client can be closed. May be nil.
+	// Relieve closes idle connections that this package does not manage, such as those to Meta. It
+	// is called when the process has no file descriptor left, and no connection of a client can be
+	// closed. May be nil.
 	Relieve func()
 	// Logger receives net/http's messages, and warnings about refused connections.
 	Logger *slog.Logger
@@ -156,8 +157,8 @@ const (
 // net/http drops every request that it reads after the call of Shutdown. So net/http's Shutdown
 // must not be called while a request can still arrive. In order:
 //
-//  1. No more connections are accepted. A new one waits in the socket's queue if systemd holds the
-//     socket, and is refused otherwise.
+//  1. No more connections are accepted. If systemd holds the socket, new connections wait in the
+//     socket's queue. If not, they are refused.
 //  2. Every response says Connection: close. That ends a connection that is in use.
 //  3. A connection that stays quiet for a second, and has nothing left to read, is closed.
 //  4. The lane, and then net/http, wait for requests that take longer. net/http also ends HTTP/2,

@@ -201,7 +201,7 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 	}
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o640 {
-		t.Errorf("got mode %v, %v; want %o", info, err, 0o640)
+		t.Errorf("got the file %v (error: %v), want the mode %o", info, err, 0o640)
 	}
 	_ = l.Close()
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
@@ -221,7 +221,7 @@ func TestAFileOtherThanASocketIsNeverRemoved(t *testing.T) {
 	refused(t, "listen", "unix:"+path, "listen: "+path+" exists and is not a socket; choose another path")
 	refused(t, "listen", "unix:"+link, "listen: "+link+" exists and is not a socket; choose another path")
 	if got, err := os.ReadFile(path); string(got) != "data" {
-		t.Errorf("the file was changed or removed: got %q, %v", got, err)
+		t.Errorf("the file: got %q (error: %v), want its contents unchanged: \"data\"", got, err)
 	}
 }
 

@@ -34,7 +34,7 @@ func TestASocketHasItsModeFromTheStartAndTheUmaskIsRestored(t *testing.T) {
 			}
 			defer l.Close()
 			if info, err := os.Stat("s"); err != nil || info.Mode().Perm() != mode {
-				t.Errorf("got %v, %v; want %v", info.Mode(), err, mode)
+				t.Errorf("got a socket with mode %v (error: %v), want %v", info.Mode(), err, mode)
 			}
 		})
 	}
@@ -110,7 +110,7 @@ func TestAConnectionOfAnUnknownUserIsRefused(t *testing.T) {
 	refused := 0
 	l := &peers{Listener: &piped{conn: here}, uids: []string{"0", strconv.Itoa(os.Getuid())}, refused: func() { refused++ }, log: slog.New(slog.DiscardHandler)}
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) || refused != 1 {
-		t.Errorf("got %v and %d refusals, want net.ErrClosed from the next Accept and 1 refusal", err, refused)
+		t.Errorf("Accept: got %v, want net.ErrClosed after the only connection was refused; counted %d refusals, want 1", err, refused)
 	}
 	if _, err := there.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("got %v, want the connection to be closed", err)
@@ -136,7 +136,7 @@ func TestOnlyAUnixSocketHasAPeerUID(t *testing.T) {
 		}
 		uid, err := socketPeer(c)
 		if want := l == unix; (err == nil) != want || want && int(uid) != os.Getuid() {
-			t.Errorf("%s: got UID %d, %v; want a UID: %v", name, uid, err, want)
+			t.Errorf("%s: got the UID %d (error: %v), want a UID: %v", name, uid, err, want)
 		}
 		_, _, _ = client.Close(), c.Close(), b.Close()
 	}

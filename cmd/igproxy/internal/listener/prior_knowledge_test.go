@@ -31,7 +31,7 @@ func TestHTTP2WithoutTLSIsToldToUseHTTP1(t *testing.T) {
 			got, err := io.ReadAll(c)
 			if settings := []byte("\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil || !bytes.HasPrefix(got, settings) ||
 				!bytes.HasSuffix(got, []byte("\x00\x00\x00\x0d"+http2Refusal)) {
-				t.Errorf("got %q, %v; want a SETTINGS frame and a GOAWAY with the refusal", got, err)
+				t.Errorf("got %q (error: %v), want a SETTINGS frame and a GOAWAY with the refusal", got, err)
 			}
 			if requested.Load() {
 				t.Error("the handler got the preface as a request")

@@ -64,7 +64,7 @@ func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
 							body, err := io.ReadAll(res.Body)
 							_ = res.Body.Close()
 							if err != nil || string(body) != "hello" {
-								t.Errorf("got %q, %v; want hello", body, err)
+								t.Errorf("got %q (error: %v), want hello", body, err)
 							}
 							answered.Add(1)
 							if first {
@@ -112,7 +112,7 @@ func TestAStopWaitsAMomentForRequestsOnIdleConnections(t *testing.T) {
 		}
 	}
 	if n, err := conns[0].Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("an idle connection: got %d bytes, %v; want io.EOF", n, err)
+		t.Errorf("an idle connection: got %d bytes and the error %v, want io.EOF", n, err)
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -24,7 +24,7 @@ type Log struct {
 }
 
 // Start returns a Log that writes to w until Close. Levels are debug, info, warn and error; formats
-// are json, text, and auto, which is text at a terminal and json elsewhere.
+// are json, text, and auto, which means text if w is a terminal, and json if it is not.
 func Start(w io.Writer, level, format string) *Log {
 	l := &Log{queue: newQueue(w), limits: loglimit.New[string](0)}
 	l.SetLevel(level)
@@ -45,7 +45,7 @@ func (l *Log) SetLevel(level string) {
 }
 
 // SetLines bounds how many lines with the same message are logged per second. Before the first call
-// there is no bound. Lines about requests are not bounded here.
+// there is no bound. It does not apply to lines about requests, which package proxy bounds.
 func (l *Log) SetLines(most int) { l.limits.Set(most) }
 
 // Dropped returns how many lines have been lost since the start.

@@ -55,13 +55,13 @@ func TestBytesQuotedByNetHTTPAreNotLogged(t *testing.T) {
 		text := logged("info", "json", func(log *slog.Logger) { logging.ForNetHTTP(log, slog.LevelWarn).Print(message) })
 		var line map[string]string
 		if err := json.Unmarshal([]byte(text), &line); err != nil || line["msg"] != want || line["level"] != "WARN" || line["from"] != "net/http" {
-			t.Errorf("got %s, %v; want %s", text, err, want)
+			t.Errorf("got the line %s (error: %v), want a warning from net/http with the message %s", text, err, want)
 		}
 	}
 }
 
-// A flood of one message suppresses only lines with that message. net/http's messages are the same
-// up to the address of the client.
+// A flood of one message suppresses only lines with that message. Messages of net/http that are the
+// same up to the address of the client count as one message.
 func TestRepeatedMessagesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
@@ -93,7 +93,7 @@ func TestRepeatedMessagesAreBounded(t *testing.T) {
 		}
 		if want := map[string]int{"connection refused by auth.uids": 4, "breaker changed": 4, "http: TLS handshake error": 5, "request": 11,
 			"stopped": 1}; !maps.Equal(lines, want) {
-			t.Errorf("got %v lines, want %v", lines, want)
+			t.Errorf("lines that were logged: got %v, want %v", lines, want)
 		}
 		if want := map[string]float64{"connection refused by auth.uids": 7, "breaker changed": 7, "http: TLS handshake error": 17, "request": 0,
 			"stopped": 0}; !maps.Equal(skipped, want) {

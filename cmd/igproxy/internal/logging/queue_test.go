@@ -54,7 +54,7 @@ func TestEveryLineIsWrittenInOrder(t *testing.T) {
 	for line := range strings.Lines(to.text.String()) {
 		var w, i int
 		if _, err := fmt.Sscanf(line, "%d %d\n", &w, &i); err != nil || i != next[w] {
-			t.Fatalf("got %q, want line %d of writer %d, %v", line, next[w], w, err)
+			t.Fatalf("got %q, want line %d of writer %d (error: %v)", line, next[w], w, err)
 		}
 		next[w]++
 	}
@@ -100,7 +100,7 @@ func TestStuckLogBlocksNoWriterAndReportsDroppedLines(t *testing.T) {
 		}
 		got := to.text.String()
 		if !strings.HasPrefix(got, "first\nxxx") || !strings.HasSuffix(got, "x\nlost 7\nlast\n") || strings.Count(got, "\n") != 3+maxPending/len(line) {
-			t.Errorf("want all lines except 7 and a report of those 7; got %d lines, %q ... %q", strings.Count(got, "\n"), got[:20], got[len(got)-30:])
+			t.Errorf("got %d lines, want %d; they begin with %q, want \"first\"; they end with %q, want \"lost 7\" and \"last\"", strings.Count(got, "\n"), 3+maxPending/len(line), got[:20], got[len(got)-30:])
 		}
 	})
 }
@@ -123,7 +123,7 @@ func TestFullDiskDropsWholeLines(t *testing.T) {
 		l.close(time.Second)
 		got := strings.Split(strings.TrimSuffix(to.text.String(), "\n"), "\n")
 		if l.droppedSoFar() != 5 || got[0] != "good" || got[len(got)-2] != "good again" || got[len(got)-1] != "lost 5" {
-			t.Errorf("%d lines were dropped, want 5; got %q", l.droppedSoFar(), got)
+			t.Errorf("%d lines were dropped, want 5; got the lines %q, want \"good\" as the first, and \"good again\" and \"lost 5\" as the last two", l.droppedSoFar(), got)
 		}
 	})
 }

@@ -155,9 +155,9 @@ func (s *Sidecar) InterceptURL() string {
 	return s.intercept.outer.URL()
 }
 
-// requireInterceptTrust returns an error if other machines can reach an open listener without
-// authentication. The check of the configuration cannot see this if the listener's address is a
-// name, because a name may resolve to any address.
+// requireInterceptTrust checks the addresses on which the listeners for interception really listen.
+// It returns an error if other machines can reach one without authentication. The check of the
+// configuration is not enough, because a name in intercept.listen may resolve to any address.
 func requireInterceptTrust(listeners []net.Listener, c config.Config) error {
 	byCertificate := c.Intercept.TLS && c.Auth.ClientCA != ""
 	for _, l := range listeners {

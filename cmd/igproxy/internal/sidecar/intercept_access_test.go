@@ -25,7 +25,7 @@ func TestAnInterceptListenerMayBeASocketForSomeUsers(t *testing.T) {
 		})
 		got := n.get(t, "https://"+instagramHost+"/me?access_token=IGAA", nil)
 		if allowed := i < 2; allowed != (got == "HTTP/2.0 200") {
-			t.Errorf("auth.uids %v: got %s, want HTTP/2.0 200: %v", uids, got, allowed)
+			t.Errorf("auth.uids %v: got %s; want this user to be allowed (HTTP/2.0 200): %v", uids, got, allowed)
 		}
 		if i == 2 && n.metric("igproxy_peers_refused_total") != "1" {
 			t.Error("a refused user is not counted")
@@ -148,7 +148,7 @@ func TestIgproxyIsNotItsOwnProxy(t *testing.T) {
 		{"https://127.0.0.1", "127.0.0.1:443", true},
 		{"http://127.0.0.1", "127.0.0.1:80", true},
 		{"http://127.0.0.1:8082", "127.0.0.1:8081", false},
-		{"http://127.0.0.1:3128", "10.0.0.1:3128", false}, // another program may listen there
+		{"http://127.0.0.1:3128", "10.0.0.1:3128", false}, // another program may listen on 127.0.0.1:3128
 		{"http://203.0.113.9:8081", "0.0.0.0:8081", false},
 		{"http://proxy.internal:8081", "0.0.0.0:8081", false},
 		{"http://127.0.0.1:8081", "unix:/run/s", false},

@@ -84,7 +84,7 @@ func TestAReloadTakesAnotherAuthority(t *testing.T) {
 	}
 	n.conf.Intercept.CAFile, n.conf.Intercept.CAKeyFile = filepath.Join(second, authority.CertFile), filepath.Join(second, authority.KeyFile)
 	if reply := n.reloads.reload(); !reply.Reloaded || len(reply.NeedsRestart) > 0 {
-		t.Fatalf("got %+v, want a reload without a restart", reply)
+		t.Fatalf("got %+v, want a reload after which no key waits for a restart", reply)
 	}
 	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
 		t.Errorf("a client that trusts the second authority: got %s, want HTTP/2.0 200", got)
@@ -95,7 +95,7 @@ func TestAReloadTakesAnotherAuthority(t *testing.T) {
 	if got := ask(&http.Client{Transport: n.transport(t, before, nil)}, target); !strings.Contains(got, "unknown authority") {
 		t.Errorf("a client that trusts only the first authority: got %s, want an error", got)
 	}
-	// An authority that cannot be used changes nothing.
+	// A reload with a key that does not belong to the certificate is refused, and changes nothing.
 	n.conf.Intercept.CAKeyFile = filepath.Join(n.dir, authority.KeyFile)
 	if reply := n.reloads.reload(); reply.Reloaded || len(reply.Problems) != 1 || !strings.Contains(reply.Problems[0], "is not the key of") {
 		t.Errorf("a reload with the wrong key: got %+v, want it refused", reply)
@@ -105,7 +105,7 @@ func TestAReloadTakesAnotherAuthority(t *testing.T) {
 	}
 }
 
-// New contents of the files need no reload of the configuration.
+// New contents of the authority's files are used without a reload of the configuration.
 func TestTheFilesOfTheAuthorityAreFollowed(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, dir := range []string{"ca", "next"} {

@@ -40,7 +40,8 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 					for {
 						res, err := (&http.Client{Transport: transport}).Get("https://" + instagramHost + "/me?access_token=IGAA")
 						if err != nil {
-							// HTTP/2 says GOAWAY. Then the transport tries to connect again.
+							// HTTP/2 announces the end by GOAWAY. Then the transport tries to
+							// open a second connection, which this test refuses.
 							if !frames || !errors.Is(err, errSecondConnection) {
 								t.Errorf("a request was lost: %v", err)
 							}
@@ -49,7 +50,7 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 						_, err = io.Copy(io.Discard, res.Body)
 						_ = res.Body.Close()
 						if err != nil || res.StatusCode != http.StatusOK {
-							t.Errorf("got %d, %v; want 200", res.StatusCode, err)
+							t.Errorf("got %d (error: %v), want 200", res.StatusCode, err)
 						}
 						answered.Add(1)
 						if res.Close {
@@ -67,8 +68,8 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 	}
 }
 
-// The listeners for apps and the one for interception share server.max_connections, so an idle
-// intercepted connection is closed to make room for another one.
+// The listeners for apps and the listener for interception share server.max_connections. If that
+// many connections are open, an idle intercepted connection is closed to make room for a new one.
 func TestInterceptedConnectionsCountTowardsTheLimit(t *testing.T) {
 	n := startIntercepting(t, func(c *config.Config) { c.Server.MaxConnections = 3 })
 	var open atomic.Int32

@@ -76,10 +76,10 @@ func TestEachListenerChecksHostNamesAsItsAddressRequires(t *testing.T) {
 		lane    bool
 		refuse  [3]bool // whether each listener refuses the name: on loopback, beyond loopback, on a socket
 	}{
-		"no list":                       {nil, true, [3]bool{true, false, false}},
-		"no list, without the lane":     {nil, false, [3]bool{true, false, false}},
-		"with a list":                   {[]string{"a"}, true, [3]bool{true, true, true}},
-		"with a list, without the lane": {[]string{"a"}, false, [3]bool{true, true, true}},
+		"without allowed_hosts":                      {nil, true, [3]bool{true, false, false}},
+		"without allowed_hosts and without the lane": {nil, false, [3]bool{true, false, false}},
+		"with allowed_hosts":                         {[]string{"a"}, true, [3]bool{true, true, true}},
+		"with allowed_hosts, without the lane":       {[]string{"a"}, false, [3]bool{true, true, true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t, logging.Start(io.Discard, "info", "text"))
@@ -89,7 +89,7 @@ func TestEachListenerChecksHostNamesAsItsAddressRequires(t *testing.T) {
 				url = strings.Replace(url, "[::]", "127.0.0.1", 1)
 				for _, target := range []string{exchange, "/me?access_token=IGAAx"} {
 					if got := ask(t, dial(t, url), "rebound.example", target); (got == http.StatusMisdirectedRequest) != c.refuse[i] {
-						t.Errorf("%s%s: got %d, want a refusal: %v", url, target, got, c.refuse[i])
+						t.Errorf("%s%s: got %d; want a refusal (421): %v", url, target, got, c.refuse[i])
 					}
 				}
 				if got := ask(t, dial(t, url), "localhost", exchange); got != http.StatusServiceUnavailable {

@@ -17,7 +17,7 @@ func TestKeepIsAnOptionOnlyIfItIsEnabled(t *testing.T) {
 			"IGPROXY_KEEP_MAX_PER_MINUTE=7"}, withSecret...))
 		o, err := upstreamOptions(conf, "test")
 		if err != nil || (o.Keep == nil) != (want == nil) || want != nil && *o.Keep != *want {
-			t.Errorf("enabled: %s: got %+v %v, want %+v", enabled, o.Keep, err, want)
+			t.Errorf("keep.enabled: %s: got the options %+v (error: %v), want %+v", enabled, o.Keep, err, want)
 		}
 	}
 }

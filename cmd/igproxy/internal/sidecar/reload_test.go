@@ -52,7 +52,7 @@ func put(t *testing.T, path, text string, ago time.Duration) {
 	}
 }
 
-// pass lets the reloader look at the files a number of times.
+// pass lets time pass until the reloader has looked at the files the given number of times.
 func (n *reloading) pass(looks int) {
 	for range looks {
 		time.Sleep(config.LookEvery)
@@ -69,7 +69,7 @@ func TestAChangedFileIsReadOnceItHasStoppedChanging(t *testing.T) {
 		if len(n.applied) > 0 {
 			t.Error("an unchanged file was applied")
 		}
-		for i := range 3 { // it is being written
+		for i := range 3 { // the file is being written
 			put(t, "c", "cache:\n  ttl: 20m\n"+strings.Repeat("#", i), 0)
 			n.pass(1)
 		}
@@ -146,7 +146,7 @@ func TestAChangedAuthorityFileIsReloaded(t *testing.T) {
 	n := newReloading(t, "c")
 	write(t, "ca", newPair(t, "two").cert)
 	if reply := n.reload(); !slices.Equal(reply.Changed, []string{"upstream.ca_file"}) || len(n.applied) != 1 {
-		t.Errorf("got %+v and %d applied configurations, want only upstream.ca_file changed, and 1 applied configuration", reply, len(n.applied))
+		t.Errorf("got %+v, want upstream.ca_file as the only changed key; applied %d configurations, want 1", reply, len(n.applied))
 	}
 	if reply := n.reload(); len(reply.Changed) > 0 {
 		t.Errorf("a second reload without a change: got %+v, want no changed key", reply)

@@ -1,5 +1,5 @@
 // Package sidecar runs one igproxy: it builds all of its parts or none, reloads its configuration,
-// and drains it. The package also has the tests of `igproxy check --online`.
+// and drains it. The package also has the functions that `igproxy check --online` calls.
 package sidecar
 
 import (

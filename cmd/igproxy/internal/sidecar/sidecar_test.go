@@ -103,7 +103,7 @@ func TestSystemdIsNotifiedOfTheStartAReloadAndTheStop(t *testing.T) {
 		t.Helper()
 		b := make([]byte, 256)
 		if n, err := c.Read(b); err != nil || string(b[:n]) != message {
-			t.Errorf("systemd got %q, %v; want %q", b[:n], err, message)
+			t.Errorf("systemd got %q (error: %v), want %q", b[:n], err, message)
 		}
 	}
 	o := options(t, logging.Start(io.Discard, "info", "text"))
@@ -121,7 +121,7 @@ func TestSystemdIsNotifiedOfTheStartAReloadAndTheStop(t *testing.T) {
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}, Timeout: 10 * time.Second}
 	if res, err := client.Post("http://localhost/reload", "", nil); err != nil || res.StatusCode != http.StatusOK {
-		t.Errorf("POST /reload: got %v, %v; want 200", res, err)
+		t.Errorf("POST /reload: got %v (error: %v), want 200", res, err)
 	} else {
 		_ = res.Body.Close()
 	}

@@ -69,7 +69,7 @@ func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	}
 }
 
-// shutdownApps ends the servers for apps and those for interception, at the same time.
+// shutdownApps ends the servers for apps and, at the same time, the servers for interception.
 func (s *Sidecar) shutdownApps(ctx context.Context) error {
 	intercepted := make(chan error, 1)
 	go func() { intercepted <- s.intercept.shutdown(ctx) }() // ends before shutdownApps returns

@@ -31,7 +31,8 @@ func followTokens(key, path string, log *slog.Logger) (func() [][sha256.Size]byt
 	return f, nil
 }
 
-// currentBearers has the tokens that apps must send, or nil if they need no token.
+// currentBearers has the function that returns the digests of igproxy's own tokens. The function is
+// nil if apps need no token.
 type currentBearers struct {
 	digests func() [][sha256.Size]byte
 }
@@ -97,9 +98,9 @@ func checkName(cert *x509.Certificate, names []string) error {
 	return errors.New("the client certificate has none of the names in auth.client_names")
 }
 
-// requireTrust returns an error if other machines can reach an open listener for apps without
-// authentication. The check of the configuration cannot see this if the listener's address is a
-// name, because a name may resolve to any address.
+// requireTrust checks the addresses on which the listeners for apps really listen. It returns an
+// error if other machines can reach one without authentication. The check of the configuration is
+// not enough, because a name in listen may resolve to any address.
 func requireTrust(listeners []net.Listener, c config.Config) error {
 	for _, l := range listeners {
 		if !isUnix(l) && !listener.OnlyLoopback(l) && !c.RequiresAuth() && !c.Auth.None {

@@ -105,7 +105,7 @@ func TestCertificateIsReloadedUnlessBroken(t *testing.T) {
 		shows := func(want string) {
 			t.Helper()
 			if got, _, err := shake(t, conf, &tls.Config{InsecureSkipVerify: true}); err != nil || got != want {
-				t.Errorf("got the certificate of %q, %v; want %s", got, err, want)
+				t.Errorf("got the certificate of %q (error: %v), want %s", got, err, want)
 			}
 		}
 		shows("one")
@@ -144,7 +144,7 @@ func TestTLSIsModernAndOffersHTTP2(t *testing.T) {
 	conf := tlsConfig(t, "", io.Discard)
 	for offer, want := range map[string]string{"h2": "h2", "http/1.1": "http/1.1"} {
 		if _, got, err := shake(t, conf, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{offer}}); err != nil || got != want {
-			t.Errorf("a client that offers %s: got %q, %v; want %s", offer, got, err, want)
+			t.Errorf("a client that offers %s: got %q (error: %v), want %s", offer, got, err, want)
 		}
 	}
 }
@@ -168,12 +168,12 @@ func TestClientCertificatesAreVerifiedByTheCurrentAuthorities(t *testing.T) {
 			return err
 		}
 		if right, wrong, none := ask(&ours), ask(&theirs), ask(nil); right != nil || wrong == nil || none == nil {
-			t.Errorf("got the errors %v, %v and %v; want only the first client to be accepted", right, wrong, none)
+			t.Errorf("a certificate of the right authority: got %v, want no error; a certificate of another authority: got %v, want an error; no certificate: got %v, want an error", right, wrong, none)
 		}
 		write(t, "clients.pem", theirs.cert)
 		time.Sleep(config.LookEvery)
 		if before, now := ask(&ours), ask(&theirs); before == nil || now != nil {
-			t.Errorf("after the authority was replaced: got the errors %v and %v; want only the second client to be accepted", before, now)
+			t.Errorf("after the authority was replaced: a certificate of the previous authority: got %v, want an error; a certificate of the new authority: got %v, want no error", before, now)
 		}
 		if before := ask(nil); before == nil {
 			t.Error("an earlier session was resumed without a certificate")

@@ -135,7 +135,7 @@ func newProvider(version string, lost *failures) (provider *sdktrace.TracerProvi
 		return nil, err
 	}
 	attributes, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(attribute.String("service.name", "igproxy"),
-		attribute.String("service.version", version)), resource.WithFromEnv()) // the last one wins
+		attribute.String("service.version", version)), resource.WithFromEnv()) // the last option takes precedence
 	if err != nil {
 		otel.Handle(err)
 	}

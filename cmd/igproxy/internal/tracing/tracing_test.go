@@ -154,7 +154,7 @@ func TestExporterFollowsTheVariables(t *testing.T) {
 		stop(t.Context())
 		collector.Close()
 		if got == nil || got.URL.Path != "/v1/traces" || got.Header.Get("Api-Key") != "a,b" || got.Header.Get("Content-Type") != contentType {
-			t.Errorf("protocol %q: got %+v, want /v1/traces with the Api-Key a,b and %s", protocol, got, contentType)
+			t.Errorf("protocol %q: got %+v, want /v1/traces with the Api-Key a,b and the content type %s", protocol, got, contentType)
 		}
 		for _, want := range []string{"a span", "igproxy", "v1", "zone"} {
 			if !bytes.Contains(body, []byte(want)) {
@@ -189,7 +189,7 @@ func TestAHungCollectorDoesNotDelayAStop(t *testing.T) {
 	begun := time.Now()
 	stop(ctx)
 	if took := time.Since(begun); took > 2*time.Second || !strings.Contains(l.String(), `msg="spans lost at stop"`) {
-		t.Errorf("the stop took %s, want at most 2s and a line about lost spans: %s", took, l)
+		t.Errorf("the stop took %s, want at most 2s; the log must have a line about lost spans: %s", took, l)
 	}
 }
 
