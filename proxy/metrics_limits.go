@@ -19,7 +19,7 @@ type RateLimit struct {
 	App      string             `json:"app"`
 	At       time.Time          `json:"at"`
 	Usage    map[string]float64 `json:"usage,omitempty"`          // X-App-Usage
-	Business map[string]float64 `json:"business_use,omitempty"`   // X-Business-Use-Case-Usage: the highest number of each kind
+	Business map[string]float64 `json:"business_use,omitempty"`   // X-Business-Use-Case-Usage: the highest of each kind
 	Regain   float64            `json:"regain_minutes,omitempty"` // minutes until the app has access again
 }
 

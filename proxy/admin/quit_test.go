@@ -50,7 +50,7 @@ func TestQuitIsForTheOperatorOnThisMachineOnly(t *testing.T) {
 		"an address that cannot be read":  {"nonsense", tcp, secret, nil, 403, "only for programs on this machine"},
 		"root over the socket":            {"@", socket, "", &root, 200, `{"quitting":true}`},
 		"another user over the socket":    {"@", socket, "", &stranger, 403, "admin.uids"},
-		"the token over the socket":       {"@", socket, secret, nil, 200, `{"quitting":true}`}, // macOS does not report the UID
+		"the token over the socket":       {"@", socket, secret, nil, 200, `{"quitting":true}`}, // no UID on macOS
 	} {
 		before := quits
 		w := post(h, c.from, c.local, c.token, c.peer)
