@@ -33,25 +33,26 @@ type Purges struct {
 // marks are the numbers of the last purges. They do not change after they have been stored in
 // Purges.known.
 type marks struct {
-	all    int64        // the number of the last purge of everything; zero: everything was never purged
+	all    int64        // the number of the last purge of everything; zero: there has been none
 	tokens map[ID]int64 // by Key.token: the number of the token's last purge, which is higher than the number in all
 	until  map[ID]int64 // by Key.token: mark.until, if the token's mark is a revocation
 }
 
-// mark is one purge or one revocation. A revocation is a purge that igproxy makes by itself; see
-// Revoke.
+// mark is one purge or one revocation. A revocation works like a purge of one token, but igproxy
+// makes it by itself, and forgets it earlier; see Revoke.
 type mark struct {
 	token ID // the zero ID stands for everything
 	// number is the time of the mark in Unix milliseconds, by Redis's clock or, if Redis does not
-	// answer, by the local clock. It is higher if an earlier mark already has that number or more.
+	// answer, by the local clock. It is higher if the last mark of the same token, or the last
+	// purge of everything, already has that number or more.
 	number int64
 	until  int64 // when a revocation is forgotten, in Unix milliseconds; zero: the mark is a purge
 }
 
 const (
-	// maxMarks bounds the marks of an app that stand for purges of single tokens. The purge of one
-	// token can add several marks, because the keys of a token differ by grant (KeysOptions.Scope).
-	// If an app has more such marks, everything is purged instead.
+	// maxMarks bounds the marks of an app that stand for purges of single tokens, without
+	// revocations. The purge of one token can add several marks, because the keys of a token differ
+	// by grant (KeysOptions.Scope). If an app has more such marks, everything is purged instead.
 	maxMarks = 500
 
 	// keepMarks is how long a purge is remembered. No entry lives longer than Meta's long-lived

@@ -40,8 +40,8 @@ func (g gate) alsoServing(meta []string) gate {
 
 // CheckHosts returns a handler for another listener of the same process. Like the Proxy, it refuses
 // requests for a Host name that is not served, requests from a web page, and requests meant for a
-// forward proxy, but it answers them in plain text. It passes all other requests to next. hosts and
-// anyHost mean the same as Hosts and AnyHost in Options.
+// forward proxy. Its errors are plain text. It passes all other requests to next. hosts and anyHost
+// mean the same as Hosts and AnyHost in Options.
 func CheckHosts(hosts []string, anyHost bool, next http.Handler) http.Handler {
 	g := newGate(hosts, anyHost)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -120,8 +120,8 @@ func normalHost(name string) string { return strings.TrimSuffix(strings.ToLower(
 // fromWebPage reports whether a browser sent the request on behalf of a web page. Browsers say so
 // in Sec-Fetch-Site (W3C Fetch Metadata), at least to loopback and over HTTPS. They also send
 // Origin, but so do some server-side clients, such as SvelteKit, and undici with a global origin.
-// So an Origin that could be a server's counts only if another header shows that a browser sent the
-// request.
+// So if a server-side client may have sent this Origin, the Origin is ignored, unless another header
+// shows that a browser sent the request.
 func fromWebPage(h http.Header) bool {
 	foreign := func(site string) bool { return site != "none" && site != "same-origin" }
 	if slices.ContainsFunc(h["Sec-Fetch-Site"], foreign) || len(h["Access-Control-Request-Method"]) > 0 {

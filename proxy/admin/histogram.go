@@ -29,10 +29,10 @@ func (h histogram) since(earlier histogram) histogram {
 	return rest
 }
 
-// quantile returns the index of the lowest bound that at least a share q of the durations did not
-// exceed, or len(bounds) if no bound is high enough. It does not interpolate between two bounds,
-// because the counts do not say where between them the durations are. It reports false for an empty
-// histogram.
+// quantile returns the index of the first bound for which at least a share q of the durations are
+// at or below the bound. If there is no such bound, it returns len(bounds). It does not interpolate
+// between two bounds, because the counts do not say where between them the durations are. It
+// reports false for an empty histogram.
 func (h histogram) quantile(q float64) (bound int, ok bool) {
 	if h.all == 0 {
 		return 0, false

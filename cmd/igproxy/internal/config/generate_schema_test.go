@@ -1,9 +1,10 @@
 package config
 
-// docs/config.schema.json is generated from the table of settings, for editors. It accepts what
-// igproxy accepts, except for most unquoted texts that YAML reads as another type, such as a
-// number. With it, an editor shows common mistakes as they are typed: a misspelt key, a duration
-// without a unit, a value that is not allowed. The rest is left to igproxy check.
+// docs/config.schema.json is generated from the table of settings, for editors. With it, an editor
+// shows common mistakes as they are typed: a misspelt key, a duration without a unit, a value that
+// is not allowed. Other mistakes are found only by igproxy check. The schema accepts everything that
+// igproxy accepts, with one exception: it refuses most texts without quotation marks that YAML reads
+// as another type, such as a number.
 
 import (
 	"bytes"
