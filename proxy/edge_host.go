@@ -120,8 +120,8 @@ func normalHost(name string) string { return strings.TrimSuffix(strings.ToLower(
 // fromWebPage reports whether a browser sent the request on behalf of a web page. Browsers say so
 // in Sec-Fetch-Site (W3C Fetch Metadata), at least to loopback and over HTTPS. They also send
 // Origin, but so do some server-side clients, such as SvelteKit, and undici with a global origin.
-// So if a server-side client may have sent this Origin, the Origin is ignored, unless another header
-// shows that a browser sent the request.
+// So if a server-side client may have sent this Origin, the Origin is ignored, unless another
+// header shows that a browser sent the request.
 func fromWebPage(h http.Header) bool {
 	foreign := func(site string) bool { return site != "none" && site != "same-origin" }
 	if slices.ContainsFunc(h["Sec-Fetch-Site"], foreign) || len(h["Access-Control-Request-Method"]) > 0 {

@@ -170,7 +170,7 @@ func (d *story) outage() {
 		path = exchange(fmt.Sprintf("IGAA-cold-%d", i))
 		last = d.call(path, nil)
 	}
-	d.say("exchanges of new tokens fail, until the breaker opens:")
+	d.say("exchanges of new tokens fail (not shown), until the breaker opens; the first call that it refuses:")
 	d.say("> GET %s", path)
 	d.show(last)
 	d.check(last.status == http.StatusServiceUnavailable && last.retryAfter != "",

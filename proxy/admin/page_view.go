@@ -261,7 +261,7 @@ func (s *Status) calls() (list []countRow) {
 }
 
 func (s *Status) redis() []pair {
-	state := map[string]string{"off": "not configured", "ok": "in use", "degraded": "not used: " + s.State.RedisFault}[s.State.Redis]
+	state := map[string]string{"off": "not configured", "ok": "in use", "degraded": "not used: " + cmp.Or(faultWords[s.State.RedisFault], s.State.RedisFault)}[s.State.Redis]
 	mode := cmp.Or(s.RedisMode, "none")
 	since := "–"
 	if !s.State.RedisSince.IsZero() {

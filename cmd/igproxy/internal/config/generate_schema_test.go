@@ -2,9 +2,9 @@ package config
 
 // docs/config.schema.json is generated from the table of settings, for editors. With it, an editor
 // shows common mistakes as they are typed: a misspelt key, a duration without a unit, a value that
-// is not allowed. Other mistakes are found only by igproxy check. The schema accepts everything that
-// igproxy accepts, with one exception: it refuses most texts without quotation marks that YAML reads
-// as another type, such as a number.
+// is not allowed. Other mistakes are found only by igproxy check. The schema accepts everything
+// that igproxy accepts, with one exception: it refuses most texts without quotation marks that YAML
+// reads as another type, such as a number.
 
 import (
 	"bytes"

@@ -13,7 +13,7 @@ func (l *loader) validateKeep() {
 	case c.Redis.Mode == "":
 		warn(fault{"set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops", "set redis.mode to single, sentinel or cluster"})
 	case !l.isSet("cache.key_file"):
-		warn(fault{"set without cache.key_file: after a change of the client secret, the successors of refreshed tokens are lost as soon as the old secret is removed from the configuration",
+		warn(fault{"set without cache.key_file: when the client secret is replaced, the successors of refreshed tokens are lost (if the previous secret stays on the second line of the file, they are lost when that line is removed)",
 			"set cache.key_file"})
 	}
 	if !c.Passthrough.Enabled {
