@@ -54,7 +54,7 @@ const canary = "canary"
 
 const (
 	leastHostile = 300
-	mostRun      = 2 << 20 // maximum of count multiplied by the length in bytes of text in a {text*count}
+	mostRun      = 2 << 20 // {text*count} may have at most this many bytes
 )
 
 type hostileEntry struct {

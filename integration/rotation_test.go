@@ -60,7 +60,7 @@ func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 		}
 		load.more()
 	}
-	each("before", "current", 0)
+	each("before the rotation, the only secret is in use", "current", 0)
 	put(nextSecret, appSecret) // 1. the file gets the new secret, then the old secret
 	each("the old secret stays in use", "previous", 1)
 	ig.SetSecrets(nextSecret) // 2. "Reset" in the dashboard: the old secret stops working
@@ -87,7 +87,8 @@ func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 	}
 }
 
-// Without cache.key_file, the cache survives until the previous secret is removed from the file.
+// Without cache.key_file, the cache survives until the previous secret is removed from
+// client_secret_file.
 func TestWithoutKeyFileCacheSurvivesUntilTheOldSecretIsRemoved(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -106,7 +106,7 @@ func TestDecodeRefusesMalformedRequests(t *testing.T) {
 		"no token":                     {get("/access_token?grant_type=ig_exchange_token"), 400, 2500, 990009},
 		"empty token":                  {get("/access_token?grant_type=ig_exchange_token&access_token="), 400, 2500, 990009},
 		"two tokens":                   {get(ok + "&access_token=other"), 400, 100, 990010},
-		"two encoded tokens":           {get(ok + "&access%5Ftoken=other"), 400, 100, 990010},
+		"two tokens, one name encoded": {get(ok + "&access%5Ftoken=other"), 400, 100, 990010},
 		"array token":                  {get("/access_token?grant_type=ig_exchange_token&access_token[0]=t"), 400, 100, 990007},
 		"encoded array token":          {get("/access_token?grant_type=ig_exchange_token&access_token%5B%5D=t"), 400, 100, 990007},
 		"raw plus":                     {get("/access_token?grant_type=ig_exchange_token&access_token=a+b"), 400, 100, 990011},

@@ -125,6 +125,6 @@ func TestStatusReadsTheAdminListener(t *testing.T) {
 		t.Errorf("without a sidecar: exit code %d, want 1 and the address\n%s%s", code, stdout, stderr)
 	}
 	if code, _, stderr := command(t, serveStatus(t, admin.Status{}), "status"); code != exitFailed || !strings.Contains(stderr, "check admin.listen") {
-		t.Errorf("another program: exit code %d, want 1 and the setting to check\n%s", code, stderr)
+		t.Errorf("if the server is not igproxy: exit code %d, want 1 and an error that names admin.listen\n%s", code, stderr)
 	}
 }

@@ -13,7 +13,7 @@ func (l *loader) validateKeep() {
 	case c.Redis.Mode == "":
 		warn(fault{"set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops", "set redis.mode to single, sentinel or cluster"})
 	case !l.isSet("cache.key_file"):
-		warn(fault{"set without cache.key_file: when the client secret is replaced, the successors of refreshed tokens are lost (if the previous secret stays on the second line of the file, they are lost when that line is removed)",
+		warn(fault{"set without cache.key_file, so the successors of refreshed tokens are lost when the client secret is replaced or, if the previous secret is kept on the second line of client_secret_file, when that line is removed",
 			"set cache.key_file"})
 	}
 	if !c.Passthrough.Enabled {

@@ -8,8 +8,8 @@ import (
 func TestKeepWarnsIfSuccessorsCanBeLost(t *testing.T) {
 	const keep, redis = "keep:\n  enabled: true\n", "redis:\n  mode: single\n  addrs: [127.0.0.1:6379]\n"
 	const lost = "warning: igproxy.yaml:2: keep.enabled: set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops; set redis.mode to single, sentinel or cluster"
-	const sealed = "warning: igproxy.yaml:2: keep.enabled: set without cache.key_file: when the client secret is replaced, the successors of refreshed tokens are lost " +
-		"(if the previous secret stays on the second line of the file, they are lost when that line is removed); set cache.key_file"
+	const sealed = "warning: igproxy.yaml:2: keep.enabled: set without cache.key_file, so the successors of refreshed tokens are lost when the client secret is replaced or, " +
+		"if the previous secret is kept on the second line of client_secret_file, when that line is removed; set cache.key_file"
 	const rare = "warning: igproxy.yaml:2: keep.enabled: set although passthrough.enabled is false, so only calls that refresh a token count as using it; " +
 		"set passthrough.enabled: true"
 	const key = "app_id: 17\ncache:\n  key_file: ./key\n"

@@ -1,6 +1,6 @@
-// Command intercepted calls Meta's URLs with net/http. igproxy intercepts the calls. Only
-// environment variables that Go itself reads configure the HTTP client: HTTPS_PROXY, SSL_CERT_FILE,
-// and GODEBUG to turn HTTP/2 off.
+// Command intercepted is a client that uses net/http to call Meta's URLs. igproxy intercepts the
+// calls. Only environment variables that Go itself reads configure the HTTP client: HTTPS_PROXY,
+// SSL_CERT_FILE, and GODEBUG to turn HTTP/2 off.
 package main
 
 import (
