@@ -14,7 +14,7 @@ import (
 // patient is a timeout that a busy machine does not reach.
 const patient = 20 * time.Second
 
-// tier has the operations with which contract tests one of the two tiers.
+// tier has the operations that the function contract needs to test memory or Redis.
 type tier struct {
 	store  func(Key, Entry)
 	settle func() // returns when everything stored so far can be found

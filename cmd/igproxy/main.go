@@ -80,7 +80,7 @@ func newApp(env environment) *cli.App {
 			"answer, and keeps serving known tokens when Redis or Meta fails.\n\n" +
 			"To see it work:  igproxy demo\n" +
 			"Exit codes: 0 ok; 1 failed; 2 wrong command line, or an error in the configuration\n" +
-			"that the command reads (then healthcheck exits with 1).",
+			"that the command reads (for a configuration error, healthcheck exits with 1).",
 		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env),
 			statusCommand(env), reloadCommand(env), purgeCommand(env), resumeCommand(env), caCommand(env)},
 		ExitErrHandler: func(*cli.Context, error) {}, // run returns the code

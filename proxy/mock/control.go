@@ -163,8 +163,9 @@ func (i *Instagram) serveReset(w http.ResponseWriter, _ *http.Request) {
 	writeMember(w, http.StatusOK, "reset", true)
 }
 
-// serveTrap counts the request, and answers with a token that looks valid. So a client that follows
-// redirects gets a token, and a test can detect that.
+// serveTrap serves the target of the stand-in's redirects, which a client must not follow. It
+// counts the request, and answers with a token that looks valid, so that a test detects a client
+// that follows a redirect.
 func (i *Instagram) serveTrap(w http.ResponseWriter, r *http.Request) {
 	c := i.currentCounters()
 	c.trapped()

@@ -7,9 +7,9 @@ import (
 
 const guide = `Meta has no sandbox for tokens. This is one, for Instagram, Threads and Facebook.
 Any made-up token can be exchanged, unless its prefix names a fault that refuses it
-(access_token=expired-1) or it looks like a token of another API. To refresh, read
-or write, a token must begin like a real one: with IG or EAA at Instagram, with TH at
-Threads, with EAA at Facebook.
+(access_token=expired-1) or it looks like a token of another API. For a refresh, a read
+or a write, the token must begin like a real one: with IG or EAA at Instagram, with TH
+at Threads, with EAA at Facebook.
 
 Meta's endpoints, with or without a leading version (/v23.0):
   GET  /access_token           return a long-lived token for a short-lived one

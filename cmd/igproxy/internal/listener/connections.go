@@ -207,7 +207,9 @@ func (s *connections) oldestIncomplete(before int64) (oldest *conn, in int64) {
 			break
 		}
 		looks++
-		weight := 1 // clients on this machine share an address, and one client must not suffer for another
+		// The address of clients on this machine is the zero Prefix. They share it, and one client
+		// must not suffer for another.
+		weight := 1
 		if c.address.IsValid() {
 			weight = s.addresses[c.address]
 		}
