@@ -46,7 +46,7 @@ var sentinelSteps = map[string]string{
 	kindOther:      "redis.addrs must be the addresses of sentinels, which usually have port 26379; if they are, see the sentinels' own log",
 }
 
-// masterSteps are the next steps in mode sentinel, in place of those in the table steps. After a
+// masterSteps are the next steps in mode sentinel, instead of those in the table steps. After a
 // timeout, it is not known whether Redis or a sentinel did not answer.
 var masterSteps = map[string]string{
 	kindTimeout:  "Redis or the sentinels do not answer in time; check the network, redis.addrs, whether one of them hangs, and whether they require TLS (TLS) or a client certificate",

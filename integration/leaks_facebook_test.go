@@ -92,7 +92,7 @@ func (l *leaks) sendBody(p *process, text, path, kind, body string) (token strin
 }
 
 // inspect calls /debug_token for a token three times: without access_token, and with two values of
-// access_token. igproxy puts the app's own token in place of both values.
+// access_token. igproxy replaces both values with the app's own token.
 func (l *leaks) inspect(p *process, token string) {
 	for _, access := range []string{"", "&access_token=APP", "&access_token=" + pagesID + "%7Cunused"} {
 		r, err := sendRequest(l.t.Context(), "GET", p.URL+"/apps/pages/debug_token?input_token="+url.QueryEscape(token)+access, "", "X-Igproxy-Token", l.bearer)

@@ -50,7 +50,7 @@ const appTokenWord = "APP"
 // so for a GET request without a bearer token for Meta, in these cases:
 //   - there is no access_token;
 //   - the access_token is appTokenWord;
-//   - the access_token is an app token, which is the ID of an app and any text in place of the
+//   - the access_token is an app token, which is the ID of an app and any text instead of the
 //     secret. takesAppToken then stores this app in t. If the path names an app, the ID must be
 //     the ID of that app.
 //

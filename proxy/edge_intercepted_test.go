@@ -97,7 +97,7 @@ func TestAnInterceptedConnectionNeedsNoTokenOfIgproxy(t *testing.T) {
 	got = httptest.NewRecorder()
 	w.p.Intercepted().ServeHTTP(got, intercepted("GET", "graph.facebook.com", target+"own-token-of-igproxy"))
 	if got.Code != 400 {
-		t.Errorf("igproxy's own token in place of the user's: got %d %s, want 400", got.Code, got.Body)
+		t.Errorf("igproxy's own token instead of the user's: got %d %s, want 400", got.Code, got.Body)
 	}
 	r := intercepted("GET", "graph.facebook.com", target+"EAA")
 	got = httptest.NewRecorder()

@@ -251,7 +251,7 @@ func TestNeitherSecretIsPassedOn(t *testing.T) {
 		o.Apps[0].Secret, o.Apps[0].Previous = NewSecret(newSecret), NewSecret(oldSecret)
 		p := newProxy(t, o)
 		if w := ask(p, get(target("IGAA-1"))); w.Code != 400 || !strings.Contains(w.Body.String(), "see [client secret]") {
-			t.Errorf("got %d %s, want 400 with [client secret] in place of the secret", w.Code, w.Body)
+			t.Errorf("got %d %s, want 400 with [client secret] instead of the secret", w.Code, w.Body)
 		}
 		upstream.say(200, `{"access_token":"IGAAlong","token_type":"bearer","expires_in":5183944,"x":"`+repeated+`"}`)
 		if w := ask(p, get(target("IGAA-2"))); w.Code != 502 {

@@ -174,7 +174,7 @@ func (h *Handler) authorized(r *http.Request) bool {
 }
 
 // mayBeSecret matches names that may contain a secret: a client secret has 32 characters, and
-// tokens have more. The log shows "hidden" in place of such a name.
+// tokens have more. The log shows "hidden" instead of such a name.
 var mayBeSecret = regexp.MustCompile(`[a-z0-9_-]{32}`)
 
 // refuse answers a request with an error. target is the name of the host in the log, and label is
