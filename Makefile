@@ -1,7 +1,7 @@
 # make run             see igproxy work: a stand-in for Meta and a sidecar in one process (needs only Go)
 # make build           build ./igproxy; the build tag leaves out a library's generator of manual pages, which igproxy does not use
 # make test            install what is missing (a C compiler, Redis, nginx), then run all tests of igproxy itself
-# make test-all        make test, then the tests with other people's programs, which it also installs: client libraries, a browser, load tools,
+# make test-all        make test, then the tests with third-party programs, which it also installs: client libraries, a browser, load tools,
 #                      promtool, systemd-analyze
 # make faults          run the tests of docs/faults.md, and print its table with a tick for each row whose tests pass
 # make lint            run gofmt, go vet, staticcheck and the security linters of .golangci.yml, and check that go.mod is tidy
@@ -40,7 +40,7 @@ deps:
 	tools/deps.sh
 
 # The tests in ./integration start igproxy as a process, built with the race detector. Tests that
-# need other people's programs are in the folders below ./integration, and run in test-all. Three
+# need third-party programs are in the folders below ./integration, and run in test-all. Three
 # things save time: igproxy is compiled while missing programs are installed, tests that mostly wait
 # run beside tests that compute (-p=4), and only make lint runs go vet.
 test:
@@ -54,7 +54,7 @@ test:
 
 test-all: test
 	tools/deps.sh all
-	@echo "== other people's programs: clients, browser, load tools, promtool, systemd-analyze"
+	@echo "== third-party programs: clients, browser, load tools, promtool, systemd-analyze"
 	go test -count=1 -timeout=15m $$(go list ./... | grep '/integration/[^h]')
 
 faults: deps
