@@ -78,7 +78,7 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 
 // curl sends the request that curl would send for a command line on the page. It understands only
 // -d, -X and a URL.
-func curl(t *testing.T, p *process, line string) reply {
+func curl(t *testing.T, p *process, line string) response {
 	t.Helper()
 	var form []string
 	var target string

@@ -166,13 +166,13 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 			p := serve(t, "UPSTREAM_URL="+base, "UPSTREAM_LOGIN_URL="+base, "UPSTREAM_CA_FILE="+caFile(t, upstream), "UPSTREAM_TIMEOUT=2s",
 				"PASSTHROUGH_TIMEOUT=2s", "APP_ID="+appID, "REDIRECT_URIS="+callback)
 			long, pool := p.ask(t, "IGAA-profile").token(), "tokens"
-			call := func(n int) (reply, error) { return p.try(t.Context(), fmt.Sprintf("IGAA-%d", n)) }
+			call := func(n int) (response, error) { return p.try(t.Context(), fmt.Sprintf("IGAA-%d", n)) }
 			switch kind {
 			case "code":
-				call = func(n int) (reply, error) { return callBack(t.Context(), p, appID, fmt.Sprintf("AQ-code-%d", n)) }
+				call = func(n int) (response, error) { return callBack(t.Context(), p, appID, fmt.Sprintf("AQ-code-%d", n)) }
 			case "passed through":
 				pool = "passthrough"
-				call = func(int) (reply, error) {
+				call = func(int) (response, error) {
 					return fetch(t.Context(), http.DefaultClient, p.URL+"/me?fields=user_id&access_token="+long)
 				}
 			}

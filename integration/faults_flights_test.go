@@ -19,7 +19,7 @@ func TestSlowExchangeDoesNotDelayOthers(t *testing.T) {
 	const timeout = 5 * time.Second
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_TIMEOUT="+timeout.String())
-	slow := make(chan reply, 1)
+	slow := make(chan response, 1)
 	go func() { r, _ := p.try(t.Context(), "hang-1"); slow <- r }() // ends with its timeout
 	eventually(t, "the slow exchange is in flight", func() bool { return ig.CallsFor("hang-1") == 1 })
 	var right atomic.Int32

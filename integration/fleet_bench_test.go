@@ -105,7 +105,7 @@ func BenchmarkFleetHit(b *testing.B) {
 	for name, memory := range map[string]string{"memory": "1MiB", "redis": "1KiB"} {
 		b.Run(name, func(b *testing.B) {
 			p := fast(b, 1, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "LOG_LEVEL=info", "CACHE_MAX_BYTES="+memory)...)[0]
-			hit := func(i int) reply { return p.ask(b, fmt.Sprintf("IGAA-hit-%d", i%tokens)) }
+			hit := func(i int) response { return p.ask(b, fmt.Sprintf("IGAA-hit-%d", i%tokens)) }
 			for i := range tokens {
 				hit(i)
 			}

@@ -16,8 +16,8 @@ import (
 const lease = 1500 * time.Millisecond // default of coalesce.lease
 
 // waiting starts a caller at each sidecar and returns a channel with the answers.
-func waiting(t *testing.T, all []*process, short string) <-chan reply {
-	answers := make(chan reply, len(all))
+func waiting(t *testing.T, all []*process, short string) <-chan response {
+	answers := make(chan response, len(all))
 	for _, p := range all {
 		go func() { // ends when the caller has its answer
 			r, _ := p.try(t.Context(), short)

@@ -38,7 +38,7 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 			settings := append(singleRedis(redistest.Start(t)), patientRedis, "UPSTREAM_RETRIES=0")
 			troubled := serve(t, append(settings, "UPSTREAM_TIMEOUT=1s", "UPSTREAM_URL="+trouble.url(t, asked))...)
 			healthy := serve(t, append(settings, "UPSTREAM_URL="+upstream.URL)...)
-			failed := make(chan reply, 1)
+			failed := make(chan response, 1)
 			go func() { // ends when the sidecar has answered
 				r, _ := troubled.try(t.Context(), "IGAA-1")
 				failed <- r
@@ -75,7 +75,7 @@ func TestWokenLeaderDoesNotReplaceTheAnswer(t *testing.T) {
 	settings := append(singleRedis(redistest.Start(t)), patientRedis, "UPSTREAM_RETRIES=0")
 	troubled := serve(t, append(settings, "UPSTREAM_TIMEOUT=1s", "UPSTREAM_URL="+silence(t, asked))...)
 	healthy := fleet(t, 2, append(settings, "UPSTREAM_URL="+upstream.URL)...)
-	failed := make(chan reply, 1)
+	failed := make(chan response, 1)
 	go func() { // ends when the sidecar has answered
 		r, _ := troubled.try(t.Context(), "IGAA-1")
 		failed <- r

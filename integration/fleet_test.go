@@ -61,9 +61,9 @@ func (c *tally) String() string {
 	return fmt.Sprintf("%d right answers, %d wrong, %d failed", c.right.Load(), c.wrong.Load(), c.failed.Load())
 }
 
-// count adds a reply. A reply with another status than 200 has failed. A reply with status 200 is
-// right if Instagram issued its token for this short-lived token, and wrong if not.
-func (c *tally) count(ig *mock.Instagram, short string, r reply, err error) {
+// count adds a response. A response with another status than 200 has failed. A response with status
+// 200 is right if Instagram issued its token for this short-lived token, and wrong if not.
+func (c *tally) count(ig *mock.Instagram, short string, r response, err error) {
 	switch issued := ig.Issued(short); {
 	case err != nil || r.status != 200:
 		c.failed.Add(1)
@@ -178,7 +178,7 @@ func TestUnreachableMetaIsNotSharedWithFollowers(t *testing.T) {
 	settings := append(singleRedis(redistest.Start(t)), patientRedis, "UPSTREAM_RETRIES=0")
 	cutOff := serve(t, append(settings, "UPSTREAM_URL=http://"+nowhere.Addr().String())...)
 	healthy := serve(t, append(settings, "UPSTREAM_URL="+upstream.URL)...)
-	done := make(chan reply, 1)
+	done := make(chan response, 1)
 	go func() { // ends when the caller has its answer
 		r, _ := cutOff.try(t.Context(), "IGAA-1")
 		done <- r

@@ -70,16 +70,16 @@ func (p *process) settled(t testing.TB) *harness.Output {
 	return p.Log
 }
 
-// reply is a response that an app received.
-type reply struct {
+// response is a response that an app received.
+type response struct {
 	status int
 	header http.Header
 	body   string
 	took   time.Duration
 }
 
-// token returns the long-lived token of a reply, or "".
-func (r reply) token() string {
+// token returns the long-lived token of a response, or "".
+func (r response) token() string {
 	var t struct {
 		AccessToken string `json:"access_token"`
 	}
@@ -87,7 +87,7 @@ func (r reply) token() string {
 	return t.AccessToken
 }
 
-// graphError is the error in a reply.
+// graphError is the error in a response.
 type graphError struct {
 	Message   string `json:"message"`
 	Type      string `json:"type"`
@@ -97,8 +97,9 @@ type graphError struct {
 	TraceID   string `json:"fbtrace_id"`
 }
 
-// graphError returns the error of a reply in Meta's envelope or in the form of the code exchange.
-func (r reply) graphError(t testing.TB) graphError {
+// graphError returns the error of a response in Meta's envelope or in the form of the code
+// exchange.
+func (r response) graphError(t testing.TB) graphError {
 	t.Helper()
 	var env struct {
 		Error *graphError `json:"error"`
@@ -113,8 +114,8 @@ func (r reply) graphError(t testing.TB) graphError {
 	return *env.Error
 }
 
-// flatError returns the error of a reply in the form of the code exchange.
-func (r reply) flatError(t testing.TB) graphError {
+// flatError returns the error of a response in the form of the code exchange.
+func (r response) flatError(t testing.TB) graphError {
 	t.Helper()
 	var flat struct {
 		Type    string `json:"error_type"`
@@ -129,7 +130,7 @@ func (r reply) flatError(t testing.TB) graphError {
 }
 
 // ask sends a GET that exchanges the token, as an app does.
-func (p *process) ask(t testing.TB, token string) reply {
+func (p *process) ask(t testing.TB, token string) response {
 	t.Helper()
 	r, err := p.try(t.Context(), token)
 	if err != nil {
@@ -139,24 +140,24 @@ func (p *process) ask(t testing.TB, token string) reply {
 }
 
 // try sends the same request as ask, but returns errors.
-func (p *process) try(ctx context.Context, token string) (reply, error) {
+func (p *process) try(ctx context.Context, token string) (response, error) {
 	return fetch(ctx, http.DefaultClient, p.URL+exchangePath(token))
 }
 
 // fetch sends a GET and reads the whole answer.
-func fetch(ctx context.Context, client *http.Client, target string) (reply, error) {
+func fetch(ctx context.Context, client *http.Client, target string) (response, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return reply{}, err
+		return response{}, err
 	}
 	start := time.Now()
 	res, err := client.Do(r)
 	if err != nil {
-		return reply{}, err
+		return response{}, err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	return reply{res.StatusCode, res.Header, string(body), time.Since(start)}, err
+	return response{res.StatusCode, res.Header, string(body), time.Since(start)}, err
 }
 
 // noKeepAlive opens a new connection for each request.
@@ -180,7 +181,7 @@ func caFile(t testing.TB, s *mock.Server) string {
 }
 
 // page requests a page of the admin listener.
-func (p *process) page(t testing.TB, path string) reply {
+func (p *process) page(t testing.TB, path string) response {
 	t.Helper()
 	r, err := fetch(t.Context(), http.DefaultClient, p.Admin+path)
 	if err != nil {

@@ -233,7 +233,7 @@ func (e hostileEntry) write(conn halfCloser, wire string) {
 
 func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string) {
 	t.Helper()
-	got := reply{status: res.StatusCode, header: res.Header, body: body}
+	got := response{status: res.StatusCode, header: res.Header, body: body}
 	if got.status != want.status {
 		t.Errorf("got %d %.300s, want %d", got.status, body, want.status)
 		return

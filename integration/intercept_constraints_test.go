@@ -60,7 +60,7 @@ func TestClientsMustTrustTheAuthorityAndSendTheToken(t *testing.T) {
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	const token = "the-token-of-the-sidecar-0123456789"
 	i := harness.Intercept(t, harness.Binary, "UPSTREAM_URL="+upstream.URL, "AUTH_BEARER_FILE="+file(t, "bearer", token))
-	ask := func(roots *tls.Config, user *url.Userinfo) (reply, error) {
+	ask := func(roots *tls.Config, user *url.Userinfo) (response, error) {
 		via, err := url.Parse(i.Proxy)
 		must(t, err)
 		via.User = user

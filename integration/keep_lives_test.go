@@ -83,11 +83,11 @@ func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
 // read forms.
 func (p *process) usesEverywhere(t *testing.T, prefix, token string) {
 	t.Helper()
-	for place, call := range map[string]func() (reply, error){
-		"a form": func() (reply, error) {
+	for place, call := range map[string]func() (response, error){
+		"a form": func() (response, error) {
 			return sendRequest(t.Context(), http.MethodPost, p.URL+prefix+"/me/media", "caption=x&access_token="+url.QueryEscape(token), "Content-Type", "application/x-www-form-urlencoded")
 		},
-		"a bearer header": func() (reply, error) {
+		"a bearer header": func() (response, error) {
 			return sendRequest(t.Context(), http.MethodGet, p.URL+prefix+"/me?fields=id", "", "Authorization", "Bearer "+token)
 		},
 	} {

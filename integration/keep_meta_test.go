@@ -106,14 +106,14 @@ func TestARefreshThatFailsIsRepeated(t *testing.T) {
 
 func TestARevokedSuccessorIsReplacedByTheTokenItself(t *testing.T) {
 	t.Parallel()
-	form := func(p *process, token string) (reply, error) {
+	form := func(p *process, token string) (response, error) {
 		return sendRequest(t.Context(), http.MethodPost, p.URL+"/me/media", "access_token="+url.QueryEscape(token)+"&caption=x", "Content-Type", "application/x-www-form-urlencoded")
 	}
-	for name, call := range map[string]func(p *process, token string) (reply, error){
-		"query": func(p *process, token string) (reply, error) {
+	for name, call := range map[string]func(p *process, token string) (response, error){
+		"query": func(p *process, token string) (response, error) {
 			return fetch(t.Context(), noKeepAlive, p.URL+mePath(token))
 		},
-		"bearer": func(p *process, token string) (reply, error) {
+		"bearer": func(p *process, token string) (response, error) {
 			return fetchWith(t.Context(), noKeepAlive, p.URL+"/me?fields=id", "Authorization", "Bearer "+token)
 		},
 		"form": form,
@@ -187,7 +187,7 @@ func TestAStreamedCallWithARevokedSuccessorGetsMetasAnswer(t *testing.T) {
 	long := meta.newLong(t, all[0], "IGAA-streamed")
 	next := meta.successor(t, all[0], long)
 	meta.Revoke(next, 460)
-	upload := func() reply {
+	upload := func() response {
 		r, err := sendRequest(t.Context(), http.MethodPost, all[0].URL+"/me/media?access_token="+url.QueryEscape(long), strings.Repeat("x", 100<<10), "Content-Type", "image/jpeg")
 		must(t, err)
 		return r

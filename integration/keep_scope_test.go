@@ -96,7 +96,7 @@ func TestARefreshByTheAppJoinsTheOneInFlight(t *testing.T) {
 	open := meta.holdAfter(t)
 	all[0].uses(t, long)
 	meta.holds(t)
-	answers := make(chan reply, len(all))
+	answers := make(chan response, len(all))
 	for _, p := range all {
 		go func() { // ends when the app has its answer
 			r, _ := fetch(t.Context(), noKeepAlive, p.URL+refreshPath(long))

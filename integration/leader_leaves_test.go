@@ -22,7 +22,7 @@ func TestFirstCallerDisconnects(t *testing.T) {
 	left := make(chan error, 1)
 	go func() { _, err := p.try(first, "IGAA-left"); left <- err }()
 	eventually(t, "the exchange is in flight", func() bool { return ig.Calls() == 1 })
-	joined := make(chan reply, 1)
+	joined := make(chan response, 1)
 	go func() { r, _ := p.try(t.Context(), "IGAA-left"); joined <- r }()
 	leave()
 	if err := <-left; err == nil {

@@ -111,7 +111,7 @@ func (l *leaks) apps() {
 }
 
 // send makes the call with text as its token or code.
-func (w tokenCall) send(ctx context.Context, p *process, text, bearer string) (reply, error) {
+func (w tokenCall) send(ctx context.Context, p *process, text, bearer string) (response, error) {
 	if w.grant == "" {
 		form := url.Values{"client_id": {w.id}, "grant_type": {"authorization_code"}, "redirect_uri": {callback}, "code": {text}}
 		return sendRequest(ctx, "POST", p.URL+w.path, form.Encode(), "X-Igproxy-Token", bearer, "Content-Type", "application/x-www-form-urlencoded")
@@ -125,10 +125,10 @@ func (w tokenCall) send(ctx context.Context, p *process, text, bearer string) (r
 }
 
 // sendRequest sends one request over its own connection. It does not decompress the answer.
-func sendRequest(ctx context.Context, method, target, body string, fields ...string) (reply, error) {
+func sendRequest(ctx context.Context, method, target, body string, fields ...string) (response, error) {
 	r, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
 	if err != nil {
-		return reply{}, err
+		return response{}, err
 	}
 	r.Header.Set("Accept-Encoding", "gzip")
 	for i := 0; i < len(fields); i += 2 {
@@ -137,16 +137,16 @@ func sendRequest(ctx context.Context, method, target, body string, fields ...str
 	start := time.Now()
 	res, err := noKeepAlive.Do(r)
 	if err != nil {
-		return reply{}, err
+		return response{}, err
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
-	return reply{res.StatusCode, res.Header, string(text), time.Since(start)}, err
+	return response{res.StatusCode, res.Header, string(text), time.Since(start)}, err
 }
 
 // sendTwice makes the call twice with a new token or code that has this prefix, because the second
 // answer may come from memory. If the first call times out, sendTwice makes no second call.
-func (l *leaks) sendTwice(p *process, w tokenCall, prefix string) (first reply) {
+func (l *leaks) sendTwice(p *process, w tokenCall, prefix string) (first response) {
 	text := l.newCredential(w.kind, prefix)
 	for i := range 2 {
 		r, err := w.send(l.t.Context(), p, text, l.bearer)
@@ -242,8 +242,8 @@ func (l *leaks) held(p *process) {
 // hang.
 func (l *leaks) hanging() {
 	p := l.sidecar(append(l.hosts, "UPSTREAM_TIMEOUT=1m", "PASSTHROUGH_TIMEOUT=1m", "SERVER_WRITE_TIMEOUT=2m")...)
-	answers := make(chan reply, 2+len(passing))
-	wait := func(text string, ask func() (reply, error)) {
+	answers := make(chan response, 2+len(passing))
+	wait := func(text string, ask func() (response, error)) {
 		go func() { // ends with the process
 			r, _ := ask()
 			answers <- r
@@ -254,11 +254,11 @@ func (l *leaks) hanging() {
 	}
 	for _, w := range []tokenCall{tokenCalls[2], tokenCalls[7]} {
 		text := l.newCredential(w.kind, "hang-")
-		wait(text, func() (reply, error) { return w.send(l.t.Context(), p, text, l.bearer) })
+		wait(text, func() (response, error) { return w.send(l.t.Context(), p, text, l.bearer) })
 	}
 	for _, c := range passing {
 		text := l.newCredential(c.kind, "hang-")
-		wait(text, func() (reply, error) { return c.ask(l.t.Context(), p, text, l.bearer) })
+		wait(text, func() (response, error) { return c.ask(l.t.Context(), p, text, l.bearer) })
 	}
 	l.quit(p)
 	for range cap(answers) {

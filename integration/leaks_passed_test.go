@@ -35,7 +35,7 @@ const gotInPassing = "what Instagram got in passed-through calls"
 
 // ask makes the call. igproxy's own token is sent as a header field or, where possible, as the
 // password of Basic authentication.
-func (c passedCall) ask(ctx context.Context, p *process, text, bearer string) (reply, error) {
+func (c passedCall) ask(ctx context.Context, p *process, text, bearer string) (response, error) {
 	target, token := p.URL+c.path, url.Values{"access_token": {text}, "fields": {"id,username"}}.Encode()
 	switch c.where {
 	case "query":
@@ -49,7 +49,7 @@ func (c passedCall) ask(ctx context.Context, p *process, text, bearer string) (r
 
 // pass makes the call with a new token that has this prefix. It records the answer, without the
 // token if Instagram repeats it.
-func (l *leaks) pass(p *process, c passedCall, prefix string) reply {
+func (l *leaks) pass(p *process, c passedCall, prefix string) response {
 	text := l.newCredential(c.kind, prefix)
 	r, err := c.ask(l.t.Context(), p, text, l.bearer)
 	if err != nil && r.status == 0 { // a passed-through answer may be cut short

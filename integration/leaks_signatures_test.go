@@ -12,7 +12,7 @@ import (
 // that no app has. prefix is the part of the path that names the app. The contents of a webhook
 // must not appear anywhere. The contents of a signed request may appear only in the answer to it.
 func (l *leaks) signatures(p *process, prefix string, secrets ...string) {
-	ask := func(what, path, body string, want int, fields ...string) reply {
+	ask := func(what, path, body string, want int, fields ...string) response {
 		r, err := sendRequest(l.t.Context(), "POST", p.URL+prefix+path, body, append(fields, "X-Igproxy-Token", l.bearer)...)
 		if err != nil || r.status != want {
 			l.t.Errorf("%s: got %d %s, %v, want %d", what, r.status, r.body, err, want)
@@ -29,7 +29,7 @@ func (l *leaks) signatures(p *process, prefix string, secrets ...string) {
 			accepted, answered = 403, 403
 		}
 		older := "sha1=" + hex.EncodeToString(macOf(sha1.New, secret, body))
-		for _, r := range []reply{
+		for _, r := range []response{
 			ask("a webhook", "/_igproxy/webhook", body, accepted, "X-Hub-Signature-256", signs(secret, body)),
 			ask("a webhook with the older signature", "/_igproxy/webhook", body, accepted, "X-Hub-Signature", older),
 			ask("another body", "/_igproxy/webhook", body+said, 403, "X-Hub-Signature-256", signs(secret, body)),

@@ -131,7 +131,7 @@ func (l *leaks) record(place string, parts ...any) {
 
 // answered records the answer to an app that sent this token or code, without the app's own new
 // token. The response to a code exchange contains that token twice: at the top level and in data.
-func (l *leaks) answered(short string, r reply) {
+func (l *leaks) answered(short string, r response) {
 	if r.status == 200 {
 		long := r.token()
 		if !slices.Contains(l.issued(short), long) {

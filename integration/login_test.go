@@ -58,24 +58,24 @@ func (m *meta) strange() []string {
 }
 
 // callBack acts as the callback of an app: it sends the code without a secret.
-func callBack(ctx context.Context, p *process, id, code string) (reply, error) {
+func callBack(ctx context.Context, p *process, id, code string) (response, error) {
 	form := url.Values{"client_id": {id}, "grant_type": {"authorization_code"}, "redirect_uri": {callback}, "code": {code}}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL+"/oauth/access_token", strings.NewReader(form.Encode()))
 	if err != nil {
-		return reply{}, err
+		return response{}, err
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	start := time.Now()
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return reply{}, err
+		return response{}, err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	return reply{res.StatusCode, res.Header, string(body), time.Since(start)}, err
+	return response{res.StatusCode, res.Header, string(body), time.Since(start)}, err
 }
 
-func (p *process) fetch(t *testing.T, path string) reply {
+func (p *process) fetch(t *testing.T, path string) response {
 	t.Helper()
 	r, err := fetch(t.Context(), http.DefaultClient, p.URL+path)
 	if err != nil {
@@ -278,7 +278,7 @@ func TestCodeIsNotSentAgainDuringAnotherSidecarsExchange(t *testing.T) {
 	m.login.SetLatency(2 * time.Second)
 	all := fleet(t, 2, append(append(settings, singleRedis(redistest.Start(t))...), patientRedis, "COALESCE_WAIT=300ms")...)
 	code := m.login.Code(appID, callback)
-	first := make(chan reply, 1)
+	first := make(chan response, 1)
 	go func() { r, _ := callBack(t.Context(), all[0], appID, code); first <- r }()
 	eventually(t, "the first sidecar sends the code", func() bool { return m.login.CallsTo("code") == 1 })
 	second, err := callBack(t.Context(), all[1], appID, code)

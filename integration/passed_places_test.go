@@ -55,12 +55,12 @@ func passedUpstream(t *testing.T) string {
 // drip starts an upload with the Content-Length length, and sends as many bytes as part says every
 // quarter of a second. The upload stops when the answer arrives. drip returns the channel on which
 // the answer arrives.
-func (p *process) drip(t *testing.T, length, part int) <-chan reply {
+func (p *process) drip(t *testing.T, length, part int) <-chan response {
 	t.Helper()
 	c := p.dialApp(t)
 	_, err := fmt.Fprintf(c, "POST /me/media HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\nx", length)
 	must(t, err)
-	ended, answered := make(chan struct{}), make(chan reply, 1)
+	ended, answered := make(chan struct{}), make(chan response, 1)
 	var sending sync.WaitGroup
 	sending.Go(func() {
 		for sent := 1; sent < length; {
@@ -79,11 +79,11 @@ func (p *process) drip(t *testing.T, length, part int) <-chan reply {
 	sending.Go(func() {
 		defer close(ended)
 		start := time.Now()
-		var r reply
+		var r response
 		if res, err := http.ReadResponse(bufio.NewReader(c), nil); err == nil {
 			body, _ := io.ReadAll(res.Body)
 			_ = res.Body.Close()
-			r = reply{res.StatusCode, res.Header, string(body), time.Since(start)}
+			r = response{res.StatusCode, res.Header, string(body), time.Since(start)}
 		}
 		answered <- r
 	})
@@ -97,7 +97,7 @@ func TestDrippingUploadsBlockOnlyTheirOwnAppAndEnd(t *testing.T) {
 	m, settings := startMeta(t)
 	_ = m
 	p := serve(t, append(settings, "UPSTREAM_URL="+passedUpstream(t), fmt.Sprintf("PASSTHROUGH_MAX_IN_FLIGHT=%d", slots))...)
-	var uploads []<-chan reply
+	var uploads []<-chan response
 	for range slots {
 		uploads = append(uploads, p.drip(t, 100_000, 1))
 	}

@@ -96,12 +96,12 @@ func hangup(t *testing.T, p *process) {
 }
 
 // post sends a form. fields alternates header names and values.
-func post(t *testing.T, target, form string, fields ...string) reply {
+func post(t *testing.T, target, form string, fields ...string) response {
 	t.Helper()
 	return postBy(t, noKeepAlive, target, form, fields...)
 }
 
-func postBy(t *testing.T, client *http.Client, target, form string, fields ...string) reply {
+func postBy(t *testing.T, client *http.Client, target, form string, fields ...string) response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form))
 	must(t, err)
@@ -116,7 +116,7 @@ func postBy(t *testing.T, client *http.Client, target, form string, fields ...st
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	must(t, err)
-	return reply{status: res.StatusCode, header: res.Header, body: string(body)}
+	return response{status: res.StatusCode, header: res.Header, body: string(body)}
 }
 
 func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
@@ -259,14 +259,14 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	if code != 1 || out != "" || !strings.Contains(errs, "igproxy.yaml:2: upstream.retries: \"7\" is out of range") {
 		t.Errorf("an invalid configuration: exit code %d, want 1 with no standard output and igproxy.yaml:2: upstream.retries: \"7\" is out of range: %s%s", code, out, errs)
 	}
-	var reply struct {
+	var response struct {
 		Reloaded                        bool
 		Changed, NeedsRestart, Problems []string
 	}
 	client := unixClient(p.socket())
 	defer client.CloseIdleConnections()
 	r := postBy(t, client, "http://localhost/reload", "")
-	if err := json.Unmarshal([]byte(r.body), &reply); err != nil || r.status != 422 || reply.Reloaded || len(reply.Problems) != 1 {
+	if err := json.Unmarshal([]byte(r.body), &response); err != nil || r.status != 422 || response.Reloaded || len(response.Problems) != 1 {
 		t.Errorf("POST /reload: got %d %s, want 422 with one problem", r.status, r.body)
 	}
 	if got := p.page(t, "/reload").status; got != 405 {

@@ -193,7 +193,7 @@ func (s *soak) call(rng *rand.Rand, stop <-chan struct{}) {
 	}
 }
 
-func (s *soak) judge(short string, r reply, err error, left, restarted bool) {
+func (s *soak) judge(short string, r response, err error, left, restarted bool) {
 	switch {
 	case err != nil && left:
 		s.left.Add(1)

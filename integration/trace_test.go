@@ -202,7 +202,7 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 	send("GET", "/apps/facebook/oauth/access_token?grant_type=client_credentials")
 	requests++
 	for _, body := range answers {
-		if long := (reply{body: body}).token(); strings.HasPrefix(long, pagesID) {
+		if long := (response{body: body}).token(); strings.HasPrefix(long, pagesID) {
 			all = append(all, hidden{"an app token", long, len(pagesID + "|")})
 		} else if long != "" {
 			all = append(all, hidden{"a long-lived token", long, len("IGAA")})

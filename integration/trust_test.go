@@ -42,7 +42,7 @@ const (
 )
 
 // getWith sends a request with header fields (name, value, ...).
-func getWith(t *testing.T, target string, fields ...string) reply {
+func getWith(t *testing.T, target string, fields ...string) response {
 	t.Helper()
 	r, err := fetchWith(t.Context(), http.DefaultClient, target, fields...)
 	if err != nil {
@@ -51,7 +51,7 @@ func getWith(t *testing.T, target string, fields ...string) reply {
 	return r
 }
 
-func fetchWith(ctx context.Context, client *http.Client, target string, fields ...string) (reply, error) {
+func fetchWith(ctx context.Context, client *http.Client, target string, fields ...string) (response, error) {
 	withFields := *client
 	if withFields.Transport == nil {
 		withFields.Transport = http.DefaultTransport
@@ -83,7 +83,7 @@ func TestBearerTokenIsRequired(t *testing.T) {
 	by := func(token string) string {
 		return strings.Replace(target, "://", "://igproxy:"+token+"@", 1)
 	}
-	for name, r := range map[string]reply{
+	for name, r := range map[string]response{
 		"missing":                      getWith(t, target),
 		"wrong":                        getWith(t, target, "X-Igproxy-Token", nextToken),
 		"wrong in the base URL":        getWith(t, by(nextToken)),
@@ -98,7 +98,7 @@ func TestBearerTokenIsRequired(t *testing.T) {
 	if ig.Calls() != 0 {
 		t.Fatal("an unauthenticated request reached Instagram")
 	}
-	for name, r := range map[string]reply{
+	for name, r := range map[string]response{
 		"in its header":             getWith(t, target, "X-Igproxy-Token", ownToken),
 		"in the base URL":           getWith(t, by(ownToken)),
 		"as the bearer":             getWith(t, target, "Authorization", "Bearer "+ownToken),

@@ -48,7 +48,7 @@ func signedForm(secret, payload string) string {
 }
 
 // webhook passes a webhook on to igproxy.
-func (p *process) webhook(t *testing.T, prefix, body string, fields ...string) reply {
+func (p *process) webhook(t *testing.T, prefix, body string, fields ...string) response {
 	t.Helper()
 	r, err := sendRequest(t.Context(), "POST", p.URL+prefix+"/_igproxy/webhook", body, fields...)
 	must(t, err)

@@ -60,7 +60,7 @@ func TestAllocationsOfAHit(t *testing.T) {
 	if err != nil || a.source != sourceMemory {
 		t.Fatalf("the answer came from %q, with the error %v; want it from memory, without an error", a.source, err)
 	}
-	x := reply{id: newRequestID(), grant: "exchange", result: a}
+	x := requestState{id: newRequestID(), grant: "exchange", result: a}
 	atMost(t, "answer", answerBudget, func() {
 		clear(w.header)
 		x.answer(w)

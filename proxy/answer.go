@@ -10,13 +10,13 @@ import (
 
 // answer writes the response. It ignores write errors, because they only mean that the caller has
 // disconnected or reads too slowly.
-func (x *reply) answer(w http.ResponseWriter) {
+func (x *requestState) answer(w http.ResponseWriter) {
 	r := x.response(time.Now())
 	r.writeTo(w)
 }
 
 // response builds the response that the app receives, and stores its status in x.
-func (x *reply) response(now time.Time) response {
+func (x *requestState) response(now time.Time) response {
 	r := response{id: x.id, usage: x.result.usage, challenge: x.err == errUntrusted, last: x.last}
 	r.cacheStatus = x.appendCacheStatus(make([]byte, 0, 32))
 	if e := x.refusal(); e != nil {
@@ -45,7 +45,7 @@ func appendExpiresIn(to []byte, end, now time.Time) []byte {
 
 // refusal returns the error that the app receives, whether it comes from igproxy or from Meta. It
 // returns nil if the request succeeded.
-func (x *reply) refusal() *graph.Error {
+func (x *requestState) refusal() *graph.Error {
 	if x.err != nil {
 		return x.err.InShape(x.flat)
 	}
@@ -55,7 +55,7 @@ func (x *reply) refusal() *graph.Error {
 // appendCacheStatus appends the value of Cache-Status (RFC 9211). It appends nothing for a request
 // that igproxy does not accept (ClassRequest), for a passed-through call, and for a call whose
 // signature has been checked.
-func (x *reply) appendCacheStatus(to []byte) []byte {
+func (x *requestState) appendCacheStatus(to []byte) []byte {
 	switch {
 	case x.passed != nil, x.signed != nil, x.err != nil && (x.err.Class == graph.ClassRequest || x.err.Class == graph.ClassSignature):
 		return to
@@ -83,7 +83,7 @@ func appendHit(to []byte, left time.Duration) []byte {
 }
 
 // outcome returns how a request ended. It is a metric label and a log field.
-func (x *reply) outcome() string {
+func (x *requestState) outcome() string {
 	e := x.refusal()
 	switch {
 	case x.gone:
@@ -113,7 +113,7 @@ func (x *reply) outcome() string {
 }
 
 // source returns where the answer came from. It is a metric label and a log field.
-func (x *reply) source() string {
+func (x *requestState) source() string {
 	switch {
 	case x.err != nil || x.gone || x.signed != nil:
 		return string(sourceNone)

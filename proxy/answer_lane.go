@@ -63,9 +63,9 @@ type laneHandler struct {
 	host   string
 
 	// What Sent needs to know about the last request.
-	hit *plainCall // nil: the request was a miss
-	id  requestID  // the request ID of a hit
-	x   *reply     // the request and its outcome, for a miss
+	hit *plainCall    // nil: the request was a miss
+	id  requestID     // the request ID of a hit
+	x   *requestState // the request and its outcome, for a miss
 }
 
 // Serve implements lane.Handler.
@@ -93,7 +93,7 @@ func (h *laneHandler) Serve(b, host, token []byte, start time.Time) (answer []by
 // that disconnects, for two reasons: the exchange would continue anyway, and a client that has
 // closed only its sending half still waits for the answer.
 func (h *laneHandler) miss(b []byte, e *engine, token []byte, last bool) []byte {
-	h.hit, h.x = nil, &reply{id: newRequestID(), last: last}
+	h.hit, h.x = nil, &requestState{id: newRequestID(), last: last}
 	secret := NewSecret(string(token))
 	h.x.walk(e, call{app: e.plain.app, grant: e.plain.grant, token: secret, key: e.plain.app.key(e.plain.grant, secret, "")}, &h.proxy.carried)
 	now := time.Now()
@@ -102,7 +102,7 @@ func (h *laneHandler) miss(b []byte, e *engine, token []byte, last bool) []byte 
 }
 
 // walk runs the steps from recall to remember, and turns a panic into an error.
-func (x *reply) walk(e *engine, c call, shared *carried) {
+func (x *requestState) walk(e *engine, c call, shared *carried) {
 	defer x.recover(shared.log)
 	x.exchange(context.Background(), e, c)
 }
@@ -121,7 +121,7 @@ func (h *laneHandler) Sent(start time.Time, took time.Duration) {
 		return
 	}
 	if skipped, ok := p.lines.hits.Next(start); ok {
-		x := reply{id: h.id, grant: h.hit.grant.name, app: h.hit.app.Label, status: http.StatusOK,
+		x := requestState{id: h.id, grant: h.hit.grant.name, app: h.hit.app.Label, status: http.StatusOK,
 			result: answer{source: sourceMemory}}
 		x.write(p.log, took, skipped)
 	}

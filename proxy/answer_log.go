@@ -30,7 +30,7 @@ func newRequestLines(perSecond int) requestLines {
 
 // log writes a line about the request, unless the limit for its kind has been reached. A line
 // contains names and numbers, and never a value that the client sent.
-func (x *reply) log(lines requestLines, log *slog.Logger, took time.Duration) {
+func (x *requestState) log(lines requestLines, log *slog.Logger, took time.Duration) {
 	if !log.Enabled(context.Background(), x.level()) {
 		return
 	}
@@ -43,16 +43,16 @@ func (x *reply) log(lines requestLines, log *slog.Logger, took time.Duration) {
 	}
 }
 
-func (x *reply) level() slog.Level {
+func (x *requestState) level() slog.Level {
 	if x.status >= 500 {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
 }
 
-// write writes the line. For a hit in the lane, x is a reply in which laneHandler.Sent has set only
-// the fields that write needs. If write needs a further field, Sent must set it too.
-func (x *reply) write(log *slog.Logger, took time.Duration, skipped int64) {
+// write writes the line. For a hit in the lane, x is a requestState in which laneHandler.Sent has
+// set only the fields that write needs. If write needs a further field, Sent must set it too.
+func (x *requestState) write(log *slog.Logger, took time.Duration, skipped int64) {
 	attrs := append(make([]slog.Attr, 0, 12),
 		slog.String("outcome", x.outcome()),
 		slog.String("source", x.source()),
@@ -82,7 +82,7 @@ func (x *reply) write(log *slog.Logger, took time.Duration, skipped int64) {
 
 // hit reports whether the app got a token that was found in memory or in Redis. Remembered refusals
 // do not count.
-func (x *reply) hit() bool {
+func (x *requestState) hit() bool {
 	return x.outcome() == "token" && (x.source() == string(sourceMemory) || x.source() == string(sourceRedis))
 }
 

@@ -88,7 +88,7 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 	// A code must not be sent twice. maySendTwice would allow it, because Facebook takes codes by
 	// GET.
 	res, err := u.out.send(r, !c.grant.once && maySendTwice(r))
-	noteReply(ctx, res, n)
+	noteResponse(ctx, res, n)
 	if err != nil {
 		return answer{}, noAnswer(ctx, err)
 	}

@@ -53,7 +53,7 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 
 // A hit in memory has no usage headers, because they would be outdated.
 func TestUsageHeadersComeOnlyWithTheirExchange(t *testing.T) {
-	base, _ := saying(t, rawReply(200, goodToken, `X-App-Usage: {"call_volume":3}`, `X-Business-Use-Case-Usage: not JSON`))
+	base, _ := saying(t, rawResponse(200, goodToken, `X-App-Usage: {"call_volume":3}`, `X-Business-Use-Case-Usage: not JSON`))
 	o := optionsFor(t, base, nil)
 	o.Cache = newCache(t)
 	p := newProxy(t, o)

@@ -86,7 +86,7 @@ func TestThePauseBeforeARetryIsFullyJittered(t *testing.T) {
 // returns a call for this step, and a function that returns how many requests the upstream got.
 func asking(t *testing.T, headers ...string) (u *askStep, c call, asked func() int) {
 	t.Helper()
-	base, requests := saying(t, rawReply(500, `{"error":{"message":"m","type":"OAuthException","code":2,"is_transient":true}}`, headers...))
+	base, requests := saying(t, rawResponse(500, `{"error":{"message":"m","type":"OAuthException","code":2,"is_transient":true}}`, headers...))
 	o := optionsFor(t, base, nil)
 	c = callFor(t, "IGAAshort")
 	c.grant.base = o.UpstreamURL

@@ -31,7 +31,7 @@ func recorded(t *testing.T) (base string, requests func() []*http.Request) {
 			mu.Lock()
 			seen = append(seen, req)
 			mu.Unlock()
-			_, _ = io.WriteString(c, rawReply(200, goodToken))
+			_, _ = io.WriteString(c, rawResponse(200, goodToken))
 		}
 	})
 	return base, func() []*http.Request {
@@ -80,9 +80,9 @@ func TestRequestsOverTLSContainNothingStrange(t *testing.T) {
 }
 
 func TestRedirectsAreNeverFollowed(t *testing.T) {
-	trap, trapped := saying(t, rawReply(200, goodToken))
+	trap, trapped := saying(t, rawResponse(200, goodToken))
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		base, asked := saying(t, rawReply(status, "", "Location: "+trap+"/access_token"))
+		base, asked := saying(t, rawResponse(status, "", "Location: "+trap+"/access_token"))
 		w := ask(newProxy(t, optionsFor(t, base, nil)), get(target("IGAAshort")))
 		if e := errorIn(t, w.Body.Bytes()); w.Code != 502 || e.Subcode != 990024 || asked.Load() != 1 || w.Header().Get("Location") != "" {
 			t.Errorf("%d: got %d/%d after %d calls, want 502/990024 after 1; the headers are %v, want no Location", status, w.Code, e.Subcode, asked.Load(), w.Header())
@@ -105,18 +105,18 @@ func TestTransientRefusalIsRetriedAtMostOnce(t *testing.T) {
 		answer       string
 		status, want int // the status that the app gets, and the number of calls if one retry is allowed
 	}{
-		"500 without an envelope": {rawReply(500, "<html>"), 502, 2},
-		"500, code 2":             {rawReply(500, envelope(2, `,"is_transient":true`)), 502, 2},
-		"400, code 1":             {rawReply(400, envelope(1, "")), 400, 2},
-		"503, code 2":             {rawReply(503, envelope(2, "")), 502, 2},
-		"503 without an envelope": {rawReply(503, "<html>"), 502, 1},
-		"503, transient":          {rawReply(503, envelope(999, `,"is_transient":true`)), 502, 1},
-		"500, code 2500":          {rawReply(500, envelope(2500, "")), 502, 1},
-		"400, code 190":           {rawReply(400, envelope(190, "")), 400, 1},
-		"401, code 190":           {rawReply(401, envelope(190, "")), 401, 1},
-		"403 without an envelope": {rawReply(403, "<html>"), 403, 1},
-		"429 without an envelope": {rawReply(429, "<html>"), 502, 1},
-		"200, nonsense":           {rawReply(200, "<html>"), 502, 1},
+		"500 without an envelope": {rawResponse(500, "<html>"), 502, 2},
+		"500, code 2":             {rawResponse(500, envelope(2, `,"is_transient":true`)), 502, 2},
+		"400, code 1":             {rawResponse(400, envelope(1, "")), 400, 2},
+		"503, code 2":             {rawResponse(503, envelope(2, "")), 502, 2},
+		"503 without an envelope": {rawResponse(503, "<html>"), 502, 1},
+		"503, transient":          {rawResponse(503, envelope(999, `,"is_transient":true`)), 502, 1},
+		"500, code 2500":          {rawResponse(500, envelope(2500, "")), 502, 1},
+		"400, code 190":           {rawResponse(400, envelope(190, "")), 400, 1},
+		"401, code 190":           {rawResponse(401, envelope(190, "")), 401, 1},
+		"403 without an envelope": {rawResponse(403, "<html>"), 403, 1},
+		"429 without an envelope": {rawResponse(429, "<html>"), 502, 1},
+		"200, nonsense":           {rawResponse(200, "<html>"), 502, 1},
 		"not HTTP":                {"SORRY\r\n\r\n", 502, 1},
 	} {
 		for retries, want := range []int{1, c.want} {
@@ -171,7 +171,7 @@ func keptThenDead(t *testing.T, connections int) (base string, count func() int3
 				together.Done()
 				together.Wait()
 			}
-			_, _ = io.WriteString(c, rawReply(200, goodToken))
+			_, _ = io.WriteString(c, rawResponse(200, goodToken))
 		}
 	})
 	return base, requests.Load
@@ -264,14 +264,14 @@ func TestAnswersAreBoundedAfterDecompression(t *testing.T) {
 	}
 	// Only the status of an error page matters, whether the page is long or short.
 	for status, want := range map[int]int{400: 400, 403: 403, 429: 502, 500: 502} {
-		base, _ := saying(t, rawReply(status, strings.Repeat("<p>", 40<<10)))
+		base, _ := saying(t, rawResponse(status, strings.Repeat("<p>", 40<<10)))
 		if w := ask(newProxy(t, optionsFor(t, base, nil)), get(target("IGAAshort"))); w.Code != want {
 			t.Errorf("a page of 120 KiB with status %d: got %d, want %d", status, w.Code, want)
 		}
 	}
 	padded := goodToken[:len(goodToken)-1] + `,"x":"` + strings.Repeat("x", 1000) + `"}`
 	for bound, want := range map[int64]int{int64(len(padded)): 200, int64(len(padded)) - 1: 502} {
-		base, _ := saying(t, rawReply(200, padded))
+		base, _ := saying(t, rawResponse(200, padded))
 		o := optionsFor(t, base, nil)
 		o.MaxResponseBytes = bound
 		if w := ask(newProxy(t, o), get(target("IGAAshort"))); w.Code != want {

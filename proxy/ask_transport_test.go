@@ -67,7 +67,7 @@ func withoutProxy(p *Proxy) {
 }
 
 func TestANameIsResolvedAgainAfterAFailure(t *testing.T) {
-	base, asked := saying(t, rawReply(200, goodToken))
+	base, asked := saying(t, rawResponse(200, goodToken))
 	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")
 	var exists atomic.Bool
 	o := optionsFor(t, "http://instagram.example:"+port, nil)
@@ -90,7 +90,7 @@ func TestANameIsResolvedAgainAfterAFailure(t *testing.T) {
 // default, see resolv.conf(5)).
 func TestLostDNSPacketOnlyDelays(t *testing.T) {
 	t.Parallel() // because this test waits for the resolver
-	base, asked := saying(t, rawReply(200, goodToken))
+	base, asked := saying(t, rawResponse(200, goodToken))
 	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")
 	var exists atomic.Bool
 	exists.Store(true)

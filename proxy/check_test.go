@@ -18,7 +18,7 @@ func TestCheckOnlineNamesTheProblemAndTheFix(t *testing.T) {
 	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
 	envelope := func(status, code int, message string) string {
 		e := graph.Error{Status: status, Code: code, Message: message, Type: "OAuthException"}
-		return rawReply(status, string(e.Encode()))
+		return rawResponse(status, string(e.Encode()))
 	}
 	said := func(answer string) string { base, _ := saying(t, answer); return base }
 	for name, c := range map[string]struct {
@@ -40,9 +40,9 @@ func TestCheckOnlineNamesTheProblemAndTheFix(t *testing.T) {
 		"user limit":      {said(envelope(400, 17, "m")), nil, "rate limited"},
 		"no access":       {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no access to this account"},
 		"a permission":    {said(envelope(403, 10, "m")), nil, "10/0"},
-		"a token issued":  {said(rawReply(200, goodToken)), nil, "in exchange for an invalid one"},
+		"a token issued":  {said(rawResponse(200, goodToken)), nil, "in exchange for an invalid one"},
 		"Instagram down":  {said(envelope(500, 2, "m")), nil, "Meta answered with an error"},
-		"a web page":      {said(rawReply(http.StatusOK, "<html>")), nil, "not one JSON object"},
+		"a web page":      {said(rawResponse(http.StatusOK, "<html>")), nil, "not one JSON object"},
 	} {
 		o := optionsFor(t, c.base, s.CA())
 		if c.base == "" {
@@ -72,7 +72,7 @@ func TestCheckOnlineNamesTheProblemAndTheFix(t *testing.T) {
 // means that the app has no access to the account, so CheckOnline must tell the two apart.
 func TestCheckOnlineSaysThatItsCallCameBackToIgproxy(t *testing.T) {
 	for name, service := range map[string]Service{"Instagram": Instagram, "Facebook": Facebook} {
-		base, _ := saying(t, rawReply(http.StatusBadRequest, string(errLoop.Encode())))
+		base, _ := saying(t, rawResponse(http.StatusBadRequest, string(errLoop.Encode())))
 		o := optionsFor(t, base, nil)
 		o.Apps = []App{{Label: "app", Service: service, ID: pagesID, Secret: NewSecret(pagesSecret), RedirectURIs: []string{callback}}}
 		o.FacebookURL = o.UpstreamURL

@@ -30,7 +30,7 @@ func testEngine(t testing.TB) *engine {
 	return &engine{apps: apps, grants: table, gate: newGate(nil, false)}
 }
 
-// decoded runs route and decode, as reply.serve does.
+// decoded runs route and decode, as requestState.serve does.
 func decoded(e *engine, r *http.Request) (call, *graph.Error) {
 	to := e.route(r)
 	if len(to.rows) == 0 {

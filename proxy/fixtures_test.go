@@ -196,7 +196,7 @@ func rawUpstream(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) s
 }
 
 // saying starts an upstream that counts the requests. It sends the text answer as the complete
-// response to each request; see rawReply.
+// response to each request; see rawResponse.
 func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
 	t.Helper()
 	requests = new(atomic.Int32)
@@ -213,8 +213,8 @@ func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
 	}), requests
 }
 
-// rawReply returns a complete HTTP/1.1 response. headers are complete lines, without CRLF.
-func rawReply(status int, body string, headers ...string) string {
+// rawResponse returns a complete HTTP/1.1 response. headers are complete lines, without CRLF.
+func rawResponse(status int, body string, headers ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "HTTP/1.1 %d X\r\nContent-Length: %d\r\n", status, len(body))
 	for _, h := range headers {
@@ -254,7 +254,7 @@ func passing(o PassthroughOptions) *PassthroughOptions {
 
 // bodyOf returns the body of the response with this token.
 func bodyOf(t graph.Token, now time.Time) string {
-	x := reply{result: answer{token: t}}
+	x := requestState{result: answer{token: t}}
 	r := x.response(now)
 	return string(r.head) + string(r.digits) + string(r.tail)
 }

@@ -40,7 +40,7 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, from entrance)
 	}
 	start := time.Now()
 	e := p.current.Load()
-	x := reply{id: newRequestID(), grant: "none", app: noApp, last: last(r)}
+	x := requestState{id: newRequestID(), grant: "none", app: noApp, last: last(r)}
 	server, r := beginTrace(p.carried.tracer, e, r)
 	x.serve(e, w, r, from, &p.carried)
 	if x.passed != nil {
@@ -65,8 +65,8 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, from entrance)
 // noApp is the label of requests that are refused before their app is known. No app has this name.
 const noApp = "none"
 
-// reply is what the handler knows about one request and its outcome.
-type reply struct {
+// requestState is what the handler knows about one request and its outcome.
+type requestState struct {
 	id     requestID
 	grant  string
 	app    string
@@ -83,7 +83,7 @@ type reply struct {
 }
 
 // serve runs the steps before answer and stores the outcome in x.
-func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, from entrance, shared *carried) {
+func (x *requestState) serve(e *engine, w http.ResponseWriter, r *http.Request, from entrance, shared *carried) {
 	defer x.recover(shared.log)
 	// These checks come before decode, whose errors reveal something about the token.
 	t := e.route(r)
@@ -127,7 +127,7 @@ func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, from en
 }
 
 // exchange runs the steps from recall to remember.
-func (x *reply) exchange(ctx context.Context, e *engine, c call) {
+func (x *requestState) exchange(ctx context.Context, e *engine, c call) {
 	x.grant, x.app = c.grant.name, c.app.Label
 	var err error
 	x.result, err = e.first.Exchange(ctx, c)
@@ -137,7 +137,7 @@ func (x *reply) exchange(ctx context.Context, e *engine, c call) {
 }
 
 // recover, which must be deferred, turns a panic into an error with status 500.
-func (x *reply) recover(log *slog.Logger) {
+func (x *requestState) recover(log *slog.Logger) {
 	if v := recover(); v != nil {
 		x.err = errInternal("panic: " + panicKind(v))
 		log.Error("panic in a request",

@@ -13,7 +13,7 @@ import (
 // seconds. None of its checks may reach Meta, be refused, or hide the requests of apps in the log
 // and the metrics.
 func TestHealthChecksOnTheAppPortAreAnsweredByIgproxyItself(t *testing.T) {
-	base, requests := saying(t, rawReply(http.StatusOK, "{}"))
+	base, requests := saying(t, rawResponse(http.StatusOK, "{}"))
 	var log bytes.Buffer
 	o := optionsFor(t, base, nil)
 	o.MaxPassedInFlight, o.Passthrough, o.Logger, o.LogLines = 1, passing(PassthroughOptions{}), textLogger(&log), 100

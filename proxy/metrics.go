@@ -138,7 +138,7 @@ func (m *Metrics) expect(apps []*app, table []*grant) {
 	}
 }
 
-func (m *Metrics) answered(x *reply, took time.Duration) {
+func (m *Metrics) answered(x *requestState, took time.Duration) {
 	m.requests.WithLabelValues(x.app, x.grant, x.outcome(), x.source()).Inc()
 	m.durations.WithLabelValues(x.grant, x.source()).Observe(took.Seconds())
 	m.failures.note(x, time.Now())

@@ -40,7 +40,7 @@ type lastFailures struct {
 }
 
 // note records a request if it failed. A request whose caller disconnected is not a failure.
-func (s *lastFailures) note(x *reply, now time.Time) {
+func (s *lastFailures) note(x *requestState, now time.Time) {
 	e := x.refusal()
 	if e == nil || x.gone {
 		return

@@ -55,7 +55,7 @@ func TestFailuresOfOneKindShareAnEntry(t *testing.T) {
 	s := &lastFailures{}
 	start := time.Now()
 	note := func(code int, at time.Duration) (id string) {
-		x := &reply{id: newRequestID(), app: "shop", grant: "exchange", err: badRequest(code, "It is wrong. Change it.")}
+		x := &requestState{id: newRequestID(), app: "shop", grant: "exchange", err: badRequest(code, "It is wrong. Change it.")}
 		s.note(x, start.Add(at))
 		return x.id.String()
 	}
@@ -75,8 +75,8 @@ func TestFailuresOfOneKindShareAnEntry(t *testing.T) {
 	if len(s.list) != maxFailures || s.list[0].Subcode != 149 || s.list[maxFailures-1].Subcode != 130 {
 		t.Errorf("got %d entries, want %d, with the subcodes from 149 down to 130: %+v", len(s.list), maxFailures, s.list)
 	}
-	s.note(&reply{gone: true, err: errTimeout()}, start)
-	s.note(&reply{app: "shop"}, start)
+	s.note(&requestState{gone: true, err: errTimeout()}, start)
+	s.note(&requestState{app: "shop"}, start)
 	if s.list[0].Subcode != 149 {
 		t.Errorf("a request whose caller disconnected, or a request that got a token, counts as a failure: %+v", s.list[0])
 	}

@@ -247,25 +247,25 @@ func sortedWords(words []string) []string {
 // docs/metrics.md lists exactly the values that the labels outcome and source can have.
 func TestOutcomesAndSourcesMatchTheDocs(t *testing.T) {
 	outcomeSet, sources := map[string]bool{}, map[string]bool{}
-	count := func(x reply) {
+	count := func(x requestState) {
 		outcomeSet[x.outcome()] = true
 		sources[x.source()] = true
 	}
 	for _, c := range allClasses {
 		e := &graph.Error{Class: c}
-		count(reply{err: e})
+		count(requestState{err: e})
 		for _, from := range []source{sourceMemory, sourceRedis, sourceUpstream, sourceHold} {
-			count(reply{result: answer{refusal: e, source: from}})
+			count(requestState{result: answer{refusal: e, source: from}})
 		}
 	}
-	count(reply{result: answer{source: sourceKept}})
+	count(requestState{result: answer{source: sourceKept}})
 	for _, from := range []source{sourceMemory, sourceRedis, sourceFleet, sourceUpstream} {
-		count(reply{result: answer{source: from}})
-		count(reply{result: answer{source: from, joined: true}})
+		count(requestState{result: answer{source: from}})
+		count(requestState{result: answer{source: from, joined: true}})
 	}
-	count(reply{gone: true})
-	count(reply{passed: &passthrough.Call{}})
-	count(reply{signed: &verified{}})
+	count(requestState{gone: true})
+	count(requestState{passed: &passthrough.Call{}})
+	count(requestState{signed: &verified{}})
 	for label, got := range map[string]map[string]bool{"outcome": outcomeSet, "source": sources} {
 		want := sortedWords(documented(t)["igproxy_requests_total"].labels[label])
 		if have := slices.Sorted(maps.Keys(got)); !slices.Equal(have, want) {

@@ -52,7 +52,7 @@ func passingSlots(n int, before *app) *slots {
 }
 
 // pass finds the app and the host of a call that is passed through, or sets x.err.
-func (x *reply) pass(e *engine, r *http.Request, t destination, shared *carried) {
+func (x *requestState) pass(e *engine, r *http.Request, t destination, shared *carried) {
 	a := t.app
 	if a == nil {
 		if a, x.err = e.likelyApp(r, t); x.err != nil {
@@ -81,7 +81,7 @@ func (x *reply) pass(e *engine, r *http.Request, t destination, shared *carried)
 const statusGone = 499
 
 // stream passes the call through once it has a slot, and stores the outcome in x.
-func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
+func (x *requestState) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 	queued, cancel := context.WithTimeout(r.Context(), passedQueue)
 	ok := x.slots.take(queued)
 	cancel()

@@ -29,7 +29,7 @@ func gated(t *testing.T) (base string, arrived <-chan struct{}, open func()) {
 			}
 			came <- struct{}{}
 			<-gate
-			_, _ = io.WriteString(c, rawReply(200, goodToken))
+			_, _ = io.WriteString(c, rawResponse(200, goodToken))
 		}
 	}), came, sync.OnceFunc(func() { close(gate) })
 }

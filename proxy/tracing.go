@@ -76,9 +76,9 @@ func portOf(u *url.URL) int {
 	return map[string]int{"http": 80, "https": 443}[u.Scheme]
 }
 
-// noteReply records the response to the call's nth request in the span of ask. res is nil if there
-// was no response.
-func noteReply(ctx context.Context, res *http.Response, n int) {
+// noteResponse records the response to the call's nth request in the span of ask. res is nil if
+// there was no response.
+func noteResponse(ctx context.Context, res *http.Response, n int) {
 	span := trace.SpanFromContext(ctx)
 	if res != nil {
 		span.SetAttributes(attribute.Int("http.response.status_code", res.StatusCode))
@@ -121,7 +121,7 @@ func beginTrace(t Tracer, e *engine, r *http.Request) (trace.Span, *http.Request
 }
 
 // endTrace adds the outcome to the request's server span and ends it.
-func (x *reply) endTrace(server trace.Span) {
+func (x *requestState) endTrace(server trace.Span) {
 	if !server.IsRecording() {
 		return
 	}

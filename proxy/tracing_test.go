@@ -243,7 +243,7 @@ func TestWithoutATracerTracingIsFree(t *testing.T) {
 	if p.carried.tracer != nil || e.plain == nil {
 		t.Error("want no tracer, and the lane on")
 	}
-	x, r := reply{status: 200}, get("/me")
+	x, r := requestState{status: 200}, get("/me")
 	if n := testing.AllocsPerRun(100, func() {
 		server, _ := beginTrace(p.carried.tracer, e, r)
 		x.endTrace(server)

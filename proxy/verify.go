@@ -33,11 +33,11 @@ type verified struct {
 // ownCall is one of igproxy's own calls.
 type ownCall struct {
 	name   string // the end of the path; logs and metrics show it as the grant
-	verify func(*reply, *engine, *http.Request, []string) (*verified, *graph.Error)
+	verify func(*requestState, *engine, *http.Request, []string) (*verified, *graph.Error)
 }
 
 // ownCalls are all of igproxy's own calls. Each is a POST.
-var ownCalls = []ownCall{{"webhook", (*reply).verifyWebhook}, {"signed_request", (*reply).verifySignedRequest}}
+var ownCalls = []ownCall{{"webhook", (*requestState).verifyWebhook}, {"signed_request", (*requestState).verifySignedRequest}}
 
 // ownCall returns igproxy's own call that has the destination's path. It reports false if there is
 // no such call.
@@ -51,7 +51,7 @@ func (t destination) ownCall() (c ownCall, ok bool) {
 
 // verify sets x.signed to the answer to a call below ownPrefix, or sets x.err. Then it drops what
 // is left of the body.
-func (x *reply) verify(e *engine, w http.ResponseWriter, r *http.Request, t destination) {
+func (x *requestState) verify(e *engine, w http.ResponseWriter, r *http.Request, t destination) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxRead) // this reader repeats its error, so dropRest sees the error too
 	x.decide(e, r, t)
 	if x.last && dropRest(w, r) {
@@ -81,7 +81,7 @@ func dropRest(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // decide sets x.signed or x.err for verify. It may leave a part of the body unread.
-func (x *reply) decide(e *engine, r *http.Request, t destination) {
+func (x *requestState) decide(e *engine, r *http.Request, t destination) {
 	c, ok := t.ownCall()
 	if !ok {
 		x.err = errOwnPath
@@ -115,7 +115,7 @@ func (a *app) signingSecrets() (texts []string) {
 
 // verifyWebhook checks the signature of a webhook. The body streams through the hash and is not
 // kept. It must arrive within the server's ReadTimeout.
-func (x *reply) verifyWebhook(_ *engine, r *http.Request, secrets []string) (*verified, *graph.Error) {
+func (x *requestState) verifyWebhook(_ *engine, r *http.Request, secrets []string) (*verified, *graph.Error) {
 	w, err := signature.ReadWebhook(r.Header["X-Hub-Signature-256"], r.Header["X-Hub-Signature"])
 	if err != nil {
 		return nil, errUnsignedWebhook
@@ -140,7 +140,7 @@ func (x *reply) verifyWebhook(_ *engine, r *http.Request, secrets []string) (*ve
 }
 
 // verifySignedRequest checks the signed request in the form, and returns its payload.
-func (x *reply) verifySignedRequest(e *engine, r *http.Request, secrets []string) (*verified, *graph.Error) {
+func (x *requestState) verifySignedRequest(e *engine, r *http.Request, secrets []string) (*verified, *graph.Error) {
 	text, refused := signedRequestIn(r, e.large)
 	if refused != nil {
 		return nil, refused

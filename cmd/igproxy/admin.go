@@ -29,7 +29,7 @@ func adminFlags(timeout time.Duration) []cli.Flag {
 		return nil
 	}
 	return []cli.Flag{configFlag(),
-		&cli.DurationFlag{Name: "timeout", Value: timeout, Usage: "wait at most `TIME` for the reply", Action: positive}}
+		&cli.DurationFlag{Name: "timeout", Value: timeout, Usage: "wait at most `TIME` for the response", Action: positive}}
 }
 
 // adminTarget says how a command reaches the running sidecar.
@@ -89,31 +89,31 @@ func loadTarget(c *cli.Context, env environment, keys ...string) (config.Config,
 	return conf, nil
 }
 
-// maxReply bounds a sidecar's reply, in bytes.
-const maxReply = 1 << 20
+// maxResponse bounds a sidecar's response, in bytes.
+const maxResponse = 1 << 20
 
 // readAdmin sends a GET request to the running sidecar, waits at most --timeout, and decodes the
-// JSON reply.
-func readAdmin(c *cli.Context, env environment, path string, reply any) (status int, err error) {
+// JSON response.
+func readAdmin(c *cli.Context, env environment, path string, response any) (status int, err error) {
 	to, err := readTarget(c, env)
 	if err != nil {
 		return 0, err
 	}
-	return to.call(c, http.MethodGet, path, "", reply)
+	return to.call(c, http.MethodGet, path, "", response)
 }
 
 // operate runs an operation of the running sidecar, waits at most --timeout, and decodes the JSON
-// reply. It sends form as the body of the request.
-func operate(c *cli.Context, env environment, name, form string, reply any) error {
+// response. It sends form as the body of the request.
+func operate(c *cli.Context, env environment, name, form string, response any) error {
 	to, err := operationTarget(c, env)
 	if err != nil {
 		return err
 	}
-	_, err = to.call(c, http.MethodPost, "/"+name, form, reply)
+	_, err = to.call(c, http.MethodPost, "/"+name, form, response)
 	return err
 }
 
-func (a adminTarget) call(c *cli.Context, method, path, form string, reply any) (status int, err error) {
+func (a adminTarget) call(c *cli.Context, method, path, form string, response any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
 	defer cancel()
 	network, address := "tcp", a.listen
@@ -143,13 +143,13 @@ func (a adminTarget) call(c *cli.Context, method, path, form string, reply any) 
 		return 0, fmt.Errorf("no answer from %s; is igproxy serve running with this address?", a.listen)
 	}
 	defer res.Body.Close()
-	body := io.LimitReader(res.Body, maxReply)
+	body := io.LimitReader(res.Body, maxResponse)
 	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
 		text, _ := io.ReadAll(body)
 		return 0, fmt.Errorf("%s refused: %s", a.listen, strings.TrimSpace(printable(string(text))))
 	}
-	if err := json.NewDecoder(body).Decode(reply); err != nil {
-		return 0, fmt.Errorf("%s did not reply as igproxy does; check admin.listen", a.listen)
+	if err := json.NewDecoder(body).Decode(response); err != nil {
+		return 0, fmt.Errorf("%s did not answer as igproxy does; check admin.listen", a.listen)
 	}
 	return res.StatusCode, nil
 }

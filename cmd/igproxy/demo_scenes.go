@@ -77,17 +77,17 @@ func (d *story) play(interrupted <-chan struct{}) bool {
 
 func (d *story) burst() {
 	const token = "IGAA-berta"
-	replies := make([]reply, demoBurst)
+	responses := make([]response, demoBurst)
 	start := time.Now()
 	var wg sync.WaitGroup
-	for i := range replies {
-		wg.Go(func() { replies[i] = d.call(exchange(token), nil) })
+	for i := range responses {
+		wg.Go(func() { responses[i] = d.call(exchange(token), nil) })
 	}
 	wg.Wait()
 	took := time.Since(start)
 	same := 0
-	for _, r := range replies {
-		if r.status == http.StatusOK && r.accessToken() == replies[0].accessToken() {
+	for _, r := range responses {
+		if r.status == http.StatusOK && r.accessToken() == responses[0].accessToken() {
 			same++
 		}
 	}
@@ -102,7 +102,7 @@ func (d *story) login() {
 	form := url.Values{"client_id": {demoAppID}, "grant_type": {"authorization_code"}, "redirect_uri": {demoCallback}, "code": {code}}
 	first := d.expect("/oauth/access_token", form, http.StatusOK, "")
 	again := d.call("/oauth/access_token", form)
-	d.check(again.body == first.body, "a repeated callback gets the same reply")
+	d.check(again.body == first.body, "a repeated callback gets the same response")
 	d.check(d.instagram.CallsFor(code) == 1, "the code was sent to Instagram once")
 	long := d.expect(exchange(first.accessToken()), nil, http.StatusOK, "igproxy; fwd=miss; stored")
 	d.expect("/me?fields=user_id,username&access_token="+url.QueryEscape(long.accessToken()), nil, http.StatusOK, "")
@@ -165,7 +165,7 @@ func (d *story) outage() {
 	d.instagram.SetFault("down")
 	before := d.instagram.Calls()
 	var path string
-	var last reply
+	var last response
 	for i := 0; i < 20 && last.status != http.StatusServiceUnavailable; i++ {
 		path = exchange(fmt.Sprintf("IGAA-cold-%d", i))
 		last = d.call(path, nil)
@@ -195,8 +195,8 @@ func extend(token string) string {
 	return "/v23.0/oauth/access_token?grant_type=fb_exchange_token&client_id=" + demoFacebookID + "&fb_exchange_token=" + url.QueryEscape(token)
 }
 
-// reply is an HTTP response. Its status is 0 if no response arrived.
-type reply struct {
+// response is an HTTP response. Its status is 0 if no response arrived.
+type response struct {
 	status      int
 	cacheStatus string
 	retryAfter  string
@@ -204,7 +204,7 @@ type reply struct {
 	took        time.Duration
 }
 
-func (r reply) accessToken() string {
+func (r response) accessToken() string {
 	var t struct {
 		AccessToken string `json:"access_token"`
 	}
@@ -213,7 +213,7 @@ func (r reply) accessToken() string {
 }
 
 // call sends a request to the sidecar as an app does. If form is not nil, it posts the form.
-func (d *story) call(path string, form url.Values) reply {
+func (d *story) call(path string, form url.Values) response {
 	if form != nil {
 		return receive(func() (*http.Response, error) { return http.PostForm(d.sidecar+path, form) })
 	}
@@ -221,7 +221,7 @@ func (d *story) call(path string, form url.Values) reply {
 }
 
 // deliver passes a webhook on to the sidecar, with the header and the body that the app received.
-func (d *story) deliver(header http.Header, body []byte) reply {
+func (d *story) deliver(header http.Header, body []byte) response {
 	return receive(func() (*http.Response, error) {
 		r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, d.sidecar+webhookPath, bytes.NewReader(body))
 		if err != nil {
@@ -232,20 +232,20 @@ func (d *story) deliver(header http.Header, body []byte) reply {
 	})
 }
 
-// receive sends a request and reads the reply.
-func receive(send func() (*http.Response, error)) reply {
+// receive sends a request and reads the response.
+func receive(send func() (*http.Response, error)) response {
 	start := time.Now()
 	res, err := send()
 	if err != nil {
-		return reply{body: err.Error()}
+		return response{body: err.Error()}
 	}
 	defer res.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
-	return reply{res.StatusCode, res.Header.Get("Cache-Status"), res.Header.Get("Retry-After"), string(body), time.Since(start)}
+	return response{res.StatusCode, res.Header.Get("Cache-Status"), res.Header.Get("Retry-After"), string(body), time.Since(start)}
 }
 
-// expect sends a request, shows it with its reply, and checks the reply.
-func (d *story) expect(path string, form url.Values, status int, cacheStatus string) reply {
+// expect sends a request, shows it with its response, and checks the response.
+func (d *story) expect(path string, form url.Values, status int, cacheStatus string) response {
 	request := "GET " + path
 	if form != nil {
 		request = "POST " + path + "  " + form.Encode()
@@ -279,7 +279,7 @@ func (d *story) check(ok bool, format string, args ...any) {
 	d.say(mark+format, args...)
 }
 
-func (d *story) show(r reply) {
+func (d *story) show(r response) {
 	headers := ""
 	if r.cacheStatus != "" {
 		headers += "  Cache-Status: " + r.cacheStatus

@@ -58,11 +58,11 @@ func purgeCommand(env environment) *cli.Command {
 				}
 				form.Set("access_token", token)
 			}
-			var reply admin.PurgeReply
-			if err := operate(c, env, "purge", form.Encode(), &reply); err != nil {
+			var response admin.PurgeResponse
+			if err := operate(c, env, "purge", form.Encode(), &response); err != nil {
 				return err
 			}
-			return printPurge(reply, env.stdout)
+			return printPurge(response, env.stdout)
 		},
 	}
 }
@@ -97,30 +97,30 @@ func readToken(in io.Reader) (string, error) {
 	return token, nil
 }
 
-func printPurge(reply admin.PurgeReply, out io.Writer) error {
-	if reply.Purged == "later" {
-		_, err := fmt.Fprintf(out, "the same purge ran less than ten seconds ago, so this one takes effect in %d s\n", reply.InSeconds)
+func printPurge(response admin.PurgeResponse, out io.Writer) error {
+	if response.Purged == "later" {
+		_, err := fmt.Fprintf(out, "the same purge ran less than ten seconds ago, so this one takes effect in %d s\n", response.InSeconds)
 		return err
 	}
-	what := map[string]string{"all": "everything", "token": "the token"}[reply.Purged]
+	what := map[string]string{"all": "everything", "token": "the token"}[response.Purged]
 	if what == "" {
-		return fmt.Errorf("nothing was purged: %s", reply.Problem)
+		return fmt.Errorf("nothing was purged: %s", response.Problem)
 	}
 	apps := "app"
-	if len(reply.Apps) > 1 {
+	if len(response.Apps) > 1 {
 		apps = "apps"
 	}
-	what += " for " + apps + ` "` + strings.Join(reply.Apps, `", "`) + `"`
-	if n := reply.Entries; n != nil {
+	what += " for " + apps + ` "` + strings.Join(response.Apps, `", "`) + `"`
+	if n := response.Entries; n != nil {
 		what += fmt.Sprintf(" (entries in this sidecar's memory: %d)", *n)
 	}
-	switch reply.Fleet {
+	switch response.Fleet {
 	case "notified":
 		what += "; the other sidecars on this Redis forget within seconds"
 	case "none":
 	default:
 		return fmt.Errorf("purged %s, but only in this sidecar: %s. The other sidecars do not know of the purge yet; if this "+
-			"sidecar is still running when Redis answers again, it notifies them", what, strings.TrimPrefix(reply.Problem, "redis purge: "))
+			"sidecar is still running when Redis answers again, it notifies them", what, strings.TrimPrefix(response.Problem, "redis purge: "))
 	}
 	_, err := fmt.Fprintf(out, "purged: %s\n", what)
 	return err

@@ -30,23 +30,23 @@ func TestPurgeReadsExactlyOneTokenFromStandardInput(t *testing.T) {
 }
 
 func TestPurgePrintsWhatItPurgedAndWhere(t *testing.T) {
-	for want, reply := range map[string]admin.PurgeReply{
+	for want, response := range map[string]admin.PurgeResponse{
 		"purged: everything for apps \"one\", \"two\"; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "notified"},
 		"purged: everything for app \"one\" (entries in this sidecar's memory: 62)\n":                            {Purged: "all", Apps: []string{"one"}, Fleet: "none", Entries: new(62)},
 		"purged: the token for app \"one\"\n":                                                                    {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
 		"the same purge ran less than ten seconds ago, so this one takes effect in 7 s\n":                        {Purged: "later", InSeconds: 7, Fleet: "none"},
 	} {
 		var out bytes.Buffer
-		if err := printPurge(reply, &out); err != nil || out.String() != want {
+		if err := printPurge(response, &out); err != nil || out.String() != want {
 			t.Errorf("got %q (error %v), want %q", out.String(), err, want)
 		}
 	}
-	for want, reply := range map[string]admin.PurgeReply{
+	for want, response := range map[string]admin.PurgeResponse{
 		"nothing was purged: no app has this name":                    {Purged: "nothing", Problem: "no app has this name"},
 		"purged everything for app \"one\", but only in this sidecar": {Purged: "all", Apps: []string{"one"}, Fleet: "not notified", Problem: "redis: refused"},
 	} {
 		var out bytes.Buffer
-		if err := printPurge(reply, &out); err == nil || !strings.Contains(err.Error(), want) || out.Len() > 0 {
+		if err := printPurge(response, &out); err == nil || !strings.Contains(err.Error(), want) || out.Len() > 0 {
 			t.Errorf("got the error %v, want %q; got the output %q, want no output", err, want, out.String())
 		}
 	}

@@ -23,22 +23,22 @@ func reloadCommand(env environment) *cli.Command {
 			"within seconds, without the command or the signal.",
 		Flags: adminFlags(10 * time.Second),
 		Action: func(c *cli.Context) error {
-			var reply sidecar.ReloadReply
-			if err := operate(c, env, "reload", "", &reply); err != nil {
+			var response sidecar.ReloadResponse
+			if err := operate(c, env, "reload", "", &response); err != nil {
 				return err
 			}
-			if !reply.Reloaded {
-				for _, p := range reply.Problems {
+			if !response.Reloaded {
+				for _, p := range response.Problems {
 					fmt.Fprintf(env.stderr, "igproxy: %s\n", printable(p))
 				}
 				return errReported
 			}
 			text := "reloaded"
-			if len(reply.Changed) > 0 || len(reply.NeedsRestart) == 0 {
-				text += ": " + cmp.Or(strings.Join(reply.Changed, ", "), "nothing has changed")
+			if len(response.Changed) > 0 || len(response.NeedsRestart) == 0 {
+				text += ": " + cmp.Or(strings.Join(response.Changed, ", "), "nothing has changed")
 			}
-			if len(reply.NeedsRestart) > 0 {
-				text += "; these changes need a restart: " + strings.Join(reply.NeedsRestart, ", ")
+			if len(response.NeedsRestart) > 0 {
+				text += "; these changes need a restart: " + strings.Join(response.NeedsRestart, ", ")
 			}
 			fmt.Fprintln(env.stdout, text)
 			return nil

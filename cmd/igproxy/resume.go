@@ -32,28 +32,28 @@ func resumeCommand(env environment) *cli.Command {
 				}
 				form.Set("app", c.String("app"))
 			}
-			var reply admin.ResumeReply
-			if err := operate(c, env, "resume", form.Encode(), &reply); err != nil {
+			var response admin.ResumeResponse
+			if err := operate(c, env, "resume", form.Encode(), &response); err != nil {
 				return err
 			}
-			return printResume(reply, c.String("app"), env.stdout)
+			return printResume(response, c.String("app"), env.stdout)
 		},
 	}
 }
 
 // printResume prints which pauses have ended. app is the value of --app, or empty for all apps.
-func printResume(reply admin.ResumeReply, app string, out io.Writer) error {
-	if reply.Problem != "" {
-		return errors.New("nothing was resumed: " + reply.Problem)
+func printResume(response admin.ResumeResponse, app string, out io.Writer) error {
+	if response.Problem != "" {
+		return errors.New("nothing was resumed: " + response.Problem)
 	}
 	switch {
-	case len(reply.Resumed) == 0 && app != "":
+	case len(response.Resumed) == 0 && app != "":
 		fmt.Fprintf(out, "app %q was not paused\n", app)
-	case len(reply.Resumed) == 0:
+	case len(response.Resumed) == 0:
 		fmt.Fprintln(out, "no app was paused")
 	}
 	const clock = "15:04:05 MST"
-	for _, p := range reply.Resumed {
+	for _, p := range response.Resumed {
 		fmt.Fprintf(out, "resumed: app %q, which was paused at %s until %s (code %d)\n",
 			p.App, p.Since.Local().Format(clock), p.Until.Local().Format(clock), p.Code)
 	}

@@ -11,7 +11,7 @@ func TestResumePrintsWhichAppsWerePaused(t *testing.T) {
 	for name, c := range map[string]struct {
 		args       []string
 		status     int
-		reply      string
+		response   string
 		asked      string
 		code       int
 		says, errs string
@@ -30,7 +30,7 @@ func TestResumePrintsWhichAppsWerePaused(t *testing.T) {
 				t.Errorf("%s: got %s %s, want POST /resume", name, r.Method, r.URL)
 			}
 			w.WriteHeader(c.status)
-			_, _ = io.WriteString(w, c.reply)
+			_, _ = io.WriteString(w, c.response)
 		})
 		code, out, errs := command(t, at, c.args...)
 		if code != c.code || asked != c.asked || !strings.HasPrefix(out, c.says) || (out == "") != (c.says == "") || !strings.Contains(errs, c.errs) {

@@ -19,14 +19,14 @@ func statusCommand(env environment) *cli.Command {
 			"Redis, rate limits, outages and failures. It does not need the client secret.\n" +
 			"The page at / has charts too. For a live view: watch igproxy status",
 		Flags: append(adminFlags(2*time.Second),
-			&cli.BoolFlag{Name: "json", Usage: "print the reply of /status as JSON", DisableDefaultText: true}),
+			&cli.BoolFlag{Name: "json", Usage: "print the response of /status as JSON", DisableDefaultText: true}),
 		Action: func(c *cli.Context) error {
 			var s admin.Status
 			if _, err := readAdmin(c, env, "/status", &s); err != nil {
 				return err
 			}
 			if s.Started.IsZero() {
-				return errors.New("the reply is not an igproxy status; check admin.listen")
+				return errors.New("the response is not an igproxy status; check admin.listen")
 			}
 			if c.Bool("json") {
 				return json.NewEncoder(env.stdout).Encode(s)

@@ -63,7 +63,7 @@ func TestOperationsAreForTheOperatorOnly(t *testing.T) {
 				t.Errorf("%s: got status %d; does it have the header WWW-Authenticate? got %v, want %v", name, w.Code, got, !got)
 			}
 			if strings.Contains(w.Body.String(), secret) {
-				t.Errorf("%s: the reply contains the token", name)
+				t.Errorf("%s: the response contains the token", name)
 			}
 		}
 	}

@@ -41,9 +41,9 @@ type Options struct {
 	// About describes the process on the status page.
 	About About
 	// Operations are the operations of the process, by name: "reload" handles POST /reload. Each
-	// function reports whether it succeeded and returns the reply, which is sent as JSON.
+	// function reports whether it succeeded and returns the response, which is sent as JSON.
 	// docs/metrics.md lists the names.
-	Operations map[string]func() (ok bool, reply any)
+	Operations map[string]func() (ok bool, response any)
 	// Quit handles POST /quit. It starts the shutdown of the process, and must return at once. Nil:
 	// the operation is off.
 	Quit func()
@@ -110,11 +110,11 @@ func New(o Options) (*Handler, error) {
 	mux.Handle("POST /quit", h.serveQuit())
 	for name, run := range o.Operations {
 		mux.Handle("POST /"+name, h.operate(name, func(*http.Request) (int, any) {
-			ok, reply := run()
+			ok, response := run()
 			if !ok {
-				return http.StatusUnprocessableEntity, reply
+				return http.StatusUnprocessableEntity, response
 			}
-			return http.StatusOK, reply
+			return http.StatusOK, response
 		}))
 	}
 	h.routes = mux
@@ -165,8 +165,8 @@ func (h *Handler) serveReadiness(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, status, readiness)
 }
 
-func writeJSON(w http.ResponseWriter, status int, reply any) {
+func writeJSON(w http.ResponseWriter, status int, response any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(reply)
+	_ = json.NewEncoder(w).Encode(response)
 }

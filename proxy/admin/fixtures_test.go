@@ -113,12 +113,12 @@ func byOperator(r *http.Request) *http.Request {
 	return r.WithContext(admin.WithPeer(r.Context(), 0))
 }
 
-// decode reads a JSON reply; unknown fields fail the test.
+// decode reads a JSON response; unknown fields fail the test.
 func decode(t *testing.T, w *httptest.ResponseRecorder, into any) {
 	t.Helper()
 	d := json.NewDecoder(w.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil || w.Header().Get("Content-Type") != "application/json" {
-		t.Fatalf("got status %d, headers %v, error %v; want a JSON reply", w.Code, w.Header(), err)
+		t.Fatalf("got status %d, headers %v, error %v; want a JSON response", w.Code, w.Header(), err)
 	}
 }

@@ -14,9 +14,9 @@ const (
 	outcomeDenied = "denied"
 )
 
-// operate returns a handler that runs an operation and sends its reply as JSON. A caller that may
-// not run operations gets a text that says why not, and what to do next.
-func (h *Handler) operate(name string, run func(*http.Request) (status int, reply any)) http.HandlerFunc {
+// operate returns a handler that runs an operation and sends its response as JSON. A caller that
+// may not run operations gets a text that says why not, and what to do next.
+func (h *Handler) operate(name string, run func(*http.Request) (status int, response any)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		by, refused := h.current.Load().access.check(r)
 		if refused != nil {
@@ -27,7 +27,7 @@ func (h *Handler) operate(name string, run func(*http.Request) (status int, repl
 			http.Error(w, refused.text, refused.status)
 			return
 		}
-		status, reply := run(r)
+		status, response := run(r)
 		outcome := outcomeFailed
 		switch status {
 		case http.StatusOK:
@@ -36,7 +36,7 @@ func (h *Handler) operate(name string, run func(*http.Request) (status int, repl
 			outcome = outcomeMerged
 		}
 		h.audit(name, outcome, by)
-		writeJSON(w, status, reply)
+		writeJSON(w, status, response)
 	}
 }
 

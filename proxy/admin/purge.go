@@ -15,8 +15,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// PurgeReply is the reply to POST /purge.
-type PurgeReply struct {
+// PurgeResponse is the response to POST /purge.
+type PurgeResponse struct {
 	Purged string   `json:"purged"` // all, token, nothing, or later
 	Apps   []string `json:"apps"`
 	// Entries is how many entries this sidecar had in memory for the apps. It is nil unless Purged
@@ -36,24 +36,24 @@ const maxPurge = 4 * graph.MaxToken
 
 // purge implements POST /purge.
 func (h *Handler) purge(r *http.Request) (status int, _ any) {
-	reply := PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
+	response := PurgeResponse{Purged: "nothing", Apps: []string{}, Fleet: "none"}
 	app, token, err := readPurge(r)
 	if err != nil {
-		reply.Problem = err.Error()
-		return http.StatusBadRequest, reply
+		response.Problem = err.Error()
+		return http.StatusBadRequest, response
 	}
 	if !token.IsZero() {
 		return h.forget(r.Context(), app, token)
 	}
 	if in := h.merged.join(app); in > 0 {
-		reply.Purged, reply.InSeconds = "later", int(math.Ceil(in.Seconds()))
-		return http.StatusAccepted, reply
+		response.Purged, response.InSeconds = "later", int(math.Ceil(in.Seconds()))
+		return http.StatusAccepted, response
 	}
-	status, reply = h.forget(r.Context(), app, token)
-	if len(reply.Apps) == 0 {
+	status, response = h.forget(r.Context(), app, token)
+	if len(response.Apps) == 0 {
 		h.merged.forget(app)
 	}
-	return status, reply
+	return status, response
 }
 
 // purgeTimeout bounds a purge that runs after its request was answered.
@@ -68,32 +68,32 @@ func (h *Handler) purgeLater(app string) {
 
 // forget purges the answers of an app, or of every app if the name is empty. With a token, it
 // purges only the answers for that token. The attributes are added to the log line.
-func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret, attributes ...any) (status int, reply PurgeReply) {
-	status, reply = http.StatusOK, PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
+func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret, attributes ...any) (status int, response PurgeResponse) {
+	status, response = http.StatusOK, PurgeResponse{Purged: "nothing", Apps: []string{}, Fleet: "none"}
 	entries := 0
-	if token.IsZero() { // the reply for a token has no count, and counting would look at all entries
+	if token.IsZero() { // the response for a token has no count, and counting would look at all entries
 		entries = h.proxy.Entries(app)
 	}
 	apps, err := h.proxy.Purge(ctx, app, token)
 	if err != nil {
-		status, reply.Problem = http.StatusUnprocessableEntity, err.Error()
+		status, response.Problem = http.StatusUnprocessableEntity, err.Error()
 	}
 	if len(apps) == 0 {
-		return status, reply
+		return status, response
 	}
-	reply.Apps, reply.Purged = apps, "all"
-	reply.Entries = &entries
+	response.Apps, response.Purged = apps, "all"
+	response.Entries = &entries
 	if !token.IsZero() {
-		reply.Purged, reply.Entries = "token", nil
+		response.Purged, response.Entries = "token", nil
 	}
 	switch {
 	case err != nil:
-		reply.Fleet = "not notified"
+		response.Fleet = "not notified"
 	case h.proxy.Readiness().Redis != "off":
-		reply.Fleet = "notified"
+		response.Fleet = "notified"
 	}
-	h.log.Warn("purged", append([]any{"what", reply.Purged, "apps", reply.Apps, "fleet", reply.Fleet}, attributes...)...)
-	return status, reply
+	h.log.Warn("purged", append([]any{"what", response.Purged, "apps", response.Apps, "fleet", response.Fleet}, attributes...)...)
+	return status, response
 }
 
 // readPurge reads what to purge from the body. It refuses a query, because proxies in between may

@@ -28,12 +28,12 @@ func TestPurgesOfEverythingAreMergedToOneInTenSeconds(t *testing.T) {
 		h, log := newLogged(t)
 		start := time.Now()
 		for i := range 200 { // 40 s
-			status, reply := purge(t, h, "/purge", form, "")
-			if first := i == 0; first != (status == 200) || first != (reply.Purged == "all") || !first && (status != 202 || reply.Purged != "later") {
-				t.Fatalf("purge %d: got status %d, %+v; want status 200 and Purged \"all\" for purge 0, status 202 and \"later\" for any other", i, status, reply)
+			status, response := purge(t, h, "/purge", form, "")
+			if first := i == 0; first != (status == 200) || first != (response.Purged == "all") || !first && (status != 202 || response.Purged != "later") {
+				t.Fatalf("purge %d: got status %d, %+v; want status 200 and Purged \"all\" for purge 0, status 202 and \"later\" for any other", i, status, response)
 			}
-			if want := 10 - int(time.Since(start).Seconds())%10; i > 0 && reply.InSeconds != want {
-				t.Errorf("after %s: takes effect in %d s, want %d", time.Since(start), reply.InSeconds, want)
+			if want := 10 - int(time.Since(start).Seconds())%10; i > 0 && response.InSeconds != want {
+				t.Errorf("after %s: takes effect in %d s, want %d", time.Since(start), response.InSeconds, want)
 			}
 			time.Sleep(200 * time.Millisecond)
 			synctest.Wait()
@@ -56,16 +56,16 @@ func TestPurgesOfTokensAndOtherAppsAreNotMerged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, log := newLogged(t)
 		for _, body := range []string{"app=one", "app=two", "access_token=IGAA-a", "access_token=IGAA-a", "access_token=IGAA-a&app=one"} {
-			if status, reply := purge(t, h, "/purge", form, body); status != 200 {
-				t.Errorf("%s: got %d %+v, want 200", body, status, reply)
+			if status, response := purge(t, h, "/purge", form, body); status != 200 {
+				t.Errorf("%s: got %d %+v, want 200", body, status, response)
 			}
 		}
 		if status, _ := purge(t, h, "/purge", form, "app=one"); status != 202 {
 			t.Errorf("the same app again: got %d, want 202", status)
 		}
 		for range 2 {
-			if status, reply := purge(t, h, "/purge", form, "app=unknown"); status != 422 || reply.Problem == "" {
-				t.Errorf("an unknown app: got %d %+v, want 422 and a problem", status, reply)
+			if status, response := purge(t, h, "/purge", form, "app=unknown"); status != 422 || response.Problem == "" {
+				t.Errorf("an unknown app: got %d %+v, want 422 and a problem", status, response)
 			}
 		}
 		if got := purged(log); got != 5 {

@@ -18,13 +18,13 @@ import (
 const form = "application/x-www-form-urlencoded"
 
 // purge posts a body as the operator.
-func purge(t *testing.T, h http.Handler, target, contentType, body string) (status int, reply admin.PurgeReply) {
+func purge(t *testing.T, h http.Handler, target, contentType, body string) (status int, response admin.PurgeResponse) {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(body))
 	r.Header.Set("Content-Type", contentType)
 	w := send(h, byOperator(r))
-	decode(t, w, &reply)
-	return w.Code, reply
+	decode(t, w, &response)
+	return w.Code, response
 }
 
 func TestPurgeUsesTheAppAndTokenOfTheForm(t *testing.T) {
@@ -54,14 +54,14 @@ func TestPurgeUsesTheAppAndTokenOfTheForm(t *testing.T) {
 			known(app, "IGAA-a")
 			known(app, "IGAA-b")
 		}
-		status, reply := purge(t, h, "/purge", form, c.body)
+		status, response := purge(t, h, "/purge", form, c.body)
 		entries := map[string]int{"app=two": 2, "": 4}
-		if n, counted := entries[c.body]; counted != (reply.Entries != nil) || counted && *reply.Entries != n {
-			text, _ := json.Marshal(reply)
+		if n, counted := entries[c.body]; counted != (response.Entries != nil) || counted && *response.Entries != n {
+			text, _ := json.Marshal(response)
 			t.Errorf("%s: got %s; want %d entries, or no count if the purge is for a token", c.body, text, n)
 		}
-		if status != 200 || reply.Purged != c.purged || !slices.Equal(reply.Apps, c.apps) || reply.Fleet != "none" || reply.Problem != "" {
-			t.Errorf("%s: got %d %+v, want 200, purged %q, apps %q, fleet none and no problem", c.body, status, reply, c.purged, c.apps)
+		if status != 200 || response.Purged != c.purged || !slices.Equal(response.Apps, c.apps) || response.Fleet != "none" || response.Problem != "" {
+			t.Errorf("%s: got %d %+v, want 200, purged %q, apps %q, fleet none and no problem", c.body, status, response, c.purged, c.apps)
 		}
 		for of, want := range c.known {
 			if app, token, _ := strings.Cut(of, " "); known(app, token) != want {
@@ -107,9 +107,9 @@ func TestAmbiguousPurgePurgesNothing(t *testing.T) {
 		"a form without a Content-Type":    {"/purge", "", "app=other", 400},
 		"an unknown app":                   {"/purge", form, "app=unknown", 422},
 	} {
-		code, reply := purge(t, h, c.target, c.kind, c.body)
-		if code != c.want || reply.Purged != "nothing" || reply.Problem == "" || strings.Contains(reply.Problem, "IGAA") {
-			t.Errorf("%s: got %d %+v, want %d, nothing purged, and a problem without a token", name, code, reply, c.want)
+		code, response := purge(t, h, c.target, c.kind, c.body)
+		if code != c.want || response.Purged != "nothing" || response.Problem == "" || strings.Contains(response.Problem, "IGAA") {
+			t.Errorf("%s: got %d %+v, want %d, nothing purged, and a problem without a token", name, code, response, c.want)
 		}
 		if w := get(p, exchange("IGAA-a")); w.Code != 200 || i.Calls() != 1 {
 			t.Errorf("%s: the token was purged", name)

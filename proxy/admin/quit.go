@@ -6,8 +6,8 @@ import (
 	"net/netip"
 )
 
-// QuitReply is the reply to POST /quit.
-type QuitReply struct {
+// QuitResponse is the response to POST /quit.
+type QuitResponse struct {
 	Quitting bool `json:"quitting"`
 }
 
@@ -16,9 +16,9 @@ func (h *Handler) serveQuit() http.HandlerFunc {
 	quit := h.operate("quit", func(*http.Request) (int, any) {
 		if quit := h.current.Load().quit; quit != nil { // a reload may just have turned it off
 			quit()
-			return http.StatusOK, QuitReply{Quitting: true}
+			return http.StatusOK, QuitResponse{Quitting: true}
 		}
-		return http.StatusForbidden, QuitReply{}
+		return http.StatusForbidden, QuitResponse{}
 	})
 	return func(w http.ResponseWriter, r *http.Request) {
 		refused := ""

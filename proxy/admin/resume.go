@@ -9,30 +9,30 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// ResumeReply is the reply to POST /resume.
-type ResumeReply struct {
+// ResumeResponse is the response to POST /resume.
+type ResumeResponse struct {
 	Resumed []proxy.Pause `json:"resumed"` // the pauses that were ended; may be empty
 	Problem string        `json:"problem,omitempty"`
 }
 
 // resume implements POST /resume: it ends the pauses that rate limits caused.
 func (h *Handler) resume(r *http.Request) (status int, _ any) {
-	reply := ResumeReply{Resumed: []proxy.Pause{}}
+	response := ResumeResponse{Resumed: []proxy.Pause{}}
 	app, err := readResume(r)
 	if err != nil {
-		reply.Problem = err.Error()
-		return http.StatusBadRequest, reply
+		response.Problem = err.Error()
+		return http.StatusBadRequest, response
 	}
 	ended, err := h.proxy.Resume(app)
 	if err != nil {
-		reply.Problem = err.Error()
-		return http.StatusUnprocessableEntity, reply
+		response.Problem = err.Error()
+		return http.StatusUnprocessableEntity, response
 	}
-	reply.Resumed = append(reply.Resumed, ended...)
+	response.Resumed = append(response.Resumed, ended...)
 	for _, p := range ended {
 		h.log.Warn("pause ended", "app", p.App, "since", p.Since, "would_end", p.Until, "code", p.Code)
 	}
-	return http.StatusOK, reply
+	return http.StatusOK, response
 }
 
 // maxResume bounds the form of POST /resume, in bytes.

@@ -41,11 +41,11 @@ func TestResumeIsAnOperation(t *testing.T) {
 			t.Fatalf("the status has %+v, want one pause", s.Pauses)
 		}
 		before := log.Len()
-		var reply admin.ResumeReply
+		var response admin.ResumeResponse
 		w := send(h, byOperator(httptest.NewRequest(http.MethodPost, c.target, strings.NewReader(c.body))))
-		decode(t, w, &reply)
-		if w.Code != c.status || len(reply.Resumed) != c.resumed || !strings.HasPrefix(reply.Problem, c.problem) || (reply.Problem == "") != (c.problem == "") {
-			t.Errorf("%s: got %d %+v, want status %d, %d ended pauses and the problem %q", name, w.Code, reply, c.status, c.resumed, c.problem)
+		decode(t, w, &response)
+		if w.Code != c.status || len(response.Resumed) != c.resumed || !strings.HasPrefix(response.Problem, c.problem) || (response.Problem == "") != (c.problem == "") {
+			t.Errorf("%s: got %d %+v, want status %d, %d ended pauses and the problem %q", name, w.Code, response, c.status, c.resumed, c.problem)
 		}
 		if s := status(t, h); len(s.Pauses) != 1-c.resumed {
 			t.Errorf("%s: afterwards the status has %+v, want %d pauses", name, s.Pauses, 1-c.resumed)

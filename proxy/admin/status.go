@@ -33,7 +33,7 @@ type Setting struct {
 	Origin string `json:"origin,omitempty"`
 }
 
-// Status is the reply to GET /status. Counts cover the window, the last 15 minutes.
+// Status is the response to GET /status. Counts cover the window, the last 15 minutes.
 type Status struct {
 	Now      time.Time       `json:"now"`
 	Started  time.Time       `json:"started"`

@@ -21,9 +21,9 @@ const (
 	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: its token calls are paused
 	ClassUserLimit Class = "user_limit" // a rate limit on a user or page: token calls with that token are paused
 	ClassTransient Class = "transient"  // Meta reports that it has failed: counted by the breaker
-	ClassBroken    Class = "broken"     // the reply is malformed: counted by the breaker
-	ClassUnreached Class = "unreached"  // there was no reply: counted by the breaker
-	ClassTimeout   Class = "timeout"    // there was no reply in time: counted by the breaker
+	ClassBroken    Class = "broken"     // the response is malformed: counted by the breaker
+	ClassUnreached Class = "unreached"  // there was no response: counted by the breaker
+	ClassTimeout   Class = "timeout"    // there was no response in time: counted by the breaker
 	ClassSilent    Class = "silent"     // no byte in time on a reused connection, which may be dead
 	ClassHeld      Class = "held"       // the breaker is open, or there are too many calls at once
 	ClassInternal  Class = "internal"   // a bug in igproxy

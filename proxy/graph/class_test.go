@@ -8,7 +8,7 @@ import (
 )
 
 // Every error from Meta gets one of the seven classes in this test. The other classes are for calls
-// without a usable reply, and for igproxy's own errors.
+// without a usable response, and for igproxy's own errors.
 func TestEveryErrorFromMetaIsClassified(t *testing.T) {
 	all := []graph.Class{graph.ClassToken, graph.ClassStanding, graph.ClassSecret, graph.ClassRefused, graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient}
 	for code := -10; code < 100_000; code++ {

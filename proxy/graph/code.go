@@ -9,7 +9,7 @@ import (
 // codeLife is the lifetime of the short-lived token that a code is exchanged for.
 const codeLife = time.Hour
 
-// ReadCode reads the successful reply to a code exchange, strictly. Meta documents the first of
+// ReadCode reads the successful response to a code exchange, strictly. Meta documents the first of
 // these shapes and sends the second:
 //
 //	{"data":[{"access_token":"...","user_id":"...","permissions":"a,b"}]}

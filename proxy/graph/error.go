@@ -38,7 +38,7 @@ type Error struct {
 	// another one, and this error repeats that failure.
 	Repeated bool `json:"-"`
 	// Cause is the kind of a failure, for the log only. It never contains text from a request or a
-	// reply.
+	// response.
 	Cause string `json:"-"`
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// hostileReplies returns replies of about n bytes, each of which repeats one short text.
-func hostileReplies(n int) map[string]string {
+// hostileResponses returns responses of about n bytes, each of which repeats one short text.
+func hostileResponses(n int) map[string]string {
 	filled := func(head, unit, tail string) string {
 		return head + strings.Repeat(unit, n/len(unit)) + tail
 	}
@@ -36,7 +36,7 @@ func hostileReplies(n int) map[string]string {
 	}
 }
 
-// readAll reads a reply as a token, a code exchange, an error and headers about rate limits.
+// readAll reads a response as a token, a code exchange, an error and headers about rate limits.
 func readAll(text string, now time.Time) {
 	scrub := scrubber(testSecret, "IGAAshort")
 	body := []byte(text)
@@ -49,9 +49,9 @@ func readAll(text string, now time.Time) {
 }
 
 // An earlier version took 13 s to read a mebibyte of small members. The current readers take less
-// than 0.1 s for each of these replies.
+// than 0.1 s for each of these responses.
 func TestReadersTakeLinearTime(t *testing.T) {
-	for name, text := range hostileReplies(1 << 20) {
+	for name, text := range hostileResponses(1 << 20) {
 		start := time.Now()
 		readAll(text, start)
 		if took := time.Since(start); took > 10*time.Second { // allows for a busy machine and the race detector
@@ -64,7 +64,7 @@ func TestReadersTakeLinearTime(t *testing.T) {
 // stop at their bounds or keep slices of what they read. Only buffers that grow by doubling need a
 // few more.
 func TestReadersAllocateNothingForEachElement(t *testing.T) {
-	small, large := hostileReplies(8<<10), hostileReplies(64<<10)
+	small, large := hostileResponses(8<<10), hostileResponses(64<<10)
 	for name := range small {
 		few := testing.AllocsPerRun(1, func() { readAll(small[name], time.Now()) })
 		many := testing.AllocsPerRun(1, func() { readAll(large[name], time.Now()) })

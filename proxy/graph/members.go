@@ -58,7 +58,7 @@ func splitObject(body []byte) ([]member, error) {
 	return members, nil
 }
 
-// objectMembers splits the JSON object of a successful reply, in linear time. It refuses what
+// objectMembers splits the JSON object of a successful response, in linear time. It refuses what
 // splitObject refuses, and also a name that appears twice. It drops lookalikes.
 func objectMembers(body []byte) ([]member, error) {
 	members, err := splitObject(body)
@@ -89,7 +89,8 @@ func onlyElement(array json.RawMessage) (one json.RawMessage, err error) {
 	return one, nil
 }
 
-// knownMembers are the names of the members that an app reads in a successful reply or in an error.
+// knownMembers are the names of the members that an app reads in a successful response or in an
+// error.
 var knownMembers = []string{"access_token", "token_type", "expires_in", "user_id", "permissions", "data",
 	"error", "error_type", "error_message", "code"}
 

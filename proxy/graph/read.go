@@ -180,8 +180,8 @@ const SubcodeUnreadable = 990025
 // SubcodeLoop is igproxy's own error_subcode for a call that igproxy made and that came back to it.
 const SubcodeLoop = 990040
 
-// unreadable returns the error for a reply of which igproxy can read only the status. Its code is
-// 100, which Meta uses when it refuses a request.
+// unreadable returns the error for a response of which igproxy can read only the status. Its code
+// is 100, which Meta uses when it refuses a request.
 func unreadable(status int) *Error {
 	return &Error{Status: status, Code: 100, Subcode: SubcodeUnreadable, Type: "OAuthException",
 		Message:   statusMessage(status, "an error that igproxy can read"),
@@ -192,7 +192,8 @@ func statusMessage(status int, missing string) string {
 	return fmt.Sprintf("Meta answered this call with status %d, but without %s.", status, missing)
 }
 
-// StatusCause returns the cause to log for a reply with this status and without a readable error.
+// StatusCause returns the cause to log for a response with this status and without a readable
+// error.
 func StatusCause(status int) string {
 	return fmt.Sprintf("status %d without a Graph error", status)
 }

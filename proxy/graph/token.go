@@ -15,16 +15,16 @@ import (
 // long-lived tokens.
 const maxLife = 10 * 365 * 24 * time.Hour
 
-// Token is a successful reply from Meta; most such replies contain a token. It has the JSON for the
-// app except for the digits of expires_in: the time left is filled in when the answer is sent. Like
-// a proxy.Secret, a Token never prints its text.
+// Token is a successful response from Meta; most such responses contain a token. It has the JSON
+// for the app except for the digits of expires_in: the time left is filled in when the answer is
+// sent. Like a proxy.Secret, a Token never prints its text.
 type Token struct {
 	text    *splitJSON
 	Expires time.Time // when the token itself expires, not the cached answer
 }
 
-// splitJSON is the reply's JSON before and after the digits of expires_in. Without expires_in, head
-// is the whole JSON.
+// splitJSON is the response's JSON before and after the digits of expires_in. Without expires_in,
+// head is the whole JSON.
 type splitJSON struct{ head, tail []byte }
 
 // NewToken returns a Token made of the parts that Parts returns.
@@ -38,7 +38,7 @@ func NewBearer(access string, expires time.Time) Token {
 }
 
 // Ends reports whether the token ever ends. ReadFacebookToken sets the Expires of a token that
-// never ends to maxLife from the time of the reply. So if at least half of maxLife is left, Ends
+// never ends to maxLife from the time of the response. So if at least half of maxLife is left, Ends
 // reports false.
 func (t Token) Ends(now time.Time) bool { return t.Expires.Sub(now) < maxLife/2 }
 
@@ -58,7 +58,7 @@ func (t Token) Access() (access string) {
 	return access
 }
 
-// Format implements fmt.Formatter. It never prints the reply, whatever the verb.
+// Format implements fmt.Formatter. It never prints the response, whatever the verb.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[token]") }
 
 // The ways in which a 200 can be malformed. The texts are fixed, so they can be logged.
@@ -69,10 +69,11 @@ var (
 	errErrorMember = errors.New("an error with a success status")
 )
 
-// ReadToken reads the successful reply to an exchange or a refresh strictly. The reply must be one
-// JSON object without repeated members. Its access_token must be visible ASCII of at most MaxToken
-// bytes. Its expires_in must be a whole number of seconds from 1 up to maxLife. Unknown members are
-// kept byte for byte, and follow the three known members. Lookalikes of known names are dropped.
+// ReadToken reads the successful response to an exchange or a refresh strictly. The response must
+// be one JSON object without repeated members. Its access_token must be visible ASCII of at most
+// MaxToken bytes. Its expires_in must be a whole number of seconds from 1 up to maxLife. Unknown
+// members are kept byte for byte, and follow the three known members. Lookalikes of known names are
+// dropped.
 func ReadToken(body []byte, now time.Time) (Token, error) { return readToken(body, now, true) }
 
 // ReadFacebookToken reads what ReadToken reads, but expires_in may be 0 or absent: app tokens and
@@ -80,8 +81,8 @@ func ReadToken(body []byte, now time.Time) (Token, error) { return readToken(bod
 // now.
 func ReadFacebookToken(body []byte, now time.Time) (Token, error) { return readToken(body, now, false) }
 
-// ReadObject reads a reply that is any JSON object without repeated members and without the member
-// error. The Token is the object itself, and Expires is maxLife from now.
+// ReadObject reads a response that is any JSON object without repeated members and without the
+// member error. The Token is the object itself, and Expires is maxLife from now.
 func ReadObject(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	switch {

@@ -179,10 +179,10 @@ func readsTheSame(t *testing.T, object []byte) {
 	}
 }
 
-// FuzzUpstreamReply checks that no answer from Meta causes a panic. The object that igproxy makes
-// of an accepted answer must have a token, and an app that ignores case must read the same values
-// from it as an app that does not. An error must be valid JSON without the client secret.
-func FuzzUpstreamReply(f *testing.F) {
+// FuzzUpstreamResponse checks that no answer from Meta causes a panic. The object that igproxy
+// makes of an accepted answer must have a token, and an app that ignores case must read the same
+// values from it as an app that does not. An error must be valid JSON without the client secret.
+func FuzzUpstreamResponse(f *testing.F) {
 	for _, seed := range []string{`{"access_token":"IGAA","token_type":"bearer","expires_in":5183944}`, `{"access_token":"a","expires_in":1,"é":"\ud800"}`,
 		`{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"x"}}`, `[]`, `{"error":null}`, "\xff",
 		`{"access_token":"a","expires_in":1,"ACCESS_TOKEN":"b","acceſs_toKen":"c","Expires_In":2}`, `{"TOKEN_TYPE":"mac","access_token":"a","expires_in":1}`,

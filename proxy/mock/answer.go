@@ -79,7 +79,7 @@ func (x *call) refuse(e graphError) {
 	if e.status == http.StatusBadRequest && !x.endpoint.oldErrors {
 		h.Set("WWW-Authenticate", fmt.Sprintf(`OAuth "Facebook Platform" "%s" "%s"`, x.kind(e.Code), e.Message))
 	}
-	x.reply(e.status, jsonType, x.envelope(e))
+	x.respond(e.status, jsonType, x.envelope(e))
 }
 
 // envelope returns the body of an error response in the endpoint's format.
@@ -106,7 +106,7 @@ func (x *call) kind(code int) string {
 // succeed sends the endpoint's success response.
 func (x *call) succeed() { x.endpoint.succeed(x) }
 
-func (x *call) sendSuccess() { x.reply(http.StatusOK, jsonType, x.success("")) }
+func (x *call) sendSuccess() { x.respond(http.StatusOK, jsonType, x.success("")) }
 
 // success returns the body of a success response. members is either empty or a comma followed by
 // further JSON members, which are appended to the object.
@@ -115,9 +115,9 @@ func (x *call) success(members string) string {
 	return x.endpoint.body(x, token, expires, members)
 }
 
-// reply sends a complete response. If the status is not 200, an authorization code that this call
+// respond sends a complete response. If the status is not 200, an authorization code that this call
 // consumed becomes valid again.
-func (x *call) reply(status int, contentType, body string) {
+func (x *call) respond(status int, contentType, body string) {
 	if x.usedCode && status != http.StatusOK {
 		x.instagram.issued.giveBack(x.short)
 	}

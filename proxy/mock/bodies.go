@@ -12,7 +12,7 @@ const extraMembers = `,"user_id":17841400000000001,"permissions":{ "scopes":[ "i
 
 // body returns a fault that answers 200 with the body that build returns.
 func body(build func(*call) string) func(*call) {
-	return func(x *call) { x.reply(200, jsonType, build(x)) }
+	return func(x *call) { x.respond(200, jsonType, build(x)) }
 }
 
 // expires returns a fault whose answer is valid except for the value of expires_in.
@@ -26,34 +26,34 @@ func expires(value string) func(*call) {
 // page returns a fault that answers with an HTML page, as Meta's edge does.
 func page(status int) func(*call) {
 	return func(x *call) {
-		x.reply(status, htmlType, `<!DOCTYPE html><html lang="en" id="facebook"><head><title>Error</title></head>`+
+		x.respond(status, htmlType, `<!DOCTYPE html><html lang="en" id="facebook"><head><title>Error</title></head>`+
 			`<body><h1>Sorry, something went wrong.</h1><p>We're working on getting this fixed as soon as we can.</p></body></html>`)
 	}
 }
 
 // invite refuses the call in the format that users of Threads' login have reported.
 func (x *call) invite() {
-	x.reply(400, jsonType, `{"error_message":"Invalid Request: The user has not accepted the invite to test the app","error_code":1349245}`)
+	x.respond(400, jsonType, `{"error_message":"Invalid Request: The user has not accepted the invite to test the app","error_code":1349245}`)
 }
 
 // letterCase adds members whose names differ from those of the real members only in case. They
 // reveal clients that ignore the case of names.
 func (x *call) letterCase() {
-	x.reply(200, jsonType, x.success(`,"ACCESS_TOKEN":"IGAAother","Token_Type":"other","eXpires_in":1`))
+	x.respond(200, jsonType, x.success(`,"ACCESS_TOKEN":"IGAAother","Token_Type":"other","eXpires_in":1`))
 }
 
 func (x *call) error200() {
-	x.reply(200, jsonType, x.envelope(expired))
+	x.respond(200, jsonType, x.envelope(expired))
 }
 
 func (x *call) noExpires() {
 	token, _ := x.endpoint.issue(x)
-	x.reply(200, jsonType, x.endpoint.body(x, token, "", ""))
+	x.respond(200, jsonType, x.endpoint.body(x, token, "", ""))
 }
 
 func (x *call) twoTokens() {
 	second, _ := x.endpoint.issue(x)
-	x.reply(200, jsonType, x.success(fmt.Sprintf(`,"access_token":"%s"`, second)))
+	x.respond(200, jsonType, x.success(fmt.Sprintf(`,"access_token":"%s"`, second)))
 }
 
 func (x *call) extra() {
@@ -61,7 +61,7 @@ func (x *call) extra() {
 	if x.endpoint.oldErrors || x.endpoint.open { // these endpoints can send user_id or permissions themselves
 		members = strings.NewReplacer("user_id", "owner_id", "permissions", "granted").Replace(members)
 	}
-	x.reply(200, jsonType, x.success(members))
+	x.respond(200, jsonType, x.success(members))
 }
 
 // deepMember returns a member nested deeper than any decoder should follow, yet small enough to
@@ -76,7 +76,7 @@ func (x *call) reflect() {
 	for name, value := range x.reflectingHeaders() {
 		h.Set(name, value)
 	}
-	x.reply(200, jsonType, x.success(`,"you_sent":`+encoded([]string{x.secret, x.short})))
+	x.respond(200, jsonType, x.success(`,"you_sent":`+encoded([]string{x.secret, x.short})))
 }
 
 // trap is the target of redirects. A client must not follow them, because it would send the
@@ -85,5 +85,5 @@ const trap = "/__trap"
 
 func (x *call) redirect() {
 	x.w.Header().Set("Location", trap)
-	x.reply(302, htmlType, "")
+	x.respond(302, htmlType, "")
 }

@@ -170,5 +170,5 @@ func (i *Instagram) serveTrap(w http.ResponseWriter, r *http.Request) {
 	c := i.currentCounters()
 	c.trapped()
 	x := call{instagram: i, counters: c, w: w, r: r, endpoint: exchangeEndpoint, version: defaultVersion}
-	x.reply(http.StatusOK, jsonType, x.tokenBody(newToken(c.key, trap, "IGAA", 0), strconv.Itoa(expiresIn(0)), ""))
+	x.respond(http.StatusOK, jsonType, x.tokenBody(newToken(c.key, trap, "IGAA", 0), strconv.Itoa(expiresIn(0)), ""))
 }

@@ -41,10 +41,10 @@ func codeError(message string) graphError {
 	return graphError{status: 400, Type: "OAuthException", Message: message}
 }
 
-// refuseCode checks a code exchange and marks the code as used. If the call is refused later, reply
-// makes the code valid again. Meta does not say whether a refused attempt consumes the code; the
-// stand-in assumes that it does not. After a broken connection the code stays used, because the app
-// cannot know the outcome and must not use the code again.
+// refuseCode checks a code exchange and marks the code as used. If the call is refused later,
+// respond makes the code valid again. Meta does not say whether a refused attempt consumes the
+// code; the stand-in assumes that it does not. After a broken connection the code stays used,
+// because the app cannot know the outcome and must not use the code again.
 func (x *call) refuseCode() *graphError {
 	for _, name := range x.endpoint.must {
 		if x.value(name) == "" {

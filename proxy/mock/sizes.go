@@ -22,7 +22,7 @@ const (
 
 // huge sends a good response with a very long unknown member.
 func (x *call) huge() {
-	x.reply(http.StatusOK, jsonType, x.success(`,"padding":"`+strings.Repeat("x", hugeBytes)+`"`))
+	x.respond(http.StatusOK, jsonType, x.success(`,"padding":"`+strings.Repeat("x", hugeBytes)+`"`))
 }
 
 // endless sends a token that does not end. After endlessBytes it breaks off the response, so the
@@ -62,7 +62,7 @@ func (x *call) gzipBomb() {
 	// A gzip stream may consist of several members: RFC 1952, section 2.2.
 	space := compressed(strings.Repeat(" ", bombMember))
 	x.w.Header().Set("Content-Encoding", "gzip")
-	x.reply(http.StatusOK, jsonType, string(bytes.Repeat(space, bombMembers))+string(compressed(x.success(""))))
+	x.respond(http.StatusOK, jsonType, string(bytes.Repeat(space, bombMembers))+string(compressed(x.success(""))))
 }
 
 func compressed(s string) []byte {

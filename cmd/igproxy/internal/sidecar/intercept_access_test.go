@@ -70,8 +70,8 @@ func TestAnInterceptListenerMayRequireClientCertificates(t *testing.T) {
 	}
 	write(t, "other.pem", theirs.cert)
 	n.conf.Auth.ClientCA = "./other.pem"
-	if reply := n.reloads.reload(); !reply.Reloaded {
-		t.Fatalf("the reload was refused: %+v", reply)
+	if response := n.reloads.reload(); !response.Reloaded {
+		t.Fatalf("the reload was refused: %+v", response)
 	}
 	if before, now := through(&ours), through(&theirs); strings.HasPrefix(before, "HTTP/") || now != "HTTP/2.0 200" {
 		t.Errorf("after a change of auth.client_ca: got %s with the first certificate, want an error; got %s with the second, want HTTP/2.0 200", before, now)
@@ -116,8 +116,8 @@ func TestAnOpenInterceptListenerBeyondLoopbackNeedsAuthentication(t *testing.T) 
 	})
 	n.interceptNets[0] = &addressed{n.interceptNets[0], beyond.addr}
 	n.conf.Auth.BearerFile = ""
-	if reply := n.reloads.reload(); reply.Reloaded || len(reply.Problems) != 1 || !strings.Contains(reply.Problems[0], want.Error()) {
-		t.Errorf("a reload that removes the token: got %+v, want it refused because of the address of the open listener", reply)
+	if response := n.reloads.reload(); response.Reloaded || len(response.Problems) != 1 || !strings.Contains(response.Problems[0], want.Error()) {
+		t.Errorf("a reload that removes the token: got %+v, want it refused because of the address of the open listener", response)
 	}
 }
 

@@ -26,15 +26,15 @@ func TestAReloadDecidesWhichHostsAreIntercepted(t *testing.T) {
 	}
 	kept := &http.Client{Transport: n.transport(t, n.roots(t), nil)}
 	n.facebook()
-	if reply := n.reloads.reload(); !reply.Reloaded {
-		t.Fatalf("the reload was refused: %+v", reply)
+	if response := n.reloads.reload(); !response.Reloaded {
+		t.Fatalf("the reload was refused: %+v", response)
 	}
 	if got := ask(kept, target); got != "HTTP/2.0 200" {
 		t.Errorf("after an app of Facebook was added: got %s, want HTTP/2.0 200", got)
 	}
 	n.conf.Facebook.AppID, n.conf.Facebook.ClientSecret = "", proxy.Secret{}
-	if reply := n.reloads.reload(); !reply.Reloaded {
-		t.Fatalf("the reload was refused: %+v", reply)
+	if response := n.reloads.reload(); !response.Reloaded {
+		t.Fatalf("the reload was refused: %+v", response)
 	}
 	if got := ask(kept, target); got != "HTTP/2.0 421" {
 		t.Errorf("after the app was removed, on a kept connection: got %s, want HTTP/2.0 421", got)
@@ -55,15 +55,15 @@ func TestAReloadTurnsTheTokenOnAndOff(t *testing.T) {
 		t.Fatalf("before the reload: got %s, want HTTP/2.0 200", got)
 	}
 	n.conf.Auth.BearerFile = token
-	if reply := n.reloads.reload(); !reply.Reloaded {
-		t.Fatalf("the reload was refused: %+v", reply)
+	if response := n.reloads.reload(); !response.Reloaded {
+		t.Fatalf("the reload was refused: %+v", response)
 	}
 	if with, without := n.get(t, target, user), n.get(t, target, nil); with != "HTTP/2.0 200" || !strings.Contains(without, "Proxy Authentication Required") {
 		t.Errorf("with auth.bearer_file: got %s with the token, want HTTP/2.0 200; got %s without it, want 407", with, without)
 	}
 	n.conf.Auth.BearerFile = ""
-	if reply := n.reloads.reload(); !reply.Reloaded {
-		t.Fatalf("the reload was refused: %+v", reply)
+	if response := n.reloads.reload(); !response.Reloaded {
+		t.Fatalf("the reload was refused: %+v", response)
 	}
 	if with, without := n.get(t, target, user), n.get(t, target, nil); with != "HTTP/2.0 200" || without != "HTTP/2.0 200" {
 		t.Errorf("without auth.bearer_file: got %s with the token, and %s without it; want HTTP/2.0 200 for both", with, without)
@@ -83,8 +83,8 @@ func TestAReloadTakesAnotherAuthority(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.conf.Intercept.CAFile, n.conf.Intercept.CAKeyFile = filepath.Join(second, authority.CertFile), filepath.Join(second, authority.KeyFile)
-	if reply := n.reloads.reload(); !reply.Reloaded || len(reply.NeedsRestart) > 0 {
-		t.Fatalf("got %+v, want a reload after which no key waits for a restart", reply)
+	if response := n.reloads.reload(); !response.Reloaded || len(response.NeedsRestart) > 0 {
+		t.Fatalf("got %+v, want a reload after which no key waits for a restart", response)
 	}
 	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
 		t.Errorf("a client that trusts the second authority: got %s, want HTTP/2.0 200", got)
@@ -97,8 +97,8 @@ func TestAReloadTakesAnotherAuthority(t *testing.T) {
 	}
 	// A reload with a key that does not belong to the certificate is refused, and changes nothing.
 	n.conf.Intercept.CAKeyFile = filepath.Join(n.dir, authority.KeyFile)
-	if reply := n.reloads.reload(); reply.Reloaded || len(reply.Problems) != 1 || !strings.Contains(reply.Problems[0], "is not the key of") {
-		t.Errorf("a reload with the wrong key: got %+v, want it refused", reply)
+	if response := n.reloads.reload(); response.Reloaded || len(response.Problems) != 1 || !strings.Contains(response.Problems[0], "is not the key of") {
+		t.Errorf("a reload with the wrong key: got %+v, want it refused", response)
 	}
 	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
 		t.Errorf("after a refused reload: got %s, want HTTP/2.0 200", got)
@@ -146,16 +146,16 @@ func TestAReloadWithoutInterceptionNeedsARestart(t *testing.T) {
 	section := n.conf.Intercept
 	n.conf.Intercept = config.Default().Intercept
 	const target = "https://" + instagramHost + "/me?access_token=IGAA"
-	reply := n.reloads.reload()
-	if !reply.Reloaded || strings.Join(reply.NeedsRestart, " ") != "intercept.listen" {
-		t.Errorf("a reload without intercept.listen: got %+v, want this key to wait for a restart", reply)
+	response := n.reloads.reload()
+	if !response.Reloaded || strings.Join(response.NeedsRestart, " ") != "intercept.listen" {
+		t.Errorf("a reload without intercept.listen: got %+v, want this key to wait for a restart", response)
 	}
 	n.conf.Intercept = section
 	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
 		t.Errorf("after a reload without intercept.listen: got %s, want HTTP/2.0 200", got)
 	}
-	if reply := n.reloads.reload(); !reply.Reloaded || len(reply.NeedsRestart) > 0 {
-		t.Errorf("a reload with the previous settings: got %+v, want no key to wait for a restart", reply)
+	if response := n.reloads.reload(); !response.Reloaded || len(response.NeedsRestart) > 0 {
+		t.Errorf("a reload with the previous settings: got %+v, want no key to wait for a restart", response)
 	}
 	if got := n.get(t, target, nil); got != "HTTP/2.0 200" {
 		t.Errorf("after a reload with the previous settings: got %s, want HTTP/2.0 200", got)

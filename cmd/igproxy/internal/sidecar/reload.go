@@ -36,8 +36,8 @@ type reloader struct {
 	last    config.Stamps // the stamps at the last look
 }
 
-// ReloadReply is the reply to POST /reload. It names keys, never their values.
-type ReloadReply struct {
+// ReloadResponse is the response to POST /reload. It names keys, never their values.
+type ReloadResponse struct {
 	Reloaded     bool     `json:"reloaded"`
 	Changed      []string `json:"changed"`
 	NeedsRestart []string `json:"needs_restart"`
@@ -105,7 +105,7 @@ func (r *reloader) follow() {
 }
 
 // reload reads and applies everything now.
-func (r *reloader) reload() ReloadReply {
+func (r *reloader) reload() ReloadResponse {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.reloadOnce(true)
@@ -113,7 +113,7 @@ func (r *reloader) reload() ReloadReply {
 
 // reloadOnce reads the configuration and applies it. A reload that was not requested does nothing
 // if the configuration is the same as the one read before, unless that one was refused.
-func (r *reloader) reloadOnce(requested bool) ReloadReply {
+func (r *reloader) reloadOnce(requested bool) ReloadResponse {
 	seen := r.look()
 	read, problems := r.load()
 	again := reflect.DeepEqual(read, r.read) // compares the text of each Secret, too
@@ -125,7 +125,7 @@ func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	case len(failures(problems)) > 0:
 		return r.refuse(requested, problems)
 	case again && !requested && len(r.refused) == 0:
-		return ReloadReply{}
+		return ReloadResponse{}
 	}
 	next, changed, needsRestart := config.Merge(r.running, read)
 	if err := r.apply(next); err != nil {
@@ -136,18 +136,18 @@ func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	for _, p := range problems {
 		r.log.Warn("configuration problem", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
 	}
-	reply := ReloadReply{Reloaded: true, Changed: append([]string{}, changed...), NeedsRestart: append([]string{}, needsRestart...),
+	response := ReloadResponse{Reloaded: true, Changed: append([]string{}, changed...), NeedsRestart: append([]string{}, needsRestart...),
 		Problems: []string{}}
-	r.log.Info("configuration reloaded", "changed", reply.Changed)
+	r.log.Info("configuration reloaded", "changed", response.Changed)
 	if len(needsRestart) > 0 {
 		r.log.Warn("restart needed", "keys", needsRestart)
 	}
-	return reply
+	return response
 }
 
 // refuse logs each problem with its line, and changes nothing. A retry that was not requested logs
 // the same problems only once.
-func (r *reloader) refuse(requested bool, problems []config.Problem) ReloadReply {
+func (r *reloader) refuse(requested bool, problems []config.Problem) ReloadResponse {
 	lines := failures(problems)
 	known := slices.Equal(lines, r.refused)
 	r.refused = lines
@@ -160,7 +160,7 @@ func (r *reloader) refuse(requested bool, problems []config.Problem) ReloadReply
 		}
 		r.log.Error("reload failed", "problems", len(lines), "in_use", "the previous configuration")
 	}
-	return ReloadReply{Changed: []string{}, NeedsRestart: []string{}, Problems: lines}
+	return ReloadResponse{Changed: []string{}, NeedsRestart: []string{}, Problems: lines}
 }
 
 // failures returns the problems that are not warnings, in one line each.

@@ -125,17 +125,17 @@ func TestEachReloadNamesWhatNeedsARestart(t *testing.T) {
 	n := newReloading(t, "c")
 	write(t, "c", "server:\n  max_connections: 11\n  drain: 7s\n")
 	for i, changed := range [][]string{{"server.drain"}, {}} {
-		reply := n.reload()
-		if !reply.Reloaded || !slices.Equal(reply.Changed, changed) || !slices.Equal(reply.NeedsRestart, []string{"server.max_connections"}) {
-			t.Errorf("reload %d: got %+v, want the changed keys %v, and server.max_connections waiting for a restart", i+1, reply, changed)
+		response := n.reload()
+		if !response.Reloaded || !slices.Equal(response.Changed, changed) || !slices.Equal(response.NeedsRestart, []string{"server.max_connections"}) {
+			t.Errorf("reload %d: got %+v, want the changed keys %v, and server.max_connections waiting for a restart", i+1, response, changed)
 		}
 	}
 	if c := n.conf(); c.Server.MaxConnections != 10 || c.Server.Drain != 7*time.Second {
 		t.Errorf("server.max_connections is %d, want 10; server.drain is %s, want 7s", c.Server.MaxConnections, c.Server.Drain)
 	}
 	write(t, "c", "server:\n  max_connections: 10\n  drain: 7s\n")
-	if reply := n.reload(); len(reply.NeedsRestart)+len(reply.Changed) > 0 {
-		t.Errorf("after server.max_connections was changed back: got %+v, want no key", reply)
+	if response := n.reload(); len(response.NeedsRestart)+len(response.Changed) > 0 {
+		t.Errorf("after server.max_connections was changed back: got %+v, want no key", response)
 	}
 }
 
@@ -145,11 +145,11 @@ func TestAChangedAuthorityFileIsReloaded(t *testing.T) {
 	write(t, "c", "upstream:\n  ca_file: ./ca\n")
 	n := newReloading(t, "c")
 	write(t, "ca", newPair(t, "two").cert)
-	if reply := n.reload(); !slices.Equal(reply.Changed, []string{"upstream.ca_file"}) || len(n.applied) != 1 {
-		t.Errorf("got %+v, want upstream.ca_file as the only changed key; applied %d configurations, want 1", reply, len(n.applied))
+	if response := n.reload(); !slices.Equal(response.Changed, []string{"upstream.ca_file"}) || len(n.applied) != 1 {
+		t.Errorf("got %+v, want upstream.ca_file as the only changed key; applied %d configurations, want 1", response, len(n.applied))
 	}
-	if reply := n.reload(); len(reply.Changed) > 0 {
-		t.Errorf("a second reload without a change: got %+v, want no changed key", reply)
+	if response := n.reload(); len(response.Changed) > 0 {
+		t.Errorf("a second reload without a change: got %+v, want no changed key", response)
 	}
 }
 

@@ -259,8 +259,8 @@ func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 	}
 	if s.reloads.load != nil {
 		o.Operations["reload"] = func() (bool, any) {
-			reply := s.reloads.reload()
-			return reply.Reloaded, reply
+			response := s.reloads.reload()
+			return response.Reloaded, response
 		}
 	}
 	if conf.Admin.Quit {

@@ -186,7 +186,7 @@ type failures struct {
 }
 
 // Handle implements otel.ErrorHandler. It never logs the error's text, which holds the collector's
-// URL and reply.
+// URL and response.
 func (f *failures) Handle(error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
