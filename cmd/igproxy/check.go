@@ -25,7 +25,8 @@ func checkCommand(env environment) *cli.Command {
 			"which tests the connection, TLS and the client secret. If an app exchanges\n" +
 			"codes, a call with an invalid code tests the connection and TLS to the login\n" +
 			"host. With --show it also prints every setting, its value, and where it comes\n" +
-			"from: a line of the file, a variable, or the default. No secret is printed.",
+			"from: a line of the file, a variable, the key that names a secret's file, or the\n" +
+			"default. No secret is printed.",
 		Flags: []cli.Flag{configFlag(),
 			&cli.BoolFlag{Name: "show", Usage: "print each setting with its value and where it comes from", DisableDefaultText: true},
 			&cli.BoolFlag{Name: "online", Usage: "also test Redis, TLS to Meta and the client secrets", DisableDefaultText: true}},
@@ -86,7 +87,7 @@ func interception(conf config.Config) string {
 	if err != nil { // unlikely: Load has just read the same files
 		return c.Listen
 	}
-	return fmt.Sprintf("%s, authority %.11s... until %s, others: %s", c.Listen, a.Fingerprint(), a.Ends().UTC().Format(time.DateOnly), c.Others)
+	return fmt.Sprintf("%s, authority %.11s... until %s, other hosts: %s", c.Listen, a.Fingerprint(), a.Ends().UTC().Format(time.DateOnly), c.Others)
 }
 
 // report prints what check found and counts the errors.

@@ -25,12 +25,13 @@ const (
 	demoFacebookSecret = "demo-facebook-secret-not-a-real-one"
 	demoFacebookID     = "17860000000000001"
 
-	demoLatency = 200 * time.Millisecond
-	demoOpen    = 2 * time.Second
-	demoBurst   = 50
+	demoLatency = 200 * time.Millisecond // how long the stand-in waits before each response
+	demoOpen    = 2 * time.Second        // how long the breaker stays open
+	demoBurst   = 50                     // callers at once
 
-	// The demo moves only the stand-in's clock, so by igproxy's clock the token still has about 60
-	// days when it is used. igproxy refreshes it only if keep.refresh_before is longer than that.
+	// demoRefreshBefore is longer than a token's life of 60 days, so that the first use of a token
+	// leads to a refresh. The demo moves only the stand-in's clock: by igproxy's clock, the token
+	// stays new.
 	demoRefreshBefore = 61 * 24 * time.Hour
 )
 
@@ -75,7 +76,7 @@ func demo(interrupted <-chan struct{}, env environment, once bool) error {
 		return err
 	}
 	signals, ended := make(chan os.Signal, 1), make(chan error, 1)
-	go func() { ended <- s.Run(signals) }() // ended by the signal below, which is always sent
+	go func() { ended <- s.Run(signals) }() // Run returns after the signal below, which is always sent
 	d := &story{out: env.stdout, instagram: instagram, upstream: upstream.URL, sidecar: s.URL(), admin: s.AdminURL()}
 	if d.play(interrupted) && !once {
 		d.showHints()

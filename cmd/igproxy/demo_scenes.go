@@ -25,10 +25,10 @@ const webhookPath = "/apps/default/_igproxy/webhook"
 type story struct {
 	out       io.Writer
 	instagram *mock.Instagram
-	upstream  string
-	sidecar   string
-	admin     string
-	failed    bool
+	upstream  string // the URL of the stand-in
+	sidecar   string // the URL of the sidecar
+	admin     string // the URL of the sidecar's admin listener
+	failed    bool   // whether a check has failed
 }
 
 // play plays the scenes. It returns false if it was interrupted.
@@ -52,7 +52,7 @@ func (d *story) play(interrupted <-chan struct{}) bool {
 			d.expectOneCall("expired-clara", http.StatusBadRequest, again)
 		}},
 		{"A whole login: from the code in the redirect to a profile, with no secret in the app", d.login},
-		{"Facebook Login, in the same sidecar: igproxy adds that app's secret", func() {
+		{"Facebook Login, in the same sidecar: igproxy adds the Facebook app's secret", func() {
 			d.expect(extend("EAAG-emil"), nil, http.StatusOK, first)
 			d.checkOneCall("EAAG-emil")
 		}},
@@ -195,7 +195,7 @@ func extend(token string) string {
 	return "/v23.0/oauth/access_token?grant_type=fb_exchange_token&client_id=" + demoFacebookID + "&fb_exchange_token=" + url.QueryEscape(token)
 }
 
-// response is an HTTP response. Its status is 0 if no response arrived.
+// response is an HTTP response. If no response arrived, status is 0 and body is the error.
 type response struct {
 	status      int
 	cacheStatus string
@@ -244,7 +244,8 @@ func receive(send func() (*http.Response, error)) response {
 	return response{res.StatusCode, res.Header.Get("Cache-Status"), res.Header.Get("Retry-After"), string(body), time.Since(start)}
 }
 
-// expect sends a request, shows it with its response, and checks the response.
+// expect sends a request, shows it with its response, and checks the status and the beginning of
+// the Cache-Status.
 func (d *story) expect(path string, form url.Values, status int, cacheStatus string) response {
 	request := "GET " + path
 	if form != nil {
@@ -254,7 +255,7 @@ func (d *story) expect(path string, form url.Values, status int, cacheStatus str
 	r := d.call(path, form)
 	d.show(r)
 	if r.status != status || !strings.HasPrefix(r.cacheStatus, cacheStatus) {
-		d.check(false, "want status %d with Cache-Status %q", status, cacheStatus)
+		d.check(false, "want status %d, and a Cache-Status that begins with %q", status, cacheStatus)
 	}
 	return r
 }
@@ -310,7 +311,7 @@ func (d *story) showHints() {
 	d.say("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=expired-1'", d.sidecar)
 	d.say("curl -i '%s%s'", d.sidecar, extend("EAAG-yours"))
 	d.say("curl -X POST '%s/__webhook?to=%s%s'      # a signed webhook; 204: it is genuine", d.upstream, d.sidecar, webhookPath)
-	d.say("curl -X POST '%s/__fault?mode=down'      # Instagram fails; mode= ends it", d.upstream)
+	d.say("curl -X POST '%s/__fault?mode=down'      # Instagram fails; an empty mode ends the fault", d.upstream)
 	d.say("curl '%s/__stats'                        # the calls to Meta", d.upstream)
 	d.say("curl '%s/readyz'", d.admin)
 	d.say("curl -s '%s/metrics' | grep ^igproxy", d.admin)

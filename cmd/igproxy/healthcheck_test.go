@@ -58,7 +58,7 @@ func TestHealthcheckDoesNotResolveLocalhost(t *testing.T) {
 }
 
 func TestHealthcheckReportsTheReason(t *testing.T) {
-	for answer, c := range map[string]struct {
+	for body, c := range map[string]struct {
 		status int
 		code   int
 		says   string
@@ -77,12 +77,12 @@ func TestHealthcheckReportsTheReason(t *testing.T) {
 				t.Errorf("the command requested %s, want /readyz", r.URL)
 			}
 			w.WriteHeader(c.status)
-			_, _ = w.Write([]byte(answer))
+			_, _ = w.Write([]byte(body))
 		}))
 		code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + s.Listener.Addr().String()}, "healthcheck")
 		s.Close()
 		if code != c.code || !strings.HasSuffix(stdout+stderr, c.says) || strings.Count(stdout+stderr, "\n") != 1 {
-			t.Errorf("%.60s: exit code %d, want %d\n%s%s", answer, code, c.code, stdout, stderr)
+			t.Errorf("%.60s: exit code %d, want %d; output %q, want one line that ends with %q", body, code, c.code, stdout+stderr, c.says)
 		}
 	}
 }
@@ -99,17 +99,17 @@ func TestAHealthcheckUsesAUnixSocket(t *testing.T) {
 	s.Start()
 	defer s.Close()
 	if code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=unix:" + path}, "healthcheck"); code != 0 || stdout != "ready (breaker open, redis off)\n" {
-		t.Errorf("exit code %d, want 0 and the states of breaker and Redis\n%s%s", code, stdout, stderr)
+		t.Errorf("exit code %d, want 0\ngot\n%s%swant\nready (breaker open, redis off)", code, stdout, stderr)
 	}
 }
 
 func TestHealthcheckRespectsItsTimeout(t *testing.T) {
-	l := loopback(t) // connections wait in the system's queue and get no answer
+	l := loopback(t) // connections wait in the system's queue and get no response
 	var b bytes.Buffer
 	start := time.Now()
 	code := run(t.Context(), []string{"igproxy", "healthcheck", "--timeout", "50ms"}, environment{stdout: &b, stderr: &b, environ: []string{"IGPROXY_ADMIN_LISTEN=" + l.Addr().String()}})
 	if want := "no answer from " + l.Addr().String(); code != exitFailed || !strings.Contains(b.String(), want) || time.Since(start) > 30*time.Second {
-		t.Errorf("exit code %d, want 1; it took %s, want at most 30s\n%swant %s", code, time.Since(start), b.String(), want)
+		t.Errorf("exit code %d, want 1; time %s, want at most 30s; output %q, want one that contains %q", code, time.Since(start), b.String(), want)
 	}
 }
 
@@ -118,7 +118,7 @@ func TestHealthcheckNeedsOnlyTheAddress(t *testing.T) {
 	write(t, "igproxy.yaml", "admin:\n  listen: nonsense\nupstream:\n  timeout: 5\n")
 	code, _, stderr := command(t, nil, "healthcheck", "-c", "igproxy.yaml")
 	if want := "igproxy: igproxy.yaml:2: admin.listen: \"nonsense\" is not an address; write host:port, [::1]:port or unix:/path\n"; code != exitFailed || stderr != want {
-		t.Errorf("exit code %d, want 1\n%swant %s", code, stderr, want)
+		t.Errorf("exit code %d, want 1\ngot  %swant %s", code, stderr, want)
 	}
 }
 
@@ -137,7 +137,7 @@ func TestUnreadableFileIsOnlyAWarningForClientCommands(t *testing.T) {
 		for _, args := range [][]string{{"healthcheck"}, {"reload"}, {"purge", "--all"}} {
 			code, stdout, stderr := command(t, at, append(args, "-c", file)...)
 			if code != exitOK || stdout == "" || !strings.HasPrefix(stderr, "igproxy: warning: "+says) || !strings.HasSuffix(stderr, "; calling the sidecar without this file\n") {
-				t.Errorf("%s with %s: exit code %d, want 0 and a warning with %q\n%s%s", args, file, code, says, stdout, stderr)
+				t.Errorf("%s with %s: exit code %d, want 0; stdout %q, want a result; stderr %q, want \"igproxy: warning: %s...; calling the sidecar without this file\"", args, file, code, stdout, stderr, says)
 			}
 		}
 	}

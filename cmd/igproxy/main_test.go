@@ -148,7 +148,7 @@ func TestCheckSaysWhatIsIntercepted(t *testing.T) {
 	}
 	code, stdout, stderr := command(t, append([]string{"IGPROXY_INTERCEPT_LISTEN=127.0.0.1:8081", "IGPROXY_INTERCEPT_CA_FILE=ca/igproxy-ca.pem",
 		"IGPROXY_INTERCEPT_CA_KEY_FILE=ca/igproxy-ca.key"}, withSecret...), "check")
-	want := "\n         intercept 127.0.0.1:8081, authority " + fingerprint[1] + "... until " + ends[1] + ", others: refuse\n"
+	want := "\n         intercept 127.0.0.1:8081, authority " + fingerprint[1] + "... until " + ends[1] + ", other hosts: refuse\n"
 	if code != exitOK || !strings.Contains(stdout, want) || stderr != "" {
 		t.Errorf("exit code %d, want 0\ngot\n%s%swant a line%s", code, stdout, stderr, want)
 	}

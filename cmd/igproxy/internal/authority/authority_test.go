@@ -68,10 +68,10 @@ func TestTheKeyIsReadableByItsOwnerOnlyAndNeverReplaced(t *testing.T) {
 		t.Errorf("creating an authority beside a certificate: got %v, want an error that %s exists", err, authority.CertFile)
 	}
 	if _, err := os.Stat(filepath.Join(dir, authority.KeyFile)); err == nil {
-		t.Error("a key without its certificate was left")
+		t.Errorf("after a failed Create: got a file %s, want no such file", authority.KeyFile)
 	}
 	if len(before) == 0 {
-		t.Error("the key is empty")
+		t.Errorf("got an empty file %s, want a key", authority.KeyFile)
 	}
 }
 
@@ -84,7 +84,7 @@ func TestAuthorityIsLimitedToMetasHosts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := leaf.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host}); err != nil {
-			t.Errorf("the certificate for %s is not valid: %v", host, err)
+			t.Errorf("%s: got the error %v, want a valid certificate", host, err)
 		}
 		if life := leaf.Leaf.NotAfter.Sub(leaf.Leaf.NotBefore); life > 8*24*time.Hour {
 			t.Errorf("%s: the certificate is valid for %v, want at most 8 days", host, life)
@@ -110,7 +110,7 @@ func TestAuthorityIsLimitedToMetasHosts(t *testing.T) {
 		}
 		forged, _ := x509.ParseCertificate(der)
 		if _, err := forged.Verify(x509.VerifyOptions{Roots: roots}); err == nil {
-			t.Errorf("a certificate for %v %v is valid, although the authority is limited to Meta's hosts", template.DNSNames, template.IPAddresses)
+			t.Errorf("a certificate for the names %q and the addresses %v: got no error, want one, because the authority is limited to Meta's hosts", template.DNSNames, template.IPAddresses)
 		}
 	}
 }
@@ -127,11 +127,11 @@ func TestACertificateIsSignedAgainBeforeItEnds(t *testing.T) {
 		first, _ := a.Leaf("graph.facebook.com")
 		time.Sleep(5 * 24 * time.Hour)
 		if again, _ := a.Leaf("graph.facebook.com"); again != first {
-			t.Error("the certificate was replaced after five days")
+			t.Error("after five days: got another certificate, want the first one")
 		}
 		time.Sleep(25 * time.Hour)
 		if again, err := a.Leaf("graph.facebook.com"); err != nil || again == first || !again.Leaf.NotAfter.After(first.Leaf.NotAfter) {
-			t.Errorf("the certificate was not replaced a day before its expiry: %v", err)
+			t.Errorf("less than a day before its expiry: got no certificate that expires later (error: %v), want one", err)
 		}
 		time.Sleep(time.Until(a.Ends()) - time.Hour)
 		last, err := a.Leaf("graph.facebook.com")
@@ -182,11 +182,11 @@ func TestAnAuthorityWithoutItsLimitsIsRefused(t *testing.T) {
 	key, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	der, _ := x509.CreateCertificate(rand.Reader, right(), right(), &key.PublicKey, key)
 	if _, err := authority.New(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}); err == nil {
-		t.Error("a key on P-384 was accepted")
+		t.Error("a key on P-384: got no error, want an error")
 	}
 }
 
-func TestACertificateIsKeptForEachHostAndTheirNumberIsBounded(t *testing.T) {
+func TestACertificateIsKeptForEachHostUpToABound(t *testing.T) {
 	a, pair, _ := created(t)
 	first, err := a.Leaf("graph.facebook.com")
 	if err != nil {
@@ -197,7 +197,7 @@ func TestACertificateIsKeptForEachHostAndTheirNumberIsBounded(t *testing.T) {
 		all.Go(func() {
 			for range 100 {
 				if again, err := a.Leaf("graph.facebook.com"); err != nil || again != first {
-					t.Errorf("got another certificate than the first time (error: %v)", err)
+					t.Errorf("a repeated call: got another certificate (error: %v), want the first one", err)
 				}
 			}
 		})
@@ -213,7 +213,7 @@ func TestACertificateIsKeptForEachHostAndTheirNumberIsBounded(t *testing.T) {
 		}
 	}
 	if again, _ := a.Leaf("graph.facebook.com"); again == first {
-		t.Error("the number of kept certificates is not bounded")
+		t.Error("after 100 other hosts: got the first certificate, want a new one, because the number of kept certificates is bounded")
 	}
 	want := strings.ToUpper(fmt.Sprintf("% x", sha256.Sum256(pair.Certificate[0])))
 	if got := strings.ReplaceAll(a.Fingerprint(), ":", " "); got != want {

@@ -33,7 +33,7 @@ const twoApps = "apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_fil
 func TestSeveralAppsAreLoaded(t *testing.T) {
 	c, problems := configOf(t, twoApps)
 	if len(problems) > 0 {
-		t.Fatalf("problems: %v", problems)
+		t.Fatalf("got the problems %v, want no problem", problems)
 	}
 	if len(c.Apps) != 2 || c.Apps[0].Name != "shop" || c.Apps[1].Service != "threads" || c.Apps[0].ClientSecret.Reveal() != "secret-of-shop-0123456789" ||
 		c.Apps[0].RedirectURIs[0] != "https://shop.example/callback" || c.Apps[0].Hosts[0] != "shop.internal" {
@@ -44,14 +44,14 @@ func TestSeveralAppsAreLoaded(t *testing.T) {
 	}
 }
 
-func TestOneAppNeedsNoList(t *testing.T) {
+func TestOneAppOfAServiceNeedsNoList(t *testing.T) {
 	c, problems := configOf(t, "app_id: \"7\"\n", "IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_REDIRECT_URIS=https://a.example/x,https://b.example/y",
 		"IGPROXY_THREADS_APP_ID=8", "IGPROXY_THREADS_CLIENT_SECRET=threads-0123456789")
 	if len(problems) > 0 {
-		t.Fatalf("problems: %v", problems)
+		t.Fatalf("got the problems %v, want no problem", problems)
 	}
 	if len(c.RedirectURIs) != 2 || c.Threads.AppID != "8" {
-		t.Errorf("got %+v, want two redirect URIs, and the Threads app with the ID 8", c)
+		t.Errorf("redirect_uris: got %q, want two; threads.app_id: got %q, want 8", c.RedirectURIs, c.Threads.AppID)
 	}
 	if got, want := c.AppNames(), "default, threads"; got != want {
 		t.Errorf("got the names %s, want %s", got, want)
@@ -158,7 +158,7 @@ func TestAKeyFileNeedsTheIDOfEveryApp(t *testing.T) {
 func TestAFacebookAppIsRead(t *testing.T) {
 	c, problems := configOf(t, "facebook:\n  app_id: \"7\"\n  client_secret_file: DIR/shop\n  redirect_uris: [https://a.example/, none]\n")
 	if len(problems) > 0 {
-		t.Fatal(problems)
+		t.Fatalf("got the problems %v, want no problem", problems)
 	}
 	if c.AppNames() != "facebook" || c.Facebook.AppID != "7" || c.Facebook.ClientSecret.IsZero() || !slices.Equal(c.Facebook.RedirectURIs, []string{"https://a.example/", "none"}) ||
 		c.Facebook.URL != "https://graph.facebook.com" {

@@ -18,8 +18,9 @@ func TestNamesHaveAMaximumLength(t *testing.T) {
 		{"a prefix", 64, func(s string) bool { return checkPrefix(s) == nil }},
 		{"an unknown key that is shown", 48, looksLikeKey},
 	} {
-		if !c.accepted(long(c.most)) || c.accepted(long(c.most+1)) || c.accepted("") {
-			t.Errorf("%s: want texts of 1 to %d characters to be accepted, and empty and longer texts to be refused", c.what, c.most)
+		if most, longer, empty := c.accepted(long(c.most)), c.accepted(long(c.most+1)), c.accepted(""); !most || longer || empty {
+			t.Errorf("%s is accepted: with %d characters: got %v, want true; with %d: got %v, want false; with 0: got %v, want false",
+				c.what, c.most, most, c.most+1, longer, empty)
 		}
 	}
 }

@@ -13,13 +13,13 @@ const InterceptTunnel = "tunnel"
 // ProxyNone is the value of upstream.proxy that forbids a proxy.
 const ProxyNone = "none"
 
-// Config is the whole configuration. The table in settings.go has the meaning, unit and range of
-// each field. For example, the key upstream.max_in_flight sets the field Upstream.MaxInFlight.
+// Config is the whole configuration. Each key sets a field: upstream.max_in_flight, for example,
+// sets Upstream.MaxInFlight. The table in settings.go has the meaning, unit and range of each key.
 type Config struct {
 	Listen       []string
 	AllowedHosts []string
 	credentials        // of the default app, from the top-level keys
-	Apps         []App // used instead of the default app
+	Apps         []App // if not empty, they replace the default app
 	Threads      service
 	Facebook     service
 	Auth         struct {
@@ -144,7 +144,7 @@ type credentials struct {
 	PreviousSecret   proxy.Secret // the second line of ClientSecretFile
 
 	WebhookSecretFile string
-	WebhookSecrets    []proxy.Secret // the contents of WebhookSecretFile
+	WebhookSecrets    []proxy.Secret // the one or two lines of WebhookSecretFile
 
 	RedirectURIs []string
 }

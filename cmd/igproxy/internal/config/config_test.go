@@ -102,7 +102,7 @@ func (in input) load(t *testing.T) (config.Config, []string) {
 			line = "warning: " + line
 		}
 		if strings.Contains(fmt.Sprintf("%+v", p), canary) {
-			t.Errorf("the secret was printed: %s", line)
+			t.Errorf("got the problem %+v, want one without the secret", p)
 		}
 		lines = append(lines, line)
 	}
@@ -156,7 +156,8 @@ func TestAMissingConfigurationIsOneProblem(t *testing.T) {
 	}
 }
 
-// Whatever mistake is made with a secret, no message repeats the secret.
+// Whatever mistake is made with a secret, no message repeats the secret. In these texts, % stands
+// for the secret.
 func TestNoMessageContainsASecret(t *testing.T) {
 	for _, yaml := range []string{
 		"client_secret: %", "client_secert: %", "clientSecret: %", "client-secret: %", "secret: %", "upstream:\n  client_secret: %", "client_secret: [%]",
@@ -172,7 +173,7 @@ func TestNoMessageContainsASecret(t *testing.T) {
 			t.Chdir(t.TempDir())
 			in := input{yaml: strings.ReplaceAll(yaml, "%", canary), noSecret: true}
 			if _, lines := in.load(t); len(lines) == 0 {
-				t.Error("no problem was reported")
+				t.Error("got no problem, want one or more")
 			}
 		})
 	}
@@ -182,7 +183,7 @@ func TestNoMessageContainsASecret(t *testing.T) {
 			t.Chdir(t.TempDir())
 			in := input{env: []string{strings.ReplaceAll(variable, "%", canary)}, noSecret: true}
 			if _, lines := in.load(t); len(lines) == 0 {
-				t.Error("no problem was reported")
+				t.Error("got no problem, want one or more")
 			}
 		})
 	}

@@ -60,7 +60,7 @@ func TestAListIsWrittenWithCommasInTheEnvironment(t *testing.T) {
 	configFiles(t)
 	in := input{env: []string{"IGPROXY_ALLOWED_HOSTS=a.internal, b.internal"}}
 	if c, lines := in.load(t); !slices.Equal(c.AllowedHosts, []string{"a.internal", "b.internal"}) || lines != nil {
-		t.Errorf("got %q, want a.internal and b.internal; problems: got %v, want no problem", c.AllowedHosts, lines)
+		t.Errorf("allowed_hosts: got %q, want a.internal and b.internal; problems: got %v, want no problem", c.AllowedHosts, lines)
 	}
 }
 
@@ -79,6 +79,6 @@ func TestTheLastOfTwoVariablesWins(t *testing.T) {
 	configFiles(t)
 	in := input{env: []string{"IGPROXY_LISTEN=127.0.0.1:1", "IGPROXY_LISTEN=127.0.0.1:2"}}
 	if c, _ := in.load(t); c.Listen[0] != "127.0.0.1:2" {
-		t.Errorf("got %s, want 127.0.0.1:2", c.Listen)
+		t.Errorf("listen: got %s, want 127.0.0.1:2", c.Listen)
 	}
 }

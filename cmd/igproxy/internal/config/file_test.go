@@ -22,7 +22,7 @@ func TestAProblemInTheFileIsReportedWithItsLine(t *testing.T) {
 			want: []string{"igproxy.yaml:1: Listen: unknown key; did you mean listen?"}},
 		{name: "a section as a value", yaml: "upstream: fast\n",
 			want: []string{"igproxy.yaml:1: upstream: this is a section; write its keys on the lines below, indented"}},
-		{name: "a section where a value belongs", yaml: "listen:\n  host: 127.0.0.1\n",
+		{name: "a section where a value or a list belongs", yaml: "listen:\n  host: 127.0.0.1\n",
 			want: []string{"igproxy.yaml:1: listen: not a list; write [first, second], or one item per line after a dash"}},
 		{name: "a list where a value belongs", yaml: "app_id: [127]\n",
 			want: []string{"igproxy.yaml:1: app_id: one value belongs here, not a list or a section; write it after the colon or the dash"}},

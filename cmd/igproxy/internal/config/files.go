@@ -141,8 +141,9 @@ func ReadKeyPair(certPath, keyPath string) (*tls.Certificate, error) {
 	})
 }
 
-// parseFile reads a regular file (or, if it holds a secret, a pipe) of at most max bytes, and
-// returns its parsed contents. Its error is a *fileError.
+// parseFile reads a file of at most max bytes, and returns its parsed contents. The file must be
+// regular; a file with a secret, for which max is maxSecretFile, may also be a pipe. The error is a
+// *fileError.
 func parseFile[T any](path string, max int64, parse func(text string) (T, *fault)) (T, error) {
 	var none T
 	read := readRegular

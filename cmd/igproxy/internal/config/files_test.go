@@ -26,7 +26,7 @@ func refusesPipe(t *testing.T, read func() error) {
 	if err := syscall.Mkfifo("fifo", 0o600); err != nil {
 		t.Fatal(err)
 	}
-	writer, err := os.OpenFile("fifo", os.O_RDWR, 0) // if read does open the pipe, closing writer ends it
+	writer, err := os.OpenFile("fifo", os.O_RDWR, 0) // if read opens the pipe, closing writer ends the read
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func refusesPipe(t *testing.T, read func() error) {
 	case <-time.After(10 * time.Second):
 		_ = writer.Close()
 		<-done
-		t.Fatal("the read waits for the writer of the pipe")
+		t.Fatal("read waited 10s for the writer of the pipe, want an error without waiting")
 	}
 	if err == nil || err.Error() != "./fifo is not a regular file" {
 		t.Errorf("got %v, want the error \"./fifo is not a regular file\"", err)

@@ -15,7 +15,7 @@ const LookEvery = time.Second
 
 // settleTime is the age from which a file's modification time can be trusted. A younger file may be
 // written again within the same tick of the file system's clock. Then its modification time does
-// not change, and its size may be the same too. (Git calls such index entries racy.)
+// not change, and its size may be the same too. (Git's documentation calls this problem racy Git.)
 const settleTime = 2 * time.Second
 
 // followed is a value made from files. It is made again when a file is written or replaced, or when
@@ -31,9 +31,9 @@ type followed[T any] struct {
 	next  atomic.Int64 // when to look again, as a time.Duration since began
 
 	looking sync.Mutex // protects the fields below
-	seen    Stamps
-	settled bool
-	faults  int // failed reads in a row
+	seen    Stamps     // of the files, from just before the last successful read
+	settled bool       // the result of seen.Settled() at that read
+	faults  int        // failed reads in a row
 }
 
 // Follow calls read, and returns a function that returns the current value of the files at paths.
