@@ -6,7 +6,7 @@
 // things:
 //
 //   - Changes of state are reported in order, and outside all locks.
-//   - A refusal says when to try again.
+//   - The error for a refused call says when to try again.
 //   - A call that panics or ends its goroutine counts as a failure.
 //   - A failed probe continues the current outage, and does not begin another outage.
 package breaker
@@ -101,8 +101,8 @@ type Breaker struct {
 	mu        sync.Mutex // protects the fields below
 	outage    Outage     // the current one; zero while the breaker is closed
 	closedAt  time.Time  // when the last outage ended; see ClosedAt
-	queue     []Change
-	notifying bool
+	queue     []Change   // the changes that notify has not yet passed to onChange
+	notifying bool       // a goroutine is passing the queue to onChange
 }
 
 // verdictError carries a verdict through gobreaker.

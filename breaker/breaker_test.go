@@ -40,12 +40,12 @@ func wantState(t *testing.T, b *breaker.Breaker, want breaker.State) {
 	}
 }
 
-func TestConsecutiveFailuresOpenTheBreakerAndRefusalsHaveRetryAfter(t *testing.T) {
+func TestConsecutiveFailuresOpenTheBreakerAndItsErrorHasRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, options())
 		for range 3 {
 			if err := b.Do(returning(breaker.Failure)); err != nil {
-				t.Fatalf("a closed breaker refused: %v", err)
+				t.Fatalf("a call while the breaker is closed: got the error %v, want nil", err)
 			}
 		}
 		time.Sleep(4 * time.Second)
@@ -130,7 +130,7 @@ func TestProbeDecidesAndOthersAreRefusedMeanwhile(t *testing.T) {
 				return c.verdict
 			})
 			if err != nil {
-				t.Fatalf("the probe was refused: %v", err)
+				t.Fatalf("the first probe: got the error %v, want nil", err)
 			}
 			wantState(t, b, c.want)
 		})
@@ -181,7 +181,7 @@ func TestPanicAndGoexitReleaseTheProbe(t *testing.T) {
 				wantState(t, b, breaker.Open)
 				time.Sleep(o.Open + 1)
 				if err := b.Do(returning(breaker.Success)); err != nil {
-					t.Fatalf("the next probe was refused: %v", err)
+					t.Fatalf("the next probe: got the error %v, want nil", err)
 				}
 				wantState(t, b, breaker.Closed)
 			})
@@ -226,7 +226,7 @@ func TestAnOutageBeginsWhenTheBreakerOpens(t *testing.T) {
 		began := time.Now()
 		for n := range 720 { // two hours
 			if want := (breaker.Outage{Since: began, Probes: n}); b.Outage() != want || last.Outage != want || last.To != breaker.Open {
-				t.Fatalf("after %d failed probes: the outage is %+v, want %+v; the last change is %+v, want the same outage in it, and a change to open", n, b.Outage(), want, last)
+				t.Fatalf("after %d failed probes: the outage is %+v, want %+v; the last change is %+v, want a change to open with the outage %+v", n, b.Outage(), want, last, want)
 			}
 			time.Sleep(o.Open + 1)
 			_ = b.Do(returning(breaker.Failure))

@@ -1,8 +1,7 @@
 package cache
 
-// This test bounds the allocations of a hit in memory, and of sealing and opening an entry, which
-// such a hit does not need. It counts allocations, because time depends on the machine; see
-// proxy/allocs_test.go.
+// This test bounds the allocations of a hit in memory, and those of sealing and opening an entry
+// for Redis. It counts allocations, because time depends on the machine; see proxy/allocs_test.go.
 
 import (
 	"strings"

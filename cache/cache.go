@@ -82,9 +82,10 @@ type Options struct {
 	Redis *RedisOptions
 	// Observer counts what the cache does. Nil: nothing is counted.
 	Observer Observer
-	// Logger gets a line for each change of Redis's state, for each kind of fault that an operator
-	// has to fix, for purges by other processes, when too many purges of single tokens lead to a
-	// purge of everything, for panics, and for warnings from the memory tier. Nil: no log.
+	// Logger gets a line for each change of Redis's state, for the first fault of each kind that an
+	// operator has to fix, for purges by other processes, for a purge of everything that too many
+	// purges of single tokens have caused, for panics, and for warnings from the memory tier. Nil:
+	// no log.
 	Logger *slog.Logger
 }
 
@@ -107,14 +108,14 @@ type Cache struct {
 	shared   shared     // redis, or nil; tests use a model
 	observer Observer
 	log      *slog.Logger
-	lease    time.Duration
-	wait     time.Duration
+	lease    time.Duration // RedisOptions.Lease
+	wait     time.Duration // RedisOptions.Wait
 	patience time.Duration // how long Remember waits for a store, if it waits at all
 
 	mu       sync.Mutex // protects closed and purges; pending.Go is not called after closed is set
 	closed   bool
 	purges   map[ID]*Purges // by the ID of Purges.key
-	closing  chan struct{}
+	closing  chan struct{}  // closed by Close
 	pending  sync.WaitGroup // writes to Redis, renewals of leases, and revocations
 	watching sync.WaitGroup // the goroutine that runs watchRedis
 	room     chan struct{}  // has one element for each pending write that maxPending bounds
@@ -212,8 +213,8 @@ func (c *Cache) Resize(maxBytes int64) { c.memory.entries.SetMaximum(uint64(max(
 func (c *Cache) Holds(size int) bool { return size <= maxKept || c.shared != nil && size <= maxStored }
 
 // Keep stores an entry in memory only. Use it for entries that must not be stored in Redis. It
-// stores nothing if the entry has expired or is larger than 8 KiB, or if its token was purged after
-// the key was derived.
+// stores nothing if the entry has expired, or if its token was purged after the key was derived. If
+// the value is larger than 8 KiB, Keep only removes an earlier entry of the key.
 func (c *Cache) Keep(k Key, e Entry) { c.keep(k, e, 0) }
 
 func (c *Cache) keep(k Key, e Entry, index tag) {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// shared is the tier that all processes see. redisTier implements it; tests use a model. It handles
-// sealed bytes only.
+// shared is the tier that all processes see. It handles sealed bytes only. redisTier implements and
+// documents the methods; tests use a model.
 type shared interface {
 	read(ctx context.Context, k Key) (sealed []byte, err error)
 	claim(ctx context.Context, k Key, owner string, unusable []byte) (reply, error)

@@ -57,7 +57,7 @@ func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 		wg.Go(func() {
 			cl := c.Claim(t.Context(), k)
 			if cl.Outcome != Followed || !bytes.Equal(cl.Entry.Value, want.Value) || !cl.Entry.Expires.Equal(want.Expires) {
-				t.Errorf("follower %d: got %s, want %s; got %q until %s, want %q until %s", i, cl.Outcome, Followed, cl.Entry.Value, cl.Entry.Expires, want.Value, want.Expires)
+				t.Errorf("follower %d: the outcome got %s, want %s; the entry got %q until %s, want %q until %s", i, cl.Outcome, Followed, cl.Entry.Value, cl.Entry.Expires, want.Value, want.Expires)
 			}
 		})
 	}
@@ -155,7 +155,7 @@ func TestWarmHitIsOneCommand(t *testing.T) {
 	wantOutcome(t, "the warm key", reader.Claim(t.Context(), k), Hit)
 	stats := fmt.Sprint(server.Do("INFO", "commandstats"))
 	if !strings.Contains(stats, "cmdstat_evalsha:calls=1,") || !strings.Contains(stats, "cmdstat_get:calls=1,") || strings.Contains(stats, "cmdstat_eval:") {
-		t.Errorf("want one EVALSHA for a hit, with one GET in it; Redis counted\n%s", stats)
+		t.Errorf("the commands of a hit: got %s, want one EVALSHA with one GET in it", stats)
 	}
 }
 
@@ -196,10 +196,10 @@ func TestLateLeaderReturnsTheFirstStoredAnswer(t *testing.T) {
 	mine := Entry{Value: []byte("mine"), Expires: time.Now().Add(time.Hour)}
 	late.cache.patience = 10 * time.Second
 	if winner, lost := late.Remember(mine, nil); !lost || string(winner.Value) != "first" {
-		t.Errorf("got %q, want the answer that was stored first", winner.Value)
+		t.Errorf("the winner: got %q, want \"first\"; lost got %v, want true", winner.Value, lost)
 	}
 	if e, ok := late.cache.Recall(k); !ok || string(e.Value) != "first" {
-		t.Errorf("memory holds %q, want the answer that was stored first", e.Value)
+		t.Errorf("recalled %q, found %v; want \"first\", found true", e.Value, ok)
 	}
 }
 
@@ -235,7 +235,7 @@ func TestDocumentedPermissionsAreSufficientAndNecessary(t *testing.T) {
 	failAndShare(t, enough, keyOf(t, "enough to fail"))
 	purgeAFleet(t, enough)
 	if err := fleet(t, enough, nil).Check(t.Context()); err != nil {
-		t.Errorf("check failed with the documented permissions: %v", err)
+		t.Errorf("check with the documented permissions: got the error %v, want nil", err)
 	}
 	for _, right := range strings.Fields(documented)[1:] {
 		o := user(server, "without"+right[1:], strings.Replace(documented+" ", right+" ", "", 1))
@@ -285,7 +285,7 @@ func TestMissingPurgePermissionsDisableOnlyPurges(t *testing.T) {
 	})
 	leadAndFollow(t, o, keyOf(t, "token"))
 	if h := c.Health(); h.State != "ok" {
-		t.Errorf("the breaker is not closed: %+v", h)
+		t.Errorf("the health of Redis: got %+v, want the state ok", h)
 	}
 	if err := c.PurgeAll(t.Context(), p.purges); err == nil || !strings.Contains(err.Error(), "check --online") {
 		t.Errorf("a purge that is not shared returned %v, want an error that names check --online", err)
@@ -374,7 +374,7 @@ func TestScriptDenialIsRecognizedInEveryWording(t *testing.T) {
 		"WRONGTYPE Operation against a key holding the wrong kind of value":                false,
 	} {
 		if got := kindOf(scriptError(replied(text))); (got == kindNoScript) != denied {
-			t.Errorf("%q: got the kind %s; want the kind %s: %v", text, got, kindNoScript, denied)
+			t.Errorf("%q: scripts are denied: got %t, want %t; the kind is %s", text, !denied, denied, got)
 		}
 	}
 }
@@ -424,7 +424,7 @@ func TestDesynchronizedConnectionIsDropped(t *testing.T) {
 	})
 	_, _, err := c.redis.run(t.Context(), c.redis.client.Load(), releaseScript, keyOf(t, "after"), "another", "", 0)
 	if errors.Is(err, errDesync) {
-		t.Errorf("the right reply to a command was refused: %v", err)
+		t.Errorf("a script on the new connections: got the error %v, want any result except this error", err)
 	}
 }
 

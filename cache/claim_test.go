@@ -29,16 +29,14 @@ type model struct {
 	random  *rand.Rand
 	slowest time.Duration // longest delay of a command, and of its reply
 	lossy   int           // one in this many replies is lost after the script ran; 0: no reply is lost
-	down    func() bool
+	down    func() bool   // reports whether all commands fail now
 
-	mu      sync.Mutex // protects the fields below, and random
-	value   []byte
-	holder  string
-	until   time.Time
-	marker  []byte    // the sealed failure of the last holder
-	gone    time.Time // when the failure marker expires
-	owners  []string
-	flushed bool
+	mu     sync.Mutex // protects the fields below, and random
+	value  []byte
+	holder string
+	until  time.Time
+	marker []byte    // the sealed failure of the last holder
+	gone   time.Time // when the failure marker expires
 }
 
 // do runs a script as Redis does: atomically, with a reply that may be delayed or lost.
@@ -69,7 +67,6 @@ func (m *model) delay() time.Duration {
 
 func (m *model) take(now time.Time, owner string) {
 	m.holder, m.until = owner, now.Add(testLease)
-	m.owners = append(m.owners, owner)
 }
 
 func (m *model) free(now time.Time) bool { return m.holder == "" || !now.Before(m.until) }
@@ -138,7 +135,7 @@ func (m *model) release(_ Key, owner string, failure []byte, ttl time.Duration) 
 func (m *model) flush() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.value, m.holder, m.marker, m.flushed = nil, "", nil, true
+	m.value, m.holder, m.marker = nil, "", nil
 }
 
 // processCache returns one process's cache on the model.
@@ -154,7 +151,7 @@ func processCache(t testing.TB, m shared, wait time.Duration) *Cache {
 
 // part is what one process does in a story.
 type part struct {
-	comes  time.Duration // start time
+	comes  time.Duration // from the start of the story to the claim
 	asks   time.Duration // duration of its exchange
 	ending string        // token, fail, release, killed
 }
@@ -162,10 +159,10 @@ type part struct {
 // story is one run of the state machine.
 type story struct {
 	parts            []part
-	wait             time.Duration
-	slowest          time.Duration
-	lossy            int
-	outageAt, outage time.Duration
+	wait             time.Duration // as RedisOptions.Wait
+	slowest          time.Duration // as model.slowest
+	lossy            int           // as model.lossy
+	outageAt, outage time.Duration // start and length of the tier's outage; length 0: no outage
 	flushAt          time.Duration // 0 means never
 	seed             uint64
 }
@@ -262,15 +259,15 @@ func (s story) ask(out *run, c *Cache, cl *Claim, i int, p part) {
 	out.mu.Lock()
 	out.asks++
 	out.mu.Unlock()
-	// During the exchange, check repeatedly that no two processes believe they hold the lease.
-	// After a flush they may, until the process that had the lease before the flush tries to renew
-	// it.
+	// During the exchange, check repeatedly that no two processes believe that they have the lease.
+	// After a flush, two processes may believe so, until the process whose lease was flushed tries
+	// to renew it.
 	for left := p.asks; left > 0; left -= 10 * time.Millisecond {
 		believes := cl.lease != noLease && !cl.lease.lost()
 		if believes {
 			out.mu.Lock()
 			if out.believed++; out.believed > 1 && s.flushAt == 0 {
-				out.problems = append(out.problems, fmt.Sprintf("process %d holds a lease that another process holds too", i))
+				out.problems = append(out.problems, fmt.Sprintf("while process %d asks, %d processes believe that they have the lease, want at most 1", i, out.believed))
 			}
 			out.mu.Unlock()
 		}
@@ -289,7 +286,7 @@ func (s story) ask(out *run, c *Cache, cl *Claim, i int, p part) {
 		out.mu.Unlock()
 		e, _ := cl.Remember(Entry{Value: []byte("token"), Expires: expires}, nil)
 		if string(e.Value) != "token" {
-			out.problem("process %d remembered a token and got %q back", i, e.Value)
+			out.problem("process %d remembered a token: got %q from Remember, want \"token\"", i, e.Value)
 		}
 	case "fail":
 		cl.Fail(Entry{Value: []byte("failure"), Expires: time.Now().Add(time.Second)})
@@ -320,7 +317,7 @@ func check(t *testing.T, faults bool, more func(story, *run)) {
 		out := s.play(t)
 		more(s, out)
 		if len(out.problems) > 0 {
-			r.Fatalf("%v", out.problems)
+			r.Fatalf("got the problems %q, want no problem", out.problems)
 		}
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// panicking is a shared tier with a defect: the operation that it names panics. All others work.
+// panicking is a shared tier with a defect: one operation panics. The other operations work.
 type panicking struct{ operation string }
 
 func (p panicking) panics(operation string) {
@@ -60,12 +60,12 @@ func TestCallersContinueWithoutRedisAfterAPanicInItsTier(t *testing.T) {
 				} else {
 					cl.Remember(lasting("value"), nil)
 					if e, ok := c.Recall(k); !ok || string(e.Value) != "value" {
-						t.Errorf("recalled %q, found %v; want the value", e.Value, ok)
+						t.Errorf("recalled %q, found %v; want \"value\", found true", e.Value, ok)
 					}
 				}
 				closeCache(t, c)
 				if lines := r.lines(); len(lines) != 1 || !strings.Contains(lines[0], "panic in the cache") || strings.Contains(lines[0], "a token") {
-					t.Errorf("logged %q, want one line without the value", lines)
+					t.Errorf("logged %q, want one line that has \"panic in the cache\", but not \"a token\"", lines)
 				}
 			})
 		})

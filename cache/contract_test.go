@@ -84,8 +84,8 @@ func throughRedis(t *testing.T, o RedisOptions) tier {
 	}}
 }
 
-// contract checks every promise on a fresh tier. Servers are shared, so every promise uses its own
-// tokens.
+// contract checks what a tier promises, with one subtest and a fresh tier per promise. The tiers on
+// Redis share a server, so each subtest has its own tokens.
 func contract(t *testing.T, fresh func(*testing.T) tier) {
 	keys := keysOf(t, "secret", "app", "scope")
 	in := func(life time.Duration) time.Time { return time.Now().Add(life) }
@@ -165,7 +165,7 @@ func (tier tier) has(t *testing.T, k Key, want Entry) {
 	t.Helper()
 	got, ok := tier.find(k)
 	if !ok || !bytes.Equal(got.Value, want.Value) || got.Expires.UnixMilli() != want.Expires.UnixMilli() {
-		t.Errorf("got %.40q until %v, found %v; want %.40q until %v", got.Value, got.Expires, ok, want.Value, want.Expires)
+		t.Errorf("got %.40q until %v, found %v; want %.40q until %v, found true", got.Value, got.Expires, ok, want.Value, want.Expires)
 	}
 }
 

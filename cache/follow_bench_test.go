@@ -11,9 +11,9 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// BenchmarkFollow measures how long 50 followers take to get an answer after it was stored, and how
-// many commands each follower sends to Redis. Each follower has its own cache, as if it were
-// another process. Run it with:
+// BenchmarkFollow measures how long 50 followers wait for the answer after the leader has it, and
+// how many EVALSHA commands Redis runs per follower, including those of the leader. Each follower
+// has its own cache, as if it were another process. Run the benchmark with:
 //
 //	go test ./cache -run '^$' -bench Follow -benchtime 20x
 func BenchmarkFollow(b *testing.B) {

@@ -99,7 +99,7 @@ func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 type Key struct {
 	id     ID
 	secret material // the AES-256 key of the entry; nil in a key from Glance
-	token  ID       // the name of the token in marks.tokens; it ignores purges of this token alone
+	token  ID       // the token's name in marks.tokens, which a purge of this token alone does not change
 	purges *Purges  // nil: the key cannot be purged
 	marks  *marks   // the app's purges that were known when the key was derived
 }
@@ -142,7 +142,7 @@ func (k *Keys) generation(number int64) *generation {
 		pepper = expand(pepper, labelPurge+strconv.FormatInt(number, 10))
 	}
 	g = newGeneration(pepper, number)
-	k.current.Store(g) // if a concurrent call stores an older one, the next call derives this one again
+	k.current.Store(g) // if a concurrent call stores an older generation, the next call derives this one again
 	return g
 }
 

@@ -35,13 +35,13 @@ func TestDerivationIsPure(t *testing.T) {
 	a, b := keysOf(t, "secret", "app", "scope"), keysOf(t, "secret", "app", "scope")
 	first, again, other := a.Derive("token"), a.Derive("token"), b.Derive("token")
 	if first.ID() != again.ID() || first.ID() != other.ID() {
-		t.Errorf("one token has several ids: %v, %v, %v", first, again, other)
+		t.Errorf("the IDs of one token: got %v, %v and %v, want the same ID each time", first, again, other)
 	}
 	if s := sealingKeyOf(t, first); s != sealingKeyOf(t, again) || s != sealingKeyOf(t, other) {
-		t.Error("one token has several sealing keys")
+		t.Errorf("the sealing keys of one token: got %s, %s and %s, want the same key each time", s, sealingKeyOf(t, again), sealingKeyOf(t, other))
 	}
 	if first.ID().String() == sealingKeyOf(t, first) {
-		t.Error("the id reveals the sealing key")
+		t.Errorf("the ID and the sealing key: got %s for both, want different values", first.ID())
 	}
 }
 
@@ -73,7 +73,7 @@ func TestKeysOfDifferentOptionsOrTokensNeverCollide(t *testing.T) {
 		k := keysOf(t, o.secret, o.app, o.scope).Derive(o.token)
 		for _, name := range []string{k.ID().String(), sealingKeyOf(t, k)} {
 			if before, met := seen[name]; met {
-				t.Errorf("%q and %q give the same key", before, o)
+				t.Errorf("%q: got the key %s, which %q has too; want another key", o, name, before)
 			}
 			seen[name] = o
 		}
@@ -141,7 +141,7 @@ func TestDerivationEqualsHMACForEveryToken(t *testing.T) {
 			t.Fatalf("a token of %d bytes: Derive returned the ID %s and Glance the ID %s, want %x from both", len(token), key.id, glance.id, want)
 		}
 		if want := under(labelSeal, token); string(*key.secret) != want || glance.secret != nil {
-			t.Fatalf("a token of %d bytes: the sealing key is not the HMAC, or Glance derived a sealing key", len(token))
+			t.Fatalf("a token of %d bytes: the sealing key got %x, want %x; Glance derived a sealing key: got %t, want false", len(token), *key.secret, want, glance.secret != nil)
 		}
 	}
 }
@@ -167,7 +167,7 @@ func TestEntriesOfDifferentOriginHaveDifferentKeys(t *testing.T) {
 		}
 		id := keys.Derive("token").ID()
 		if other, again := seen[id]; again {
-			t.Errorf("%+v and %+v have the same keys", o, other)
+			t.Errorf("%+v: got the ID %s, which %+v has too; want another ID", o, id, other)
 		}
 		seen[id] = o
 	}
@@ -217,12 +217,12 @@ func TestNothingPrintsKeyMaterial(t *testing.T) {
 	} {
 		for _, form := range forms(material) {
 			if strings.Contains(printed, form) {
-				t.Errorf("the %s is printed as %q", name, form)
+				t.Errorf("the %s: got it printed as %q, want no part of it printed", name, form)
 			}
 		}
 	}
 	if want := key.ID().String(); fmt.Sprint(key) != want || !strings.Contains(printed, `"key":"`+want+`"`) {
-		t.Errorf("a Key prints as %v; want its ID %s, by fmt and in the log", key, want)
+		t.Errorf("a Key printed by fmt: got %v, want %s; the log has this ID: got %t, want true", key, want, strings.Contains(printed, `"key":"`+want+`"`))
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 // renewed at intervals of a third of its duration. The lease therefore lasts through a slow
 // exchange, and ends soon after the process is killed.
 type lease struct {
-	until atomic.Int64 // when the lease ends if it is not renewed, in Unix nanoseconds
-	gone  atomic.Bool  // the lease was lost to another process, or scripts are denied
-	end   func()
+	until atomic.Int64  // when the lease ends if it is not renewed, in Unix nanoseconds
+	gone  atomic.Bool   // the lease was lost to another process, or scripts are denied
+	end   func()        // tells the renewals to end
 	ended chan struct{} // closed when the renewals have ended
 }
 

@@ -36,7 +36,7 @@ func closeCache(t testing.TB, c *Cache) {
 	}
 }
 
-// eventually waits until done returns true.
+// eventually waits until done returns true, and fails the test if that takes more than 10 s.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
@@ -66,7 +66,7 @@ func TestEntryExpiresAtTheExactInstant(t *testing.T) {
 			remember(c, k, Entry{Value: []byte("value"), Expires: time.Now().Add(life)})
 			time.Sleep(life - time.Nanosecond)
 			if e, ok := c.Recall(k); !ok || string(e.Value) != "value" {
-				t.Errorf("life %v: a nanosecond before the end got %q, %v; want the value", life, e.Value, ok)
+				t.Errorf("life %v: a nanosecond before the end got %q, found %v; want \"value\", found true", life, e.Value, ok)
 			}
 			time.Sleep(time.Nanosecond)
 			if e, ok := c.Recall(k); ok {
@@ -86,12 +86,12 @@ func TestReplacingAnEntryReplacesItsExpiry(t *testing.T) {
 		put("long", time.Hour)
 		time.Sleep(time.Minute)
 		if e, ok := c.Recall(k); !ok || string(e.Value) != "long" {
-			t.Errorf("the first entry's expiry removed the second entry: got %q, %v", e.Value, ok)
+			t.Errorf("after the expiry of the first entry: got %q, found %v; want \"long\", found true", e.Value, ok)
 		}
 		put("short again", time.Second)
 		time.Sleep(time.Second)
 		if e, ok := c.Recall(k); ok {
-			t.Errorf("the expiry of the earlier entry still applies: got %q", e.Value)
+			t.Errorf("after the expiry of the third entry: got %q, want a miss", e.Value)
 		}
 	})
 }
@@ -104,7 +104,7 @@ func TestLateTimerServesNoExpiredEntry(t *testing.T) {
 		c.memory.entries.SetExpiresAfter(k.id, time.Hour)
 		time.Sleep(time.Second)
 		if _, late := c.memory.entries.GetIfPresent(k.id); !late {
-			t.Fatal("the library removed the entry in time, so this test cannot check what Recall does")
+			t.Fatal("the library, with a late timer: got a miss, want the expired entry, so that Recall has to check the expiry")
 		}
 		if e, ok := c.Recall(k); ok {
 			t.Errorf("after its expiry got %q, want a miss", e.Value)
@@ -118,7 +118,7 @@ func TestExpiredEntryIsNotStoredOrCounted(t *testing.T) {
 	c.Keep(keyOf(t, "kept"), Entry{Value: []byte("value"), Expires: time.Now()})
 	remember(c, keyOf(t, "remembered"), Entry{Value: []byte("value"), Expires: time.Now().Add(-time.Hour)})
 	if c.Len() != 0 || len(r.all()) != 0 {
-		t.Errorf("%d entries in memory, want 0; counted %v, want nothing", c.Len(), r.all())
+		t.Errorf("got %d entries in memory, want 0; counted %v, want nothing", c.Len(), r.all())
 	}
 }
 
@@ -186,7 +186,7 @@ func TestEntryWeighsWhatItTakes(t *testing.T) {
 			}
 			c.keep(keys.Derive(fmt.Sprint(i)), Entry{Value: make([]byte, size), Expires: time.Now().Add(time.Hour)}, tag)
 		}
-		eventually(t, "all entries are held", func() bool { return c.Len() == entries })
+		eventually(t, "all entries are in memory", func() bool { return c.Len() == entries })
 		took := float64(heap()-before) / entries
 		weight := float64(c.Bytes()) / entries
 		t.Logf("values of %d bytes, indexed %v: an entry takes %.0f bytes and weighs %.0f", size, indexed, took, weight)
@@ -215,7 +215,7 @@ func TestExpiredEntriesAreRemoved(t *testing.T) {
 		time.Sleep(time.Minute) // otter removes expired entries about once a second
 		synctest.Wait()
 		if n := c.Len(); n != 0 {
-			t.Errorf("after a minute, %d expired entries are still held", n)
+			t.Errorf("a minute after storing entries for a second: got %d entries in memory, want 0", n)
 		}
 	})
 }
@@ -232,15 +232,15 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 		closeCache(t, c)
 	}
 	goleak.VerifyNone(t, before)
-	if _, ok := c.Recall(k); ok {
-		t.Error("a closed cache still holds its entries")
+	if e, ok := c.Recall(k); ok {
+		t.Errorf("from a closed cache: got %q, want a miss", e.Value)
 	}
 }
 
 func TestMaxBytesMustBePositive(t *testing.T) {
 	for _, n := range []int64{0, -1} {
 		if c, err := New(Options{MaxBytes: n}); err == nil || c != nil {
-			t.Errorf("max_bytes %d: got %v, %v; want an error", n, c, err)
+			t.Errorf("max_bytes %d: got the cache %v, want nil; got the error %v, want one", n, c, err)
 		}
 	}
 }
@@ -252,7 +252,7 @@ func BenchmarkRecallHit(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if _, ok := c.Recall(k); !ok {
-				b.Error("a miss")
+				b.Error("got a miss, want a hit")
 				return
 			}
 		}

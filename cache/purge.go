@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// readEvery is the longest pause between two reads of the fleet's purges from Redis. Such a read
-// also finds out whether a failed Redis works again.
+// readEvery is the longest time that watchRedis waits between two reads of the fleet's purges from
+// Redis. Such a read also finds out whether a failed Redis works again.
 const readEvery = time.Second
 
 // Purges returns the purges of an app. It ignores the options Scope and Upstream. The same options
@@ -81,8 +81,8 @@ func (c *Cache) forget(p *Purges, purged []mark) {
 }
 
 // Learn reads the purges of the fleet now. Call it at the start and after a reload. It ends within
-// the budgets of its operations, and does not end earlier when ctx ends. An error is counted and
-// otherwise ignored, because watchRedis soon reads the purges again.
+// the budgets of its operations, and does not end earlier when ctx ends. An error is only counted,
+// because watchRedis soon reads the purges again.
 func (c *Cache) Learn(ctx context.Context) {
 	_, _ = c.readPurges(ctx, c.allPurges()...)
 }
