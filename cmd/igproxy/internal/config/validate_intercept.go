@@ -63,7 +63,7 @@ func (l *loader) validateInterceptTrust() {
 const InterceptChoices = "set auth.bearer_file, or auth.client_ca with intercept.tls: true, " +
 	"or auth.none: true if the network keeps others out; or listen on 127.0.0.1 or unix:/path"
 
-// endsSoon is the remaining lifetime below which igproxy check warns about an authority.
+// endsSoon is the remaining lifetime of an authority below which openAuthority warns.
 const endsSoon = 60 * 24 * time.Hour
 
 // openAuthority reads and checks the authority, and warns if it expires soon.

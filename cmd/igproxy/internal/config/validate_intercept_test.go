@@ -24,8 +24,7 @@ const (
 	tlsFiles         = "tls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"
 )
 
-// expectWithAuthority does what expect does, with an authority in the folder ca and another in the
-// folder other.
+// expectWithAuthority does what expect does, with two authorities, in the folders ca and other.
 func expectWithAuthority(t *testing.T, inputs []input) {
 	t.Helper()
 	for i, in := range inputs {
@@ -108,7 +107,8 @@ func TestKeysOfInterceptionThatDoNotFitAreRefused(t *testing.T) {
 	})
 }
 
-// writeAuthority writes an authority that Create would not make.
+// writeAuthority writes an authority that Create would not make: change alters its certificate
+// before it is signed.
 func writeAuthority(t *testing.T, dir string, change func(*x509.Certificate)) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -129,7 +129,7 @@ func writeAuthority(t *testing.T, dir string, change func(*x509.Certificate)) {
 	write(t, filepath.Join(dir, authority.KeyFile), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 }
 
-func TestCheckProvesTheAuthority(t *testing.T) {
+func TestProblemsOfTheAuthorityAreReported(t *testing.T) {
 	const yaml = "intercept:\n  listen: 127.0.0.1:1\n" + caFiles
 	soon := time.Now().Add(59 * 24 * time.Hour)
 	ended := time.Now().Add(-time.Minute)

@@ -8,8 +8,7 @@ import (
 func TestKeepWarnsIfSuccessorsCanBeLost(t *testing.T) {
 	const keep, redis = "keep:\n  enabled: true\n", "redis:\n  mode: single\n  addrs: [127.0.0.1:6379]\n"
 	const lost = "warning: igproxy.yaml:2: keep.enabled: set without redis.mode, so the successors of refreshed tokens are lost when igproxy stops; set redis.mode to single, sentinel or cluster"
-	const sealed = "warning: igproxy.yaml:2: keep.enabled: set without cache.key_file, so the successors of refreshed tokens are lost when the client secret is replaced or, " +
-		"if the previous secret is kept on the second line of client_secret_file, when that line is removed; set cache.key_file"
+	const sealed = "warning: igproxy.yaml:2: keep.enabled: set without cache.key_file, so the successors of refreshed tokens are lost when the client secret has changed and the previous one is removed; set cache.key_file"
 	const rare = "warning: igproxy.yaml:2: keep.enabled: set although passthrough.enabled is false, so only calls that refresh a token count as using it; " +
 		"set passthrough.enabled: true"
 	const key = "app_id: 17\ncache:\n  key_file: ./key\n"
@@ -49,6 +48,6 @@ func TestKeepIsOffByDefault(t *testing.T) {
 	conf, problems := input{yaml: ""}.load(t)
 	k := conf.Keep
 	if k.Enabled || k.RefreshBefore != 10*24*time.Hour || k.CheckEvery != 24*time.Hour || k.MaxPerMinute != 60 || len(problems) > 0 {
-		t.Errorf("got %+v and the problems %q, want the defaults and no problem", k, problems)
+		t.Errorf("keep: got %+v, want Enabled false, RefreshBefore 240h, CheckEvery 24h, MaxPerMinute 60; problems: got %q, want none", k, problems)
 	}
 }

@@ -73,8 +73,8 @@ func TestAContradictionIsReportedWithItsReason(t *testing.T) {
 	})
 }
 
-// A password that is sent to Redis on another machine without TLS causes a warning, as a token
-// does.
+// Like a token in auth.bearer_file, a password for Redis causes a warning if it is sent to another
+// machine without TLS.
 func TestAPasswordThatTravelsWithoutTLSIsWarnedAbout(t *testing.T) {
 	const single, file = "redis:\n  mode: single\n", "  password_file: ./secret\n"
 	const readable = ": on another machine, with a password and without TLS: the password can be read on the network; " +

@@ -140,7 +140,7 @@ func TestSettingsOfOperationsMustFitTogether(t *testing.T) {
 		}
 		c, _ := config.Load("", env)
 		if got := c.Operations(); got != want {
-			t.Errorf("%s: got %q, want %q", environ, got, want)
+			t.Errorf("Operations with the environment %q: got %q, want %q", environ, got, want)
 		}
 	}
 }
@@ -162,7 +162,7 @@ func TestOpenToDescribesAllowedClients(t *testing.T) {
 		}
 		c, _ := config.Load("", env)
 		if got := c.OpenTo(); got != want {
-			t.Errorf("%s: got %q, want %q", environ, got, want)
+			t.Errorf("OpenTo with the environment %q: got %q, want %q", environ, got, want)
 		}
 	}
 }

@@ -76,11 +76,11 @@ func TestWrongValueIsReportedWithAFix(t *testing.T) {
 func TestEveryBadItemOfAListIsReported(t *testing.T) {
 	const host, redirect = "write names such as igproxy.internal, without scheme, port or *", "write it as in Meta's dashboard, such as https://app.example/callback"
 	expect(t, []input{
-		{name: "values that are shown", yaml: "allowed_hosts: ['a:80', good, 'http://b']\n",
+		{name: "the problems show the values", yaml: "allowed_hosts: ['a:80', good, 'http://b']\n",
 			want: []string{`igproxy.yaml:1: allowed_hosts: "a:80" is not a host name; ` + host, `igproxy.yaml:1: allowed_hosts: "http://b" is not a host name; ` + host}},
-		{name: "values that are hidden", yaml: "app_id: \"1\"\nredirect_uris:\n  - https://a.example/?x#_\n  - https://a.example/\n  - callback?x#_\n",
+		{name: "the problems hide values with parameters", yaml: "app_id: \"1\"\nredirect_uris:\n  - https://a.example/?x#_\n  - https://a.example/\n  - callback?x#_\n",
 			want: []string{"igproxy.yaml:2: redirect_uris: entry 1 is not a redirect URI; " + redirect, "igproxy.yaml:2: redirect_uris: entry 3 is not a redirect URI; " + redirect}},
-		{name: "values that are never shown", yaml: "listen: unix:/s\nauth:\n  uids: [www-data, 1000, nobody]\n",
+		{name: "the problems of this key never show a value", yaml: "listen: unix:/s\nauth:\n  uids: [www-data, 1000, nobody]\n",
 			want: []string{"igproxy.yaml:3: auth.uids: entry 1: not a UID; write a number, as id -u prints it", "igproxy.yaml:3: auth.uids: entry 3: not a UID; write a number, as id -u prints it"}},
 		{name: "in the environment", env: []string{"IGPROXY_ALLOWED_HOSTS=a:80,,good,http://b"},
 			want: []string{`environment: IGPROXY_ALLOWED_HOSTS: "a:80" is not a host name; ` + host,

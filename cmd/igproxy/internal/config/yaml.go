@@ -197,7 +197,7 @@ func (l *loader) value(at place, s setting, n *yaml.Node) {
 	}
 }
 
-// takes reports whether a node is a value of the setting, or an item of its list.
+// takes reports whether a node is a single value, valid or not. An item of a list must not be null.
 func (s setting) takes(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && !(s.kind == kindList && isNull(n))
 }

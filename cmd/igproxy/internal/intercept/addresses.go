@@ -34,8 +34,8 @@ var notPublic = []netip.Prefix{
 }
 
 // publicIPv6 is the only range from which public IPv6 addresses are assigned:
-// https://www.iana.org/assignments/ipv6-address-space. Addresses outside it lead to the local
-// network, to an IPv4 address (perhaps a private one), or nowhere.
+// https://www.iana.org/assignments/ipv6-address-space. Other IPv6 addresses lead to this machine,
+// to its network, to an IPv4 address (perhaps a private one), or nowhere.
 var publicIPv6 = netip.MustParsePrefix("2000::/3")
 
 // isPublic reports whether an address is public. A tunnel may lead only to a public address.

@@ -20,7 +20,7 @@ import (
 
 const meta = "graph.facebook.com"
 
-// proxy is a Handler that a server serves.
+// proxy is a Handler with its server. It records what the Handler logs, counts and releases.
 type proxy struct {
 	*intercept.Handler
 	dial   func() net.Conn // opens a client's connection
@@ -28,8 +28,8 @@ type proxy struct {
 
 	mu       sync.Mutex // protects the fields below
 	log      bytes.Buffer
-	counts   map[string]int
-	released int
+	counts   map[string]int // by "HOST RESULT"
+	released int            // how often Release was called
 }
 
 // start serves a Handler on a listener. The Handler intercepts connections to the host meta. If
@@ -119,7 +119,7 @@ func (c *client) send(t *testing.T, text string) (*http.Response, string) {
 	method, _, _ := strings.Cut(text, " ")
 	res, err := http.ReadResponse(c.r, &http.Request{Method: method})
 	if err != nil {
-		t.Fatalf("%.60q: %v", text, err)
+		t.Fatalf("reading the response to %.60q: %v", text, err)
 	}
 	if res.StatusCode == http.StatusOK {
 		return res, ""
@@ -154,9 +154,10 @@ func (p *proxy) acceptAll(t *testing.T) {
 	t.Cleanup(func() { _ = p.Listener().Close(); <-ended })
 }
 
-func tunnelling(most int) func(*intercept.Options) {
+// tunnelling returns a change for start that allows a number of tunnels at once.
+func tunnelling(limit int) func(*intercept.Options) {
 	return func(o *intercept.Options) {
-		o.Tunnels = intercept.TunnelOptions{MaxTunnels: most, IdleTimeout: time.Minute}
+		o.Tunnels = intercept.TunnelOptions{MaxTunnels: limit, IdleTimeout: time.Minute}
 	}
 }
 

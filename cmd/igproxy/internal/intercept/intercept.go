@@ -52,7 +52,7 @@ type Options struct {
 const (
 	Intercepted  = "intercepted"
 	Tunnelled    = "tunnelled"
-	Refused      = "refused"      // the request is not a valid CONNECT, or its host is not allowed
+	Refused      = "refused"      // the request is not a valid CONNECT, or its host or port is not allowed
 	Unauthorized = "unauthorized" // the token is missing or wrong
 	Busy         = "busy"         // there are too many tunnels, or igproxy is stopping
 	Failed       = "failed"       // the host of a tunnel could not be reached
@@ -76,18 +76,18 @@ func New(o Options) *Handler {
 	return &Handler{options: o, queue: newQueue(o.Addr, o.Release), tunnels: newTunnels(o.Tunnels)}
 }
 
-// Listener returns the listener that accepts the intercepted connections. The first byte that a
-// read returns from such a connection is the first byte that the client sent to Meta's host.
+// Listener returns the listener that accepts the intercepted connections. The first byte read from
+// such a connection is the first byte that the client sent after the CONNECT.
 func (h *Handler) Listener() net.Listener { return h.queue }
 
-// challenge is required in a 407 (RFC 9110, section 15.5.8).
+// challenge is the value of Proxy-Authenticate, which a 407 must have (RFC 9110, section 15.5.8).
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
 // ServeHTTP implements http.Handler. Its errors are plain text and not Meta's JSON, because clients
-// expect the answer to a CONNECT from a proxy, not from Meta. Most clients show only the status.
+// expect the response to a CONNECT from a proxy, not from Meta. Most clients show only the status.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if announcesBody(r) {
-		w.Header().Set("Connection", "close") // net/http would wait for the body before it answers
+		w.Header().Set("Connection", "close") // otherwise net/http waits for the body before it sends the response
 	}
 	if r.Method != http.MethodConnect {
 		text := "This listener of igproxy accepts only CONNECT. Use its address as HTTPS_PROXY, and not as HTTP_PROXY or as a base URL."
@@ -95,7 +95,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			text = "This client sends its calls to https URLs without CONNECT, so its proxy could read them. axios before version 1.16.1 does so. If this is axios, update it."
 		}
 		w.Header().Set("Allow", http.MethodConnect)
-		h.refuse(w, nameForLog(r.URL.Hostname()), "other", http.StatusMethodNotAllowed, Refused, text)
+		h.refuse(w, normalHost(r.URL.Hostname()), "other", http.StatusMethodNotAllowed, Refused, text)
 		return
 	}
 	name, port, ok := target(r)
@@ -131,13 +131,13 @@ func announcesBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.
 // hostName matches names in DNS, in lower case.
 var hostName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9_])?$`)
 
-// target returns the host, in its normal form, and the port of a CONNECT. If the request's target
-// is not the name or address of a host with a port, it reports false, and the host is the constant
-// invalid. It reads the request line, because for some malformed targets net/http sets r.Host to a
-// part of the target, or to the header Host.
+// target returns the host of a CONNECT, as normalHost returns it, and the port, unchecked. If the
+// target is not the name or address of a host with a port, ok is false, and host is the constant
+// invalid. target reads the request line, because for some malformed targets net/http sets r.Host
+// to a part of the target, or to the header Host.
 func target(r *http.Request) (host, port string, ok bool) {
 	host, port, err := net.SplitHostPort(r.RequestURI)
-	host = nameForLog(host)
+	host = normalHost(host)
 	return host, port, err == nil && host != invalid
 }
 
@@ -145,8 +145,9 @@ func target(r *http.Request) (host, port string, ok bool) {
 // secret.
 const invalid = "invalid"
 
-// nameForLog returns the normal form of a host's name or address, or invalid.
-func nameForLog(host string) string {
+// normalHost returns a host's name or address in lower case, without a dot at the end. If host is
+// neither a name nor an address, normalHost returns invalid.
+func normalHost(host string) string {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Zone() == "" || hostName.MatchString(host) {
 		return host

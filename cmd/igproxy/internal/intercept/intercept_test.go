@@ -59,7 +59,7 @@ func TestAClientMustSendTheTokenAsItsPassword(t *testing.T) {
 			}
 			challenged := res.Header.Get("Proxy-Authenticate") == `Basic realm="igproxy", charset="UTF-8"`
 			if res.StatusCode != want || challenged != (want == 407) {
-				t.Errorf("%s, CONNECT %s: got %d %q, want %d; Proxy-Authenticate is right: %t, want %t", name, target, res.StatusCode, body, want, challenged, want == 407)
+				t.Errorf("%s, CONNECT %s: got %d %q, want %d; a challenge in Proxy-Authenticate: got %t, want %t", name, target, res.StatusCode, body, want, challenged, want == 407)
 			}
 		}
 	}
@@ -70,7 +70,7 @@ func TestAClientMustSendTheTokenAsItsPassword(t *testing.T) {
 		}
 	}
 	if strings.Contains(p.logged(), "token") || strings.Contains(p.logged(), "status=407") {
-		t.Errorf("the log has a token, or a line about a client that was refused with 407:\n%s", p.logged())
+		t.Errorf("log: got %q, want neither \"token\" nor \"status=407\"", p.logged())
 	}
 	if got := p.counted(meta, intercept.Unauthorized); got != 14 {
 		t.Errorf("counted %d CONNECTs with a missing or wrong token, want 14", got)
@@ -84,10 +84,10 @@ func TestAClientMayAnswerTheChallengeOnItsConnection(t *testing.T) {
 	})
 	c := p.client()
 	if res, _ := c.connect(t, meta+":443", "", ""); res.StatusCode != 407 || res.Close {
-		t.Fatalf("got %d, and the connection will close: %t; want 407 on a connection that stays open", res.StatusCode, res.Close)
+		t.Fatalf("without a token: got %d, want 407; closes the connection: got %t, want false", res.StatusCode, res.Close)
 	}
 	if res, body := c.connect(t, meta+":443", basic("x:the-token"), "hello"); res.StatusCode != 200 || len(res.Header) > 0 {
-		t.Fatalf("with the token: got %d %s with the headers %v, want 200 without headers", res.StatusCode, body, res.Header)
+		t.Fatalf("with the token: got %d %s, want 200; headers: got %v, want none", res.StatusCode, body, res.Header)
 	}
 	got := make([]byte, 5)
 	if _, err := io.ReadFull(p.accept(t), got); err != nil || string(got) != "hello" {
@@ -104,7 +104,7 @@ func TestOnlyTokenHostsOnPort443AreIntercepted(t *testing.T) {
 		p := serve(t, change)
 		closed := loopback(t)
 		_ = closed.Close()
-		p.leadTo(closed) // a tunnel would fail: 502
+		p.leadTo(closed) // so every tunnel fails with 502
 		p.acceptAll(t)
 		for target, want := range map[string]map[string]int{
 			meta + ":443":                     {"refuse": 200, "tunnel": 200},
@@ -152,14 +152,14 @@ func TestOnlyTokenHostsOnPort443AreIntercepted(t *testing.T) {
 }
 
 // A reload may add or remove a service, and its hosts with it.
-func TestHostsAreThoseOfTheMoment(t *testing.T) {
+func TestAChangeOfTheHostsTakesEffectAtOnce(t *testing.T) {
 	var hosts atomic.Value
 	hosts.Store([]string{"api.instagram.com"})
 	p := serve(t, func(o *intercept.Options) { o.Hosts = func() []string { return hosts.Load().([]string) } })
 	p.acceptAll(t)
 	c := p.client()
 	if res, body := c.connect(t, meta+":443", "", ""); res.StatusCode != 403 || !strings.Contains(body, "api.instagram.com") || !strings.Contains(body, "intercept.others") {
-		t.Errorf("before the change: got %d %s, want 403 with the host that is intercepted", res.StatusCode, body)
+		t.Errorf("before the change: got %d %q, want 403 with api.instagram.com and intercept.others", res.StatusCode, body)
 	}
 	hosts.Store([]string{meta})
 	if res, body := c.connect(t, meta+":443", "", ""); res.StatusCode != 200 {
@@ -167,12 +167,13 @@ func TestHostsAreThoseOfTheMoment(t *testing.T) {
 	}
 }
 
-func TestEverythingButConnectIsRefusedAtOnce(t *testing.T) {
+// In this test, the client never sends the body that its request announces.
+func TestOtherMethodsAndBodiesAreRefusedAtOnce(t *testing.T) {
 	p := serve(t, tunnelling(1))
 	for text, want := range map[string]int{
 		"GET http://graph.facebook.com/me?access_token=EAAcanary HTTP/1.1\r\nHost: graph.facebook.com\r\n\r\n":       405,
 		"GET /access_token?access_token=EAAcanary HTTP/1.1\r\nHost: localhost\r\n\r\n":                               405,
-		"POST http://graph.facebook.com/ HTTP/1.1\r\nHost: graph.facebook.com\r\nContent-Length: 9\r\n\r\n":          405, // the body is never sent
+		"POST http://graph.facebook.com/ HTTP/1.1\r\nHost: graph.facebook.com\r\nContent-Length: 9\r\n\r\n":          405,
 		"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n":                                            405,
 		"CONNECT graph.facebook.com:443 HTTP/1.1\r\nHost: graph.facebook.com\r\nContent-Length: 9\r\n\r\n":           400,
 		"CONNECT graph.facebook.com:443 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n":                   400,
@@ -180,11 +181,11 @@ func TestEverythingButConnectIsRefusedAtOnce(t *testing.T) {
 	} {
 		res, body := p.client().send(t, text)
 		if res.StatusCode != want || body == "" || want == 405 && res.Header.Get("Allow") != "CONNECT" {
-			t.Errorf("%q: got the status %d, the headers %v and the body %q; want %d with a body (and Allow: CONNECT, if the status is 405)", text, res.StatusCode, res.Header, body, want)
+			t.Errorf("%q: got %d, want %d; body: got %q, want a text; Allow: got %q, want CONNECT with 405", text, res.StatusCode, want, body, res.Header.Get("Allow"))
 		}
 	}
 	if log := p.logged(); strings.Contains(log, "canary") || !strings.Contains(log, "target=graph.facebook.com status=405") {
-		t.Errorf("the log has a token, or lacks the host:\n%s", log)
+		t.Errorf("log: got %q, want target=graph.facebook.com status=405 and no canary", log)
 	}
 }
 
@@ -195,7 +196,7 @@ func TestTheLogNamesHostsAndNothingElse(t *testing.T) {
 		"igproxy:canary@example.com:443": "target=invalid ", "[::1%25canary]:443": "target=invalid ", "0123456789ABCDEF0123456789abcanary:443": "target=hidden ", "0123456789abcdef0123456789canary.example:443": "target=hidden "} {
 		p.client().connect(t, target, basic("x:canary"), "")
 		if log := p.logged(); !strings.Contains(log, want) || strings.Contains(log, "canary") {
-			t.Errorf("CONNECT %s: the log lacks %q, or contains the secret:\n%s", target, want, log)
+			t.Errorf("CONNECT %s: log: got %q, want %q and no canary", target, log, want)
 		}
 	}
 }
@@ -206,13 +207,13 @@ func TestFirstBytesSentTogetherWithConnectArrive(t *testing.T) {
 	for range 20 {
 		c := p.client()
 		if res, _ := c.connect(t, meta+":443", "", first); res.StatusCode != http.StatusOK {
-			t.Fatalf("got %d, want 200", res.StatusCode)
+			t.Fatalf("CONNECT: got %d, want 200", res.StatusCode)
 		}
 		served := p.accept(t)
 		_, _ = io.WriteString(c, "more")
 		got := make([]byte, len(first)+4)
-		if _, err := io.ReadFull(served, got); err != nil || string(got) != first+"more" {
-			t.Fatalf("got %d bytes (error: %v), want all %d: the bytes sent with CONNECT, and more", len(got), err, len(first)+4)
+		if n, err := io.ReadFull(served, got); err != nil || string(got) != first+"more" {
+			t.Fatalf("got %d bytes (error: %v), want the %d bytes that the client sent, unchanged", n, err, len(got))
 		}
 		_, _ = io.WriteString(served, "reply")
 		if err := served.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
@@ -231,7 +232,7 @@ func TestAConnectionIsReleasedWhenItIsAccepted(t *testing.T) {
 	p := serve(t, nil)
 	released := func() int { p.mu.Lock(); defer p.mu.Unlock(); return p.released }
 	if res, _ := p.client().connect(t, meta+":443", "", ""); res.StatusCode != 200 {
-		t.Fatal(res.Status)
+		t.Fatalf("CONNECT: got %s, want 200", res.Status)
 	}
 	if got := released(); got != 0 {
 		t.Errorf("released %d connections before one was accepted, want 0", got)
@@ -248,7 +249,7 @@ func TestAnInterceptedConnectionHasASocket(t *testing.T) {
 	p.client().connect(t, meta+":443", "", "")
 	socket, ok := p.accept(t).(syscall.Conn)
 	if !ok {
-		t.Fatal("the connection has no socket")
+		t.Fatal("the accepted connection does not implement syscall.Conn")
 	}
 	raw, err := socket.SyscallConn()
 	if err != nil {
@@ -263,13 +264,13 @@ func TestAConnectionThatIsNotAcceptedIsClosed(t *testing.T) {
 	p := serve(t, nil)
 	c := p.client()
 	if res, _ := c.connect(t, meta+":443", "", ""); res.StatusCode != 200 {
-		t.Fatal(res.Status)
+		t.Fatalf("CONNECT: got %s, want 200", res.Status)
 	}
 	_ = p.Listener().Close()
 	if n, err := c.Read(make([]byte, 1)); err == nil {
-		t.Errorf("the connection is open (got %d bytes), want it closed, because the listener was closed", n)
+		t.Errorf("a read after the listener was closed: got %d bytes, want an error", n)
 	}
 	if _, err := p.Listener().Accept(); err == nil {
-		t.Error("a closed listener accepts a connection")
+		t.Error("Accept of a closed listener: got no error, want an error")
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// queue is a net.Listener. Its Accept returns the intercepted connections that were passed to put.
-// Before, each of them was accepted by the listener of CONNECT requests.
+// queue is a net.Listener: put hands an intercepted connection to its Accept. Before that, the
+// listener of CONNECT requests has accepted the same connection.
 type queue struct {
 	addr    net.Addr
 	release func(net.Conn) // called before Accept returns a connection
@@ -23,8 +23,8 @@ func newQueue(addr net.Addr, release func(net.Conn)) *queue {
 }
 
 // queueTimeout bounds how long a connection waits to be accepted. A connection waits while the
-// server that accepts from the queue has its maximum number of connections, and all of them are
-// waiting for responses.
+// server that accepts from the queue has its maximum number of connections, and can close none of
+// them to make room.
 const queueTimeout = 10 * time.Second
 
 // put waits until the connection is accepted. It reports false if that does not happen within

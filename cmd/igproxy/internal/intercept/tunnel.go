@@ -17,30 +17,32 @@ type TunnelOptions struct {
 	// MaxTunnels limits the number of tunnels that are open or being opened at once. Zero: no
 	// tunnel is opened.
 	MaxTunnels int
-	// IdleTimeout ends a tunnel through which nothing has passed for this long.
+	// IdleTimeout ends a tunnel through which nothing has passed for this long. It must be above
+	// zero if MaxTunnels is above zero.
 	IdleTimeout time.Duration
 }
 
 // tunnels has the open tunnels, and what is needed to open another.
 type tunnels struct {
-	slots    chan struct{}
+	slots    chan struct{} // has an item for each tunnel that is open or being opened
 	idle     time.Duration
 	dialer   *net.Dialer
 	dial     func(ctx context.Context, network, address string) (net.Conn, error) // dialer.DialContext, except in tests
 	allowed  func(netip.Addr) bool                                                // isPublic, except in tests
 	own      func() ([]net.Addr, error)                                           // net.InterfaceAddrs, except in tests
-	draining atomic.Bool
+	draining atomic.Bool                                                          // Shutdown or Close has been called
 
-	mu      sync.Mutex // protects ends and closed; also held while draining is set
-	ends    map[net.Conn]bool
-	closed  bool
-	running sync.WaitGroup
+	mu      sync.Mutex        // protects ends and closed; while begin holds it, no drain can start
+	ends    map[net.Conn]bool // the two connections of each open tunnel
+	closed  bool              // Close has been called
+	running sync.WaitGroup    // counts the tunnels for which Shutdown waits
 }
 
 const (
 	// dialTimeout bounds how long it takes to resolve the name of a host and to connect to it.
 	dialTimeout = 10 * time.Second
-	// drainIdle is the longest idle timeout during a drain.
+	// drainIdle is the longest idle timeout during a drain. It also bounds the time between two
+	// checks of how long a tunnel has been idle.
 	drainIdle = time.Second
 )
 
@@ -107,8 +109,8 @@ func (t *tunnels) begin() bool {
 	return true
 }
 
-// register records one end of a tunnel for Close. If Close has been called already, register closes
-// the end at once.
+// register records a connection of a tunnel, so that Close closes it. If Close has been called
+// already, register closes the connection at once.
 func (t *tunnels) register(c net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -118,7 +120,7 @@ func (t *tunnels) register(c net.Conn) {
 	}
 }
 
-// unregister closes one end of a tunnel.
+// unregister closes a connection of a tunnel, and removes it from ends.
 func (t *tunnels) unregister(c net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -191,8 +193,9 @@ func (t *tunnels) idleNow() time.Duration {
 // drain may have shortened the idle timeout, or a byte may have passed in the other direction.
 func (t *tunnels) untilLook() time.Duration { return min(t.idle, drainIdle) }
 
-// Shutdown ends each tunnel once it has been idle for a second, and all others when ctx ends. New
-// tunnels are refused. To spare clients this refusal, close the listener of CONNECT requests first.
+// Shutdown ends each tunnel once it has been idle for a second. When ctx ends, Shutdown ends all
+// other tunnels, and returns the error of ctx. New tunnels are refused. To spare clients this
+// refusal, close the listener of CONNECT requests first.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	t := h.tunnels
 	t.mu.Lock()
@@ -211,7 +214,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Close ends all tunnels at once.
+// Close ends all tunnels at once, and refuses new tunnels.
 func (h *Handler) Close() {
 	t := h.tunnels
 	t.mu.Lock()

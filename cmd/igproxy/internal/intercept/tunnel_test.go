@@ -24,7 +24,7 @@ func (p *proxy) tunnel(t *testing.T, l net.Listener) (c *client, host net.Conn) 
 	t.Helper()
 	c = p.client()
 	if res, body := c.connect(t, "example.com:443", "", "first"); res.StatusCode != 200 {
-		t.Fatalf("got %d %s, want 200", res.StatusCode, body)
+		t.Fatalf("CONNECT: got %d %s, want 200", res.StatusCode, body)
 	}
 	host, err := l.Accept()
 	if err != nil {
@@ -56,8 +56,8 @@ func TestATunnelPassesBothHalvesOn(t *testing.T) {
 		if got, err := io.ReadAll(other); err != nil || string(got) != large {
 			t.Errorf("from the %s: got %d bytes (error: %v), want all %d", first, len(got), err, len(large))
 		}
-		if p.Tunnels() != 1 {
-			t.Error("the tunnel has ended, although only one half is closed")
+		if got := p.Tunnels(); got != 1 {
+			t.Errorf("after the %s has closed its half: got %d open tunnels, want 1", first, got)
 		}
 		_, _ = io.WriteString(other, "reply")
 		_ = other.Close()
@@ -79,10 +79,10 @@ func TestTunnelsAreBounded(t *testing.T) {
 	p.tunnel(t, l)
 	c := p.client()
 	if res, body := c.connect(t, "example.com:443", "", ""); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || !strings.Contains(body, "intercept.max_tunnels") {
-		t.Errorf("a third tunnel: got %d %v %s, want 503 with Retry-After and the name of the setting", res.StatusCode, res.Header, body)
+		t.Errorf("a third tunnel: got %d, want 503; Retry-After: got %q, want a value; body: got %q, want intercept.max_tunnels in it", res.StatusCode, res.Header.Get("Retry-After"), body)
 	}
-	if p.counted("other", intercept.Busy) != 1 {
-		t.Error("the refused tunnel was not counted")
+	if got := p.counted("other", intercept.Busy); got != 1 {
+		t.Errorf("counted %d CONNECTs as busy, want 1", got)
 	}
 	if res, _ := c.connect(t, meta+":443", "", ""); res.StatusCode != 200 {
 		t.Errorf("interception while all tunnels are in use: got %d, want 200", res.StatusCode)
@@ -153,7 +153,7 @@ func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
 				asked.Add(1)
 				for _, a := range answers() {
 					reply[7]++
-					reply = append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4)
+					reply = append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4) // the head of an A record
 					reply = append(reply, a.AsSlice()...)
 				}
 			}
@@ -183,13 +183,13 @@ func TestTheAddressThatIsDialledIsTheOneThatIsChecked(t *testing.T) {
 	}
 }
 
-func TestALiteralPrivateAddressGetsNoTunnel(t *testing.T) {
+func TestLoopbackAndPrivateTargetsGetNoTunnel(t *testing.T) {
 	p := serve(t, tunnelling(1))
 	for _, target := range []string{"127.0.0.1:443", "[::1]:443", "[::ffff:127.0.0.1]:443", "169.254.169.254:443", "[fd00:ec2::254]:443", "0.0.0.0:443", "[::]:443",
 		"[64:ff9b::7f00:1]:443", "localhost:443", "LOCALHOST.:443"} {
 		res, body := p.client().connect(t, target, "", "")
 		if res.StatusCode != 403 || !strings.Contains(body, "private networks") {
-			t.Errorf("%s: got %d %s, want 403 with the reason", target, res.StatusCode, body)
+			t.Errorf("%s: got %d %q, want 403 with \"private networks\"", target, res.StatusCode, body)
 		}
 	}
 }
@@ -240,7 +240,7 @@ func simulated(t *testing.T, idle time.Duration) (p *proxy, c *client, host net.
 		accepted <- host
 	}()
 	if res, body := c.connect(t, "example.com:443", "", ""); res.StatusCode != 200 {
-		t.Fatalf("got %d %s, want 200", res.StatusCode, body)
+		t.Fatalf("CONNECT: got %d %s, want 200", res.StatusCode, body)
 	}
 	return p, c, <-accepted
 }
@@ -267,19 +267,19 @@ func TestATunnelEndsWhenNothingPassesInEitherDirection(t *testing.T) {
 		start := time.Now()
 		_, err := host.Read(make([]byte, 1))
 		if idle := time.Since(start); err == nil || idle < 59*time.Second || idle > 62*time.Second {
-			t.Errorf("the tunnel ended after %s without a byte (error: %v), want about 1m", idle, err)
+			t.Errorf("the tunnel ended after %s without a byte, want 59s to 62s; error of the host's read: got %v, want an error", idle, err)
 		}
 		if _, err := c.Read(make([]byte, 1)); err == nil {
-			t.Error("the client is still connected")
+			t.Error("the client's read after the end: got a byte, want an error")
 		}
 		synctest.Wait()
-		if p.Tunnels() != 0 {
-			t.Error("a tunnel is still open")
+		if got := p.Tunnels(); got != 0 {
+			t.Errorf("got %d open tunnels, want 0", got)
 		}
 	})
 }
 
-// Once a second a tunnel ends its reads, with a timeout, to check how long it has been idle. Such a
+// The reads of a tunnel time out once a second, to check how long the tunnel has been idle. Such a
 // timeout must not break a TLS connection.
 func TestATunnelOverTLSSurvivesWhileItIsIdle(t *testing.T) {
 	server := httptest.NewUnstartedServer(nil)
@@ -297,7 +297,7 @@ func TestATunnelOverTLSSurvivesWhileItIsIdle(t *testing.T) {
 		})
 		c := p.client()
 		if res, body := c.connect(t, "example.com:443", "", ""); res.StatusCode != 200 {
-			t.Fatalf("got %d %s, want 200", res.StatusCode, body)
+			t.Fatalf("CONNECT: got %d %s, want 200", res.StatusCode, body)
 		}
 		host := <-accepted
 		for range 3 {
@@ -325,8 +325,8 @@ func TestATunnelEndsWhenItsReceiverDoesNotRead(t *testing.T) {
 			t.Errorf("the tunnel ended after %s, want at most 3m", took)
 		}
 		synctest.Wait()
-		if p.Tunnels() != 0 {
-			t.Error("a tunnel is still open")
+		if got := p.Tunnels(); got != 0 {
+			t.Errorf("got %d open tunnels, want 0", got)
 		}
 	})
 }
@@ -355,17 +355,17 @@ func TestADrainEndsIdleTunnelsSoonAndOthersAtItsEnd(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := p.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute {
-			t.Errorf("a tunnel in use: Shutdown returned %v after %s, want a timeout after 1m", err, time.Since(start))
+			t.Errorf("a tunnel in use: Shutdown returned %v after %s, want a deadline error after 1m", err, time.Since(start))
 		}
 		<-ended
 		synctest.Wait()
-		if p.Tunnels() != 0 {
-			t.Error("a tunnel is still open")
+		if got := p.Tunnels(); got != 0 {
+			t.Errorf("got %d open tunnels, want 0", got)
 		}
 	})
 }
 
-func TestNoTunnelIsOpenedDuringAndAfterAStop(t *testing.T) {
+func TestNoTunnelIsOpenedAfterAStop(t *testing.T) {
 	for name, stop := range map[string]func(p *proxy) error{
 		"Shutdown":                 func(p *proxy) error { return p.Shutdown(context.Background()) },
 		"Close":                    func(p *proxy) error { p.Close(); return nil },
@@ -375,15 +375,15 @@ func TestNoTunnelIsOpenedDuringAndAfterAStop(t *testing.T) {
 		l := loopback(t)
 		p.leadTo(l)
 		if err := stop(p); err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got the error %v, want nil", name, err)
 		}
 		for range 2 {
 			if res, body := p.client().connect(t, "example.com:443", "", ""); res.StatusCode != 503 || !strings.Contains(body, "stopping") {
 				t.Errorf("after %s: got %d %s, want 503 that says that igproxy is stopping", name, res.StatusCode, body)
 			}
 		}
-		if p.Tunnels() != 0 {
-			t.Errorf("%s: a tunnel is still open", name)
+		if got := p.Tunnels(); got != 0 {
+			t.Errorf("after %s: got %d open tunnels, want 0", name, got)
 		}
 	}
 }
