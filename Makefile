@@ -42,7 +42,7 @@ deps:
 # The tests in ./integration start igproxy as a process, built with the race detector. Tests that
 # need third-party programs are in the folders below ./integration, and run in test-all. Three
 # things save time: igproxy is compiled while missing programs are installed, tests that mostly wait
-# run beside tests that compute (-p=4), and only make lint runs go vet.
+# run beside tests that compute (-p=4), and go vet is left to make lint (-vet=off).
 test:
 	@echo "== install what is missing, and compile igproxy"
 	@CGO_ENABLED=0 go build ./... & compiling=$$!; tools/deps.sh || { kill $$compiling; exit 1; }; wait $$compiling
