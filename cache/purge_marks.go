@@ -12,29 +12,29 @@ import (
 
 // A Purges knows which entries of one app have been purged.
 //
-// A purge does not depend on deleting anything. It changes the names under which igproxy looks for
-// entries and stores new ones. Every purge has a number, and the keys of a purged token (or of all
-// tokens of the app) are derived with that number. Entries from before the purge keep their old
-// names, so no later request finds them: not in memory, not in Redis, not after a failover to a
-// replica that lagged, and not when a call that was in flight stores its answer late.
+// A purge does not depend on deleting anything. It changes the names under which igproxy looks up
+// and stores entries. Every purge has a number, and the keys of a purged token (or of all tokens of
+// the app) are derived with that number. Entries from before the purge keep their old names, so no
+// later request finds them: not in memory, not in Redis, not after a failover to a replica that
+// lagged, and not when a call that was in flight stores its answer late.
 //
 // The processes of a fleet share the numbers through one sorted set per app in Redis. Each process
-// reads it with pauses of at most a second, and merges it with what it knows: the highest number
-// of a token wins. If the set lacks a purge that a process knows, that process adds it again. So a
-// purge survives a flush of Redis, and also works if Redis was unavailable when the purge was made.
-// A process that is cut off from Redis learns of a purge when Redis is back; until then it serves
-// what it has in memory.
+// waits at most a second between two reads of the set. It merges the set with the numbers that it
+// knows: the highest number of a token wins. If the set lacks a purge that a process knows, that
+// process adds it again. So a purge survives a flush of Redis, and also works if Redis was
+// unavailable when the purge was made. A process that is cut off from Redis learns of a purge when
+// Redis is back; until then it serves what it has in memory.
 type Purges struct {
 	key   Key // names the sorted set and seals its members
 	known atomic.Pointer[marks]
 	mu    sync.Mutex // serializes changes of known
 }
 
-// marks are the numbers of the last purges. They do not change after they have been stored in
-// Purges.known.
+// marks are the numbers of the last purges and revocations. They do not change after they have been
+// stored in Purges.known.
 type marks struct {
-	all    int64        // the number of the last purge of everything; zero: there has been none
-	tokens map[ID]int64 // by Key.token: the number of the token's last purge, which is higher than the number in all
+	all    int64        // the number of the last purge of everything; zero: no such purge
+	tokens map[ID]int64 // by Key.token: the number of the token's mark; always higher than the field all
 	until  map[ID]int64 // by Key.token: mark.until, if the token's mark is a revocation
 }
 
@@ -50,8 +50,8 @@ type mark struct {
 }
 
 const (
-	// maxMarks bounds the marks of an app that stand for purges of single tokens, without
-	// revocations. The purge of one token can add several marks, because the keys of a token differ
+	// maxMarks bounds the marks of an app that stand for purges of single tokens. Revocations are
+	// not counted. The purge of one token can add several marks, because the keys of a token differ
 	// by grant (KeysOptions.Scope). If an app has more such marks, everything is purged instead.
 	maxMarks = 500
 
@@ -101,8 +101,10 @@ func (p *Purges) current() *marks {
 	return p.known.Load()
 }
 
-// add marks tokens as purged. The number of each mark is at least now, and higher than the numbers
-// of the token's last purge and of the last purge of everything.
+// add marks tokens as purged. now is in Unix milliseconds. The number of each mark is at least now,
+// and higher than the numbers of the token's last purge and of the last purge of everything. add
+// returns the new marks. If the app then has more than maxMarks, add purges everything, and also
+// returns the mark of that purge.
 func (p *Purges) add(now int64, tokens ...ID) (added []mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,9 +137,9 @@ func (p *Purges) revoke(now int64, entries []indexed) (revoked []indexed, added 
 
 // merge adds the marks from the sorted set in Redis. It returns the marks that were new (learned),
 // the marks that the set lacks (missing), and the members to remove from the set (stale). A member
-// is stale if it is out of date. If several members stand for the same mark, all but one are stale,
-// too. A member that cannot be decrypted is ignored, so write access to Redis is not enough to
-// purge.
+// is stale if its mark has been replaced or forgotten. If several members stand for the same mark,
+// all but one are stale, too. A member that cannot be decrypted is ignored, so write access to
+// Redis is not enough to purge.
 func (p *Purges) merge(now int64, members []string) (learned, missing []mark, stale []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -281,8 +283,8 @@ func (p *Purges) seal(m mark) (string, error) {
 }
 
 func (p *Purges) open(member string) (m mark, ok bool) {
-	// A mark has its number in the place of the expiry. The zero time is passed as the current
-	// time, so no mark counts as expired.
+	// The expiry of a member is the mark's number, which is usually in the past. The zero time is
+	// passed as the current time, so that no mark counts as expired.
 	e, err := open(p.key, sealedMark, []byte(member), time.Time{})
 	if err != nil || len(e.Value) != len(m.token) && len(e.Value) != len(m.token)+8 {
 		return m, false

@@ -131,7 +131,7 @@ func TestReplayedMarkChangesNothing(t *testing.T) {
 	before := fmt.Sprint(p.current())
 	learned, missing, stale := p.merge(3000, old)
 	if len(learned) > 0 || fmt.Sprint(p.current()) != before || len(missing) != 1 || !slices.Equal(stale, old) {
-		t.Errorf("learned %v, want nothing; missing %v, want one mark; %d stale, want 1; known marks %v, want %s", learned, missing, len(stale), p.current(), before)
+		t.Errorf("learned %v, want nothing; missing %v, want one mark; stale %q, want %q; known marks %v, want %s", learned, missing, stale, old, p.current(), before)
 	}
 }
 
@@ -198,7 +198,8 @@ func TestPurgeRenamesOnlyItsToken(t *testing.T) {
 		p.add(1000, one.token)
 		next := keys.Derive("one")
 		if seen[next.id] || next.token != one.token || *next.secret == *one.secret || !one.purged() || next.purged() {
-			t.Fatalf("the purge did not give the token a new key: got %v after %v", next, one)
+			t.Fatalf("after a purge: key %v, want a new one; token %v, want %v; secret unchanged: %v, want false; old key purged: %v, want true; new key purged: %v, want false",
+				next, next.token, one.token, *next.secret == *one.secret, one.purged(), next.purged())
 		}
 		if glance := keys.Glance([]byte("one")); glance.id != next.id {
 			t.Errorf("Glance returns %v, want %v", glance, next)
@@ -206,16 +207,17 @@ func TestPurgeRenamesOnlyItsToken(t *testing.T) {
 		seen[next.id] = true
 	}
 	if two.purged() || keys.Derive("two").id != two.id {
-		t.Error("the other token's entry was renamed")
+		t.Errorf("the other token: purged %v, want false; key %v, want %v", two.purged(), keys.Derive("two"), two)
 	}
 	p.add(2000, everything)
 	if !two.purged() || keys.Derive("two").id == two.id || seen[keys.Derive("one").id] {
-		t.Error("a purge of everything does not rename all entries")
+		t.Errorf("after a purge of everything: key of the other token purged: %v, want true; its new key %v, want one other than %v; key of the first token %v, want a new one",
+			two.purged(), keys.Derive("two"), two, keys.Derive("one"))
 	}
 }
 
-// revocation returns what Purges.revoke needs to revoke the only entry of a token. The entry
-// expires at this Unix time, in milliseconds.
+// revocation returns what Purges.revoke needs to revoke the only entry of a token. expires is in
+// Unix milliseconds.
 func revocation(token ID, expires int64) []indexed {
 	return []indexed{{id: token, token: token, expires: time.UnixMilli(expires)}}
 }
@@ -226,7 +228,7 @@ func TestRevocationIsForgottenWhenItsEntryHasExpired(t *testing.T) {
 	members := sealedMarks(t, p)
 	end := 5000 + clockMargin.Milliseconds()
 	if learned, _, _ := other.merge(end, members); len(learned) != 1 || other.current().tokens[ID{1}] == 0 {
-		t.Fatalf("learned %v, want the revocation", learned)
+		t.Fatalf("learned %v, want one mark; number of the token %d, want more than 0", learned, other.current().tokens[ID{1}])
 	}
 	for _, one := range []*Purges{p, other} {
 		_, missing, stale := one.merge(end+1, members)
@@ -236,8 +238,8 @@ func TestRevocationIsForgottenWhenItsEntryHasExpired(t *testing.T) {
 	}
 }
 
-// A revocation must not shorten the life of a purge. Otherwise the entries from before the purge
-// would be found again when the revocation ends.
+// A revocation must not shorten the life of a purge. If it did, the entries from before the purge
+// would be found again when the revocation is forgotten.
 func TestRevocationOfAPurgedTokenLastsAsLongAsThePurge(t *testing.T) {
 	p, other := newTestPurges(t, "secret"), newTestPurges(t, "secret")
 	number := p.add(1000, ID{1})[0].number
@@ -250,7 +252,7 @@ func TestRevocationOfAPurgedTokenLastsAsLongAsThePurge(t *testing.T) {
 	for _, one := range []*Purges{p, other} {
 		one.merge(time.Hour.Milliseconds(), nil)
 		if one.current().tokens[ID{1}] != 2000 {
-			t.Errorf("the purge was forgotten: %v", one.current())
+			t.Errorf("number of the purged token: got %d, want 2000", one.current().tokens[ID{1}])
 		}
 	}
 	// Another process, which did not know of the purge, revoked the token later.
@@ -277,7 +279,7 @@ func TestRevocationsNeverPurgeEverything(t *testing.T) {
 			now.all, len(now.until), maxRevoked, len(now.tokens), maxRevoked+1, now.tokens[ID{9}])
 	}
 	if now.tokens[ID{1, 9}] != 0 || now.tokens[ID{1, 10}] == 0 {
-		t.Error("the forgotten revocations are not the oldest")
+		t.Errorf("number of revocation 9: got %d, want 0 (forgotten); number of revocation 10: got %d, want more than 0", now.tokens[ID{1, 9}], now.tokens[ID{1, 10}])
 	}
 }
 

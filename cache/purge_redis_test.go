@@ -56,17 +56,17 @@ func TestPurgeAllAffectsOnlyItsApp(t *testing.T) {
 	}
 	for i := range 300 {
 		if one.tier(fmt.Sprint(i)) != "" || other.tier(fmt.Sprint(i)) != TierMemory {
-			t.Fatalf("token %d: for the purged app found in %q, want a miss; for the other app found in %q, want %q", i, one.tier(fmt.Sprint(i)), other.tier(fmt.Sprint(i)), TierMemory)
+			t.Fatalf("token %d: tier in the purged app %q, want a miss; tier in the other app %q, want %q", i, one.tier(fmt.Sprint(i)), other.tier(fmt.Sprint(i)), TierMemory)
 		}
 	}
 	eventually(t, "the entries are removed", func() bool { return c.Len() == 300 })
 	one.store("0")
 	if one.tier("0") != TierMemory {
-		t.Error("an entry that was stored after the purge is not found")
+		t.Errorf("an entry that was stored after the purge: tier %q, want %q", one.tier("0"), TierMemory)
 	}
 	again := purgeableApp(t, c, "secret", "1") // as after a reload
 	if again.purges != one.purges || again.tier("0") != TierMemory {
-		t.Error("the purges were lost in a reload")
+		t.Errorf("after a reload: same Purges: %v, want true; tier %q, want %q", again.purges == one.purges, again.tier("0"), TierMemory)
 	}
 }
 
@@ -74,8 +74,10 @@ func TestUnusedPurgesAreDropped(t *testing.T) {
 	c := newCache(t, Options{})
 	one, other := purgeableApp(t, c, "secret", "1"), purgeableApp(t, c, "secret", "2")
 	c.Retain([]*Purges{one.purges})
-	if len(c.purges) != 1 || purgeableApp(t, c, "secret", "1").purges != one.purges || purgeableApp(t, c, "secret", "2").purges == other.purges {
-		t.Errorf("the cache keeps the Purges of %d apps, want only those of the first app", len(c.purges))
+	n := len(c.purges)
+	oneAgain, otherAgain := purgeableApp(t, c, "secret", "1"), purgeableApp(t, c, "secret", "2")
+	if n != 1 || oneAgain.purges != one.purges || otherAgain.purges == other.purges {
+		t.Errorf("Purges kept: %d, want 1; retained Purges kept: %v, want true; unused Purges kept: %v, want false", n, oneAgain.purges == one.purges, otherAgain.purges == other.purges)
 	}
 }
 
@@ -92,7 +94,7 @@ func TestPurgeOfOneTokenAffectsOnlyThatToken(t *testing.T) {
 	}
 	p.store("this")
 	if p.tier("this") != TierMemory {
-		t.Error("an entry that was stored after the purge of its token is not found")
+		t.Errorf("an entry that was stored after the purge of its token: tier %q, want %q", p.tier("this"), TierMemory)
 	}
 }
 
@@ -108,8 +110,9 @@ func TestAnswerRequestedBeforeAPurgeIsNotStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	cl.Remember(Entry{Value: []byte("old"), Expires: time.Now().Add(time.Hour)}, nil)
-	if _, ok := c.Recall(before); ok || p.tier("token") != "" {
-		t.Error("the answer was stored")
+	_, ok := c.Recall(before)
+	if tier := p.tier("token"); ok || tier != "" {
+		t.Errorf("the answer: in memory under the old key: %v, want false; tier under the new key %q, want a miss", ok, tier)
 	}
 	late := c.Claim(t.Context(), before)
 	if late.Outcome != Alone {
@@ -117,7 +120,7 @@ func TestAnswerRequestedBeforeAPurgeIsNotStored(t *testing.T) {
 	}
 	c.pending.Wait()
 	if keys := redis.Keys(); strings.Contains(fmt.Sprint(keys), ":v") {
-		t.Errorf("the answer was stored in Redis: %v", keys)
+		t.Errorf("Redis has the keys %v, want no key with :v", keys)
 	}
 }
 
@@ -139,7 +142,7 @@ func purgeAFleet(t *testing.T, o RedisOptions) {
 		for _, p := range all {
 			eventually(t, "every process finds the token", func() bool { return p.tier(token) != "" })
 			if _, ok := p.Recall(p.keys.Derive(token)); !ok {
-				t.Fatal("the token is not in memory")
+				t.Fatalf("token %s: not found in memory, want its entry", token)
 			}
 		}
 	}
@@ -148,8 +151,8 @@ func purgeAFleet(t *testing.T, o RedisOptions) {
 	}
 	for i, p := range all {
 		eventually(t, fmt.Sprintf("process %d forgets the purged token", i), func() bool { return p.tier("one") == "" })
-		if p.tier("two") != TierMemory {
-			t.Errorf("process %d forgot the other token", i)
+		if tier := p.tier("two"); tier != TierMemory {
+			t.Errorf("process %d: tier of the other token %q, want %q", i, tier, TierMemory)
 		}
 	}
 	if err := all[2].PurgeAll(t.Context(), all[2].purges); err != nil {
@@ -160,15 +163,15 @@ func purgeAFleet(t *testing.T, o RedisOptions) {
 	}
 	late := purgeableApp(t, fleet(t, o, nil), "secret", "1")
 	late.Learn(t.Context())
-	if late.tier("two") != "" {
-		t.Error("a process that started later finds what was purged")
+	if tier := late.tier("two"); tier != "" {
+		t.Errorf("a process that started later: tier of a purged token %q, want a miss", tier)
 	}
 	late.store("three")
 	for i, p := range all {
 		eventually(t, fmt.Sprintf("process %d finds what was stored after the purge", i), func() bool { return p.tier("three") != "" })
 	}
 	if other.tier("one") == "" || other.tier("two") == "" {
-		t.Error("another app's entries were purged")
+		t.Errorf("the other app: tier of token one %q, tier of token two %q; want no miss", other.tier("one"), other.tier("two"))
 	}
 }
 
@@ -194,7 +197,7 @@ func TestPurgeSurvivesRedisOutages(t *testing.T) {
 		t.Errorf("a purge while Redis is down: got %v, want an error without the address of Redis", err)
 	}
 	if _, ok := all[1].Recall(all[1].keys.Derive("token")); !ok {
-		t.Error("a process lost the entry in its memory when Redis was killed")
+		t.Error("the other process after Redis was killed: no entry in memory, want the entry")
 	}
 	redis.Restart()
 	eventually(t, "the other process learns of the purge", func() bool { _, ok := all[1].Recall(all[1].keys.Derive("token")); return !ok })
@@ -206,8 +209,8 @@ func TestSortedSetOfPurgesIsUnreadableBoundedAndExpires(t *testing.T) {
 	redis := redistest.Start(t)
 	all, _ := fleetOf(t, single(redis), 1)
 	p := all[0]
-	if fmt.Sprint(redis.Do("DBSIZE")) != "0" {
-		t.Error("the set exists before anything was purged")
+	if n := fmt.Sprint(redis.Do("DBSIZE")); n != "0" {
+		t.Errorf("before the first purge: %s keys in Redis, want 0", n)
 	}
 	k := p.keys.Derive("token")
 	for range 20 { // repeated purges of a token leave one member
@@ -221,19 +224,19 @@ func TestSortedSetOfPurgesIsUnreadableBoundedAndExpires(t *testing.T) {
 	name := p.redis.marksKey(p.purges)
 	text := fmt.Sprint(redis.Do("ZRANGE", name, "0", "-1"))
 	if len(text) == 0 || strings.Contains(text, string(k.id[:8])) || strings.Contains(text, "token") {
-		t.Errorf("the set is readable: %q", text)
+		t.Errorf("the set: got %q, want members without the token and its ID", text)
 	}
 	if n := fmt.Sprint(redis.Do("ZCARD", name)); n != "1" {
 		t.Errorf("%s members for one token, want 1", n)
 	}
 	if ttl := fmt.Sprint(redis.Do("PTTL", name)); ttl == "-1" {
-		t.Error("the set has no TTL")
+		t.Errorf("TTL of the set: got %s, want a time in ms", ttl)
 	}
 }
 
 // If Redis loses its data, several processes may write the same marks at once, each in its own
-// members. If all these members stayed, one read would not return all marks, and the marks that it
-// leaves out would be written again and again.
+// members. If all these members stayed, one read would not return all marks, and the marks that the
+// read leaves out would be written again and again.
 func TestSortedSetOfPurgesKeepsOneMemberForEachMark(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -282,27 +285,27 @@ func TestEntryFromBeforeAPurgeIsNeverFound(t *testing.T) {
 			if err := purge(p); err != nil {
 				t.Fatal(err)
 			}
-			if p.tier("token") != "" {
-				t.Error("the entry is found in memory")
+			if tier := p.tier("token"); tier != "" {
+				t.Errorf("after the purge: tier %q, want a miss", tier)
 			}
 			for name, value := range stored { // as after a failover to a lagging replica, or a replay
 				redis.Set(name, value)
 			}
-			if p.tier("token") != "" {
-				t.Error("the entry is found after it was restored in Redis")
+			if tier := p.tier("token"); tier != "" {
+				t.Errorf("after the entry was restored in Redis: tier %q, want a miss", tier)
 			}
 			claim := p.Claim(t.Context(), before) // as a call that was in flight during the purge does
 			claim.Remember(Entry{Value: []byte("late"), Expires: time.Now().Add(time.Hour)}, nil)
 			p.pending.Wait()
-			if p.tier("token") != "" {
-				t.Error("an entry that was published late is found")
+			if tier := p.tier("token"); tier != "" {
+				t.Errorf("after an entry was remembered late: tier %q, want a miss", tier)
 			}
 			eventually(t, "the other process forgets the token", func() bool { return cold.tier("token") == "" })
 			if _, err := cold.redis.publish(before, "owner", []byte(stored[redis.Keys()[0]]), time.Hour, nil, sealedIndex{}); err != nil {
 				t.Fatal(err)
 			}
-			if cold.tier("token") != "" {
-				t.Error("the other process finds an entry that was published late")
+			if tier := cold.tier("token"); tier != "" {
+				t.Errorf("the other process, after an entry was published late: tier %q, want a miss", tier)
 			}
 		})
 	}
@@ -342,6 +345,6 @@ func TestAKeyThatIsNotASortedSetDoesNotKeepRedisOutOfUse(t *testing.T) {
 	}
 	eventually(t, "Redis is used again", func() bool { return c.Health().State == "ok" })
 	if err := c.PurgeAll(t.Context(), p.purges); err == nil || !strings.Contains(err.Error(), kindWrongType) {
-		t.Errorf("a purge that is not shared returned %v, want an error of kind wrongtype", err)
+		t.Errorf("a purge that is not shared: got %v, want an error of kind %s", err, kindWrongType)
 	}
 }

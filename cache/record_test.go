@@ -29,7 +29,7 @@ func mustUpdate(t *testing.T, c *Cache, k Key, value string) {
 func wantRecord(t *testing.T, what string, c *Cache, k Key, maxAge time.Duration, want string) {
 	t.Helper()
 	if e, found := c.Load(t.Context(), k, maxAge); found != (want != "") || string(e.Value) != want {
-		t.Errorf("%s: got %q, found %v; want %q", what, e.Value, found, want)
+		t.Errorf("%s: got %q, want %q; found %v, want %v", what, e.Value, want, found, want != "")
 	}
 }
 
@@ -82,7 +82,7 @@ func TestUpdateCanBeDeclined(t *testing.T) {
 	mustUpdate(t, c, k, "first")
 	e, replaced, err := c.Update(k, func(e Entry, found bool) (Entry, bool) { return lasting("second"), !found })
 	if err != nil || replaced || string(e.Value) != "first" {
-		t.Errorf("got %q, replaced %v, error %v; want the first record, not replaced", e.Value, replaced, err)
+		t.Errorf("got %q, want %q; replaced %v, want false; error %v, want nil", e.Value, "first", replaced, err)
 	}
 }
 
@@ -105,8 +105,8 @@ func TestRecordSurvivesAFlushAndAnOutageOfRedis(t *testing.T) {
 	wantRecord(t, "after the failed update", c, k, time.Hour, "first")
 }
 
-// igproxy learns the end of a token only once, when Meta issues the token. If Redis cannot store it
-// at that moment, the copy in memory is stored later.
+// igproxy learns the end of a token only once, when Meta issues the token. If Redis cannot store
+// the record at that moment, the copy in memory is stored later.
 func TestLaterUpdateIsNotLostIfRedisFails(t *testing.T) {
 	server := redistest.Start(t)
 	c, _ := over(t, patiently(server))
@@ -140,7 +140,7 @@ func TestRecordOfAnotherTokenIsAMiss(t *testing.T) {
 	wantRecord(t, "after an update", c, mine, 0, "my own")
 	for name, value := range server.Dump() {
 		if strings.Contains(name+value, "own") || strings.Contains(name+value, "user") {
-			t.Errorf("readable in Redis: %q = %q", name, value)
+			t.Errorf("Redis has %q = %q, want no plain text", name, value)
 		}
 	}
 }
@@ -164,7 +164,7 @@ func TestRecordIsPurged(t *testing.T) {
 	wantRecord(t, "the old key", c, before, time.Hour, "")
 	wantRecord(t, "the new key", c, keys.Derive("token"), 0, "")
 	if _, _, err := c.Update(before, replaceBy("late")); err == nil {
-		t.Error("an update under a purged key succeeded")
+		t.Error("an update under a purged key: got the error nil, want an error")
 	}
 }
 

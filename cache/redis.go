@@ -90,7 +90,7 @@ func (t *redisTier) probe(ctx context.Context, operation string, budget time.Dur
 		_, err = t.guarded(ctx, operation, budget, ask)
 	}
 	// In a cluster, the slot of the purges may be on another node by now, so the library has to
-	// read again which node has which slots. guarded requests that after a fault, but not if the
+	// read the map of the slots again. guarded starts that reading after a fault, but not if the
 	// breaker refuses the operation.
 	if cluster, ok := t.client.Load().UniversalClient.(*redis.ClusterClient); ok && err != nil {
 		cluster.ReloadState(ctx)
@@ -151,10 +151,11 @@ func (t *redisTier) report(operation, kind, step string) error {
 	return &fault{operation, kind, step}
 }
 
-// verdict decides how an operation counts. It ignores the fault of an operation that began before
-// the last counted fault, because both probably have the same cause: the claims of a burst all wait
-// for connections until they time out, or several connections break together. It also ignores a
-// fault of a replaced client, which says nothing about the new client.
+// verdict decides how an operation counts. It ignores harmless faults. It ignores the fault of an
+// operation that began before the last counted fault, because the two faults probably have the same
+// cause: the claims of a burst all wait for connections until they time out, or several connections
+// break together. It also ignores a fault of a replaced client, which says nothing about the new
+// client.
 func (t *redisTier) verdict(kind, step string, began time.Time, client *client) breaker.Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()

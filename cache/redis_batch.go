@@ -37,7 +37,7 @@ type batches struct {
 type batched struct {
 	*redis.Cmd
 	done     chan struct{}
-	panicked bool // set before done is closed
+	panicked bool // the library panicked in this batch; set before done is closed
 }
 
 // do runs a command and returns its result, or the error of ctx.

@@ -19,9 +19,9 @@ import (
 // answering is a hook that acts as Redis. It answers each command after a second, with the
 // command's argument, and handles any number of commands at the same time.
 type answering struct {
-	mu    sync.Mutex // protects sizes
-	sizes []int      // the number of commands in each pipeline, in the order of sending
-	fails func(sent int) error
+	mu    sync.Mutex           // protects sizes
+	sizes []int                // the number of commands in each pipeline, in the order of sending
+	fails func(sent int) error // see batchesOf
 }
 
 func (a *answering) serve(commands []redis.Cmder) error {
@@ -128,7 +128,7 @@ func TestAFaultFailsExactlyItsBatch(t *testing.T) {
 					}
 				}
 				if failed != a.sizes[2] || failed != 32 {
-					t.Errorf("%d claims failed, want the 32 of one pipeline", failed)
+					t.Errorf("%d claims failed, want 32; the third pipeline had %d claims, want 32", failed, a.sizes[2])
 				}
 			})
 		})
@@ -197,7 +197,7 @@ func BenchmarkKnownInRedis(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				for i := 0; pb.Next(); i++ {
 					if r, err := tier.claim(context.Background(), keys[i%tokens], newOwner(), nil); err != nil || r.value == nil {
-						b.Error("a known token was not found", err)
+						b.Errorf("a known token: got the value %q, want a value; error %v, want nil", r.value, err)
 					}
 				}
 			})

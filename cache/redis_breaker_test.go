@@ -31,7 +31,7 @@ var faultOf = map[string]error{
 	kindTryAgain: replied("TRYAGAIN Multiple keys request during rehashing of slot"),
 }
 
-// tested is a tier without Redis, in simulated time.
+// tested is a tier without Redis, and the recorder that observes it.
 type tested struct {
 	*redisTier
 	*recorder
@@ -48,8 +48,8 @@ func newTested(t *testing.T) tested {
 	return tested{tier, r}
 }
 
-// request runs a claim that ends with the given kind of error. It reports whether the breaker let
-// the claim through.
+// request runs a claim that takes the given time and ends with the given kind of error. It reports
+// whether the breaker let the claim through.
 func (s tested) request(kind string, takes time.Duration) (asked bool) {
 	_ = s.do(context.Background(), "claim", time.Second, func(context.Context, *client) error {
 		asked = true
@@ -118,12 +118,13 @@ func TestConcurrentFaultsCountOnce(t *testing.T) {
 			time.Sleep(60 * time.Millisecond)
 			synctest.Wait()
 			if s.isOpen() != (wave == faultsToOpen-1) {
-				t.Errorf("after wave %d of %d the breaker is open: %v; want it open only after the last wave", wave+1, faultsToOpen, s.isOpen())
+				t.Errorf("after wave %d of %d: open is %v, want %v", wave+1, faultsToOpen, s.isOpen(), wave == faultsToOpen-1)
 			}
 		}
 	})
 }
 
+// fail opens the breaker.
 func (s tested) fail() {
 	for range faultsToOpen {
 		time.Sleep(time.Millisecond)
@@ -140,7 +141,7 @@ func TestOutageIsLoggedOnceAtStartAndEnd(t *testing.T) {
 			time.Sleep(600 * time.Millisecond)
 			s.background(kindRefused)
 			if s.request("", 0) {
-				t.Fatal("a request waited for the failed Redis")
+				t.Fatal("a request during the outage: sent to Redis, want it refused")
 			}
 		}
 		if h := s.health(); h.State != "degraded" || h.Kind != kindRefused || !h.Since.Equal(began) {
@@ -148,13 +149,13 @@ func TestOutageIsLoggedOnceAtStartAndEnd(t *testing.T) {
 		}
 		time.Sleep(600 * time.Millisecond)
 		s.background("")
-		if !s.request("", 0) || s.health() != (Health{State: "ok"}) {
-			t.Errorf("after the outage: health is %+v, want ok; the next request must reach Redis", s.health())
+		if asked := s.request("", 0); !asked || s.health() != (Health{State: "ok"}) {
+			t.Errorf("after the outage: Redis was asked: %v, want true; health is %+v, want ok", asked, s.health())
 		}
 		lines := s.lines()
 		if len(lines) != 2 || !strings.Contains(lines[0], `level=WARN msg="redis degraded" kind=timeout next_step=`) ||
 			!strings.Contains(lines[1], fmt.Sprintf(`level=INFO msg="redis back" after_ms=%d`, time.Since(began).Milliseconds())) {
-			t.Errorf("want one line when the outage begins and one when it ends; the log:\n%s", strings.Join(lines, "\n"))
+			t.Errorf("%d lines, want 2, one when the outage begins and one when it ends; the log:\n%s", len(lines), strings.Join(lines, "\n"))
 		}
 		if got := s.statesSoFar(); got != "[true false true]" {
 			t.Errorf("the states were %s, want [true false true]", got)
@@ -173,7 +174,7 @@ func TestAfterAnOutageItTakesThreeFaultsAgain(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		s.request(kindTimeout, 0)
 		if s.isOpen() {
-			t.Error("two faults opened the breaker")
+			t.Error("after the outage and two faults: open is true, want false")
 		}
 	})
 }
@@ -184,11 +185,11 @@ func TestRedisIsNotProbedWhileTheBreakerIsOpen(t *testing.T) {
 		s.fail()
 		time.Sleep(leaveAlone - time.Millisecond)
 		if s.background("") {
-			t.Errorf("Redis was asked less than %s after the breaker opened", leaveAlone)
+			t.Errorf("less than %s after the breaker opened: Redis was asked, want the read refused", leaveAlone)
 		}
 		time.Sleep(2 * time.Millisecond)
 		if !s.background("") {
-			t.Errorf("Redis was not asked, although the breaker opened more than %s ago", leaveAlone)
+			t.Errorf("more than %s after the breaker opened: the read was refused, want Redis asked", leaveAlone)
 		}
 	})
 }

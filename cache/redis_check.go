@@ -64,10 +64,10 @@ func (t *redisTier) check(ctx context.Context) error {
 	return fmt.Errorf("%s: Redis denies what igproxy needs; if Redis has an access list, give the user %s", firstKind, strings.Join(missing, " "))
 }
 
-// checkSentinels asks one sentinel after another for the master, until one answers. The time that
-// it waits does not count against the timeout of check, so sentinels that hang do not make check
-// fail. (A running sidecar also reaches a working sentinel, after a few attempts, because a
-// sentinel that did not answer is asked last the next time.) In modes other than sentinel,
+// checkSentinels asks one sentinel after another for the address of the master, until one returns
+// it. That time does not count against the timeout of check, so check succeeds even if some of the
+// sentinels hang. (A running sidecar also reaches a working sentinel, after a few attempts, because
+// a sentinel that did not answer is asked last the next time.) In modes other than sentinel,
 // checkSentinels does nothing.
 func (t *redisTier) checkSentinels(ctx context.Context) error {
 	s := t.client.Load().sentinels

@@ -51,7 +51,7 @@ func TestCheckNamesAllMissingPermissionsAtOnce(t *testing.T) {
 		}, rules), " ")
 		err := fleet(t, user(server, name, rules), nil).Check(t.Context())
 		if err == nil || !strings.HasSuffix(err.Error(), want) {
-			t.Errorf("%s: got %v, want %q", rules, err, want)
+			t.Errorf("%s: got %v, want an error with the suffix %q", rules, err, want)
 		}
 	}
 }
@@ -72,7 +72,7 @@ func TestCheckOfAClusterNamesThePermissionsOfTheClientItself(t *testing.T) {
 		o := RedisOptions{Mode: ModeCluster, Addrs: []string{node.Addr()}, Username: name, Password: func() (string, error) { return "pw", nil }}
 		err := fleet(t, o, nil).Check(t.Context())
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.HasSuffix(err.Error(), c.want)) {
-			t.Errorf("%s: got %v, want %q", name, err, c.want)
+			t.Errorf("%s: got %v, want an error with the suffix %q (empty: no error)", name, err, c.want)
 		}
 	}
 }
@@ -85,7 +85,7 @@ func TestCheckWaitsForTheNextSentinelWhenOneHangs(t *testing.T) {
 	o := RedisOptions{Mode: ModeSentinel, Addrs: []string{mute(t), mute(t), sentinel}, MasterName: redistest.MasterName, Timeout: 2 * time.Second}
 	c := newCache(t, Options{Redis: &o})
 	if err := c.Check(context.Background()); err != nil {
-		t.Errorf("check failed, although one of three sentinels works: %v", err)
+		t.Errorf("with two sentinels that hang and one that works: got %v, want nil", err)
 	}
 }
 
@@ -121,7 +121,7 @@ func TestAdviceNamesTheSettingsThatAreInUse(t *testing.T) {
 		o.Timeout, o.StoreTimeout = 2*time.Second, 2*time.Second
 		err := newCache(t, Options{Redis: &o}).Check(t.Context())
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) || o.URL == "" && strings.Contains(err.Error(), "redis.url") || strings.Contains(err.Error(), "canary") {
-			t.Errorf("%s: got %v, want %q", name, err, c.want)
+			t.Errorf("%s: got %v, want the prefix %q, redis.url only if the URL is set, and no text of Redis's reply (canary)", name, err, c.want)
 		}
 	}
 }

@@ -14,8 +14,8 @@ import (
 // of step, its replies belong to other commands. To detect this, every reply repeats the owner. A
 // reply is {owner, word} or {owner, word, payload}.
 var (
-	// ARGV[2]: the duration of the lease in ms. ARGV[3]: an unusable value, which counts as absent,
-	// or the empty string.
+	// ARGV[2]: the duration of the lease in ms. ARGV[3]: an unusable value, which counts as absent;
+	// empty: every stored value is usable.
 	claimScript = redis.NewScript(`
 local v = redis.call('GET', KEYS[1])
 if v and v ~= ARGV[3] then return {ARGV[1], 'value', v} end
@@ -25,8 +25,9 @@ if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {ARGV[1]
 if redis.call('GET', KEYS[2]) == ARGV[1] then return {ARGV[1], 'leader'} end
 return {ARGV[1], 'follower'}`)
 
-	// ARGV[2]: the sealed value. ARGV[3]: its TTL in ms. ARGV[4]: a value to replace, or empty. The
-	// failure marker is deleted, because it is out of date.
+	// ARGV[2]: the sealed value. ARGV[3]: its TTL in ms. ARGV[4]: the stored value that may be
+	// replaced; empty: no stored value may be replaced. The failure marker is deleted, because it
+	// is out of date.
 	publishScript = redis.NewScript(`
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 local v = redis.call('GET', KEYS[1])

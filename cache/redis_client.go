@@ -59,12 +59,12 @@ type RedisOptions struct {
 	// a third of that time. Zero: processes do not wait for each other.
 	Lease time.Duration
 	// Wait is how long a claim waits for another process's answer before the caller asks upstream
-	// itself.
+	// itself. Zero: the claim does not wait.
 	Wait time.Duration
 	// Timeout bounds each request of a claim to Redis, each reading of a record, and the time that
 	// Remember waits for Redis. Zero: 50 ms.
 	Timeout time.Duration
-	// StoreTimeout bounds each operation that no token call waits for. Zero: 1 s.
+	// StoreTimeout bounds every other operation, except the reading of the purges. Zero: 1 s.
 	StoreTimeout time.Duration
 	// PoolSize bounds the connections to each node. Zero: 32.
 	PoolSize int

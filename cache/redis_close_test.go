@@ -39,12 +39,12 @@ func TestCloseWaitsForPendingStores(t *testing.T) {
 	go func() { done <- c.Close(context.Background()) }()
 	select {
 	case err := <-done:
-		t.Errorf("Close did not wait: %v", err)
+		t.Errorf("while stores are pending: Close returned %v, want it to wait", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	server.Resume()
 	if err := <-done; err != nil {
-		t.Error(err)
+		t.Errorf("Close: got %v, want nil", err)
 	}
 	if n := len(server.Keys()); n != 10 || r.of("store redis stored") != 10 {
 		t.Errorf("%d entries are in Redis, want all 10; counted %v, want 10 stores in Redis", n, r.all())
@@ -63,7 +63,7 @@ func TestCloseRespectsItsDeadline(t *testing.T) {
 		t.Errorf("Close took %v with a deadline of 50 ms, want at most %v", took, patient/2)
 	}
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "10 writes") {
-		t.Errorf("got %v, want an error that says how many writes did not finish", err)
+		t.Errorf("got %v, want a deadline error that says that 10 writes did not finish", err)
 	}
 	if got := r.of("store redis error"); got != 10 {
 		t.Errorf("%d failed stores were counted, want 10; all counts: %v", got, r.all())

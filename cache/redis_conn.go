@@ -28,9 +28,9 @@ type client struct {
 }
 
 // failed makes the library read the map of a cluster's slots again after a failed operation,
-// because another node may serve the slot by now. By itself the library reads the map at most once
-// a minute, and when a node redirects a command or refuses a write. A dead node does neither. The
-// map is read in the background, one reading at a time.
+// because another node may serve the slot by now. By itself the library reads the map again only
+// when the map is a minute old, or when a node redirects a command or refuses a write. A dead node
+// does neither. The map is read in the background, one reading at a time.
 func (c *client) failed(ctx context.Context) {
 	if c.cluster != nil {
 		c.cluster.ReloadState(ctx)

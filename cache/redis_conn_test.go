@@ -70,12 +70,14 @@ func TestReplacingConnectionsLetsOperationsEnd(t *testing.T) {
 	questions.Go(func() { misses(t, c, "in flight", 1) })
 	<-asked
 	old := c.redis.client.Load()
-	if !c.redis.replace(old) || c.redis.client.Load() == old {
-		t.Error("the client was not replaced")
-	}
+	replaced := c.redis.replace(old)
 	second := c.redis.client.Load()
-	if !c.redis.replace(old) || c.redis.client.Load() != second { // as after another fault of the old client
-		t.Error("the new client was replaced")
+	if !replaced || second == old {
+		t.Errorf("replace: got %v, want true; old client still in use: %v, want false", replaced, second == old)
+	}
+	replaced = c.redis.replace(old) // as after another fault of the old client
+	if kept := c.redis.client.Load() == second; !replaced || !kept {
+		t.Errorf("replace of the old client again: got %v, want true; new client still in use: %v, want true", replaced, kept)
 	}
 	close(answer)
 	questions.Wait()
@@ -84,9 +86,9 @@ func TestReplacingConnectionsLetsOperationsEnd(t *testing.T) {
 	}
 	closeCache(t, c) // also closes the old client, before StoreTimeout has passed
 	if err := old.Ping(t.Context()).Err(); !errors.Is(err, redis.ErrClosed) {
-		t.Errorf("the old client is still open: %v", err)
+		t.Errorf("PING on the old client: got %v, want %v", err, redis.ErrClosed)
 	}
 	if c.redis.replace(c.redis.client.Load()) {
-		t.Error("the client of a closed cache was replaced")
+		t.Error("replace after the cache was closed: got true, want false")
 	}
 }

@@ -29,7 +29,7 @@ const (
 	kindAuth        = "auth"
 	kindPermission  = "permission"
 	kindNoScript    = "noscript" // scripts are denied, in any wording
-	kindDesync      = "desync"
+	kindDesync      = "desync"   // errDesync, or a panic in the library
 	kindOversize    = "oversize"
 	kindNoReplicas  = "noreplicas"
 	kindBusy        = "busy"
@@ -39,8 +39,8 @@ const (
 	kindMoved       = "moved"
 	kindWrongType   = "wrongtype"
 	kindMisconf     = "misconf"
-	kindOpen        = "open"
-	kindBacklog     = "backlog"
+	kindOpen        = "open"     // the breaker refused the operation
+	kindBacklog     = "backlog"  // the store of an answer was dropped
 	kindNoMaster    = "nomaster" // the sentinels do not know the master
 	kindOther       = "other"
 )
@@ -116,7 +116,7 @@ func kindOf(err error) string {
 	case errors.As(err, &dns):
 		return kindResolve
 	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &unknown),
-		// This error is a TLS alert. The type crypto/tls.AlertError is only for QUIC.
+		// An OpError with one of these Ops is a TLS alert. tls.AlertError is only for QUIC.
 		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
 		return kindTLS
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // ENOENT: there is no such Unix socket
