@@ -89,7 +89,7 @@ func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("two", 2)
 		time.Sleep(2 * config.LookEvery)
-		n.holds("two", 3) // read again, because the file was too young at the last read for its time to be trusted
+		n.holds("two", 3) // read again: at the last read, the modification time was too recent to be trusted
 		time.Sleep(time.Hour)
 		n.holds("two", 3)
 	})
@@ -104,7 +104,7 @@ func TestASwapBehindALinkIsFound(t *testing.T) {
 			if err := os.Mkdir(dir, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			put(t, dir+"/f", dir, time.Hour) // of the same length and age
+			put(t, dir+"/f", dir, time.Hour) // both files have the same length and age
 		}
 		for link, target := range map[string]string{"..data": "one", "f": "..data/f", "..next": "two"} {
 			if err := os.Symlink(target, link); err != nil {
@@ -130,7 +130,7 @@ func TestBrokenFileKeepsThePreviousContentAndIsReportedOnce(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("one", 2)
 		if n.log.Len() > 0 {
-			t.Errorf("logged at the first look, when the file may be half written: %s", n.log.String())
+			t.Errorf("at the first look, when the file may be half written: got the log %s, want no line", n.log.String())
 		}
 		for i := range 5 {
 			time.Sleep(config.LookEvery)
@@ -148,7 +148,7 @@ func TestBrokenFileKeepsThePreviousContentAndIsReportedOnce(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("two", 9)
 		if got := strings.Count(n.log.String(), "\n"); got != 2 || !strings.Contains(n.log.String(), "changed file loaded") {
-			t.Errorf("want only one more line, \"changed file loaded\"; got %s", n.log.String())
+			t.Errorf("after the repair: got the log %s, want the warning and one line with \"changed file loaded\"", n.log.String())
 		}
 	})
 }

@@ -54,8 +54,8 @@ func FuzzConfig(f *testing.F) {
 		if strings.Contains(fmt.Sprintf("%+v %#v", config, config), canary) {
 			t.Error("the configuration prints its secret")
 		}
-		if again, equal := Load(path, environ); !slices.Equal(problems, equal) || !failed && !reflect.DeepEqual(again.Log, config.Log) {
-			t.Errorf("the same input caused\n%v\nand then\n%v", problems, equal)
+		if again, repeated := Load(path, environ); !slices.Equal(problems, repeated) || !failed && !reflect.DeepEqual(again.Log, config.Log) {
+			t.Errorf("loaded again: problems: got %v, want %v; log settings: got %+v, want %+v", repeated, problems, again.Log, config.Log)
 		}
 		if !failed {
 			inBounds(t, &config)

@@ -38,18 +38,8 @@ const (
 `
 )
 
-// exampleApps ends the file. Apps are a list, so settings has no rows for them.
-const exampleApps = `
-# ------------------------------------------------------------------------------
-# Several apps in one sidecar. The list replaces app_id, client_secret,
-# client_secret_file, webhook_secret_file and redirect_uris. The path
-# (/apps/shop/...) says which app a call belongs to. A token call without such a
-# path belongs to the app that its grant_type fits, if it fits only one. If it
-# fits several, the call's client_id or Host header must select one of them;
-# otherwise igproxy refuses the call. A passed-through call without such a path
-# belongs to the app with its client_id, otherwise to the app with its Host
-# name, otherwise to the first app. Apps share no tokens.
-# apps:
+// exampleApps ends the file, below appsDoc. Apps are a list, so settings has no rows for them.
+const exampleApps = `# apps:
 #   - name: shop                # in the path, and in metrics
 #     app_id: "17841400000000004"
 #     client_secret_file: /run/secrets/shop
@@ -94,6 +84,8 @@ func exampleYAML(t *testing.T) string {
 			fmt.Fprintf(&b, "%s# %s: %s\n", indent, key, s.example)
 		}
 	}
+	fmt.Fprintf(&b, "\n# %s\n", strings.Repeat("-", 78))
+	comment(&b, "", appsDoc)
 	b.WriteString(exampleApps)
 	return b.String()
 }
@@ -124,16 +116,16 @@ func wrap(text string, width int) []string {
 func TestTheExampleHasTheDefaults(t *testing.T) {
 	got, problems := Load(examplePath, []string{"IGPROXY_CLIENT_SECRET=" + exampleSecret})
 	if len(problems) > 0 {
-		t.Errorf("the example file causes problems: %v", problems)
+		t.Errorf("problems: got %v, want no problem", problems)
 	}
 	want := Default()
 	want.ClientSecret = proxy.NewSecret(exampleSecret)
-	if got.ClientSecret.Reveal() != exampleSecret {
-		t.Error("the secret in the environment was ignored")
+	if secret := got.ClientSecret.Reveal(); secret != exampleSecret {
+		t.Errorf("client secret: got %q, want %q from the environment", secret, exampleSecret)
 	}
 	got.ClientSecret, got.origins = want.ClientSecret, nil
 	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+		t.Errorf("got the configuration %+v, want %+v", got, want)
 	}
 }
 
@@ -162,7 +154,7 @@ func TestExamplesAreValidWhenUncommented(t *testing.T) {
 		l := newLoader(Default())
 		l.readFile(path)
 		if len(l.problems) > 0 || !l.isSet(s.key) {
-			t.Errorf("an example is not valid:\n%s%v", text, l.sorted())
+			t.Errorf("%q: key is set: got %v, want true; problems: got %v, want no problem", text, l.isSet(s.key), l.sorted())
 		}
 	}
 }

@@ -25,9 +25,9 @@ This page lists all keys of the configuration. It is generated from the table of
   The log and ` + "`igproxy reload`" + ` name the keys that wait for a restart.
   [operations.md](operations.md) has more.
 - **Editors** that support JSON Schema complete and validate the file with [config.schema.json](config.schema.json) if this is the first line of the file:
-  ` + "`# yaml-language-server: $schema=PATH`" + `. The schema accepts every file that igproxy accepts, with one exception:
-  it requires quotation marks around most texts that YAML would read as another type, such as a number. igproxy checks more than the schema does, including how
-  keys fit together.
+  ` + "`# yaml-language-server: $schema=PATH`" + `. The schema accepts nearly every file that igproxy accepts.
+  It refuses most texts that end with a newline, and it requires quotation marks around most texts that YAML would read
+  as another type, such as a number. igproxy checks more than the schema does, including how keys fit together.
 `
 )
 
@@ -48,7 +48,7 @@ func referenceMD() string {
 		}
 		referenceRow(&b, s)
 	}
-	referenceSection(&b, "apps", appsDoc+" This is a list. In variables, its items are numbered from 0; a variable can only change an item that is in the file.")
+	referenceSection(&b, "apps", appsDoc+" In variables, the items of the list are numbered from 0; a variable can only change an item that is in the file.")
 	for _, s := range appSettings(0) {
 		referenceRow(&b, s)
 	}

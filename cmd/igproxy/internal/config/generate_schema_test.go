@@ -2,9 +2,9 @@ package config
 
 // docs/config.schema.json is generated from the table of settings, for editors. With it, an editor
 // shows common mistakes as they are typed: a misspelt key, a duration without a unit, a value that
-// is not allowed. Other mistakes are found only by igproxy check. The schema accepts everything
-// that igproxy accepts, with one exception: it refuses most texts without quotation marks that YAML
-// reads as another type, such as a number.
+// is not allowed. Other mistakes are found only by igproxy check. The schema accepts nearly
+// everything that igproxy accepts. It refuses most texts that end with a newline, and most unquoted
+// texts that YAML reads as another type, such as a number.
 
 import (
 	"bytes"
@@ -18,8 +18,9 @@ import (
 
 const schemaPath = "../../../../docs/config.schema.json"
 
-// schemaPatterns are the patterns of text values and list items, looked up by the suffix of the key
-// or by kind. Each must accept everything that igproxy's own check of that setting accepts.
+// schemaPatterns are the patterns of values and list items that are written as text. The index is
+// the end of a setting's key, or "kind:" and its kind. Each pattern must accept what igproxy
+// accepts for the setting, except for rare forms, such as -0s or a newline at the end.
 var schemaPatterns = map[string]string{
 	"listen":                       `unix:/.*[^/]|.*:[0-9]+`,
 	"allowed_hosts":                `\[?[A-Za-z0-9_.:-]+(%.+)?\]?`,
@@ -49,8 +50,9 @@ var schemaPatterns = map[string]string{
 	"kind:" + string(kindSwitch):   `true|false`,
 }
 
-// patternOf returns the pattern of a value that is written as text. An empty value counts as unset,
-// except in a list.
+// patternOf returns the pattern of a value or list item that is written as text, or "" if the
+// setting has none. An empty value counts as unset, so the pattern accepts it; an empty item is
+// refused.
 func patternOf(s setting) string {
 	form, ok := schemaPatterns["kind:"+string(s.kind)]
 	for end, pattern := range schemaPatterns {

@@ -29,7 +29,7 @@ func TestGeneratedFilesAreUpToDate(t *testing.T) {
 // sectionDocs introduce each section.
 var sectionDocs = map[string]string{
 	"":            "Where apps reach the sidecar, and the credentials of one Instagram app.",
-	"auth":        "Who may use igproxy. By default, every program on this machine may use it. A listener that other machines can reach does not start until bearer_file, client_ca or none is set.",
+	"auth":        "Who may use igproxy. By default, every program on this machine may use it. A listener that other machines can reach does not start until auth.bearer_file or auth.client_ca is set, or auth.none is true.",
 	"tls":         "TLS for apps. Without a certificate, igproxy speaks plain HTTP.",
 	"admin":       "The listener for operators and orchestrators. Reading from it requires no authentication, so make sure that only operators and orchestrators can reach it. It shows no secret.",
 	"intercept":   "For clients that cannot change their base URL: an HTTP proxy that intercepts calls to the hosts of Meta's token calls (such as graph.facebook.com), if their service has an app.",
@@ -42,17 +42,18 @@ var sectionDocs = map[string]string{
 	"debug_token": "Calls to /debug_token, which inspect a token. Facebook and Threads accept them only with the app's own token.",
 	"passthrough": "All other calls of an app. igproxy passes them through to Meta, so an app needs only one base URL.",
 	"cache":       "What is cached, and for how long.",
-	"redis":       "A second tier of the cache. Several sidecars can share it, and its entries survive a restart of igproxy. Values are sealed. igproxy also starts and answers without Redis. But with keep.enabled, Redis must not lose its data: see docs/keep.md.",
+	"redis":       "A second tier of the cache. Several sidecars can share it, and its entries survive a restart of igproxy. Values are sealed. igproxy starts and serves calls even while it cannot reach Redis. But with keep.enabled, Redis must not lose its data: see docs/keep.md.",
 	"coalesce":    "How sidecars on the same Redis share an exchange. Without redis.mode, exchanges are shared within this process only.",
 	"breaker":     "The circuit breaker. After repeated failures, igproxy stops calling Meta for a while. During this time cached tokens are still served, and calls with other tokens get a fast 503.",
 	"server":      "Limits for requests from apps.",
-	"log":         "One line per request on standard error, without secrets or tokens.",
+	"log":         "The log, on standard error: one line per request, up to the limit in log.lines. No line contains a secret or a token.",
 }
 
 // appsDoc describes the list of apps, whose rows are in appSettings.
-const appsDoc = "Several apps in one sidecar. The list replaces app_id, client_secret, client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...) says which app a call belongs to. A token call without such a path belongs to the app that its grant_type fits. If its grant_type fits several apps, its client_id or Host header must select one of them; otherwise igproxy refuses the call. A passed-through call without such a path belongs to the app with its client_id, otherwise to the app with its Host name, otherwise to the first app. If the Host header names one of Meta's hosts, a call without such a path can belong only to an app of that host's service. Apps share no tokens."
+const appsDoc = "Several apps in one sidecar. The list replaces app_id, client_secret, client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...) says which app a call belongs to. A token call without such a path belongs to the app that its grant_type fits. If its grant_type fits several apps, its client_id or Host header must select one of them; otherwise igproxy refuses the call. A passed-through call without such a path belongs to the app whose app_id is the call's client_id, otherwise to the app whose hosts include the call's Host name, otherwise to the first app. If the Host header names one of Meta's hosts, a call without such a path can belong only to an app of that host's service. Apps share no tokens."
 
-// sectionOf splits a key into its section, which is empty for a top-level key, and its name there.
+// sectionOf splits a key into its section and its name in that section. The section of a top-level
+// key is empty.
 func (s setting) sectionOf() (section, name string) {
 	section, name, nested := strings.Cut(s.key, ".")
 	if !nested {

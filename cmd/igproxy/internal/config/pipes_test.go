@@ -39,7 +39,7 @@ func TestASecretFromAPipeIsReadOnceAndNotWatched(t *testing.T) {
 			t.Errorf("%s: got the secret %q, want %q; problems: got %v, want no problem", when, c.ClientSecret.Reveal(), canary, problems)
 		}
 		if files := c.Files(); slices.Contains(files, path) {
-			t.Errorf("%s: the pipe is watched: %v", when, files)
+			t.Errorf("%s: files to watch: got %v, want no pipe", when, files)
 		}
 	}
 	token := substituted(t, "0123456789abcdef")

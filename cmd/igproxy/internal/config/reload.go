@@ -55,8 +55,10 @@ func Merge(running, read Config) (next Config, changed, waiting []string) {
 	return next, changed, waiting
 }
 
-// differences returns the keys whose values differ. A file whose contents differ counts under the
-// key that names it.
+// differences returns the keys whose values differ. A client secret counts under client_secret,
+// even if it comes from a file. Previous secrets, webhook secrets, the cache key and the contents
+// of plainFiles count under the key that names the file. Every difference between listed apps
+// counts under apps.
 func differences(running, next Config) (keys []string) {
 	for _, s := range settings() {
 		if !s.equal(&running, &next) {

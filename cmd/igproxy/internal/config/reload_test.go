@@ -68,7 +68,7 @@ func TestNewTimeoutWaitsForTheSettingsItDependsOn(t *testing.T) {
 	fits := Default()
 	fits.Upstream.Timeout = 9 * time.Second
 	if kept := fits.keep(running); kept != nil || fits.Upstream.Timeout != 9*time.Second {
-		t.Errorf("a timeout that fits: the keys %v wait for a restart, want no key", kept)
+		t.Errorf("a timeout that fits: keys that wait for a restart: got %v, want no key; upstream.timeout: got %s, want 9s", kept, fits.Upstream.Timeout)
 	}
 }
 
@@ -84,7 +84,7 @@ func TestClientAuthoritiesWaitForTheTLSTheyNeed(t *testing.T) {
 	next = running
 	next.Auth.ClientCA = "/ca"
 	if kept := next.keep(running); kept != nil || next.Auth.ClientCA != "/ca" {
-		t.Errorf("with TLS on: the keys %v wait for a restart, want no key", kept)
+		t.Errorf("with TLS on: keys that wait for a restart: got %v, want no key; auth.client_ca: got %q, want /ca", kept, next.Auth.ClientCA)
 	}
 }
 

@@ -51,7 +51,7 @@ func igproxyRefuses(t *testing.T, text string) []Problem {
 func inYAML(key, value string) string {
 	if app, ok := strings.CutPrefix(key, appKey(0)+"."); ok {
 		text := "apps:\n  - name: shop\n    app_id: \"1\"\n"
-		if app == "name" || app == "app_id" {
+		if app == "name" || app == "app_id" { // the value goes before the one in text, which becomes a comment
 			text = strings.ReplaceAll(text, app+": ", "hosts: []\n    "+app+": "+value+" #")
 			return strings.Replace(text, "- hosts: []\n    ", "- ", 1)
 		}
@@ -78,8 +78,8 @@ var schemaValues = []string{
 }
 
 // wantsQuotes reports whether the schema demands quotation marks around the value of a text
-// setting. It does if a YAML parser would read the value as another type, such as a number. igproxy
-// reads such a value as text. Numbers are allowed for app IDs and UIDs.
+// setting, because a YAML parser would read the value as another type, such as a number. igproxy
+// reads every value as text. For app IDs and UIDs, the schema allows numbers.
 func wantsQuotes(s setting, form string) bool {
 	if s.kind != kindText && s.kind != kindList || hasNumbers(s) {
 		return false
@@ -105,7 +105,7 @@ func TestTheSchemaAcceptsWhatIgproxyAccepts(t *testing.T) {
 				refusal, problems := schemaRefuses(schema, text), igproxyRefuses(t, text)
 				switch {
 				case refusal != nil && len(problems) == 0 && !wantsQuotes(s, form):
-					t.Errorf("the schema refuses a text that igproxy accepts: %s%v", text, refusal)
+					t.Errorf("the schema refuses a text that igproxy accepts: %q: %v", text, refusal)
 				case refusal == nil && len(problems) > 0:
 					missed++
 				default:
@@ -129,7 +129,7 @@ func TestTheSchemaFindsCommonMistakes(t *testing.T) {
 		"server:\n  socket_mode: \"660\"\n", "apps:\n  - name: shop\n", "apps:\n  - name: Shop!\n    app_id: 1\n", "apps:\n  shop:\n    app_id: 1\n", "- listen\n", "upstream.timeout: 10s\n",
 	} {
 		if schemaRefuses(schema, text) == nil {
-			t.Errorf("the schema accepts a mistake:\n%s", text)
+			t.Errorf("the schema accepts a mistake: %q", text)
 		}
 	}
 }
@@ -156,7 +156,7 @@ func TestEveryConfigurationInTheRepositoryFitsTheSchema(t *testing.T) {
 		}
 		found++
 		if err := schemaRefuses(schema, text); err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: the schema refuses the configuration: %v", name, err)
 		}
 	}
 	for _, root := range []string{examplePath, "../../../../README.md", "../../../../docs", "../../../../deploy"} {

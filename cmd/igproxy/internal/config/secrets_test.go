@@ -39,8 +39,8 @@ func TestSecretInAnyWrongPlaceIsNotRepeated(t *testing.T) {
 		}
 	}
 	for _, harmless := range []string{"127.0.0.1:8080", "redis-1.redis.default.svc.cluster.local:6379", "1h30m", "10.0.0.1:123456789", "ip-10-20-30-40.eu-central-1.internal:1", "unix:run/igproxy.sock"} {
-		if quote(harmless) != strconv.Quote(harmless) {
-			t.Errorf("the harmless value %q is hidden", harmless)
+		if got, want := quote(harmless), strconv.Quote(harmless); got != want {
+			t.Errorf("a harmless value: got %s, want %s", got, want)
 		}
 	}
 }
@@ -56,7 +56,7 @@ func TestASecretFileMayEndWithANewline(t *testing.T) {
 	for _, text := range []string{canary + "\n\n", "\n" + canary, "\ufeff " + canary, canary + "\x00", canary + "\u00a0"} {
 		write(t, "secret", text)
 		if got, err := ReadSecret("./secret"); err == nil {
-			t.Errorf("%q was accepted as %q", text, got.Reveal())
+			t.Errorf("%q: got the secret %q, want an error", text, got.Reveal())
 		}
 	}
 	key := strings.Repeat("\x00\n", 16)
@@ -103,8 +103,8 @@ func TestAClientSecretFileMayHaveThePreviousSecretOnItsSecondLine(t *testing.T) 
 	}
 	write(t, "secret", canary+"\n"+previous)
 	c, problems := Load("", []string{"IGPROXY_CLIENT_SECRET_FILE=./secret"})
-	if c.PreviousSecret.Reveal() != previous {
-		t.Errorf("the previous secret was not loaded: %v", problems)
+	if got := c.PreviousSecret.Reveal(); got != previous {
+		t.Errorf("got the previous secret %q, want %q; problems: %v", got, previous, problems)
 	}
 	next := c
 	next.PreviousSecret = c.ClientSecret
@@ -134,7 +134,7 @@ func TestAWebhookSecretFileHasOneOrTwoSecrets(t *testing.T) {
 			}
 		}
 		if files := c.Files(); !slices.Contains(files, "./webhooks") {
-			t.Errorf("./webhooks is not watched, only %v", files)
+			t.Errorf("files to watch: got %v, want ./webhooks among them", files)
 		}
 		write(t, "webhooks", "another-secret")
 		next, _ := Load("", environ)

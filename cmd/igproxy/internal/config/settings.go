@@ -30,7 +30,7 @@ type setting struct {
 	doc       string              // a few sentences
 	value     string              // the default, as written in the file; empty: no default
 	example   string              // for the documentation of a setting without a default
-	low, high float64             // the range of a number; nanoseconds for a duration, bytes for a size
+	low, high float64             // the range of a number; ns for a duration, bytes for a size; a fraction exceeds low
 	words     []string            // the allowed values of a kindWord
 	orText    bool                // a kindList may be one text; in a variable, spaces may then separate items
 	check     func(string) *fault // returns what is wrong with a text or an item of a list; nil: no check
@@ -90,7 +90,7 @@ func settings() []setting {
 		{key: "admin.socket", kind: kindText, check: checkSocket, example: "/run/igproxy/admin.sock",
 			doc: "A Unix socket, mode 0660, that serves the same as admin.listen. Root, igproxy's own user and the UIDs in admin.uids " +
 				"can run operations (reload, purge, resume, quit) over this socket, and over admin.listen if it is a Unix socket too. " +
-				"This works only on Linux; on other systems use admin.token_file."},
+				"On systems other than Linux, igproxy does not know the UIDs of clients: use admin.token_file there."},
 		{key: "admin.uids", kind: kindList, check: checkUID, example: "[1000]",
 			doc: "More UIDs that can run operations over the Unix socket, on Linux. Their users must also be in the socket's group."},
 		{key: "admin.token_file", kind: kindText, example: "/run/secrets/igproxy-admin-token",
@@ -135,7 +135,7 @@ func settings() []setting {
 			doc: "A file, in PEM, with the only certificate authorities that igproxy trusts for calls to Meta. Without this setting, " +
 				"igproxy trusts the system's authorities."},
 		{key: "upstream.max_response_bytes", kind: kindSize, value: "64KiB", low: 1 << 10, high: 16 << 20,
-			doc: "The largest response accepted from Meta, after decompression. A larger one counts as malformed."},
+			doc: "The largest response accepted from Meta, after decompression. A larger response counts as malformed."},
 		{key: "upstream.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
 			doc: "How many calls of one app and grant (a kind of token call, such as exchange or refresh) may be in flight. Code " +
 				"exchanges are counted separately for each redirect_uri. Eight times as many calls may wait for one of these to end. " +
@@ -169,7 +169,7 @@ func settings() []setting {
 		{key: "cache.key_file", kind: kindText, example: "/run/secrets/igproxy-cache-key",
 			doc: "A file of 32 to 4096 random bytes from which cache keys and seals are derived, so that entries survive a change of the " +
 				"client secret. With this file, every app needs an app_id. Without it, keys and seals are derived from the client " +
-				"secret. While client_secret_file has two lines, they are derived from the previous secret."},
+				"secret or, while client_secret_file has two lines, from the previous secret."},
 
 		{key: "refresh.ttl", kind: kindDuration, value: "5m", low: second, high: hour,
 			doc: "How long the answer to a refresh is cached. This also applies to an exchange of Facebook Login, because the same call " +

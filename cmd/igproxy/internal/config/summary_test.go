@@ -32,7 +32,7 @@ func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
 		}
 	}
 	if set != secrets || secrets < 5 {
-		t.Errorf("%d secrets are shown as set, want %d", set, secrets)
+		t.Errorf("settings shown as set: got %d, want %d, one for each secret; secrets: got %d, want at least 5", set, secrets, secrets)
 	}
 	got := map[string]string{}
 	for _, p := range pairs {

@@ -24,9 +24,9 @@ func (l *loader) validate() {
 	l.validateKeep()
 }
 
-// contradiction reports a fault under the first key, unless the value of that key has been refused
-// already. The problem has the place of the first key that is set, because a default has no line to
-// change.
+// contradiction reports a fault under keys[0], unless the value of that key has been refused
+// already. The problem has the place of the first of keys that is set, because a default has no
+// line to change.
 func (l *loader) contradiction(f fault, keys ...string) {
 	if !l.bad[keys[0]] {
 		l.report(l.place(keys...), keys[0], f)
@@ -276,7 +276,8 @@ func (l *loader) validateRedisURL() {
 	}
 }
 
-// openFiles reads the files that the configuration names.
+// openFiles reads and checks the files that the configuration names. It stores the secrets of apps
+// and the cache key; the parts of igproxy that need the other files read them again.
 func (l *loader) openFiles() {
 	c := &l.config
 	for section, app := range c.allCredentials() {
