@@ -19,10 +19,10 @@ import (
 )
 
 // faultRow matches a row of docs/faults.md. faultTest matches a test that the last cell cites as
-// `TestX/a case` or `package.TestX`.
+// `TestX/a case`, `package.TestX` or `package.FuzzX`.
 var (
 	faultRow  = regexp.MustCompile(`(?m)^\| (\d+) \|(.*)\|([^|]*)\|$`)
-	faultTest = regexp.MustCompile("`(?:([a-z/]+)\\.)?(Test[^`]+)`")
+	faultTest = regexp.MustCompile("`(?:([a-z/]+)\\.)?((?:Test|Fuzz)[^`]+)`")
 )
 
 // testsIn returns the tests in a folder. It maps each test to all string literals in the test's
@@ -49,7 +49,7 @@ func testsIn(t *testing.T, folder string) map[string]map[string]bool {
 			return true
 		})
 		for _, d := range file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Test") {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && (strings.HasPrefix(f.Name.Name, "Test") || strings.HasPrefix(f.Name.Name, "Fuzz")) {
 				tests[f.Name.Name] = texts
 			}
 		}

@@ -30,7 +30,7 @@ func (c citation) top() string {
 
 const home = "integration" // the folder of tests that are cited without a folder
 
-var cited = regexp.MustCompile("`(?:([a-z]+(?:/[a-z]+)*)\\.)?(Test[^`]+)`")
+var cited = regexp.MustCompile("`(?:([a-z]+(?:/[a-z]+)*)\\.)?((?:Test|Fuzz)[^`]+)`")
 
 // parse reads the rows of the table: lines that start with a bar and a number, grouped by
 // second-level headings.
