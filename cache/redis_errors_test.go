@@ -41,7 +41,7 @@ func fails(t *testing.T, o RedisOptions, budget time.Duration, want string) {
 	defer cancel()
 	err := clientOf(t, o).Get(ctx, "k").Err()
 	if err == nil {
-		t.Fatalf("no error, want %s", want)
+		t.Fatalf("got no error, want one of kind %s", want)
 	}
 	if got := kindOf(err); got != want {
 		t.Errorf("kind %s, want %s; the error: %T: %v", got, want, err, err)
@@ -115,7 +115,7 @@ func TestEachConnectionFaultHasItsKind(t *testing.T) {
 			t.Errorf("kind %s, want %s; the error: %v", kindOf(err), kindPool, err)
 		}
 	})
-	t.Run("closed without an answer", func(t *testing.T) {
+	t.Run("closed without a reply", func(t *testing.T) {
 		fails(t, RedisOptions{Addrs: []string{fakeRedis(t, func([]string) string { return "" })}}, patient, kindBroken)
 	})
 	t.Run("closed in the middle of a reply", func(t *testing.T) {
@@ -213,10 +213,10 @@ func TestEveryErrorKindNamesANextStep(t *testing.T) {
 			named = named || strings.Contains(step, verb)
 		}
 		if !named {
-			t.Errorf("%s: %q names no next step", kind, step)
+			t.Errorf("%s: the advice is %q, want a verb for the operator, such as check or see", kind, step)
 		}
 		if fallback := step == seeLog; fallback != (kind == kindOther) {
-			t.Errorf("%s: the advice is %q, want %q only for kind %s", kind, step, seeLog, kindOther)
+			t.Errorf("%s: the advice is %q, want the fallback %q: %v", kind, step, seeLog, kind == kindOther)
 		}
 	}
 }
@@ -242,7 +242,7 @@ func TestErrorsDoNotContainRedisText(t *testing.T) {
 	_, publish := tier.publish(keyOf(t, "token"), "owner", []byte("sealed"), time.Minute, nil, sealedIndex{})
 	for what, err := range map[string]error{"claim": claim, "publish": publish, "check": tier.check(context.Background())} {
 		if err == nil || strings.Contains(err.Error(), "canary") || !strings.Contains(err.Error(), kindOther) || errors.Unwrap(err) != nil {
-			t.Errorf("%s: got %v, want an error with the kind and without the text from Redis", what, err)
+			t.Errorf("%s: got the error %v, want kind %s, and not the text from Redis (canary)", what, err, kindOther)
 		}
 	}
 	if log := strings.Join(r.lines(), "\n"); strings.Contains(log, "canary") {

@@ -11,10 +11,11 @@ import (
 	"testing"
 )
 
-// fakeRedis starts a server that answers every command with what answer returns. It is for replies
-// that a real server cannot be made to send. It speaks RESP2 on loopback. An answer of "" closes
-// the connection; hangUp resets it.
-func fakeRedis(t testing.TB, answer func(command []string) string) (addr string) {
+// fakeRedis starts a server on loopback that speaks RESP2. It is for replies that a real server
+// cannot be made to send. Its reply to each command is what replyTo returns. If replyTo returns "",
+// the server closes the connection; hangUp makes the server reset the connection. After a reply
+// that does not end with CR LF, the server closes the connection, too.
+func fakeRedis(t testing.TB, replyTo func(command []string) string) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -32,7 +33,7 @@ func fakeRedis(t testing.TB, answer func(command []string) string) (addr string)
 			mu.Lock()
 			conns = append(conns, c)
 			mu.Unlock()
-			all.Go(func() { defer c.Close(); converse(c, answer) })
+			all.Go(func() { defer c.Close(); converse(c, replyTo) })
 		}
 	})
 	t.Cleanup(func() {
@@ -52,8 +53,8 @@ const (
 	hangUp         = "hang up"
 )
 
-// always returns an answer function for fakeRedis. The function refuses HELLO, so that the client
-// speaks RESP2, and gives the same reply to everything else.
+// always returns a function for fakeRedis that refuses HELLO, so that the client speaks RESP2, and
+// returns the same reply to every other command.
 func always(reply string) func([]string) string {
 	return func(command []string) string {
 		if strings.EqualFold(command[0], "HELLO") {
@@ -63,14 +64,14 @@ func always(reply string) func([]string) string {
 	}
 }
 
-func converse(c net.Conn, answer func([]string) string) {
+func converse(c net.Conn, replyTo func([]string) string) {
 	in := bufio.NewReader(c)
 	for {
 		command, err := readCommand(in)
 		if err != nil {
 			return
 		}
-		reply := answer(command)
+		reply := replyTo(command)
 		switch reply {
 		case hangUp:
 			_ = c.(*net.TCPConn).SetLinger(0)

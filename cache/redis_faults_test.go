@@ -30,14 +30,14 @@ func TestDeadRedisIsAnImmediateMiss(t *testing.T) {
 		t.Errorf("Remember took %v, want at most %v", took, soon)
 	}
 	if e, ok := c.Recall(k); !ok || string(e.Value) != "value" {
-		t.Errorf("memory has %q, found %v; want the value", e.Value, ok)
+		t.Errorf("memory has %q, found %v; want \"value\", found true", e.Value, ok)
 	}
 	c.pending.Wait()
 	if r.of("fault claim refused") != faultsToOpen || r.of("fault claim open") != 50-faultsToOpen || r.of("lookup redis error") != 50 || r.of("store redis error") != 1 {
 		t.Errorf("counted %v, want %d refused claims, %d claims with the breaker open, an error for each of the 50 lookups, and a failed store", r.all(), faultsToOpen, 50-faultsToOpen)
 	}
 	if err := c.Check(context.Background()); err == nil || !strings.HasPrefix(err.Error(), "refused: ") || !strings.Contains(err.Error(), "redis.url") {
-		t.Errorf("Check says %v, want an error that begins with the kind, refused, and names redis.url", err)
+		t.Errorf("Check says %v, want an error that begins with \"refused: \" and names redis.url", err)
 	}
 }
 
@@ -59,15 +59,15 @@ func TestHungRedisCostsThreeBudgetsThenNothing(t *testing.T) {
 		t.Errorf("counted %v, want %d timeouts and 1000 claims with the breaker open", r.all(), faultsToOpen)
 	}
 	server.Resume()
-	if stats := fmt.Sprint(server.Do("INFO", "commandstats")); count(stats, "cmdstat_get") > faultsToOpen {
-		t.Errorf("more than %d GET commands reached Redis; it counted\n%s", faultsToOpen, stats)
+	if n := count(fmt.Sprint(server.Do("INFO", "commandstats")), "cmdstat_get"); n > faultsToOpen {
+		t.Errorf("%d GET commands reached Redis, want at most %d", n, faultsToOpen)
 	}
 	eventually(t, "Redis is used again", func() bool {
 		misses(t, c, "back", 1)
 		return c.Health().State == "ok"
 	})
 	if lines := r.lines(); len(lines) != 2 || !strings.Contains(lines[0], "kind=timeout") || !strings.Contains(lines[1], "redis back") {
-		t.Errorf("the log says %q, want one line for the timeouts and one that Redis is back", lines)
+		t.Errorf("the log says %q, want one line with kind=timeout and one with redis back", lines)
 	}
 }
 
@@ -89,10 +89,10 @@ func TestWrongPasswordIsLoggedOnce(t *testing.T) {
 	lines := r.lines()
 	if len(lines) != 2 || !strings.Contains(lines[0], "level=ERROR") || !strings.Contains(lines[0], "kind=auth") || !strings.Contains(lines[0], "check redis.username and the password") ||
 		!strings.Contains(lines[1], "redis degraded") {
-		t.Errorf("the log says %q, want one error with kind and next step, and one line that Redis is degraded", lines)
+		t.Errorf("the log says %q, want an error with kind=auth and the next step, then the line redis degraded", lines)
 	}
 	if r.of("fault claim auth") != faultsToOpen || c.Health().Kind != kindAuth {
-		t.Errorf("counted %v, want %d faults of kind %s; health is %+v, want the same kind", r.all(), faultsToOpen, kindAuth, c.Health())
+		t.Errorf("counted %v, want %d faults of kind %s; health is %+v, want kind %s", r.all(), faultsToOpen, kindAuth, c.Health(), kindAuth)
 	}
 
 	password.Store("right") // a rotated password is used without a restart
@@ -119,10 +119,10 @@ func TestAWrongPasswordIsAFaultOfEachPipeline(t *testing.T) {
 			remember(c, keyOf(t, "token"), lasting("value"))
 			c.pending.Wait()
 			if _, err := c.redis.indexedBy(t.Context(), []Key{keyOf(t, "index")}); err == nil {
-				t.Error("the index could be read")
+				t.Errorf("indexedBy: got no error, want one of kind %s", kindAuth)
 			}
 			if r.of("fault publish auth") != 1 || r.of("fault revoke auth") != 1 {
-				t.Errorf("counted %v, want a fault of publish and one of revoke", r.all())
+				t.Errorf("counted %v, want one fault of publish and one of revoke, both of kind %s", r.all(), kindAuth)
 			}
 		})
 	}
@@ -135,7 +135,7 @@ func TestAWrongPasswordIsAFaultOfEachPipeline(t *testing.T) {
 		first, second := pipe.Get(t.Context(), "a"), pipe.Get(t.Context(), "b")
 		exec(t.Context(), pipe)
 		if kindOf(first.Err()) != kindAuth || kindOf(second.Err()) != kindAuth {
-			t.Errorf("got %v and %v, want %s for both", first.Err(), second.Err(), kindAuth)
+			t.Errorf("first GET: got %v; second GET: got %v; want kind %s for both", first.Err(), second.Err(), kindAuth)
 		}
 	})
 }

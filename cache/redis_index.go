@@ -57,7 +57,7 @@ func (t *redisTier) indexedBy(ctx context.Context, index []Key) (found []indexed
 			case err != nil:
 				return err
 			}
-			e, err := open(index[i], sealedRecord, sealed, time.Now())
+			e, err := open(index[i], sealedIndexValue, sealed, time.Now())
 			if err != nil {
 				continue
 			}

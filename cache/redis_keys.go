@@ -8,9 +8,9 @@ package cache
 //	PREFIX:{ID}:p   the sorted set of an app's purges
 //	PREFIX:{ID}:i   the index: the sealed name of the entry that contains a long-lived token
 //
-// PREFIX is RedisOptions.Prefix, and ID is in hex. A name that ends with :i has only the first half
-// of the ID. The braces are a hash tag: in a cluster, the value, lease and failure of an entry are
-// in the same slot.
+// PREFIX is RedisOptions.Prefix, and ID is Key.ID in hex. A name that ends with :i has only the
+// first half of the ID. The braces are a hash tag: in a cluster, the value, lease and failure of an
+// entry are in the same slot.
 func (t *redisTier) name(id, kind string) string { return t.options.Prefix + ":{" + id + "}:" + kind }
 
 func (t *redisTier) keys(k Key) (value, lease, failure string) {

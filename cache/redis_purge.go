@@ -10,10 +10,11 @@ import (
 // readTimeout is how long a read of the purges may take, if RedisOptions.Timeout is not longer.
 const readTimeout = 250 * time.Millisecond
 
-// readMarks returns Redis's time in Unix milliseconds and the members of each sorted set, in one
-// round trip. It also tries a failed Redis; see probe. If Redis refuses one of the commands, for
-// example because a key is not a sorted set, a PING shows whether Redis works. If it works,
-// readMarks still returns an error: purges are not shared, but everything else works.
+// readMarks returns Redis's time in Unix milliseconds and, for each app, the newest members of the
+// sorted set, at most maxRead of them, in one round trip. It also tries a failed Redis; see probe.
+// If Redis refuses one of the commands, for example because a key is not a sorted set, a PING shows
+// whether Redis works. If Redis works, readMarks still returns an error: purges are not shared, but
+// everything else works.
 func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, sets [][]string, err error) {
 	kind := ""
 	err = t.probe(ctx, "purge", max(t.options.Timeout, readTimeout), func(ctx context.Context, c *client) error {

@@ -42,8 +42,7 @@ const (
 // askSlots is the command CLUSTER SLOTS, as the library writes it.
 var askSlots = []byte("*2\r\n$7\r\ncluster\r\n$5\r\nslots\r\n")
 
-// errOversize is the error for a reply that exceeds the bounds, or whose size is not known in
-// advance.
+// errOversize is the error for every reply that replyBound refuses.
 var errOversize = errors.New("redis: a reply that is too large")
 
 // replyBound follows the replies on one connection, and refuses a reply that announces more than
@@ -56,7 +55,7 @@ var errOversize = errors.New("redis: a reply that is too large")
 type replyBound struct {
 	slots   bool            // the reply is to CLUSTER SLOTS
 	kind    byte            // the first byte of the line that is being read
-	inLine  bool            // a line is being read; if not, and body is 0, the next byte begins a line
+	inLine  bool            // a line is being read; false: the next byte begins a line or belongs to a string, see body
 	length  int64           // the number in the line, as far as it has been read
 	digits  int             // how many digits of the number have been read
 	null    bool            // the number begins with a minus sign
@@ -69,8 +68,8 @@ type replyBound struct {
 	refused bool
 }
 
-// admit takes the next bytes, in the order of their arrival. It returns errOversize for bytes
-// that announce too much, and for all bytes after them.
+// admit takes the next bytes, in the order of their arrival. It returns errOversize if it refuses
+// a reply, and for all later bytes.
 func (g *replyBound) admit(b []byte) error {
 	for len(b) > 0 && !g.refused {
 		if g.body > 0 {

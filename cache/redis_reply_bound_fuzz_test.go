@@ -33,7 +33,7 @@ func FuzzReplyBound(f *testing.F) {
 		}
 		passed := replies[:admitted(string(replies), max(int(piece), 1))]
 		if !withinBounds(passed) {
-			t.Fatalf("replies beyond the bounds passed: %.200q", passed)
+			t.Fatalf("%d bytes passed, want only bytes within the bounds; the bytes that passed: %.200q", len(passed), passed)
 		}
 		if withinBounds(replies) != (len(passed) == len(replies)) {
 			t.Fatalf("%d of %d bytes passed; want all bytes to pass: %v; the bytes: %.200q", len(passed), len(replies), withinBounds(replies), replies)
@@ -46,14 +46,14 @@ func FuzzReplyBound(f *testing.F) {
 		}
 		if len(passed) == len(replies) {
 			if plain, _ := readOne(t, newReplayed(replies)); plain != guarded {
-				t.Fatalf("read %.200q as %s with replyBound and as %s without it", replies, guarded, plain)
+				t.Fatalf("read %.200q with replyBound: got %s, want %s, as without replyBound", replies, guarded, plain)
 			}
 		}
 	})
 }
 
-// withinBounds reports whether all complete headers in these bytes are within the bounds. It stops
-// where the bytes end.
+// withinBounds reports whether replies that begin with these bytes can be within the bounds. The
+// last reply may be incomplete.
 func withinBounds(b []byte) bool {
 	for len(b) > 0 {
 		left := maxReply
@@ -67,7 +67,8 @@ func withinBounds(b []byte) bool {
 }
 
 // member parses one value at the given depth, and returns the bytes after it, or nil if b ends
-// before the value does. left is what remains of maxReply; member subtracts the size of the value.
+// before the value does. ok is false if the value exceeds a bound. left is what remains of
+// maxReply; member subtracts the size of the value.
 func member(b []byte, depth int, left *int) (rest []byte, ok bool) {
 	if len(b) == 0 {
 		return nil, true
@@ -132,8 +133,8 @@ func isLength(b []byte, whole bool) bool {
 	return n <= maxReply
 }
 
-// replayed is a connection to a Redis that refuses HELLO and then sends the same bytes, whatever it
-// is asked.
+// replayed is a connection to a Redis that refuses HELLO, and then sends the given replies,
+// whatever the commands are.
 type replayed struct {
 	net.Conn
 	replies io.Reader

@@ -22,11 +22,11 @@ const masterLifetime = time.Minute
 // The library's own client for sentinels is not used. It watches the sentinels in goroutines that
 // panic when a sentinel replies with too few members, and such a panic ends the process.
 type sentinels struct {
-	options redis.UniversalOptions // without an address
-	addrs   []string
-	master  string
-	first   atomic.Int64 // index of the sentinel that find asks first
-	budget  time.Duration
+	options redis.UniversalOptions // for the connections to sentinels, without an address
+	addrs   []string               // the sentinels' addresses
+	master  string                 // the master's name
+	first   atomic.Int64           // index of the sentinel that find asks first
+	budget  time.Duration          // how long find waits for each sentinel
 }
 
 // newSentinels takes from u the options that sentinels and Redis have in common.

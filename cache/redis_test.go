@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// over returns a cache that uses a Redis, and its recorder.
+// over returns a cache that uses the Redis of o, and the recorder of the cache's counts and log.
 func over(t testing.TB, o RedisOptions) (*Cache, *recorder) {
 	t.Helper()
 	r := &recorder{}
@@ -50,9 +50,9 @@ func TestRedisKeysAndValuesAreBoundedAndUnreadable(t *testing.T) {
 	remember(c, keyOf(t, "another"), lasting("canary-value"))
 	c.pending.Wait()
 
-	names := server.Keys()
-	if len(names) != 2 || !slices.Contains(names, "house:{"+k.ID().String()+"}:v") {
-		t.Errorf("got the keys %q, want two, one of them with the ID of the token", names)
+	names, want := server.Keys(), "house:{"+k.ID().String()+"}:v"
+	if len(names) != 2 || !slices.Contains(names, want) {
+		t.Errorf("got the keys %q, want two, one of them %q", names, want)
 	}
 	form := regexp.MustCompile(`^house:\{[0-9a-f]{64}\}:v$`)
 	for name, value := range server.Dump() {
@@ -63,7 +63,7 @@ func TestRedisKeysAndValuesAreBoundedAndUnreadable(t *testing.T) {
 			t.Errorf("%s has a TTL of %v, want more than 0 and at most an hour", name, ttl)
 		}
 		if strings.Contains(name+value, "canary") {
-			t.Errorf("readable in Redis: %q = %q", name, value)
+			t.Errorf("Redis has %q = %q, want no canary in either", name, value)
 		}
 	}
 }
@@ -110,7 +110,7 @@ func TestSwappedValueIsAMissAndIsOverwritten(t *testing.T) {
 	}
 	unsealed(4) // an empty value is not an entry
 	if h := c.Health(); h.State != "ok" {
-		t.Errorf("an unreadable value counted as a fault of Redis: %+v", h)
+		t.Errorf("after reading values that cannot be decrypted: health is %+v, want ok", h)
 	}
 	remember(c, a, lasting("of a again"))
 	c.pending.Wait()

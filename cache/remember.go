@@ -4,11 +4,12 @@ import "time"
 
 // Remember ends the claim and stores an entry: in memory at once, and in Redis in the background.
 // If another process has stored an entry first, that entry wins, unless better reports that e is
-// better. If better is nil, the stored entry always wins.
+// better. If better is nil, the stored entry always wins. Remember stores nothing if the claim has
+// ended already, if e has expired, or if the token was purged after the key was derived.
 //
 // Remember usually returns e at once. If other processes may have asked upstream in the meantime,
-// it waits for Redis, at most for RedisOptions.Timeout, and returns the winner and whether e lost.
-// If Redis does not answer in that time, it returns e.
+// Remember waits for Redis, at most for RedisOptions.Timeout, and returns the winner and whether e
+// lost. If Redis does not answer in that time, Remember returns e.
 func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry, lost bool) {
 	if cl.ended || !time.Now().Before(e.Expires) || cl.key.purged() {
 		cl.Release()
@@ -87,7 +88,7 @@ func (cl *Claim) sealIndex(expires time.Time) sealedIndex {
 	if cl.index.secret == nil {
 		return sealedIndex{}
 	}
-	sealed, err := seal(cl.index, sealedRecord, Entry{Value: cl.key.record(), Expires: expires})
+	sealed, err := seal(cl.index, sealedIndexValue, Entry{Value: cl.key.record(), Expires: expires})
 	if err != nil {
 		return sealedIndex{}
 	}

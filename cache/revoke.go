@@ -18,7 +18,7 @@ const (
 )
 
 const (
-	// maxRevoking bounds how many calls of Revoke may be in flight.
+	// maxRevoking bounds how many calls of Revoke may work in the background at the same time.
 	maxRevoking = 16
 
 	// maxLookups bounds how many tokens Revoke looks up in Redis in each second, because anyone who
@@ -28,10 +28,10 @@ const (
 
 // revoking keeps Revoke within maxRevoking and maxLookups.
 type revoking struct {
-	room chan struct{} // has one element for each call in flight
+	room chan struct{} // has one element for each call that works in the background
 
 	mu      sync.Mutex // protects the fields below
-	second  int64      // the second of the last lookup, in Unix time
+	second  int64      // the second in which the last lookup was requested, in Unix time
 	lookups int        // lookups requested in that second, including those that were skipped
 }
 
@@ -52,8 +52,8 @@ func (r *revoking) mayLookUp(now time.Time) bool {
 func (cl *Claim) Index(k Key) { cl.index = k }
 
 // Revoke makes the fleet forget the entries that are in the index under one of these keys, because
-// the token that they contain is no longer valid. It is a purge of single entries, except that it
-// is remembered only until shortly after the entries would have expired.
+// the token that they contain is no longer valid. A revocation is like a purge of these entries,
+// but is remembered only until shortly after the entries would have expired.
 //
 // Revoke does not block: it works in the background, within maxRevoking and maxLookups. It calls
 // done once with the result, on the caller's goroutine or on another one.

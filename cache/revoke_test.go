@@ -68,17 +68,17 @@ func TestOnlyTheRevokedTokenIsForgotten(t *testing.T) {
 	p.wantRevocation("short-not-indexed", NotFound)
 	for i := range 100 {
 		if got := p.tier(fmt.Sprint("short-", i)); (got == "") != (i == 7) {
-			t.Errorf("token %d is found in %q, want only token 7 missing", i, got)
+			t.Errorf("token %d: the tier is %q; found: got %v, want %v", i, got, got != "", i != 7)
 		}
 	}
 	p.exchange("short-7", "long-new")
 	p.wantRevocation("long-7", NotFound)
-	if p.tier("short-7") != TierMemory {
-		t.Error("a new answer was forgotten because of the old token")
+	if got := p.tier("short-7"); got != TierMemory {
+		t.Errorf("the new answer for short-7, after long-7 is revoked again: the tier is %q, want %q", got, TierMemory)
 	}
 	p.wantRevocation("long-new", Dropped)
-	if p.tier("short-7") != "" {
-		t.Error("the second answer is still found after its token was revoked")
+	if got := p.tier("short-7"); got != "" {
+		t.Errorf("the new answer for short-7, after its token is revoked: the tier is %q, want none", got)
 	}
 }
 
@@ -94,16 +94,16 @@ func revokeInAFleet(t *testing.T, o RedisOptions) {
 		long := fmt.Sprint("long-", round)
 		all[0].exchange("short", long)
 		all[0].exchange("other", "other-long")
-		for _, p := range all {
-			if p.tier("short") == "" || p.tier("other") == "" {
-				t.Fatal("a process does not find the entries")
+		for i, p := range all {
+			if short, other := p.tier("short"), p.tier("other"); short == "" || other == "" {
+				t.Fatalf("process %d: the tier of short is %q, the tier of other is %q; want a tier for each", i, short, other)
 			}
 		}
 		all[1].wantRevocation(long, Dropped)
 		for i, p := range all {
 			eventually(t, fmt.Sprintf("process %d forgets the revoked token", i), func() bool { return p.tier("short") == "" })
-			if p.tier("other") != TierMemory {
-				t.Errorf("process %d forgot the other token", i)
+			if got := p.tier("other"); got != TierMemory {
+				t.Errorf("process %d: the tier of other is %q, want %q", i, got, TierMemory)
 			}
 			p.wantRevocation(long, NotFound)
 		}
@@ -132,8 +132,8 @@ func TestRevokedEntryIsDeletedFromRedis(t *testing.T) {
 		t.Fatalf("Redis has %q, want two sealed values: the entry and its value in the index", sealed)
 	}
 	for _, key := range keys {
-		if redis.TTL(key) <= 0 {
-			t.Errorf("%s has no TTL", key)
+		if ttl := redis.TTL(key); ttl <= 0 {
+			t.Errorf("%s: got the TTL %v, want more than 0", key, ttl)
 		}
 	}
 	p.wantRevocation("long", Dropped)
@@ -176,7 +176,7 @@ func TestAnIndexValueOfAnotherKeyForgetsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tooShort, err := seal(p.index.Derive("long"), sealedRecord, Entry{Value: plain[1:], Expires: time.Now().Add(time.Hour)})
+	tooShort, err := seal(p.index.Derive("long"), sealedIndexValue, Entry{Value: plain[1:], Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,13 +187,13 @@ func TestAnIndexValueOfAnotherKeyForgetsNothing(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", name, got, NotFound)
 		}
 	}
-	if reader.tier("victim") == "" || reader.tier("short") == "" || fmt.Sprint(redis.Do("ZCARD", p.redis.marksKey(p.purges))) != "0" {
-		t.Error("an entry was forgotten")
+	if other, short, marks := reader.tier("victim"), reader.tier("short"), fmt.Sprint(redis.Do("ZCARD", p.redis.marksKey(p.purges))); other == "" || short == "" || marks != "0" {
+		t.Errorf("the tier of victim is %q, the tier of short is %q; want a tier for each; got %s marks, want 0", other, short, marks)
 	}
 	redis.Set(own, stored[own])
 	reader.wantRevocation("long", Dropped)
 	if reader.tier("victim") == "" {
-		t.Error("the other entry was forgotten")
+		t.Error("after long is revoked: victim is not found, want it found")
 	}
 }
 
@@ -233,13 +233,13 @@ func TestRevocationDuringARedisOutageIsSharedLater(t *testing.T) {
 	p, other := issuingApp(t, fleet(t, single(redis), nil)), issuingApp(t, fleet(t, single(redis), nil))
 	p.exchange("short", "long")
 	if other.tier("short") == "" {
-		t.Fatal("the entry is not shared")
+		t.Fatal("the other process does not find short, want the entry of the first process")
 	}
 	redis.Kill()
 	other.wantRevocation("long", NoLookup)
 	p.wantRevocation("long", Dropped)
-	if p.tier("short") != "" {
-		t.Error("the entry is still found")
+	if got := p.tier("short"); got != "" {
+		t.Errorf("after long is revoked: the tier of short is %q, want none", got)
 	}
 	redis.Restart()
 	eventually(t, "the other process forgets the entry", func() bool { return other.tier("short") == "" })

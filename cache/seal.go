@@ -25,10 +25,10 @@ const (
 type sealKind string
 
 const (
-	sealedValue   sealKind = ""        // an entry or a record
-	sealedFailure sealKind = "failure" // a failure that other processes get
-	sealedMark    sealKind = "purge"   // a purge or a revocation
-	sealedRecord  sealKind = "index"   // what the index stores for an entry; see Key.record
+	sealedValue      sealKind = ""        // an entry or a record
+	sealedFailure    sealKind = "failure" // a failure that other processes get
+	sealedMark       sealKind = "purge"   // a purge or a revocation
+	sealedIndexValue sealKind = "index"   // what the index stores for an entry; see Key.record
 )
 
 var (

@@ -136,7 +136,7 @@ func TestOpenRefusesExpiredEntries(t *testing.T) {
 	} {
 		e, err := open(k, sealedValue, b, c.now)
 		if !errors.Is(err, c.want) || (c.want != nil) != (e.Value == nil) {
-			t.Errorf("%v before the end: got %q, error %v; want the error %v", noon.Sub(c.now), e.Value, err, c.want)
+			t.Errorf("opened at %v, expiry %v: got %q, error %v; want the error %v", c.now, noon, e.Value, err, c.want)
 		}
 	}
 }

@@ -15,7 +15,7 @@ const slots = 16384
 type Cluster struct {
 	t     testing.TB
 	nodes []*Server // masters, then their replicas in the same order
-	ids   []string
+	ids   []string  // the node IDs of nodes, in the same order
 }
 
 // StartCluster starts a cluster and stops it at the end of the test.
@@ -82,9 +82,9 @@ func (c *Cluster) Addrs() string {
 	return addrs(ports)
 }
 
-// Announce makes each node announce the port of a proxy on 127.0.0.1, so that clients reach the
-// node only by way of the proxy. The function through returns the proxy's port for the node's
-// address. Replicas, too, connect to their master through its announced port.
+// Announce makes each node announce the port of a proxy on 127.0.0.1, so that clients and replicas
+// connect to the node through the proxy. For the address of a node, through returns the port of the
+// node's proxy.
 func (c *Cluster) Announce(through func(addr string) (port int)) {
 	c.t.Helper()
 	var want []string
@@ -123,7 +123,7 @@ func (c *Cluster) Keys() (keys []string) {
 	return slices.Compact(keys)
 }
 
-// KillMaster kills the i-th of the three masters and waits until its replica has become a master.
+// KillMaster kills master 0, 1 or 2 and waits until its replica has become a master.
 func (c *Cluster) KillMaster(i int) {
 	c.t.Helper()
 	c.nodes[i].Kill()

@@ -67,7 +67,7 @@ func StartLiar(t testing.TB, s *Server) *Liar {
 // URL returns the URL for clients.
 func (l *Liar) URL() string { return "redis://" + l.net.Addr().String() + "/0" }
 
-// SetLie makes about one in oneIn replies a lie of this kind.
+// SetLie sets the kind of lie, and makes about one of every oneIn replies a lie.
 func (l *Liar) SetLie(lie string, oneIn int) {
 	l.oneIn.Store(int64(oneIn))
 	l.lie.Store(&lie)

@@ -29,8 +29,8 @@ func FreePort(t testing.TB) int {
 	return freePort(t, 0)
 }
 
-// freePort takes two free ports: the port that it returns, and the port that is this distance above
-// it. A port that is taken is never taken again.
+// freePort takes a free port, which it returns, and the port that is this distance above it, which
+// is free, too. With distance 0, it takes only one port. A port that is taken is never taken again.
 func freePort(t testing.TB, distance int) int {
 	t.Helper()
 	portsMu.Lock()

@@ -22,7 +22,8 @@ import (
 	"time"
 )
 
-// patience limits the wait for a server to start or to reply. Other waits are twice as long.
+// patience limits the wait for a server to start or to reply. The limit in eventually is twice as
+// long.
 const patience = 20 * time.Second
 
 // Options configure a Server.

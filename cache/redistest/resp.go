@@ -40,9 +40,9 @@ func (s *Server) Hold(t testing.TB) {
 	t.Cleanup(c.close)
 }
 
-// Answer serves one connection. It answers HELLO, SELECT and CLIENT so that clients can connect,
-// and every other command with reply. If reply is empty, Answer closes the connection instead. It
-// returns when the connection has ended.
+// Answer serves one connection. It sends reply and a line break for every command except HELLO,
+// SELECT and CLIENT, which get replies that let clients connect. If reply is empty, Answer closes
+// the connection instead of sending reply. Answer returns when the connection has ended.
 func Answer(c net.Conn, reply string) {
 	AnswerEach(c, func(command string) string {
 		switch command {
@@ -55,9 +55,9 @@ func Answer(c net.Conn, reply string) {
 	})
 }
 
-// AnswerEach serves one connection. It answers each command with what reply returns for the
-// command's name in upper case, and adds the line break at the end. If reply returns an empty
-// string, AnswerEach closes the connection. It returns when the connection has ended.
+// AnswerEach serves one connection. For each command, it calls reply with the command's name in
+// upper case, and sends the result and a line break. If reply returns an empty string, AnswerEach
+// closes the connection. AnswerEach returns when the connection has ended.
 func AnswerEach(c net.Conn, reply func(command string) string) {
 	defer c.Close()
 	in := &conn{c, bufio.NewReader(c)}
@@ -104,7 +104,8 @@ func (s *Server) Dump() map[string]string {
 	return all
 }
 
-// TTL returns the remaining life of a key, or a negative duration if it has no TTL.
+// TTL returns the remaining life of a key, or a negative duration if the key has no TTL or does not
+// exist.
 func (s *Server) TTL(key string) time.Duration {
 	s.t.Helper()
 	ms, _ := s.Do("PTTL", key).(int64)

@@ -16,8 +16,8 @@ const MasterName = "mymaster"
 // Sentinels is a running Redis master, two replicas of it, and three sentinels that monitor it.
 type Sentinels struct {
 	t       testing.TB
-	servers []*Server // the first one is the first master
-	ports   []int
+	servers []*Server // the master at the start, then its replicas
+	ports   []int     // the sentinels' ports
 }
 
 // StartSentinels starts the master, the replicas and the sentinels. It stops them at the end of the
@@ -46,7 +46,7 @@ func StartSentinels(t testing.TB) *Sentinels {
 }
 
 // StartSentinel starts one sentinel for a master without replicas, and returns the sentinel's
-// address. The argument is the master's port on loopback.
+// address. The parameter master is the master's port on loopback.
 func StartSentinel(t testing.TB, master int) string {
 	t.Helper()
 	port := startSentinel(t, master, 1, time.Minute)
@@ -54,7 +54,8 @@ func StartSentinel(t testing.TB, master int) string {
 	return addrs([]int{port})
 }
 
-// startSentinel starts a sentinel and returns its port.
+// startSentinel starts a sentinel for the master on this port, and returns the sentinel's port. A
+// failover can begin when quorum sentinels have had no reply from the master for downAfter.
 func startSentinel(t testing.TB, master, quorum int, downAfter time.Duration) int {
 	t.Helper()
 	binary, err := exec.LookPath("redis-sentinel")
@@ -95,7 +96,7 @@ func addrs(ports []int) (list string) {
 	return list
 }
 
-// Master returns the server that the sentinels currently consider the master.
+// Master returns the server that the first sentinel reports as the master.
 func (s *Sentinels) Master() *Server {
 	s.t.Helper()
 	port := masterOf(s.t, s.ports[0])["port"]
@@ -104,7 +105,7 @@ func (s *Sentinels) Master() *Server {
 			return server
 		}
 	}
-	s.t.Fatalf("the sentinels report a master on port %q, where no server was started", port)
+	s.t.Fatalf("the first sentinel reports a master on port %q, want the port of a started server", port)
 	return nil
 }
 

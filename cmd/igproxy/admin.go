@@ -149,7 +149,7 @@ func (a adminTarget) call(c *cli.Context, method, path, form string, response an
 		return 0, fmt.Errorf("%s refused: %s", a.listen, strings.TrimSpace(printable(string(text))))
 	}
 	if err := json.NewDecoder(body).Decode(response); err != nil {
-		return 0, fmt.Errorf("%s did not answer as igproxy does; check admin.listen", a.listen)
+		return 0, fmt.Errorf("%s did not answer as igproxy does; check admin.listen (or admin.socket)", a.listen)
 	}
 	return res.StatusCode, nil
 }

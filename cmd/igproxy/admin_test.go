@@ -57,7 +57,7 @@ func TestOperationsPreferTheSocketAndOtherwiseSendTheToken(t *testing.T) {
 			got = ""
 			code, stdout, stderr := command(t, c.environ, strings.Fields(operation)...)
 			if code != c.code || got != c.got || !strings.Contains(stderr, c.says) || strings.Contains(stdout+stderr, token) {
-				t.Errorf("%s, %s: exit code %d, want %d; sent %q, want %q\n%s%s", name, operation, code, c.code, got, c.got, stdout, stderr)
+				t.Errorf("%s, %s: exit code %d, want %d; sent %q, want %q; stdout %q, stderr %q, want %q in stderr and the token in neither", name, operation, code, c.code, got, c.got, stdout, stderr, c.says)
 			}
 		}
 	}
@@ -83,7 +83,7 @@ func TestARefusedOperationPrintsTheReason(t *testing.T) {
 		at := serveAdmin(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "UID 7 may not\x1b[2J", status) })
 		code, stdout, stderr := command(t, at, "purge", "--all")
 		if code != exitFailed || stdout != "" || !strings.HasSuffix(stderr, " refused: UID 7 may not[2J\n") {
-			t.Errorf("%d: exit code %d, want 1 and the reason\n%s%q", status, code, stdout, stderr)
+			t.Errorf("status %d: exit code %d, want %d; stdout %q, want it empty; stderr %q, want the reason without ESC", status, code, exitFailed, stdout, stderr)
 		}
 	}
 }

@@ -48,7 +48,7 @@ func caCommand(env environment) *cli.Command {
 		Subcommands:        []*cli.Command{initialise, show},
 		HideHelpCommand:    true,
 		OnUsageError:       onUsageError,
-		CustomHelpTemplate: caHelp, // for igproxy help ca, urfave/cli's own template does not list the subcommands
+		CustomHelpTemplate: caHelp, // with urfave/cli's own template, igproxy help ca does not list the subcommands
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
 				return usageError("unknown command ca %q; write igproxy ca init or igproxy ca show", name)

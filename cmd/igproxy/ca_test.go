@@ -29,7 +29,7 @@ func TestCaInitMakesAnAuthorityThatCaShowExplains(t *testing.T) {
 		}
 	}
 	if !strings.Contains(shown, "-Djavax.net.ssl.trustStore=") || strings.Contains(shown, "-cacerts") {
-		t.Errorf("the text makes every Java program on the machine trust the authority:\n%s", shown)
+		t.Errorf("want -Djavax.net.ssl.trustStore=, and no -cacerts, which makes every Java program on the machine trust the authority, in\n%s", shown)
 	}
 	secret, err := os.ReadFile(key)
 	if err != nil {
@@ -51,7 +51,7 @@ func TestCaInitMakesAnAuthorityThatCaShowExplains(t *testing.T) {
 	if info, err := os.Stat("ca"); err != nil {
 		t.Error(err)
 	} else if info.Mode().Perm() != 0o755 {
-		t.Errorf("the folder has the mode %v, want 0755", info.Mode())
+		t.Errorf("the folder has the mode %04o, want 0755", info.Mode().Perm())
 	}
 }
 
@@ -105,7 +105,7 @@ func TestCaSaysWhatIsWrong(t *testing.T) {
 	} {
 		code, stdout, stderr := command(t, nil, strings.Fields(line)...)
 		if code != want.code || stdout != "" || !strings.HasPrefix(stderr, "igproxy: "+want.text) || strings.Count(stderr, "\n") != 1 {
-			t.Errorf("igproxy %s: exit code %d, want %d\ngot  %s%swant igproxy: %s", line, code, want.code, stdout, stderr, want.text)
+			t.Errorf("igproxy %s: exit code %d, want %d; stdout %q, want it empty; stderr %q, want one line that begins with %q", line, code, want.code, stdout, stderr, "igproxy: "+want.text)
 		}
 	}
 	code, stdout, _ := command(t, nil, "ca")

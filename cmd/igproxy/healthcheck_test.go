@@ -69,8 +69,8 @@ func TestHealthcheckReportsTheReason(t *testing.T) {
 		`{"ready":false,"client_secret":"refused"}`:                                 {503, 1, "igproxy: not ready: Meta refuses the client secret\n"},
 		`{"ready":false,"client_secret":"accepted"}`:                                {503, 1, "igproxy: not ready: see /readyz\n"},
 		`{"ready":true,"client_secret":"accepted"}`:                                 {503, 1, "igproxy: not ready: see /readyz\n"},
-		`<html>another program</html>`:                                              {200, 1, " did not answer as igproxy does; check admin.listen\n"},
-		`[` + strings.Repeat(" ", 100<<10) + `{"ready":true}]`:                      {200, 1, " did not answer as igproxy does; check admin.listen\n"},
+		`<html>another program</html>`:                                              {200, 1, " did not answer as igproxy does; check admin.listen (or admin.socket)\n"},
+		`[` + strings.Repeat(" ", 100<<10) + `{"ready":true}]`:                      {200, 1, " did not answer as igproxy does; check admin.listen (or admin.socket)\n"},
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/readyz" {
