@@ -28,7 +28,7 @@ type conn struct {
 
 	// open.mu protects the fields below.
 	element  *list.Element // in open.incomplete; nil if it is not there
-	listedAt int64         // in Unix nanoseconds
+	listedAt int64         // when it joined open.incomplete, in Unix nanoseconds; postpone updates it
 	index    int           // in open.all
 	key      int64         // orders open.all, in Unix nanoseconds; an idle connection became idle at this time or later
 }
@@ -50,8 +50,9 @@ const (
 //
 // A server reads again when it has sent its response and has no further request in its buffer, or
 // when the header that it reads is incomplete. A server that watches for the client to disconnect
-// while a handler works may call Read shortly before its response is sent. Therefore a connection
-// is closed to make room only after it has been quiet for 250 ms, see moment.
+// while a handler works may call Read shortly before the response is sent. Then the connection is
+// recorded as idle too early. Therefore a connection is closed to make room only after it has been
+// quiet for 250 ms, see moment.
 func (c *conn) Read(p []byte) (int, error) {
 	switch c.state.Load() {
 	case answering:
@@ -99,8 +100,8 @@ func (c *conn) touch() {
 	}
 }
 
-// begin records that the header of a request is complete. It reports false after an eviction,
-// because then no response can be sent.
+// begin records that the header of a request is complete; frames says whether the connection is
+// HTTP/2. It reports false after an eviction, because then no response can be sent.
 func (c *conn) begin(frames bool) bool {
 	for {
 		state := c.state.Load()
@@ -147,15 +148,15 @@ func (c *conn) end() {
 
 // Begin, Idle and Incomplete are for the fast lane, which reads the socket itself.
 
-// Begin records that a request is complete. It reports false after an eviction, because then no
-// response can be sent.
+// Begin records that one or more complete requests have arrived. It reports false after an
+// eviction, because then no response can be sent.
 func (c *conn) Begin() bool { return c.begin(false) }
 
-// Idle records that the request was answered, and since when the connection has been waiting for
-// the next one.
+// Idle records that all requests since Begin are answered. The connection has been waiting for the
+// next request since the given time.
 func (c *conn) Idle(since time.Time) { c.state.CompareAndSwap(1, since.UnixNano()) }
 
-// Incomplete records that a part of a request has arrived.
+// Incomplete records that a part of a request has arrived, or a request for net/http.
 func (c *conn) Incomplete() {
 	c.state.CompareAndSwap(1, reading)
 	if c.arrived() && !c.listed.Load() {
@@ -180,8 +181,8 @@ func Release(c net.Conn) {
 	own.open.remove(own)
 }
 
-// evict closes the connection, unless its state has changed since the caller found that closing it
-// loses no request.
+// evict closes the connection if its state is still the given one, and reports whether it did. The
+// caller has found that closing the connection in this state loses no request.
 func (c *conn) evict(state int64) bool {
 	if !c.state.CompareAndSwap(state, evicted) {
 		return false

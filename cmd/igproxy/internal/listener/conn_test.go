@@ -54,7 +54,7 @@ func TestRequestsAfterAnEvictionAreNotServed(t *testing.T) {
 				t.Errorf("a read after the eviction: got %d bytes and the error %v, want 0 bytes and net.ErrClosed", n, err)
 			}
 			if c.begin(false) {
-				t.Error("a request began after the eviction")
+				t.Error("begin after the eviction: got true, want false")
 			}
 		})
 	}
@@ -66,7 +66,7 @@ func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 	wantIdle := func(what string, want bool) {
 		t.Helper()
 		if c.isIdle() != want {
-			t.Errorf("%s: idle %v, want %v", what, !want, want)
+			t.Errorf("%s: idle got %v, want %v", what, !want, want)
 		}
 	}
 	wantIdle("a fresh connection", false)
@@ -89,7 +89,7 @@ func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 
 // A client that has read its response may begin the next request before net/http has finished the
 // current one. net/http, which is watching for a disconnect, then reads the first byte of the next
-// request. So when net/http reads again, the connection looks idle although that request has begun.
+// request. If net/http then reads again, the connection must not count as idle.
 func TestARequestThatBeginsEarlyIsListedAsIncomplete(t *testing.T) {
 	c, client := tracked(t, 0)
 	c.begin(false)
@@ -111,14 +111,14 @@ func TestAnHTTP2ConnectionIsBusyUntilAllItsStreamsEnd(t *testing.T) {
 	c.begin(true)
 	c.end()
 	if !c.isBusy() {
-		t.Errorf("one of two streams has ended: state %d, want busy", c.state.Load())
+		t.Errorf("one of two streams has ended: state got %d, want 1 (busy)", c.state.Load())
 	}
 	c.end()
 	if !c.isIdle() {
-		t.Errorf("both streams have ended: state %d, want idle", c.state.Load())
+		t.Errorf("both streams have ended: state got %d, want %d or more (idle)", c.state.Load(), quiet)
 	}
 	if _, err := c.Read(make([]byte, 8)); err != nil || !c.isIdle() {
-		t.Errorf("after a frame without a stream: state %d, want idle (error: %v)", c.state.Load(), err)
+		t.Errorf("after a frame without a stream: state got %d, want %d or more (idle); error got %v, want none", c.state.Load(), quiet, err)
 	}
 }
 
@@ -128,7 +128,7 @@ func TestARequestThatHasBegunIsNotListedAsIncomplete(t *testing.T) {
 	c.begin(false)
 	c.open.list(c)
 	if c.listed.Load() || c.open.incomplete.Len() != 0 {
-		t.Error("the connection is listed as incomplete although its request has begun")
+		t.Errorf("listed got %v, want false; incomplete connections got %d, want 0", c.listed.Load(), c.open.incomplete.Len())
 	}
 }
 
@@ -143,7 +143,7 @@ func TestAnIncompleteHeaderEndsAfterItsTimeout(t *testing.T) {
 				prepare(c, client)
 				start := time.Now()
 				if _, err := client.Read(make([]byte, 1)); err != io.EOF {
-					t.Errorf("got %v, want io.EOF", err)
+					t.Errorf("the client's read: got %v, want io.EOF", err)
 				}
 				if took := time.Since(start); took < 2*time.Second || took > 2*time.Second+10*pollInterval {
 					t.Errorf("the connection ended after %s, want 2s", took)
@@ -159,7 +159,7 @@ func TestARequestInProgressHasNoHeaderTimeout(t *testing.T) {
 		c.begin(false)
 		time.Sleep(time.Minute)
 		if c.state.Load() == evicted {
-			t.Error("the connection was closed while its request was in progress")
+			t.Error("the connection of a request in progress: got it closed, want it open")
 		}
 	})
 }
@@ -198,7 +198,8 @@ func (s *Server) url() string {
 	return s.URL()
 }
 
-// serving starts a Server on loopback and returns a client for it.
+// serving starts a Server on loopback and returns a client for it. The Server uses TLS if secure is
+// set; the client uses HTTP/2 if frames is set.
 func serving(t *testing.T, secure, frames bool, h http.Handler) (*Server, *http.Client) {
 	t.Helper()
 	return servingOn(t, loopback(t), secure, frames, h)

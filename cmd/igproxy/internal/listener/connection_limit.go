@@ -102,8 +102,8 @@ func (b *bound) evict() bool {
 }
 
 // endQuiet closes the HTTP/1 connections of this listener that have been quiet for quietFor, not
-// counting the time before start. It returns the number of open connections on which a request may
-// still arrive, because no response on them has said Connection: close. HTTP/2 has its own way to
+// counting the time before start. It returns the number of open HTTP/1 connections on which no
+// response says Connection: close, so that a further request may arrive. HTTP/2 has its own way to
 // end a connection (GOAWAY).
 func (b *bound) endQuiet(start time.Time, quietFor time.Duration) (left int) {
 	now := time.Now()

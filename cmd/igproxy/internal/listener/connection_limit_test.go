@@ -154,7 +154,7 @@ func noneIsAccepted(t *testing.T, accepted <-chan *conn) {
 	t.Helper()
 	select {
 	case <-accepted:
-		t.Error("a connection was accepted beyond the limit")
+		t.Error("at the limit: got a further connection accepted, want it to wait")
 	case <-time.After(100 * time.Millisecond):
 	}
 }
@@ -185,7 +185,7 @@ func TestFullListenerWaitsUntilAConnectionIsQuiet(t *testing.T) {
 	first.server.idleSince(since)
 	_ = (<-accepted).Close()
 	if !first.isClosed() {
-		t.Error("the idle connection is still open")
+		t.Error("the idle connection: got it open, want it closed")
 	}
 	if took := time.Since(since); took < moment {
 		t.Errorf("the idle connection was closed after %s, want at least %s: its response may still be in a buffer", took, moment)
@@ -276,7 +276,7 @@ func TestTheAddressWithMostIncompleteHeadersLosesFirst(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		addresses []string // in the order in which they connected
-		want      int
+		want      int      // the index in addresses of the connection to close
 	}{
 		"only a load balancer":                         {[]string{"192.0.2.1/32", "192.0.2.1/32", "192.0.2.1/32"}, 0},
 		"only clients on this machine":                 {[]string{"", "", ""}, 0},
@@ -337,7 +337,7 @@ func TestConnectionWithUnreadBytesIsNotClosedToMakeRoom(t *testing.T) {
 	dial(t, b)
 	noneIsAccepted(t, accepted)
 	if first.isClosed() {
-		t.Error("the connection with unread bytes was closed")
+		t.Error("the connection with unread bytes: got it closed, want it open")
 	}
 }
 
@@ -353,7 +353,7 @@ func TestADrainServesAConnectionThatWaitsForTheLimit(t *testing.T) {
 	case c := <-accepted:
 		_ = c.Close()
 	case <-time.After(10 * time.Second):
-		t.Error("the waiting connection was dropped")
+		t.Error("the connection that waits: got it not accepted within 10s of Close, want it accepted")
 	}
 }
 

@@ -139,7 +139,8 @@ func (s *connections) drop(c *conn) {
 	}
 }
 
-// postpone records that something has arrived on c that the server has not read yet.
+// postpone restarts the time for which c has been idle or its header incomplete, because something
+// has arrived on c that the server has not read yet.
 func (s *connections) postpone(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,22 +189,23 @@ func isIncomplete(state int64) bool { return state == reading || state >= quiet 
 func (s *connections) victim() (*conn, int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := time.Now().Add(-moment).UnixNano()
-	if c, state := s.oldestIncomplete(before); c != nil || s.incomplete.Len() > s.limit/8 {
+	cutoff := time.Now().Add(-moment).UnixNano()
+	if c, state := s.oldestIncomplete(cutoff); c != nil || s.incomplete.Len() > s.limit/8 {
 		return c, state
 	}
-	return s.longestIdle(before)
+	return s.longestIdle(cutoff)
 }
 
 // oldestIncomplete returns the oldest connection whose header is incomplete, from the address with
 // the largest number of such connections. A fixed share for each address would hurt a load balancer
 // or a NAT, whose clients share an address. With this rule an address loses connections only when
-// room is needed, and only connections without a complete request.
-func (s *connections) oldestIncomplete(before int64) (oldest *conn, in int64) {
+// room is needed, and only connections without a complete request. Connections that were listed
+// after cutoff, in Unix nanoseconds, are too new to be closed.
+func (s *connections) oldestIncomplete(cutoff int64) (oldest *conn, in int64) {
 	most, looks := 0, 0
 	for e := s.incomplete.Front(); e != nil && looks < addressSearchLimit; e = e.Next() {
 		c := e.Value.(*conn)
-		if c.listedAt > before {
+		if c.listedAt > cutoff {
 			break
 		}
 		looks++
@@ -220,14 +222,15 @@ func (s *connections) oldestIncomplete(before int64) (oldest *conn, in int64) {
 	return oldest, in
 }
 
-// longestIdle returns the connection that has been idle longest. It moves each connection that it
-// looks at to its current place in the order.
-func (s *connections) longestIdle(before int64) (*conn, int64) {
+// longestIdle returns the connection that has been idle longest. It returns nil if every idle
+// connection became idle after cutoff, in Unix nanoseconds, or if the search takes too many looks.
+// It moves each connection that it looks at to the connection's current place in the order.
+func (s *connections) longestIdle(cutoff int64) (*conn, int64) {
 	now := time.Now().UnixNano()
 	for range min(searchLimit, 2*len(s.all)) {
 		c := s.all[0]
 		switch state := c.state.Load(); {
-		case c.key > before:
+		case c.key > cutoff:
 			return nil, 0 // no connection has been idle for long enough
 		case state < quiet || c.element != nil:
 			c.key = now

@@ -106,7 +106,7 @@ func (s *Server) track(next http.Handler) http.Handler {
 		}
 		defer c.end()
 		if refuseHTTP2(w, r) {
-			s.log.Warn("http2 refused", "address", r.RemoteAddr, "next_step", "let the client use HTTP/1.1, or TLS")
+			s.log.Warn("http2 refused", "address", r.RemoteAddr, "next_step", "let the client use HTTP/1.1, or HTTP/2 over TLS with ALPN")
 			return
 		}
 		if s.ending.Load() {
@@ -155,7 +155,7 @@ const (
 //
 // net/http's Shutdown closes idle connections without looking for a request that has arrived. And
 // net/http drops every request that it reads after the call of Shutdown. So net/http's Shutdown
-// must not be called while a request can still arrive. In order:
+// must not be called while a request can still arrive. The steps of this Shutdown are:
 //
 //  1. No more connections are accepted. If systemd holds the socket, new connections wait in the
 //     socket's queue. If not, they are refused.

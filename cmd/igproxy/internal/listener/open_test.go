@@ -102,7 +102,7 @@ func leftAlone(t *testing.T, path string) (why string) {
 	l, err := listener.Open("listen", "unix:"+path, 0o660)
 	if err == nil {
 		_ = l.Close()
-		t.Fatal("the socket of another process was replaced")
+		t.Fatal("Open on the socket of another process: got no error, want one")
 	}
 	if !strings.HasPrefix(err.Error(), "listen: "+path+" ") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("got %v, want one line that begins with the setting and the path", err)
@@ -156,8 +156,9 @@ func TestCloseUnlinksOnlyItsOwnSocket(t *testing.T) {
 	}
 }
 
-// Without a lock, another process could replace the socket after this process has checked it and
-// before it listens. Then all but one of the processes would listen on a socket that has no path.
+// Without a lock, another process could replace the socket after this process has checked the
+// socket and before this process listens. Then all but one of the processes would listen on a
+// socket that has no path.
 func TestOnlyOneOfManyProcessesGetsTheSocket(t *testing.T) {
 	for range 50 {
 		path := filepath.Join(t.TempDir(), "s")
@@ -200,12 +201,15 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o640 {
-		t.Errorf("got the file %v (error: %v), want the mode %o", info, err, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o640 {
+		t.Errorf("the socket's mode: got %o, want %o", info.Mode().Perm(), 0o640)
 	}
 	_ = l.Close()
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
-		t.Errorf("the socket is left behind: %v", err)
+		t.Errorf("Lstat of the path after Close: got the error %v, want os.ErrNotExist", err)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 type peers struct {
 	net.Listener
 	uids    []string // in decimal
-	refused func()   // counts a refusal
+	refused func()   // counts a refused connection
 	log     *slog.Logger
 }
 

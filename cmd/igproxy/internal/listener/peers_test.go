@@ -33,8 +33,12 @@ func TestASocketHasItsModeFromTheStartAndTheUmaskIsRestored(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer l.Close()
-			if info, err := os.Stat("s"); err != nil || info.Mode().Perm() != mode {
-				t.Errorf("got a socket with mode %v (error: %v), want %v", info.Mode(), err, mode)
+			info, err := os.Stat("s")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Mode().Perm() != mode {
+				t.Errorf("the socket's mode: got %o, want %o", info.Mode().Perm(), mode)
 			}
 		})
 	}
@@ -49,7 +53,7 @@ func TestASocketAcceptsOnlyItsUsers(t *testing.T) {
 	own, other := strconv.Itoa(os.Getuid()), strconv.Itoa(os.Getuid()+1)
 	for name, c := range map[string]struct {
 		uids []string
-		in   bool
+		in   bool // whether the user of this process may connect
 	}{"own user": {[]string{other, own}, true}, "another user": {[]string{other}, false}} {
 		t.Run(name, func(t *testing.T) {
 			l, err := net.Listen("unix", name)
@@ -74,16 +78,16 @@ func TestASocketAcceptsOnlyItsUsers(t *testing.T) {
 				response, _ := io.ReadAll(conn)
 				_ = conn.Close()
 				if got := len(response) > 0; got != c.in {
-					t.Errorf("answered: %v, want %v", got, c.in)
+					t.Errorf("answered: got %v, want %v", got, c.in)
 				}
 			}
 			_ = server.Close()
 			<-served
 			if want := map[bool]int{true: 0, false: tries}[c.in]; refused != want {
-				t.Errorf("%d refusals counted, want %d", refused, want)
+				t.Errorf("refused connections: got %d, want %d", refused, want)
 			}
 			if logged := strings.Contains(log.String(), "auth.uids"); logged == c.in {
-				t.Errorf("a refusal was logged: %v, want %v; the log:\n%s", logged, !c.in, log.String())
+				t.Errorf("a refused connection is logged: got %v, want %v; the log:\n%s", logged, !c.in, log.String())
 			}
 		})
 	}
@@ -110,10 +114,10 @@ func TestAConnectionOfAnUnknownUserIsRefused(t *testing.T) {
 	refused := 0
 	l := &peers{Listener: &piped{conn: here}, uids: []string{"0", strconv.Itoa(os.Getuid())}, refused: func() { refused++ }, log: slog.New(slog.DiscardHandler)}
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) || refused != 1 {
-		t.Errorf("Accept: got %v, want net.ErrClosed after the only connection was refused; counted %d refusals, want 1", err, refused)
+		t.Errorf("Accept: got %v, want net.ErrClosed after the only connection; refused connections: got %d, want 1", err, refused)
 	}
 	if _, err := there.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("got %v, want the connection to be closed", err)
+		t.Errorf("a read by the refused client: got %v, want io.EOF", err)
 	}
 }
 
@@ -136,7 +140,7 @@ func TestOnlyAUnixSocketHasAPeerUID(t *testing.T) {
 		}
 		uid, err := socketPeer(c)
 		if want := l == unix; (err == nil) != want || want && int(uid) != os.Getuid() {
-			t.Errorf("%s: got the UID %d (error: %v), want a UID: %v", name, uid, err, want)
+			t.Errorf("%s: got the UID %d and the error %v, want the UID %d only for the Unix socket, and an error for TCP", name, uid, err, os.Getuid())
 		}
 		_, _, _ = client.Close(), c.Close(), b.Close()
 	}

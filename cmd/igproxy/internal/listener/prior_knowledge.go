@@ -7,8 +7,8 @@ import (
 )
 
 // http2Refusal is the text of the GOAWAY for HTTP/2 that was not negotiated. It must have fewer
-// than 120 bytes: the length n of the frame, which is the text and 8 bytes, is written as
-// string(rune(n)), which is one byte only for n up to 127.
+// than 120 bytes, because the length n of the frame's payload is written as string(rune(n)): this
+// is one byte only for n up to 127. The payload is the text and 8 more bytes.
 const http2Refusal = "igproxy speaks HTTP/2 only if TLS negotiates it (ALPN); use HTTP/1.1 here"
 
 // http2RefusalFrames are an empty SETTINGS frame, which must be the first, and a GOAWAY frame with

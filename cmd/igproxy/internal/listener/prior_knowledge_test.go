@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestHTTP2WithoutTLSIsToldToUseHTTP1(t *testing.T) {
+func TestHTTP2WithoutALPNIsToldToUseHTTP1(t *testing.T) {
 	for name, secure := range map[string]bool{"plain": false, "TLS without ALPN": true} {
 		t.Run(name, func(t *testing.T) {
 			var requested atomic.Bool
@@ -34,7 +34,7 @@ func TestHTTP2WithoutTLSIsToldToUseHTTP1(t *testing.T) {
 				t.Errorf("got %q (error: %v), want a SETTINGS frame and a GOAWAY with the refusal", got, err)
 			}
 			if requested.Load() {
-				t.Error("the handler got the preface as a request")
+				t.Error("requests that reached the handler: got the preface, want none")
 			}
 		})
 	}

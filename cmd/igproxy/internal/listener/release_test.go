@@ -51,7 +51,7 @@ func TestAReleasedConnectionIsNoLongerTheServers(t *testing.T) {
 			}
 			s.Close()
 			if _, err := last.Write([]byte("x")); err != nil {
-				t.Errorf("the connection was closed with the server: %v", err)
+				t.Errorf("a write to a released connection after Close: got the error %v, want none", err)
 			}
 		})
 	}

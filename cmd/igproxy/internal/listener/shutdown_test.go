@@ -96,7 +96,7 @@ func TestAStopWaitsAMomentForRequestsOnIdleConnections(t *testing.T) {
 	for i := range conns {
 		conns[i] = dial(t, s.bound)
 		if res := ask(t, conns[i]); res.Close {
-			t.Error("a response before the stop says Connection: close")
+			t.Error("a response before the stop says Connection: close: got true, want false")
 		}
 	}
 	ended := make(chan error, 1)
@@ -108,7 +108,7 @@ func TestAStopWaitsAMomentForRequestsOnIdleConnections(t *testing.T) {
 	time.Sleep(farewell / 4)
 	for _, c := range conns[1:] {
 		if res := ask(t, c); !res.Close {
-			t.Error("a response during the stop does not say Connection: close")
+			t.Error("a response during the stop says Connection: close: got false, want true")
 		}
 	}
 	if n, err := conns[0].Read(make([]byte, 1)); err != io.EOF {
@@ -170,7 +170,7 @@ func (answeringLane) Shutdown(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func TestDrainWaitsForAnswersOfTheFastLane(t *testing.T) {
+func TestDrainWaitsForResponsesOfTheFastLane(t *testing.T) {
 	s := New(Options{Listener: loopback(t), HTTP: &http.Server{}, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler), Lane: answeringLane{loopback(t)}})
 	failed := make(chan error, 2)
 	s.Serve(failed)
@@ -178,6 +178,6 @@ func TestDrainWaitsForAnswersOfTheFastLane(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want the drain's timeout", err)
+		t.Errorf("Shutdown: got %v, want context.DeadlineExceeded", err)
 	}
 }

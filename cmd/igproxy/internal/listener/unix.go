@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// unixSocket is a listener on a Unix socket. When it is closed, it removes the file at its path,
-// unless that file is another socket by then. A plain net.UnixListener would remove whatever is
+// unixSocket is a listener on a Unix socket. When it is closed, it removes the file at its path
+// only if that file is still its own socket. A plain net.UnixListener would remove whatever is
 // there.
 type unixSocket struct {
 	*net.UnixListener
@@ -44,8 +44,8 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 		return nil, err
 	}
 	return &unixSocket{l, sync.OnceValue(func() error {
-		// The path is removed before the socket is closed, because afterwards another file could
-		// get the socket's inode number.
+		// The path is removed before the socket is closed, because another file could get the inode
+		// number of a closed socket.
 		if now, err := os.Lstat(path); err == nil && os.SameFile(own, now) {
 			_ = os.Remove(path)
 		}
@@ -54,8 +54,8 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 }
 
 const (
-	probeTimeout = time.Second // bounds how long the owner of a socket may take to accept a connection
-	lockTimeout  = 2 * probeTimeout
+	probeTimeout = time.Second      // bounds how long the owner of a socket may take to accept a connection
+	lockTimeout  = 2 * probeTimeout // bounds how long lockFolder waits for the lock
 )
 
 // lockFolder takes a lock, so that processes that start at the same time check and replace sockets
@@ -65,8 +65,8 @@ const (
 func lockFolder(folder string) (unlock func()) {
 	f, err := os.Open(folder)
 	if err != nil {
-		// If the folder is missing, net.Listen reports that better. If it cannot be read,
-		// net.Listen may still succeed, because it needs only the right to write.
+		// net.Listen has a better error for a missing folder. In a folder that this user may not
+		// read, net.Listen may still succeed, because it does not read the folder.
 		return func() {}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)

@@ -45,8 +45,8 @@ func (h limited) WithGroup(name string) slog.Handler {
 }
 
 // kindOf returns a message up to its first digit, bracket or @. In net/http's messages, the address
-// of the client begins with one of these characters. igproxy's own messages already differ before
-// the first of them.
+// of the client begins with one of these characters. Different messages of igproxy already differ
+// before any such character.
 func kindOf(message string) string {
 	if end := strings.IndexAny(message, "0123456789[@"); end >= 0 {
 		return message[:end]

@@ -44,8 +44,9 @@ func (l *Log) SetLevel(level string) {
 	_ = l.level.UnmarshalText([]byte(level)) // the configuration refuses unknown levels
 }
 
-// SetLines bounds how many lines with the same message are logged per second. Before the first call
-// there is no bound. It does not apply to lines about requests, which package proxy bounds.
+// SetLines bounds how many lines with the same message are logged per second. Zero means no bound,
+// as before the first call. The bound does not apply to lines about requests, which package proxy
+// bounds.
 func (l *Log) SetLines(most int) { l.limits.Set(most) }
 
 // Dropped returns how many lines have been lost since the start.
@@ -54,8 +55,8 @@ func (l *Log) Dropped() int { return l.queue.droppedSoFar() }
 // closeTimeout bounds how long a stop waits for the last lines.
 const closeTimeout = time.Second
 
-// Close writes what is queued, and reports whether the writes ended within a second. A write may
-// have failed, see Dropped.
+// Close writes what is queued, and reports whether the writes ended within a second. Writes that
+// ended may have failed, see Dropped.
 func (l *Log) Close() bool { return l.queue.close(closeTimeout) }
 
 // ForNetHTTP returns a logger of the type that net/http uses. It writes to log. Each message is cut

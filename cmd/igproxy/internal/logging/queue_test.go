@@ -60,7 +60,7 @@ func TestEveryLineIsWrittenInOrder(t *testing.T) {
 	}
 	for w, n := range next {
 		if n != each {
-			t.Errorf("writer %d: %d lines, want %d", w, n, each)
+			t.Errorf("writer %d: got %d lines, want %d", w, n, each)
 		}
 	}
 	if l.droppedSoFar() != 0 {

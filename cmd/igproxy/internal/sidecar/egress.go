@@ -26,8 +26,8 @@ const errProxy = ConfigurationError("HTTPS_PROXY or HTTP_PROXY is not the URL of
 // Egress returns how calls reach Meta: "direct", or "through proxy HOST:PORT (HOSTS)", where HOSTS
 // are the hosts of Meta that are reached through the proxy. If hosts are reached in several ways,
 // it returns each way with its hosts. The result never contains the proxy's credentials. Egress
-// returns an error if HTTPS_PROXY or HTTP_PROXY is invalid, or leads to one of igproxy's own
-// listeners.
+// returns an error if HTTPS_PROXY is invalid, or if a proxy that igproxy would use is malformed or
+// is one of igproxy's own listeners.
 func Egress(c config.Config) (string, error) {
 	const direct = "direct"
 	if c.Upstream.Proxy == config.ProxyNone {
@@ -75,8 +75,8 @@ func errLoop(key string) error {
 	return ConfigurationError("HTTPS_PROXY leads to igproxy's own listener, " + key + "; remove HTTPS_PROXY from igproxy's environment, or set upstream.proxy: none")
 }
 
-// ownListener returns the setting of the listener's address if a proxy is one of igproxy's own
-// listeners, and "" otherwise.
+// ownListener returns the setting of the listener that a proxy leads to, or "" if the proxy leads
+// to none of igproxy's own listeners.
 func ownListener(proxy *url.URL, c config.Config) string {
 	on := func(listen string) bool { return sameListener(proxy, listen) }
 	switch {

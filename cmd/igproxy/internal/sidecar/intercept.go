@@ -31,10 +31,10 @@ type interception struct {
 // currentAuthority returns the authority for the next connection.
 type currentAuthority func() *authority.Authority
 
-// followAuthority returns a function that returns the authority, and reads it again when its files
-// change. followAuthority returns nil if interception is off, or if a reload has removed the
-// settings of the files. In the second case the previous authority stays in use, because only a
-// restart ends interception.
+// followAuthority returns a function that returns the authority. The function reads the authority
+// again when its files change. followAuthority returns nil if interception is off, or if a reload
+// has removed the settings of the files. After such a reload the previous authority stays in use,
+// because only a restart ends interception.
 func (s *Sidecar) followAuthority(c config.Config) (currentAuthority, error) {
 	cert, key := c.Intercept.CAFile, c.Intercept.CAKeyFile
 	if len(s.interceptNets) == 0 || cert == "" || key == "" {
@@ -156,8 +156,8 @@ func (s *Sidecar) InterceptURL() string {
 }
 
 // requireInterceptTrust checks the addresses on which the listeners for interception really listen.
-// It returns an error if other machines can reach one without authentication. The check of the
-// configuration is not enough, because a name in intercept.listen may resolve to any address.
+// It returns an error if other machines can reach a listener without authentication. The check of
+// the configuration is not enough, because a name in intercept.listen may resolve to any address.
 func requireInterceptTrust(listeners []net.Listener, c config.Config) error {
 	byCertificate := c.Intercept.TLS && c.Auth.ClientCA != ""
 	for _, l := range listeners {

@@ -28,7 +28,7 @@ func TestAnInterceptListenerMayBeASocketForSomeUsers(t *testing.T) {
 			t.Errorf("auth.uids %v: got %s; want this user to be allowed (HTTP/2.0 200): %v", uids, got, allowed)
 		}
 		if i == 2 && n.metric("igproxy_peers_refused_total") != "1" {
-			t.Error("a refused user is not counted")
+			t.Errorf("igproxy_peers_refused_total: got %s, want 1", n.metric("igproxy_peers_refused_total"))
 		}
 	}
 }
@@ -165,7 +165,7 @@ func TestIgproxyIsNotItsOwnProxy(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := sameListener(u, c.listen); got != c.want {
-			t.Errorf("HTTPS_PROXY=%s, intercept.listen: %s: the same listener: %t, want %t", c.proxy, c.listen, got, c.want)
+			t.Errorf("HTTPS_PROXY=%s, intercept.listen: %s: the same listener: got %t, want %t", c.proxy, c.listen, got, c.want)
 		}
 	}
 }

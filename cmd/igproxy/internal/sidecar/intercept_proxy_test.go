@@ -89,8 +89,9 @@ func TestTheStatusSaysWhatIsIntercepted(t *testing.T) {
 	}
 }
 
-// The listener for interception leads to Meta's token hosts. Whatever intercept.others says, it is
-// not a way into this machine, its network, or the metadata service of its cloud provider.
+// The listener for interception leads to Meta's token hosts. Whatever intercept.others says, the
+// listener is not a way into this machine, its network, or the metadata service of its cloud
+// provider.
 func TestTheListenerForInterceptionIsNoOpenProxy(t *testing.T) {
 	const meta = "CONNECT graph.instagram.com:443 HTTP/1.1\r\nHost: graph.instagram.com:443"
 	refusing, tunnelling := intercepting(t, "refuse", nil), intercepting(t, config.InterceptTunnel, nil)
