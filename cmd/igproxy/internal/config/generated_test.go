@@ -32,7 +32,7 @@ var sectionDocs = map[string]string{
 	"auth":        "Who may use igproxy. By default, every program on this machine may use it. A listener that other machines can reach does not start until auth.bearer_file or auth.client_ca is set, or auth.none is true.",
 	"tls":         "TLS for apps. Without a certificate, igproxy speaks plain HTTP.",
 	"admin":       "The listener for operators and orchestrators. Reading from it requires no authentication, so make sure that only operators and orchestrators can reach it. It shows no secret.",
-	"intercept":   "For clients that cannot change their base URL: an HTTP proxy that intercepts calls to the hosts of Meta's token calls (such as graph.facebook.com), if their service has an app.",
+	"intercept":   "An HTTP proxy for clients that cannot change their base URL. It intercepts calls to the hosts of each service that has an app, such as graph.facebook.com.",
 	"upstream":    "Calls to Meta, and their limits.",
 	"threads":     "A Threads app, which has its own ID and secret. Its calls have the same paths as Instagram's.",
 	"facebook":    "An app of Facebook Login, whose calls go to graph.facebook.com. Its app_id is required.",

@@ -138,15 +138,15 @@ func settings() []setting {
 			doc: "The largest response accepted from Meta, after decompression. A larger response counts as malformed."},
 		{key: "upstream.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
 			doc: "How many calls of one app and grant (a kind of token call, such as exchange or refresh) may be in flight. Code " +
-				"exchanges are counted separately for each redirect_uri. Eight times as many calls may wait for one of these to end. " +
+				"exchanges are counted separately for each redirect_uri. Eight times as many calls may wait for a call in flight to end. " +
 				"They wait for at most upstream.timeout, plus redis.timeout if redis.mode is set, plus coalesce.wait if " +
 				"coalesce.enabled is true as well. Further calls get 503. Cached tokens are still served."},
 		{key: "upstream.retries", kind: kindCount, value: "1", low: 0, high: 1,
 			doc: "How many times igproxy retries an exchange that got no response or a temporary error from Meta, within upstream.timeout. " +
 				"The exchange of a code is never retried."},
 		{key: "upstream.max_connection_age", kind: kindDuration, value: "5m", low: second, high: 24 * hour,
-			doc: "How long a kept connection to Meta is used for further calls. The host name is resolved again for each new connection, so this " +
-				"also limits how long igproxy may keep calling an address that the name no longer has."},
+			doc: "How often igproxy replaces the connections to Meta that it keeps open. The host name is resolved again for each new " +
+				"connection, so this interval also limits how long igproxy may keep calling an address that the name no longer has."},
 		{key: "upstream.proxy", kind: kindWord, value: "environment", words: []string{"environment", ProxyNone},
 			doc: "Whether calls to Meta go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY select. igproxy check and the " +
 				"log line \"listening\" show which proxy is used. none means that no proxy is used."},
@@ -172,8 +172,8 @@ func settings() []setting {
 				"secret or, while client_secret_file has two lines, from the previous secret."},
 
 		{key: "refresh.ttl", kind: kindDuration, value: "5m", low: second, high: hour,
-			doc: "How long the answer to a refresh is cached. This also applies to an exchange of Facebook Login, because the same call " +
-				"refreshes a token. Many processes that refresh the same token during this time cost one call."},
+			doc: "How long the answer to a refresh is cached. The answer to an exchange of Facebook Login is cached for the same time, " +
+				"because Facebook uses the same call to refresh a token. Many processes that refresh the same token during this time cost one call."},
 		{key: "code.ttl", kind: kindDuration, value: "2m", low: second, high: 50 * minute,
 			doc: "How long the answer to a code exchange is cached. A code works only once; a repeated callback gets the first answer again."},
 
@@ -202,8 +202,8 @@ func settings() []setting {
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
 			doc: "How long a call that is passed through may take, including both bodies. At least upstream.timeout."},
 		{key: "passthrough.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
-			doc: "How many calls of one app may be passed through at once. Up to eight times as many calls wait for one of these to end. " +
-				"A call that has waited for a second gets 503, and so does every further call."},
+			doc: "How many calls of one app may be passed through at once. Up to eight times as many calls wait for a call in flight to end. " +
+				"A call that has waited for a second gets 503, and so does every call above that number."},
 		{key: "passthrough.max_body_bytes", kind: kindSize, value: "64MiB", low: 1 << 10, high: 1 << 40,
 			doc: "The largest body, of a request or a response, that is passed through."},
 		{key: "passthrough.rewrite_paging", kind: kindSwitch, value: "false",
@@ -300,7 +300,8 @@ func settings() []setting {
 				"request header or, if there is no such connection, the one that has been idle longest. If all connections are waiting " +
 				"for responses, new connections wait."},
 		{key: "server.fast_lane", kind: kindSwitch, value: "true",
-			doc: "Whether plain token requests are served without net/http, at about half the cost. The responses are the same."},
+			doc: "Whether plain token requests are served without net/http, at about half the cost. The responses are the same. " +
+				"docs/load-testing.md says which requests are plain."},
 		{key: "server.drain", kind: kindDuration, value: "20s", low: 0, high: 10 * minute,
 			doc: "How long a shutdown waits for requests, and for writes to Redis, to finish."},
 		{key: "server.drain_delay", kind: kindDuration, value: "0s", low: 0, high: 10 * minute,
