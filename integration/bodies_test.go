@@ -47,11 +47,11 @@ func TestManyLargeBodiesTakeLittleMemory(t *testing.T) {
 	for i := range 20 {
 		r, err := sendRequest(t.Context(), http.MethodPost, p.URL+exchangePath(fmt.Sprintf("IGAA-%d", i)), "")
 		if err != nil || r.status != 200 {
-			t.Fatalf("another client got %d %s, %v; want 200", r.status, r.body, err)
+			t.Fatalf("another client: status got %d, want 200; error got %v, want nil; body %s", r.status, err, r.body)
 		}
 		r, err = sendRequest(t.Context(), http.MethodPost, p.URL+"/oauth/access_token", fmt.Sprintf(`{"grant_type":"fb_exchange_token","fb_exchange_token":"EAA-%d"}`, i), "Content-Type", "application/json")
 		if err != nil || r.status >= 500 {
-			t.Fatalf("another client with a body got %d %s, %v; want a status below 500", r.status, r.body, err)
+			t.Fatalf("another client with a body: status got %d, want below 500; error got %v, want nil; body %s", r.status, err, r.body)
 		}
 	}
 	refused := 0
@@ -78,11 +78,11 @@ func TestABodyThatDoesNotArriveIsRefusedInTime(t *testing.T) {
 		_, answer := p.startBody(t, 20<<10, part)
 		res, err := http.ReadResponse(answer, nil)
 		if err != nil {
-			t.Fatalf("after %d bytes of the body: %v", len(part), err)
+			t.Fatalf("after %d bytes of the body: got the error %v, want a response", len(part), err)
 		}
 		body, _ := io.ReadAll(res.Body)
 		if took := time.Since(start); res.StatusCode != 400 || !res.Close || !strings.Contains(string(body), "990015") || took > heldTimeout {
-			t.Errorf("after %d bytes of the body: got %d %s within %s, want 400 with subcode 990015 after about 1s", len(part), res.StatusCode, body, took)
+			t.Errorf("after %d bytes of the body: status got %d, want 400; connection closed got %t, want true; body got %s, want subcode 990015; time got %s, want at most %s", len(part), res.StatusCode, res.Close, body, took, heldTimeout)
 		}
 	}
 	if ig.Calls() != 0 {

@@ -21,8 +21,8 @@ import (
 // no open port.
 type chromium struct {
 	t       *testing.T
-	to      *os.File
-	session string
+	to      *os.File // takes commands for Chromium
+	session string   // the DevTools session of the page; empty: commands are for the browser
 
 	mu       sync.Mutex                   // protects the fields below
 	last     int                          // the ID of the last command
@@ -40,7 +40,7 @@ type message struct {
 	Error     json.RawMessage `json:"error,omitempty"`
 }
 
-// openChromium starts Chromium with an empty page. The end of the test stops Chromium.
+// openChromium starts Chromium with an empty page. Chromium is killed when the test ends.
 func openChromium(t *testing.T) *chromium {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
@@ -144,7 +144,7 @@ func (c *chromium) call(method string, params any, result any) {
 			}
 		}
 	case <-time.After(harness.Patience):
-		c.t.Fatalf("Chromium does not answer %s", method)
+		c.t.Fatalf("%s: got no result from Chromium within %s, want one", method, harness.Patience)
 	}
 }
 
@@ -211,15 +211,15 @@ func (c *chromium) picture() []byte {
 	return png
 }
 
-// quiet fails the test if, since the previous call of quiet, the page has thrown an exception or
-// has written to the console or the log. The log includes errors of the network and of the content
-// security policy.
+// quiet fails the test if there were troubles since the previous call of quiet: the page has thrown
+// an exception, the page has written to the console, Chromium has logged an entry, or Chromium has
+// refused a command. The log includes errors of the network and of the content security policy.
 func (c *chromium) quiet() {
 	c.t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.troubles) > 0 {
-		c.t.Errorf("Chromium reported exceptions, messages or protocol errors; there must not be any:\n%s", strings.Join(c.troubles, "\n"))
+		c.t.Errorf("exceptions, console messages, log entries and protocol errors: want none, got\n%s", strings.Join(c.troubles, "\n"))
 		c.troubles = nil
 	}
 }

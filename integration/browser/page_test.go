@@ -33,7 +33,7 @@ var (
 )
 
 // flow sends requests until end is called: most with known tokens, some with new tokens, and a few
-// with expired ones.
+// with expired ones. Most requests are exchanges, and a few read /me.
 func flow(p *harness.Process) (end func()) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -101,7 +101,7 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	c.shows("that the sidecar is still ready", text("ready")+` === "ready"`)
 	c.shows("that the opened group is still open", `document.getElementById("group-failed").open`)
 	if got := c.eval(columnsAt); got != columns {
-		t.Errorf("the columns, tiles or groups moved from %s to %s", columns, got)
+		t.Errorf("positions of columns, tiles and groups: got %s, want %s, as before Redis and Instagram failed", got, columns)
 	}
 	setFault(t, upstream, "")
 	c.shows("the end of the outage", `[...document.querySelectorAll("#outages tbody tr")].some(r => /^Instagram/.test(r.innerText) && !/continues/.test(r.innerText))`)
@@ -132,7 +132,7 @@ func TestPageShowsTheCurrentStateWithoutScripts(t *testing.T) {
 	_, upstream := harness.Mock(t, "--secret", harness.AppSecret)
 	p := harness.Serve(t, "UPSTREAM_URL="+upstream)
 	if status, _, err := harness.Get(t.Context(), p.URL+harness.ExchangePath("expired-1")); err != nil || status != 400 {
-		t.Fatalf("got %d, %v; want 400", status, err)
+		t.Fatalf("an expired token: status got %d, want 400; error got %v, want nil", status, err)
 	}
 	c := openChromium(t)
 	c.width(1280)
@@ -144,7 +144,7 @@ func TestPageShowsTheCurrentStateWithoutScripts(t *testing.T) {
 	c.quiet()
 }
 
-// findsSettings checks the filter for settings.
+// findsSettings checks that the page shows only the settings that match the words in its filter.
 func findsSettings(c *chromium) {
 	c.t.Helper()
 	filter := func(words string) {
@@ -158,14 +158,15 @@ func findsSettings(c *chromium) {
 }
 
 // fitsAPhoneAndNeedsNoMouse checks that the page is no wider than the screen of a phone, a tablet
-// or a computer, that the Tab key reaches every control, and that screen readers can read the page.
+// or a computer, that the Tab key reaches every control, that the focus is visible, and that screen
+// readers can read the page.
 func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 	t.Helper()
 	for _, w := range []int{360, 390, 768, 1280} {
 		c.width(w)
 		c.eval(`for (const d of document.querySelectorAll("details")) d.open = true`)
 		if got := c.eval("document.documentElement.scrollWidth"); got != fmt.Sprint(w) {
-			t.Errorf("in a window that is %d pixels wide the page is %s pixels wide, want the same", w, got)
+			t.Errorf("width of the page in pixels: got %s, want %d, the width of the window", got, w)
 		}
 	}
 	controls := c.eval(`document.querySelectorAll("a, input, summary, [tabindex='0']").length`)
@@ -177,10 +178,10 @@ func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 		c.tab()
 	}
 	if got := c.eval(`[...document.querySelectorAll("a, input, summary, [tabindex='0']")].filter(e => reached.has(e)).length`); got != controls {
-		t.Errorf("Tab reaches %s of %s controls", got, controls)
+		t.Errorf("controls that Tab reaches: got %s, want %s", got, controls)
 	}
 	if got := c.eval(`unseen.join("\n")`); got != "" {
-		t.Errorf("the focus is not visible on %s", got)
+		t.Errorf("controls on which the focus is not visible: got %s, want none", got)
 	}
 	for what, expression := range map[string]string{
 		"one main element and one h1":  `document.querySelectorAll("main").length === 1 && document.querySelectorAll("h1").length === 1`,
@@ -216,7 +217,7 @@ func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.S
 			c.width(width)
 			picture := withFewColours(t, c.picture(), width*4) // at most four times as high as wide
 			if len(picture) > 200<<10 {
-				t.Errorf("the %s screenshot that is %d pixels wide has %d bytes, more than 200 KiB", scheme, width, len(picture))
+				t.Errorf("%s-%s.png: got %d bytes, want at most %d", name, scheme, len(picture), 200<<10)
 			}
 			if err := os.WriteFile("../../docs/"+name+"-"+scheme+".png", picture, 0o644); err != nil {
 				t.Fatal(err)
@@ -227,8 +228,8 @@ func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.S
 	c.width(1280)
 }
 
-// withFewColours returns the upper part of a PNG, reduced to its 256 most frequent colours. This
-// reduces the size of the file to about a third.
+// withFewColours returns the upper part of a PNG, up to height pixels, reduced to its 256 most
+// frequent colours. With few colours, the file is about a third as large.
 func withFewColours(t *testing.T, picture []byte, height int) []byte {
 	t.Helper()
 	full, err := png.Decode(bytes.NewReader(picture))

@@ -43,13 +43,13 @@ func TestClientWithoutABaseURL(t *testing.T) {
 	} {
 		answer, issued := curl(c.host, c.exchange), c.ig.Issued(c.token)
 		if len(issued) != 1 || !strings.Contains(answer, `"access_token":"`+issued[0]+`"`) {
-			t.Fatalf("%s: no token or a wrong token in %s", c.host, answer)
+			t.Fatalf("%s: Meta issued %q, want one token; curl printed %s, want that token", c.host, issued, answer)
 		}
 		if me := curl(c.host, c.read+"?fields=id&access_token="+issued[0]); !strings.Contains(me, `"id":"`+c.user+`"`) {
 			t.Errorf("%s: the read returned %s, want the user %s", c.host, me, c.user)
 		}
 		if strange := c.ig.Strange(); len(strange) > 0 {
-			t.Errorf("%s received requests that igproxy must not send: %q", c.host, strange)
+			t.Errorf("%s: requests that igproxy must not send: got %q, want none", c.host, strange)
 		}
 	}
 }

@@ -34,7 +34,7 @@ type got struct {
 	Long       string
 	ExpiresIn  int    `json:"expires_in"`
 	UserID     string `json:"user_id"`
-	Inspected  string // what debug_token says about the long-lived token
+	Inspected  string // what debug_token says about the long-lived token: the app's ID and is_valid
 	CodeError  string `json:"code_error"`
 	TokenError string `json:"token_error"`
 	Note       string
@@ -53,8 +53,8 @@ func TestThirdPartyClients(t *testing.T) {
 		anySecret, s := harness.StandIn(t, mock.Options{}, mock.ServerOptions{})
 		code := anySecret.Code(appID, callback)
 		_, stderr, err := instagramClients[i].start(t, "node", dir, clientEnv(t, s.URL, code))
-		if err == nil || len(anySecret.Issued(code)) != 1 || !strings.Contains(stderr, "Error: Failed to obtain access token") {
-			t.Errorf("passport-instagram ended with %v, want a failure after one exchange\n%s", err, stderr)
+		if issued := anySecret.Issued(code); err == nil || len(issued) != 1 || !strings.Contains(stderr, "Error: Failed to obtain access token") {
+			t.Errorf("passport-instagram: error got %v, want one; exchanges of the code got %d, want 1; standard error must say \"Failed to obtain access token\", got\n%s", err, len(issued), stderr)
 		}
 	})
 }
@@ -83,12 +83,12 @@ func (l login) test(t *testing.T, dir string) {
 			g := c.run(t, dir, clientEnv(t, base, code, append(c.env, "SHORT="+short, "BAD_CODE="+used, "BAD_TOKEN=expired-token-"+n)...))
 			if !c.noCodes {
 				if issued := ig.Issued(code); len(issued) != 1 || g.Short != issued[0] {
-					t.Errorf("the code was exchanged %d times (want 1), or the client got a different token", len(issued))
+					t.Errorf("the code: Meta issued %q, want one token; the client got %q, want that token", issued, g.Short)
 				}
 				short = g.Short
 			}
 			if issued := ig.Issued(short); len(issued) != 1 || g.Long != issued[0] || g.ExpiresIn < 5183000 {
-				t.Errorf("the token was exchanged %d times (want 1), the client got a different token, or expires_in is too low (%d)", len(issued), g.ExpiresIn)
+				t.Errorf("the exchange: Meta issued %q, want one token; the client got %q, want that token; expires_in got %d, want at least 5183000", issued, g.Long, g.ExpiresIn)
 			}
 			if g.UserID != l.user || c.inspects && g.Inspected != appID+" true" {
 				t.Errorf("the client read the user %q, want %q; debug_token says %q, want %q if the client calls it", g.UserID, l.user, g.Inspected, appID+" true")
@@ -103,8 +103,8 @@ func (l login) test(t *testing.T, dir string) {
 		})
 	}
 	for _, p := range []*harness.Process{alone, several} {
-		if code := p.Stop(t); code != 0 || strings.Contains(p.Log.String(), harness.AppSecret) {
-			t.Errorf("exit code %d, want 0 and no secret in the log", code)
+		if code, leaked := p.Stop(t), strings.Contains(p.Log.String(), harness.AppSecret); code != 0 || leaked {
+			t.Errorf("exit code got %d, want 0; secret in the log got %t, want false", code, leaked)
 		}
 	}
 }
@@ -160,7 +160,7 @@ func (c client) run(t *testing.T, dir string, env []string) (g got) {
 	}
 	for _, text := range append(slices.Concat(env, c.command), stdout, stderr) {
 		if strings.Contains(text, harness.AppSecret) {
-			t.Error("the client's environment, arguments or output contain the secret")
+			t.Errorf("environment, arguments and output of the client: got %q, want no secret", text)
 		}
 	}
 	if err := json.Unmarshal([]byte(stdout), &g); err != nil {
@@ -234,7 +234,8 @@ var installOnce = sync.OnceValues(func() (dir string, err error) {
 })
 
 // secretWhereItBelongs checks that Meta got the real secret in the calls that need it, and in no
-// other call. The stand-in checks each appsecret_proof itself.
+// other call. It also checks how many calls of each kind Meta got. The stand-in checks each
+// appsecret_proof itself.
 func (l login) secretWhereItBelongs(t *testing.T, ig *mock.Instagram, c client) {
 	t.Helper()
 	seen := map[string]int{}
@@ -255,7 +256,8 @@ func (l login) secretWhereItBelongs(t *testing.T, ig *mock.Instagram, c client) 
 		}
 		if err != nil || !slices.Equal(values["client_secret"], want) || !slices.Equal(values["access_token"], wantToken) ||
 			r.Header.Get("Authorization") != "" && kind != "read" {
-			t.Errorf("a call to the endpoint %s has a wrong secret, a wrong token or an Authorization header (%v)", r.Endpoint, err)
+			t.Errorf("endpoint %s: client_secret got %q, want %q; access_token got %q, want %q; Authorization got %q, want it only in reads; parse error got %v, want nil",
+				r.Endpoint, values["client_secret"], want, values["access_token"], wantToken, r.Header.Get("Authorization"), err)
 		}
 	}
 	if seen["exchange"] != 2 || seen["read"] != 1 || !c.noCodes && seen["code"] != 2 || c.inspects && seen["debug_token"] != 1 {

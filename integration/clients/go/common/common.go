@@ -103,7 +103,7 @@ func (g *Result) Rest(base string, clientFor func(token string) *http.Client) {
 }
 
 // Extend makes the calls that follow a Facebook login: an exchange of the short-lived token, and an
-// exchange that fails. If g.UserID is empty, it also reads the user. clientFor returns an HTTP
+// exchange that fails. If g.UserID is empty, Extend also reads the user. clientFor returns an HTTP
 // client that adds a token to its requests.
 func (g *Result) Extend(base string, clientFor func(token string) *http.Client) {
 	exchange := func(token string) url.Values {

@@ -36,7 +36,7 @@ func main() {
 	_, err = session.Authorize(provider, url.Values{"code": {common.Env("BAD_CODE")}})
 	var refused *oauth2.RetrieveError
 	if !errors.As(err, &refused) {
-		common.Must(fmt.Errorf("the error is not a RetrieveError: %v", err))
+		common.Must(fmt.Errorf("used code: got the error %v, want an oauth2.RetrieveError", err))
 	}
 	got.CodeError = fmt.Sprintf("%T %d %s", refused, refused.Response.StatusCode, refused.Body)
 	got.Print()
