@@ -1,7 +1,8 @@
 package integration
 
 // After a mistake in the command line or in a setting, a command prints at most two lines and ends
-// with an exit code that scripts can check. No message contains a secret.
+// with an exit code that scripts can test. Only igproxy check prints more lines, because it reports
+// all problems. No message contains a secret.
 
 import (
 	"net"
@@ -15,7 +16,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestMistakesHaveExitCodesAndOneClearLine(t *testing.T) {
+func TestMistakesHaveExitCodesAndShortMessages(t *testing.T) {
 	t.Parallel()
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

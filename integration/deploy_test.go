@@ -75,8 +75,8 @@ func TestDeployFilesNameOnlySettingsThatExist(t *testing.T) {
 
 // accepted runs `igproxy check` with a configuration file and an environment. secrets maps paths to
 // contents. Wherever the file or the environment names one of these paths, accepted substitutes the
-// path of a temporary file with that content. The test fails unless check exits with 0 and prints
-// exactly these warnings.
+// path of a temporary file with that content. check must exit with 0 and print exactly these
+// warnings.
 func accepted(t *testing.T, config string, env []string, secrets map[string]string, warnings ...string) {
 	t.Helper()
 	clean := []string{"PATH=" + os.Getenv("PATH")}
@@ -98,11 +98,11 @@ func accepted(t *testing.T, config string, env []string, secrets map[string]stri
 	code, out, errs := command(t, clean, args...)
 	for _, w := range warnings {
 		if !strings.Contains(out, w) {
-			t.Errorf("%s: check does not warn of %q", config, w)
+			t.Errorf("configuration %q: check does not warn of %q", config, w)
 		}
 	}
 	if code != 0 || strings.Count(errs+out, "warning ") != len(warnings) {
-		t.Errorf("%s: check exits with %d and says the following, want 0 and %d warnings\n%s%s", config, code, len(warnings), out, errs)
+		t.Errorf("configuration %q: exit code of check %d, want 0 with %d warnings\n%s%s", config, code, len(warnings), out, errs)
 	}
 }
 
@@ -115,7 +115,7 @@ func TestDeploySystemdConfigurationIsAccepted(t *testing.T) {
 		}
 	}
 	if !slices.Contains(env, "IGPROXY_CLIENT_SECRET_FILE=%d/client-secret") {
-		t.Fatalf("the service sets %v, but not IGPROXY_CLIENT_SECRET_FILE", env)
+		t.Fatalf("the service sets %q, want IGPROXY_CLIENT_SECRET_FILE=%%d/client-secret among these", env)
 	}
 	accepted(t, "deploy/systemd/igproxy.yaml", env, map[string]string{"%d/client-secret": appSecret})
 	listen := regexp.MustCompile(`(?m)^ListenStream=(.*)$`).FindStringSubmatch(read(t, "../deploy/systemd/igproxy.socket"))
@@ -161,7 +161,7 @@ func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 	}
 	for name, s := range c.Services {
 		if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
-			t.Errorf("%s can write to its file system, has capabilities, or can gain privileges", name)
+			t.Errorf("%s: read_only %v, want true; cap_drop %q, want ALL; security_opt %q, want no-new-privileges:true", name, s.ReadOnly, s.CapDrop, s.SecurityOpt)
 		}
 		if _, tag, ok := strings.Cut(s.Image, ":"); !ok || tag == "latest" {
 			t.Errorf("%s: the image %s has no version", name, s.Image)
@@ -172,7 +172,8 @@ func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 	}
 }
 
-// Redis and igproxy run with the commands and settings of the compose file.
+// The test runs the command and the health check of Redis in the compose file. It replaces only the
+// paths and the port, and binds Redis to loopback. igproxy stores an answer in this Redis.
 func TestDeployComposeRedisRequiresThePassword(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -237,10 +238,10 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 	}](t, "deploy/kubernetes/app.yaml")
 	pod := d.Spec.Template.Spec
 	if len(pod.Containers) != 1 || len(pod.Sidecars) != 1 || pod.Sidecars[0].RestartPolicy != "Always" {
-		t.Fatalf("want one container and one native sidecar (restartPolicy: Always), got the sidecars %+v", pod.Sidecars)
+		t.Fatalf("containers %+v, want one; sidecars %+v, want one with restartPolicy: Always", pod.Containers, pod.Sidecars)
 	}
 	if code, _, errs := command(t, environ(), append(slices.Clone(pod.Sidecars[0].Args[:1]), "--help")...); code != 0 {
-		t.Errorf("%v is not a command: %s", pod.Sidecars[0].Args, errs)
+		t.Errorf("igproxy %s --help: exit code %d, want 0: %s", pod.Sidecars[0].Args[0], code, errs)
 	}
 	config := parsed[struct{ Admin struct{ Socket string } }](t, "deploy/kubernetes/igproxy.yaml")
 	if mounts := fmt.Sprint(pod.Sidecars[0].Mounts); !strings.Contains(mounts, "mountPath:"+filepath.Dir(config.Admin.Socket)+" ") {
@@ -254,8 +255,8 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 }
 
 // The kubelet and Prometheus send the pod's address in the Host header. An admin listener that
-// other machines can reach accepts every Host, so allowed_hosts need not contain the addresses of
-// pods. The test reads the probes from the manifest.
+// other machines can reach accepts every Host except Meta's, so allowed_hosts need not contain the
+// addresses of pods. The test reads the probes from the manifest.
 func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -315,7 +316,7 @@ func TestWorkflowsPinEveryActionToACommit(t *testing.T) {
 		}
 		for _, line := range strings.Split(string(text), "\n") {
 			if strings.Contains(line, "uses:") && !strings.Contains(line, "uses: ./") && !regexp.MustCompile(`uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`).MatchString(line) {
-				t.Errorf("%s: this action is not pinned to a commit: %s", path, strings.TrimSpace(line))
+				t.Errorf("%s: got %q, want the action's commit, and its version in a comment", path, strings.TrimSpace(line))
 			}
 		}
 		if !strings.Contains(string(text), "\npermissions:") {

@@ -25,8 +25,8 @@ var (
 	faultTest = regexp.MustCompile("`(?:([a-z/]+)\\.)?((?:Test|Fuzz)[^`]+)`")
 )
 
-// testsIn returns the tests in a folder. It maps each test to all string literals in the test's
-// file, because the names of subtests are among them.
+// testsIn returns the names of the tests and fuzz targets in a folder. The value of each name is
+// the set of all string literals in the test's file, because the names of subtests are among these.
 func testsIn(t *testing.T, folder string) map[string]map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", folder, "*_test.go"))

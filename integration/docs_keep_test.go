@@ -1,8 +1,9 @@
 package integration
 
 // The commands in docs/keep.md work as written, and show what the page says. The test replaces only
-// addresses and the paths of secrets. Where the page sleeps for a second, the test waits until the
-// token is refreshed.
+// addresses and the paths of secrets. It runs the first command of the page last, because this
+// command needs a token with a successor. Where the page sleeps for a second, the test waits until
+// the token is refreshed.
 
 import (
 	"regexp"

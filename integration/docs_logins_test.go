@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// loginsBlock matches a block of YAML or of shell commands in the page.
+// loginsBlock matches a block of YAML or of shell commands in a page.
 var loginsBlock = regexp.MustCompile("(?ms)^```(yaml|sh)\n(.*?)^```$")
 
 func TestLoginsPageCallsWorkAsWritten(t *testing.T) {

@@ -17,10 +17,12 @@ import (
 
 // facts holds the names that exist, and that pages may therefore use.
 type facts struct {
-	keys, commands, targets []string
-	options                 map[string]string // help text of each command
-	metrics                 string            // the text of the source files that define metrics
-	tests                   map[string]bool
+	keys     []string          // of the configuration
+	commands []string          // of igproxy
+	targets  []string          // of make
+	options  map[string]string // the help text of each command, which has the command's options
+	metrics  string            // the source text of package proxy, which defines the metrics
+	tests    map[string]bool   // tests and fuzz targets
 }
 
 // variables lists names in pages that look like the environment variable of a key but belong to no

@@ -27,7 +27,7 @@ func TestPerformancePagesMatchTheMeasurements(t *testing.T) {
 		}
 	}
 	if out, err := exec.CommandContext(t.Context(), "go", "run", "-C", "../tools", "./peers", "-render", "-root", root).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("rendering the pages: %v\n%s", err, out)
 	}
 	for _, name := range pages {
 		was, _ := os.ReadFile(filepath.Join("../docs", name))

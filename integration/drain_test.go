@@ -36,8 +36,8 @@ func TestDrainAnswersRequestsInFlight(t *testing.T) {
 		close(done)
 	}()
 	eventually(t, "a hundred requests have been sent and ten exchanges are in flight", func() bool { return sent.Load() == 100 && ig.Calls() == 10 })
-	// Connections are accepted in order, so when a later connection has an answer, all hundred have
-	// been accepted.
+	// Connections are accepted in order, so when a later connection has a response, all hundred
+	// connections have been accepted.
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
 		t.Fatalf("got %d, %v; want 400", r.status, err)
 	}
@@ -69,7 +69,7 @@ func TestDrainAnswersRequestsOnEarlierConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	// Connections are accepted in order, so when a later connection has an answer, c has been
+	// Connections are accepted in order, so when a later connection has a response, c has been
 	// accepted.
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
 		t.Fatalf("got %d, %v; want 400", r.status, err)

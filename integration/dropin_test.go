@@ -24,7 +24,7 @@ func TestDropIn(t *testing.T) {
 		t.Fatalf("got %d %s; want 200 with access_token, token_type and expires_in, in this order", first.status, first.body)
 	}
 	if issued := ig.Issued("IGAA-first"); len(issued) != 1 || issued[0] != first.token() {
-		t.Errorf("the app did not get the only token that Instagram issued")
+		t.Errorf("the app got the token %q, and Instagram issued %q; want the same single token", first.token(), issued)
 	}
 	for name, want := range map[string]string{"Content-Type": "application/json; charset=UTF-8", "Cache-Control": "no-store",
 		"X-Content-Type-Options": "nosniff", "Cache-Status": "igproxy; fwd=miss; stored"} {
@@ -59,11 +59,11 @@ func TestDropIn(t *testing.T) {
 			t.Errorf("got %d %+v, want 400 with code 190, subcode 463, a type and a trace ID", r.status, e)
 		}
 		if r := p.ask(t, "expired-1"); !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") || ig.CallsFor("expired-1") != 1 {
-			t.Errorf("the repeated request got Cache-Status %s, want a hit without another call, because a refusal is remembered", r.header.Get("Cache-Status"))
+			t.Errorf("the repeated request got Cache-Status %q, want a hit, because a refusal is remembered; calls %d, want 1", r.header.Get("Cache-Status"), ig.CallsFor("expired-1"))
 		}
 		r, err := sendRequest(t.Context(), http.MethodPut, p.URL+exchangePath("IGAA-put"), "")
 		if err != nil || r.status != 400 || r.graphError(t).Code != 100 || ig.CallsFor("IGAA-put") != 0 {
-			t.Errorf("a PUT got %d %s, %v; want 400 with code 100, without a call", r.status, r.body, err)
+			t.Errorf("a PUT got %d %s, %v; want 400 with code 100; calls %d, want 0", r.status, r.body, err, ig.CallsFor("IGAA-put"))
 		}
 	})
 

@@ -63,13 +63,13 @@ func TestProxyToMetaIsVisibleAndCanBeForbidden(t *testing.T) {
 		line := p.Log.Lines("listening")[0]
 		code, stdout, stderr := command(t, env, "check")
 		if egress, _ := line["egress"].(string); !strings.HasPrefix(egress, want) || code != 0 || !strings.Contains(stdout, "egress "+egress+"\n") {
-			t.Errorf("%s: egress %q, want %q; check says\n%s%s", setting, egress, want, stdout, stderr)
+			t.Errorf("upstream.proxy %s: egress %q, want %q at its start; exit code of check %d, want 0 with the same egress\n%s%s", setting, egress, want, code, stdout, stderr)
 		}
 		p.ask(t, "IGAA-proxied")
 		p.fetch(t, "/me")
 		through, straight := proxied(), direct()
 		if setting == "none" && (len(through) > 0 || len(straight) < 2) || setting != "none" && (len(through) < 2 || len(straight) > 0 || !strings.HasPrefix(through[0], "CONNECT 0.0.0.0:"+metaPort+" ")) {
-			t.Errorf("upstream.proxy %s: %d connections to the proxy, with the first lines %q, and %d to Meta; want at least 2 to the proxy and 0 to Meta; for upstream.proxy none, want 0 to the proxy and at least 2 to Meta", setting, len(through), through, len(straight))
+			t.Errorf("upstream.proxy %s: lines at the proxy %q, connections to Meta %d; want for environment: at least 2 CONNECT lines, 0 connections; want for none: 0 lines, at least 2 connections", setting, through, len(straight))
 		}
 		for _, secret := range []string{user, password} {
 			if strings.Contains(p.settled(t).String()+stdout+stderr, secret) {
@@ -83,7 +83,7 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 	t.Parallel()
 	var env []string
 	for _, value := range []string{"http://user:canary@[::1", "http://user:can#ary@127.0.0.1:1", "http://canary/x@127.0.0.1:1", "http:/user:canary@127.0.0.1", "canary://user:canary@127.0.0.1:x",
-		// For the first two of these, net/http would silently use no proxy.
+		// With the first two of the next three values, net/http would silently use no proxy.
 		"http://user:can%ary@127.0.0.1:1", "http://user:can%zary%@127.0.0.1:1", "user:can%ary@127.0.0.1:1"} {
 		env = append(environ(), "HTTPS_PROXY="+value)
 		for _, args := range [][]string{{"check"}, {"serve"}} {
@@ -110,7 +110,7 @@ func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
 	for via, want := range map[string]int{"http://127.0.0.1:8082": 2, "http://localhost:8082": 2, "http://127.0.0.1:3128": 0} {
 		code, stdout, stderr := command(t, append(env, "HTTPS_PROXY="+via), "check")
 		if said := stdout + stderr; code != want || want == 2 && !strings.Contains(said, "HTTPS_PROXY leads to igproxy's own listener, intercept.listen") {
-			t.Errorf("%s: exit code %d, want %d\n%s", via, code, want, said)
+			t.Errorf("HTTPS_PROXY=%s: exit code %d, want %d, and for 2 an error that names intercept.listen\n%s", via, code, want, said)
 		}
 	}
 	if code, stdout, _ := command(t, append(env, "HTTPS_PROXY=http://127.0.0.1:8082", "IGPROXY_UPSTREAM_PROXY=none"), "check"); code != 0 {
@@ -126,7 +126,7 @@ func TestAProxyThatIsAnotherListenerOfIgproxyIsRefused(t *testing.T) {
 	for via, want := range map[string]string{"http://127.0.0.1:8081": "listen", "http://localhost:8083": "listen", "http://127.0.0.1:9091": "admin.listen", "http://127.0.0.1:8082": ""} {
 		code, stdout, stderr := command(t, append(env, "HTTPS_PROXY="+via), "check")
 		if said := stdout + stderr; want == "" && code != 0 || want != "" && (code != 2 || !strings.Contains(said, "HTTPS_PROXY leads to igproxy's own listener, "+want+";")) {
-			t.Errorf("%s: exit code %d, want an error about %q\n%s", via, code, want, said)
+			t.Errorf("HTTPS_PROXY=%s: exit code %d, want 2 with an error that names the listener %q, or 0 if this name is empty\n%s", via, code, want, said)
 		}
 	}
 }
@@ -174,7 +174,7 @@ func TestErrorsOfAProxyNameTheProxy(t *testing.T) {
 		p.fetch(t, "/me")
 		text := p.settled(t)
 		if line := fmt.Sprint(text.Lines("listening")[0]["egress"]); line != "through proxy "+c.at+" (0.0.0.0:1)" {
-			t.Errorf("%s: egress %q, want the proxy and the upstream", name, line)
+			t.Errorf("%s: egress %q, want \"through proxy %s (0.0.0.0:1)\"", name, line, c.at)
 		}
 		if n := strings.Count(text.String(), `"cause":"`+want+`"`); n != 2 || strings.Contains(text.String(), "canary") {
 			t.Errorf("%s: %d lines name the proxy, want 2, and no line with the credentials or the proxy's text:\n%s", name, n, text)
@@ -219,7 +219,7 @@ func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
 	defer mu.Unlock()
 	for _, l := range lives {
 		if age := l.last.Sub(l.first); age > 1500*time.Millisecond { // the last call may begin just before 1s
-			t.Errorf("a connection was used for %s, want at most 1s", age)
+			t.Errorf("a connection was used for %s, want at most 1.5s", age)
 		}
 	}
 	// Each round has four concurrent calls, so it needs four connections. All of them must have

@@ -60,7 +60,9 @@ http {
 }
 `
 
-// nginxEdge starts nginx with TLS and HTTP/2 in front of the stand-in. nginx ends with the test.
+// nginxEdge starts nginx with TLS and HTTP/2 in front of the stand-in, whose address is target.
+// requests is the number of requests after which nginx closes a connection, and streams is the
+// number of streams that nginx allows on a connection at a time. nginx ends with the test.
 func nginxEdge(t *testing.T, target string, requests, streams int) (base, caFile string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -92,7 +94,7 @@ func nginxEdge(t *testing.T, target string, requests, streams int) (base, caFile
 	return "https://" + addr, authority.File
 }
 
-// results counts answers by status.
+// results counts responses by status.
 type results struct {
 	mu  sync.Mutex
 	all map[int]int
@@ -107,8 +109,8 @@ func (r *results) add(status int) {
 	r.all[status]++
 }
 
-// No call fails, although nginx, which plays Meta's edge, closes each connection after some
-// requests (by default after 1,000) or allows only a few streams at a time.
+// nginx plays Meta's edge, and closes each connection after some requests (nginx's default is
+// 1,000), or allows only a few streams at a time. No call fails.
 func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 	t.Parallel()
 	const callers = 60
@@ -143,7 +145,7 @@ func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 			close(next)
 			all.Wait()
 			if exchanges.all[200] != c.tokens*9/10 || codes.all[200] != c.tokens/10 {
-				t.Errorf("the numbers of answers by status are %v for exchanges, want 200 for all %d, and %v for codes, want 200 for all %d", exchanges.all, c.tokens*9/10, codes.all, c.tokens/10)
+				t.Errorf("responses by status: exchanges got %v, want map[200:%d]; codes got %v, want map[200:%d]", exchanges.all, c.tokens*9/10, codes.all, c.tokens/10)
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
 				t.Errorf("the breaker changed %v times, want 0", changes)

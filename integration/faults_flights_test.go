@@ -1,8 +1,8 @@
 package integration
 
-// Exchanges do not wait for each other until as many are in flight as upstream.max_in_flight
-// allows. Then a limited number of callers wait, and all others get a fast 503. Known tokens are
-// still served.
+// Up to upstream.max_in_flight exchanges are in flight at a time, and do not wait for each other.
+// When this limit is reached, a limited number of callers wait, and all others get a fast 503.
+// Known tokens are still served.
 
 import (
 	"fmt"

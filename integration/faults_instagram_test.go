@@ -1,9 +1,9 @@
 package integration
 
-// For each fault of Instagram, or of the network in front of it, the tests check which answer the
-// app gets, how many calls the fault costs, and whether it opens the breaker. The answer arrives
-// within the timeout, and errors have Instagram's envelope. No error contains a token, no answer
-// contains the secret, and the next request without a fault succeeds.
+// For each fault of Instagram, or of the network in front of it, the test checks which response the
+// app gets, how many calls the fault costs, and whether it opens the breaker. The response is never
+// much later than the timeout, and errors have Instagram's envelope. No error contains a token, no
+// response contains the secret, and the next request without a fault succeeds.
 
 import (
 	"fmt"
@@ -21,8 +21,8 @@ const noise = 2 * time.Second
 // upstreamFault is a fault with its expected effects. An app triggers it with the token NAME-1.
 type upstreamFault struct {
 	name          string
-	status        int
-	code, subcode int
+	status        int    // of the response to the app
+	code, subcode int    // of the error in this response
 	calls         int    // to Instagram, for one request
 	result        string // the label result of igproxy_upstream_requests_total
 }
@@ -37,6 +37,7 @@ func (f upstreamFault) remembered() bool {
 	return map[string]bool{"token": true, "bad_token": true, "standing": true, "refused": true, "user_limit": true}[f.result]
 }
 
+// These are subcodes of igproxy's own errors.
 const badAnswer, tooLate, unreachable, unreadable = 990024, 990022, 990023, 990025
 
 var upstreamFaults = []upstreamFault{
@@ -60,7 +61,7 @@ var upstreamFaults = []upstreamFault{
 	{"negativeexpires", 502, 2, badAnswer, 1, "broken"}, {"hugeexpires", 502, 2, badAnswer, 1, "broken"}, {"extra", 200, 0, 0, 1, "token"},
 	{"lettercase", 200, 0, 0, 1, "token"},
 	{"reflect", 502, 2, badAnswer, 1, "broken"}, {"redirect", 502, 2, badAnswer, 1, "broken"},
-	// Answers that are too large, too deeply nested, or badly compressed.
+	// Responses that are too large, too deeply nested, or badly compressed.
 	{"huge", 502, 2, badAnswer, 1, "broken"}, {"endless", 502, 2, badAnswer, 1, "broken"}, {"hugeheaders", 502, 2, badAnswer, 1, "broken"},
 	{"gzipbomb", 502, 2, badAnswer, 1, "broken"}, {"gzipbroken", 502, 2, badAnswer, 1, "broken"}, {"deep", 502, 2, badAnswer, 1, "broken"},
 	// The connection fails or is slow. If a reused connection fails, igproxy repeats the call on a
@@ -119,7 +120,7 @@ func TestFaultsOfInstagram(t *testing.T) {
 				}
 			}
 			if after := r.header.Get("Retry-After"); (f.status == 503 || f.name == "patience") && after == "" {
-				t.Error("the answer has no Retry-After header")
+				t.Error("the response has no Retry-After header")
 			}
 			if n := ig.asked(token); n != f.calls {
 				t.Errorf("%d calls, want %d", n, f.calls)
@@ -133,10 +134,10 @@ func TestFaultsOfInstagram(t *testing.T) {
 				t.Errorf("the breaker is %s; want it open after this fault: %v", breaker, f.opensBreaker())
 			}
 			if seen := r.body + fmt.Sprint(r.header); strings.Contains(seen, appSecret) || f.status != 200 && strings.Contains(seen, token) {
-				t.Errorf("the answer contains the secret or the token: %s", seen)
+				t.Errorf("the response contains the secret or the token: %s", seen)
 			}
 			if again := p.ask(t, token); f.remembered() && (again.status != f.status || ig.asked(token) != f.calls) {
-				t.Errorf("the second request got %d, after %d calls in all: want the remembered answer without another call", again.status, ig.asked(token))
+				t.Errorf("the second request got %d, want the remembered %d; calls in all %d, want %d", again.status, f.status, ig.asked(token), f.calls)
 			}
 			works(t)
 		})

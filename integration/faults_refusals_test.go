@@ -53,8 +53,9 @@ var refusalShapes = map[string]refusalShape{
 	"garbage4x": {451, inJSON, "{\"error\":\xff", unreadMessage(451), 100, unreadable, 451, unreadable},
 }
 
-// loginEdge starts a server that answers a code exchange with the script for the prefix of the
-// code. It passes calls without a script to behind, the stand-in. It returns the server's URL.
+// loginEdge returns the URL of a new server that answers a code exchange with the script for the
+// prefix of the code. If the prefix has no script, the server passes the call to the handler
+// behind, which is the stand-in.
 func loginEdge(t *testing.T, scripts map[string]http.HandlerFunc, behind http.Handler) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -109,7 +110,7 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 		}
 	}
 	if n := rounds * len(refusalShapes); n < 50 || ig.asked("") < n {
-		t.Errorf("%d refusals, want at least 50; %d calls, want one for each refusal", n, ig.asked(""))
+		t.Errorf("%d refusals of tokens, want at least 50; %d calls with tokens, want at least %d", n, ig.asked(""), n)
 	}
 	if n := p.sum(t, "igproxy_breaker_changes_total"); n != 0 || p.breaker(t) != "closed" {
 		t.Errorf("the breaker is %s, want closed; it has changed %v times, want 0", p.breaker(t), n)
@@ -147,7 +148,7 @@ func TestRetryable4xxIsAFailure(t *testing.T) {
 }
 
 // Some JSON decoders ignore case. Go's encoding/json, for example, reads ACCESS_TOKEN as
-// access_token. If an object has both members, it uses the last one.
+// access_token. If an object has both members, encoding/json uses the last of these.
 func TestMembersThatDifferOnlyByCaseAreDropped(t *testing.T) {
 	t.Parallel()
 	const good = `"access_token":"IGAAlong","token_type":"bearer"`
@@ -178,7 +179,7 @@ func TestMembersThatDifferOnlyByCaseAreDropped(t *testing.T) {
 		const inside = good + `,"user_id":17841400000000001`
 		const want = `{` + inside + `,"data":[{` + inside + `}]}`
 		if err != nil || r.status != 200 || r.body != want {
-			t.Errorf("%s: got %d %s (%v), want %s", name, r.status, r.body, err, want)
+			t.Errorf("%s: got %d %s (%v), want 200 %s", name, r.status, r.body, err, want)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 # The gem omniauth-oauth2, on which omniauth-facebook is built: the URLs are options. The class
-# Facebook does what the strategy of omniauth-facebook does, but calls igproxy. When it reads the
-# user, it adds an appsecret_proof that it has made with its placeholder secret. igproxy replaces
+# Facebook does what the strategy of omniauth-facebook does, but calls igproxy. The call that reads
+# the user has an appsecret_proof, which the class makes with a placeholder secret. igproxy replaces
 # this proof.
 require 'json'
 require 'openssl'
@@ -27,8 +27,8 @@ end
 OmniAuth.config.logger = Logger.new(nil)
 OmniAuth.config.on_failure = ->(env) { [401, {}, env['omniauth.error']] }
 
-# callback gives the strategy the request that the browser makes when it returns from the login, as
-# Rack does. callback returns OmniAuth's data about the user, or the error.
+# callback plays Rack's part: it gives the strategy the request of a browser that returns from the
+# login. callback returns OmniAuth's data about the user, or the error.
 def callback(code)
   app = ->(env) { [200, {}, env['omniauth.auth']] }
   strategy = Facebook.new(app, ENV.fetch('CLIENT_ID'), 'none', provider_ignores_state: true)
