@@ -34,10 +34,10 @@ type indexed struct {
 // key was derived, or zero.
 func (k Key) number() int64 { return k.marks.tokens[k.token] }
 
-// record returns what the index stores in Redis for the entry with this key. The value begins with
+// indexValue returns what the index stores in Redis for the entry with this key. The value begins with
 // Key.token. If Key.number is zero, nothing follows, because Key.token is also the entry's ID. If
 // Key.number is not zero, this number and the entry's ID follow.
-func (k Key) record() []byte {
+func (k Key) indexValue() []byte {
 	b := append([]byte(nil), k.token[:]...)
 	if number := k.number(); number > 0 {
 		b = binary.BigEndian.AppendUint64(b, uint64(number))
@@ -46,19 +46,19 @@ func (k Key) record() []byte {
 	return b
 }
 
-var errIndexRecord = errors.New("a value in the index has an unexpected length")
+var errIndexValue = errors.New("a value in the index has an unexpected length")
 
-// readRecord reads a value that record returned.
-func readRecord(e Entry) (indexed, error) {
+// readIndexValue reads a value that indexValue returned.
+func readIndexValue(e Entry) (indexed, error) {
 	const size = len(ID{})
 	switch b := e.Value; len(b) {
 	case size:
 		return indexed{id: ID(b), token: ID(b), expires: e.Expires}, nil
 	case size + 8 + size:
-		number := int64(binary.BigEndian.Uint64(b[size:])) //nolint:gosec // record wrote it
+		number := int64(binary.BigEndian.Uint64(b[size:])) //nolint:gosec // indexValue wrote it
 		return indexed{id: ID(b[size+8:]), token: ID(b[:size]), number: number, expires: e.Expires}, nil
 	}
-	return indexed{}, errIndexRecord
+	return indexed{}, errIndexValue
 }
 
 // tag stands in memory for an entry's key in the index. Zero means that the entry has no tag.

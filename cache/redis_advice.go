@@ -30,7 +30,9 @@ var steps = map[string]string{
 	kindTryAgain:    "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved",
 	kindMoved:       "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved",
 	kindOversize:    "a reply is larger than igproxy allows; check whether this is Redis, and whether another program writes keys that begin with redis.prefix",
-	kindOpen:        "Redis failed recently, so igproxy is not using it for now; it keeps checking whether Redis is back",
+	kindOpen:        "Redis failed recently, so igproxy is not using it for now; see the earlier faults in igproxy's log. igproxy keeps checking whether Redis is back",
+	kindNoReplicas:  "too few replicas are connected to the master, so it refuses writes; check the replicas, and min-replicas-to-write",
+	kindDesync:      "a reply does not belong to its command; check whether ADDRESS is the address of a Redis, and any proxy in front of it",
 }
 
 // sentinelSteps are the next steps if no sentinel has returned the address of the master.
@@ -55,6 +57,12 @@ var masterSteps = map[string]string{
 	kindReadOnly: "the master that the sentinels report is a replica, which refuses writes; wait until the failover ends",
 }
 
+// clusterSteps are the next steps in mode cluster, instead of those in the table steps.
+var clusterSteps = map[string]string{
+	kindTryAgain: "the cluster is moving slots; wait until they have moved",
+	kindMoved:    "the nodes of the cluster disagree about the owner of a slot; see CLUSTER NODES, and wait until the slots have moved",
+}
+
 // seeLog is the next step for faults of Redis itself for which these tables have no entry.
 const seeLog = "see the log of Redis"
 
@@ -74,6 +82,8 @@ func (o *RedisOptions) advice(kind string, err error) string {
 		text = cmp.Or(masterSteps[kind], text)
 	case o.Mode == ModeCluster && err != nil && strings.Contains(err.Error(), "cluster support disabled"):
 		text = "this Redis is not part of a cluster; set redis.mode to single or sentinel"
+	case o.Mode == ModeCluster:
+		text = cmp.Or(clusterSteps[kind], text)
 	}
 	address, tls := "redis.url", "rediss://"
 	if o.URL == "" {

@@ -201,10 +201,12 @@ func greets(t *testing.T, text string) (addr string) {
 
 var kinds = []string{
 	kindRefused, kindTimeout, kindPool, kindBroken, kindResolve, kindTLS, kindLoading, kindReadOnly, kindOOM, kindAuth, kindBusy, kindMaxClients,
-	kindClusterDown, kindTryAgain, kindMoved, kindWrongType, kindMisconf, kindOther,
+	kindClusterDown, kindTryAgain, kindMoved, kindWrongType, kindMisconf, kindPermission, kindNoScript, kindDesync, kindOversize, kindNoReplicas,
+	kindOpen, kindOther,
 }
 
-// Every kind in the list except kindOther has its own advice.
+// kinds has every kind that an operation can return. kindBacklog is only counted, and only sentinels
+// cause kindNoMaster. Every kind in the list except kindOther has its own advice.
 func TestEveryErrorKindNamesANextStep(t *testing.T) {
 	for _, kind := range kinds {
 		step := (&RedisOptions{}).advice(kind, nil)
@@ -217,6 +219,15 @@ func TestEveryErrorKindNamesANextStep(t *testing.T) {
 		}
 		if fallback := step == seeLog; fallback != (kind == kindOther) {
 			t.Errorf("%s: the advice is %q, want the fallback %q: %v", kind, step, seeLog, kind == kindOther)
+		}
+	}
+}
+
+// A cluster whose slots are moving is already in mode cluster.
+func TestAdviceInModeClusterDoesNotSuggestModeCluster(t *testing.T) {
+	for _, kind := range kinds {
+		if step := (&RedisOptions{Mode: ModeCluster}).advice(kind, nil); strings.Contains(step, "to cluster") {
+			t.Errorf("%s: the advice is %q, want one without \"to cluster\"", kind, step)
 		}
 	}
 }

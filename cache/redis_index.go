@@ -61,7 +61,7 @@ func (t *redisTier) indexedBy(ctx context.Context, index []Key) (found []indexed
 			if err != nil {
 				continue
 			}
-			if one, err := readRecord(e); err == nil {
+			if one, err := readIndexValue(e); err == nil {
 				one.key = index[i]
 				found = append(found, one)
 			}

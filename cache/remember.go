@@ -88,7 +88,7 @@ func (cl *Claim) sealIndex(expires time.Time) sealedIndex {
 	if cl.index.secret == nil {
 		return sealedIndex{}
 	}
-	sealed, err := seal(cl.index, sealedIndexValue, Entry{Value: cl.key.record(), Expires: expires})
+	sealed, err := seal(cl.index, sealedIndexValue, Entry{Value: cl.key.indexValue(), Expires: expires})
 	if err != nil {
 		return sealedIndex{}
 	}

@@ -171,7 +171,7 @@ func TestAnIndexValueOfAnotherKeyForgetsNothing(t *testing.T) {
 	reader := issuingApp(t, fleet(t, single(redis), nil)) // has nothing in memory
 	own, victim := p.redis.indexKey(p.index.Derive("long")), p.redis.indexKey(p.index.Derive("victim-long"))
 	stored := redis.Dump()
-	plain := p.keys.Derive("victim").record()
+	plain := p.keys.Derive("victim").indexValue()
 	asValue, err := seal(p.index.Derive("long"), sealedValue, Entry{Value: plain, Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ const (
 	sealedValue      sealKind = ""        // an entry or a record
 	sealedFailure    sealKind = "failure" // a failure that other processes get
 	sealedMark       sealKind = "purge"   // a purge or a revocation
-	sealedIndexValue sealKind = "index"   // what the index stores for an entry; see Key.record
+	sealedIndexValue sealKind = "index"   // what the index stores for an entry; see Key.indexValue
 )
 
 var (

@@ -75,7 +75,7 @@ func TestAProblemWithAnAppIsReportedWithItsLine(t *testing.T) {
 		"the same ID":                            {twoApps + "  - name: other\n    service: instagram\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:13: apps.2.app_id: another app has the same ID"},
 		"app_id beside a list":                   {twoApps + "app_id: \"7\"\n", "igproxy.yaml:11: app_id: set although apps are listed; move it into an item of apps"},
 		"a fragment":                             {"redirect_uris: [\"https://a.example/#_\"]\n", "igproxy.yaml:1: redirect_uris: \"https://a.example/#_\" is not a redirect URI"},
-		"a hidden value":                         {"redirect_uris: [https://a.example/, \"https://a.example/?a#_\"]\n", "igproxy.yaml:1: redirect_uris: entry 2 is not a redirect URI"},
+		"a hidden value":                         {"redirect_uris: [https://a.example/, \"https://a.example/?a#_\"]\n", "igproxy.yaml:1: redirect_uris: item 2 is not a redirect URI"},
 		"redirect URIs without an ID":            {"redirect_uris: [https://a.example/]\nclient_secret_file: DIR/shop\n", "igproxy.yaml:1: redirect_uris: set without app_id; set app_id too: a code exchange needs it"},
 		"Facebook without an ID":                 {"facebook:\n  client_secret_file: DIR/shop\n", "facebook.app_id: missing: every token call of Facebook Login needs it; set it to the ID"},
 		"the redirect URI none for Instagram":    {"apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n    redirect_uris: [none]\n", "apps.0.redirect_uris: \"none\" is not a redirect URI; remove it: only apps of Facebook Login exchange codes without one"},

@@ -54,6 +54,9 @@ func checkListen(text string) *fault {
 	host, port, err := net.SplitHostPort(text)
 	if isSocket && strings.HasPrefix(path, "/") && !strings.HasSuffix(path, "/") ||
 		!isSocket && err == nil && (host == "" || isHost(host)) && isPort(port, 0) {
+		if len(path) > maxSocket && isSocket {
+			return &fault{"the path of the socket has more than " + strconv.Itoa(maxSocket) + " bytes", "write a shorter path"}
+		}
 		return nil
 	}
 	return &fault{quote(text) + " is not an address", "write host:port, [::1]:port or unix:/path"}

@@ -23,7 +23,7 @@ func TestAProblemWithAVariableNamesTheVariable(t *testing.T) {
 		{name: "a contradiction between file and environment", yaml: "upstream:\n  timeout: 10s\n", env: []string{"IGPROXY_BREAKER_INTERVAL=20s"},
 			want: []string{"environment: IGPROXY_BREAKER_INTERVAL: 20s is less than three times upstream.timeout: slow failures would not be counted; write 30s or more"}},
 		{name: "an empty item of a list in the environment", env: []string{"IGPROXY_ALLOWED_HOSTS=a,,b"},
-			want: []string{"environment: IGPROXY_ALLOWED_HOSTS: entry 2: an empty value; write a value, or remove the key"}},
+			want: []string{"environment: IGPROXY_ALLOWED_HOSTS: item 2: an empty value; write a value, or remove the key"}},
 	})
 }
 

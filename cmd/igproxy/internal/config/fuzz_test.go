@@ -26,6 +26,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add("", "", "")
 	f.Add(keys, "", "")
 	f.Add("", keys, "IGPROXY_LISTEN=127.0.0.1:1")
+	f.Add("redis: {mode: single}", "", "localhost:1") // accepted
 	f.Add("listen: \"127.0.0.1:1", "\"", "IGPROXY_UPSTREAM_TIMEOUT=10\nIGPROXY_LOG_LEVEL=loud")
 	f.Add("redis:\n  mode: cluster\n  addrs: [a:1, b:2]", "log: {level: debug}", "IGPROXY_REDIS_POOL_SIZE=3\nIGPROXY_NONSENSE=1")
 	f.Add("a: &a [1]\nb: *a", "? {c: d}\n: !!set {e}", "")
@@ -84,10 +85,12 @@ func inBounds(t *testing.T, c *Config) {
 			n = float64(*field)
 		case *float64:
 			n = *field
+		case *bool:
 		default:
 			t.Fatalf("%s: this test cannot check a field of type %T", s.key, field)
 		}
-		if n < s.low || n > s.high || n != n {
+		unset := n == 0 && s.value == ""
+		if !unset && (n < s.low || n > s.high || n != n) {
 			t.Errorf("%s is %v, outside %v to %v", s.key, n, s.low, s.high)
 		}
 		for _, text := range texts {

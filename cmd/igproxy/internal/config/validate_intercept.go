@@ -69,7 +69,7 @@ const endsSoon = 60 * 24 * time.Hour
 // openAuthority reads and checks the authority, and warns if it expires soon.
 func (l *loader) openAuthority() {
 	c := &l.config.Intercept
-	if c.Listen == "" || c.CAFile == "" || c.CAKeyFile == "" {
+	if c.Listen == "" || c.CAFile == "" || c.CAKeyFile == "" || l.bad["intercept.ca_file"] || l.bad["intercept.ca_key_file"] {
 		return
 	}
 	a, err := ReadAuthority(c.CAFile, c.CAKeyFile)

@@ -76,13 +76,13 @@ func (s setting) setList(field *[]string, values []string) (faults []fault) {
 // number instead. If the list has several items, a fault that does not contain the value begins
 // with the item's number.
 func (s setting) checkItem(value string, i, n int) *fault {
-	f, entry := s.checkText(value), "entry "+strconv.Itoa(i+1)
+	f, item := s.checkText(value), "item "+strconv.Itoa(i+1)
 	switch {
 	case f == nil:
 	case strings.HasPrefix(f.what, hiddenValue):
-		f.what = entry + strings.TrimPrefix(f.what, hiddenValue)
+		f.what = item + strings.TrimPrefix(f.what, hiddenValue)
 	case n > 1 && !strings.HasPrefix(f.what, quote(value)):
-		f.what = entry + ": " + f.what
+		f.what = item + ": " + f.what
 	}
 	return f
 }

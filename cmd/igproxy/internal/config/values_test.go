@@ -1,6 +1,9 @@
 package config_test
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestWrongValueIsReportedWithAFix(t *testing.T) {
 	expect(t, []input{
@@ -46,6 +49,9 @@ func TestWrongValueIsReportedWithAFix(t *testing.T) {
 			want: []string{`igproxy.yaml:1: listen: "127.0.0.1:70000" is not an address; write host:port, [::1]:port or unix:/path`}},
 		{name: "a relative socket", yaml: "listen: unix:igproxy.sock\n",
 			want: []string{`igproxy.yaml:1: listen: "unix:igproxy.sock" is not an address; write host:port, [::1]:port or unix:/path`}},
+		{name: "a socket with a path of 103 bytes", yaml: "listen: unix:/" + strings.Repeat("s", 102) + "\n"},
+		{name: "a socket with a path of 104 bytes", yaml: "listen: unix:/" + strings.Repeat("s", 103) + "\n",
+			want: []string{"igproxy.yaml:1: listen: the path of the socket has more than 103 bytes; write a shorter path"}},
 		{name: "a host with a port", yaml: "allowed_hosts: [igproxy.internal:80]\n",
 			want: []string{`igproxy.yaml:1: allowed_hosts: "igproxy.internal:80" is not a host name; write names such as igproxy.internal, without scheme, port or *`}},
 		{name: "a host with a scheme", yaml: "allowed_hosts: ['http://igproxy']\n",
@@ -79,17 +85,17 @@ func TestEveryBadItemOfAListIsReported(t *testing.T) {
 		{name: "the problems show the values", yaml: "allowed_hosts: ['a:80', good, 'http://b']\n",
 			want: []string{`igproxy.yaml:1: allowed_hosts: "a:80" is not a host name; ` + host, `igproxy.yaml:1: allowed_hosts: "http://b" is not a host name; ` + host}},
 		{name: "the problems hide values with parameters", yaml: "app_id: \"1\"\nredirect_uris:\n  - https://a.example/?x#_\n  - https://a.example/\n  - callback?x#_\n",
-			want: []string{"igproxy.yaml:2: redirect_uris: entry 1 is not a redirect URI; " + redirect, "igproxy.yaml:2: redirect_uris: entry 3 is not a redirect URI; " + redirect}},
+			want: []string{"igproxy.yaml:2: redirect_uris: item 1 is not a redirect URI; " + redirect, "igproxy.yaml:2: redirect_uris: item 3 is not a redirect URI; " + redirect}},
 		{name: "the problems of this key never show a value", yaml: "listen: unix:/s\nauth:\n  uids: [www-data, 1000, nobody]\n",
-			want: []string{"igproxy.yaml:3: auth.uids: entry 1: not a UID; write a number, as id -u prints it", "igproxy.yaml:3: auth.uids: entry 3: not a UID; write a number, as id -u prints it"}},
+			want: []string{"igproxy.yaml:3: auth.uids: item 1: not a UID; write a number, as id -u prints it", "igproxy.yaml:3: auth.uids: item 3: not a UID; write a number, as id -u prints it"}},
 		{name: "in the environment", env: []string{"IGPROXY_ALLOWED_HOSTS=a:80,,good,http://b"},
 			want: []string{`environment: IGPROXY_ALLOWED_HOSTS: "a:80" is not a host name; ` + host,
-				"environment: IGPROXY_ALLOWED_HOSTS: entry 2: an empty value; write a value, or remove the key",
+				"environment: IGPROXY_ALLOWED_HOSTS: item 2: an empty value; write a value, or remove the key",
 				`environment: IGPROXY_ALLOWED_HOSTS: "http://b" is not a host name; ` + host}},
 		{name: "items that are not texts", yaml: "allowed_hosts:\n  - [a]\n  - b:80\n  - {c: d}\n  - 'e f'\n  - ''\n",
 			want: []string{`igproxy.yaml:1: allowed_hosts: "b:80" is not a host name; ` + host,
 				`igproxy.yaml:1: allowed_hosts: "e..." is not a host name; ` + host,
-				"igproxy.yaml:1: allowed_hosts: entry 5: an empty value; write a value, or remove the key",
+				"igproxy.yaml:1: allowed_hosts: item 5: an empty value; write a value, or remove the key",
 				"igproxy.yaml:2: allowed_hosts: one value belongs here, not a list or a section; write it after the colon or the dash",
 				"igproxy.yaml:4: allowed_hosts: one value belongs here, not a list or a section; write it after the colon or the dash"}},
 		{name: "items of an app", yaml: "apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: ./secret\n    hosts: ['a:80', 'b:80']\n", noSecret: true,
