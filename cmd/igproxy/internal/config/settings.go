@@ -160,7 +160,7 @@ func settings() []setting {
 			doc: "How long igproxy caches the long-lived token that Meta issued for a short-lived one, which is valid for one hour. (For " +
 				"tokens of Facebook Login, see refresh.ttl.) App tokens are cached for the same time."},
 		{key: "cache.negative_ttl", kind: kindDuration, value: "1m", low: 0, high: 59 * 24 * hour,
-			doc: "How long igproxy remembers that Meta refused a token as invalid. Refusals for other reasons, such as a missing " +
+			doc: "How long igproxy remembers that Meta refused a token as invalid. Most other refusals, such as a missing " +
 				"permission, are remembered for the same time, but for at most 10s. 0 turns both off."},
 		{key: "cache.max_bytes", kind: kindSize, example: "32MiB", low: 1 << 10, high: 1 << 40,
 			doc: "How much memory the cache may take. A token takes about 600 bytes. Answers above 8 KiB are kept only in Redis. Without " +
@@ -203,7 +203,7 @@ func settings() []setting {
 			doc: "How long a call that is passed through may take, including both bodies. At least upstream.timeout."},
 		{key: "passthrough.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
 			doc: "How many calls of one app may be passed through at once. Up to eight times as many calls wait for a call in flight to end. " +
-				"A call that has waited for a second gets 503, and so does every call above that number."},
+				"A call that has waited for a second gets 503. While that many calls wait, further calls get 503 at once."},
 		{key: "passthrough.max_body_bytes", kind: kindSize, value: "64MiB", low: 1 << 10, high: 1 << 40,
 			doc: "The largest body, of a request or a response, that is passed through."},
 		{key: "passthrough.rewrite_paging", kind: kindSwitch, value: "false",
