@@ -20,7 +20,9 @@ func BenchmarkKeptRequest(b *testing.B) {
 		b.ReportAllocs()
 		since := time.Now()
 		for b.Loop() {
-			_, _ = c.Read(p)
+			if !c.Begin() {
+				b.Fatal("the connection was evicted")
+			}
 			_, _ = c.Write(p)
 			c.Idle(since)
 		}
