@@ -25,12 +25,12 @@ func purgeCommand(env environment) *cli.Command {
 		Description: "Sends POST /purge over admin.socket, or to admin.listen with the token in\n" +
 			"admin.token_file. With --app, clears everything that is remembered for that app; with\n" +
 			"--all, for all apps; with --token-stdin, only the entries for one token or code.\n" +
-			"Without these options it asks whether to purge all apps; if standard input is not a\n" +
-			"terminal, it purges nothing. Later requests go to Meta again. The other sidecars on\n" +
-			"the same Redis follow within about a second. If the sidecar cannot reach Redis, only\n" +
-			"this sidecar forgets at first, and the command exits with 1. If the same purge ran\n" +
-			"less than ten seconds ago, this one takes effect when the ten seconds are over. A\n" +
-			"purge with --token-stdin always takes effect at once.",
+			"Without these options, the command asks whether to purge all apps; if standard input\n" +
+			"is not a terminal, it purges nothing. Later requests go to Meta again. The other\n" +
+			"sidecars on the same Redis follow within about a second. If the sidecar cannot reach\n" +
+			"Redis, only this sidecar forgets at first, and the command exits with 1. If the same\n" +
+			"purge ran less than ten seconds ago, this one takes effect when the ten seconds are\n" +
+			"over. A purge with --token-stdin always takes effect at once.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.BoolFlag{Name: "all", Usage: "purge everything that is remembered for all apps, without asking", DisableDefaultText: true},
 			&cli.StringFlag{Name: "app", Usage: "purge only the app `NAME`"},

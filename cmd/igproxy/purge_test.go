@@ -19,7 +19,7 @@ func TestPurgeReadsExactlyOneTokenFromStandardInput(t *testing.T) {
 	}
 	for _, text := range []string{"", "\n", "one two", "one\ntwo", strings.Repeat("a", maxStdin+1)} {
 		if got, err := readToken(strings.NewReader(text)); err == nil {
-			t.Errorf("%.20q was accepted as %.20q", text, got)
+			t.Errorf("%.20q: got the token %.20q, want an error", text, got)
 		}
 	}
 	var out, errs bytes.Buffer

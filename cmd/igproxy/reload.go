@@ -17,8 +17,8 @@ func reloadCommand(env environment) *cli.Command {
 		Usage: "make a running sidecar read its configuration again",
 		Description: "Sends POST /reload over admin.socket, or to admin.listen with the token in\n" +
 			"admin.token_file. Prints what has changed and what needs a restart. If the sidecar\n" +
-			"refuses the new configuration and keeps the old one, prints the problems and exits\n" +
-			"with 1. The command does not need the client secret.\n\n" +
+			"refuses the new configuration, it keeps the old one, and the command prints the\n" +
+			"problems and exits with 1. The command does not need the client secret.\n\n" +
 			"SIGHUP makes the sidecar reload too. Changed files are reloaded automatically\n" +
 			"within seconds, without the command or the signal.",
 		Flags: adminFlags(10 * time.Second),

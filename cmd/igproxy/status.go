@@ -16,8 +16,8 @@ func statusCommand(env environment) *cli.Command {
 		Name:  "status",
 		Usage: "show what a running sidecar did in the last 15 minutes",
 		Description: "Reads /status on admin.listen and shows alerts, requests, apps, breakers,\n" +
-			"Redis, rate limits, outages and failures. It does not need the client secret.\n" +
-			"The page at / has charts too. For a live view: watch igproxy status",
+			"Redis, rate limits, outages and failures. The command does not need the\n" +
+			"client secret. The page at / has charts too. For a live view: watch igproxy status",
 		Flags: append(adminFlags(2*time.Second),
 			&cli.BoolFlag{Name: "json", Usage: "print the response of /status as JSON", DisableDefaultText: true}),
 		Action: func(c *cli.Context) error {

@@ -93,7 +93,7 @@ func TestAReloadTakesAnotherAuthority(t *testing.T) {
 		t.Errorf("a kept connection: got %s, want HTTP/2.0 200", got)
 	}
 	if got := ask(&http.Client{Transport: n.transport(t, before, nil)}, target); !strings.Contains(got, "unknown authority") {
-		t.Errorf("a client that trusts only the first authority: got %s, want an error", got)
+		t.Errorf("a client that trusts only the first authority: got %s, want unknown authority", got)
 	}
 	// A reload with a key that does not belong to the certificate is refused, and changes nothing.
 	n.conf.Intercept.CAKeyFile = filepath.Join(n.dir, authority.KeyFile)
@@ -131,11 +131,13 @@ func TestTheFilesOfTheAuthorityAreFollowed(t *testing.T) {
 			}
 			time.Sleep(config.LookEvery)
 		}
-		if move(authority.CertFile); current().Fingerprint() != before { // the key is still the previous one
-			t.Error("a certificate without its key is in use")
+		move(authority.CertFile) // the key is still the previous one
+		if got := current().Fingerprint(); got != before {
+			t.Errorf("a new certificate without its key: got the fingerprint %s, want %s", got, before)
 		}
-		if move(authority.KeyFile); current().Fingerprint() == before {
-			t.Errorf("the first authority is still in use: %s", log.String())
+		move(authority.KeyFile)
+		if got := current().Fingerprint(); got == before {
+			t.Errorf("a new certificate and its key: got the fingerprint %s, want another one; the log: %s", got, log.String())
 		}
 	})
 }

@@ -16,15 +16,15 @@ import (
 )
 
 func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
-	for _, frames := range []bool{false, true} {
-		t.Run(fmt.Sprintf("HTTP/2=%t", frames), func(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("HTTP/2=%t", http2), func(t *testing.T) {
 			n := startIntercepting(t, nil)
 			const clients = 16
 			var answered atomic.Int32
 			var all sync.WaitGroup
 			for range clients {
 				transport := n.transport(t, n.roots(t), nil)
-				if !frames {
+				if !http2 {
 					transport.ForceAttemptHTTP2, transport.TLSNextProto = false, map[string]func(string, *tls.Conn) http.RoundTripper{}
 				}
 				var dials atomic.Int32
@@ -40,10 +40,10 @@ func TestAStopLosesNoRequestOfInterceptedConnections(t *testing.T) {
 					for {
 						res, err := (&http.Client{Transport: transport}).Get("https://" + instagramHost + "/me?access_token=IGAA")
 						if err != nil {
-							// HTTP/2 announces the end by GOAWAY. Then the transport tries to
-							// open a second connection, which this test refuses.
-							if !frames || !errors.Is(err, errSecondConnection) {
-								t.Errorf("a request was lost: %v", err)
+							// The server ends an HTTP/2 connection with GOAWAY. Then the transport
+							// tries to open a second connection, which this test refuses.
+							if !http2 || !errors.Is(err, errSecondConnection) {
+								t.Errorf("a request: got the error %v, want a response", err)
 							}
 							return
 						}

@@ -37,12 +37,13 @@ type intercepting struct {
 	dir   string        // has the files of the authority
 	conf  config.Config // what the next reload reads
 	log   bytes.Buffer
-	stop  func() error
-	lines *logging.Log
+	stop  func() error // stops the sidecar and returns the error of Run
+	lines *logging.Log // writes to log; close it before reading log
 }
 
 // startIntercepting starts a sidecar with interception for one app of Instagram. A test server
-// plays Meta, and answers each call with the path of the call.
+// plays Meta, and answers each call with the path of the call. If change is not nil, it changes the
+// configuration before the start.
 func startIntercepting(t *testing.T, change func(*config.Config)) *intercepting {
 	t.Helper()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -77,6 +78,7 @@ func startIntercepting(t *testing.T, change func(*config.Config)) *intercepting 
 	return n
 }
 
+// facebook adds an app of Facebook to the configuration that the next reload reads.
 func (n *intercepting) facebook() {
 	n.conf.Facebook.AppID, n.conf.Facebook.ClientSecret = "1", proxy.NewSecret("fedcba9876543210")
 }
@@ -95,7 +97,7 @@ func (n *intercepting) transport(t *testing.T, roots *x509.CertPool, userinfo *u
 	at := n.interceptNets[0].Addr()
 	through := &url.URL{Scheme: "http", Host: at.String(), User: userinfo}
 	if isUnix(n.interceptNets[0]) {
-		through.Host = "socket:80"
+		through.Host = "socket:80" // required, but DialContext does not use it
 	}
 	transport := &http.Transport{Proxy: http.ProxyURL(through), TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -105,7 +107,7 @@ func (n *intercepting) transport(t *testing.T, roots *x509.CertPool, userinfo *u
 	return transport
 }
 
-// get sends a GET on a new connection, and returns the status or the error.
+// get sends a GET on a new connection. It returns the protocol and the status, or the error.
 func (n *intercepting) get(t *testing.T, target string, userinfo *url.Userinfo) string {
 	t.Helper()
 	transport := n.transport(t, n.roots(t), userinfo)
@@ -182,8 +184,8 @@ func TestEveryNameOfAnInterceptedConnectionIsChecked(t *testing.T) {
 			if _, err := io.WriteString(conn, "CONNECT "+instagramHost+":443 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 				return nil, err
 			}
-			const answer = "HTTP/1.1 200 Connection established\r\n\r\n"
-			if _, err := io.ReadFull(conn, make([]byte, len(answer))); err != nil {
+			const established = "HTTP/1.1 200 Connection established\r\n\r\n"
+			if _, err := io.ReadFull(conn, make([]byte, len(established))); err != nil {
 				return nil, err
 			}
 			secure := tls.Client(conn, transport.TLSClientConfig)
@@ -203,7 +205,7 @@ func TestAClientThatDoesNotTrustTheAuthorityIsCounted(t *testing.T) {
 		t.Fatalf("a client that trusts the authority: got %s, want HTTP/2.0 200", got)
 	}
 	if got := n.metric(failed); got != "" && got != "0" {
-		t.Errorf("a successful handshake is counted as failed: %s", got)
+		t.Errorf("failed handshakes after a successful one: got %s, want 0", got)
 	}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		transport := n.transport(t, x509.NewCertPool(), nil)
@@ -223,6 +225,6 @@ func TestAClientThatDoesNotTrustTheAuthorityIsCounted(t *testing.T) {
 	}
 	n.lines.Close()
 	if log := n.log.String(); strings.Count(log, `msg="intercepted handshake failed" host=`+instagramHost) != 2 || !strings.Contains(log, "intercept.ca_file") {
-		t.Errorf("the log does not report both failed handshakes:\n%s", log)
+		t.Errorf("got the log\n%s\nwant two lines about a failed handshake, with intercept.ca_file in the next step", log)
 	}
 }

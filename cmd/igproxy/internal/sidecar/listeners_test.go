@@ -76,10 +76,10 @@ func TestEachListenerChecksHostNamesAsItsAddressRequires(t *testing.T) {
 		lane    bool
 		refuse  [3]bool // whether each listener refuses the name: on loopback, beyond loopback, on a socket
 	}{
-		"without allowed_hosts":                      {nil, true, [3]bool{true, false, false}},
-		"without allowed_hosts and without the lane": {nil, false, [3]bool{true, false, false}},
-		"with allowed_hosts":                         {[]string{"a"}, true, [3]bool{true, true, true}},
-		"with allowed_hosts, without the lane":       {[]string{"a"}, false, [3]bool{true, true, true}},
+		"without allowed_hosts, with fast_lane":    {nil, true, [3]bool{true, false, false}},
+		"without allowed_hosts, without fast_lane": {nil, false, [3]bool{true, false, false}},
+		"with allowed_hosts, with fast_lane":       {[]string{"a"}, true, [3]bool{true, true, true}},
+		"with allowed_hosts, without fast_lane":    {[]string{"a"}, false, [3]bool{true, true, true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t, logging.Start(io.Discard, "info", "text"))
@@ -89,7 +89,7 @@ func TestEachListenerChecksHostNamesAsItsAddressRequires(t *testing.T) {
 				url = strings.Replace(url, "[::]", "127.0.0.1", 1)
 				for _, target := range []string{exchange, "/me?access_token=IGAAx"} {
 					if got := ask(t, dial(t, url), "rebound.example", target); (got == http.StatusMisdirectedRequest) != c.refuse[i] {
-						t.Errorf("%s%s: got %d; want a refusal (421): %v", url, target, got, c.refuse[i])
+						t.Errorf("%s%s: got %d; want 421: %t", url, target, got, c.refuse[i])
 					}
 				}
 				if got := ask(t, dial(t, url), "localhost", exchange); got != http.StatusServiceUnavailable {
@@ -137,6 +137,6 @@ func TestAListenerThatCannotBeOpenedEndsTheOthers(t *testing.T) {
 		t.Errorf("got %v, want the error that the address is in use", err)
 	}
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
-		t.Errorf("the socket is left behind: %v", err)
+		t.Errorf("the socket after the failed start: got the error %v, want that the file does not exist", err)
 	}
 }

@@ -13,7 +13,8 @@ import (
 
 // TuneMemory sets Go's memory limit to nine tenths of the container's limit; the rest is for what
 // Go does not manage, mostly sockets. If the container has no limit, Go has no limit either.
-// GOMEMLIMIT takes precedence. AUTOMEMLIMIT, a variable of the library, can change the ratio.
+// GOMEMLIMIT takes precedence. AUTOMEMLIMIT, a variable that package memlimit reads, can change the
+// ratio.
 func TuneMemory(log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
@@ -24,7 +25,7 @@ func TuneMemory(log *slog.Logger) {
 	}
 }
 
-// The bounds of the memory that the cache takes unless cache.max_bytes is set.
+// The bounds of the default of cache.max_bytes, in bytes.
 const (
 	leastCache = 8 << 20
 	mostCache  = 64 << 20

@@ -57,7 +57,7 @@ func readPassword(path string) func() (string, error) {
 }
 
 // proxyOptions turns configuration into the proxy's Options, and adds the cache, the metrics, the
-// logger and igproxy's own tokens, which apps must send.
+// logger and igproxy's own tokens.
 func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 	o, err := upstreamOptions(conf, s.build.Version)
 	if err != nil {
@@ -70,8 +70,8 @@ func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 	return o, nil
 }
 
-// upstreamOptions returns the proxy's Options without its cache, metrics, logger and bearer tokens.
-// CheckUpstream needs none of these.
+// upstreamOptions returns the proxy's Options without what proxyOptions adds. CheckUpstream needs
+// none of that.
 func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 	base, _ := url.Parse(c.Upstream.URL) // config.Load has checked all URLs
 	login, _ := url.Parse(c.Upstream.LoginURL)
@@ -130,7 +130,7 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 }
 
 // redirectsOf returns redirect URIs for the proxy's Options. The value "none" of the configuration
-// becomes "".
+// becomes "", which allows a code without a redirect_uri.
 func redirectsOf(uris []string) (list []string) {
 	for _, uri := range uris {
 		if uri == config.RedirectNone {

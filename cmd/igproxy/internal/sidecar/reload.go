@@ -13,8 +13,8 @@ import (
 )
 
 // reloader makes a changed configuration take effect without a restart: on SIGHUP, on POST /reload,
-// and by itself when the configuration file or a file that it names has changed. The environment of
-// the process does not change.
+// and by itself when the configuration file or a file that it names has changed. Environment
+// variables keep their values until a restart.
 //
 // A configuration with an error changes nothing: the previous one stays in use, each problem is
 // logged with its line, a metric reports the failure, and the files are read again every second
@@ -111,8 +111,9 @@ func (r *reloader) reload() ReloadResponse {
 	return r.reloadOnce(true)
 }
 
-// reloadOnce reads the configuration and applies it. A reload that was not requested does nothing
-// if the configuration is the same as the one read before, unless that one was refused.
+// reloadOnce reads the configuration and applies it. requested is true for SIGHUP and POST /reload.
+// A reload that was not requested applies nothing if the last configuration was accepted and the
+// new one is the same.
 func (r *reloader) reloadOnce(requested bool) ReloadResponse {
 	seen := r.look()
 	read, problems := r.load()

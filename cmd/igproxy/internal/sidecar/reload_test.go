@@ -21,7 +21,7 @@ type reloading struct {
 	*reloader
 	log     bytes.Buffer
 	applied []config.Config
-	refuse  error
+	refuse  error // what apply returns
 }
 
 func newReloading(t *testing.T, path string) *reloading {
@@ -67,14 +67,14 @@ func TestAChangedFileIsReadOnceItHasStoppedChanging(t *testing.T) {
 		n := newReloading(t, "c")
 		n.pass(10)
 		if len(n.applied) > 0 {
-			t.Error("an unchanged file was applied")
+			t.Errorf("an unchanged file: applied %d times, want 0", len(n.applied))
 		}
 		for i := range 3 { // the file is being written
 			put(t, "c", "cache:\n  ttl: 20m\n"+strings.Repeat("#", i), 0)
 			n.pass(1)
 		}
 		if len(n.applied) > 0 {
-			t.Error("a file that was being written was applied")
+			t.Errorf("a file that is being written: applied %d times, want 0", len(n.applied))
 		}
 		n.pass(1)
 		if len(n.applied) != 1 || n.applied[0].Cache.TTL != 20*time.Minute || n.conf().Cache.TTL != 20*time.Minute {
@@ -179,17 +179,17 @@ func TestAFileReadSeparatelyThatCannotBeUsedIsReportedAsARefusedReload(t *testin
 				put(t, c.file, c.other, time.Minute)
 				n.pass(3)
 				if len(n.applied) > 0 || n.log.Len() > 0 {
-					t.Errorf("a new file that can be used caused a reload: %s", n.log.String())
+					t.Errorf("a new file that can be used: applied %d times, want 0; got the log %q, want no line", len(n.applied), n.log.String())
 				}
 				put(t, c.file, c.bad, 30*time.Second)
 				n.pass(3)
 				if text := n.log.String(); strings.Count(text, "reload failed") != 1 || len(n.refused) == 0 || !strings.Contains(text, "key=") {
-					t.Errorf("a file that cannot be used: want one refused reload with a key in the log: %s", text)
+					t.Errorf("a file that cannot be used: got the problems %q and the log %s, want one refused reload that names a key", n.refused, text)
 				}
 				put(t, c.file, c.good, 20*time.Second)
 				n.pass(3)
 				if len(n.refused) > 0 {
-					t.Errorf("the reload is still refused although the file can be used again: %s", n.log.String())
+					t.Errorf("after the file can be used again: got the problems %q, want no problem; the log: %s", n.refused, n.log.String())
 				}
 			})
 		})

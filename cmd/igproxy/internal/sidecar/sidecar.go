@@ -1,5 +1,5 @@
-// Package sidecar runs one igproxy: it builds all of its parts or none, reloads its configuration,
-// and drains it. The package also has the functions that `igproxy check --online` calls.
+// Package sidecar builds, runs, reloads and drains one igproxy. The package also has the
+// functions that `igproxy check --online` calls.
 package sidecar
 
 import (
@@ -45,10 +45,10 @@ type Options struct {
 // Build is what the Go toolchain wrote into the binary.
 type Build struct{ Version, Commit, Go string }
 
-// Sidecar is one running igproxy: the proxy and the admin handler, each on its own listeners, and
-// the cache.
+// Sidecar is one running igproxy: the cache, the proxy, the admin handler and, if it is on,
+// interception. All but the cache have their own listeners.
 type Sidecar struct {
-	conf       config.Config
+	conf       config.Config // at the start; reloads.conf returns the configuration in use
 	log        *slog.Logger
 	lines      *logging.Log // the Log whose Logger is log, to change its level and limit
 	build      Build

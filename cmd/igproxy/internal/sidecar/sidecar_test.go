@@ -52,7 +52,7 @@ func TestAFailedStartLeavesNothingOpen(t *testing.T) {
 	}
 	l, err := net.Listen("tcp", o.Config.Listen[0])
 	if err != nil {
-		t.Fatalf("the app's listener is still open: %v", err)
+		t.Fatalf("listening on the app's address after the failed start: got the error %v, want no error", err)
 	}
 	_ = l.Close()
 }
@@ -82,7 +82,7 @@ func TestASidecarAnswersUntilASignal(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := client.Get(s.AdminURL() + "/readyz"); err == nil {
-		t.Error("the sidecar still answers after its end")
+		t.Error("a request after the end: got a response, want an error")
 	}
 	log.Close()
 	if got := strings.Count(text.String(), "msg=stopped"); got != 1 {

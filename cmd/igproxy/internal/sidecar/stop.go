@@ -37,8 +37,8 @@ func secondSignal(sig os.Signal) error {
 // drain stops the parts in order:
 //
 //  1. Pending purges are performed.
-//  2. The listeners for apps stop, and their requests are answered.
-//  3. Shared exchanges and writes to Redis finish.
+//  2. The listeners for apps and for interception stop, and their requests are answered.
+//  3. Flights, refreshes and writes to Redis finish.
 //  4. Spans are sent.
 //  5. The admin listeners stop. They are last, so that an orchestrator can watch the drain.
 func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {

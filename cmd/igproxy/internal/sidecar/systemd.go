@@ -21,10 +21,10 @@ import (
 // This file is igproxy's interface to systemd: inherited sockets (sd_listen_fds(3)), state
 // notifications (sd_notify(3)), and the watchdog (WatchdogSec=). Without systemd it does nothing.
 
-// inheritedListeners returns the listeners that systemd has opened, by name: app, of which there
-// may be several, and admin. Their sockets outlive this process. So a client that connects between
-// one sidecar's drain and the start of the next is not refused, but waits in the socket's queue. On
-// an error inheritedListeners returns the listeners opened so far.
+// inheritedListeners returns the listeners that systemd has opened, by name. Several listeners may
+// have the name app; one may have the name admin. Their sockets outlive this process. So a client
+// that connects between one sidecar's drain and the start of the next is not refused, but waits in
+// the socket's queue. On an error inheritedListeners returns the listeners opened so far.
 func inheritedListeners() (map[string][]net.Listener, error) {
 	sockets := map[string][]net.Listener{}
 	files := activation.Files(true)
@@ -51,7 +51,8 @@ func inheritedListeners() (map[string][]net.Listener, error) {
 }
 
 // notify sends a message of sd_notify(3) to systemd: READY=1 at the start and after a reload,
-// RELOADING=1 before a reload, STOPPING=1 before a drain. systemctl status shows STATUS.
+// RELOADING=1 before a reload, STOPPING=1 before a drain, WATCHDOG=1 for the watchdog. systemctl
+// status shows STATUS.
 func notify(log *slog.Logger, message string) {
 	if _, err := daemon.SdNotify(false, message); err != nil {
 		log.Warn("systemd unreachable", "message", message, "error", err.Error())
@@ -129,9 +130,9 @@ func (s *Sidecar) checkAlive(ctx context.Context) error {
 }
 
 // acceptsConnections checks that the listener at an address accepts a connection and reads from it.
-// It closes its sending half and waits until the server does the same. A server that hangs leaves
-// the connection in the queue, so the wait ends with ctx and an error. No request is sent, so
-// nothing is logged or counted.
+// acceptsConnections closes the sending half of the connection, and waits until the server closes
+// the connection too. A server that hangs leaves the connection in the queue, so the wait ends with
+// ctx and an error. No request is sent, so nothing is logged or counted.
 func acceptsConnections(ctx context.Context, address net.Addr) error {
 	c, err := (&net.Dialer{}).DialContext(ctx, address.Network(), address.String())
 	if err != nil {

@@ -27,7 +27,7 @@ func TestAServerThatAcceptsNoConnectionsFailsTheWatchdogsCheck(t *testing.T) {
 	}
 	_ = l.Close()
 	if err := acceptsConnections(t.Context(), l.Addr()); err == nil {
-		t.Error("nothing listens: got no error")
+		t.Error("nothing listens: got no error, want one")
 	}
 }
 
@@ -55,7 +55,7 @@ func TestTheWatchdogsCheckLeavesNoTrace(t *testing.T) {
 			_ = l.Shutdown(t.Context()) // waits for all connections to end
 			l.Close()
 			if got := strings.Count(text.String(), "\n"); requested || (secure != nil) != (got == 1) {
-				t.Errorf("the handler got a request: %v, want false; with TLS, the log must have one line, about the failed handshake; without TLS, it must be empty:\n%s", requested, text.String())
+				t.Errorf("the handler got a request: %t, want false; got %d log lines, want 1 with TLS (the failed handshake) and 0 without:\n%s", requested, got, text.String())
 			}
 		})
 	}
@@ -74,6 +74,6 @@ func TestAnInvalidWatchdogTimeIsLogged(t *testing.T) {
 	var text bytes.Buffer
 	watchdog(slog.New(slog.NewTextHandler(&text, nil)), func(context.Context) error { t.Error("the check was called"); return nil })()
 	if !strings.Contains(text.String(), "WATCHDOG_USEC=soon") {
-		t.Errorf("the log does not name the variable: %s", text.String())
+		t.Errorf("got the log %q, want WATCHDOG_USEC=soon in it", text.String())
 	}
 }

@@ -19,7 +19,8 @@ import (
 )
 
 // followTokens returns a function that returns the digests of the current tokens in the file at
-// path, or nil if path is empty. Errors and log lines name the setting of the file, key.
+// path, or nil if path is empty. Errors and log lines contain key, the setting that names
+// the file.
 func followTokens(key, path string, log *slog.Logger) (func() [][sha256.Size]byte, error) {
 	if path == "" {
 		return nil, nil
@@ -48,9 +49,10 @@ func listenerTLS(current *atomic.Pointer[currentTLS]) *tls.Config {
 	}
 }
 
-// followTLS returns the TLS configuration of the listeners for apps, or nil if they use no TLS. It
-// reads the certificate, the key and the client authorities again when their files change. New
-// connections use the new contents; open connections continue.
+// followTLS returns a function that returns the TLS configuration of the listeners for apps. If the
+// listeners use no TLS, followTLS returns nil. The function reads the certificate, the key and the
+// client authorities again when their files change. New connections use the new contents; open
+// connections continue.
 func followTLS(c config.Config, log *slog.Logger) (currentTLS, error) {
 	cert, key, ca := c.TLS.CertFile, c.TLS.KeyFile, c.Auth.ClientCA
 	if cert == "" {
@@ -68,8 +70,8 @@ func followTLS(c config.Config, log *slog.Logger) (currentTLS, error) {
 	if ca == "" {
 		return func() *tls.Config { return conf }, nil
 	}
-	// Without session tickets, a client presents its certificate on each connection. A resumed
-	// session would be trusted even if the authority of its certificate had been removed since.
+	// Without session tickets, a client presents its certificate on each connection. So igproxy
+	// does not rely on crypto/tls to reject a session that began before its authority was removed.
 	f, err := config.Follow("auth.client_ca", log, func() (*tls.Config, error) {
 		pool, err := config.ReadCertPool(ca)
 		requiring := conf.Clone()
@@ -110,8 +112,8 @@ func requireTrust(listeners []net.Listener, c config.Config) error {
 	return nil
 }
 
-// openTo says in words who may use the listeners for apps. The mode of a Unix socket that systemd
-// has opened is in its socket unit, and server.socket_mode has no effect on it.
+// openTo says in words who may use the listeners for apps. It reads the mode of each Unix socket,
+// because server.socket_mode has no effect on a socket that systemd has opened.
 func (s *Sidecar) openTo() string {
 	var all []string
 	for i, l := range s.appNets {

@@ -116,7 +116,7 @@ func TestCertificateIsReloadedUnlessBroken(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		shows("two")
 		if strings.Contains(log.String(), "level=WARN") {
-			t.Errorf("a change in two steps was logged as a fault: %s", log.String())
+			t.Errorf("a change in two steps: got the log %s, want no warning", log.String())
 		}
 		write(t, "tls.key", "-----BEGIN NONSENSE-----")
 		for range 3 {
@@ -124,7 +124,7 @@ func TestCertificateIsReloadedUnlessBroken(t *testing.T) {
 			shows("two")
 		}
 		if got := strings.Count(log.String(), "level=WARN"); got != 1 || strings.Contains(log.String(), "NONSENSE") {
-			t.Errorf("want one warning without the file's text: %s", log.String())
+			t.Errorf("a broken key: got %d warnings, want 1 without the file's text: %s", got, log.String())
 		}
 	})
 }
@@ -138,7 +138,7 @@ func TestTLSIsModernAndOffersHTTP2(t *testing.T) {
 	for _, ca := range []string{"", "ca.pem"} {
 		conf := tlsConfig(t, ca, io.Discard)
 		if _, _, err := shake(t, conf, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
-			t.Error("TLS 1.1 was accepted")
+			t.Errorf("auth.client_ca %q, a client with TLS 1.1: got no error, want one", ca)
 		}
 	}
 	conf := tlsConfig(t, "", io.Discard)
@@ -176,7 +176,7 @@ func TestClientCertificatesAreVerifiedByTheCurrentAuthorities(t *testing.T) {
 			t.Errorf("after the authority was replaced: a certificate of the previous authority: got %v, want an error; a certificate of the new authority: got %v, want no error", before, now)
 		}
 		if before := ask(nil); before == nil {
-			t.Error("an earlier session was resumed without a certificate")
+			t.Error("a client with an earlier session, without a certificate: got no error, want one")
 		}
 	})
 }
@@ -187,7 +187,7 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 		write(t, "token", "the-first-token-0123\n")
 		const key = "auth.bearer_file"
 		if f, err := followTokens(key, "", nil); f != nil || err != nil {
-			t.Error("a token is required although none is set")
+			t.Errorf("without a file: got a function: %t, want false; got the error %v, want no error", f != nil, err)
 		}
 		var log bytes.Buffer
 		digest, err := followTokens(key, "./token", slog.New(slog.NewTextHandler(&log, nil)))
@@ -198,8 +198,8 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 		write(t, "token", "short")
 		for range 3 {
 			time.Sleep(config.LookEvery)
-			if digest()[0] != first {
-				t.Error("a token that is too short was accepted")
+			if got := digest()[0]; got != first {
+				t.Errorf("after a token that is too short: got the digest %x, want %x, the digest of the first token", got, first)
 			}
 		}
 		write(t, "token", "the-second-token-0123")
@@ -207,14 +207,14 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 		second := digest()[0]
 		write(t, "token", "the-second-token-0123\n") // the newline that an editor adds is not part of the token
 		time.Sleep(config.LookEvery)
-		if second == first || digest()[0] != second {
-			t.Error("the second token is not in use, or its newline changed it")
+		if got := digest()[0]; second == first || got != second {
+			t.Errorf("the second token: got the digest %x, want another than %x; with a newline: got the digest %x, want %x", second, first, got, second)
 		}
 		if got := strings.Count(log.String(), "level=WARN"); got != 1 || strings.Contains(log.String(), "-token-") {
-			t.Errorf("want one warning, and no token: %s", log.String())
+			t.Errorf("got %d warnings, want 1 without a token: %s", got, log.String())
 		}
 		if _, err := followTokens(key, "./nowhere", nil); err == nil || err.Error() != "auth.bearer_file: ./nowhere does not exist" {
-			t.Errorf("got %v, want an error that the file does not exist", err)
+			t.Errorf("a missing file: got %v, want an error that the file does not exist", err)
 		}
 	})
 }
@@ -233,7 +233,7 @@ func TestListenAddressDecidesWhetherAuthenticationIsRequired(t *testing.T) {
 	}
 	want := "listen: 10.0.0.1:80 is reachable by other machines without authentication; " + config.TrustChoices
 	if err := requireTrust([]net.Listener{l, beyond}, c); err != ConfigurationError(want) {
-		t.Errorf("got %v, want %s", err, want)
+		t.Errorf("beyond loopback: got %v, want %s", err, want)
 	}
 	for name, choose := range map[string]func(*config.Config){"none": func(c *config.Config) { c.Auth.None = true }, "token": func(c *config.Config) { c.Auth.BearerFile = "t" },
 		"certificate": func(c *config.Config) { c.Auth.ClientCA = "c" }} {

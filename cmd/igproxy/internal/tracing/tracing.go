@@ -87,8 +87,8 @@ func endpointIn(getenv func(string) string) string {
 // Start returns the tracer that the environment asks for, or nil if tracing is off. The version
 // becomes the resource attribute service.version. Start never logs the value of a variable, except
 // for the host of the collector, and never the text of an error. stop sends what is queued, for at
-// most three seconds and only until ctx ends. It may be called more than once. The library's error
-// handler and logger are global, so call Start only once in a process.
+// most three seconds and only until ctx ends. stop may be called more than once. The library's
+// error handler and logger are global, so call Start only once in a process.
 func Start(version string, log *slog.Logger) (tracer trace.Tracer, stop func(context.Context)) {
 	off := func(context.Context) {}
 	collector := Collector(os.Getenv)

@@ -119,10 +119,10 @@ func TestNoVariablePreventsTheStartAndNoValueIsLogged(t *testing.T) {
 		t.Run(variables, func(t *testing.T) {
 			tracer, stop, l := start(t, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 "+variables)
 			if (tracer != nil) != traced || strings.Contains(l.String(), "CANARY") || !traced && !strings.Contains(l.String(), "tracing is off") {
-				t.Errorf("got a tracer: %t, want %t; the log: %s", tracer != nil, traced, l)
+				t.Errorf("got a tracer: %t, want %t; got the log %s, want no CANARY, and without a tracer \"tracing is off\"", tracer != nil, traced, l)
 			}
 			if n := strings.Count(l.String(), "level=WARN"); n != 1 {
-				t.Errorf("%d warnings, want one: %s", n, l)
+				t.Errorf("got %d warnings, want 1: %s", n, l)
 			}
 			stop(t.Context())
 		})
@@ -158,7 +158,7 @@ func TestExporterFollowsTheVariables(t *testing.T) {
 		}
 		for _, want := range []string{"a span", "igproxy", "v1", "zone"} {
 			if !bytes.Contains(body, []byte(want)) {
-				t.Errorf("protocol %q: the body lacks %s", protocol, want)
+				t.Errorf("protocol %q: got the body %q, want %s in it", protocol, body, want)
 			}
 		}
 	}
@@ -172,7 +172,7 @@ func TestLostSpansAreLoggedOnceAMinute(t *testing.T) {
 		spans(tracer, 5)
 		stop(t.Context())
 		if text := l.String(); strings.Count(text, `msg="spans not delivered" collector=127.0.0.1:`) != 1 || strings.Contains(text, "CANARY") {
-			t.Errorf("%s: want one line about lost spans, without a secret: %s", endpoint, text)
+			t.Errorf("%s: got the log %s, want one line about lost spans, and no CANARY", endpoint, text)
 		}
 	}
 }
@@ -208,7 +208,7 @@ func TestUnusableVariablesCauseOnlyAWarning(t *testing.T) {
 		t.Run(variables, func(t *testing.T) {
 			_, stop, l := start(t, variables)
 			if text := l.String(); strings.Count(text, "level=WARN") != 1 || !strings.Contains(text, "problem=") {
-				t.Errorf("want one warning:\n%s", text)
+				t.Errorf("got the log\n%s\nwant one warning, with a problem", text)
 			}
 			stop(t.Context())
 		})
