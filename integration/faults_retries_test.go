@@ -46,10 +46,10 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 		most := tokens/10 + initial + perSecond*int(time.Since(start).Seconds()+1)
 		t.Logf("%d calls for %d tokens, %d retries within %s; want at most %d retries", ig.Calls(), tokens, retries, time.Since(start).Round(time.Millisecond), most)
 		if retries > most || retries < tokens/10 {
-			t.Errorf("%d retries of %d calls, want at least %d and at most %d", retries, tokens, tokens/10, most)
+			t.Errorf("got %d retries for %d tokens, want at least %d and at most %d", retries, tokens, tokens/10, most)
 		}
 		if int(right.Load()) != retries || int(lost.Load()) != tokens-retries {
-			t.Errorf("%d tokens were answered, want %d, one for each retry; %d got an error, want %d", right.Load(), retries, lost.Load(), tokens-retries)
+			t.Errorf("tokens with status 200 got %d, want %d, one for each retry; tokens with an error got %d, want %d", right.Load(), retries, lost.Load(), tokens-retries)
 		}
 		spent, denied := p.sum(t, "igproxy_upstream_retries_total", `result="spent"`), p.sum(t, "igproxy_upstream_retries_total", `result="denied"`)
 		if int(spent) != retries || int(denied) != tokens-retries {
@@ -69,7 +69,7 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 			}
 		}
 		if calls := ig.Calls(); calls != 2*tokens+1 || p.sum(t, "igproxy_upstream_retries_total") != 0 {
-			t.Errorf("%d calls for %d tokens, want two for each and one to open the connection; %v retries, want 0", calls, tokens, p.sum(t, "igproxy_upstream_retries_total"))
+			t.Errorf("calls got %d, want %d: two for each token, and one to open the connection; retries got %v, want 0", calls, 2*tokens+1, p.sum(t, "igproxy_upstream_retries_total"))
 		}
 	})
 	// Every twentieth token fails at first. All of these calls are retried.

@@ -35,7 +35,7 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 		}},
 		"maxclients": {url: func(*redistest.Server) string { return scripted(t, "-ERR max number of clients reached") }, opens: true},
 		// A real Redis sends the error of "maxclients" and closes the connection at once. igproxy
-		// may not receive the error.
+		// does not always receive the error.
 		"broken, because Redis has too many clients": {url: func(s *redistest.Server) string {
 			s.Do("CONFIG", "SET", "maxclients", "1")
 			s.Hold(t)

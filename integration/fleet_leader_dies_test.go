@@ -46,9 +46,9 @@ func TestLeaderKilledDuringAnExchange(t *testing.T) {
 			t.Errorf("a follower got %d %s, want 200 with an issued token", r.status, r.body)
 		}
 	}
-	// The leader may have renewed the lease just before the kill, so the followers may wait for all
-	// of it. Then they need up to 300 ms to poll Redis and to exchange the token. The additional
-	// second is for a busy machine.
+	// The leader may have renewed the lease just before the kill. The followers then wait for the
+	// whole lease, and need up to 300 ms more to poll Redis and to exchange the token. The
+	// additional second is for a busy machine.
 	if took := time.Since(killed); took > lease+300*time.Millisecond+time.Second {
 		t.Errorf("the last follower was answered after %s, want at most about %s", took, lease+300*time.Millisecond)
 	} else {

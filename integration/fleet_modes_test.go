@@ -93,7 +93,7 @@ func TestClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 	all := fleet(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=cluster", "REDIS_ADDRS="+redis.Addrs(), "REDIS_USERNAME=igproxy", "REDIS_PASSWORD_FILE="+password)
 	wantShared(t, all, "before")
 	if line := fmt.Sprint(all[0].settled(t).Lines("redis degraded")); line != "[]" {
-		t.Errorf("the documented permissions are not enough in a cluster: %s", line)
+		t.Errorf("lines \"redis degraded\" with the documented permissions: got %s, want none", line)
 	}
 	keys := redis.Keys()
 	if len(keys) == 0 {
@@ -142,7 +142,7 @@ func TestMinimalRedisPermissionsAreEnoughOverTLS(t *testing.T) {
 	wantShared(t, all, "tls")
 	for _, p := range all {
 		if p.settled(t).String() == "" || len(p.Log.Lines("redis degraded"))+len(p.Log.Lines("redis denies scripts"))+len(p.Log.Lines("redis cannot be used")) > 0 {
-			t.Errorf("the documented permissions are not enough:\n%s", p.Log)
+			t.Errorf("want a log without \"redis degraded\", \"redis denies scripts\" and \"redis cannot be used\", got:\n%s", p.Log)
 		}
 	}
 	if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code != 0 {
@@ -206,7 +206,7 @@ func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
 		p := serve(t, settings...)
 		answers(t, p, user, 10)
 		scripts := strings.HasPrefix(missing, "+eval")
-		eventually(t, "the log says that "+missing+" is missing", func() bool {
+		eventually(t, "without "+missing+", the log has one line about a missing permission", func() bool {
 			if scripts {
 				return len(p.Log.Lines("redis denies scripts")) == 1
 			}
@@ -214,7 +214,7 @@ func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
 			return len(lines) == 1 && lines[0]["level"] == "ERROR" && lines[0]["kind"] == "permission"
 		})
 		if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code == 0 || !strings.Contains(stdout+stderr, "give the user "+missing) {
-			t.Errorf("check --online does not name %s: exit code %d\n%s%s", missing, code, stdout, stderr)
+			t.Errorf("check --online: exit code got %d, want not 0; want \"give the user %s\" in the output, got:\n%s%s", code, missing, stdout, stderr)
 		}
 		if strings.Contains(p.settled(t).String(), redisPassword) {
 			t.Error("the log contains Redis's password")

@@ -16,8 +16,8 @@ import (
 func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]struct {
-		// url returns the URL of the upstream of the sidecar in trouble. status is the status of
-		// this sidecar's answer. during runs while this sidecar exchanges the token.
+		// url returns the upstream URL of the sidecar in trouble. status is the status of this
+		// sidecar's answer. during, if not nil, runs while this sidecar exchanges the token.
 		url    func(t *testing.T, asked chan<- struct{}) string
 		status int
 		during func(t *testing.T, troubled *process, asked <-chan struct{})
@@ -53,10 +53,9 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 			if r := healthy.ask(t, "IGAA-1"); r.status != 200 || !contains(ig.Issued("IGAA-1"), r.token()) {
 				t.Errorf("the healthy sidecar answers %d %s, want 200 with an issued token", r.status, r.body)
 			}
-			// If the failure were shared, it would last for a second. If the lease were not
-			// released, it would last for up to 1.5 seconds.
+			// If the lease were not released, the healthy sidecar would wait for up to 1.5 seconds.
 			if took := time.Since(start); took > 900*time.Millisecond {
-				t.Errorf("the healthy sidecar answered after %s, want at once", took)
+				t.Errorf("the healthy sidecar answered after %s, want at most 900ms", took)
 			}
 			if ig.Calls() != 1 {
 				t.Errorf("%d calls from the healthy sidecar, want 1", ig.Calls())

@@ -61,8 +61,9 @@ func (c *tally) String() string {
 	return fmt.Sprintf("%d right answers, %d wrong, %d failed", c.right.Load(), c.wrong.Load(), c.failed.Load())
 }
 
-// count adds a response. A response with another status than 200 has failed. A response with status
-// 200 is right if Instagram issued its token for this short-lived token, and wrong if not.
+// count adds a response. A call has failed if err is not nil or the status is not 200. A response
+// with status 200 is right if Instagram issued its token for this short-lived token, and wrong if
+// not.
 func (c *tally) count(ig *mock.Instagram, short string, r response, err error) {
 	switch issued := ig.Issued(short); {
 	case err != nil || r.status != 200:
@@ -150,7 +151,7 @@ func TestFollowersGetTheLeadersFailure(t *testing.T) {
 			}
 		})
 		if calls := ig.CallsFor(fault); same.Load() != 80 || calls != 1 {
-			t.Errorf("%s: %d of 80 callers got %d, want all; %d calls, want 1", fault, same.Load(), want.status, calls)
+			t.Errorf("%s: %d of 80 callers got status %d with code %d, want all; %d calls, want 1", fault, same.Load(), want.status, want.code, calls)
 		}
 	}
 }

@@ -53,8 +53,8 @@ import (
 const canary = "canary"
 
 const (
-	leastHostile = 300
-	mostRun      = 2 << 20 // {text*count} may have at most this many bytes
+	leastHostile = 300     // the corpus must have at least this many entries
+	mostRepeated = 2 << 20 // the bytes of text, times count, in {text*count} must not exceed this
 )
 
 type hostileEntry struct {
@@ -67,7 +67,7 @@ type hostileEntry struct {
 }
 
 type hostileAnswer struct {
-	status, subcode int // an answer that is not plain and has subcode 0 is a token
+	status, subcode int // if subcode is 0 and plain is false, the answer is a token
 	plain, head     bool
 }
 
@@ -133,8 +133,8 @@ func parseHostile(family, text string) (entries []hostileEntry, err error) {
 	return entries, nil
 }
 
-// joinLines appends each line that starts with a space or a tab to the line that it continues. It
-// leaves an empty line in its place, so that line numbers stay correct.
+// joinLines appends each line that starts with a space or a tab to the line that it continues. The
+// appended line becomes empty but is not removed, so that line numbers stay correct.
 func joinLines(text string) []string {
 	lines := strings.Split(text, "\n")
 	last := 0
@@ -272,7 +272,7 @@ func expand(text string, values map[string]string) (string, error) {
 			return value
 		}
 		count, err := strconv.Atoi(inside[at+1:])
-		if at < 1 || err != nil || count < 1 || count*at > mostRun {
+		if at < 1 || err != nil || count < 1 || count*at > mostRepeated {
 			wrong = fmt.Errorf("invalid notation %q", found)
 			return ""
 		}
@@ -301,7 +301,7 @@ func TestHostileCorpusIsParsedStrictly(t *testing.T) {
 	sent, err := expand(good[0].wire, placeholders("h:1"))
 	e := good[0]
 	if want := "GET /canarycanary\x00\\" + placeholders("h:1")["ok"] + " HTTP/1.1\r\n\r\n"; sent != want || err != nil {
-		t.Errorf("sends %q, want %q", sent, want)
+		t.Errorf("expand: got %q, %v; want %q", sent, err, want)
 	}
 	if last := (hostileAnswer{status: 400, subcode: 990007, head: true}); e.name != "f/a" || len(e.answers) != 3 || e.answers[2] != last || !e.close || e.asks != 2 {
 		t.Errorf("got %+v, want the entry f/a with three answers, close and asks 2", e)
@@ -322,11 +322,11 @@ func TestHostileCorpusIsParsedStrictly(t *testing.T) {
 		"half an escape":      frame + "a | 200 | /canary\\x0",
 		"unknown placeholder": frame + "a | 200 | /canary{okay}",
 		"open brace":          frame + "a | 200 | /canary{ok",
-		"endless run":         frame + "a | 200 | /canary{a*9999999}",
+		"too many bytes":      frame + "a | 200 | /canary{a*9999999}",
 		"no canary":           frame + "a | 200 | /x",
 		"the same name":       frame + "a | 200 | /canary\na | 200 | /canary2",
 		"token with subcode":  frame + "a | 200 990001 | /canary",
-		"negative run":        frame + "a | 200 | /canary{a*-1}",
+		"negative count":      frame + "a | 200 | /canary{a*-1}",
 		"answer with a typo":  frame + "a | 200 +400 plain | /canary",
 	} {
 		if got, err := parseHostile("f", text); err == nil {

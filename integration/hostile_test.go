@@ -82,7 +82,7 @@ func hostile(t *testing.T, afterHit bool, target func(*testing.T, ...string) hos
 	request := func(t *testing.T, host, path string) {
 		r, err := fetch(t.Context(), p.client, p.url(host)+path)
 		if err != nil || r.status != http.StatusOK {
-			t.Errorf("an ordinary request afterwards got %d, %v; want 200", r.status, err)
+			t.Errorf("an ordinary request: got %d, %v; want 200", r.status, err)
 		}
 		answered.Add(1)
 	}
@@ -247,7 +247,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		}
 	}
 	if id := res.Header.Get("X-Request-Id"); (id == "") != want.plain {
-		t.Errorf("X-Request-Id is %q; want one only if the answer is not from net/http (from net/http: %v)", id, want.plain)
+		t.Errorf("X-Request-Id: got %q, want it empty: %v (only answers from net/http have none)", id, want.plain)
 	}
 	if want.plain {
 		return
@@ -261,7 +261,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 	n, err := strconv.Atoi(res.Header.Get("Content-Length"))
 	switch {
 	case err != nil || n == 0 || !want.head && n != len(body):
-		t.Errorf("Content-Length is %q, and the body has %d bytes", res.Header.Get("Content-Length"), len(body))
+		t.Errorf("Content-Length: got %q, want %d, the length of the body, or for a HEAD any number above 0", res.Header.Get("Content-Length"), len(body))
 	case want.head:
 		if body != "" {
 			t.Errorf("the answer to a HEAD has a body: %s", body)
@@ -272,14 +272,14 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		}
 	default:
 		code := 100
-		if want.subcode == 990002 || want.subcode == 990009 { // Instagram itself has errors for these, with code 2500
+		if want.subcode == 990002 || want.subcode == 990009 { // unknown path, no token: Instagram itself sends 2500
 			code = 2500
 		}
 		if strings.HasPrefix(body, `{"error_type":`) { // an error of the code exchange has the status as its code
 			code = got.status
 		}
 		if e := got.graphError(t); e.Subcode != want.subcode || e.Code != code || e.Type == "" || e.Message == "" {
-			t.Errorf("got %s, want code %d and subcode %d", body, code, want.subcode)
+			t.Errorf("got %s, want code %d, subcode %d, a type and a message", body, code, want.subcode)
 		}
 	}
 }

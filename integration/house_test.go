@@ -1,8 +1,8 @@
 package integration
 
 // The source code follows its architecture: each package imports only the packages that it may
-// import, and each library in homes is imported only in the files listed there. Comments follow two
-// rules.
+// import, and each library in homes is imported only in the files listed there. Comments keep the
+// rules at TestCommentsKeepTheirForm.
 
 import (
 	"fmt"
@@ -113,7 +113,7 @@ func TestImportsFollowTheArchitecture(t *testing.T) {
 		return nil
 	})
 	if err != nil || files < 30 {
-		t.Fatalf("read %d files, want at least 30 (%v)", files, err)
+		t.Fatalf("got %d files, error %v; want at least 30 files, no error", files, err)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestCommentsKeepTheirForm(t *testing.T) {
 		return err
 	})
 	if err != nil || files < 100 {
-		t.Fatalf("read %d files, want at least 100 (%v)", files, err)
+		t.Fatalf("got %d files, error %v; want at least 100 files, no error", files, err)
 	}
 }
 

@@ -41,12 +41,12 @@ func BenchmarkIntercepted(b *testing.B) {
 					target := way.url + exchangePath("IGAA-known")
 					// The first request opens the connection, and is not measured.
 					if r, err := fetch(b.Context(), way.client, target); err != nil || r.status != 200 {
-						b.Fatal(r, err)
+						b.Fatalf("%s: got %d, %v; want 200", target, r.status, err)
 					}
 					before := cpuTime(b, p.Cmd.Process.Pid)
 					for range requests {
 						if r, err := fetch(b.Context(), way.client, target); err != nil || r.status != 200 {
-							b.Fatal(r, err)
+							b.Fatalf("%s: got %d, %v; want 200", target, r.status, err)
 						}
 					}
 					used[round%2] += cpuTime(b, p.Cmd.Process.Pid) - before

@@ -27,13 +27,13 @@ const (
 	keptLife = 57 * day
 )
 
-// Values of keep.check_every.
+// Settings of keep.check_every, to pass to keeping.
 const (
 	once  = "KEEP_CHECK_EVERY=24h" // a token is refreshed at most once in a test
 	often = "KEEP_CHECK_EVERY=1s"
 )
 
-// keeping returns settings with which igproxy keeps tokens alive.
+// keeping returns settings with which igproxy keeps tokens alive. every is once or often.
 func keeping(every string) []string {
 	return []string{"KEEP_ENABLED=true", "KEEP_REFRESH_BEFORE=1392h", "KEEP_MAX_PER_MINUTE=6000", every, "CACHE_NEGATIVE_TTL=0s", "REFRESH_TTL=1s", patientRedis}
 }
@@ -89,7 +89,7 @@ func (m *renewing) successor(t *testing.T, p *process, long string) (next string
 		return next != long
 	})
 	if !slices.Contains(m.Issued(long), next) {
-		t.Fatalf("Meta got a token that is neither the app's token nor one of its successors")
+		t.Fatalf("Meta got the token %q, want one of the successors %q", next, m.Issued(long))
 	}
 	return next
 }
@@ -131,7 +131,7 @@ type gate struct {
 
 	mu            sync.Mutex // protects the fields below
 	calls         []url.Values
-	before, after chan struct{} // nil if nothing is held
+	before, after chan struct{} // a held refresh waits until the channel is closed; nil holds nothing
 }
 
 func newGate(t *testing.T, target string) *gate {

@@ -38,7 +38,7 @@ func TestFleetRefreshesATokenOnce(t *testing.T) {
 		late.uses(t, long)
 		issued := meta.Issued(long)
 		if len(issued) != 1 || meta.lastToken() != issued[0] || meta.RefreshesFor(long) != 1 || meta.RefreshesFor(issued[0]) != 0 {
-			t.Errorf("%s: %d refreshes of the token, want 1; %d successors, want 1; also want the sidecar that started later to send the successor, and not to refresh the successor", name, meta.RefreshesFor(long), len(issued))
+			t.Errorf("%s: refreshes got %d, want 1; successors got %q, want one; token sent by the late sidecar got %q, want the successor; refreshes of the sent token got %d, want 0", name, meta.RefreshesFor(long), issued, meta.lastToken(), meta.RefreshesFor(meta.lastToken()))
 		}
 	}
 }

@@ -23,12 +23,12 @@ func (m *renewing) survives(t *testing.T, first, second *process, long string) {
 	first.kill()
 	second.uses(t, long)
 	if got := m.lastToken(); got != long {
-		t.Errorf("the first call after the first sidecar was killed was not sent with the token itself")
+		t.Errorf("token of the first call after the kill: got %q, want the token itself, %q", got, long)
 	}
 	m.successor(t, second, long)
 	m.Age(keptLife - 2*day) // the token ends
 	if !m.refusesDirectly(t, long) {
-		t.Error("Meta accepts the token, which should have ended")
+		t.Error("Meta accepts the token after its end, want a refusal with code 190")
 	}
 	second.uses(t, long)
 }
@@ -55,8 +55,8 @@ func TestSidecarKilledWhileARefreshHangs(t *testing.T) {
 	all[0].uses(t, long)
 	meta.holds(t)
 	all[1].uses(t, long) // all[0] has reserved the refresh, so all[1] does not begin one
-	if meta.lastToken() != long {
-		t.Error("the token itself was not used during the refresh")
+	if got := meta.lastToken(); got != long {
+		t.Errorf("token of a call during the refresh: got %q, want the token itself, %q", got, long)
 	}
 	all[0].kill()
 	eventually(t, "the refresh ends with the sidecar", func() bool { return meta.held.Load() == 0 })

@@ -1,7 +1,7 @@
 package integration
 
-// An app can use the token that it stored first even after this token has ended. The app can also
-// refresh the token at any time.
+// An app can keep using the first token that it stored, even after the end of this token. The app
+// can also refresh the token at any time.
 
 import (
 	"encoding/json"
@@ -17,10 +17,11 @@ import (
 
 // keptService is a service whose tokens are kept alive.
 type keptService struct {
-	name, host      string
-	prefix          string // the start of its paths
-	exchange, short string
-	refresh         string // path and query without the token
+	name, host string
+	prefix     string // the start of its paths
+	exchange   string // path and query without the token
+	short      string // the short-lived token to exchange
+	refresh    string // path and query without the token
 }
 
 var keptServices = []keptService{
@@ -69,7 +70,7 @@ func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
 				t.Errorf("a refresh by the app got %d %s; want 200 with the latest successor and its remaining life", r.status, r.body)
 			}
 			if status := r.header.Get("Cache-Status"); !strings.HasPrefix(status, "igproxy; hit") || meta.RefreshesFor(long) != calls {
-				t.Errorf("a refresh by the app was sent to Meta (Cache-Status %s), want a hit", status)
+				t.Errorf("a refresh by the app: Cache-Status got %s, want a hit; refreshes at Meta got %d, want %d", status, meta.RefreshesFor(long), calls)
 			}
 			if s := meta.Strange(); len(s) > 0 {
 				t.Errorf("Meta received requests that igproxy must not send: %v", s)
@@ -78,9 +79,8 @@ func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
 	}
 }
 
-// usesEverywhere makes three calls, which must succeed: with the token in a form, as a bearer token
-// and, in the last call, in the query. The last call is not the form, because lastToken does not
-// read forms.
+// usesEverywhere makes three calls with the token: in a form, as a bearer token and in the query.
+// All must succeed. The query comes last, because lastToken does not read forms.
 func (p *process) usesEverywhere(t *testing.T, prefix, token string) {
 	t.Helper()
 	for place, call := range map[string]func() (response, error){

@@ -16,8 +16,9 @@ func TestTheShortLivedTokenOfALoginIsNotRefreshed(t *testing.T) {
 	m.login.SetShape("flat")
 	p := serve(t, append(settings, keeping(often)...)...)
 	for _, s := range []struct {
-		app, id, elsewhere string
-		login, graph       *mock.Instagram
+		app, id      string
+		elsewhere    string // a token that igproxy has never seen, so its end is unknown
+		login, graph *mock.Instagram
 	}{
 		{"/apps/default", appID, "IGAA-elsewhere", m.login, m.graph},
 		{"/apps/threads", threadsID, "THAA-elsewhere", m.threads, m.threads},
@@ -32,7 +33,7 @@ func TestTheShortLivedTokenOfALoginIsNotRefreshed(t *testing.T) {
 				t.Errorf("%s: got %d %s, want 200", s.app, r.status, r.body)
 			}
 		}
-		eventually(t, "a token of unknown end that was used later is refreshed", func() bool { return s.graph.RefreshesFor(s.elsewhere) == 1 })
+		eventually(t, "the token with an unknown end is refreshed", func() bool { return s.graph.RefreshesFor(s.elsewhere) == 1 })
 		if got := s.graph.RefreshesFor(short); got != 0 {
 			t.Errorf("%s: %d refreshes of a short-lived token, want 0", s.app, got)
 		}

@@ -55,7 +55,7 @@ func Start(t testing.TB, env []string, args ...string) *Process {
 
 // StartCommand starts a command that is igproxy or replaces itself with igproxy. The output goes to
 // Log. If cmd.Stderr is already set, standard error goes there instead. The process is killed at
-// the end of the test if it still runs.
+// the end of the test if it still runs. The test fails if Log reports a data race.
 func StartCommand(t testing.TB, env []string, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{Cmd: cmd, Log: &Output{}, Exited: make(chan struct{})}
@@ -193,7 +193,8 @@ func (o *Output) Take() string {
 	return text[:whole]
 }
 
-// Mock starts `igproxy mock` with these arguments on a free port and returns its URL.
+// Mock starts `igproxy mock` with these arguments on a free port, waits until it listens, and
+// returns the process and its URL.
 func Mock(t testing.TB, args ...string) (p *Process, url string) {
 	t.Helper()
 	p = Start(t, Environ(), append([]string{"mock", "--listen", "127.0.0.1:0"}, args...)...)
