@@ -31,7 +31,11 @@ func (p *peers) Accept() (net.Conn, error) {
 		}
 		_ = c.Close()
 		p.refused()
-		p.log.Warn("connection refused by auth.uids", "uid", uid, "error", err)
+		if err != nil {
+			p.log.Warn("connection of an unknown uid refused", "error", err)
+			continue
+		}
+		p.log.Warn("connection refused by auth.uids", "uid", uid)
 	}
 }
 
