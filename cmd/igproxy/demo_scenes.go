@@ -170,11 +170,11 @@ func (d *story) outage() {
 		path = exchange(fmt.Sprintf("IGAA-cold-%d", i))
 		last = d.call(path, nil)
 	}
-	d.say("exchanges of new tokens fail (not shown), until the breaker opens; the first call that it refuses:")
+	d.say("several new tokens fail (not shown); then the breaker opens and refuses the next call:")
 	d.say("> GET %s", path)
 	d.show(last)
 	d.check(last.status == http.StatusServiceUnavailable && last.retryAfter != "",
-		"the breaker opened after %d calls that failed, retries included; until it closes, unknown tokens get a quick 503 with Retry-After", d.instagram.Calls()-before)
+		"the breaker opened after %d failed calls to Meta, retries included; until it closes, unknown tokens get a quick 503 with Retry-After", d.instagram.Calls()-before)
 	d.expect(exchange("IGAA-anna"), nil, http.StatusOK, "igproxy; hit")
 }
 

@@ -57,7 +57,7 @@ hit ratio   84.5%
 hits        426; median below 0.25 ms, 99% below 5 ms
 exchanges   none
 calls saved 426 by the cache, 3 by sharing
-flights     2; callers of the same token share one
+flights     2 in progress; callers with the same token share a flight
 memory      62 entries
 
 app         shop: client secret accepted; token calls not paused; breaker open (exchange)

@@ -35,7 +35,7 @@ func statusText(s admin.Status) string {
 	row("hits", "%s", times(s.Latency.Hits, ""))
 	row("exchanges", "%s", times(s.Latency.Exchanges, " with a token or a refusal from Meta"))
 	row("calls saved", "%d by the cache, %d by sharing", s.Saved.Cache, s.Saved.Coalescing)
-	row("flights", "%d; callers of the same token share one", s.State.Flights)
+	row("flights", "%d in progress; callers with the same token share a flight", s.State.Flights)
 	row("memory", "%s", plural(s.State.Entries, "entry", "entries"))
 	b.WriteString("\n")
 	for _, a := range s.Apps {

@@ -269,7 +269,7 @@ func settings() []setting {
 
 		{key: "breaker.failures", kind: kindCount, value: "5", low: 1, high: million,
 			doc: "How many failures in a row open a breaker, so that Meta is not asked for a while. Each combination of app, grant " +
-				"and redirect_uri has its own breaker. Repeated failures of one token count once."},
+				"and redirect_uri has its own breaker. Repeated failures of one token count once, unless igproxy cannot connect to Meta."},
 		{key: "breaker.ratio", kind: kindRatio, value: "0.5", low: 0, high: 1,
 			doc: "A breaker also opens when at least this share of the exchanges that ended within breaker.interval have failed."},
 		{key: "breaker.min_requests", kind: kindCount, value: "20", low: 1, high: million,
