@@ -34,9 +34,9 @@ type indexed struct {
 // key was derived, or zero.
 func (k Key) number() int64 { return k.marks.tokens[k.token] }
 
-// indexValue returns what the index stores in Redis for the entry with this key. The value begins with
-// Key.token. If Key.number is zero, nothing follows, because Key.token is also the entry's ID. If
-// Key.number is not zero, this number and the entry's ID follow.
+// indexValue returns what the index stores in Redis for the entry with this key. The value begins
+// with Key.token. If Key.number is zero, nothing follows, because Key.token is also the entry's ID.
+// If Key.number is not zero, this number and the entry's ID follow.
 func (k Key) indexValue() []byte {
 	b := append([]byte(nil), k.token[:]...)
 	if number := k.number(); number > 0 {

@@ -205,8 +205,8 @@ var kinds = []string{
 	kindOpen, kindOther,
 }
 
-// kinds has every kind that an operation can return. kindBacklog is only counted, and only sentinels
-// cause kindNoMaster. Every kind in the list except kindOther has its own advice.
+// kinds has every kind that an operation can return. kindBacklog is only counted, and only
+// sentinels cause kindNoMaster. Every kind in the list except kindOther has its own advice.
 func TestEveryErrorKindNamesANextStep(t *testing.T) {
 	for _, kind := range kinds {
 		step := (&RedisOptions{}).advice(kind, nil)

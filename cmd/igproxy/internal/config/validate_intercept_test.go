@@ -169,8 +169,8 @@ func TestProblemsOfTheAuthorityAreReported(t *testing.T) {
 	} {
 		all = append(all, input{name: name, yaml: yaml, before: c.before, want: c.want})
 	}
-	// The refused variable leaves the value of the file in effect. The fault of the file's value must not
-	// be reported at the place of the variable.
+	// The refused variable leaves the value of the file in effect. The fault of the file's value
+	// must not be reported at the place of the variable.
 	all = append(all, input{name: "a refused variable", yaml: yaml, env: []string{"IGPROXY_INTERCEPT_CA_FILE=a\tb"},
 		before: func(t *testing.T) { _ = os.Remove("ca/igproxy-ca.pem") },
 		want: []string{"warning: environment: IGPROXY_INTERCEPT_CA_FILE: overrides igproxy.yaml:3, which sets the same key; remove one of the two",
