@@ -107,7 +107,7 @@ func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 	c := newScripted(t, p)
 	one := fewestAllocations(func() { c.serve(1) }) // serving a connection allocates, even if hits do not
 	if four := fewestAllocations(func() { c.serve(4) }); four != one || c.answers != 4 {
-		t.Errorf("a connection with four hits allocates %v times, want %v times, as with one hit; %d of the four hits were answered", four, one, c.answers)
+		t.Errorf("a connection with four hits allocates %v times, want %v times, as with one hit; got %d answers, want 4", four, one, c.answers)
 	}
 }
 
@@ -118,7 +118,7 @@ type scripted struct {
 	lane          *lane.Lane
 	connect       chan struct{}
 	ended         chan struct{}
-	hits, answers int
+	hits, answers int // requests that are still to be delivered, and responses that were written
 }
 
 func newScripted(t testing.TB, p *Proxy) *scripted {
@@ -170,6 +170,6 @@ func BenchmarkLaneHit(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	if c.serve(b.N); c.answers != b.N {
-		b.Fatalf("%d of %d hits were answered", c.answers, b.N)
+		b.Fatalf("got %d answers, want %d", c.answers, b.N)
 	}
 }

@@ -18,7 +18,7 @@ type plainCall struct {
 	app      *app
 	grant    *grant
 	keys     *cache.Keys
-	counters func() hitCounters
+	counters func() hitCounters // looks up the counters of memory hits in its first call
 }
 
 // plainCallOf returns the plain call of an engine. It returns nil if there is no Instagram app, or
@@ -51,8 +51,9 @@ func (p *Proxy) NewLaneOnLoopback(o lane.Options) *lane.Lane {
 	return lane.New(o)
 }
 
-// laneHandler answers the requests on one connection in the lane. A hit is read directly from
-// memory and allocates nothing, unless it is logged. A miss runs the steps.
+// laneHandler answers the requests on one connection in the lane. If memory has a token and its
+// expires_in for a request, the handler sends them directly, and allocates only for a log line. Any
+// other request runs the steps.
 type laneHandler struct {
 	proxy      *Proxy
 	onLoopback bool
@@ -63,9 +64,9 @@ type laneHandler struct {
 	host   string
 
 	// What Sent needs to know about the last request.
-	hit *plainCall    // nil: the request was a miss
-	id  requestID     // the request ID of a hit
-	x   *requestState // the request and its outcome, for a miss
+	hit *plainCall    // nil: the steps answered the request
+	id  requestID     // the request ID, if the steps did not answer the request
+	x   *requestState // the request and its outcome, if the steps answered the request
 }
 
 // Serve implements lane.Handler.

@@ -6,7 +6,7 @@ import "slices"
 type histogram struct {
 	bounds []float64
 	counts []uint64
-	all    uint64
+	all    uint64 // the number of all durations, also of those above the highest bound
 }
 
 // add adds the durations in o, which is empty or has the same bounds.
@@ -50,9 +50,9 @@ func (h histogram) exceeds(q, limit float64) bool {
 	return ok && (i == len(h.bounds) || h.bounds[i] > limit)
 }
 
-// Latency says how long requests took, as bounds in milliseconds: at least half of them took at
-// most P50, and at least 99% took at most P99. P50 and P99 are null if Count is 0. Each is also
-// null if it would exceed the highest bound of the histogram.
+// Latency says how long requests took: at least half of the requests took at most P50 milliseconds,
+// and at least 99% took at most P99. P50 and P99 are bounds of the histogram. Each is null if Count
+// is 0, or if the value would exceed the highest bound.
 type Latency struct {
 	Count uint64   `json:"count"`
 	P50   *float64 `json:"p50_ms"`

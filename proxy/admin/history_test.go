@@ -20,7 +20,7 @@ func TestHistoryCoversAnHour(t *testing.T) {
 	}
 	window := h.window()
 	if n := len(window); n != maxSamples || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) || s.at.Sub(h.started) != time.Hour {
-		t.Errorf("got %d samples, want %d; they span the time from %v to %v, want one hour from %v", n, maxSamples, window[0].at, window[n-1].at, h.started)
+		t.Errorf("got %d samples, want %d; they span the time from %v to %v, want one hour from %v; the second has %d requests, want 10; the last has %d, want 15", n, maxSamples, window[0].at, window[n-1].at, h.started, window[1].outcomes[0], window[n-1].outcomes[0])
 	}
 	for _, want := range []uint64{10, 15} { // a sample that has left the window no longer counts
 		if begin(); len(h.window()) != maxSamples || h.window()[0].outcomes[0] != want {
@@ -46,7 +46,7 @@ func TestAQuantileIsABoundAndNotAGuess(t *testing.T) {
 		}
 	}
 	if _, ok := (histogram{}).quantile(.5); ok {
-		t.Error("an empty histogram has a quantile")
+		t.Error("the quantile of an empty histogram: got ok true, want false")
 	}
 	for limit, want := range map[float64]bool{1: true, 2: true, 4: false} { // histogram_quantile(.75) is 4
 		if got := h.exceeds(.75, limit); got != want {
@@ -58,10 +58,10 @@ func TestAQuantileIsABoundAndNotAGuess(t *testing.T) {
 func TestLatencyIsInWordsWithoutFalsePrecision(t *testing.T) {
 	h := histogram{bounds: []float64{.00025, .005, 2.5}, counts: []uint64{5, 98, 99}, all: 100}
 	if l := latencyOf(h.since(h)); l.Count != 0 || l.P50 != nil || l.P99 != nil || l.Median() != "–" || l.Most() != "–" {
-		t.Errorf("nothing measured: got %+v, want the count 0 and no bounds", l)
+		t.Errorf("nothing measured: got %+v, want the count 0 and no bounds; got the median %s and P99 %s, want – for each", l, l.Median(), l.Most())
 	}
 	if l := latencyOf(h); l.Count != 100 || l.Median() != "below 5 ms" || l.Most() != "below 2.5 s" {
-		t.Errorf("got the median %s, want below 5 ms; got P99 %s, want below 2.5 s", l.Median(), l.Most())
+		t.Errorf("got the count %d, want 100; got the median %s, want below 5 ms; got P99 %s, want below 2.5 s", l.Count, l.Median(), l.Most())
 	}
 	h.counts = []uint64{60, 60, 60}
 	if l := latencyOf(h); l.Median() != "below 0.25 ms" || l.Most() != "over 10 s" {

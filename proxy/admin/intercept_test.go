@@ -31,7 +31,7 @@ func TestTheInterceptionIsInTheStatusAndOnThePage(t *testing.T) {
 	got := status(t, h).Intercept
 	if got == nil || got.Listen != "http://127.0.0.1:8081" || len(got.Hosts) != 2 || got.Tunnels != 3 || got.Ends.Year() != 2036 ||
 		!maps.Equal(got.Connects, map[string]uint64{"intercepted": 2, "tunnelled": 1}) {
-		t.Errorf("got the interception %+v, want 2 hosts, 2 intercepted and 1 tunnelled connection, 3 open tunnels", got)
+		t.Errorf("got the interception %+v, want the listener http://127.0.0.1:8081, 2 hosts, 2 intercepted and 1 tunnelled connection, 3 open tunnels, the end in 2036", got)
 	}
 	const want = "Interception HTTPS_PROXY of clients | http://127.0.0.1:8081 | Hosts | graph.instagram.com, api.instagram.com | " +
 		"Connections in 15 min | 2 intercepted, 1 tunnelled | Other hosts | 3 tunnels open | The authority ends | 2036-11-24 |"
@@ -50,6 +50,6 @@ func TestThePageHasNoInterceptionThatIsOff(t *testing.T) {
 		t.Errorf("the status has the interception %+v, want nil", got)
 	}
 	if got := words(t, h); strings.Contains(got, "Interception") {
-		t.Errorf("the page has a section for the interception:\n%s", got)
+		t.Errorf("the page has a section for the interception, want no such section:\n%s", got)
 	}
 }

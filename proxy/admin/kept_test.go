@@ -85,6 +85,6 @@ func TestThePageHasNoKeptTokensIfNoneAreKept(t *testing.T) {
 		t.Errorf("the status has the kept tokens %+v, want nil", got)
 	}
 	if got := words(t, h); strings.Contains(got, "Kept tokens") {
-		t.Errorf("the page has a section for kept tokens:\n%s", got)
+		t.Errorf("the page has a section for kept tokens, want no such section:\n%s", got)
 	}
 }

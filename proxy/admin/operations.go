@@ -60,12 +60,12 @@ func (h *Handler) audit(name, outcome string, by caller) {
 // lineBudget allows one log line a second.
 type lineBudget struct {
 	mu      sync.Mutex // protects the fields below
-	last    time.Time
-	skipped int // since the last line
+	last    time.Time  // when take last allowed a line
+	skipped int        // lines since then that take did not allow
 }
 
-// take reports whether a line may be written now, and returns how many lines were skipped since the
-// last one.
+// take reports whether a line may be written now. If it may, take also returns how many lines were
+// skipped since the previous written line.
 func (b *lineBudget) take(now time.Time) (skipped int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -31,8 +31,8 @@ func hashOf(text string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// servePage serves the status page. The page is complete without its script, which only refreshes
-// it.
+// servePage serves the status page. The page has all its content without its script. The script
+// refreshes the page, filters the settings, and describes the chosen column of the charts.
 func (h *Handler) servePage(w http.ResponseWriter, _ *http.Request) {
 	var text bytes.Buffer
 	if err := pageTemplate.Execute(&text, viewOf(h.status(h.current.Load().about))); err != nil {

@@ -26,13 +26,14 @@
     document.body.classList.toggle("stale", state === "lost");
   }
 
-  // refresh reads this page again. If the reply takes more than 8 s, the connection counts as lost.
+  // refresh reads this page again. If the response takes more than 8 s, the connection counts as
+  // lost.
   async function refresh() {
     let page;
     try {
-      const reply = await fetch(location.pathname, { signal: AbortSignal.timeout(8000) });
-      if (reply.ok) page = new DOMParser().parseFromString(await reply.text(), "text/html");
-    } catch { /* treated like an error reply */ }
+      const response = await fetch(location.pathname, { signal: AbortSignal.timeout(8000) });
+      if (response.ok) page = new DOMParser().parseFromString(await response.text(), "text/html");
+    } catch { /* treated like a response with an error status */ }
     setTimeout(refresh, period);
     if (!page || !page.getElementById("main")) {
       document.title = "(no connection) igproxy " + at("host").textContent;
@@ -45,7 +46,8 @@
     link("live", "live");
   }
 
-  // moment describes the column of the charts that the slider points at, and marks it.
+  // moment describes the column of the charts that the slider points at. It also marks
+  // the column, unless it is the last column, where the slider is by default.
   function moment() {
     const column = +at("moment").value, text = at("moments").textContent.split("\n")[column] || "no data for this moment";
     if (at("moment-text").textContent !== text) at("moment-text").textContent = text;

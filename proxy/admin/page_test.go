@@ -79,7 +79,8 @@ func fail(p *proxy.Proxy) {
 	}
 }
 
-// words returns the text that a reader sees on the page.
+// words returns the text that a reader sees on the page, with " | " after each cell, paragraph,
+// list item and heading.
 func words(t *testing.T, h http.Handler) string {
 	t.Helper()
 	text := get(h, "/").Body.String()
@@ -130,7 +131,7 @@ func TestTheColumnsAreTheSameInEachState(t *testing.T) {
 	fail(failing)
 	got, want := columns(h), columns(handlerOf(t, healthy))
 	if !slices.Equal(got, want) || len(got) < 30 {
-		t.Errorf("want the same columns, at least 30\nfailing sidecar: %q\nhealthy sidecar: %q", got, want)
+		t.Errorf("failing sidecar: got the columns %q, want at least 30 columns, the same as of a healthy sidecar: %q", got, want)
 	}
 }
 
@@ -146,12 +147,13 @@ func TestTheChartsShowOnlyCompleteBuckets(t *testing.T) {
 			_ = get(p, "/access_token")
 			time.Sleep(4 * time.Second)
 			if got := bars(); got != want {
-				t.Errorf("%d bars, want %d", got, want)
+				t.Errorf("got %d bars, want %d", got, want)
 			}
 			time.Sleep(time.Second + time.Millisecond)
 		}
-		if text := get(h, "/").Body.String(); !strings.Contains(text, ": 0 served, 1 refused, 0 failed; 0 calls to Meta\n") {
-			t.Errorf("the page does not describe a bucket with one refused request in words")
+		const want = ": 0 served, 1 refused, 0 failed; 0 calls to Meta\n"
+		if text := get(h, "/").Body.String(); !strings.Contains(text, want) {
+			t.Errorf("the page does not have %q:\n%s", want, text)
 		}
 	})
 }

@@ -23,7 +23,7 @@ type view struct {
 	Rows        []appRow
 	Groups      []group
 	Charts      []chart
-	Moments     string
+	Moments     string // the columns of the charts in words, one line for each
 	Minutes     []minute
 	Past        []outageRow
 	Wrong       []failureRow
@@ -41,7 +41,7 @@ type tile struct{ Name, Value, Note string }
 // pair is a row of a list.
 type pair struct{ Name, Value string }
 
-// mark is a text and its level: ok, warn, bad, or empty.
+// mark is a text and its level: ok, warn, bad, or empty if nothing is known.
 type mark struct{ Level, Text string }
 
 // appRow is an app's row.
@@ -191,8 +191,8 @@ func (s *Status) appRow(a proxy.AppStatus) appRow {
 
 // meanings explain the outcomes.
 var meanings = map[string]string{
-	"token": "the app got a token", "passed": "passed through to Meta", "verified": "a secret of the app signed the webhook or signed request", "refused": "Meta refused the token or the code",
-	"limited": "a rate limit applies", "unverified": "no secret of the app signed the webhook or signed request", "rejected": "igproxy refused the request", "gone": "the caller disconnected",
+	"token": "the app got a token", "passed": "passed through to Meta", "verified": "the signature of the webhook or signed request is valid", "refused": "Meta refused the call",
+	"limited": "a rate limit applies", "unverified": "the signature of the webhook or signed request is not valid", "rejected": "igproxy refused the request", "gone": "the caller disconnected",
 	"unavailable": "Meta failed, or was not called", "timeout": "Meta did not answer in time", "failed": "a bug in igproxy",
 }
 

@@ -19,7 +19,7 @@ import (
 type PurgeResponse struct {
 	Purged string   `json:"purged"` // all, token, nothing, or later
 	Apps   []string `json:"apps"`
-	// Entries is how many entries this sidecar had in memory for the apps. It is nil unless Purged
+	// Entries is how many entries this sidecar had in memory for the apps. It is set only if Purged
 	// is "all".
 	Entries *int `json:"entries,omitempty"`
 	// InSeconds is the number of seconds until a merged purge takes effect. It is set only if

@@ -43,7 +43,7 @@ func TestPurgeUsesTheAppAndTokenOfTheForm(t *testing.T) {
 		body   string
 		purged string
 		apps   []string
-		known  map[string]bool
+		known  map[string]bool // by app and token: whether the token is still known after the purge
 	}{
 		{"access_token=IGAA-a&app=one", "token", []string{"one"}, map[string]bool{"one IGAA-a": false, "one IGAA-b": true, "two IGAA-a": true}},
 		{"access_token=IGAA-a%23_", "token", []string{"one", "two"}, map[string]bool{"one IGAA-a": false, "two IGAA-a": false, "two IGAA-b": true}},
@@ -58,7 +58,7 @@ func TestPurgeUsesTheAppAndTokenOfTheForm(t *testing.T) {
 		entries := map[string]int{"app=two": 2, "": 4}
 		if n, counted := entries[c.body]; counted != (response.Entries != nil) || counted && *response.Entries != n {
 			text, _ := json.Marshal(response)
-			t.Errorf("%s: got %s; want %d entries, or no count if the purge is for a token", c.body, text, n)
+			t.Errorf("%s: got %s, want for each body the entries %v, and no entries for any other body", c.body, text, entries)
 		}
 		if status != 200 || response.Purged != c.purged || !slices.Equal(response.Apps, c.apps) || response.Fleet != "none" || response.Problem != "" {
 			t.Errorf("%s: got %d %+v, want 200, purged %q, apps %q, fleet none and no problem", c.body, status, response, c.purged, c.apps)
@@ -112,7 +112,7 @@ func TestAmbiguousPurgePurgesNothing(t *testing.T) {
 			t.Errorf("%s: got %d %+v, want %d, nothing purged, and a problem without a token", name, code, response, c.want)
 		}
 		if w := get(p, exchange("IGAA-a")); w.Code != 200 || i.Calls() != 1 {
-			t.Errorf("%s: the token was purged", name)
+			t.Errorf("%s: got status %d for the next exchange, want 200; got %d calls to Meta in all, want 1", name, w.Code, i.Calls())
 		}
 	}
 }

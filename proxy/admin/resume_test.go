@@ -38,7 +38,7 @@ func TestResumeIsAnOperation(t *testing.T) {
 			t.Fatalf("got %d %s, want a rate limit", w.Code, w.Body)
 		}
 		if s := status(t, h); len(s.Pauses) != 1 || s.Pauses[0].App != "default" || s.Pauses[0].Code != 4 || !s.Pauses[0].Until.After(s.Pauses[0].Since) {
-			t.Fatalf("the status has %+v, want one pause", s.Pauses)
+			t.Fatalf("got the pauses %+v, want one of the app default with the code 4, which ends after it began", s.Pauses)
 		}
 		before := log.Len()
 		var response admin.ResumeResponse

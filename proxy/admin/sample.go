@@ -12,7 +12,7 @@ import (
 // status lists them: by group, successes first.
 var outcomes = [...]string{"token", "passed", "verified", "refused", "limited", "unverified", "rejected", "gone", "unavailable", "timeout", "failed"}
 
-// sample has the values of the counters at one moment. Counters only grow, so the counts of a
+// sample has the values of the metrics at one moment. Counters only grow, so the counts of a
 // period are the difference between the samples at its end and at its start. The method since
 // computes this difference.
 //
@@ -39,7 +39,7 @@ type sample struct {
 	reloadRefused bool
 }
 
-// readSample reads the counters.
+// readSample reads the metrics.
 func readSample(m *proxy.Metrics) sample {
 	s := sample{at: time.Now()}
 	for _, counts := range s.maps() {

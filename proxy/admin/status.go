@@ -33,7 +33,8 @@ type Setting struct {
 	Origin string `json:"origin,omitempty"`
 }
 
-// Status is the response to GET /status. Counts cover the window, the last 15 minutes.
+// Status is the response to GET /status. Requests, HitRatio, Saved, Latency, Results and
+// RedisFaults are about the window, the last 15 minutes.
 type Status struct {
 	Now      time.Time       `json:"now"`
 	Started  time.Time       `json:"started"`
@@ -187,7 +188,7 @@ var groups = []Group{
 // Groups returns the groups of outcomes: served, refused and failed.
 func Groups() []Group { return slices.Clone(groups) }
 
-// sumGroups returns the sums of counts by outcome, in the order of the groups.
+// sumGroups adds up the counts of the outcomes in each group. The sums are in the order of groups.
 func sumGroups(count func(outcome string) uint64) (sums [3]uint64) {
 	for i, g := range groups {
 		for _, o := range g.Outcomes {

@@ -45,20 +45,20 @@ func TestTheStatusReportsWhatHappened(t *testing.T) {
 	p.Metrics().Reloaded(true)
 	got := status(t, h)
 	if want := map[string]uint64{"token": 4, "refused": 1, "unavailable": 2, "rejected": 1}; !maps.Equal(got.Requests.ByOutcome, want) || got.Requests.Window != 8 || got.Requests.PerSecond <= 0 {
-		t.Errorf("requests: %+v, want %v", got.Requests, want)
+		t.Errorf("got the requests %+v, want 8 with the outcomes %v, and PerSecond above 0", got.Requests, want)
 	}
 	if got.HitRatio == nil || *got.HitRatio != 3./7 || got.Saved != (admin.Saved{Cache: 3}) {
 		t.Errorf("got hit ratio %s, want 3/7; got saved %+v, want 3 by the cache", ratioText(got.HitRatio), got.Saved)
 	}
 	if l := got.Latency; l.Hits.Count != 3 || l.Exchanges.Count != 2 || *l.Hits.P50 > *l.Hits.P99 || *l.Exchanges.P99 <= 0 {
-		t.Errorf("got the latency %+v, want 3 hits and 2 exchanges", l)
+		t.Errorf("got %d hits, want 3; got their median %s, want at most their P99, %s; got %d exchanges, want 2; got their P99 %s, want above 0", l.Hits.Count, l.Hits.Median(), l.Hits.Most(), l.Exchanges.Count, l.Exchanges.Most())
 	}
 	if want := map[string]uint64{"token": 1, "bad_token": 1, "transient": 1}; !maps.Equal(got.Results, want) {
-		t.Errorf("results: %v, want %v", got.Results, want)
+		t.Errorf("got the results %v, want %v", got.Results, want)
 	}
 	b := got.Upstreams
 	if len(b) != 4 || b[0].Name != "instagram" || b[0].MaxInFlight != 64 || b[0].InFlight != 0 || b[0].Breaker != breaker.Open || b[0].Since.IsZero() || b[1].Breaker != breaker.Closed || !b[1].Since.IsZero() {
-		t.Errorf("got the upstreams %+v, want 4, the first instagram with an open breaker and no calls in flight", b)
+		t.Errorf("got the upstreams %+v, want 4: the first instagram with an open breaker and no calls in flight, the second with a closed breaker", b)
 	}
 	if got.State.Redis != "off" || got.RedisMode != "single" || !maps.Equal(got.RedisFaults, map[string]uint64{"claim timeout": 1}) {
 		t.Errorf("redis: got state %s, want off; got mode %s, want single; got faults %v, want one timeout of a claim", got.State.Redis, got.RedisMode, got.RedisFaults)
@@ -89,7 +89,7 @@ func TestTheStatusHasEveryOutcomeThatIsDocumented(t *testing.T) {
 	want := strings.Split(row[1], ", ")
 	got := status(t, handlerOf(t, newProxy(t, optionsFor(t, nowhere)))).Outcomes
 	if slices.Sort(want); !slices.Equal(slices.Sorted(slices.Values(got)), want) {
-		t.Errorf("got %v, docs/metrics.md has %v", got, want)
+		t.Errorf("got the outcomes %v, want those of docs/metrics.md: %v", got, want)
 	}
 }
 
@@ -113,7 +113,7 @@ func TestABucketBeginsEveryFiveSecondsUntilClose(t *testing.T) {
 		time.Sleep(9 * time.Second)
 		got := status(t, h)
 		if len(got.Buckets) != 3 || got.Buckets[2].Seconds != 5 { // the fourth is not complete
-			t.Fatalf("%d buckets, want 3: %+v", len(got.Buckets), got.Buckets)
+			t.Fatalf("got %d buckets, want 3, the last of 5 s: %+v", len(got.Buckets), got.Buckets)
 		}
 		rejected := slices.Index(got.Outcomes, "rejected")
 		for i, want := range []uint64{0, 1, 0} {
@@ -136,6 +136,6 @@ func TestTheRateLimitsOfAnAppAreInTheStatus(t *testing.T) {
 	_ = get(p, exchange("limit4-1"))
 	got := status(t, handlerOf(t, p)).Limits
 	if len(got) != 1 || got[0].App != "default" || got[0].Usage["call_count"] != 100 || got[0].Regain <= 0 {
-		t.Errorf("got the rate limits %+v, want one of the app default with a call_count of 100", got)
+		t.Errorf("got the rate limits %+v, want one of the app default with a call_count of 100 and a Regain above 0", got)
 	}
 }

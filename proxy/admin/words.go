@@ -12,7 +12,7 @@ import (
 )
 
 // Clock returns a time as text, in the sidecar's time zone, which the log uses too. It adds the
-// date if the time is not today.
+// date if the time is not today. For the zero time it returns –.
 func (s *Status) Clock(t time.Time) string {
 	now, t := s.Now, t.In(s.Now.Location())
 	if t.IsZero() {
@@ -50,7 +50,7 @@ func bound(count uint64, ms *float64) string {
 	case count == 0:
 		return "–"
 	case ms == nil:
-		return "over 10 s"
+		return "over 10 s" // 10 s is the highest bound of each histogram
 	case *ms < 1000:
 		return fmt.Sprintf("below %g ms", *ms)
 	}
@@ -85,8 +85,8 @@ func (s *Status) FaultsInWords() (list []string) {
 }
 
 // operationWords explain the operations on Redis whose names do not explain themselves. The
-// operation "purge" includes the checks for purges by other sidecars, so a fault of it does not
-// mean that an operator purged anything.
+// operation "purge" includes the checks for purges by other sidecars, so a fault of this operation
+// does not mean that an operator purged anything.
 var operationWords = map[string]string{"load": "read a record (load)", "publish": "store an answer or a record (publish)",
 	"purge": "purge or check for purges", "renew": "renew a lease", "release": "release a lease", "revoke": "forget a refused token (revoke)"}
 
