@@ -105,23 +105,23 @@ func TestLoginWithoutASecretInTheApp(t *testing.T) {
 		}
 		if err := json.Unmarshal([]byte(r.body), &answer); err != nil || len(answer.Data) != 1 || answer.Data[0].AccessToken != answer.AccessToken ||
 			string(answer.Data[0].UserID) != string(answer.UserID) || !strings.Contains(string(answer.UserID), "1784140") {
-			t.Fatalf("%s: the answer does not have both forms, flat members and a list \"data\": %s", shape, r.body)
+			t.Fatalf("%s: got %s, want an answer with both forms: flat members, and a list \"data\" with the same values", shape, r.body)
 		}
 		long := p.ask(t, answer.AccessToken)
 		if long.status != 200 || long.token() == "" {
 			t.Fatalf("%s: the exchange got %d %s; want 200 with a token", shape, long.status, long.body)
 		}
 		if young := p.fetch(t, "/refresh_access_token?grant_type=ig_refresh_token&access_token="+long.token()); young.status != 400 {
-			t.Errorf("%s: a token that is not a day old was refreshed: %d, want 400", shape, young.status)
+			t.Errorf("%s: the refresh of a token that is less than a day old got %d, want 400", shape, young.status)
 		}
 		if me := p.fetch(t, "/v23.0/me?fields=id,username&access_token="+long.token()); me.status != 200 || me.header.Get("Cache-Status") != "" {
-			t.Errorf("%s: /me got %d %s, want 200 without Cache-Status", shape, me.status, me.body)
+			t.Errorf("%s: /me got %d %s with Cache-Status %q, want 200 without Cache-Status", shape, me.status, me.body, me.header.Get("Cache-Status"))
 		}
 	}
 	used := m.login.Code(appID, callback)
 	first, _ := callBack(t.Context(), p, appID, used)
 	if again, _ := callBack(t.Context(), p, appID, used); again.status != 200 || again.body != first.body || !strings.HasPrefix(again.header.Get("Cache-Status"), "igproxy; hit") {
-		t.Errorf("a repeated callback got %d %s, want the first answer again, as a hit", again.status, again.body)
+		t.Errorf("a repeated callback got %d %s with Cache-Status %q, want 200 %s as a hit", again.status, again.body, again.header.Get("Cache-Status"), first.body)
 	}
 	if spent, _ := callBack(t.Context(), p, appID, "expired-code"); spent.status < 400 || !strings.HasPrefix(spent.body, `{"error_type":"OAuthException","code":4`) {
 		t.Errorf("a bad code got %d %s, want an error in the form of the code exchange", spent.status, spent.body)
@@ -129,8 +129,8 @@ func TestLoginWithoutASecretInTheApp(t *testing.T) {
 	if s := m.strange(); len(s) > 0 {
 		t.Errorf("Meta received requests that igproxy must not send: %v", s)
 	}
-	if m.graph.CallsTo("code") != 0 || m.login.CallsTo("exchange") != 0 || m.threads.Calls() != 0 {
-		t.Error("a call went to the wrong host")
+	if codes, exchanges, others := m.graph.CallsTo("code"), m.login.CallsTo("exchange"), m.threads.Calls(); codes != 0 || exchanges != 0 || others != 0 {
+		t.Errorf("calls to a wrong host: %d with a code, %d exchanges, %d to Threads; want 0 each", codes, exchanges, others)
 	}
 	if strings.Contains(p.settled(t).String(), used) || strings.Contains(p.Log.String(), first.token()) {
 		t.Error("the log contains a code or a token")
@@ -222,7 +222,7 @@ func TestPassthroughArrivesUnchanged(t *testing.T) {
 	}
 	got := seen[0]
 	if got.Method != http.MethodPost || got.URI != path || got.Header.Get("User-Agent") != "an-app/1.0" {
-		t.Errorf("the call arrived as %s %s?%s, want POST %s and the app's User-Agent", got.Method, got.Path, got.RawQuery, path)
+		t.Errorf("the call arrived as %s %s with User-Agent %q, want POST %s with \"an-app/1.0\"", got.Method, got.URI, got.Header.Get("User-Agent"), path)
 	}
 	for name := range got.Header {
 		switch name {
@@ -283,7 +283,7 @@ func TestCodeIsNotSentAgainDuringAnotherSidecarsExchange(t *testing.T) {
 	eventually(t, "the first sidecar sends the code", func() bool { return m.login.CallsTo("code") == 1 })
 	second, err := callBack(t.Context(), all[1], appID, code)
 	if err != nil || second.status != 503 || second.header.Get("Retry-After") == "" || second.flatError(t).Subcode != 990021 {
-		t.Errorf("the second sidecar answered %d %s, %v; want 503 with subcode 990021 and Retry-After", second.status, second.body, err)
+		t.Errorf("the second sidecar answered %d %s with Retry-After %q, %v; want 503 with subcode 990021 and a Retry-After", second.status, second.body, second.header.Get("Retry-After"), err)
 	}
 	got := <-first
 	eventually(t, "the second sidecar gets the answer", func() bool {

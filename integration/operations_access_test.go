@@ -51,7 +51,7 @@ func postAs(t *testing.T, uid int, address, path string) string {
 		strings.Replace(address, ":", "/", 1), path)
 	out, err := asUser(exec.CommandContext(t.Context(), "bash", "-c", script), uid).CombinedOutput()
 	if err != nil {
-		t.Fatalf("as %d: %v: %s", uid, err, out)
+		t.Fatalf("POST %s as user %d: got %v with the output %s, want a response", path, uid, err, out)
 	}
 	return string(out)
 }
@@ -87,7 +87,7 @@ func TestOperationsOverTCPAreOffWithoutAToken(t *testing.T) {
 		}
 	}
 	if !p.hits(t, "IGAA-kept") {
-		t.Error("the answer was purged")
+		t.Error("IGAA-kept after the refused purges: got a miss, want a hit")
 	}
 	if got, want := p.counted(t, "purge", "denied"), float64(1+len(otherUIDs())); got != want {
 		t.Errorf("%v refused purges are counted, want %v", got, want)
@@ -134,8 +134,8 @@ func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 		if code != 1 || !strings.Contains(out, fmt.Sprintf("UID %d", uid)) || !strings.Contains(out, "admin.uids") || !p.hits(t, "IGAA-kept") {
 			t.Errorf("user %d: exit code %d: %s; want 1 with the UID, and the cache unchanged", uid, code, out)
 		}
-		if lines := p.operations(t, "purge", "denied"); len(lines) != 1 || lines[0]["uid"] != float64(uid) || p.counted(t, "purge", "denied") != 1 {
-			t.Errorf("user %d: the log has %v, want one refusal with this UID", uid, lines)
+		if lines, n := p.operations(t, "purge", "denied"), p.counted(t, "purge", "denied"); len(lines) != 1 || lines[0]["uid"] != float64(uid) || n != 1 {
+			t.Errorf("user %d: the log has %v, want one refusal with this UID; %v refusals are counted, want 1", uid, lines, n)
 		}
 		// A user outside the group cannot even connect.
 		cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--all")
@@ -148,7 +148,7 @@ func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 	if own != 0 { // modes do not apply to root
 		must(t, os.Chmod(socket, 0))
 		if code, out := operateAs(t, own, use, "purge", "--all"); code != 1 || !strings.Contains(out, "no permission") {
-			t.Errorf("without a permission: exit code %d, want 1 with \"no permission\": %s", code, out)
+			t.Errorf("on a socket with mode 0: exit code %d, want 1 with \"no permission\": %s", code, out)
 		}
 		must(t, os.Chmod(socket, 0o660))
 	}
@@ -157,11 +157,11 @@ func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 	if r, err := fetch(t.Context(), client, "http://localhost/readyz"); err != nil || r.status != 200 {
 		t.Errorf("reading over the socket: %d, %v; want 200", r.status, err)
 	}
-	if p.Stop(t) != 0 {
-		t.Error("the exit code is not 0")
+	if code := p.Stop(t); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
 	}
 	if _, err := os.Stat(socket); err == nil {
-		t.Error("the socket is left behind")
+		t.Error("the socket exists after the stop, want it removed")
 	}
 }
 
@@ -199,7 +199,7 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 		"the token in the header for apps": {[]string{"X-Igproxy-Token", ownToken}, 401},
 	} {
 		if r := post(t, p.Admin+"/reload", "", c.fields...); r.status != c.want || (c.want == 401) != (r.header.Get("WWW-Authenticate") != "") {
-			t.Errorf("%s: got %d %s, want %d", name, r.status, r.body, c.want)
+			t.Errorf("%s: got %d %s with WWW-Authenticate %q, want %d, and WWW-Authenticate only with 401", name, r.status, r.body, r.header.Get("WWW-Authenticate"), c.want)
 		}
 	}
 	if got := p.counted(t, "reload", "denied"); got != 5 {
@@ -219,7 +219,7 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 		t.Errorf("the previous token: got %d, want 401", r.status)
 	}
 	if log := p.settled(t).String(); strings.Contains(log, ownToken) || strings.Contains(log, nextToken) {
-		t.Error("the log contains the token")
+		t.Error("the log contains a token")
 	}
 }
 
@@ -231,16 +231,16 @@ func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
 	defer client.CloseIdleConnections()
 	const loops = 200
 	p.ask(t, "IGAA-one")
-	answers := map[int]int{}
+	responses := map[int]int{} // by status
 	for range loops {
-		answers[postBy(t, client, "http://localhost/purge", "").status]++
+		responses[postBy(t, client, "http://localhost/purge", "").status]++
 		p.ask(t, "IGAA-one")
 	}
 	// The first purge takes effect immediately. After that, at most one purge takes effect
 	// every ten seconds.
 	purges := len(p.Log.Lines("purged"))
-	if calls := ig.Calls(); calls > 1+purges || purges > 5 || answers[200] != 1 || answers[202] != loops-1 {
-		t.Errorf("of %d purges, %d took effect (want at most 5); %d calls to Instagram (want at most one more than purges that took effect); responses by status: %v (want one 200, and 202 for all others)", loops, purges, calls, answers)
+	if calls := ig.Calls(); calls > 1+purges || purges > 5 || responses[200] != 1 || responses[202] != loops-1 {
+		t.Errorf("of %d purges, %d took effect (want at most 5); %d calls to Instagram (want at most one more than purges that took effect); responses by status: %v (want one 200, and 202 for all others)", loops, purges, calls, responses)
 	}
 	if got := p.counted(t, "purge", "merged"); got != loops-1 {
 		t.Errorf("%v merged purges are counted, want %d", got, loops-1)
@@ -268,7 +268,7 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 		t.Fatalf("exit code %d, want 0 with \"takes effect in\": %s%s", code, out, errs)
 	}
 	if !other.hits(t, "IGAA-one") {
-		t.Error("the second purge was not merged")
+		t.Error("IGAA-one in the other sidecar while the second purge waits: got a miss, want a hit")
 	}
 	if code := first.Stop(t); code != 0 {
 		t.Errorf("exit code %d, want 0", code)

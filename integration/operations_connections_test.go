@@ -81,7 +81,7 @@ func TestOutOfFileDescriptorsThenRecovers(t *testing.T) {
 		}
 	}
 	if r := p.ask(t, "IGAA-known"); r.token() != known.token() {
-		t.Errorf("the known token got %d, want the same answer as before", r.status)
+		t.Errorf("the known token got %d with the token %q, want %q as before", r.status, r.token(), known.token())
 	}
 	if n := strings.Count(p.settled(t).String(), "Accept error"); n > 200 {
 		t.Errorf("logged %d times that connections cannot be accepted, want at most 200: this is a busy loop", n)
@@ -150,15 +150,15 @@ func TestFullConnectionLimitClosesIdleConnectionsFirst(t *testing.T) {
 	// connections have to wait, even those with requests for known tokens.
 	ig.SetLatency(2 * time.Second)
 	calls := ig.Calls()
-	answered := make(chan string, bound+waiting)
+	answered := make(chan string, bound+waiting) // what is wrong with each response; "" if it is right
 	ask := func(token string) {
 		go func() { // ends when the request has its answer
 			r, err := fetch(t.Context(), noKeepAlive, p.URL+exchangePath(token))
 			switch {
 			case err != nil:
-				answered <- fmt.Sprintf("%s: %v", token, err)
+				answered <- fmt.Sprintf("%s: got %v, want 200", token, err)
 			case r.status != 200 || token == "IGAA-known" && r.token() != known.token():
-				answered <- fmt.Sprintf("%s: %d %s", token, r.status, r.body)
+				answered <- fmt.Sprintf("%s: got %d %s, want 200, and for IGAA-known the token %s", token, r.status, r.body, known.token())
 			default:
 				answered <- ""
 			}
@@ -206,6 +206,7 @@ func TestClientsThatNeverReadAreDisconnected(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_TIMEOUT=2s", "COALESCE_WAIT=100ms", "SERVER_WRITE_TIMEOUT=4s")
 	answers(t, p, "known", 1)
 	goroutines := p.metric(t, "go_goroutines")
+	// The small receive buffer fills soon, so igproxy's writes to these clients soon block.
 	deaf := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 2048) })
 	}}

@@ -19,13 +19,13 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// fewLines is a limit that a flood exceeds at once.
+// fewLines is a value of log.lines that a flood exceeds at once.
 const fewLines = 20
 
-// bounded checks the log lines of one kind that were written since a time. There must be few of
-// them. Together with the lines that they report as left out (not_logged), there must be n lines.
-// The caller must cause the last line in a later second than the others, because only a written
-// line reports the lines that were left out before it.
+// bounded checks the log lines of one kind that were written since a time. At most fewLines may
+// have been written per second. The written lines and the lines that they report as left out
+// (not_logged) must add up to n. The caller must cause the last line in a later second than the
+// others, because only a written line reports the lines that were left out before it.
 func bounded(t *testing.T, lines []map[string]any, since time.Time, n int) {
 	t.Helper()
 	seconds := int(time.Since(since)/time.Second) + 2 // the first and the last second may be partial
@@ -64,7 +64,7 @@ func TestStrangersCannotFillTheLog(t *testing.T) {
 		for r, n := bufio.NewReader(c), 0; n < each; n++ {
 			res, err := http.ReadResponse(r, nil)
 			if err != nil || res.StatusCode != 401 {
-				t.Errorf("answer %d: %v, %v; want 401", n, res, err)
+				t.Errorf("response %d: got %v, %v; want 401", n, res, err)
 				return
 			}
 			_, _ = io.Copy(io.Discard, res.Body)

@@ -23,8 +23,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// serveInto starts a sidecar whose standard error is the file stderr. It chooses the sidecar's
-// addresses, because it may not be possible to read them from the log.
+// serveInto starts a sidecar whose standard error is the file stderr. The log goes to that file, so
+// serveInto cannot read the sidecar's addresses from the log, and chooses them.
 func serveInto(t *testing.T, stderr *os.File, settings ...string) *process {
 	t.Helper()
 	app, admin := harness.Address(t), harness.Address(t)
@@ -104,7 +104,7 @@ func TestUnreadLogBlocksNoRequest(t *testing.T) {
 		}
 	}
 	if r := p.ask(t, "IGAA-unheard"); r.status != 200 {
-		t.Errorf("got %d, want 200", r.status)
+		t.Errorf("a request after lines were dropped: got %d, want 200", r.status)
 	}
 	t.Logf("%d requests answered in %s, %.0f lines dropped", asked, time.Since(start).Round(time.Millisecond), p.metric(t, droppedLines))
 
@@ -147,8 +147,8 @@ func TestUnreadLogDoesNotDelayAStop(t *testing.T) {
 		defer r.Close()
 		p := serveInto(t, w, "UPSTREAM_URL="+upstream.URL, everyLine)
 		_ = w.Close()
-		p.chatter(t, 1000) // more than a pipe holds
-		gone := make(chan struct{})
+		p.chatter(t, 1000)          // more than a pipe holds
+		gone := make(chan struct{}) // closed when no exchange hangs
 		if close(gone); want == 1 {
 			gone = make(chan struct{})
 			calls := ig.Calls()

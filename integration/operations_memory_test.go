@@ -30,8 +30,8 @@ func largeToken(short string) string { return "IGAA" + strings.Repeat(short, 4) 
 // confined is a way to start igproxy with limited memory.
 type confined struct {
 	before string // a shell command that runs before igproxy starts
-	env    string
-	limit  int // Go's memory limit in bytes
+	env    string // an environment variable for igproxy, NAME=value
+	limit  int    // Go's memory limit in bytes that igproxy must have
 }
 
 func TestLittleMemoryIsEnough(t *testing.T) {
@@ -96,9 +96,10 @@ func flood(t *testing.T, p *process) {
 	}
 }
 
-// container returns a memory cgroup with this limit, which igproxy must detect. On a machine that
-// allows no cgroup, it returns the GOMEMLIMIT that igproxy would set and a limit of 256 MiB for
-// data (RLIMIT_DATA), nearly half of which Go reserves at the start.
+// container returns a way to start igproxy in a memory cgroup with a limit in bytes, which igproxy
+// must detect. If the machine allows no cgroup, igproxy starts with the GOMEMLIMIT that it would
+// set in the cgroup, and with a limit of 256 MiB for data (RLIMIT_DATA). Go reserves nearly half of
+// the 256 MiB at the start.
 func container(t *testing.T, limit int) confined {
 	t.Helper()
 	tenths := int(float64(limit) * 0.9)
@@ -128,7 +129,7 @@ func container(t *testing.T, limit int) confined {
 }
 
 // The entries in memory take at most an eighth of Go's memory limit, even if all answers have
-// nearly the maximum size that the cache stores.
+// nearly the maximum size that is kept in memory.
 func TestKeptAnswersStayWithinAnEighthOfTheMemory(t *testing.T) {
 	t.Parallel()
 	const limit, tokens, callers = 128 << 20, 8000, 8

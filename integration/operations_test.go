@@ -184,7 +184,7 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 	}
 	r, err := fetch(t.Context(), http.DefaultClient, again.URL+"/__stats")
 	if err != nil || json.Unmarshal([]byte(r.body), &stats) != nil {
-		t.Fatalf("/__stats returned no statistics: %v", err)
+		t.Fatalf("/__stats: got %s, %v; want statistics in JSON", r.body, err)
 	}
 	t.Logf("%s, %s after Redis and Instagram were back; %d calls for %d tokens, at most %d in flight", &got, took.Round(time.Millisecond), stats.Total, tokens, stats.MaxInFlight)
 	if got.right.Load() != callers {

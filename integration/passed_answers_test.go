@@ -47,12 +47,12 @@ func TestPassedAnswersArriveByteForByteWithoutCORS(t *testing.T) {
 			}
 		}
 		if cookies := r.header["Set-Cookie"]; !slices.Equal(cookies, []string{"a=1; Secure", "b=2"}) || r.header.Get("X-App-Usage") == "" {
-			t.Errorf("%s: cookies %q, header %v; want both cookies and X-App-Usage unchanged", path, cookies, r.header)
+			t.Errorf("%s: cookies %q, header %v; want both cookies, and a header X-App-Usage", path, cookies, r.header)
 		}
 	}
 }
 
-// A batch call to Meta can contain calls of the token endpoints. Even then igproxy passes the batch
+// A batch call to Meta can contain calls to the token endpoints. Even then igproxy passes the batch
 // through unchanged, and does not add the secret.
 func TestBatchIsPassedOnWithoutTheSecret(t *testing.T) {
 	t.Parallel()

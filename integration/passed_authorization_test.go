@@ -49,7 +49,7 @@ func (rec *recorder) take() (all []string, auth [][]string) {
 	return all, auth
 }
 
-// raw sends a request with these header lines on its own connection, and returns the answer.
+// raw sends a GET with these header lines on a new connection, and returns the whole response.
 func (p *process) raw(t *testing.T, target string, lines ...string) string {
 	t.Helper()
 	c := p.dialApp(t)
@@ -89,10 +89,10 @@ func TestOnlyOneBearerIsPassedOn(t *testing.T) {
 		answer := p.raw(t, "/me", c.lines...)
 		_, auth := rec.take()
 		if strings.HasPrefix(answer, "HTTP/1.1 400 ") && len(auth) == 0 && name == "a folded line" {
-			continue // net/http may refuse it
+			continue // net/http may refuse a folded line
 		}
 		if !strings.HasPrefix(answer, "HTTP/1.1 200 ") || len(auth) != 1 || !slices.Equal(auth[0], c.want) {
-			t.Errorf("%s: the upstream got %q, want %q\n%s", name, auth, c.want, answer)
+			t.Errorf("%s: the upstream got %q, want %q; want 200 for the app, got\n%s", name, auth, c.want, answer)
 		}
 	}
 }

@@ -52,9 +52,8 @@ func passedUpstream(t *testing.T) string {
 	return s.URL
 }
 
-// drip starts an upload with the Content-Length length, and sends as many bytes as part says every
-// quarter of a second. The upload stops when the answer arrives. drip returns the channel on which
-// the answer arrives.
+// drip starts an upload of length bytes, and sends part bytes of it every quarter of a second. The
+// upload stops when the response arrives. drip returns a channel for the response.
 func (p *process) drip(t *testing.T, length, part int) <-chan response {
 	t.Helper()
 	c := p.dialApp(t)
@@ -176,7 +175,7 @@ func TestPassedCallWithADrippingAnswerEnds(t *testing.T) {
 			start := time.Now()
 			r, err := fetch(t.Context(), noKeepAlive, p.URL+"/drips")
 			if err == nil && r.status == 200 {
-				t.Errorf("an incomplete answer looked complete after %s", r.took)
+				t.Errorf("got status 200 without an error after %s, want an error or another status, because the answer is incomplete", r.took)
 			}
 			p.ended(t, start.Add(slowSender), "the answer arrives too slowly", "timeout")
 		})
@@ -210,7 +209,7 @@ func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	text, _ := io.ReadAll(slow.Body)
 	_ = slow.Body.Close()
 	if slow.StatusCode != 408 || !strings.Contains(string(text), "990028") || time.Since(start) > slowSender {
-		t.Errorf("an upload without a byte: got %d %s after %s, want 408 with subcode 990028", slow.StatusCode, text, time.Since(start))
+		t.Errorf("an upload without a byte: got %d %s after %s, want 408 with subcode 990028 within %s", slow.StatusCode, text, time.Since(start), slowSender)
 	}
 	p.ended(t, start.Add(slowReader), "the app reads the answer too slowly", "rejected")
 	if r, err = fetch(t.Context(), client, p.URL+"/me"); err != nil || r.status != 200 {
@@ -218,7 +217,8 @@ func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	}
 }
 
-// ended waits until a passed-through call has ended with this cause.
+// ended waits, until the time by, for the log line of a passed-through call with this cause and
+// outcome.
 func (p *process) ended(t *testing.T, by time.Time, cause, outcome string) {
 	t.Helper()
 	for time.Now().Before(by) {
@@ -229,7 +229,7 @@ func (p *process) ended(t *testing.T, by time.Time, cause, outcome string) {
 		}
 		pauseFor(t.Context(), 50*time.Millisecond)
 	}
-	t.Fatalf("no call ended in time with the cause %q", cause)
+	t.Fatalf("the log has no passed-through call with the cause %q and the outcome %q in time, want one", cause, outcome)
 }
 
 // The upstream sends responses with status 103 (Early Hints) without end. The app gets at most five
@@ -269,6 +269,6 @@ func TestInformationalAnswersAreBounded(t *testing.T) {
 	}
 	r := p.fetch(t, "/many")
 	if e := r.graphError(t); r.status != 502 || e.Subcode != 990024 {
-		t.Errorf("got %d %s, want 502 with subcode 990024", r.status, r.body)
+		t.Errorf("/many: got %d %s, want 502 with subcode 990024", r.status, r.body)
 	}
 }

@@ -21,10 +21,10 @@ func TestHTTP2WithPriorKnowledgeGetsAReadableError(t *testing.T) {
 		p := serve(t, "UPSTREAM_URL="+upstream.URL, "SERVER_FAST_LANE="+lane)
 		for _, url := range []string{p.URL + exchangePath("IGAA-h2c"), p.Admin + "/healthz"} {
 			if got := curl("--http2-prior-knowledge", url); !strings.Contains(got, "GOAWAY, error=13") && !strings.Contains(got, "HTTP_1_1_REQUIRED") {
-				t.Errorf("prior knowledge, fast lane %s: want a GOAWAY with HTTP_1_1_REQUIRED, got\n%s", lane, got)
+				t.Errorf("prior knowledge, fast lane %s, %s: want a GOAWAY with HTTP_1_1_REQUIRED, got\n%s", lane, url, got)
 			}
 			if got := curl("--http2", url); !strings.Contains(got, "< HTTP/1.1 200") {
-				t.Errorf("upgrade, fast lane %s: want 200 over HTTP/1.1, got\n%s", lane, got)
+				t.Errorf("upgrade, fast lane %s, %s: want 200 over HTTP/1.1, got\n%s", lane, url, got)
 			}
 		}
 		eventually(t, "the log has both refusals", func() bool { return len(p.Log.Lines("http2 refused")) >= 2 })

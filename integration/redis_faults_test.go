@@ -44,7 +44,7 @@ func TestRedisRefusedAtStartThenBack(t *testing.T) {
 	answers(t, p, "refused", 20)
 	redisState(t, p, "degraded")
 	if r := p.page(t, "/readyz"); r.status != 200 {
-		t.Errorf("a dead Redis made the sidecar not ready: %s", r.body)
+		t.Errorf("/readyz with a dead Redis: got %d %s, want 200", r.status, r.body)
 	}
 	redis.Restart()
 	wantRecovered(t, p, redis)
@@ -95,8 +95,8 @@ func wantRecovered(t *testing.T, p *process, redis *redistest.Server) {
 	}
 }
 
-// A value that belongs to another key cannot be decrypted, as if it were corrupt. It is a miss: the
-// exchange is repeated, and every caller gets its own token.
+// A value that has been moved to another key cannot be decrypted, just like a corrupt value. The
+// request is a miss: the exchange is repeated, and every caller gets its own token.
 func TestCorruptRedisValuesAreMisses(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -116,7 +116,7 @@ func TestCorruptRedisValuesAreMisses(t *testing.T) {
 			t.Errorf("%s: got %d after %d exchanges, want 200 with the token of the second exchange", token, r.status, len(issued))
 		}
 	}
-	if got := second.page(t, "/metrics").body; !strings.Contains(got, `igproxy_cache_lookups_total{result="unsealed",tier="redis"} 3`) {
-		t.Error("values that could not be decrypted were not counted")
+	if got := second.metric(t, `igproxy_cache_lookups_total{result="unsealed",tier="redis"}`); got != 3 {
+		t.Errorf("values that could not be decrypted: %v are counted, want 3", got)
 	}
 }

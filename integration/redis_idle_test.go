@@ -18,12 +18,12 @@ import (
 
 // behindRelays is a Redis or a Redis Cluster that igproxy reaches only through relays.
 type behindRelays struct {
-	settings []string
-	relays   []*relay
-	keys     func() []string
+	settings []string        // of a sidecar that uses this Redis
+	relays   []*relay        // one for each node, and one for the sentinel
+	keys     func() []string // returns all keys in Redis
 }
 
-// redisBehindRelays starts a Redis in this mode.
+// redisBehindRelays starts a Redis for this redis.mode.
 func redisBehindRelays(t *testing.T, mode string) behindRelays {
 	t.Helper()
 	b := behindRelays{settings: []string{"REDIS_MODE=" + mode}}
@@ -133,8 +133,8 @@ func TestRedisConnectionsBeyondTheIdleTimeoutAreNotUsed(t *testing.T) {
 	crowd(20, func(i int) { p.ask(t, fmt.Sprintf("IGAA-after-%d", i)) })
 	// One claim may time out, because it may get the connection that reads purges, which is never
 	// idle for as long as redis.idle_timeout.
-	if got := p.metric(t, timeouts) - before; got > 1 || !usesRedis(t, p) {
-		t.Errorf("%v claims timed out (want at most 1), or Redis is not in use", got)
+	if got, up := p.metric(t, timeouts)-before, usesRedis(t, p); got > 1 || !up {
+		t.Errorf("%v claims timed out, want at most 1; Redis in use: got %v, want true", got, up)
 	}
 }
 

@@ -34,7 +34,7 @@ var oversized = map[string]string{
 	"endless line":  "+" + strings.Repeat("x", 8<<20),
 }
 
-// honest has the correct replies to the commands about which the server does not lie.
+// honest has correct replies, for the commands that get no oversized reply.
 var honest = map[string]string{"HELLO": "-ERR unknown command 'HELLO'", "TIME": "*2\r\n$1\r\n1\r\n$1\r\n1", "ZRANGE": "*0", "GET": "$-1", "SET": "+OK", "PING": "+PONG"}
 
 func TestRedisThatLiesAboutSizesIsOnlyAFault(t *testing.T) {
@@ -95,7 +95,8 @@ func confine(t *testing.T, c confined, settings ...string) *process {
 	return p
 }
 
-// wantSmall checks that the process took less memory than the limit, and that it stops on SIGTERM.
+// wantSmall checks that the process took less memory than limit (in bytes), and that it stops on
+// SIGTERM.
 func wantSmall(t *testing.T, p *process, limit int) {
 	t.Helper()
 	most := p.inRAM(t, "VmHWM")
@@ -114,9 +115,11 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 	const size = "524288000"
 	_, upstream := instagram(t, mock.ServerOptions{})
 	for name, c := range map[string]struct {
-		kind   string // the kind of the key: the end of its name
-		spoil  func(redis *redistest.Server, key string)
-		counts string // expected kinds of fault; a timeout is possible: 500 MB may take longer than redis.timeout
+		kind  string                                    // the kind of the key: the end of its name
+		spoil func(redis *redistest.Server, key string) // stores too much data under the key
+		// counts is a pattern for the kind of fault. A timeout is possible, because 500 MB may take
+		// longer than redis.timeout.
+		counts string
 	}{
 		"a value":                 {":v", func(s *redistest.Server, key string) { s.Do("SETRANGE", key, size, "x") }, "(oversize|timeout)"},
 		"a failure":               {":f", func(s *redistest.Server, key string) { s.Do("SETRANGE", key, size, "x") }, "(oversize|timeout)"},

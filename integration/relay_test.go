@@ -21,10 +21,10 @@ type relay struct {
 	net     net.Listener
 	running sync.WaitGroup
 
-	mu    sync.Mutex // protects the fields below
-	held  time.Duration
-	links map[*relayed]bool
-	ended bool
+	mu    sync.Mutex        // protects the fields below
+	delay time.Duration     // of what the server sends
+	links map[*relayed]bool // the open connections, including the frozen ones
+	ended bool              // set by close
 }
 
 // relayed is one connection through a relay.
@@ -64,13 +64,13 @@ func (r *relay) freeze() {
 func (r *relay) hold(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.held = d
+	r.delay = d
 }
 
 func (r *relay) latency() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.held
+	return r.delay
 }
 
 // count returns the number of connections that forward bytes.

@@ -190,8 +190,8 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	}
 	put("v2", secretFile, appSecret)
 	eventually(t, "the correct secret is in use", func() bool { return p.ask(t, "IGAA-late").status == 200 })
-	if p.page(t, "/readyz").status != 200 {
-		t.Error("not ready, although the secret is correct now")
+	if r := p.page(t, "/readyz"); r.status != 200 {
+		t.Errorf("/readyz with the correct secret: got %d %s, want 200", r.status, r.body)
 	}
 	put("v3", secretFile+"passthrough:\n  enabled: false\n", appSecret)
 	eventually(t, "the new file is in use", func() bool {
@@ -201,7 +201,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	put("v4", "client_secret_file: "+filepath.Join(dir, "nowhere")+"\n", appSecret)
 	eventually(t, "the invalid configuration is reported", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 0 })
 	if r := p.ask(t, "IGAA-meanwhile"); r.status != 200 || ig.CallsFor("IGAA-meanwhile") != 1 {
-		t.Errorf("while the file is invalid: got %d, want 200 and one call, as with the previous configuration", r.status)
+		t.Errorf("while the file is invalid: got %d after %d calls, want 200 after 1 call, as with the previous configuration", r.status, ig.CallsFor("IGAA-meanwhile"))
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "nowhere"), []byte(appSecret), 0o600))
 	eventually(t, "the file that was missing is found", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 1 })
@@ -252,7 +252,7 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 		t.Errorf("nothing new: exit code %d: %s%s, want %s", code, out, errs, want)
 	}
 	if lines := p.Log.Lines("restart needed"); len(lines) == 0 || fmt.Sprint(lines[0]["keys"]) != "[upstream.max_in_flight redis.timeout]" {
-		t.Error("the log does not say what needs a restart")
+		t.Errorf("the log has %v, want the keys upstream.max_in_flight and redis.timeout in the first line", lines)
 	}
 	must(t, os.WriteFile(config, []byte("upstream:\n  retries: 7\n"), 0o600))
 	code, out, errs = p.operate(t, "reload")
@@ -277,9 +277,9 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	}
 }
 
-// A listener keeps the address with which it started. So a reload that removes the authentication
-// of a listener that other machines can reach is refused, even if the new configuration has a
-// loopback address.
+// A listener keeps the address with which it started. If other machines can reach the listener, a
+// reload that removes its authentication is refused, even if the new configuration has a loopback
+// address.
 func TestReloadNeverOpensAListener(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

@@ -27,7 +27,7 @@ func TestRestartKeepsTheCache(t *testing.T) {
 	second := serve(t, settings...)
 	got := second.ask(t, "IGAA-restart")
 	if got.status != 200 || got.token() != want.token() || !strings.HasPrefix(got.header.Get("Cache-Status"), "igproxy; hit") {
-		t.Errorf("after the restart: got %d %s, want 200 with a hit and the same token", got.status, got.header.Get("Cache-Status"))
+		t.Errorf("after the restart: got %d with Cache-Status %q and the token %q, want 200 with a hit and the token %q", got.status, got.header.Get("Cache-Status"), got.token(), want.token())
 	}
 	if again := second.ask(t, "expired-restart"); again.status != 400 || again.body != refused.body {
 		t.Errorf("the remembered refusal after the restart: got %d %s, want 400 with the same body", again.status, again.body)
@@ -52,6 +52,6 @@ func TestAnotherAppReadsNoEntries(t *testing.T) {
 	first.Stop(t)
 	other := serve(t, append(settings, "APP_ID=17841400000000002")...)
 	if r := other.ask(t, "IGAA-mine"); r.header.Get("Cache-Status") != "igproxy; fwd=miss; stored" {
-		t.Errorf("another app's entry was found: Cache-Status %s, want a miss", r.header.Get("Cache-Status"))
+		t.Errorf("the token of another app: got Cache-Status %q, want a miss that is stored", r.header.Get("Cache-Status"))
 	}
 }

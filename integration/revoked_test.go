@@ -19,9 +19,9 @@ import (
 type revocable struct {
 	url string
 
-	mu      sync.Mutex // protects the fields below
-	issued  map[string]int
-	revoked map[string]bool
+	mu      sync.Mutex      // protects the fields below
+	issued  map[string]int  // number of exchanges, by short-lived token
+	revoked map[string]bool // by long-lived token
 }
 
 func newRevocable(t *testing.T) *revocable {
@@ -79,7 +79,7 @@ func TestRevokedTokenIsForgottenByEverySidecar(t *testing.T) {
 				for _, p := range all {
 					eventually(t, "the token is shared", func() bool { return p.hits(t, short) })
 					if got := p.ask(t, short).token(); got != short+"-long-1" {
-						t.Fatalf("got %q, want the first long-lived token", got)
+						t.Fatalf("%s: got %q, want %q", short, got, short+"-long-1")
 					}
 				}
 			}

@@ -17,7 +17,8 @@ trap 'exit 130' INT TERM
 igproxy=$dir/igproxy
 go -C "$here/../.." build -o "$igproxy" ./cmd/igproxy
 
-# listening waits for the log line "listening" in the file $1.log, and prints its attribute $2.
+# listening waits at most about 10 s for the log line "listening" in the file $1.log, and prints the
+# line's attribute $2.
 listening() {
   for _ in $(seq 200); do
     if value=$(sed -n "s/.*listening.*\"$2\":\"\([^\"]*\)\".*/\1/p" "$dir/$1.log" | head -n1) && [ -n "$value" ]; then

@@ -17,7 +17,7 @@ import (
 
 func TestLoadRecipes(t *testing.T) {
 	fast := harness.Plain(t)
-	for _, recipe := range []struct{ script, mode, says string }{
+	for _, recipe := range []struct{ script, mode, says string }{ // says is a pattern for the output
 		{"wrk.sh", "hit", `[1-9]\d* requests in`},
 		{"wrk.sh", "miss", `[1-9]\d* requests in`},
 		{"hey.sh", "hit", `Status code distribution:\n  \[200\]\t[1-9]\d* responses\n\n*$`},
@@ -33,7 +33,7 @@ func TestLoadRecipes(t *testing.T) {
 			p.Listening(t)
 			out := harness.Program(t, []string{"IGPROXY=" + p.URL, "LOAD=1"}, "", "./"+recipe.script, recipe.mode)
 			if !regexp.MustCompile(recipe.says).MatchString(out) || strings.Contains(out, "Non-2xx") {
-				t.Errorf("the output does not match %s:\n%s", recipe.says, out)
+				t.Errorf("want output that matches %s and has no \"Non-2xx\", got\n%s", recipe.says, out)
 			}
 			// When wrk ends, it abandons requests. igproxy may still answer some of them while the
 			// test reads the counters. Others get the outcome "gone".
@@ -46,7 +46,7 @@ func TestLoadRecipes(t *testing.T) {
 				t.Errorf("%d of %d requests got a token, want all of them and at least 50", tokens, all)
 			}
 			if recipe.mode == "miss" && ig.Calls() < tokens || recipe.mode != "miss" && ig.Calls() != 1 {
-				t.Errorf("Instagram was asked %d times for %d answers, want once for each new token", ig.Calls(), tokens)
+				t.Errorf("Instagram was asked %d times for %d answers, want once in the modes hit and burst, and at least once per answer in the mode miss", ig.Calls(), tokens)
 			}
 		})
 	}
@@ -60,10 +60,10 @@ func TestMakeLoad(t *testing.T) {
 exchange +token +upstream +(\d{2,}) +[\d.]+ +[\d.]+
 Instagram was asked (\d+) times\.$`).FindStringSubmatch(out)
 	if figures == nil || figures[1] != figures[2] {
-		t.Errorf("the output lacks the sidecar's metrics, or a token was exchanged more than once:\n%s", out)
+		t.Errorf("want the sidecar's metrics, with one call to Instagram for each exchange from upstream, got\n%s", out)
 	}
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
-		t.Errorf("make load left %v in TMPDIR, want nothing (%v)", left, err)
+		t.Errorf("files that make load left in TMPDIR: got %v, %v; want 0 files", left, err)
 	}
 }
 

@@ -49,7 +49,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	for range 20 {
 		callers.Go(func() {
 			if status, body, err := harness.Get(t.Context(), p.URL+harness.ExchangePath("IGAA-user-1")); err != nil || status != 200 {
-				t.Errorf("got %d %s, %v; want 200", status, body, err)
+				t.Errorf("an exchange by one of 20 callers: got %d %s, %v; want 200", status, body, err)
 			}
 		})
 	}
@@ -60,7 +60,7 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	}
 	code := regexp.MustCompile(`"code":"([^"]+)"`).FindStringSubmatch(harness.Program(t, nil, quiet(login[0]), "sh"))
 	if code == nil || len(login) != 2 {
-		t.Fatalf("the first of the commands %q printed no code, or there are not two commands", login)
+		t.Fatalf("the commands of the login are %q; want two commands, and a code in the output of the first", login)
 	}
 	if out := harness.Program(t, nil, strings.Replace(quiet(login[1]), "CODE", code[1], 1), "sh"); !strings.Contains(out, `"access_token":"IG`) {
 		t.Errorf("the login ended with %s, want a token", out)
@@ -81,8 +81,10 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 		if strings.Contains(line, "__latency") { // so that the rest of the test is not slow
 			harness.Program(t, nil, here("curl -sS --fail --noproxy '*' -X POST 'http://127.0.0.1:8081/__latency?d=1ms'"), "sh")
 		}
-		if strings.Contains(line, "mode=down") && (status(fmt.Sprintf("IGAA-down-%d", i)) != 502 || status("IGAA-user-1") != 200) {
-			t.Error("down: want 502 for a new token, and 200 for a known token")
+		if strings.Contains(line, "mode=down") {
+			if cold, known := status(fmt.Sprintf("IGAA-down-%d", i)), status("IGAA-user-1"); cold != 502 || known != 200 {
+				t.Errorf("down: a new token got %d, want 502; a known token got %d, want 200", cold, known)
+			}
 		}
 		if strings.Contains(line, "mode=limit4") && status(fmt.Sprintf("IGAA-limited-%d", i)) == 200 {
 			t.Error("limit4: a new token got 200, want an error")
@@ -103,10 +105,10 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 	fleet := []*harness.Process{harness.Serve(t, settings...), harness.Serve(t, settings...)}
 	harness.Crowd(len(fleet), func(i int) {
 		if status, body, err := harness.Get(t.Context(), fleet[i].URL+harness.ExchangePath("IGAA-user-fleet")); err != nil || status != 200 {
-			t.Errorf("got %d %s, %v; want 200", status, body, err)
+			t.Errorf("an exchange by sidecar %d of the fleet: got %d %s, %v; want 200", i, status, body, err)
 		}
 	})
 	if stats := harness.Program(t, nil, quiet("curl http://127.0.0.1:8081/__stats"), "sh"); !strings.Contains(stats, `"exchange":5`) {
-		t.Errorf("after two sidecars on one Redis exchanged one token: %s, want 5 exchanges, one more than before", stats)
+		t.Errorf("after two sidecars on one Redis exchanged one token: __stats printed %s, want 5 exchanges, one more than before", stats)
 	}
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # vegeta sends at a constant rate, however slow the answers are. vegeta/go.mod pins its version; Go
 # builds it when it is first used.
-#   vegeta.sh hit    2,000 requests a second (RATE) for one token, which igproxy knows after the first of them
-#   vegeta.sh miss   200 requests a second (RATE), each for a new token: each is an exchange
+#   vegeta.sh hit    RATE (2000) requests a second for one token, known after the first request
+#   vegeta.sh miss   RATE (200) requests a second, each for a new token: each is an exchange
 . "$(dirname "$0")/recipe.sh"
 vegeta() { go -C "$here/vegeta" tool vegeta "$@"; }
 # attack sends $1 requests a second to the targets on standard input. After the last target, it begins
