@@ -71,7 +71,7 @@ func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 		t.Errorf("%d requests were answered, want at least 100", n)
 	}
 	if r := all[1].ask(t, "IGAA-early"); r.token() != early || ig.CallsFor("IGAA-early") != 1 {
-		t.Errorf("the cache was lost: %d calls for a known token, want 1", ig.CallsFor("IGAA-early"))
+		t.Errorf("a known token: the same answer as before got %v, want true; calls got %d, want 1", r.token() == early, ig.CallsFor("IGAA-early"))
 	}
 	for i, p := range all {
 		text := p.settled(t).String()
@@ -81,8 +81,8 @@ func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 		if got := len(p.Log.Lines("client secret switched")); got != 1 {
 			t.Errorf("sidecar %d: the log reports %d times that the secret was switched, want once", i, got)
 		}
-		if len(p.Log.Lines("client secret refused")) > 0 {
-			t.Errorf("sidecar %d: the log says that the secret was refused", i)
+		if got := len(p.Log.Lines("client secret refused")); got > 0 {
+			t.Errorf("sidecar %d: got %d lines \"client secret refused\", want 0", i, got)
 		}
 	}
 }
@@ -106,7 +106,7 @@ func TestWithoutKeyFileCacheSurvivesUntilTheOldSecretIsRemoved(t *testing.T) {
 			t.Fatal(errs)
 		}
 		if r := p.ask(t, "IGAA-kept"); r.status != 200 || ig.CallsFor("IGAA-kept") != c.calls {
-			t.Errorf("got %d after %d calls, want 200 after %d calls", r.status, ig.CallsFor("IGAA-kept"), c.calls)
+			t.Errorf("the file has %q: got %d after %d calls, want 200 after %d calls", c.lines, r.status, ig.CallsFor("IGAA-kept"), c.calls)
 		}
 	}
 }

@@ -1,8 +1,8 @@
 package integration
 
-// When too many connections are open, both listeners first close connections that have not sent a
-// whole request header, so that requests with a whole header are answered. A few bytes of the next
-// request on a kept connection count as an incomplete header.
+// When too many connections are open, the listener for apps and the admin listener first close
+// connections that have not sent a whole request header, so that requests with a whole header are
+// answered. A few bytes of the next request on a kept connection count as an incomplete header.
 
 import (
 	"bufio"
@@ -74,7 +74,7 @@ func TestProbesSucceedDuringAFloodOfSlowHeaders(t *testing.T) {
 	for range probes {
 		if r, err := fetch(t.Context(), kubelet, p.Admin+"/healthz"); err != nil || r.status != 200 {
 			failed++
-			t.Logf("got %d, %v", r.status, err)
+			t.Logf("a failed probe: status %d, error %v", r.status, err)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -121,7 +121,7 @@ func TestHitsAreAnsweredDuringAFloodOfSlowHeaders(t *testing.T) {
 		start := time.Now()
 		if r, err := fetch(t.Context(), app, p.URL+exchangePath("IGAA-known")); err != nil || r.token() != known.token() {
 			failed++
-			t.Logf("got %d, %v", r.status, err)
+			t.Logf("a failed hit: status %d, error %v", r.status, err)
 		}
 		longest = max(longest, time.Since(start))
 	}

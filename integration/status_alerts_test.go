@@ -93,7 +93,7 @@ func TestAlertsUseExportedMetricsAndHaveARunbook(t *testing.T) {
 	t.Parallel()
 	text, runbook, metrics := read(t, "../deploy/prometheus/alerts.yml"), read(t, "../docs/operations.md"), documentedMetrics(t)
 	if got := unknownNames(metrics, `sum by (colour) (igproxy_nothing) + igproxy_requests_total{outcome="lost", source=~"memory|disk", colour="red"}`); len(got) != 5 {
-		t.Fatalf("unknownNames found %q in a wrong expression, want 5 names", got)
+		t.Fatalf("unknownNames found %q in a wrong expression, want 5 problems", got)
 	}
 	for _, wrong := range unknownNames(metrics, text) {
 		t.Error(wrong)
@@ -105,15 +105,15 @@ func TestAlertsUseExportedMetricsAndHaveARunbook(t *testing.T) {
 		if want := "\n          runbook_url: https://github.com/igproxy/igproxy/blob/main/docs/operations.md#" + strings.ToLower(name) + "\n"; !strings.Contains(rule, want) {
 			t.Errorf("%s has no runbook_url that leads to its section", name)
 		}
-		if strings.Count(read(t, "../deploy/prometheus/alerts_test.yml"), "alertname: "+name+"\n") != 2 {
-			t.Errorf("alerts_test.yml does not have two tests of %s, one in which it fires and one in which it does not", name)
+		if got := strings.Count(read(t, "../deploy/prometheus/alerts_test.yml"), "alertname: "+name+"\n"); got != 2 {
+			t.Errorf("%s: alerts_test.yml has %d tests, want 2: one in which the alert fires, and one in which it does not", name, got)
 		}
 	}
 	for _, h := range regexp.MustCompile(`(?m)^## (Igproxy\w+)$`).FindAllStringSubmatch(runbook, -1) {
 		sections = append(sections, h[1])
 	}
 	if !slices.Equal(alerts, sections) || len(alerts) < 10 {
-		t.Errorf("the alerts and the sections of the runbook must be the same, at least 10:\n%v\n%v", alerts, sections)
+		t.Errorf("alerts.yml has the alerts %v, and the runbook has the sections %v; want the same names, at least 10", alerts, sections)
 	}
 	for _, m := range regexp.MustCompile("`(igproxy_\\w+)").FindAllStringSubmatch(runbook, -1) {
 		if metrics[m[1]] == nil {

@@ -21,7 +21,7 @@ func TestStatusInATerminal(t *testing.T) {
 	eventually(t, "the output has the requests", func() bool {
 		code, stdout, stderr := command(t, env, "status")
 		if code != 0 || stderr != "" {
-			t.Fatalf("exit code %d, want 0 with no standard error: %s%s", code, stdout, stderr)
+			t.Fatalf("exit code %d, want 0; standard error %q, want \"\"; standard output:\n%s", code, stderr, stdout)
 		}
 		return strings.Contains(stdout, "token 4") && strings.Contains(stdout, "75.0%") && strings.Contains(stdout, "3 by the cache")
 	})

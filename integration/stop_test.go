@@ -1,7 +1,8 @@
 package integration
 
 // A stop loses no request. However busy an accepted connection is, igproxy answers every request on
-// it until an answer says Connection: close.
+// the connection until igproxy announces the end: with Connection: close in a response, or with
+// GOAWAY in HTTP/2.
 
 import (
 	"bufio"
@@ -35,13 +36,13 @@ func TestStopLosesNoRequestOnConnectionsInUse(t *testing.T) {
 		settings []string
 		protocol string
 	}{
-		"TCP, fast lane":         {nil, ""},
-		"TCP, no fast lane":      {[]string{"SERVER_FAST_LANE=false"}, ""},
-		"Unix socket, fast lane": {[]string{"LISTEN=unix:" + socket}, ""},
-		"Unix socket, no lane":   {[]string{"LISTEN=unix:" + socket + "2", "SERVER_FAST_LANE=false"}, ""},
-		"several addresses":      {[]string{"LISTEN=127.0.0.1:0 127.0.0.1:0 unix:" + socket + "3"}, ""},
-		"TLS":                    {secure, "http/1.1"},
-		"HTTP/2":                 {secure, "h2"},
+		"TCP, fast lane":            {nil, ""},
+		"TCP, no fast lane":         {[]string{"SERVER_FAST_LANE=false"}, ""},
+		"Unix socket, fast lane":    {[]string{"LISTEN=unix:" + socket}, ""},
+		"Unix socket, no fast lane": {[]string{"LISTEN=unix:" + socket + "2", "SERVER_FAST_LANE=false"}, ""},
+		"several addresses":         {[]string{"LISTEN=127.0.0.1:0 127.0.0.1:0 unix:" + socket + "3"}, ""},
+		"TLS":                       {secure, "http/1.1"},
+		"HTTP/2":                    {secure, "h2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, upstream := instagram(t, mock.ServerOptions{})
@@ -106,8 +107,8 @@ func TestStopLosesNoRequestOnConnectionsInUse(t *testing.T) {
 
 // user sends requests on one kept connection.
 type user interface {
-	// ask sends a request and waits for its answer. It reports whether the connection ends with
-	// that answer.
+	// ask sends a request and waits for the response. It reports whether the server announced the
+	// end of the connection: with this response or, in HTTP/2, before this request.
 	ask(token string) (last bool, err error)
 }
 
@@ -126,7 +127,7 @@ func (u *http1User) ask(token string) (last bool, err error) {
 	}
 	defer res.Body.Close()
 	if _, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 {
-		return false, fmt.Errorf("got %d, %w", res.StatusCode, err)
+		return false, fmt.Errorf("got %d, %v; want 200", res.StatusCode, err)
 	}
 	return res.Close, nil
 }

@@ -94,8 +94,8 @@ func TestSystemdIsNotifiedOfReadyAndStopping(t *testing.T) {
 	// igproxy must use systemd's sockets, and ignore LISTEN and ADMIN_LISTEN.
 	p := activated(t, n, "app:admin", []*os.File{app, admin}, "UPSTREAM_URL="+upstream.URL, "LISTEN=127.0.0.1:1", "ADMIN_LISTEN=127.0.0.1:2")
 	eventually(t, "the sidecar is ready", func() bool { return n.count("READY=1\n") == 1 })
-	if !strings.Contains(n.text.String(), "STATUS=answering on http://"+address+"\n") {
-		t.Errorf("systemd was not notified of the status; the notices are\n%s", n.text.String())
+	if want := "STATUS=answering on http://" + address + "\n"; !strings.Contains(n.text.String(), want) {
+		t.Errorf("got the notices %q, want %q in them", n.text.String(), want)
 	}
 	p.Listening(t)
 	if p.URL != "http://"+address || p.Admin != "http://"+adminAddress {
@@ -105,7 +105,7 @@ func TestSystemdIsNotifiedOfReadyAndStopping(t *testing.T) {
 		t.Errorf("after READY=1: got %d %s, want 200", r.status, r.body)
 	}
 	if r := p.page(t, "/readyz"); r.status != 200 || n.count("STOPPING=1") != 0 {
-		t.Errorf("/readyz returned %d, want 200; and want no STOPPING=1 in the notices\n%s", r.status, n.text.String())
+		t.Errorf("/readyz got %d, want 200; notices got %q, want no STOPPING=1 in them", r.status, n.text.String())
 	}
 	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
@@ -124,14 +124,14 @@ func TestSidecarThatCannotStartIsNeverReady(t *testing.T) {
 		n := newNotices(t)
 		p := activated(t, n, names, []*os.File{app, other}[:1+strings.Count(names, ":")])
 		if code := p.Wait(t); code != 1 || !strings.Contains(p.Log.String(), want) || n.count("READY") != 0 {
-			t.Errorf("%s: exit code %d, want 1 with an explanation in the log and without READY=1; notices: %q, log:\n%s", names, code, n.text.String(), p.Log)
+			t.Errorf("%s: exit code %d, want 1; notices %q, want no READY=1 in them; want %q in the log:\n%s", names, code, n.text.String(), want, p.Log)
 		}
 	}
 	open, _ := held(t, "tcp", "0.0.0.0:0") // as with a bare port in a socket unit; no client connects
 	n := newNotices(t)
 	p := activated(t, n, "app", []*os.File{open})
 	if code := p.Wait(t); code == 0 || !strings.Contains(p.Log.String(), "reachable by other machines") || n.count("READY") != 0 {
-		t.Errorf("beyond loopback: exit code %d, want a failure with an explanation in the log and without READY=1; notices: %q, log:\n%s", code, n.text.String(), p.Log)
+		t.Errorf("beyond loopback: exit code %d, want not 0; notices %q, want no READY=1 in them; want \"reachable by other machines\" in the log:\n%s", code, n.text.String(), p.Log)
 	}
 }
 
@@ -169,7 +169,7 @@ func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	if got := len(p.Log.Lines("request")); got != 1 {
-		t.Errorf("%d requests are logged, want only the app's request, without the requests of the watchdog check", got)
+		t.Errorf("got %d logged requests, want 1: the app's request, and no request of the watchdog check", got)
 	}
 }
 

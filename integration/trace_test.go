@@ -128,8 +128,8 @@ func TestCollectorGetsEachStepInTheAppsTrace(t *testing.T) {
 	}
 	first := servers[slices.IndexFunc(servers, func(s *otlpSpan) bool { return s.ParentSpanID != "" })]
 	// OpenTelemetry's library writes IDs in upper case.
-	if got := strings.ToLower(first.TraceID + "-" + first.ParentSpanID); got != "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331" {
-		t.Errorf("the trace and the parent of the first span are %s, want those of the app", got)
+	if got, want := strings.ToLower(first.TraceID+"-"+first.ParentSpanID), "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"; got != want {
+		t.Errorf("the trace and the parent of the first span: got %s, want the app's, %s", got, want)
 	}
 	if a := attributes(first); a["igproxy.request_id"] != r.header.Get("X-Request-Id") || a["igproxy.outcome"] != "token" || a["http.route"] != "/access_token" {
 		t.Errorf("the span has the attributes %v, want the request ID, the outcome token and the route", a)
@@ -237,7 +237,7 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 	}
 	_, shown, errs := command(t, append(environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+c.URL, "OTEL_EXPORTER_OTLP_HEADERS=api-key="+credential), "check")
 	if found := s.in(shown + errs); len(found) > 0 || !strings.Contains(shown, "traces on, to "+strings.TrimPrefix(c.URL, "http://")+"\n") {
-		t.Errorf("check says %s%s; want it to name the collector, and no secret in it; it contains %v", shown, errs, found)
+		t.Errorf("check: secrets in the output: got %v, want none; want the collector's address %s in the output:\n%s%s", found, c.URL, shown, errs)
 	}
 }
 

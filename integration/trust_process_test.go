@@ -1,7 +1,7 @@
 package integration
 
-// auth.uids and the mode of the Unix socket decide which users of the machine get answers from it.
-// A process that dies leaves no memory dump, in which other users could find secrets.
+// auth.uids and the mode of the Unix socket decide which users of the machine may use the socket. A
+// process that dies leaves no memory dump, in which other users could find secrets.
 
 import (
 	"fmt"
@@ -47,8 +47,8 @@ func healthcheckAs(t *testing.T, path string, uid int) bool {
 	return false
 }
 
-// otherUIDs returns the UIDs of other users as whom this test can run commands. It returns nil
-// unless the test runs as root.
+// otherUIDs returns the UIDs of two other users for healthcheckAs. It returns nil if the test does
+// not run as root, because the test then cannot run commands as other users.
 func otherUIDs() []int {
 	if os.Getuid() == 0 {
 		return []int{65533, 65534}
@@ -72,12 +72,12 @@ func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 	if r, err := fetch(t.Context(), client, "http://igproxy"+exchangePath("IGAA-peer")); err != nil || r.status != 200 {
 		t.Errorf("a listed user: got %d, %v; want 200", r.status, err)
 	}
-	if !healthcheckAs(t, ours, own) || healthcheckAs(t, other, own) {
-		t.Error("want the user of this test let in only at the socket that lists this user")
+	if listed, unlisted := healthcheckAs(t, ours, own), healthcheckAs(t, other, own); !listed || unlisted {
+		t.Errorf("user %d at the socket that lists this user: let in %v, want true; at the other socket: let in %v, want false", own, listed, unlisted)
 	}
 	for _, uid := range otherUIDs() {
 		if healthcheckAs(t, ours, uid) {
-			t.Errorf("user %d was let in at a socket that lists only %d", uid, own)
+			t.Errorf("user %d at the socket that lists only user %d: let in true, want false", uid, own)
 		}
 		if got, want := healthcheckAs(t, other, uid), uid == 65534; got != want {
 			t.Errorf("user %d at the socket that lists user 65534: let in %v, want %v", uid, got, want)
@@ -85,10 +85,10 @@ func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 	}
 	lines := theirs.Log.Lines("connection refused by auth.uids")
 	if len(lines) == 0 || lines[0]["uid"] != float64(own) {
-		t.Errorf("the log has %v, want UID %d", lines, own)
+		t.Errorf("got the lines %v about refused connections, want UID %d in the first one", lines, own)
 	}
 	if m := theirs.page(t, "/metrics").body; !strings.Contains(m, "\nigproxy_peers_refused_total ") || strings.Contains(m, "\nigproxy_peers_refused_total 0\n") {
-		t.Error("the refused connection was not counted")
+		t.Error("igproxy_peers_refused_total is 0 or missing, want at least 1")
 	}
 }
 

@@ -1,8 +1,8 @@
 package integration
 
-// By default, igproxy answers all clients on this machine. Clients on other machines need a token
-// or a client certificate, unless the operator explicitly allows everyone. If other machines can
-// reach the listener and the configuration sets none of these, igproxy does not start.
+// By default, igproxy answers all clients on this machine. If other machines can reach the
+// listener, the configuration must require a token or a client certificate, or must allow everyone
+// with auth.none. If the configuration does neither, igproxy does not start.
 
 import (
 	"context"
@@ -96,7 +96,7 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		}
 	}
 	if ig.Calls() != 0 {
-		t.Fatal("an unauthenticated request reached Instagram")
+		t.Fatalf("unauthenticated requests caused %d calls to Instagram, want 0", ig.Calls())
 	}
 	for name, r := range map[string]response{
 		"in its header":             getWith(t, target, "X-Igproxy-Token", ownToken),

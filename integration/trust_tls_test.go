@@ -37,11 +37,11 @@ func TestClientCertificatesAreRequired(t *testing.T) {
 		t.Errorf("a certificate but no token, although both are required: got %d, %v; want 401", r.status, err)
 	}
 	if ig.Calls() != 0 {
-		t.Fatal("an unauthenticated request reached Instagram")
+		t.Fatalf("unauthenticated requests caused %d calls to Instagram, want 0", ig.Calls())
 	}
 	r, err := fetchWith(t.Context(), server.Client(t, &apps, true), target, "X-Igproxy-Token", ownToken)
 	if err != nil || r.status != 200 {
-		t.Errorf("got %d %s, %v; want 200", r.status, r.body, err)
+		t.Errorf("a certificate and a token: got %d %s, %v; want 200", r.status, r.body, err)
 	}
 	if r, err := fetch(t.Context(), noKeepAlive, strings.Replace(target, "https:", "http:", 1)); err != nil || r.status != 400 || r.token() != "" {
 		t.Errorf("without TLS: got %d %s, %v; want 400", r.status, r.body, err)
@@ -71,7 +71,7 @@ func TestClientCertificatesNeedAListedName(t *testing.T) {
 		{"a DNS name", &apps, []string{"shop.internal"}, true},
 		{"a DNS name in another case", &apps, []string{"Shop.Internal"}, true},
 		{"a URI", &apps, []string{"spiffe://example.org/shop"}, true},
-		{"one of two", &apps, []string{"club.internal", "shop.internal"}, true},
+		{"two names, one of them listed", &apps, []string{"club.internal", "shop.internal"}, true},
 		{"no name", &apps, nil, false},
 		{"another name", &apps, []string{"club.internal"}, false},
 		{"a wildcard", &apps, []string{"*.internal"}, false},
@@ -96,7 +96,7 @@ func TestClientCertificatesNeedAListedName(t *testing.T) {
 }
 
 // Certificates are renewed under load, by swapping a symbolic link as Kubernetes does. No request
-// fails, on new connections or old ones.
+// fails on new or kept connections.
 func TestCertificateRotationUnderLoadFailsNoRequest(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

@@ -45,7 +45,7 @@ func TestInstagramDown(t *testing.T) {
 		t.Errorf("200 cold tokens cost %d calls (want at most 20), and %d of the tokens were refused at once (want some)", calls, refused)
 	}
 	if body := p.page(t, "/readyz"); body.status != 200 {
-		t.Errorf("an open breaker made the sidecar not ready: %s", body.body)
+		t.Errorf("/readyz after the failures: got %d %s, want 200", body.status, body.body)
 	}
 
 	ig.SetFault("")
@@ -67,13 +67,13 @@ func TestRateLimitPausesTheApp(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	known := p.ask(t, "IGAA-known")
 	if r := p.ask(t, "limit4-1"); r.status != 400 || r.graphError(t).Code != 4 || r.header.Get("Retry-After") == "" {
-		t.Fatalf("the call that met the limit: %d %s; want 400 with code 4 and Retry-After", r.status, r.body)
+		t.Fatalf("the call that met the limit: got %d %s, want 400 with code 4 and Retry-After", r.status, r.body)
 	}
 	calls := ig.Calls()
 	for i := range 10 {
 		r := p.ask(t, fmt.Sprintf("IGAA-cold-%d", i))
 		if e := r.graphError(t); r.status != 429 || e.Code != 4 || r.header.Get("Retry-After") == "" {
-			t.Fatalf("during the pause: %d %+v; want 429 with code 4 and Retry-After", r.status, e)
+			t.Fatalf("during the pause: got %d %+v, want 429 with code 4 and Retry-After", r.status, e)
 		}
 	}
 	if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
@@ -83,7 +83,7 @@ func TestRateLimitPausesTheApp(t *testing.T) {
 		t.Errorf("Instagram was asked %d times during the pause, want 0", ig.Calls()-calls)
 	}
 	if body := p.page(t, "/readyz").body; !strings.Contains(body, `"breaker":"closed"`) {
-		t.Errorf("a rate limit changed the breaker: %s", body)
+		t.Errorf("/readyz after a rate limit: got %s, want \"breaker\":\"closed\"", body)
 	}
 }
 
@@ -103,10 +103,10 @@ func TestARefusedClientSecret(t *testing.T) {
 		t.Errorf("10 tokens cost %d calls with a wrong secret, want 1", ig.Calls())
 	}
 	if before.status != 200 || !strings.Contains(before.body, `"client_secret":"unproven"`) {
-		t.Errorf("readiness before the first call: %d %s; want 200 with \"client_secret\":\"unproven\"", before.status, before.body)
+		t.Errorf("/readyz before the first call: got %d %s, want 200 with \"client_secret\":\"unproven\"", before.status, before.body)
 	}
 	if r := p.page(t, "/readyz"); r.status != 503 || !strings.Contains(r.body, `"client_secret":"refused"`) {
-		t.Errorf("readiness: %d %s; want 503 with \"client_secret\":\"refused\"", r.status, r.body)
+		t.Errorf("/readyz after the refusal: got %d %s, want 503 with \"client_secret\":\"refused\"", r.status, r.body)
 	}
 	loud := 0
 	for line := range strings.Lines(p.settled(t).String()) {
@@ -133,7 +133,7 @@ func TestTheClientSecretIsTestedAtTheStartAndWhenItChanges(t *testing.T) {
 		eventually(t, "the secret is "+state, func() bool {
 			r := p.page(t, "/readyz")
 			if r.status == 200 && state == "refused" {
-				t.Errorf("the sidecar is ready although the secret is refused: %s", r.body)
+				t.Errorf("/readyz with a wrong secret: got 200 %s, want 503", r.body)
 			}
 			return r.status == status && strings.Contains(r.body, `"client_secret":"`+state+`"`)
 		})
@@ -142,7 +142,7 @@ func TestTheClientSecretIsTestedAtTheStartAndWhenItChanges(t *testing.T) {
 	must(t, os.WriteFile(secret, []byte(appSecret), 0o600))
 	reports(200, "accepted")
 	if ig.Calls() != 2 {
-		t.Errorf("%d calls, want one for each secret", ig.Calls())
+		t.Errorf("%d calls, want 2, one for each secret", ig.Calls())
 	}
 }
 
@@ -153,7 +153,7 @@ func TestTheOperatorMayKeepASidecarWithARefusedSecretReady(t *testing.T) {
 	eventually(t, "the secret is refused", func() bool {
 		r := p.page(t, "/readyz")
 		if r.status != 200 {
-			t.Errorf("the sidecar is not ready: %s; want it ready although the secret is refused", r.body)
+			t.Errorf("/readyz: got %d %s, want 200", r.status, r.body)
 		}
 		return strings.Contains(r.body, `"client_secret":"refused"`)
 	})

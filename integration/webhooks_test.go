@@ -1,8 +1,8 @@
 package integration
 
-// An app with webhooks does not need the secret. It passes on what Meta signed, and igproxy answers
-// whether one of the app's secrets signed it. The log, the metrics and the pages do not repeat what
-// was sent.
+// An app does not need its secrets to check what Meta signed. The app sends a webhook or a signed
+// request to igproxy, which answers whether the signature was made with one of the app's secrets.
+// The log, the metrics and the pages do not repeat what was sent.
 
 import (
 	"crypto/hmac"
@@ -116,7 +116,7 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 	const payload = `{"algorithm":"HMAC-SHA256","issued_at":1764280000,"user_id":"canary \u00e4"}`
 	for secret, want := range map[string]int{appSecret: 200, facebookSecret: 200, threadsSecret: 403} {
 		if r := post(t, p.URL+"/apps/shop/_igproxy/signed_request", signedForm(secret, payload)); r.status != want || want == 200 && r.body != payload || want == 403 && r.graphError(t).Subcode != 990032 {
-			t.Errorf("a signed request: got %d %s, want %d", r.status, r.body, want)
+			t.Errorf("a signed request with the secret %s: got %d %s, want %d", secret, r.status, r.body, want)
 		}
 	}
 	if r := post(t, p.URL+"/apps/shop/_igproxy/signed_request", "canary=1"); r.status != 400 || r.graphError(t).Subcode != 990015 {
@@ -149,7 +149,7 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 	accepted(nextSecret, anotherSecret)
 	put("shop-webhooks", "short")
 	if code, out, errs := p.operate(t, "reload"); code == 0 || !strings.Contains(out+errs, "apps.0.webhook_secret_file") {
-		t.Errorf("a file with an invalid secret was loaded, or the error does not name the setting: %s%s", out, errs)
+		t.Errorf("reload with an invalid secret: exit code %d, want not 0, and apps.0.webhook_secret_file in the output:\n%s%s", code, out, errs)
 	}
 
 	log := p.settled(t).String() + p.page(t, "/metrics").body + p.page(t, "/").body + p.page(t, "/status").body
@@ -160,8 +160,8 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 	}
 	for _, sample := range []string{`{app="shop",grant="webhook",outcome="verified",source="none"}`, `{app="shop",grant="webhook",outcome="unverified",source="none"}`,
 		`{app="shop",grant="signed_request",outcome="verified",source="none"}`, `{app="shop",grant="signed_request",outcome="unverified",source="none"}`} {
-		if p.metric(t, "igproxy_requests_total"+sample) < 1 {
-			t.Errorf("nothing is counted as %s", sample)
+		if got := p.metric(t, "igproxy_requests_total"+sample); got < 1 {
+			t.Errorf("%s: got %v requests, want at least 1", sample, got)
 		}
 	}
 }
@@ -256,7 +256,7 @@ func TestWrongSignaturesCannotFillTheLog(t *testing.T) {
 			t.Errorf("%d lines in the second %s, want at most 10", n, second)
 		}
 	}
-	if len(seconds) == 0 || p.metric(t, `igproxy_requests_total{app="default",grant="webhook",outcome="unverified",source="none"}`) != 2000 {
-		t.Errorf("no log line is about a wrong signature (of %d lines), or not all 2000 requests were counted", len(lines))
+	if got := p.metric(t, `igproxy_requests_total{app="default",grant="webhook",outcome="unverified",source="none"}`); len(seconds) == 0 || got != 2000 {
+		t.Errorf("got lines about wrong signatures in %d seconds, want at least 1; counted %v requests, want 2000", len(seconds), got)
 	}
 }

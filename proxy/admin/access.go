@@ -51,14 +51,14 @@ func (c caller) attributes() []any {
 	return who
 }
 
-// refusal is the answer to a caller that may not run operations.
-type refusal struct {
+// denial is the response to a caller that may not run operations.
+type denial struct {
 	status int
 	text   string // what is wrong, and the next step
 }
 
 // check returns the sender of a request. If the sender may not run operations, refused says why.
-func (a access) check(r *http.Request) (c caller, refused *refusal) {
+func (a access) check(r *http.Request) (c caller, refused *denial) {
 	c.address = r.RemoteAddr
 	c.uid, c.hasUID = r.Context().Value(peerKey{}).(uint32)
 	credentials := r.Header["Authorization"]
@@ -66,14 +66,14 @@ func (a access) check(r *http.Request) (c caller, refused *refusal) {
 	case c.hasUID && a.allows(c.uid):
 	case a.tokens != nil && len(credentials) > 0:
 		if c.withToken = a.isToken(credentials); !c.withToken {
-			return c, &refusal{http.StatusUnauthorized, "this is not the token in admin.token_file: send that token as Authorization: Bearer TOKEN"}
+			return c, &denial{http.StatusUnauthorized, "the token is wrong, or is not in exactly one Bearer header: send the token in admin.token_file as Authorization: Bearer TOKEN"}
 		}
 	case c.hasUID:
-		return c, &refusal{http.StatusForbidden, fmt.Sprintf("UID %d may not run operations: use root or igproxy's own user, or add %[1]d to admin.uids", c.uid)}
+		return c, &denial{http.StatusForbidden, fmt.Sprintf("UID %d may not run operations: use root or igproxy's own user, or add %[1]d to admin.uids", c.uid)}
 	case a.tokens != nil:
-		return c, &refusal{http.StatusUnauthorized, "operations need a token: send the token in admin.token_file as Authorization: Bearer TOKEN"}
+		return c, &denial{http.StatusUnauthorized, "operations need a token: send the token in admin.token_file as Authorization: Bearer TOKEN"}
 	default:
-		return c, &refusal{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; to reload the configuration without an operation, send SIGHUP"}
+		return c, &denial{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; to reload the configuration without an operation, send SIGHUP"}
 	}
 	return c, nil
 }

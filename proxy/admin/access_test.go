@@ -57,10 +57,10 @@ func TestOperationsAreForTheOperatorOnly(t *testing.T) {
 			}
 			w := send(h, r)
 			if w.Code != want || ran != (want == 200) || want != 200 && !strings.Contains(w.Body.String(), c.says) {
-				t.Errorf("%s, token file %v: got status %d with %q, want %d with %q; the operation ran: %v", name, h == with, w.Code, w.Body, want, c.says, ran)
+				t.Errorf("%s, token file %v: got status %d with %q, want %d with %q; the operation ran: got %v, want %v", name, h == with, w.Code, w.Body, want, c.says, ran, want == 200)
 			}
 			if got := w.Header().Get("WWW-Authenticate") != ""; got != (want == 401) {
-				t.Errorf("%s: got status %d; does it have the header WWW-Authenticate? got %v, want %v", name, w.Code, got, !got)
+				t.Errorf("%s: response with status %d has the header WWW-Authenticate: got %v, want %v", name, w.Code, got, !got)
 			}
 			if strings.Contains(w.Body.String(), secret) {
 				t.Errorf("%s: the response contains the token", name)

@@ -78,7 +78,7 @@ type Handler struct {
 
 // reloadable is the part of a Handler that Reload replaces.
 type reloadable struct {
-	checked http.Handler // the routes behind the check of the Host name
+	checked http.Handler // the routes behind proxy.CheckHosts
 	about   About
 	access  access
 	quit    func() // nil: off

@@ -158,7 +158,7 @@ func TestAReloadChangesTheHostsAndTheDescription(t *testing.T) {
 }
 
 // A client announces a body and does not send it. The response must not wait for the body.
-func TestNoAnswerWaitsForABody(t *testing.T) {
+func TestNoResponseWaitsForABody(t *testing.T) {
 	s := httptest.NewServer(handlerOf(t, newProxy(t, optionsFor(t, nowhere))))
 	defer s.Close()
 	for head, status := range map[string]string{
@@ -170,7 +170,7 @@ func TestNoAnswerWaitsForABody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // reached only if the answer waits for the body
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // reached only if the response waits for the body
 			_, _ = io.WriteString(conn, head+"\r\n"+framing+"\r\n\r\n")
 			if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 "+status) {
 				t.Errorf("%s, %s: got the line %q, error %v, want status %s", head, framing, line, err, status)

@@ -32,7 +32,7 @@ type condition struct {
 	alert    string
 	severity string
 	window   time.Duration // 0: the condition is about the current state
-	limit    float64       // the condition is true above the limit
+	limit    float64       // a share, seconds or a count; the condition is true above the limit
 	// problems returns the texts of the alerts, such as one text for each app with the problem. If
 	// the condition is false, it returns nothing. grown has the counts of the window only.
 	problems func(c condition, s *Status, grown sample) []string

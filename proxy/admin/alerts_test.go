@@ -41,7 +41,7 @@ func TestTheBannerHasTheConditionsOfTheAlerts(t *testing.T) {
 			limit, _ = strconv.ParseFloat(m[1], 64)
 		}
 		if c.severity != severity || c.window != window || c.limit != limit {
-			t.Errorf("%s: got severity %s, window %v, limit %v; alerts.yml has severity %s, window %v, limit %v", name, c.severity, c.window, c.limit, severity, window, limit)
+			t.Errorf("%s: got severity %s, window %v, limit %v; want severity %s, window %v, limit %v, as in alerts.yml", name, c.severity, c.window, c.limit, severity, window, limit)
 		}
 	}
 	if len(names) != len(conditions) || len(names) < 10 {
@@ -129,7 +129,10 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 func TestAlertsThatPageComeFirst(t *testing.T) {
 	s := Status{State: proxy.Readiness{Ready: true, Redis: "ok"}, ReloadRefused: true, Apps: []proxy.AppStatus{{Name: "shop", ClientSecret: "refused"}}}
 	got := alertsOf(&s, []sample{emptySample()})
-	if len(got) != 2 || got[0].Severity != "page" || got[1].Severity != "ticket" || viewOf(Status{Alerts: got}).Level() != "bad" || viewOf(Status{Alerts: got[1:]}).Level() != "warn" {
-		t.Errorf("got %+v, want the alert that pages before the ticket; the level of the page must be bad with both alerts, and warn with only the ticket", got)
+	if len(got) != 2 || got[0].Severity != "page" || got[1].Severity != "ticket" {
+		t.Fatalf("got %+v, want two alerts: the severity page, then the severity ticket", got)
+	}
+	if both, one := viewOf(Status{Alerts: got}).Level(), viewOf(Status{Alerts: got[1:]}).Level(); both != "bad" || one != "warn" {
+		t.Errorf("the level with both alerts: got %s, want bad; the level with only the ticket: got %s, want warn", both, one)
 	}
 }

@@ -58,7 +58,8 @@ func columnsOf(list []Bucket) (columns []column) {
 
 // bars draws a bar in each column. The function value returns the height of a bar, as a share of
 // the chart's height. To stack bars, the caller passes the same map as heights for each series: the
-// map has the total height, in percent, of the bars that a column already has.
+// map has the total height, in percent, of the bars that a column already has. If heights is nil,
+// the bars are not stacked.
 func bars(name string, columns []column, heights map[int]float64, value func(column) float64) series {
 	var path strings.Builder
 	for _, c := range columns {
@@ -128,7 +129,7 @@ func latencies(title string, columns []column, of func(column) Latency) chart {
 		switch {
 		case l.Count == 0:
 			return 0
-		case ms == nil:
+		case ms == nil: // above the highest bound of the histogram
 			return 1
 		}
 		return height(*ms)

@@ -40,8 +40,8 @@ func TestEachBucketHasItsColumn(t *testing.T) {
 	if want := []int{179, 178, 177, 139, 138, 137}; !slices.Equal(got, want) {
 		t.Errorf("got the columns %v, want %v", got, want)
 	}
-	if columnsOf(nil) != nil {
-		t.Error("without buckets: got columns, want nil")
+	if got := columnsOf(nil); got != nil {
+		t.Errorf("without buckets: got %v, want nil", got)
 	}
 }
 
