@@ -60,11 +60,11 @@ func TestCheckOnlineNamesTheProblemAndTheFix(t *testing.T) {
 		case err != nil && strings.Contains(err.Error(), "Retry"):
 			t.Errorf("%s: got %v, want nothing about Retry-After, which is not shown on a command line", name, err)
 		case err != nil && (strings.Contains(err.Error(), testSecret) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), checkToken)):
-			t.Errorf("%s: the error contains a secret or the token: %v", name, err)
+			t.Errorf("%s: got %v, want an error without a secret and without the token", name, err)
 		}
 	}
 	if strange := i.Strange(); len(strange) != 1 { // the request with the wrong path
-		t.Errorf("unexpected requests: %v, want only the one with the wrong path", strange)
+		t.Errorf("requests that igproxy must not send: got %v, want only the request with the wrong path", strange)
 	}
 }
 
@@ -98,7 +98,7 @@ func TestCheckOnlineEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// firstProblem returns the first problem that CheckOnline found.
+// firstProblem returns CheckOnline's error or, if that is nil, the first problem in its results.
 func firstProblem(results []CheckResult, err error) error {
 	for _, p := range results {
 		if err == nil {
@@ -127,7 +127,7 @@ func TestCheckOnlineRequiresARefusalFromTheCodeExchange(t *testing.T) {
 	} {
 		w.login.say(404, body)
 		if err := firstProblem(CheckOnline(t.Context(), o)); (err == nil) != right || err != nil && !strings.Contains(err.Error(), "990025") {
-			t.Errorf("%s: got %v, want success: %v", body, err, right)
+			t.Errorf("%s: got the error %v, want success: %v; a failure must have the subcode 990025", body, err, right)
 		}
 	}
 }
@@ -157,7 +157,7 @@ func TestCheckOnlineTestsEveryAppAndTheHostThatExchangesCodes(t *testing.T) {
 	}
 	for i, want := range []bool{false, true, true, false} {
 		if (results[i].Err == nil) != want || !strings.Contains(results[i].Part, " of app ") {
-			t.Errorf("%s: got %v, want success: %v", results[i].Part, results[i].Err, want)
+			t.Errorf("part %q: got the error %v, want success: %v; the name of the part must contain \" of app \"", results[i].Part, results[i].Err, want)
 		}
 	}
 }

@@ -11,7 +11,8 @@ import (
 
 // failureTTL is how long a failure is shared after the sidecar with the lease got it from Meta. In
 // this time, the sidecars that wait for the answer get the failure instead. Otherwise they would
-// ask Meta one after another.
+// ask Meta one after another. The step remember shares some refusals, such as a rate limit, for the
+// same time.
 const failureTTL = time.Second
 
 // claimStep is both the step "claim" and the step "remember". They are one type, because remember
@@ -61,7 +62,8 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 
 // shareFailure shares a failure with the other sidecars if it came from Meta. Any other failure may
 // concern only this sidecar. For example, this sidecar got no response from Meta, its breaker is
-// open, or it is overloaded. Then the lease is only released, because the next sidecar may succeed.
+// open, or it is overloaded. After such a failure, the lease is only released, because the next
+// sidecar may succeed.
 func shareFailure(claim *cache.Claim, err error) {
 	var e *graph.Error
 	if errors.As(err, &e) && (e.Class == graph.ClassTransient || e.Class == graph.ClassBroken) {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// debugWorld returns the same as facebookWorld, but with DebugToken and two Facebook apps. Facebook
-// and Threads answer every call with debugAnswer.
+// debugWorld returns the same as facebookWorld with otherApps, but with DebugToken and with two
+// Facebook apps. Facebook and Threads answer every call with debugAnswer.
 func debugWorld(t *testing.T) (w *world, facebook *service) {
 	w, facebook = newWorld(t), newService(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
@@ -51,17 +51,17 @@ func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
 		s := map[string]*service{"facebook": facebook, "threads": w.threads}[c.service]
 		for range 2 { // nothing is remembered
 			if got := w.get(c.target); got.Code != 200 || got.Body.String() != debugAnswer {
-				t.Errorf("%s: got %d %s, want 200 with the answer of Meta", name, got.Code, got.Body)
+				t.Errorf("%s: got %d %s, want 200 %s", name, got.Code, got.Body, debugAnswer)
 			}
 		}
 		if asked := s.asked(); len(asked) != 2 || asked[1] != "GET "+c.want+"|" {
-			t.Errorf("%s: %s was asked %q, want this twice:\n%s", name, c.service, asked, c.want)
+			t.Errorf("%s: %s was asked %q, want %q twice", name, c.service, asked, "GET "+c.want+"|")
 		}
 	}
 }
 
-// Without the app's ID, Meta would refuse these calls with code 101. igproxy treats this code like
-// a refusal of the client secret, so it would pause the app.
+// Without the app's ID, Meta would refuse these calls. A call for an app token would get code 101,
+// which igproxy treats like a refusal of the client secret: igproxy would pause the app.
 func TestACallThatNeedsTheAppsIDIsRefusedWithoutIt(t *testing.T) {
 	w := newWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
@@ -83,17 +83,17 @@ func TestACallThatNeedsTheAppsIDIsRefusedWithoutIt(t *testing.T) {
 	}
 }
 
-// A bearer token is the user's, so the call is passed through with it.
+// The bearer token is the user's, so the call is passed through with this token.
 func TestDebugTokenWithAUsersBearerIsPassedThrough(t *testing.T) {
 	w, facebook := debugWorld(t)
 	got := ask(w.p, with(get("/apps/pages/debug_token?input_token=EAA"), "Authorization", "Bearer EAAuser"))
 	if got.Code != 200 || facebook.head[0].Get("Authorization") != "Bearer EAAuser" || strings.Contains(facebook.asked()[0], pagesSecret) {
-		t.Errorf("got %d after %q, want 200 after a call with the bearer token and without the secret", got.Code, facebook.asked())
+		t.Errorf("got %d after the calls %q, the first with the header %v; want 200 after a call with the bearer token and without the secret", got.Code, facebook.asked(), facebook.head[0])
 	}
 }
 
-// igproxy sends the secret in these calls only if the operator has set debug_token.enabled, and no
-// answer contains the secret.
+// igproxy sends the secret in a call of /debug_token only if the operator has set
+// debug_token.enabled. No response to an app contains the secret.
 func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, debugAnswer)
@@ -108,7 +108,7 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 		}
 	}
 	w, facebook = debugWorld(t)
-	for input, c := range map[string]struct { // each case has its own token, because a failed token is paused
+	for input, c := range map[string]struct { // each case has its own token, because a failure pauses the token
 		status, want int
 		body         string
 	}{
@@ -121,7 +121,7 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 			t.Errorf("Facebook answers %d: got %d %s, want %d without the secret and the token", c.status, got.Code, got.Body, c.want)
 		}
 	}
-	// A refusal of the app token does not show whether the secret is right, whatever the code.
+	// No error code in a refusal of the app token shows whether the secret is right.
 	if state := w.p.Apps()[0].ClientSecret; state != "unproven" {
 		t.Errorf("the secret is %s, want unproven", state)
 	}
@@ -196,11 +196,11 @@ func TestOwnTokenAsBearerOfDebugTokenIsNeverSentToMeta(t *testing.T) {
 			}
 			w := ask(newProxy(t, o), with(get(target), "Authorization", "Bearer "+ownToken))
 			if checked && w.Code != want {
-				t.Errorf("%s: got %d %s, want %d", target, w.Code, w.Body, want)
+				t.Errorf("%s (with Bearers): got %d %s, want %d", target, w.Code, w.Body, want)
 			}
 			for i, asked := range facebook.asked() {
 				if all := asked + fmt.Sprint(facebook.head[i]); strings.Contains(all, ownToken) {
-					t.Errorf("%s, checked %v: Facebook got igproxy's own token: %s", target, checked, all)
+					t.Errorf("%s (with Bearers: %v): Facebook got %s, want no call with igproxy's own token", target, checked, all)
 				}
 			}
 		}

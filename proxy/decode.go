@@ -131,9 +131,9 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 	return fits[0], nil
 }
 
-// isForAnother reports whether the client_id of a call selects another app of this sidecar, and not
-// the app a. It reports false if the grant does not send the client_id to Meta, or if the Host
-// names a service.
+// isForAnother reports whether the client_id of a call is the ID of an app of this sidecar other
+// than a. It reports false if the grant does not send the client_id to Meta, or if the Host names a
+// service.
 func (e *engine) isForAnother(a *app, fit []*grant, t destination, p *params) bool {
 	id := p.value[paramClientID]
 	return t.service == "" && rowOf(fit, a).clientID && id != "" && id != a.ID &&

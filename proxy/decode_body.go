@@ -26,9 +26,9 @@ const (
 )
 
 // readParams reads the parameters of a token call from the query or from the body. It refuses a
-// call with parameters in both, with one exception: if the body has fb_exchange_token, it ignores
-// an access_token in the query. Meta documents one form for each call, but clients use any of these
-// forms: GET with a query, and POST with a query, a form or a JSON object. The channel large has an
+// call with parameters in both, with one exception: if the body has fb_exchange_token, readParams
+// ignores an access_token in the query. Meta documents one way to send each call, but clients use
+// four: GET with a query, and POST with a query, a form or a JSON object. The channel large has an
 // item for each body above smallBody that is in memory.
 func readParams(r *http.Request, large chan struct{}) (p params, refused *graph.Error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
@@ -59,9 +59,9 @@ func (p params) withOnly(one param) (left params) {
 }
 
 // readBody reads the body of a request. It accepts a URL-encoded form as in RFC 6749, a multipart
-// form as curl -F sends it in Meta's documentation, and a JSON object as some HTTP clients send by
-// default. An empty body may have any type. A body that is announced as too large is not read. So a
-// client that waits for 100 Continue does not send it.
+// form as curl -F sends it in Meta's documentation, and a JSON object as some HTTP clients send it
+// by default. An empty body may have any type. A body that is announced as too large is not read.
+// So a client that waits for 100 Continue does not send it.
 func readBody(r *http.Request, large chan struct{}) (p params, refused *graph.Error) {
 	if r.ContentLength > maxBody {
 		return p, errForm

@@ -43,7 +43,7 @@ func TestTooManyLargeBodiesGet503(t *testing.T) {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			p, refused := readParams(r, full)
 			if want == "" && (refused != nil || p.value[paramExtend] != "EAA") || want != "" && (refused == nil || refused.Status != 503 || refused.Cause != want || refused.RetryAt.IsZero()) {
-				t.Errorf("%d bytes, announced as %d: got %v, want the cause %q (if empty: no refusal)", size, length, refused, want)
+				t.Errorf("%d bytes, announced as %d: got the refusal %v and fb_exchange_token %q; want a 503 with Retry-After and the cause %q (if empty: no refusal and EAA)", size, length, refused, p.value[paramExtend], want)
 			}
 		}
 	}
@@ -51,7 +51,7 @@ func TestTooManyLargeBodiesGet503(t *testing.T) {
 	r := httptest.NewRequest(http.MethodPost, "/oauth/access_token", strings.NewReader(pair+strings.Repeat("x", maxBody-len(pair))))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if p, refused := readParams(r, full); refused != nil || p.value[paramExtend] != "EAA" || len(full) != 0 {
-		t.Errorf("with a free place: got the refusal %v, want the parameter; %d places are still taken, want 0", refused, len(full))
+		t.Errorf("with a free place: got the refusal %v and fb_exchange_token %q, want no refusal and EAA; then %d places are taken, want 0", refused, p.value[paramExtend], len(full))
 	}
 }
 
@@ -69,7 +69,7 @@ func TestTooManyLargeSignedFormsGet503(t *testing.T) {
 		"multipart/form-data; boundary=b": "--b\r\nContent-Disposition: form-data; name=\"signed_request\"\r\n\r\na.b" + pad + "\r\n--b--\r\n"}
 	for kind, body := range forms {
 		if _, refused := signedRequestIn(request(kind, body), full); refused == nil || refused.Status != 503 || refused.RetryAt.IsZero() {
-			t.Errorf("%s: got %v, want 503", kind, refused)
+			t.Errorf("%s: got the refusal %v, want a 503 with Retry-After", kind, refused)
 		}
 	}
 	if text, refused := signedRequestIn(request("application/x-www-form-urlencoded", "signed_request=a.b"), full); text != "a.b" || refused != nil {
@@ -78,7 +78,7 @@ func TestTooManyLargeSignedFormsGet503(t *testing.T) {
 	<-full
 	for kind, body := range forms {
 		if text, refused := signedRequestIn(request(kind, body), full); text == "" || refused != nil || len(full) != 0 {
-			t.Errorf("%s, with a free place: got the refusal %v, want the signed request; %d places are still taken, want 0", kind, refused, len(full))
+			t.Errorf("%s, with a free place: got a signed request of %d bytes and the refusal %v, want some bytes and no refusal; then %d places are taken, want 0", kind, len(text), refused, len(full))
 		}
 	}
 }
@@ -99,12 +99,12 @@ func TestTheHostDecidesBetweenAppsWithOneID(t *testing.T) {
 	}
 	w, facebook := facebookWorld(t, twin)
 	if askAt(w.p, "graph.instagram.com", "/v23.0/me?access_token=IGAA&client_id="+pagesID); len(facebook.asked()) != 0 {
-		t.Error("a passed-through call to Instagram's host reached Facebook")
+		t.Errorf("a passed-through call to Instagram's host: Facebook was asked %q, want no calls", facebook.asked())
 	}
 }
 
-// FuzzBody checks that readParams finds the same parameters in a body as the standard library, and
-// that nothing makes it panic or accept more than maxBody bytes.
+// FuzzBody checks that readParams finds the same parameters in a body as the standard library, that
+// no body makes readParams panic, and that readParams refuses a body of more than maxBody bytes.
 func FuzzBody(f *testing.F) {
 	const form, multi, object = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"
 	part := "--b\r\nContent-Disposition: form-data; name=\"code\"\r\n\r\nC\r\n"
@@ -122,11 +122,11 @@ func FuzzBody(f *testing.F) {
 		switch {
 		case refused != nil:
 			if refused.Status != http.StatusBadRequest || ok && len(body) <= maxBody {
-				t.Fatalf("%s %q: refused with %v, but the standard library finds %v", kind, body, refused, want)
+				t.Fatalf("%s %q: got the refusal %v, want a 400, and only if the body is too large or the standard library refuses it; the library accepts it: %v, parameters: %v", kind, body, refused, ok, want)
 			}
 			return
 		case !ok && len(body) > 0 || len(body) > maxBody:
-			t.Fatalf("%s %q: accepted as %v, want a refusal", kind, body, got)
+			t.Fatalf("%s %q: got the parameters %v, want a refusal", kind, body, got)
 		case got.array:
 			return // params.grants refuses the request later
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
-// subject is what a call exchanges: a token, a code, or nothing but the app's own credentials.
+// subject is what a call is about: a token, a code, or nothing but the app's own credentials.
 type subject struct {
 	param         param        // the parameter with the token or code
 	other         param        // the parameter that apps send instead by mistake
@@ -55,7 +55,7 @@ func newCodeSubject(read func([]byte, time.Time) (graph.Token, error)) *subject 
 			"Exchange a token with GET /access_token.")}
 }
 
-// param is a parameter of a token call that igproxy reads. igproxy drops all other parameters.
+// param is a parameter that igproxy reads from a token call. igproxy drops all other parameters.
 type param int
 
 const (

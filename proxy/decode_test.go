@@ -60,7 +60,7 @@ func TestDecodeAcceptsRealClients(t *testing.T) {
 	} {
 		c, refused := decoded(e, r)
 		if refused != nil {
-			t.Errorf("%s: refused: %s", name, refused.Message)
+			t.Errorf("%s: got the refusal %q, want no refusal", name, refused.Message)
 			continue
 		}
 		if c.token.Reveal() != token || c.grant.name != "exchange" {
@@ -126,7 +126,7 @@ func TestDecodeRefusesMalformedRequests(t *testing.T) {
 	} {
 		_, refused := decoded(e, c.r)
 		if refused == nil {
-			t.Errorf("%s: accepted, want the status %d and the error %d/%d", name, c.status, c.code, c.subcode)
+			t.Errorf("%s: got no refusal, want the status %d and the error %d/%d", name, c.status, c.code, c.subcode)
 			continue
 		}
 		if refused.Status != c.status || refused.Code != c.code || refused.Subcode != c.subcode {
@@ -223,7 +223,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		token := c.token.Reveal()
 		if token == "" || len(token) > graph.MaxToken || !graph.IsPrintable(token) {
-			t.Fatalf("accepted an invalid token: %q", token)
+			t.Fatalf("accepted the token %q, want 1 to %d printable characters", token, graph.MaxToken)
 		}
 		if values, err := url.ParseQuery(raw); err == nil {
 			if v := values["access_token"]; len(v) > 1 || len(v) == 1 && v[0] != token || len(values["grant_type"]) != 1 {

@@ -88,8 +88,8 @@ func (t trust) judge(r *http.Request, to destination) bearerResult {
 }
 
 // mayHoldMetasToken reports whether a request to a destination may need its Authorization for
-// Meta's token. A call of /debug_token may: igproxy passes it through if it has a bearer token for
-// Meta.
+// Meta's token. A call of /debug_token without an access_token may need it, because igproxy passes
+// such a call through if the Authorization has a bearer token for Meta.
 func mayHoldMetasToken(r *http.Request, to destination) bool {
 	if to.own || len(to.rows) > 0 && !slices.ContainsFunc(to.rows, func(g *grant) bool { return g.bearer || g.appToken }) {
 		return false

@@ -66,7 +66,7 @@ func TestSidecarTokenComesInOneOfThreeForms(t *testing.T) {
 			t.Errorf("%s: got the error %v, want accepted: %v", name, got, c.right)
 		}
 		if got := open.check(r, destination{}); got != nil {
-			t.Errorf("%s: refused although no token is required", name)
+			t.Errorf("%s (without the check): got the error %v, want none", name, got)
 		}
 	}
 }
@@ -75,17 +75,17 @@ func TestSidecarTokenComesInOneOfThreeForms(t *testing.T) {
 // Meta's token. If the call does not need it, igproxy never sends the bearer token to Meta. So
 // igproxy's own token does not reach Meta if apps still send it after the check was turned off.
 func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
-	const token = "access_token?grant_type=ig_exchange_token"
+	const exchange = "access_token?grant_type=ig_exchange_token"
 	form := codeForm("CODE").Encode()
 	for name, c := range map[string]struct {
 		method, path, body string
 		with, without      int // the status with and without the check; 0: not tested
 	}{
-		"token in the query":            {"GET", "/" + token + "&access_token=IGAA", "", 200, 400},
-		"the same, escaped":             {"GET", "/" + token + "&access%5Ftoken=IGAA", "", 200, 400},
+		"token in the query":            {"GET", "/" + exchange + "&access_token=IGAA", "", 200, 400},
+		"the same, escaped":             {"GET", "/" + exchange + "&access%5Ftoken=IGAA", "", 200, 400},
 		"refresh":                       {"GET", "/refresh_access_token?grant_type=ig_refresh_token&access_token=IGAA", "", 200, 400},
-		"no token in the query":         {"GET", "/" + token, "", 401, 0},
-		"own token in the query too":    {"GET", "/" + token + "&access_token=" + ownToken, "", 400, 0},
+		"no token in the query":         {"GET", "/" + exchange, "", 401, 0},
+		"own token in the query too":    {"GET", "/" + exchange + "&access_token=" + ownToken, "", 400, 0},
 		"code":                          {"POST", "/oauth/access_token", form, 200, 200},
 		"passed through":                {"GET", "/me?access_token=IGAA", "", 200, 200},
 		"passed through, without token": {"GET", "/me", "", 401, 0},
@@ -111,15 +111,15 @@ func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 			r.Header.Set("Authorization", "Bearer "+ownToken)
 			w := ask(newProxy(t, o), r)
 			if w.Code != want {
-				t.Errorf("%s, checked %v: got %d %s, want %d", name, checked, w.Code, w.Body, want)
+				t.Errorf("%s (with the check: %v): got %d %s, want %d", name, checked, w.Code, w.Body, want)
 			}
 			for i, asked := range graph.asked() {
 				if all := asked + fmt.Sprint(graph.head[i]); strings.Contains(all, ownToken) || strings.Contains(all, url.QueryEscape(ownToken)) {
-					t.Errorf("%s, checked %v: Instagram got igproxy's own token: %s", name, checked, all)
+					t.Errorf("%s (with the check: %v): Instagram got %s, want no call with igproxy's own token", name, checked, all)
 				}
 			}
 			if (w.Code == 200) != (len(graph.asked()) == 1) {
-				t.Errorf("%s, checked %v: got the status %d and %d calls to Instagram; want one call with a 200, and no call with an error", name, checked, w.Code, len(graph.asked()))
+				t.Errorf("%s (with the check: %v): got the status %d and %d calls to Instagram; want one call with a 200, and no call with an error", name, checked, w.Code, len(graph.asked()))
 			}
 		}
 	}
@@ -202,10 +202,10 @@ func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
 		_ = res.Body.Close()
 		var env struct{ Error graphBody }
 		if err := json.Unmarshal(body, &env); err != nil || env.Error.Code == nil || *env.Error.Code != 100 || env.Error.Subcode != 990013 {
-			t.Errorf("%s: got %s, %v; want the error 100/990013", target, body, err)
+			t.Errorf("%s: got the body %s (decoding error: %v), want the error 100/990013", target, body, err)
 		}
 		if res.StatusCode != 401 || res.Header.Get("WWW-Authenticate") != challenge || res.Header.Get("Cache-Status") != "" || res.Close {
-			t.Errorf("%s: got %d %v, want 401 with a challenge, without Cache-Status, on a connection that stays open", target, res.StatusCode, res.Header)
+			t.Errorf("%s: got the status %d, the header %v and a closed connection: %v; want 401 with a challenge, without Cache-Status, on a connection that stays open", target, res.StatusCode, res.Header, res.Close)
 		}
 	}
 	rec := httptest.NewRecorder()

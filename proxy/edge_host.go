@@ -15,8 +15,8 @@ import (
 
 // gate refuses requests that a server-side app never sends: requests for a Host name that is not
 // served (a web page can rebind its own DNS name to loopback), requests from a web page, and
-// requests meant for a forward proxy. http.CrossOriginProtection cannot be used, because it never
-// checks a GET.
+// requests meant for a forward proxy. gate also refuses igproxy's own calls, which a hosts file may
+// direct back to igproxy. http.CrossOriginProtection cannot be used, because it never checks a GET.
 type gate struct {
 	any   bool // every Host is served, except Meta's own names that are not in meta
 	hosts map[string]bool
@@ -78,11 +78,11 @@ func (g gate) absolute(r *http.Request) bool {
 	return r.URL.Scheme == scheme(r) && r.URL.User == nil && g.serves(r.URL.Host)
 }
 
-// serves reports whether an authority, which is a host with an optional port, has an allowed name
-// or a loopback address. Any port is accepted, because a container may publish the listener's port
+// serves reports whether a hostport, which is a host with an optional port, has an allowed name or
+// a loopback address. Any port is accepted, because a container may publish the listener's port
 // under another number.
-func (g gate) serves(authority string) bool {
-	name, ok := hostName(authority)
+func (g gate) serves(hostport string) bool {
+	name, ok := hostName(hostport)
 	if !ok || g.hosts[name] {
 		return ok
 	}
@@ -90,18 +90,18 @@ func (g gate) serves(authority string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// isMeta reports whether an authority is one of Meta's hosts whose calls igproxy answers.
-func (g gate) isMeta(authority string) bool {
-	name, ok := hostName(authority)
+// isMeta reports whether a hostport names one of Meta's hosts whose calls igproxy answers.
+func (g gate) isMeta(hostport string) bool {
+	name, ok := hostName(hostport)
 	return ok && slices.Contains(g.meta, name)
 }
 
-// hostName returns the normal form of an authority's name. It reports false if the authority is
-// malformed (RFC 3986, section 3.2). It does not use net.SplitHostPort, which would allocate for an
-// authority without a port.
-func hostName(authority string) (name string, ok bool) {
-	name, port, _ := strings.Cut(authority, ":")
-	if rest, bracketed := strings.CutPrefix(authority, "["); bracketed {
+// hostName returns the name in a hostport, in its normal form. It reports false if the hostport is
+// malformed (RFC 3986, section 3.2). It does not use net.SplitHostPort, which would allocate for a
+// hostport without a port.
+func hostName(hostport string) (name string, ok bool) {
+	name, port, _ := strings.Cut(hostport, ":")
+	if rest, bracketed := strings.CutPrefix(hostport, "["); bracketed {
 		name, port, ok = strings.Cut(rest, "]")
 		if ip, err := netip.ParseAddr(name); !ok || err != nil || !ip.Is6() || port != "" && port[0] != ':' {
 			return "", false
@@ -120,8 +120,8 @@ func normalHost(name string) string { return strings.TrimSuffix(strings.ToLower(
 // fromWebPage reports whether a browser sent the request on behalf of a web page. Browsers say so
 // in Sec-Fetch-Site (W3C Fetch Metadata), at least to loopback and over HTTPS. They also send
 // Origin, but so do some server-side clients, such as SvelteKit, and undici with a global origin.
-// So if a server-side client may have sent this Origin, the Origin is ignored, unless another
-// header shows that a browser sent the request.
+// So an Origin that a server-side client may have sent counts only if another header shows that a
+// browser sent the request.
 func fromWebPage(h http.Header) bool {
 	foreign := func(site string) bool { return site != "none" && site != "same-origin" }
 	if slices.ContainsFunc(h["Sec-Fetch-Site"], foreign) || len(h["Access-Control-Request-Method"]) > 0 {
@@ -167,7 +167,8 @@ const (
 
 // dropBody reads and drops a small body of a GET request. Some clients send a body that means
 // nothing: an empty body in chunks, or {}. dropBody returns an error for a large, incomplete or
-// malformed body. After an error the bytes that follow must not be read as a request.
+// malformed body. After an error, the connection must be closed: otherwise net/http could read the
+// rest of the body as a request.
 func dropBody(w http.ResponseWriter, r *http.Request) *graph.Error {
 	if r.ContentLength > maxDropped || r.Header.Get("Expect") != "" { // reading would send 100 Continue
 		return errBody
@@ -184,9 +185,9 @@ func dropBody(w http.ResponseWriter, r *http.Request) *graph.Error {
 }
 
 // lastAfterDrop reports whether the connection must be closed after the response although the whole
-// body was read. This is so for HTTP/1.0 (see last) and for a body in chunks. RFC 9112, section
-// 6.1, requires it for a body in chunks if the request also has a Content-Length. net/http hides
-// that header, so every body in chunks counts.
+// body was read. This is so for HTTP/1.0 (see last) and for a body in chunks. For a body in chunks,
+// RFC 9112, section 6.1, requires the close if the request also has a Content-Length. net/http
+// hides the Content-Length, so every body in chunks counts.
 func lastAfterDrop(r *http.Request) bool { return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) }
 
 // linger reads and drops the rest of a body after the response, at most maxRead bytes and for at

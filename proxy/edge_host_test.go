@@ -26,14 +26,14 @@ func TestHostsThatAreServed(t *testing.T) {
 		if got := g.check(r); (got == nil) != want {
 			t.Errorf("%q: got the error %v, want served: %v", host, got, want)
 		}
-		if newGate(nil, true).check(r) != nil {
-			t.Errorf("%q: refused with every host allowed", host)
+		if got := newGate(nil, true).check(r); got != nil {
+			t.Errorf("%q, with AnyHost: got the error %v, want none", host, got)
 		}
 	}
 }
 
 // A hosts file that directs an app's calls to igproxy may also direct igproxy's own calls to
-// igproxy. It must refuse its own calls. Otherwise a token call would wait for itself until it
+// igproxy. igproxy must refuse its own calls. Otherwise a token call would wait for itself until it
 // times out.
 func TestIgproxysOwnCallToOneOfMetasNamesIsRefused(t *testing.T) {
 	g := newGate(nil, false).alsoServing([]string{"graph.instagram.com"})
@@ -145,7 +145,7 @@ func TestMetasHostNamesAreServedOnlyToServersOfTheirService(t *testing.T) {
 		}
 	}
 	asked := len(facebook.asked())
-	o := optionsFor(t, w.graph.url.String(), nil) // with Instagram only
+	o := optionsFor(t, w.graph.url.String(), nil) // with an Instagram app only
 	o.Passthrough, o.AnyHost = passing(PassthroughOptions{}), true
 	instagram := newProxy(t, o)
 	for host, want := range map[string]int{"graph.facebook.com": 421, "graph.threads.net:443": 421, "graph.instagram.com": 200, "shop.example": 200} {

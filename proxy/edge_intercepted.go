@@ -9,10 +9,10 @@ import (
 )
 
 // Intercepted returns the handler for intercepted connections. A client opened such a connection to
-// one of MetaHosts, but igproxy answers in Meta's place. The connections use TLS, and their clients
-// have been authenticated, so the handler does not require igproxy's own token. A request must be
-// for the host of its connection, which selects the service. Apart from that, it is handled like
-// any other request.
+// one of MetaHosts, but igproxy answers instead. The connections use TLS. If igproxy requires its
+// own token, the CONNECT carried the token, so the handler does not check it. A request must be for
+// the host of its connection, which selects the service. Apart from that, a request is handled like
+// any other.
 func (p *Proxy) Intercepted() http.Handler { return interceptedHandler{p} }
 
 type interceptedHandler struct{ proxy *Proxy }

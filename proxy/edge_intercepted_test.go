@@ -78,8 +78,8 @@ func TestAnInterceptedConnectionIsForItsOwnHostOnly(t *testing.T) {
 	}
 }
 
-// The client of an intercepted connection was authenticated at its CONNECT, so its requests do not
-// need igproxy's own token. Other listeners still require the token.
+// igproxy's own token is checked at the CONNECT, so the requests on an intercepted connection do
+// not need it. Other listeners still require the token.
 func TestAnInterceptedConnectionNeedsNoTokenOfIgproxy(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
