@@ -50,7 +50,8 @@ func TestQuitIsForTheOperatorOnThisMachineOnly(t *testing.T) {
 		"an address that cannot be read":  {"nonsense", tcp, secret, nil, 403, "only for programs on this machine"},
 		"root over the socket":            {"@", socket, "", &root, 200, `{"quitting":true}`},
 		"another user over the socket":    {"@", socket, "", &stranger, 403, "admin.uids"},
-		"the token over the socket":       {"@", socket, secret, nil, 200, `{"quitting":true}`}, // on macOS, igproxy does not know the UID
+		// On macOS, igproxy does not know the UID of a caller.
+		"the token over the socket": {"@", socket, secret, nil, 200, `{"quitting":true}`},
 	} {
 		before := quits
 		w := post(h, c.from, c.local, c.token, c.peer)
