@@ -84,7 +84,7 @@ func TestUnmodifiedClientsThroughHTTPSProxy(t *testing.T) {
 			refused := func(says string) func(t *testing.T, code, refresh, stdout, stderr string, err error) {
 				return func(t *testing.T, code, _, stdout, stderr string, err error) {
 					if err == nil || !regexp.MustCompile(says).MatchString(stdout+stderr) {
-						t.Errorf("the program ended with %v; want a failure with output that matches %s\n%s%s", err, says, stdout, stderr)
+						t.Errorf("the program: error got %v, want one; output must match %s, got\n%s%s", err, says, stdout, stderr)
 					}
 					if n := len(ig.Issued(code)); n > 0 {
 						t.Errorf("the code was exchanged %d times, want 0", n)
@@ -100,14 +100,15 @@ func TestUnmodifiedClientsThroughHTTPSProxy(t *testing.T) {
 	for _, p := range []*harness.Interceptor{open, closed} {
 		_, metrics, err := harness.Get(t.Context(), p.Admin+"/metrics")
 		if joined := regexp.MustCompile(`igproxy_requests_total\{[^}]*grant="exchange"[^}]*source="joined"[^}]*\} [1-9]`); err != nil || !joined.MatchString(metrics) {
-			t.Errorf("/metrics counts no joined exchange: %v\n%s", err, metrics)
+			t.Errorf("/metrics: error got %v, want nil; want at least one joined exchange, got\n%s", err, metrics)
 		}
-		if code := p.Stop(t); code != 0 || strings.Contains(p.Log.String(), harness.AppSecret) || strings.Contains(p.Log.String(), token) {
-			t.Errorf("exit code %d, want 0 and no secret in the log", code)
+		code, log := p.Stop(t), p.Log.String()
+		if secret, own := strings.Contains(log, harness.AppSecret), strings.Contains(log, token); code != 0 || secret || own {
+			t.Errorf("exit code got %d, want 0; client secret in the log got %t, want false; igproxy's own token in the log got %t, want false", code, secret, own)
 		}
 	}
 	if strange := ig.Strange(); len(strange) > 0 {
-		t.Errorf("Meta received requests that igproxy must not send: %q", strange)
+		t.Errorf("the stand-in reported these requests as strange: %q, want none", strange)
 	}
 }
 
@@ -156,13 +157,13 @@ func (c interceptedClient) judge(t *testing.T, ig *mock.Instagram, code, refresh
 		t.Fatalf("the client's output is %q: %v", stdout, err)
 	}
 	if issued := ig.Issued(code); len(issued) != 1 || g.Short != issued[0] {
-		t.Errorf("the code was exchanged %d times (want 1), or the client got a different token", len(issued))
+		t.Errorf("the code: Meta issued %q, want one token; the client got %q, want that token", issued, g.Short)
 	}
 	if issued := ig.Issued(g.Short); len(issued) != 1 || !slices.Equal(g.Long, []string{issued[0], issued[0]}) {
-		t.Errorf("two concurrent exchanges: Meta issued %d tokens (want 1), or the client did not get that token twice", len(issued))
+		t.Errorf("two concurrent exchanges: Meta issued %q, want one token; the client got %q, want that token twice", issued, g.Long)
 	}
 	if issued := ig.Issued(refresh); len(issued) != 1 || g.Refreshed != issued[0] {
-		t.Errorf("the token was refreshed %d times (want 1), or the client got a different token", len(issued))
+		t.Errorf("the refresh: Meta issued %q, want one token; the client got %q, want that token", issued, g.Refreshed)
 	}
 	if g.UserID != "17841400000000001" || g.Protocol != c.protocol {
 		t.Errorf("the client read the user %q over %q, want the user 17841400000000001 over %q", g.UserID, g.Protocol, c.protocol)
@@ -183,7 +184,7 @@ func TestTableOfUnmodifiedClientsMatchesTheTest(t *testing.T) {
 		}
 	}
 	if rows := strings.Count(table, "\n| ") - 1; rows != len(protocols) {
-		t.Errorf("docs/clients.md: the table has %d rows, and the test has %d clients", rows, len(protocols))
+		t.Errorf("docs/clients.md: rows in the table: got %d, want %d, one for each client", rows, len(protocols))
 	}
 	for name, protocol := range protocols {
 		if !regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(name) + ` \| [^|]+ \| ` + protocol + ` \|`).MatchString(table) {

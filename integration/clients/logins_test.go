@@ -20,8 +20,8 @@ type login struct {
 	heading  string       // the heading of its table in docs/clients.md
 	standIn  mock.Options // the options of the stand-in
 	settings []string     // the settings of an igproxy that has only one app, which uses this login
-	app      string       // the YAML keys of this app, such as service, for a list of several apps
-	prefix   string       // the prefix of the names of its endpoints in the stand-in
+	app      string       // the YAML keys of an app with this login, such as service, in a list of several apps
+	prefix   string       // the prefix of the endpoint names that the stand-in reports; empty for Instagram
 	token    string       // the prefix of its short-lived tokens
 	user     string       // the ID of the stand-in's user
 	clients  []client
@@ -45,7 +45,7 @@ var logins = []login{
 type client struct {
 	name       string
 	command    []string // the last element is a file of this folder, or a program built from it
-	module     string   // the Python modules that the program needs
+	module     string   // the Python modules that the program needs; empty for other languages
 	env        []string // further environment variables
 	noCodes    bool     // the program cannot exchange a code, so it starts with a short-lived token
 	inspects   bool     // the program calls debug_token
@@ -117,9 +117,9 @@ func TestTablesOfClientsMatchTheTest(t *testing.T) {
 	for _, l := range logins {
 		_, table, _ := strings.Cut(page, "\n### "+l.heading+"\n")
 		table, _, _ = strings.Cut(table, "\n#")
-		// Instagram Login's table lists curl too.
+		// The rows of Instagram Login are not counted, because its table also lists curl.
 		if rows := strings.Count(table, "\n| ") - 1; rows != len(l.clients) && l.heading != "Instagram Login" {
-			t.Errorf("the table of %s has %d rows, and the test has %d clients", l.heading, rows, len(l.clients))
+			t.Errorf("docs/clients.md: rows in the table of %s: got %d, want %d, one for each client", l.heading, rows, len(l.clients))
 		}
 		for _, c := range l.clients {
 			row := regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(c.name) + ` +\| ([^ |]+) +\|.*$`).FindStringSubmatch(table)
@@ -131,6 +131,7 @@ func TestTablesOfClientsMatchTheTest(t *testing.T) {
 			if version != nil && version[1] != row[1] {
 				t.Errorf("docs/clients.md says version %s of %s; the pinned version is %s", row[1], c.name, version[1])
 			}
+			// The programs in Perl, Python and Ruby use Debian's packages, which are not pinned.
 			if version == nil && !strings.HasPrefix(c.command[0], "p") && c.command[0] != "ruby" && row[1] != "any" {
 				t.Errorf("neither go.mod nor package.json pins the version of %s", c.name)
 			}

@@ -28,16 +28,16 @@ func TestReadmeExamples(t *testing.T) {
 	here := func(code string) string { return strings.ReplaceAll(code, "http://127.0.0.1:8080", p.URL) }
 	answer := harness.Program(t, nil, here(fenced(t, "sh")), "sh")
 	if !regexp.MustCompile(`^\{"access_token":"IGAA[^"]+","token_type":"bearer","expires_in":51\d{5}\}$`).MatchString(strings.TrimSpace(answer)) {
-		t.Errorf("curl printed %s, want a token", answer)
+		t.Errorf("curl printed %s, want an IGAA token that lasts about 60 days", answer)
 	}
 	long := ig.Issued("SHORT")[0]
 	if got := harness.Program(t, nil, "short = 'SHORT'\n"+here(fenced(t, "python"))+"\nprint(long_lived)\n", "python3", "-"); strings.TrimSpace(got) != long {
-		t.Errorf("Python got %q, want the long-lived token", got)
+		t.Errorf("Python got %q, want the long-lived token %q", got, long)
 	}
 	if got := harness.Program(t, nil, "const short = 'SHORT';\n"+here(fenced(t, "js"))+"\nconsole.log(access_token);\n", "node", "--input-type=module", "-"); strings.TrimSpace(got) != long {
-		t.Errorf("Node got %q, want the long-lived token", got)
+		t.Errorf("Node got %q, want the long-lived token %q", got, long)
 	}
 	if ig.Calls() != 1 {
-		t.Errorf("%d calls for one token, want 1", ig.Calls())
+		t.Errorf("calls to Meta for one token: got %d, want 1", ig.Calls())
 	}
 }

@@ -1,6 +1,6 @@
 // oauth4webapi: the token endpoint is a member of the server's metadata. The library checks every
 // answer against RFC 6749, so igproxy adds the token_type that Instagram leaves out. Instagram's
-// errors lack the member "error" that the RFC requires. For such a response, the library throws its
+// errors lack the member "error" that the RFC requires. Without this member, the library throws its
 // own error, with the response as the cause.
 import * as oauth from 'oauth4webapi';
 import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report, refused } from './shared.mjs';

@@ -1,6 +1,6 @@
 // passport-facebook: tokenURL and profileURL are options. With enableProof the library adds an
-// appsecret_proof to its profile call. It makes this proof with its placeholder secret, and igproxy
-// replaces the proof.
+// appsecret_proof to its profile call. The library makes this proof with the placeholder in
+// clientSecret, so igproxy replaces the proof.
 import { promisify } from 'node:util';
 import { Strategy } from 'passport-facebook';
 import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report, refused } from './shared.mjs';

@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# This program calls Meta's URLs with LWP. igproxy intercepts the calls. LWP ignores HTTPS_PROXY
-# unless PERL_LWP_ENV_PROXY is set or the program turns on env_proxy.
+# This program calls Meta's URLs with LWP. igproxy intercepts the calls. LWP uses HTTPS_PROXY
+# only if PERL_LWP_ENV_PROXY is set or the program turns on env_proxy.
 use strict;
 use warnings;
 use JSON::PP qw(encode_json decode_json);
