@@ -90,8 +90,8 @@ func TestTheLaneTreatsHalfARequestAsNetHTTPDoes(t *testing.T) {
 	}
 }
 
-// FuzzLane checks that the lane never answers differently from net/http, whatever bytes arrive, and
-// wherever they are cut in two.
+// FuzzLane checks that the lane and net/http give the same answers to any bytes, wherever the bytes
+// are cut in two.
 func FuzzLane(f *testing.F) {
 	for _, seed := range laneSeeds {
 		f.Add([]byte(seed), uint(0))

@@ -64,7 +64,7 @@ func answersTo(t *testing.T, to net.Addr, pieces []string) string {
 		_ = c.(interface{ CloseWrite() error }).CloseWrite()
 	}()
 	got, err := io.ReadAll(c)
-	if err != nil && !strings.Contains(err.Error(), "reset") { // net/http may reset the connection after a refusal
+	if err != nil && !strings.Contains(err.Error(), "reset") { // after an error, net/http may reset the connection
 		t.Error(err)
 	}
 	return changing.ReplaceAllString(string(got), "$1")

@@ -302,7 +302,7 @@ func TestARequestDuringADrainIsTheLastOfItsConnection(t *testing.T) {
 			go func() { done <- s.lane.Shutdown(t.Context()) }()
 			time.Sleep(100 * time.Millisecond) // the drain is waiting for the connection
 			if res, body := roundTrip(t, c, r, request); !res.Close {
-				t.Errorf("got %s, want an answer with Connection: close", body)
+				t.Errorf("%q: got %s; Connection: close is %v, want true", request, body, res.Close)
 			}
 			if _, err := r.ReadByte(); err != io.EOF {
 				t.Errorf("after the last answer: got %v, want EOF", err)

@@ -29,7 +29,7 @@ func newRequestLines(perSecond int) requestLines {
 }
 
 // log writes a line about the request, unless the limit for its kind has been reached. A line
-// contains names and numbers, and never a value that the client sent.
+// never contains a value that the client sent.
 func (x *requestState) log(lines requestLines, log *slog.Logger, took time.Duration) {
 	if !log.Enabled(context.Background(), x.level()) {
 		return
@@ -93,8 +93,8 @@ const advicePaused = "Meta limits the app, so igproxy pauses its token calls; kn
 // advice tells the operator what to do about a refusal, by its class. A class is listed only if its
 // error messages are misleading or do not say what to do.
 var advice = map[graph.Class]string{
-	graph.ClassSignature: "Meta did not send this webhook or signed request, or the app changed its bytes before " +
-		"passing it on, or it was signed with the secret of another app; in the last case, add that secret with webhook_secret_file",
+	graph.ClassSignature: "Meta did not send this webhook or signed request, or the app changed the bytes before " +
+		"passing them on, or Meta signed them with the secret of another app; in the last case, add that secret with webhook_secret_file",
 	graph.ClassStanding: "code 100: the app has no access to this account (the account is not an accepted " +
 		"tester, the app is not live, or app ID and secret do not match); see Meta's dashboard",
 	graph.ClassSecret: "compare the app's ID and client secret with those in Meta's dashboard: " +

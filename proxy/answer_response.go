@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// response is an HTTP response that igproxy builds itself. Meta's answers to passed-through calls
-// are streamed instead. A response is built once, and is written through net/http or, in the lane,
-// as bytes.
+// response is an HTTP response that igproxy builds itself. Meta's responses to passed-through
+// calls are streamed instead. A response is built once, and is written through net/http or, in the
+// lane, as bytes.
 type response struct {
 	status      int
 	id          requestID
-	cacheStatus []byte // the value of Cache-Status (RFC 9211); empty: no such header
-	retryAfter  int    // in seconds; zero: no such header
-	challenge   bool   // true if igproxy's own token is missing or wrong; adds WWW-Authenticate
-	last        bool   // the connection is closed after the response
-	usage       http.Header
+	cacheStatus []byte      // the value of Cache-Status (RFC 9211); empty: no such header
+	retryAfter  int         // in seconds; zero: no such header
+	challenge   bool        // true if igproxy's own token is missing or wrong; adds WWW-Authenticate
+	last        bool        // the connection is closed after the response
+	usage       http.Header // Meta's headers about rate limits; empty: no such headers
 
 	// The parts of the body. digits is the value of expires_in, or empty if the body has no such
 	// member.

@@ -32,7 +32,7 @@ type App struct {
 	// same Redis never share entries. The apps of one service must have different IDs. One app of
 	// each service may have an empty ID, if it has neither RedirectURIs nor a Key.
 	ID string
-	// Secret is the client secret that is added to each exchange. It has at least 8 bytes.
+	// Secret is the client secret. It has at least 8 bytes.
 	Secret Secret
 	// Previous is the previous client secret, while the client secret is being changed. Meta
 	// accepts only one of the two. igproxy first sends the one that Meta accepted last. Zero: there
@@ -111,8 +111,8 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 	return apps, nil
 }
 
-// newApp returns an app that is ready for requests. If c is nil, as in CheckOnline, the purges of
-// the app are nil.
+// newApp returns the app that a configures, without upstream and passing, which newApps sets. If c
+// is nil, as in CheckOnline, the purges of the app are nil.
 func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	a.Label, a.Service = cmp.Or(a.Label, "default"), cmp.Or(a.Service, Instagram)
 	secrets := []Secret{a.Secret}

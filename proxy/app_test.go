@@ -62,8 +62,8 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 			t.Errorf("%s: got %d %s, want 400 with 990016", name, w.Code, w.Body)
 		}
 	}
-	if len(graph.asked()) != 0 {
-		t.Error("Instagram was asked on behalf of an unknown app")
+	if got := graph.asked(); len(got) != 0 {
+		t.Errorf("calls for unknown apps: Meta got %v, want []", got)
 	}
 	if w := ask(p, get("/refresh_access_token?grant_type=ig_refresh_token&access_token=A")); w.Code != 400 {
 		t.Errorf("a refresh for an unknown app: got %d %s, want 400", w.Code, w.Body)
@@ -152,7 +152,7 @@ func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 	}
 }
 
-func TestIndistinguishableAppsAreRefused(t *testing.T) {
+func TestInvalidListsOfAppsAreRefused(t *testing.T) {
 	for name, spoil := range map[string]func([]App) []App{
 		"no apps":                  func([]App) []App { return nil },
 		"same name":                func(a []App) []App { a[1].Label = "shop"; return a },
@@ -198,7 +198,7 @@ func TestOneKeyNeverMixesAppsServicesAndUpstreams(t *testing.T) {
 		}
 		id := a.key(table[0], NewSecret("token"), "").ID()
 		if other, again := seen[id]; again {
-			t.Errorf("%s has the same keys as %s", name, other)
+			t.Errorf("%s: got the cache key of %s, want another key", name, other)
 		}
 		seen[id] = name
 	}
@@ -233,7 +233,7 @@ func TestRejectedRequestsAreLabelledWithTheirAppOnlyIfItIsKnown(t *testing.T) {
 		p.carried.log = slog.New(slog.NewTextHandler(&log, nil))
 		w := askAt(p, c.host, c.path)
 		if w.Code < 400 || len(graph.asked()) > 0 {
-			t.Errorf("%s: got %d after %d calls, want a refusal without a call", name, w.Code, len(graph.asked()))
+			t.Errorf("%s: got %d after %d calls, want at least 400 after 0", name, w.Code, len(graph.asked()))
 		}
 		if got := rejectedOf(t, p); !slices.Equal(got, []string{c.app}) {
 			t.Errorf("%s: counted for %q, want %q", name, got, c.app)

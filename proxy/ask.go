@@ -20,7 +20,7 @@ type askStep struct {
 	out       *outbound
 	timeout   time.Duration // for all tries together, including the bodies
 	maxBytes  int64         // the limit for the body of a response, after decompression
-	retries   int           // how often a call with one secret may be retried; a call with a code never is
+	retries   int           // the most retries with each client secret; a call with a code is not retried
 	budget    *retryBudget  // limits the retries of all calls together
 	userAgent string
 	metrics   *Metrics
@@ -177,8 +177,9 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()}
 }
 
-// unexpectedStatus returns the error for a response that is neither a token nor a refusal. Examples
-// are a redirect, which igproxy never follows, and the error page of a failing host.
+// unexpectedStatus returns the error for a response that is neither a token nor one of Meta's
+// errors. Examples are a redirect, which igproxy never follows, and the error page of a failing
+// host.
 func unexpectedStatus(res *http.Response) *graph.Error {
 	e := errBadAnswer(graph.StatusCause(res.StatusCode))
 	e.RetryAt = graph.RetryAfter(res.Header, time.Now())

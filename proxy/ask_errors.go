@@ -15,7 +15,7 @@ import (
 // failure is the result of a try that got no definite answer from Meta.
 type failure struct {
 	err        *graph.Error
-	repeatable bool
+	repeatable bool // a retry may succeed
 }
 
 // noAnswer returns the failure of a call that ended before the header of a response was read, for

@@ -12,9 +12,9 @@ import (
 // user, only requests for that user's token are refused.
 func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
-	// held is the status that a request for another token gets. retryAfter is the highest expected
-	// Retry-After, in seconds.
-	for token, c := range map[string]struct{ status, held, retryAfter int }{
+	// otherStatus is the status that a request for another token gets. retryAfter is the highest
+	// expected Retry-After, in seconds.
+	for token, c := range map[string]struct{ status, otherStatus, retryAfter int }{
 		"limit4-1":   {400, 429, 300},
 		"limit613-1": {400, 429, 60},
 		"limit429-1": {429, 429, 7},
@@ -23,7 +23,8 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 	} {
 		i.Reset()
 		p := newProxy(t, optionsFor(t, s.URL, s.CA()))
-		// On a busy machine, seconds may pass before igproxy computes Retry-After.
+		// near accepts a Retry-After from 1 to most, because on a busy machine, seconds may pass
+		// before igproxy computes it.
 		near := func(w http.Header, most int) bool {
 			n, err := time.ParseDuration(w.Get("Retry-After") + "s")
 			return err == nil && n > 0 && n <= time.Duration(most)*time.Second
@@ -34,7 +35,7 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 		}
 		if token == "limit4-1" && (!strings.Contains(first.Header().Get("X-App-Usage"), "100") ||
 			!strings.Contains(first.Header().Get("X-Business-Use-Case-Usage"), "estimated_time_to_regain_access")) {
-			t.Errorf("the usage headers were not passed on: %v", first.Header())
+			t.Errorf("%s: got the headers %v, want Meta's X-App-Usage and X-Business-Use-Case-Usage", token, first.Header())
 		}
 		again := ask(p, get(target(token)))
 		if again.Code < 400 || !near(again.Header(), c.retryAfter) || i.CallsFor(token) != 1 {
@@ -42,10 +43,10 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 				token, again.Code, again.Header().Get("Retry-After"), c.retryAfter, i.CallsFor(token))
 		}
 		other := ask(p, get(target("IGAAother")))
-		if other.Code != c.held {
-			t.Errorf("after %s: another token got %d, want %d", token, other.Code, c.held)
+		if other.Code != c.otherStatus {
+			t.Errorf("after %s: another token got %d, want %d", token, other.Code, c.otherStatus)
 		}
-		if n, want := i.CallsFor("IGAAother"), map[bool]int{true: 1}[c.held == 200]; n != want {
+		if n, want := i.CallsFor("IGAAother"), map[bool]int{true: 1}[c.otherStatus == 200]; n != want {
 			t.Errorf("after %s: Meta was asked %d times for another token, want %d", token, n, want)
 		}
 	}
@@ -59,7 +60,7 @@ func TestUsageHeadersComeOnlyWithTheirExchange(t *testing.T) {
 	p := newProxy(t, o)
 	h := ask(p, get(target("IGAAshort"))).Header()
 	if h.Get("X-App-Usage") != `{"call_volume":3}` || h["X-Business-Use-Case-Usage"] != nil {
-		t.Errorf("got the headers %v, want X-App-Usage and no X-Business-Use-Case-Usage", h)
+		t.Errorf("got the headers %v, want X-App-Usage, and no X-Business-Use-Case-Usage, because it is not JSON", h)
 	}
 	if h := ask(p, get(target("IGAAshort"))).Header(); h["X-App-Usage"] != nil || !strings.Contains(h.Get("Cache-Status"), "hit") {
 		t.Errorf("got the headers %v, want a hit without X-App-Usage", h)

@@ -10,7 +10,7 @@ import (
 
 // A 4xx whose body is a web page is a refusal: it keeps its status and does not count as a failure.
 // Only 408, 425 and 429 are failures, because they mean "try later".
-func TestAny4xxIsARefusal(t *testing.T) {
+func TestMost4xxAreRefusals(t *testing.T) {
 	for _, form := range []bool{false, true} {
 		w := newWorld(t)
 		n := 0

@@ -50,15 +50,15 @@ func (u *askStep) retry(ctx context.Context, c call) bool {
 	return result == retrySpent
 }
 
-// retryPause is the longest pause before a retry. The pauses are fully jittered, that is, evenly
-// spread from zero to retryPause. So calls and sidecars that failed at the same time do not retry
+// maxRetryWait is the longest wait before a retry. The waits are fully jittered, that is, evenly
+// spread from zero to maxRetryWait. So calls and sidecars that failed at the same time do not retry
 // at the same time: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter.
-const retryPause = 200 * time.Millisecond
+const maxRetryWait = 200 * time.Millisecond
 
-// waitForRetry waits for a random pause, and reports whether the call still has time left.
+// waitForRetry waits for a random time, and reports whether the call still has time left.
 func waitForRetry(ctx context.Context) bool {
 	select {
-	case <-time.After(rand.N(retryPause)):
+	case <-time.After(rand.N(maxRetryWait)):
 		return ctx.Err() == nil
 	case <-ctx.Done():
 		return false

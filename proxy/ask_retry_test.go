@@ -62,22 +62,22 @@ func TestRetryBudgetIsBounded(t *testing.T) {
 	})
 }
 
-func TestThePauseBeforeARetryIsFullyJittered(t *testing.T) {
+func TestTheWaitBeforeARetryIsFullyJittered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var all []time.Duration
 		var sum time.Duration
 		for range 2000 {
 			start := time.Now()
 			if !waitForRetry(t.Context()) {
-				t.Fatal("the call had time left, but waitForRetry reported false")
+				t.Fatal("waitForRetry: got false, want true, because the call has time left")
 			}
 			all = append(all, time.Since(start))
 			sum += time.Since(start)
 		}
 		mean := sum / time.Duration(len(all))
-		if least, most := slices.Min(all), slices.Max(all); least > retryPause/20 || most < retryPause*19/20 || most >= retryPause ||
-			mean < retryPause*4/10 || mean > retryPause*6/10 {
-			t.Errorf("pauses from %s to %s, %s on average; want them evenly spread from 0 to %s", least, most, mean, retryPause)
+		if least, most := slices.Min(all), slices.Max(all); least > maxRetryWait/20 || most < maxRetryWait*19/20 || most >= maxRetryWait ||
+			mean < maxRetryWait*4/10 || mean > maxRetryWait*6/10 {
+			t.Errorf("waits from %s to %s, %s on average; want them evenly spread from 0 to %s", least, most, mean, maxRetryWait)
 		}
 	})
 }
@@ -160,7 +160,7 @@ func TestTheRetryBudgetSurvivesAReload(t *testing.T) {
 	for n := range 5 {
 		token := fmt.Sprintf("flaky500-%d", n)
 		if w := ask(p, get(target(token))); w.Code != 502 || i.CallsFor(token) != 1 {
-			t.Errorf("got %d after %d calls, want 502 after 1", w.Code, i.CallsFor(token))
+			t.Errorf("%s: got %d after %d calls, want 502 after 1", token, w.Code, i.CallsFor(token))
 		}
 	}
 }

@@ -21,7 +21,7 @@ func TestSecretsAndTheTokenAreHiddenInMetasTexts(t *testing.T) {
 	if got := callWith(t, testSecret, "the").scrubber()("the token"); got != "the token" {
 		t.Errorf("got %q, want the word \"the\" to stay", got)
 	}
-	if !c.repeatsSecret(`{"x":"`+testSecret+`"}`) || c.repeatsSecret("nothing") {
-		t.Error("repeatsSecret is wrong about a body with the secret, or about one without it")
+	if secret, other := c.repeatsSecret(`{"x":"`+testSecret+`"}`), c.repeatsSecret("nothing"); !secret || other {
+		t.Errorf("repeatsSecret of a body with the secret: got %v, want true; of another body: got %v, want false", secret, other)
 	}
 }

@@ -85,7 +85,7 @@ func TestRedirectsAreNeverFollowed(t *testing.T) {
 		base, asked := saying(t, rawResponse(status, "", "Location: "+trap+"/access_token"))
 		w := ask(newProxy(t, optionsFor(t, base, nil)), get(target("IGAAshort")))
 		if e := errorIn(t, w.Body.Bytes()); w.Code != 502 || e.Subcode != 990024 || asked.Load() != 1 || w.Header().Get("Location") != "" {
-			t.Errorf("%d: got %d/%d after %d calls, want 502/990024 after 1; the headers are %v, want no Location", status, w.Code, e.Subcode, asked.Load(), w.Header())
+			t.Errorf("%d: got status %d and subcode %d after %d calls, want 502 and 990024 after 1; the headers are %v, want no Location", status, w.Code, e.Subcode, asked.Load(), w.Header())
 		}
 	}
 	i, s := newInstagram(t, overTLS)
@@ -93,11 +93,11 @@ func TestRedirectsAreNeverFollowed(t *testing.T) {
 		t.Errorf("over TLS: got %d after %d calls, want 502 after 1", w.Code, i.Calls())
 	}
 	if n := trapped.Load(); n != 0 {
-		t.Errorf("a redirect was followed %d times, with the secret and the token", n)
+		t.Errorf("the target of the redirects got %d requests, want 0", n)
 	}
 }
 
-func TestTransientRefusalIsRetriedAtMostOnce(t *testing.T) {
+func TestATemporaryFailureIsRetriedAtMostOnce(t *testing.T) {
 	envelope := func(code int, more string) string {
 		return fmt.Sprintf(`{"error":{"message":"m","type":"OAuthException","code":%d%s}}`, code, more)
 	}
@@ -146,7 +146,7 @@ func TestACallWithoutAnAnswerIsRepeatedOnce(t *testing.T) {
 			subcode = errorIn(t, w.Body.Bytes()).Subcode
 		}
 		if got := i.CallsFor(token); w.Code != want.status || subcode != want.subcode || got != want.calls {
-			t.Errorf("%s: got %d/%d after %d calls, want %d/%d after %d", token, w.Code, subcode, got, want.status, want.subcode, want.calls)
+			t.Errorf("%s: got status %d and subcode %d after %d calls, want %d and %d after %d", token, w.Code, subcode, got, want.status, want.subcode, want.calls)
 		}
 	}
 }
@@ -259,7 +259,7 @@ func TestAnswersAreBoundedAfterDecompression(t *testing.T) {
 	for _, fault := range []string{"huge", "endless", "gzipbomb", "hugeheaders", "deep"} {
 		w := ask(p, get(target(fault+"-1")))
 		if e := errorIn(t, w.Body.Bytes()); w.Code != 502 || e.Subcode != 990024 {
-			t.Errorf("%s: got %d/%d, want 502/%d", fault, w.Code, e.Subcode, 990024)
+			t.Errorf("%s: got status %d and subcode %d, want 502 and 990024", fault, w.Code, e.Subcode)
 		}
 	}
 	// Only the status of an error page matters, whether the page is long or short.

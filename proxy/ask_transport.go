@@ -20,8 +20,8 @@ import (
 // Go's transport repeats the call on another one. Such repetitions need no retry budget, because a
 // connection is kept only after it has delivered a whole response. So there are never more
 // repetitions than responses. Any other call, such as an upload or the code of a login, dials its
-// own connection. When a kept connection turns out to be dead, igproxy cannot know whether Meta has
-// acted on the request that was sent on it.
+// own connection: if a kept connection turned out to be dead, igproxy could not know whether Meta
+// had acted on the call.
 //
 // All kept connections are replaced together, at intervals of Options.MaxConnectionAge. Otherwise a
 // busy connection would never be closed, and igproxy would not notice that the address of Meta's
@@ -128,7 +128,7 @@ func (o *outbound) roundTrip(r *http.Request, twice bool) (*http.Response, error
 	tries := 0 // used only by this goroutine
 	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GetConn: func(string) {
-			if tries++; tries > 1 { // the last connection was dead, so the idle ones may be dead, too
+			if tries++; tries > 1 { // the previous connection was dead, so the idle ones may be dead, too
 				o.CloseIdleConnections()
 			}
 		},

@@ -9,8 +9,8 @@ import (
 )
 
 // nameServer starts a name server and returns a resolver that uses it. The parameter drop is the
-// number of queries, from the first on, that the server ignores. It answers later queries with
-// 127.0.0.1 while exists is true, and with "no such name" while exists is false.
+// number of queries, from the first on, that the server ignores. The server answers later
+// queries with 127.0.0.1 while exists is true, and with "no such name" while exists is false.
 func nameServer(t *testing.T, exists *atomic.Bool, drop int) *net.Resolver {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -46,7 +46,7 @@ func nameReply(query []byte, exists bool) []byte {
 	for query[end] != 0 {
 		end += int(query[end]) + 1
 	}
-	question := query[12 : end+5] // the root label, type and class
+	question := query[12 : end+5] // the last 5 bytes are the root label, the type and the class
 	isA := query[end+2] == 1
 	reply := append([]byte{query[0], query[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, question...)
 	switch {
@@ -78,7 +78,7 @@ func TestANameIsResolvedAgainAfterAFailure(t *testing.T) {
 	p.current.Load().out.dialer.Resolver = nameServer(t, &exists, 0)
 	w := ask(p, get(target("IGAAshort")))
 	if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != 990023 || w.Header().Get("Retry-After") == "" || !strings.Contains(log.String(), "resolve") {
-		t.Errorf("while the name does not exist: got %d/%d, want 503/990023 with Retry-After, and \"resolve\" in the log:\n%s", w.Code, e.Subcode, log.String())
+		t.Errorf("while the name does not exist: got status %d, subcode %d and Retry-After %q, want 503, 990023 and any Retry-After; want \"resolve\" in the log:\n%s", w.Code, e.Subcode, w.Header().Get("Retry-After"), log.String())
 	}
 	exists.Store(true)
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || asked.Load() != 1 {

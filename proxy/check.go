@@ -90,7 +90,7 @@ func refusesCode(e *graph.Error) bool {
 }
 
 // withoutAnswer returns an error that says why Meta gave no usable answer. It does not use the
-// message of e, which may refer to Retry-After, because the command line does not show that header.
+// message of e, because the message may refer to Retry-After, which the command line does not show.
 func withoutAnswer(e *graph.Error) error {
 	switch e.Class {
 	case graph.ClassUnreached:

@@ -118,7 +118,7 @@ func TestTheSidecarIsNotReadyUntilItsSecretsAreTested(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := startChecking(t, silentSecret, func(o *Options) { o.CheckSecretsAtStart = true; o.Timeout = 10 * time.Second })
 		if m.Readiness().Ready {
-			t.Error("ready before the first test")
+			t.Error("before the first test: ready: true, want false")
 		}
 		time.Sleep(5 * time.Second)
 		m.expect(t, "while Meta is silent", secretUnproven, false)
@@ -157,7 +157,7 @@ func TestReadinessFollowsARefusedSecretOnlyIfTheOperatorWantsThat(t *testing.T) 
 	synctest.Test(t, func(t *testing.T) {
 		m := startChecking(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecretsAtStart, o.ReadyWhenRefused = true, true })
 		if !m.Readiness().Ready {
-			t.Error("with ReadyWhenRefused, the sidecar is not ready before the first test")
+			t.Error("with ReadyWhenRefused, before the first test: ready: false, want true")
 		}
 		m.expect(t, "with ReadyWhenRefused", secretRefused, true)
 		m.Drain()
