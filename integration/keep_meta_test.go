@@ -1,7 +1,7 @@
 package integration
 
-// In these tests Meta returns the same token for a refresh, hangs, fails, or revokes the successor
-// and then the token itself.
+// In these tests Meta returns the same token for a refresh, hangs, fails, or refuses the successor
+// or the token itself.
 
 import (
 	"net/http"
@@ -28,8 +28,8 @@ func TestARefreshThatReturnsTheSameTokenKeepsItAlive(t *testing.T) {
 	}
 	for _, p := range all {
 		p.uses(t, long)
-		if meta.lastToken() != long {
-			t.Error("a token other than the app's token was sent")
+		if got := meta.lastToken(); got != long {
+			t.Errorf("the token of the call: got %s, want the app's token %s", got, long)
 		}
 	}
 	r := all[0].fetch(t, refreshPath(long))
@@ -63,14 +63,14 @@ func TestCallsDoNotWaitForARefreshThatHangs(t *testing.T) {
 	meta.holds(t)
 	during := median(long)
 	if meta.held.Load() != 1 || meta.lastToken() != long {
-		t.Error("the refresh does not hang, or the last call was not sent with the token itself")
+		t.Errorf("refreshes that hang got %d, want 1; token of the last call got %s, want the app's token %s", meta.held.Load(), meta.lastToken(), long)
 	}
 	open()
 	meta.successor(t, all[0], long)
 	after := median(long)
 	t.Logf("median of %d calls: %s while a refresh hangs, %s afterwards", calls, during, after)
 	if during > 5*after+20*time.Millisecond {
-		t.Errorf("calls take %s while a refresh hangs, and %s afterwards; want about the same time", during, after)
+		t.Errorf("median while a refresh hangs: got %s, want at most %s (five times the median afterwards, plus 20ms)", during, 5*after+20*time.Millisecond)
 	}
 }
 
@@ -93,10 +93,12 @@ func TestARefreshThatFailsIsRepeated(t *testing.T) {
 			})
 			meta.SetFault("")
 			all[0].uses(t, long)
-			if meta.lastToken() != long {
-				t.Error("a token other than the app's token was sent")
+			if got := meta.lastToken(); got != long {
+				t.Errorf("the token of the call: got %s, want the app's token %s", got, long)
 			}
-			if fault == "limit429" { // the app is now paused for seven seconds, as Retry-After said
+			// Because of Retry-After, the app is paused for seven seconds. The test does not wait
+			// for the next refresh.
+			if fault == "limit429" {
 				return
 			}
 			meta.successor(t, all[0], long)
@@ -131,7 +133,7 @@ func TestARevokedSuccessorIsReplacedByTheTokenItself(t *testing.T) {
 			for i, p := range all { // each has a copy of the record in memory
 				before := [2]int{meta.CallsFor(next), meta.CallsFor(long)}
 				if r, err := call(p, long); err != nil || r.status != 200 {
-					t.Errorf("sidecar %d: got %d %s, %v; want Meta's answer to the token itself", i, r.status, r.body, err)
+					t.Errorf("sidecar %d: got %d %s, %v; want 200 for the token itself", i, r.status, r.body, err)
 				}
 				if tried, sent := meta.CallsFor(next)-before[0], meta.CallsFor(long)-before[1]; tried != 1 || sent != 1 {
 					t.Errorf("sidecar %d: sent %d times with the successor and %d times with the token itself, want once each", i, tried, sent)
@@ -145,7 +147,7 @@ func TestARevokedSuccessorIsReplacedByTheTokenItself(t *testing.T) {
 			meta.Revoke(long, 467)
 			for i, p := range all {
 				if r, err := call(p, long); err != nil || r.status != 400 || r.graphError(t).Code != 190 || r.graphError(t).Subcode != 467 {
-					t.Errorf("sidecar %d: got %d %s, %v; want Meta's refusal of the token itself", i, r.status, r.body, err)
+					t.Errorf("sidecar %d: got %d %s, %v; want 400 with code 190 and subcode 467, Meta's refusal of the token itself", i, r.status, r.body, err)
 				}
 			}
 			if r := all[0].fetch(t, refreshPath(long)); r.status != 400 || r.graphError(t).Code != 190 {
@@ -165,22 +167,22 @@ func TestASuccessorThatIsRefusedForAWhileIsNotLost(t *testing.T) {
 	next := meta.successor(t, all[0], long)
 	meta.Age(keptLife - 2*day)
 	if !meta.refusesDirectly(t, long) {
-		t.Fatal("Meta accepts the token, which should have ended")
+		t.Fatal("Meta accepts the app's token, want a refusal with code 190, because the token has ended")
 	}
 	meta.SetFault("garbage") // code 190
 	for range 3 {
 		if r := all[0].fetch(t, mePath(long)); r.status != 400 || r.graphError(t).Code != 190 {
-			t.Errorf("got %d %s, want Meta's refusal", r.status, r.body)
+			t.Errorf("got %d %s, want 400 with code 190", r.status, r.body)
 		}
 	}
 	meta.SetFault("")
 	if r := all[0].fetch(t, mePath(long)); r.status != 200 || meta.lastToken() != next {
-		t.Errorf("got %d %s, want 200 with the successor, which must not be lost", r.status, r.body)
+		t.Errorf("response got %d %s, want 200; token of the call got %s, want the successor %s", r.status, r.body, meta.lastToken(), next)
 	}
 }
 
-// A body that was streamed cannot be sent twice. The app gets Meta's answer, and its next call is
-// sent with the token itself.
+// A body that was streamed cannot be sent twice. The app gets Meta's response, and igproxy sends
+// later calls with the token itself.
 func TestAStreamedCallWithARevokedSuccessorGetsMetasAnswer(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 1)
@@ -193,11 +195,11 @@ func TestAStreamedCallWithARevokedSuccessorGetsMetasAnswer(t *testing.T) {
 		return r
 	}
 	if r := upload(); r.status != 400 || r.graphError(t).Subcode != 460 {
-		t.Errorf("got %d %s, want Meta's refusal of the successor", r.status, r.body)
+		t.Errorf("got %d %s, want 400 with subcode 460, Meta's refusal of the successor", r.status, r.body)
 	}
-	eventually(t, "the next upload is sent with the token itself", func() bool { return upload().status == 200 })
-	if meta.lastToken() != long {
-		t.Error("the successor was sent again")
+	eventually(t, "an upload succeeds", func() bool { return upload().status == 200 })
+	if got := meta.lastToken(); got != long {
+		t.Errorf("the token of the last upload: got %s, want the app's token %s", got, long)
 	}
 }
 
@@ -209,7 +211,7 @@ func TestARevokedTokenIsNotRefreshed(t *testing.T) {
 	long := meta.newLong(t, p, "IGAA-gone")
 	meta.Revoke(long, 467)
 	if r := p.fetch(t, mePath(long)); r.status != 400 || r.graphError(t).Subcode != 467 {
-		t.Errorf("got %d %s, want Meta's refusal", r.status, r.body)
+		t.Errorf("got %d %s, want 400 with subcode 467", r.status, r.body)
 	}
 	other := meta.newLong(t, p, "IGAA-other")
 	meta.successor(t, p, other) // if the revoked token had been queued, it would have been refreshed first

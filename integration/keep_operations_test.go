@@ -1,7 +1,7 @@
 package integration
 
 // Operators turn keep.enabled off and on, purge, change the client secret and stop sidecars, while
-// tokens have successors.
+// igproxy keeps tokens alive.
 
 import (
 	"fmt"
@@ -23,21 +23,22 @@ func TestReloadTurnsKeepingOffAndOn(t *testing.T) {
 	t.Parallel()
 	meta, redis := newRenewing(t, mock.Options{Secret: appSecret}), redistest.Start(t)
 	config := file(t, "igproxy.yaml", "keep: {enabled: true}\n")
+	// [1:] leaves out KEEP_ENABLED, which would override the file.
 	settings := append(keeping(once)[1:], append(singleRedis(redis), "UPSTREAM_URL="+meta.url, "CONFIG="+config, adminSocket(t))...)
 	p := serve(t, settings...)
 	set := func(enabled bool) {
 		t.Helper()
 		must(t, os.WriteFile(config, fmt.Appendf(nil, "keep: {enabled: %v}\n", enabled), 0o600))
 		if code, _, errs := p.operate(t, "reload"); code != 0 {
-			t.Fatal(errs)
+			t.Fatalf("reload: exit code %d, want 0: %s", code, errs)
 		}
 	}
 	long := meta.newLong(t, p, "IGAA-reload")
 	next := meta.successor(t, p, long)
 	set(false)
 	p.uses(t, long)
-	if meta.lastToken() != long {
-		t.Error("after keeping was turned off, the token is still replaced")
+	if got := meta.lastToken(); got != long {
+		t.Errorf("the token of a call, after keep.enabled was turned off: got %s, want the app's token %s", got, long)
 	}
 	eventually(t, "a refresh by the app reaches Meta, once refresh.ttl has passed", func() bool {
 		r := p.fetch(t, refreshPath(long))
@@ -47,11 +48,11 @@ func TestReloadTurnsKeepingOffAndOn(t *testing.T) {
 	p.uses(t, other)
 	set(true)
 	p.uses(t, long)
-	if meta.lastToken() != next {
-		t.Error("after keeping was turned on again, the successor is not sent")
+	if got := meta.lastToken(); got != next {
+		t.Errorf("the token of a call, after keep.enabled was turned on again: got %s, want the successor %s", got, next)
 	}
 	if got := meta.RefreshesFor(other); got != 0 {
-		t.Errorf("%d refreshes of a token that was used only while keeping was off, want 0", got)
+		t.Errorf("%d refreshes of a token that was used only while keep.enabled was false, want 0", got)
 	}
 	meta.successor(t, p, other)
 }
@@ -64,7 +65,7 @@ func TestPurgeForgetsSuccessors(t *testing.T) {
 	sends := func(p *process, token, want string) bool { p.uses(t, token); return meta.lastToken() == want }
 	for token := range next {
 		if !sends(all[1], token, next[token]) {
-			t.Fatal("the second sidecar does not send the successor")
+			t.Fatalf("the second sidecar sent %s, want the successor %s", meta.lastToken(), next[token])
 		}
 	}
 
@@ -76,17 +77,22 @@ func TestPurgeForgetsSuccessors(t *testing.T) {
 	}
 	eventually(t, "the other sidecar has forgotten the first successor", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
 	for i, p := range all {
-		if !sends(p, one, one) || !sends(p, two, next[two]) {
-			t.Errorf("sidecar %d: after the purge of one token, its successor is still sent, or the other token's successor is not", i)
+		if !sends(p, one, one) {
+			t.Errorf("sidecar %d, the purged token: sent %s, want the app's token %s", i, meta.lastToken(), one)
+		}
+		if !sends(p, two, next[two]) {
+			t.Errorf("sidecar %d, a token that was not purged: sent %s, want its successor %s", i, meta.lastToken(), next[two])
 		}
 	}
 	if code, _, errs := all[1].operate(t, "purge", "--all"); code != 0 {
-		t.Fatal(errs)
+		t.Fatalf("purge --all: exit code %d, want 0: %s", code, errs)
 	}
 	eventually(t, "the other sidecar has forgotten all successors", func() bool { return len(all[0].Log.Lines("purge received")) == 1 })
 	for i, p := range all {
-		if !sends(p, one, one) || !sends(p, two, two) {
-			t.Errorf("sidecar %d: after a purge of everything, a successor is still sent", i)
+		for _, token := range []string{one, two} {
+			if !sends(p, token, token) {
+				t.Errorf("sidecar %d, after purge --all: sent %s, want the app's token %s", i, meta.lastToken(), token)
+			}
 		}
 	}
 	open()
@@ -125,7 +131,7 @@ func TestSuccessorsSurviveARotationOfTheClientSecret(t *testing.T) {
 			for _, lines := range []string{nextSecret + "\n" + appSecret, nextSecret} {
 				must(t, os.WriteFile(secret, []byte(lines+"\n"), 0o600))
 				if code, _, errs := p.operate(t, "reload"); code != 0 {
-					t.Fatal(errs)
+					t.Fatalf("reload: exit code %d, want 0: %s", code, errs)
 				}
 				want := long
 				if c.survives || lines != nextSecret {
@@ -144,7 +150,7 @@ func TestAStopWaitsForARefresh(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 2)
 	long := meta.newLong(t, all[0], "IGAA-stopped")
-	open := meta.holdAfter(t) // Meta has refreshed the token
+	open := meta.holdAfter(t) // Meta refreshes the token, but igproxy does not get the answer yet
 	all[0].uses(t, long)
 	meta.holds(t)
 	must(t, all[0].Cmd.Process.Signal(syscall.SIGTERM))
@@ -160,7 +166,7 @@ func TestAStopWaitsForARefresh(t *testing.T) {
 	}
 	all[1].uses(t, long)
 	if issued := meta.Issued(long); len(issued) != 1 || meta.lastToken() != issued[0] {
-		t.Errorf("%d successors were issued; want 1, which another sidecar sends", len(issued))
+		t.Errorf("successors that were issued: got %q, want one; token that the other sidecar sent: got %s, want this successor", issued, meta.lastToken())
 	}
 }
 

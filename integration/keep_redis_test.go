@@ -1,7 +1,7 @@
 package integration
 
-// Redis stops, loses its data or returns wrong replies. A call is never sent with the token of
-// another user. If igproxy does not know the successor, it sends the call unchanged.
+// Redis stops, hangs, loses its data or returns wrong replies. A call is never sent with the token
+// of another user. If igproxy does not know the successor, it sends the call unchanged.
 
 import (
 	"fmt"
@@ -45,12 +45,12 @@ func TestTheRecordOfAnotherTokenIsNotUsed(t *testing.T) {
 	late := fleet(t, 1, append(append(keeping(once), singleRedis(redis)...), "UPSTREAM_URL="+meta.url)...)[0]
 	late.uses(t, mine)
 	if got := meta.lastToken(); got != mine {
-		t.Errorf("the call was not sent with the token itself (with another user's token: %v)", got == other)
+		t.Errorf("the call was sent with %s, want the token itself, %s (the other user's successor is %s)", got, mine, other)
 	}
 	meta.successor(t, late, mine) // the token is refreshed again, as if it had no record
 	late.uses(t, foreign)
-	if meta.lastToken() != other {
-		t.Error("the other token lost its successor")
+	if got := meta.lastToken(); got != other {
+		t.Errorf("the call of the other user was sent with %s, want the successor %s", got, other)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestLyingRedisNeverGivesAnotherUsersSuccessor(t *testing.T) {
 		case meta.descends(sent, longs[i]):
 			replaced++
 		default:
-			t.Errorf("the call of user %d was sent with another token", i)
+			t.Errorf("the call of user %d was sent with %s, want %s or a token that descends from it", i, sent, longs[i])
 		}
 	}
 	if all := 6 * calls * len(redistest.Lies); replaced < all/10 || liar.LieCount() < 50 {
@@ -106,13 +106,13 @@ func TestKeptTokensDuringAnOutageOfRedis(t *testing.T) {
 	meta.successor(t, all[0], long)
 	redis.Kill()
 	all[0].uses(t, long)
-	if !meta.descends(meta.lastToken(), long) {
-		t.Error("the sidecar that knows the successor did not send it")
+	if got := meta.lastToken(); !meta.descends(got, long) {
+		t.Errorf("the sidecar that knows the successor sent %s, want a successor of %s", got, long)
 	}
 	refreshes := meta.RefreshesFor(long)
 	all[1].uses(t, long)
-	if meta.lastToken() != long {
-		t.Error("the other sidecar did not send the call unchanged")
+	if got := meta.lastToken(); got != long {
+		t.Errorf("the other sidecar sent %s, want the app's token %s", got, long)
 	}
 	eventually(t, "the reservation has failed", func() bool {
 		return all[1].metric(t, `igproxy_keep_refreshes_total{app="default",outcome="failed"}`) >= 1
@@ -122,13 +122,13 @@ func TestKeptTokensDuringAnOutageOfRedis(t *testing.T) {
 	}
 	redis.Restart() // empty
 	eventually(t, "the record is stored again", func() bool { all[0].uses(t, long); return len(redis.Keys()) > 0 })
-	eventually(t, "both sidecars send a successor", func() bool {
+	eventually(t, "the other sidecar sends a successor", func() bool {
 		all[1].uses(t, long)
 		return meta.descends(meta.lastToken(), long)
 	})
 	all[0].uses(t, long)
-	if !meta.descends(meta.lastToken(), long) {
-		t.Error("the first sidecar lost the successor")
+	if got := meta.lastToken(); !meta.descends(got, long) {
+		t.Errorf("the first sidecar sent %s, want a successor of %s", got, long)
 	}
 }
 
@@ -140,12 +140,12 @@ func TestAFlushOfRedisLosesNoSuccessorThatASidecarKnows(t *testing.T) {
 	redis.Do("FLUSHALL")
 	eventually(t, "the record is stored again", func() bool { all[0].uses(t, long); return len(redis.Keys()) > 0 })
 	if meta.lastToken() == long {
-		t.Error("the sidecar forgot the successor")
+		t.Errorf("the sidecar sent the app's token %s, want its successor", long)
 	}
 	late := fleet(t, 1, append(append(keeping(often), singleRedis(redis)...), "UPSTREAM_URL="+meta.url)...)[0]
 	late.uses(t, long)
-	if !meta.descends(meta.lastToken(), long) {
-		t.Error("a sidecar that starts later does not find the successor")
+	if got := meta.lastToken(); !meta.descends(got, long) {
+		t.Errorf("a sidecar that started later sent %s, want a successor of %s", got, long)
 	}
 	if got := meta.RefreshesFor(long); got != 1 {
 		t.Errorf("%d refreshes of the token, want 1", got)
@@ -168,7 +168,7 @@ func TestRedisDiesDuringARefresh(t *testing.T) {
 	})
 	all[0].uses(t, long)
 	if sent := meta.lastToken(); sent != long && !meta.descends(sent, long) {
-		t.Error("the call was sent with a token that is neither the app's token nor one of its successors")
+		t.Errorf("the call was sent with %s, want the app's token %s or one of its successors", sent, long)
 	}
 	redis.Restart()
 	meta.successor(t, all[0], long)
@@ -185,8 +185,8 @@ func TestARevokedSuccessorDuringAnOutageOfRedis(t *testing.T) {
 	meta.Revoke(next, 460)
 	for range 5 {
 		all[0].uses(t, long)
-		if meta.lastToken() != long {
-			t.Error("the last call to Meta did not have the token itself")
+		if got := meta.lastToken(); got != long {
+			t.Errorf("the last call to Meta had the token %s, want the app's token %s", got, long)
 		}
 	}
 	redis.Restart()

@@ -38,8 +38,9 @@ func TestOtherBodiesAreSentAsTheyCame(t *testing.T) {
 		}
 		requests := meta.Requests()
 		got := requests[len(requests)-1]
+		// The stand-in keeps only the first 64 KiB of a body.
 		if body := c.body[:min(len(c.body), 64<<10)]; string(got.Body) != body || got.Bytes != int64(len(c.body)) {
-			t.Errorf("%s: the body was changed, want it unchanged", name)
+			t.Errorf("%s: Meta got a body of %d bytes, %.300q, want %d bytes, %.300q", name, got.Bytes, got.Body, len(c.body), body)
 		}
 		wantQuery := strings.TrimPrefix(c.query, "?")
 		if strings.Contains(name, "twice") {
@@ -53,8 +54,8 @@ func TestOtherBodiesAreSentAsTheyCame(t *testing.T) {
 	const odd = "fields=id%2cusername&x=a+b%20c&access%5Ftoken="
 	all[0].fetch(t, "/me?"+odd+escaped+"&&y=%7E&z")
 	requests := meta.Requests()
-	if got := requests[len(requests)-1].RawQuery; got != odd+url.QueryEscape(next)+"&&y=%7E&z" {
-		t.Errorf("the rest of the query was changed: %s", strings.ReplaceAll(got, next, "TOKEN"))
+	if got, want := requests[len(requests)-1].RawQuery, odd+url.QueryEscape(next)+"&&y=%7E&z"; got != want {
+		t.Errorf("Meta got the query %q, want %q", got, want)
 	}
 }
 
@@ -64,15 +65,15 @@ func TestAnAppThatRefreshesItsTokensItselfIsFollowed(t *testing.T) {
 	long := meta.newLong(t, all[0], "IGAA-itself")
 	next := all[0].fetch(t, refreshPath(long)).token()
 	if issued := meta.Issued(long); len(issued) != 1 || next != issued[0] {
-		t.Fatalf("%d successors were issued; want 1, which the app gets", len(issued))
+		t.Fatalf("successors that were issued: got %q, want one; token that the app got: %s, want this successor", issued, next)
 	}
 	eventually(t, "Meta gets the new token when another worker of the app sends the old one", func() bool {
 		all[1].uses(t, long)
 		return meta.lastToken() == next
 	})
 	all[1].uses(t, next)
-	if meta.lastToken() != next {
-		t.Error("the new token itself was not sent")
+	if got := meta.lastToken(); got != next {
+		t.Errorf("a call with the new token was sent with %s, want the new token itself, %s", got, next)
 	}
 	meta.Age(keptLife - 3*day)
 	eventually(t, "the new token is refreshed as well", func() bool {
@@ -80,7 +81,7 @@ func TestAnAppThatRefreshesItsTokensItselfIsFollowed(t *testing.T) {
 		return meta.descends(meta.lastToken(), next)
 	})
 	if again := all[1].fetch(t, refreshPath(next)).token(); !meta.descends(again, next) {
-		t.Error("a refresh of the new token is not answered with its successor")
+		t.Errorf("a refresh of the new token by the app got %s, want a successor of %s", again, next)
 	}
 	if got := meta.RefreshesFor(long); got != 1 {
 		t.Errorf("%d refreshes of the old token, want 1", got)
@@ -139,7 +140,7 @@ func TestATokenOfAnotherAppIsSentAsItCame(t *testing.T) {
 	})
 	for app, other := range map[string]*renewing{"two": meta, "three": threads, "four": facebook} {
 		if r := p.fetch(t, "/apps/"+app+mePath(long)); other.lastToken() != long || (r.status == 200) != (app == "two") {
-			t.Errorf("app %s: got %d, want 200 only for app two, which is also for Instagram; the token was replaced: %v, want false", app, r.status, other.lastToken() != long)
+			t.Errorf("app %s: status got %d, want 200 for app two, which is also for Instagram, and an error for the others; token of the call got %s, want %s", app, r.status, other.lastToken(), long)
 		}
 	}
 	if r := p.fetch(t, "/apps/three/refresh_access_token?grant_type=th_refresh_token&access_token="+url.QueryEscape(long)); r.status != 400 {
@@ -150,15 +151,15 @@ func TestATokenOfAnotherAppIsSentAsItCame(t *testing.T) {
 	}
 }
 
-// App tokens do not end, so they need no refresh. The test uses the form that an app can build
-// itself, which contains the app's secret.
+// App tokens do not end, so they need no refresh. The app in this test builds its token itself,
+// from its ID and its secret.
 func TestAnAppTokenIsNotRefreshed(t *testing.T) {
 	t.Parallel()
 	meta := newRenewing(t, mock.Options{Host: "graph.threads.net", Threads: mock.App{AppID: threadsID, Secret: threadsSecret}})
 	p := serve(t, append(keeping(often), "UPSTREAM_URL="+meta.url, "THREADS_URL="+meta.url, "THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+threadsSecret)...)
 	appToken := "TH|" + threadsID + "|" + threadsSecret
 	if r := p.fetch(t, "/apps/threads/17900000000000007?access_token="+url.QueryEscape(appToken)); r.status != 200 || meta.lastToken() != appToken {
-		t.Errorf("got %d %s, want 200 for a call with the app token itself", r.status, r.body)
+		t.Errorf("response got %d %s, want 200; token of the call got %s, want the app token %s", r.status, r.body, meta.lastToken(), appToken)
 	}
 	long := p.fetch(t, "/apps/threads/access_token?grant_type=th_exchange_token&access_token=THQV-other").token()
 	meta.Age(2 * day)

@@ -30,7 +30,8 @@ func (p *process) me(t *testing.T, base, token string) int {
 }
 
 // replaced exchanges short-lived tokens, uses the long-lived tokens, and waits until they are
-// refreshed. Then it moves the stand-in's clock until the long-lived tokens have ended.
+// refreshed. Then it moves the stand-in's clock until the long-lived tokens have ended. It returns
+// the long-lived tokens, and their successors in the same order.
 func (p *process) replaced(t *testing.T, meta *mock.Instagram, base string, short ...string) (long, successors []string) {
 	t.Helper()
 	for _, token := range short {

@@ -26,13 +26,13 @@ func TestFirstCallerDisconnects(t *testing.T) {
 	go func() { r, _ := p.try(t.Context(), "IGAA-left"); joined <- r }()
 	leave()
 	if err := <-left; err == nil {
-		t.Error("the first caller got an answer before it disconnected")
+		t.Error("the first caller got an answer, want an error, because the caller disconnected")
 	}
 	if r := <-joined; r.status != 200 {
 		t.Errorf("the caller that joined got %d %s, want 200", r.status, r.body)
 	}
 	if r := p.ask(t, "IGAA-left"); r.status != 200 || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") {
-		t.Errorf("later: got %d %s, want 200 with a hit", r.status, r.header.Get("Cache-Status"))
+		t.Errorf("a later caller: status got %d, want 200; Cache-Status got %q, want a hit", r.status, r.header.Get("Cache-Status"))
 	}
 	if ig.Calls() != 1 {
 		t.Errorf("%d calls, want 1", ig.Calls())
@@ -51,7 +51,7 @@ func TestAllCallersDisconnectAndTheAnswerIsKept(t *testing.T) {
 	leave()
 	<-done
 	if r := p.ask(t, "IGAA-kept"); r.status != 200 || r.token() != ig.Issued("IGAA-kept")[0] {
-		t.Errorf("got %d, want 200 with the token that was issued", r.status)
+		t.Errorf("status got %d, want 200; token got %s, want %s, which Meta issued", r.status, r.token(), ig.Issued("IGAA-kept")[0])
 	}
 	if ig.Calls() != 1 {
 		t.Errorf("%d calls, want 1", ig.Calls())

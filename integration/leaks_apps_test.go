@@ -1,8 +1,8 @@
 package integration
 
-// This part of TestNoLeaks runs five apps in one sidecar, two for Instagram, two for Threads and
-// one for Facebook, each with its own secret. Their code exchanges, token exchanges and refreshes
-// succeed, are refused, fail upstream, or get answers that repeat what was sent.
+// In this part of TestNoLeaks, a sidecar serves five apps, each with its own secret: two for
+// Instagram, two for Threads and one for Facebook. Their code exchanges, token exchanges and
+// refreshes succeed, are refused, fail upstream, or get responses that repeat what was sent.
 
 import (
 	"context"
@@ -27,8 +27,8 @@ type tokenCall struct {
 	id    string // client_id
 }
 
-// tokenCalls lists the token calls of all apps. They name their app in the path, by its ID, or by a
-// grant type that fits only this app.
+// tokenCalls lists the token calls of all apps. Each call names its app in the path, by the app's
+// ID, or by a grant type that fits only this app.
 var tokenCalls = []tokenCall{
 	{"shop", "a code for the shop", "AQ", "/apps/shop/oauth/access_token", "", "101"},
 	{"club", "a code for the club", "AQ", "/v23.0/oauth/access_token", "", "102"},
@@ -49,14 +49,16 @@ var leastGiven = func() map[string]int {
 	for _, w := range tokenCalls {
 		least[w.kind] = 10
 	}
+	// A login to the shop or to Facebook exchanges a code for a short-lived token, exchanges this
+	// token for a long-lived token, and refreshes the long-lived token.
 	for _, w := range []tokenCall{tokenCalls[0], tokenCalls[8]} {
 		least["a token issued for "+w.kind], least["a token issued for a token issued for "+w.kind] = 1, 1
 	}
 	return least
 }()
 
-// startMeta starts Meta's four hosts. They accept every secret, so that the calls of every app
-// reach the faults, some of which repeat the secret.
+// startMeta starts Meta's four hosts, and sets l.hosts. The hosts accept every secret, so that the
+// calls of every app reach the faults, some of which repeat the secret.
 func (l *leaks) startMeta() {
 	authorities := ""
 	for _, c := range [][2]string{{"UPSTREAM_URL", "graph.instagram.com"}, {"UPSTREAM_LOGIN_URL", "api.instagram.com"}, {"THREADS_URL", "graph.threads.net"},
@@ -79,7 +81,8 @@ func (l *leaks) startMeta() {
 }
 
 // apps sends the calls of all apps through a healthy sidecar, through a sidecar that is killed
-// while calls hang, and through a sidecar whose upstreams are unreachable. It also runs check.
+// while calls hang, and through a sidecar whose upstreams are unreachable. It also runs igproxy
+// check --online.
 func (l *leaks) apps() {
 	l.hanging() // first, because the faults below pause apps, whose calls then do not reach Meta
 	p := l.sidecar(l.hosts...)
@@ -124,7 +127,8 @@ func (w tokenCall) send(ctx context.Context, p *process, text, bearer string) (r
 	return sendRequest(ctx, "GET", p.URL+w.path+"?"+query.Encode(), "", "X-Igproxy-Token", bearer)
 }
 
-// sendRequest sends one request over its own connection. It does not decompress the answer.
+// sendRequest sends one request over its own connection. fields alternates names and values of
+// header fields. sendRequest does not decompress the response.
 func sendRequest(ctx context.Context, method, target, body string, fields ...string) (response, error) {
 	r, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
 	if err != nil {
@@ -164,8 +168,8 @@ func (l *leaks) sendTwice(p *process, w tokenCall, prefix string) (first respons
 	return first
 }
 
-// logins logs in to each app: it exchanges a code for a short-lived token, exchanges that for a
-// long-lived token, and refreshes the long-lived token.
+// logins logs in to each app of Instagram and Threads: it exchanges a code for a short-lived token,
+// exchanges this token for a long-lived token, and refreshes the long-lived token.
 func (l *leaks) logins(p *process) {
 	for name, family := range map[string]string{"shop": "ig_", "club": "ig_", "circle": "th_", "threads": "th_"} {
 		code := slices.IndexFunc(tokenCalls, func(w tokenCall) bool { return w.name == name && w.grant == "" })
@@ -186,11 +190,12 @@ func (l *leaks) logins(p *process) {
 	}
 }
 
-// pausingFaults lists the faults that pause a whole app.
+// pausingFaults lists the prefixes of the faults that pause a whole app.
 var pausingFaults = []string{"wrongsecret-", "limit4-", "limit613-", "limit429-"}
 
-// closingFault sends more headers than igproxy accepts, so igproxy closes the connection to Meta.
-// It is used apart from the other faults.
+// closingFault is the prefix of a fault that sends more headers than igproxy accepts. igproxy then
+// closes the connection to Meta, which can end other calls on this connection, so everyFault and
+// passes send this fault after their concurrent calls.
 const closingFault = "hugeheaders-"
 
 // prefixes returns good, which is the prefix of tokens or codes without a fault, and then the
@@ -220,10 +225,11 @@ func (l *leaks) everyFault(p *process) {
 	}
 }
 
-// held makes every token call with a fault that pauses its whole app. It must run after all other
-// calls, because the calls of a paused app no longer reach Meta. It makes each code exchange with
-// all rate-limit faults. Only the last of these, status 429, pauses the app, because the other
-// errors of the code exchange do not say that they are rate limits.
+// held makes each exchange and each refresh with a fault that pauses its whole app, and then
+// without a fault, during the pause. It makes each code exchange with all rate-limit faults. Only
+// the last of these, status 429, pauses the app, because the other errors of the code exchange do
+// not say that they are rate limits. held must run after all other calls, because the calls of a
+// paused app no longer reach Meta.
 func (l *leaks) held(p *process) {
 	for i, w := range tokenCalls {
 		all := []string{pausingFaults[i%len(pausingFaults)], w.good}
@@ -263,7 +269,7 @@ func (l *leaks) hanging() {
 	l.quit(p)
 	for range cap(answers) {
 		if r := <-answers; r.status != 0 {
-			l.t.Errorf("a call got %d %s, want no answer, because it hangs until the sidecar ends", r.status, r.body)
+			l.t.Errorf("a call got %d %s, want no response, because the call hangs until the sidecar ends", r.status, r.body)
 		}
 	}
 }

@@ -72,8 +72,8 @@ func (l *leaks) commands() {
 	}
 }
 
-// wrong runs check with a secret in a wrong place. If check reports an error, wrong also runs
-// serve.
+// wrong runs check with a secret in a wrong place: in a configuration file with this text, or in an
+// environment variable. If check reports an error, wrong also runs serve.
 func (l *leaks) wrong(text, variable string) {
 	secret := l.hide("a secret in " + strconv.Quote(text+variable))
 	text, variable = strings.ReplaceAll(text, "§", secret), strings.ReplaceAll(variable, "§", secret)
@@ -96,7 +96,7 @@ func (l *leaks) wrong(text, variable string) {
 // healthcheck against addresses at which there is no sidecar.
 func (l *leaks) online() {
 	t := l.t
-	ig := mock.New(mock.Options{Secret: l.secret}) // SetFault applies a fault to all tokens
+	ig := mock.New(mock.Options{Secret: l.secret}) // not l.ig, because SetFault also affects the calls of other parts
 	upstream, err := mock.Start(ig, mock.ServerOptions{TLS: true})
 	must(t, err)
 	t.Cleanup(upstream.Close)

@@ -51,7 +51,7 @@ func (l *leaks) faults(p *process) {
 			l.answered(short, r)
 		}
 		if l.ig.CallsFor(short) == 0 {
-			t.Errorf("%s never reached Instagram: has another fault paused the app?", prefixes[i])
+			t.Errorf("%s: got 0 calls to Instagram, want at least 1 (another fault may have paused the app)", prefixes[i])
 		}
 	})
 	l.pages(p)
@@ -74,7 +74,7 @@ func (l *leaks) strangers(p *process) {
 	} {
 		r, err := fetchWith(l.t.Context(), http.DefaultClient, p.URL+exchangePath(short), fields...)
 		if err != nil || r.status != 401 {
-			l.t.Errorf("with %d header fields: got %d, %v; want 401", len(fields)/2, r.status, err)
+			l.t.Errorf("with the header fields %q: got %d, %v; want 401", fields, r.status, err)
 		}
 		l.answered(short, r)
 	}
@@ -156,15 +156,16 @@ func (l *leaks) hostile(p *process) {
 	l.pages(p)
 }
 
+// ownToken200 matches the beginning of the body of a response with a token.
 var ownToken200 = regexp.MustCompile(`\{"access_token":"([^"]*)",`)
 
-// passed matches every answer that igproxy passed through from the stand-in, and no answer that
+// passed matches every response that igproxy passed through from the stand-in, and no response that
 // igproxy made itself.
 var passed = regexp.MustCompile(`(?m)^X-Fb-Trace-Id: `)
 
-// send connects to host, sends wire and records the answer, without the long-lived tokens that were
-// issued for the token in shown. If the answer repeats the path of a passed-through call, send also
-// removes the secret in own from that path.
+// send connects to host, sends wire and records the response, without the long-lived tokens that
+// were issued for the token in shown. If the response repeats the path of a passed-through call,
+// send also removes the secret in own from that path.
 func (l *leaks) send(host, wire, shown, own string) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {
@@ -179,7 +180,7 @@ func (l *leaks) send(host, wire, shown, own string) {
 		_, _ = io.WriteString(c, wire)
 		_ = c.(*net.TCPConn).CloseWrite()
 	}()
-	answer, _ := io.ReadAll(c) // a reset after the answer does not matter here
+	answer, _ := io.ReadAll(c) // a reset after the response does not matter here
 	<-written
 	if passed.Match(answer) {
 		for _, spelled := range []string{own, url.QueryEscape(own), url.PathEscape(own)} {
@@ -187,7 +188,7 @@ func (l *leaks) send(host, wire, shown, own string) {
 			answer = bytes.ReplaceAll(answer, []byte(`"Unknown path components: /access_token/`+spelled), []byte(`"Unknown path components: /`))
 		}
 	}
-	l.record("raw answers", ownToken200.ReplaceAllStringFunc(string(answer), func(found string) string {
+	l.record("raw responses", ownToken200.ReplaceAllStringFunc(string(answer), func(found string) string {
 		if shown != "" && slices.Contains(l.issued(shown), ownToken200.FindStringSubmatch(found)[1]) {
 			return `{"access_token":"",`
 		}

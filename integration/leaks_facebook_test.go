@@ -1,8 +1,8 @@
 package integration
 
 // This part of TestNoLeaks drives a Facebook app: a login in the forms that clients use, an app
-// token, the inspection of tokens with the app's own token, and calls that are passed through with
-// an appsecret_proof.
+// token, the inspection of tokens with the app token, and calls that are passed through with an
+// appsecret_proof.
 
 import (
 	"encoding/json"
@@ -17,13 +17,13 @@ const provenKind = "a token passed with a proof"
 // facebook logs in to the Facebook app, and uses the tokens.
 func (l *leaks) facebook(p *process) {
 	const path = "/apps/pages/v23.0/oauth/access_token"
-	code := l.newCredential(tokenCalls[8].kind, tokenCalls[8].good)
+	code := l.newCredential(tokenCalls[8].kind, tokenCalls[8].good) // a code for Facebook
 	short := l.form(p, code, path, "code", code, "redirect_uri", callback)
 	long := l.form(p, short, path, "grant_type", "fb_exchange_token", "fb_exchange_token", short)
 	extended := l.object(p, long, path, "grant_type", "fb_exchange_token", "fb_exchange_token", long)
 	l.inspect(p, extended)
 
-	host := l.meta[3]
+	host := l.meta[3] // graph.facebook.com
 	appToken := func() int {
 		r, err := sendRequest(l.t.Context(), "GET", p.URL+path+"?grant_type=client_credentials&client_id="+pagesID, "", "X-Igproxy-Token", l.bearer)
 		must(l.t, err)
@@ -32,7 +32,7 @@ func (l *leaks) facebook(p *process) {
 	}
 	host.SetFault("reflect")
 	if got := appToken(); got != 502 {
-		l.t.Errorf("the app token, with the secret in the answer: got %d, want 502", got)
+		l.t.Errorf("the app token, with the secret in Meta's response: got %d, want 502", got)
 	}
 	host.SetFault("")
 	// igproxy remembers the failure for a moment.
@@ -92,7 +92,7 @@ func (l *leaks) sendBody(p *process, text, path, kind, body string) (token strin
 }
 
 // inspect calls /debug_token for a token three times: without access_token, and with two values of
-// access_token. igproxy replaces both values with the app's own token.
+// access_token. igproxy replaces both values with the app token.
 func (l *leaks) inspect(p *process, token string) {
 	for _, access := range []string{"", "&access_token=APP", "&access_token=" + pagesID + "%7Cunused"} {
 		r, err := sendRequest(l.t.Context(), "GET", p.URL+"/apps/pages/debug_token?input_token="+url.QueryEscape(token)+access, "", "X-Igproxy-Token", l.bearer)
@@ -100,6 +100,6 @@ func (l *leaks) inspect(p *process, token string) {
 			l.t.Errorf("/debug_token: %v", err)
 			return
 		}
-		l.record("answers", r.status, r.body, r.header)
+		l.record("responses", r.status, r.body, r.header)
 	}
 }

@@ -1,6 +1,6 @@
 package integration
 
-// This part of TestNoLeaks covers interception: the key of its authority, and secrets in requests
+// This part of TestNoLeaks covers interception: the key of the authority, and secrets in requests
 // to the proxy.
 
 import (
@@ -14,7 +14,8 @@ import (
 	"strings"
 )
 
-// startAuthority makes the authority, and adds a part of its key to the hidden texts.
+// startAuthority makes the authority, prepares the settings of interception, and adds a part of the
+// authority's key to the hidden texts.
 func (l *leaks) startAuthority() {
 	dir := filepath.Join(l.t.TempDir(), "ca")
 	for _, name := range []string{"init", "show"} {
@@ -35,8 +36,8 @@ func (l *leaks) startAuthority() {
 }
 
 // intercepted makes an exchange that igproxy intercepts. Then it puts igproxy's own token, the
-// client secret and a user's token into many places of requests to the proxy, most of them
-// CONNECTs.
+// client secret and a user's token into many places of requests to the proxy. Most of these
+// requests are CONNECTs.
 func (l *leaks) intercepted(p *process) {
 	address := p.Log.Lines("listening")[0]["intercept"].(string)
 	proxy, err := url.Parse(address)
@@ -48,7 +49,7 @@ func (l *leaks) intercepted(p *process) {
 	short := l.short("IGAA")
 	r, err := fetch(l.t.Context(), client, "https://graph.instagram.com"+exchangePath(short))
 	if err != nil || r.status != 200 {
-		l.t.Errorf("an intercepted exchange: %d %s, %v; want 200", r.status, r.body, err)
+		l.t.Errorf("an intercepted exchange: got %d %s, %v; want 200", r.status, r.body, err)
 	}
 	l.answered(short, r)
 

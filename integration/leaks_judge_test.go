@@ -39,23 +39,23 @@ func (l *leaks) monitor(redis *redistest.Server) (end func()) {
 }
 
 // judge searches what was recorded for every place. signs maps each place to a text that must be
-// there. If the text is missing, the test recorded nothing, or the wrong thing, for that place.
-// judge also plants secrets in each text, to test the search.
+// there. If the text is missing, the test recorded nothing, or the wrong thing, for that place. To
+// test the search, judge also plants secrets in what was recorded for each place.
 func (l *leaks) judge(signs map[string]string) {
 	t := l.t
 	samples := l.gather()
 	all, ours := newSearch(l.hidden), newSearch(l.hidden[:configured])
 	for _, place := range slices.Sorted(maps.Keys(l.places)) {
 		text, s, samples := l.places[place].String(), all, samples
-		if place == gotInPassing {
+		if place == gotInPassing { // Meta may get the tokens there, but not the configured secrets
 			s, samples = ours, samples[:configured]
 		}
 		t.Logf("%s: %d bytes", place, len(text))
 		for _, found := range s.in(text) {
-			t.Errorf("%s: %s", place, found)
+			t.Errorf("%s: got %s, want no secret", place, found)
 		}
 		if sign, known := signs[place]; !known || !strings.Contains(text, sign) {
-			t.Errorf("%s: %q is missing, so this test recorded the wrong thing:\n%.2000s", place, sign, text)
+			t.Errorf("%s: want a text with %q (\"\" if judge expects no such place), got\n%.2000s", place, sign, text)
 		}
 		for _, c := range samples {
 			if unseen := s.plant(text, c); len(unseen) > 0 {

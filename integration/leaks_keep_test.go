@@ -7,7 +7,7 @@ import "strings"
 
 const keptKind = "a token that is kept alive"
 
-// keeps lists calls whose answers do not repeat the token.
+// keeps lists calls whose responses do not repeat the token.
 var keeps = []passedCall{{keptKind, "GET", "/me", "query"}, {keptKind, "GET", "/me", "bearer"}, {keptKind, "POST", "/me/media", "form"}}
 
 // kept uses tokens until their successors are sent, refreshes them as an app would, and revokes the
@@ -28,7 +28,7 @@ func (l *leaks) kept() {
 		})
 		r, err := tokenCall{path: "/refresh_access_token", grant: "ig_refresh_token"}.send(l.t.Context(), p, text, l.bearer)
 		if err != nil || r.token() != next || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") {
-			l.t.Errorf("a refresh by the app got %d, %v; want the successor as a hit", r.status, err)
+			l.t.Errorf("a refresh by the app: got %d %s, %v, want 200 with the successor %s; Cache-Status got %q, want a hit", r.status, r.body, err, next, r.header.Get("Cache-Status"))
 		}
 		l.answered(text, r)
 		l.use(p, c, next)
@@ -47,12 +47,12 @@ func (l *leaks) kept() {
 	l.quit(waiting)
 }
 
-// use makes a call with a token, and records the answer. The call must succeed.
+// use makes a call with a token, and records the response. The call must succeed.
 func (l *leaks) use(p *process, c passedCall, token string) {
 	l.t.Helper()
 	r, err := c.ask(l.t.Context(), p, token, l.bearer)
 	if err != nil || r.status != 200 {
 		l.t.Fatalf("%s: got %d %s, %v; want 200", c.where, r.status, r.body, err)
 	}
-	l.record("passed answers", r.status, r.body, r.header)
+	l.record("passed-through responses", r.status, r.body, r.header)
 }

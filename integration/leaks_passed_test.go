@@ -31,7 +31,7 @@ var passing = []passedCall{
 
 // gotInPassing is the place for what Meta got in passed-through calls. It may contain the tokens
 // that apps sent, but not the secrets with which the sidecars are configured.
-const gotInPassing = "what Instagram got in passed-through calls"
+const gotInPassing = "what Meta got in passed-through calls"
 
 // ask makes the call. igproxy's own token is sent as a header field or, where possible, as the
 // password of Basic authentication.
@@ -47,21 +47,21 @@ func (c passedCall) ask(ctx context.Context, p *process, text, bearer string) (r
 	return sendRequest(ctx, c.method, target, "", "X-Igproxy-Token", bearer, "Authorization", "Bearer "+text)
 }
 
-// pass makes the call with a new token that has this prefix. It records the answer, without the
-// token if Instagram repeats it.
+// pass makes the call with a new token that has this prefix. It records the response, without the
+// token if Meta repeats it.
 func (l *leaks) pass(p *process, c passedCall, prefix string) response {
 	text := l.newCredential(c.kind, prefix)
 	r, err := c.ask(l.t.Context(), p, text, l.bearer)
-	if err != nil && r.status == 0 { // a passed-through answer may be cut short
+	if err != nil && r.status == 0 { // a passed-through response may be cut short
 		l.t.Errorf("%s, %s: %v", c.kind, prefix, err)
 	}
 	answer := fmt.Sprint(r.status, r.body, r.header)
-	if r.header.Get("X-Fb-Trace-Id") != "" { // from Instagram
+	if r.header.Get("X-Fb-Trace-Id") != "" { // from Meta
 		for _, spelled := range []string{text, url.QueryEscape(text), strings.ReplaceAll(text, "/", `\/`)} {
 			answer = strings.ReplaceAll(answer, spelled, "")
 		}
 	}
-	l.record("passed answers", answer)
+	l.record("passed-through responses", answer)
 	return r
 }
 
@@ -103,7 +103,7 @@ func (l *leaks) passes(p *process) {
 	}
 }
 
-// misplacedForms puts each secret into many places of a form or another token call.
+// misplacedForms puts each secret into many places of forms and of other token calls.
 func (l *leaks) misplacedForms(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	const good = "client_id=101&grant_type=authorization_code&redirect_uri=https%3A%2F%2Fapp.example%2Fcallback"

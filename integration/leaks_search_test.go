@@ -89,8 +89,8 @@ var written = func() map[string]*[256]string {
 	return all
 }()
 
-// inBase64 returns the base64 characters that depend only on text, when text is encoded as part of
-// longer data, at an offset whose remainder modulo 3 is shift.
+// inBase64 returns the characters by which a search recognizes text in longer data that is encoded
+// in base64: those that depend only on text. shift is the offset of text in the data, modulo 3.
 func inBase64(e *base64.Encoding, shift int, text string) string {
 	coded := e.EncodeToString([]byte(strings.Repeat("\x00", shift) + text))
 	return coded[(shift*8+5)/6 : (shift+len(text))*8/6]
@@ -115,6 +115,7 @@ func word(text, format string) string {
 	return fmt.Sprintf(format, n)
 }
 
+// reverse returns the first eight bytes in reverse order.
 func reverse(text string) string {
 	b := []byte(text[:8])
 	slices.Reverse(b)
@@ -144,6 +145,7 @@ type search struct {
 	needles map[[window]byte][]needle // by their first twelve bytes
 }
 
+// needle is a text that is a leak. what names the secret and the form, for messages.
 type needle struct{ text, what string }
 
 func newSearch(all []hidden) *search {

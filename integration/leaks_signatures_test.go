@@ -8,14 +8,15 @@ import (
 	"strings"
 )
 
-// signatures sends webhooks and signed requests, signed with each of these secrets and with one
-// that no app has. prefix is the part of the path that names the app. The contents of a webhook
-// must not appear anywhere. The contents of a signed request may appear only in the answer to it.
+// signatures sends webhooks and signed requests, signed with each of these secrets and with a
+// secret that the app does not have. prefix is the part of the path that names the app. The
+// contents of a webhook must not appear anywhere. The contents of a signed request may appear only
+// in the response to this request.
 func (l *leaks) signatures(p *process, prefix string, secrets ...string) {
 	ask := func(what, path, body string, want int, fields ...string) response {
 		r, err := sendRequest(l.t.Context(), "POST", p.URL+prefix+path, body, append(fields, "X-Igproxy-Token", l.bearer)...)
 		if err != nil || r.status != want {
-			l.t.Errorf("%s: got %d %s, %v, want %d", what, r.status, r.body, err, want)
+			l.t.Errorf("%s: got %d %s, %v; want %d", what, r.status, r.body, err, want)
 		}
 		return r
 	}
@@ -39,12 +40,12 @@ func (l *leaks) signatures(p *process, prefix string, secrets ...string) {
 			ask("a secret instead of a signed request", "/_igproxy/signed_request", "signed_request="+secret, 403, "Content-Type", form),
 			ask("a form with other fields", "/_igproxy/signed_request", "payload="+said, 400, "Content-Type", form),
 		} {
-			l.record("answers", r.status, r.body, r.header)
+			l.record("responses", r.status, r.body, r.header)
 		}
 		r := ask("a signed request", "/_igproxy/signed_request", signedForm(secret, payload), answered, "Content-Type", form)
 		if r.status == 200 && r.body != payload {
-			l.t.Errorf("a signed request got %s, want its payload", r.body)
+			l.t.Errorf("a signed request got %s, want its payload %s", r.body, payload)
 		}
-		l.record("answers", r.status, strings.Replace(r.body, payload, "", 1), r.header)
+		l.record("responses", r.status, strings.Replace(r.body, payload, "", 1), r.header)
 	}
 }

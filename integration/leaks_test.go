@@ -4,16 +4,16 @@ package integration
 // key, Redis's password, igproxy's own token, the key of the authority for interception, login
 // codes, users' short-lived tokens, all long-lived tokens of Instagram, Threads and Facebook, app
 // tokens, tokens to inspect, and proofs. They must not appear in logs at debug level, metrics,
-// admin pages, answers and their headers, the keys, values and channels of Redis, the output of
+// admin pages, responses and their headers, the keys, values and channels of Redis, the output of
 // commands, a dump of all goroutines, or the command line, in any form that leaks_search_test.go
 // lists.
 //
 // The contents of webhooks and signed requests must not leak either.
 //
-// Three exceptions are removed before the search. The first is the access_token in an answer to the
-// app that sent the token or code for which it was issued. The second is the contents of a signed
-// request in the answer to it. The third is what an app itself sent in a passed-through call or a
-// refresh, if Instagram repeats it in the answer to that app.
+// Three exceptions are removed before the search. The first is a new token in the response to the
+// token call for which Meta issued this token. The second is the contents of a signed request in
+// the response to this request. The third is what an app itself sent in a passed-through call or a
+// refresh, if Meta repeats it in the response to that app.
 //
 // /proc/PID/environ is not searched, because the operator put the secrets there, and this file is
 // as protected as the memory of the process.
@@ -34,7 +34,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// configured is the number of secrets with which the sidecars are configured.
+// configured is the number of secrets at the beginning of evidence.hidden with which sidecars are
+// configured.
 const configured = 14
 
 // leaks is a run of sidecars with known secrets. It records everything that could reveal them.
@@ -42,13 +43,14 @@ type leaks struct {
 	t *testing.T // of one part of the run
 	*evidence
 
-	ig       *mock.Instagram
-	upstream *mock.Server
+	ig       *mock.Instagram // the upstream of sidecars that do not use hosts
+	upstream *mock.Server    // serves ig
 	redis    *redistest.Server
 
 	meta  []*mock.Instagram // Meta's hosts for the apps in leaks_apps_test.go
 	hosts []string          // the settings of a sidecar that uses these hosts
 
+	// TestNoLeaks says what each of these secrets is.
 	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
 	shop, club, circle, threads, pagesNow, pagesBefore                      string // secrets of apps in one sidecar
 
@@ -62,8 +64,8 @@ type leaks struct {
 type evidence struct {
 	mu     sync.Mutex // protects the fields below
 	hidden []hidden
-	shown  map[string]shown // tokens and codes
-	places map[string]*strings.Builder
+	shown  map[string]shown            // tokens and codes
+	places map[string]*strings.Builder // what was recorded, by place
 }
 
 // shown describes a token or code that an app sends.
@@ -101,8 +103,8 @@ func (l *leaks) hide(name string) string {
 // short returns a new short-lived token with this prefix.
 func (l *leaks) short(prefix string) string { return l.newCredential("a short-lived token", prefix) }
 
-// newCredential returns a new token or code with this prefix. It contains characters that programs
-// write in several ways.
+// newCredential returns a new token or code of this kind, with this prefix. The token or code
+// contains characters that programs write in several ways.
 func (l *leaks) newCredential(kind, prefix string) string {
 	text := prefix + rand.Text()[:14] + "+/" + rand.Text()[:12] + "="
 	l.mu.Lock()
@@ -119,7 +121,7 @@ func (l *leaks) issued(shown string) (all []string) {
 	return append(all, l.ig.Issued(shown)...)
 }
 
-// record adds text to what was seen at a place, such as "the log" or "answers".
+// record adds parts to what was seen at a place, such as "the log" or "responses".
 func (l *leaks) record(place string, parts ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,13 +131,14 @@ func (l *leaks) record(place string, parts ...any) {
 	fmt.Fprintln(l.places[place], parts...)
 }
 
-// answered records the answer to an app that sent this token or code, without the app's own new
-// token. The response to a code exchange contains that token twice: at the top level and in data.
+// answered records the response to an app that sent this token or code, without the new token that
+// the app gets. The response to a code exchange contains the new token twice: at the top level and
+// in data.
 func (l *leaks) answered(short string, r response) {
 	if r.status == 200 {
 		long := r.token()
 		if !slices.Contains(l.issued(short), long) {
-			l.t.Errorf("an answer has a token that was not issued for what the app sent")
+			l.t.Errorf("a response has the token %q, want one of %q, which were issued for %s", long, l.issued(short), short)
 		}
 		own, none := `{"access_token":"`+long+`",`, `{"access_token":"",`
 		r.body = strings.Replace(strings.Replace(r.body, own, none, 1), `"data":[`+own, `"data":[`+none, 1)
@@ -143,7 +146,7 @@ func (l *leaks) answered(short string, r response) {
 		// no secret, so the first string is empty.
 		r.body = strings.Replace(r.body, `"you_sent":["","`+short+`"]`, "", 1)
 	}
-	l.record("answers", r.status, r.body, r.header)
+	l.record("responses", r.status, r.body, r.header)
 }
 
 // sidecar starts a sidecar with the common settings and these. The sidecar calls the stand-in over
@@ -227,7 +230,7 @@ func TestNoLeaks(t *testing.T) {
 		}
 	}
 
-	l.judge(map[string]string{"answers": `"error"`, "passed answers": "X-Fb-Trace-Id", gotInPassing: "GET /v23.0/me/media?", "raw answers": "HTTP/1.1 400", "the command line": "serve", "admin /metrics": "igproxy_requests_total",
+	l.judge(map[string]string{"responses": `"error"`, "passed-through responses": "X-Fb-Trace-Id", gotInPassing: "GET /v23.0/me/media?", "raw responses": "HTTP/1.1 400", "the command line": "serve", "admin /metrics": "igproxy_requests_total",
 		"admin /readyz": `"draining":true`, "admin /healthz": "ok", "admin /": "<title>igproxy", "admin /status": `"configuration":`, "admin /debug/pprof/": "404", "admin /debug/vars": "404",
 		"the log": `"outcome":"token"`, "a dump of all goroutines": "goroutine 1 gp=", "redis, monitored": `"evalsha" `, "redis, all": "igproxy:{",
 		"check": " to fix", "check --online": "error    upstream", "serve that does not start": "igproxy: ", "healthcheck": "ready", "other commands": "igproxy"})

@@ -55,7 +55,7 @@ func TestEveryListenAddressIsServed(t *testing.T) {
 				t.Errorf("exit code %d, want 0", code)
 			}
 			if _, err := os.Lstat(path); !os.IsNotExist(err) {
-				t.Errorf("the socket is left behind: %v", err)
+				t.Errorf("Lstat of the socket after the stop: got error %v, want that the socket does not exist", err)
 			}
 		})
 	}
@@ -84,7 +84,7 @@ func TestSystemdMayHandOverSeveralSockets(t *testing.T) {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	if _, err := os.Lstat(path); err != nil {
-		t.Errorf("systemd's socket was removed: %v", err)
+		t.Errorf("Lstat of systemd's socket after the stop: got error %v, want none", err)
 	}
 }
 
@@ -131,7 +131,7 @@ func TestAppsAreServedDuringTheDrainDelay(t *testing.T) {
 		for _, token := range []string{"IGAA-delay", fmt.Sprintf("IGAA-delay-%d", i)} { // a hit and a miss
 			r, err := fetch(t.Context(), client, p.URL+exchangePath(token))
 			if err != nil || r.status != 200 || i == 0 && r.header.Get("Connection") != "" {
-				t.Errorf("client %d, %s: got %d, %v, want 200; the header is %v, want no Connection in it on the kept connection (client 0)", i, token, r.status, err, r.header)
+				t.Errorf("client %d, %s: got %d, %v, want 200; header Connection got %q, want \"\" on the kept connection (client 0)", i, token, r.status, err, r.header.Get("Connection"))
 			}
 		}
 	}
@@ -154,8 +154,8 @@ func TestDrainDelayEndsByItself(t *testing.T) {
 	}
 }
 
-// In a Kubernetes Job, the main container calls POST /quit when its work is done. It sends no more
-// requests, so the sidecar does not wait for server.drain_delay.
+// In a Kubernetes Job, the main container calls POST /quit when its work is done. The container
+// sends no more requests, so the sidecar does not wait for server.drain_delay.
 func TestQuitEndsTheSidecarOfAJob(t *testing.T) {
 	t.Parallel()
 	const token = "0123456789abcdef"
@@ -197,7 +197,7 @@ func TestQuitEndsTheSidecarOfAJob(t *testing.T) {
 			t.Errorf("%s: exit code %d, want 0", name, code)
 		}
 		if lines := p.Log.Lines("draining"); len(lines) != 1 || lines[0]["operation"] != "quit" {
-			t.Errorf("%s: the log says %v, want one line, with the operation quit", name, lines)
+			t.Errorf("%s: log lines \"draining\" got %v, want one, with the operation quit", name, lines)
 		}
 	}
 	off := serve(t, "UPSTREAM_URL="+upstream.URL, "ADMIN_TOKEN_FILE="+file(t, "token", token))

@@ -1,6 +1,8 @@
 # Prints a table from igproxy's /metrics: requests by grant, outcome and source, and quantiles of
-# their durations by grant and source, interpolated within the histogram's buckets as Prometheus
-# does.
+# their durations by grant and source. As in Prometheus, the quantiles are interpolated within the
+# buckets of the histogram.
+
+# label returns the value of a label of the current line, or "" if the line does not have the label.
 function label(name,  at) {
   at = index($0, name "=\"")
   if (!at) return ""
@@ -8,8 +10,8 @@ function label(name,  at) {
   return substr(at, 1, index(at, "\"") - 1)
 }
 
-# quantile returns the quantile q of the durations, in milliseconds. The parameter source is a key
-# "GRANT SOURCE", such as "exchange memory".
+# quantile returns the quantile q of the durations, in milliseconds, or "> BOUND" if the quantile is
+# above the highest bound. The parameter source is a key "GRANT SOURCE", such as "exchange memory".
 function quantile(source, q,  want, i, below, lower) {
   want = q * count[source, buckets[source]]
   for (i = 1; i <= buckets[source]; i++) {

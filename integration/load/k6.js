@@ -17,6 +17,6 @@ export const options = {
 
 export default function () {
   const token = `IGAA-k6-${MODE}-${RUN}` + (MODE === 'miss' ? `-${exec.scenario.iterationInTest}` : '');
-  // All tokens share one name, because k6 would otherwise keep a metric for each token.
+  // The tag gives all requests one name. Without this tag, k6 would keep a metric for each URL.
   http.get(`${IGPROXY}/access_token?grant_type=ig_exchange_token&access_token=${token}`, { tags: { name: 'exchange' } });
 }
