@@ -85,7 +85,7 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 				t.Errorf("%d: is_transient is %v with code %d, want true for code 2 and false for any other code", subcode, transient, e.Code)
 			}
 			if m[5] == "no" && e.Status >= 500 {
-				t.Errorf("%d: docs/errors.md says not to retry, but the status is %d", subcode, e.Status)
+				t.Errorf("%d: got status %d, want a 4xx, because docs/errors.md says not to retry", subcode, e.Status)
 			}
 		}
 	}
@@ -104,22 +104,22 @@ func TestOwnErrorsParseLikeInstagramsErrors(t *testing.T) {
 		for _, e := range list {
 			back, ok := graph.ReadError(e.Status, e.Encode(), func(s string) string { return s })
 			if !ok || back.Code != e.Code || back.Subcode != subcode || back.Message != e.Message || back.Type != e.Type || e.Status < 400 {
-				t.Errorf("%d: %s is parsed as %+v, want the same fields", subcode, e.Encode(), back)
+				t.Errorf("%d: status %d, %s is parsed as %+v; want the same fields, and a status of at least 400", subcode, e.Status, e.Encode(), back)
 			}
 			if !strings.HasSuffix(e.Message, ".") || strings.Contains(e.Message, "CANARY") || strings.Contains(e.Message, "canary") {
-				t.Errorf("%d: got the message %q, want a sentence that does not repeat what was sent", subcode, e.Message)
+				t.Errorf("%d: got the message %q, want one that ends with a full stop and contains no canary", subcode, e.Message)
 			}
 		}
 	}
 }
 
-// An unread body closes the connection, and the response announces this. A POST without a body does
-// not close it.
+// If igproxy does not read a body, it closes the connection, and the response says so in the header
+// Connection. After a POST without a body, the connection stays open.
 func TestAnUnreadBodyClosesTheConnection(t *testing.T) {
 	p := proxyOf(t, nil, nil)
 	for want, r := range map[string]*http.Request{"": postRequest(), "close": withBody()} {
 		if got := ask(p, r).Header().Get("Connection"); got != want {
-			t.Errorf("%s: the header Connection is %q, want %q", r.Method, got, want)
+			t.Errorf("%s with a body of %d bytes: the header Connection is %q, want %q", r.Method, r.ContentLength, got, want)
 		}
 	}
 }

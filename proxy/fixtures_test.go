@@ -149,7 +149,8 @@ type graphBody struct {
 	TraceID   string `json:"fbtrace_id"`
 }
 
-// errorIn returns the error object in body. It fails the test if body has unknown members.
+// errorIn returns the error object in body. It fails the test if the object has unknown members, or
+// no code, message or type.
 func errorIn(t testing.TB, body []byte) graphBody {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(body))
@@ -158,7 +159,7 @@ func errorIn(t testing.TB, body []byte) graphBody {
 		Error graphBody `json:"error"`
 	}
 	if err := dec.Decode(&e); err != nil || e.Error.Code == nil || e.Error.Message == "" || e.Error.Type == "" {
-		t.Fatalf("not an error envelope: %s (%v)", body, err)
+		t.Fatalf("got %s (%v), want an error envelope with a code, a message and a type", body, err)
 	}
 	return e.Error
 }
@@ -195,9 +196,9 @@ func rawUpstream(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) s
 	return "http://" + l.Addr().String()
 }
 
-// saying starts an upstream that counts the requests. It sends the text answer as the complete
-// response to each request; see rawResponse.
-func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
+// saying starts an upstream that counts the requests and sends response to each of them. response
+// is a complete HTTP response, as from rawResponse.
+func saying(t testing.TB, response string) (base string, requests *atomic.Int32) {
 	t.Helper()
 	requests = new(atomic.Int32)
 	return rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
@@ -206,7 +207,7 @@ func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
 				return
 			}
 			requests.Add(1)
-			if _, err := io.WriteString(c, answer); err != nil {
+			if _, err := io.WriteString(c, response); err != nil {
 				return
 			}
 		}

@@ -50,7 +50,8 @@ func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		query, json, want string
+		query, json string // the parameters that the app sends, in two forms
+		want        string // the query that Facebook gets
 	}{
 		"exchange": {"grant_type=fb_exchange_token&client_id=" + pagesID + "&client_secret=dropped&fb_exchange_token=EAAshort",
 			`{"grant_type":"fb_exchange_token","client_id":` + pagesID + `,"fb_exchange_token":"EAAshort","set_token_expires_in_60_days":true}`,
@@ -88,8 +89,9 @@ func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
 			"multipart":  body("multipart/form-data; boundary=b", multi+"--b--\r\n"),
 			"JSON":       body("application/json", c.json),
 		} {
-			if got := ask(w.p, request()); got.Code != 200 || got.Body.String() != strings.Replace(facebookAnswer, "5183944", "5183943", 1) {
-				t.Errorf("%s, %s: got %d %s, want 200 and the token", name, form, got.Code, got.Body)
+			want := strings.Replace(facebookAnswer, "5183944", "5183943", 1)
+			if got := ask(w.p, request()); got.Code != 200 || got.Body.String() != want {
+				t.Errorf("%s, %s: got %d %s, want 200 %s", name, form, got.Code, got.Body, want)
 			}
 		}
 		if asked, want := facebook.asked(), "GET /oauth/access_token?"+c.want+"|"; len(asked) != 1 || asked[0] != want {
@@ -98,8 +100,8 @@ func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
 	}
 }
 
-// An exchange of a long-lived token returns a new token that replaces it, so the answer is
-// remembered no longer than the answer to a refresh.
+// An exchange of a long-lived token replaces it with a new token, so the answer is remembered no
+// longer than the answer to a refresh.
 func TestAnExtendedFacebookTokenIsRememberedAsARefresh(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, facebookAnswer)
@@ -112,8 +114,8 @@ func TestAnExtendedFacebookTokenIsRememberedAsARefresh(t *testing.T) {
 	}
 }
 
-// App tokens and some tokens of pages do not expire. Meta sends them without expires_in, and
-// igproxy does not add one.
+// App tokens and some tokens of pages do not expire. Meta sends them without expires_in or with an
+// expires_in of 0. Apps get them without expires_in.
 func TestATokenThatDoesNotExpireIsServedWithoutExpiresIn(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"access_token":"1786|abc","token_type":"bearer"}`:               `{"access_token":"1786|abc","token_type":"bearer"}`,
@@ -126,7 +128,7 @@ func TestATokenThatDoesNotExpireIsServedWithoutExpiresIn(t *testing.T) {
 		for range 2 {
 			got := w.get("/oauth/access_token?grant_type=client_credentials&client_id=" + pagesID)
 			if got.Code != 200 || got.Body.String() != want {
-				t.Errorf("%s: got %d %s, want %s", in, got.Code, got.Body, want)
+				t.Errorf("%s: got %d %s, want 200 %s", in, got.Code, got.Body, want)
 			}
 		}
 		if n := len(facebook.asked()); n != 1 {
@@ -169,9 +171,9 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 		"no grant type":                       {"/oauth/access_token?fb_exchange_token=EAA", "", "grant_type=authorization_code or client_credentials or fb_exchange_token"},
 		"fb_exchange_token, Instagram's path": {"/apps/shop/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA", "", "grant_type=authorization_code."},
 		"token in access_token":               {"/oauth/access_token?grant_type=fb_exchange_token&access_token=EAA", "", "in fb_exchange_token, not in access_token"},
-		"Facebook's host, read":               {"/v23.0/me?access_token=EAA", "graph.facebook.com", "facebook"},
-		"read by path":                        {"/apps/pages/v23.0/me?access_token=EAA", "", "facebook"},
-		"path and another host":               {"/apps/club/v1.0/me?access_token=THAA", "api.instagram.com", "threads"},
+		"passed through, Facebook's host":     {"/v23.0/me?access_token=EAA", "graph.facebook.com", "facebook"},
+		"passed through, by path":             {"/apps/pages/v23.0/me?access_token=EAA", "", "facebook"},
+		"passed through, path, another host":  {"/apps/club/v1.0/me?access_token=THAA", "api.instagram.com", "threads"},
 	} {
 		w, facebook := facebookWorld(t, otherApps...)
 		services := map[string]*service{"facebook": facebook, "threads": w.threads, "login": w.login, "instagram": w.graph}
@@ -258,7 +260,7 @@ func TestFacebooksRefusalsAreServedUnchanged(t *testing.T) {
 		facebook.say(400, c.body)
 		for range 2 {
 			if got := w.get(c.target); got.Code != 400 || got.Body.String() != c.body {
-				t.Errorf("%s: got %d %s, want Facebook's refusal, unchanged", name, got.Code, got.Body)
+				t.Errorf("%s: got %d %s, want Facebook's refusal unchanged: 400 %s", name, got.Code, got.Body, c.body)
 			}
 		}
 		if n := len(facebook.asked()); n != c.calls {
@@ -285,7 +287,7 @@ func TestTheOnlineCheckCoversAFacebookApp(t *testing.T) {
 	o.Apps = []App{{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret), RedirectURIs: []string{callback}}}
 	results, err := CheckOnline(t.Context(), o)
 	if err != nil || len(results) != 2 || results[0].Err != nil || results[1].Err != nil {
-		t.Fatalf("got %v, %v; want two tests that succeed", results, err)
+		t.Fatalf("got the results %v and the error %v, want two tests that succeed and no error", results, err)
 	}
 	if asked := facebook.asked(); !strings.Contains(asked[0], "grant_type=fb_exchange_token") || !strings.Contains(asked[1], "code=igproxy") {
 		t.Errorf("Facebook got %q, want an exchange, then a code exchange", asked)
@@ -296,7 +298,7 @@ func TestTheOnlineCheckCoversAFacebookApp(t *testing.T) {
 	}
 }
 
-// A code is exchanged without a redirect_uri only if the app's list has an empty redirect_uri.
+// A code is exchanged without a redirect_uri only if the app's RedirectURIs contain "".
 func TestACodeWithoutARedirectURIMustBeAllowed(t *testing.T) {
 	w, facebook := facebookWorld(t, App{Label: "strict", Service: Facebook, ID: "1787", Secret: NewSecret("secret-of-strict-0123456789"), RedirectURIs: []string{callback}})
 	facebook.say(200, facebookAnswer)
@@ -379,8 +381,8 @@ func TestExchangesInDifferentFormsAreJoined(t *testing.T) {
 }
 
 // Meta's SDK for Node.js adds its own access_token to the URL of each call, even if the call is an
-// exchange whose parameters are in the body. igproxy ignores that access_token, but it still
-// refuses a call with any other parameter both in the URL and in the body.
+// exchange whose parameters are in the body. igproxy ignores that access_token. But if the URL has
+// any other parameter that igproxy reads, igproxy refuses the call.
 func TestAnAccessTokenBesideAnExchangeInTheBodyIsIgnored(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, facebookAnswer)
@@ -393,7 +395,7 @@ func TestAnAccessTokenBesideAnExchangeInTheBodyIsIgnored(t *testing.T) {
 	}
 	for _, asked := range facebook.asked() {
 		if strings.Contains(asked, "EAAother") {
-			t.Errorf("the access_token in the URL was sent to Facebook: %s", asked)
+			t.Errorf("Facebook got the call %q, want one without the access_token in the URL, EAAother", asked)
 		}
 	}
 }

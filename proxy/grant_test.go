@@ -120,8 +120,8 @@ func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 	form.Set("client_id", clubID)
 	for name, c := range map[string]struct {
 		ask  func() *httptest.ResponseRecorder
-		of   *service
-		want string
+		of   *service // the upstream that must be asked
+		want string   // the request that this upstream gets, as in service.seen
 	}{
 		"exchange": {func() *httptest.ResponseRecorder {
 			return w.get("/access_token?grant_type=ig_exchange_token&access_token=A")
@@ -152,16 +152,17 @@ func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 		}
 		seen := c.of.asked()
 		if len(seen) != before+1 || seen[before] != c.want {
-			t.Errorf("%s: requests to Meta: %v, want one:\n%s", name, seen[before:], c.want)
+			t.Errorf("%s: Meta got the requests %q, want one request: %q", name, seen[before:], c.want)
 		}
 		if now := len(w.graph.asked()) + len(w.login.asked()) + len(w.threads.asked()) - len(c.of.asked()); now != others {
-			t.Errorf("%s: another upstream was asked", name)
+			t.Errorf("%s: the other upstreams got %d requests, want 0", name, now-others)
 		}
 	}
 }
 
 // The response to a code exchange has each member of Meta's answer twice: at the top level and in
-// the list data. Meta's answer may have either shape. Numbers stay the same, byte for byte.
+// the list data. Meta itself sends the members in only one of these places. Values stay the same,
+// byte for byte.
 func TestTheResponseToACodeExchangeHasBothShapes(t *testing.T) {
 	for in, want := range map[string]string{
 		codeAnswer: `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"],"token_type":"bearer",` +
@@ -177,7 +178,7 @@ func TestTheResponseToACodeExchangeHasBothShapes(t *testing.T) {
 			continue
 		}
 		if got := bodyOf(tok, time.Now()); got != want || !json.Valid([]byte(got)) {
-			t.Errorf("got  %s\nwant %s", got, want)
+			t.Errorf("%s: got %s, want %s", in, got, want)
 		}
 		back, ok := decodeAnswer(encodeAnswer(answer{token: tok}), time.Now())
 		if !ok || bodyOf(back.token, time.Now()) != want {
@@ -232,11 +233,11 @@ func TestErrorsOfACodeExchangeKeepTheirShape(t *testing.T) {
 	const used = `{"error_type":"OAuthException","code":400,"error_message":"This authorization code has been used"}`
 	w.login.say(400, used)
 	if r := w.post("/oauth/access_token", codeForm("used")); r.Code != 400 || r.Body.String() != used {
-		t.Errorf("got %d %s, want Meta's refusal, unchanged", r.Code, r.Body)
+		t.Errorf("got %d %s, want Meta's refusal unchanged: 400 %s", r.Code, r.Body, used)
 	}
 	w.login.say(400, `{"error_type":"OAuthException","code":400,"error_message":"`+testSecret+` and CODEcanary"}`)
 	if r := w.post("/oauth/access_token", codeForm("CODEcanary")); strings.Contains(r.Body.String(), testSecret) || strings.Contains(r.Body.String(), "CODEcanary") {
-		t.Errorf("the error repeats the secret or the code: %s", r.Body)
+		t.Errorf("got %s, want an error without the secret %s and the code CODEcanary", r.Body, testSecret)
 	}
 	for name, spoil := range map[string]func(url.Values){
 		"no code":               func(f url.Values) { f.Del("code") },
@@ -264,8 +265,8 @@ func TestErrorsOfACodeExchangeKeepTheirShape(t *testing.T) {
 		if err := json.Unmarshal(r.Body.Bytes(), &flat); err != nil || r.Code != 400 || flat.Code != 400 || flat.Subcode < 990000 || flat.Type == "" {
 			t.Errorf("%s: got %d %s, want 400 and one of igproxy's errors in the flat shape", name, r.Code, r.Body)
 		}
-		if len(w.login.asked())+len(w.threads.asked()) != before {
-			t.Errorf("%s: an upstream was asked", name)
+		if n := len(w.login.asked()) + len(w.threads.asked()) - before; n != 0 {
+			t.Errorf("%s: the upstreams got %d requests, want 0", name, n)
 		}
 	}
 }
@@ -292,8 +293,8 @@ func TestFormsAreReadStrictly(t *testing.T) {
 		t.Errorf("urlencoded with a charset and Basic credentials: got %d %s, want 200", r.Code, r.Body)
 	}
 	for _, head := range w.login.head {
-		if head.Get("Authorization") != "" {
-			t.Error("Authorization was passed on")
+		if got := head.Get("Authorization"); got != "" {
+			t.Errorf("Instagram got the header Authorization: %q, want no such header", got)
 		}
 	}
 	n := len(w.login.asked())
@@ -311,13 +312,13 @@ func TestFormsAreReadStrictly(t *testing.T) {
 			t.Errorf("%s: got %d %s, want 400 and one of igproxy's errors in the flat shape", name, r.Code, r.Body)
 		}
 	}
-	if len(w.login.asked()) != n {
-		t.Error("Instagram was asked because of a request that igproxy must refuse")
+	if got := len(w.login.asked()) - n; got != 0 {
+		t.Errorf("Instagram got %d of the requests that igproxy must refuse, want 0", got)
 	}
 }
 
 // If a client sends a token, a code or a grant_type to the wrong path, igproxy does not ask Meta.
-// Its error names the right call.
+// igproxy's error names the right call.
 func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 	w := newWorld(t)
 	for path, says := range map[string]string{
@@ -356,7 +357,7 @@ func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		r       *http.Request
-		subcode int // 0: answered
+		subcode int // of the error that the app gets; 0: the app gets a 200
 	}{
 		"token":                          {get(token), 0},
 		"refresh":                        {get(refresh), 0},
@@ -404,7 +405,7 @@ func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {
 			t.Errorf("%s: got %d %s, want a 4xx with the subcode %d", name, got.Code, got.Body, c.subcode)
 		}
 		if now := len(w.graph.asked()) + len(w.login.asked()) + len(w.threads.asked()); now != before {
-			t.Errorf("%s: an upstream was asked", name)
+			t.Errorf("%s: the upstreams got %d requests, want 0", name, now-before)
 		}
 	}
 }

@@ -24,7 +24,7 @@ const (
 	ClassBroken    Class = "broken"     // the response is malformed: counted by the breaker
 	ClassUnreached Class = "unreached"  // there was no response: counted by the breaker
 	ClassTimeout   Class = "timeout"    // there was no response in time: counted by the breaker
-	ClassSilent    Class = "silent"     // no byte in time on a reused connection, which may be dead
+	ClassSilent    Class = "silent"     // silence on a reused connection, which may be dead: not counted by the breaker
 	ClassHeld      Class = "held"       // the breaker is open, or there are too many calls at once
 	ClassInternal  Class = "internal"   // a bug in igproxy
 )
@@ -57,12 +57,12 @@ func classify(e *Error) Class {
 	return ClassRefused
 }
 
-// saysSecret reports whether the error means that the client secret is refused. It looks at the
-// message, because nothing else distinguishes "Error validating client secret." (code 100, code 1
-// on graph.facebook.com, or an envelope without a code) from other errors with the same code. If
-// Meta rewords or translates the message, the app still gets the error, but its class is wrong:
-// igproxy does not alert the operator, does not pause the app, and does not try the app's previous
-// secret. If the code is 1, the error then counts as a failure of Meta.
+// saysSecret reports whether the error means that the client secret is refused. Meta sends
+// "Error validating client secret." with code 100, with code 1 on graph.facebook.com, or in an
+// envelope without a code. Only the message distinguishes this error from others with the same
+// code. If Meta rewords or translates the message, the app still gets the error, but the class is
+// wrong: igproxy does not alert the operator, does not pause the app, and does not try the app's
+// previous secret. If the code is 1, the error then counts as a failure of Meta.
 func saysSecret(e *Error) bool {
 	code := e.metaCode()
 	return (code == 100 || code == 1 || code == 0 && !e.Flat) && strings.Contains(strings.ToLower(e.Message), "client secret")

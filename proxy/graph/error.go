@@ -51,10 +51,11 @@ func (e *Error) Error() string {
 	return s
 }
 
-// flatBody is an error of the code exchange. Instagram sends the first three members; igproxy adds
-// the others:
+// flatBody is an error of the code exchange. Instagram sends three members:
 //
 //	{"error_type":"OAuthException","code":400,"error_message":"..."}
+//
+// igproxy adds the others, if they are known.
 type flatBody struct {
 	Type      string `json:"error_type"`
 	Code      int    `json:"code"`

@@ -75,11 +75,11 @@ func objectMembers(body []byte) ([]member, error) {
 	return slices.DeleteFunc(members, func(m member) bool { return lookalike(m.name) }), nil
 }
 
-// onlyElement returns the only element of a valid JSON array. If the array is empty or has several
-// elements, it returns errNotJSON. It stops after the first element, because the array may be very
-// long.
-func onlyElement(array json.RawMessage) (one json.RawMessage, err error) {
-	dec := json.NewDecoder(bytes.NewReader(array))
+// onlyElement returns the only element of a JSON array. It returns errNotJSON if value, which must
+// be valid JSON, is not an array with exactly one element. It stops after the first element,
+// because the array may be very long.
+func onlyElement(value json.RawMessage) (one json.RawMessage, err error) {
+	dec := json.NewDecoder(bytes.NewReader(value))
 	if t, err := dec.Token(); err != nil || t != json.Delim('[') || !dec.More() {
 		return nil, errNotJSON
 	}

@@ -15,9 +15,10 @@ func TestRetryAtFollowsMetaWithinBounds(t *testing.T) {
 	date := func(in time.Duration) string { return now.Add(in).Format(http.TimeFormat) }
 	minutes := func(list string) string { return `{"17841400000000001":[` + list + `]}` }
 	for name, c := range map[string]struct {
-		class      graph.Class
-		after, buc string
-		want       time.Duration // 0: the zero time
+		class graph.Class
+		after string        // Retry-After; "": no such header
+		cases string        // X-Business-Use-Case-Usage; "": no such header
+		want  time.Duration // from now until the retry time; 0: RetryAt returns the zero time
 	}{
 		"a limit, no time":          {graph.ClassAppLimit, "", "", graph.DefaultPause},
 		"a user limit, no time":     {graph.ClassUserLimit, "", "", graph.DefaultPause},
@@ -53,12 +54,12 @@ func TestRetryAtFollowsMetaWithinBounds(t *testing.T) {
 		if c.after != "" {
 			h.Set("Retry-After", c.after)
 		}
-		if c.buc != "" {
-			h.Set("X-Business-Use-Case-Usage", c.buc)
+		if c.cases != "" {
+			h.Set("X-Business-Use-Case-Usage", c.cases)
 		}
 		got := graph.RetryAt(c.class, h, now)
 		if c.want == 0 && !got.IsZero() || c.want != 0 && !got.Equal(now.Add(c.want)) {
-			t.Errorf("%s: got %v, want %s from now (0s: the zero time)", name, got, c.want)
+			t.Errorf("%s: got %v, want %s after %v (0s: the zero time)", name, got, c.want, now)
 		}
 	}
 }
@@ -82,7 +83,7 @@ func FuzzRetryAfter(f *testing.F) {
 		}
 		for _, values := range graph.ReadUsage(h, scrub) {
 			if text := values[0]; !json.Valid([]byte(text)) || len(text) > graph.MaxUsage || readable(text, testSecret) {
-				t.Fatalf("the header %q was passed on, although it is too long, is not JSON, or contains the secret", text)
+				t.Fatalf("ReadUsage returned the header %q, want only JSON of at most %d bytes without the secret", text, graph.MaxUsage)
 			}
 		}
 	})

@@ -22,8 +22,8 @@ const maxText = 2 << 10
 //
 // Numbers and booleans may be written as strings, and any member may be missing. Letter case
 // matters in names. If a name appears more than once, the last member counts. An object of more
-// than maxMembers members is not read. Texts are scrubbed and bounded, and a missing code is filled
-// in. Reading takes linear time.
+// than maxMembers members is not read. scrub removes secrets from each text of the error. Then the
+// text is cut to maxText bytes. A missing code is filled in. Reading takes linear time.
 //
 // If the status is that of a refusal (see IsRefusal) and the body has no readable error, ReadError
 // returns an error with SubcodeUnreadable. For any other status without a readable error, it
@@ -57,7 +57,7 @@ func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool
 // the code exchange sends. In the envelope the code follows from the class. SubcodeUnreadable marks
 // an error to which Meta gave no code. Three kinds of such errors are not marked: rate limits,
 // transient errors, and errors in the shape of the code exchange, in which the code only repeats
-// the status anyway.
+// the status anyway. usual is the result of readBody.
 func (e *Error) fillCode(usual bool) {
 	switch {
 	case e.Flat && e.Code == 0:

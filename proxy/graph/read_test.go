@@ -139,22 +139,22 @@ func TestAnErrorIsReadInAnyShapeThatMetaHasUsed(t *testing.T) {
 		e, ok := graph.ReadError(s.status, []byte(s.body), asItIs)
 		if s.unreadable {
 			if ok != graph.IsRefusal(s.status) || e.Cause != graph.StatusCause(s.status) {
-				t.Errorf("%s: got ok %v, want %v; got the error %v, want the cause %q", name, ok, graph.IsRefusal(s.status), e, graph.StatusCause(s.status))
+				t.Errorf("%s: got ok %v, want %v; got the cause %q, want %q", name, ok, graph.IsRefusal(s.status), e.Cause, graph.StatusCause(s.status))
 			}
 			continue
 		}
 		if !ok {
-			t.Errorf("%s: the error was not read", name)
+			t.Errorf("%s: ReadError reports false for %s, want true", name, s.body)
 			continue
 		}
 		if got := string(e.InShape(false).Encode()); got != `{"error":{`+s.graph+`}}` {
-			t.Errorf("%s: a token exchange gets\n     %s\nwant {\"error\":{%s}}", name, got, s.graph)
+			t.Errorf("%s, in the envelope: got %s, want {\"error\":{%s}}", name, got, s.graph)
 		}
 		if got := string(e.InShape(true).Encode()); got != "{"+s.flat+"}" {
-			t.Errorf("%s: a code exchange gets\n     %s\nwant {%s}", name, got, s.flat)
+			t.Errorf("%s, in the flat shape: got %s, want {%s}", name, got, s.flat)
 		}
 		if e.Class != s.class {
-			t.Errorf("%s: class %s, want %s", name, e.Class, s.class)
+			t.Errorf("%s: got class %s, want %s", name, e.Class, s.class)
 		}
 	}
 }
@@ -233,7 +233,7 @@ func FuzzGraphError(f *testing.F) {
 				t.Fatalf("the secret or the token is readable in %q", text)
 			}
 			if len(text) > graph.MaxText {
-				t.Fatalf("%d bytes of text, want at most %d", len(text), graph.MaxText)
+				t.Fatalf("got a text of %d bytes, want at most %d", len(text), graph.MaxText)
 			}
 		}
 		said := e.Code == 1 || e.Code == 2 || e.Transient != nil && *e.Transient
@@ -244,7 +244,7 @@ func FuzzGraphError(f *testing.F) {
 			t.Fatalf("status %d has class %s, want a refusal or a failure of Meta: %s", status, e.Class, e.Encode())
 		}
 		if e.Class == graph.ClassStanding && e.MetaCode() != 100 {
-			t.Fatalf("code %d has class %s, want this class only if Meta sent code 100: %s", e.Code, e.Class, e.Encode())
+			t.Fatalf("Meta's code %d has class %s, want this class only for code 100: %s", e.MetaCode(), e.Class, e.Encode())
 		}
 		_ = e.Error()
 	})

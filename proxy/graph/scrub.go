@@ -6,7 +6,7 @@ import (
 )
 
 // MaxLayers is the number of nested encodings that Contains undoes. For example, Meta may put a
-// percent-encoded URL into JSON, and this JSON into a text.
+// percent-encoded URL into JSON, and this JSON into a string of other JSON.
 const MaxLayers = 3
 
 // Replace replaces a word in a text with mark. If the text still contains the word in another

@@ -68,8 +68,8 @@ func TestNoSpellingOfSecretOrTokenGetsThrough(t *testing.T) {
 				if got := scrub(whole); got != want {
 					t.Errorf("%s, %s: got %q, want %q", mark, name, got, want)
 				}
-				if !graph.Contains(`{"x":"`+text+`"}`, pair[i]) {
-					t.Errorf("%s, %s: the word was not found in a body", mark, name)
+				if body := `{"x":"` + text + `"}`; !graph.Contains(body, pair[i]) {
+					t.Errorf("%s, %s: Contains does not find %q in %q", mark, name, pair[i], body)
 				}
 			}
 		}
