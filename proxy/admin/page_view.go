@@ -54,8 +54,8 @@ type appRow struct {
 
 // group is a group of outcomes, with its count and its share of all requests.
 type group struct {
-	Name, Count, Share, Meaning string
-	Outcomes                    []countRow
+	Name, Count, Share string
+	Outcomes           []countRow
 }
 
 // countRow is the number of requests with an outcome, or of calls with a result.
@@ -248,7 +248,7 @@ func (s *Status) outageRow(o proxy.Outage) outageRow {
 // results are the results of a call to Meta in words, in the order in which the page lists them.
 var results = []pair{{"token", "Meta issued a token"}, {"bad_token", "Meta refused the token"}, {"standing", "no access to the account"},
 	{"secret", "Meta refused the client secret"}, {"refused", "Meta refused the call"}, {"app_limit", "rate limit of the app"},
-	{"user_limit", "rate limit of the user or page"}, {"transient", "temporary failure of Meta"}, {"broken", "answer not understood"},
+	{"user_limit", "rate limit of the user or page"}, {"transient", "temporary failure of Meta"}, {"broken", "response not understood"},
 	{"unreached", "no connection"}, {"timeout", "no answer in time"}, {"silent", "no answer on a reused connection"}}
 
 func (s *Status) calls() (list []countRow) {

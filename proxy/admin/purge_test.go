@@ -79,7 +79,6 @@ func TestAmbiguousPurgePurgesNothing(t *testing.T) {
 	p := newProxy(t, optionsFor(t, base))
 	h := handlerOf(t, p)
 	_ = get(p, exchange("IGAA-a"))
-	const form = "application/x-www-form-urlencoded"
 	long := strings.Repeat("a", graph.MaxToken+1)
 	for name, c := range map[string]struct {
 		target, kind, body string
