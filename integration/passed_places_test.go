@@ -93,8 +93,7 @@ func (p *process) drip(t *testing.T, length, part int) <-chan response {
 func TestDrippingUploadsBlockOnlyTheirOwnAppAndEnd(t *testing.T) {
 	t.Parallel()
 	const slots = 3
-	m, settings := startMeta(t)
-	_ = m
+	_, settings := startMeta(t)
 	p := serve(t, append(settings, "UPSTREAM_URL="+passedUpstream(t), fmt.Sprintf("PASSTHROUGH_MAX_IN_FLIGHT=%d", slots))...)
 	var uploads []<-chan response
 	for range slots {

@@ -215,9 +215,12 @@ func (s *soak) judge(short string, r response, err error, left, restarted bool) 
 
 // burst requests many new tokens at once from all sidecars.
 func (s *soak) burst(name string) {
-	crowd(64*len(s.sidecars), func(i int) {
-		short := fmt.Sprintf("IGAA-%s-%s-%d", soakCanary, name, i)
-		r, err := fetch(s.t.Context(), s.client, s.sidecars[i%len(s.sidecars)].process.Load().URL+exchangePath(short))
-		s.judge(short, r, err, false, false)
-	})
+	crowd(64*len(s.sidecars), func(i int) { s.ask(i%len(s.sidecars), name, i) })
+}
+
+// ask requests a new token from a sidecar. It judges the response.
+func (s *soak) ask(sidecar int, name string, i int) {
+	short := fmt.Sprintf("IGAA-%s-%s-%d", soakCanary, name, i)
+	r, err := fetch(s.t.Context(), s.client, s.sidecars[sidecar].process.Load().URL+exchangePath(short))
+	s.judge(short, r, err, false, false)
 }

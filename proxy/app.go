@@ -206,10 +206,10 @@ func (a *app) proof(token string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// serviceOf returns the service whose host is named in authority, which is a host name with an
+// serviceOf returns the service whose host is named in hostport, which is a host name with an
 // optional port. It returns an empty Service if the host is not one of Meta's.
-func serviceOf(authority string) Service {
-	name, _ := hostName(authority)
+func serviceOf(hostport string) Service {
+	name, _ := hostName(hostport)
 	for service, hosts := range metaHosts {
 		if slices.Contains(hosts, name) {
 			return service
