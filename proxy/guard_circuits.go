@@ -36,12 +36,11 @@ type circuits struct {
 type circuitState struct {
 	*breaker.Breaker
 	slots    *slots
-	upstream string
+	upstream string // the name of the upstream, as in the metrics
 }
 
 // newCircuits returns an empty set of circuits. Their breakers get the options o, except for
-// o.OnChange, which is ignored. If an option is invalid, newCircuits returns an error that names
-// it.
+// o.OnChange, which is ignored. If an option is invalid, newCircuits returns an error.
 func newCircuits(o breaker.Options, slots int, m *Metrics, log *slog.Logger) (*circuits, error) {
 	if _, err := breaker.New(o); err != nil {
 		return nil, err
@@ -84,8 +83,8 @@ func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
 
 // outage sums up the outages of an upstream's breakers. o.Since is when the longest of the current
 // outages began, and o.Probes is the number of probes in all current outages. Both are zero if
-// there is no current outage. closedAt is when the last outage ended. It ignores breakers that have
-// a current outage, and is zero if no other breaker has had an outage.
+// there is no current outage. closedAt is when a breaker last closed. Breakers with a current
+// outage do not count. If no other breaker has had an outage, closedAt is zero.
 func (s *circuits) outage(upstream string) (o breaker.Outage, closedAt time.Time) {
 	for _, b := range s.states(upstream) {
 		one := b.Outage()
@@ -132,7 +131,7 @@ func (s *circuits) inFlight(upstream string) (n int) {
 // half-open is worse than closed. An empty name means all upstreams.
 func (s *circuits) worst(upstream string) breaker.State {
 	worst := breaker.Closed
-	// The lock must be free here, because State may call changed, which takes it.
+	// The lock must be free here, because State may call changed, which takes the lock.
 	for _, b := range s.states(upstream) {
 		switch state := b.State(); {
 		case state == breaker.Open, state == breaker.HalfOpen && worst == breaker.Closed:
@@ -142,7 +141,8 @@ func (s *circuits) worst(upstream string) breaker.State {
 	return worst
 }
 
-// retain removes the circuits of apps and redirect_uris that the configuration no longer has.
+// retain removes the circuits of apps and redirect_uris that the configuration no longer has, and
+// the circuits of apps whose service has changed. It also ends the outages of these circuits.
 func (s *circuits) retain(apps []*app) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -52,7 +52,7 @@ func newFailures(interval time.Duration) *failures {
 }
 
 // last returns a token's last failure. It reports false if the token has not failed, or if the
-// failure is over.
+// failure no longer matters (see isOver).
 func (s *failures) last(id cache.ID, now time.Time) (f tokenFailure, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

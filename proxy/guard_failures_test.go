@@ -52,8 +52,8 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 				repeated++
 			}
 			if second%30 == 7 {
-				if a, err := g.Exchange(t.Context(), withToken(c, fmt.Sprint("user-", second))); err != nil {
-					t.Fatalf("a healthy user after %d s: got %v, %v; want an answer", second, a, err)
+				if _, err := g.Exchange(t.Context(), withToken(c, fmt.Sprint("user-", second))); err != nil {
+					t.Fatalf("a healthy user after %d s: got the error %v, want an answer", second, err)
 				}
 			}
 			time.Sleep(time.Second)
@@ -96,7 +96,7 @@ func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 			t.Errorf("after the pause: got %v, want an answer", err)
 		}
 		if _, ok := g.failures.last(c.key.ID(), time.Now()); ok {
-			t.Error("the failure is still remembered after Meta has answered")
+			t.Errorf("after Meta has answered: a failure is remembered: got %v, want false", ok)
 		}
 	})
 }
@@ -123,7 +123,7 @@ func TestProbeIsNeverARecentlyFailedToken(t *testing.T) {
 		time.Sleep(25 * time.Second) // the breaker is half-open, and the bad token's pause is over
 		before := calls
 		if _, err := g.Exchange(t.Context(), c); err == nil || calls != before {
-			t.Errorf("the bad token: got %v and %d calls, want an error and no call, because it must not be the probe", err, calls-before)
+			t.Errorf("the bad token, which must not be the probe: error got %v, want an error; Meta got %d calls, want 0", err, calls-before)
 		}
 		if _, err := g.Exchange(t.Context(), withToken(c, "healthy")); err != nil || g.circuits.worst("") != breaker.Closed {
 			t.Errorf("a healthy token: got the error %v, want an answer; then the breaker is %s, want closed", err, g.circuits.worst(""))
@@ -188,9 +188,9 @@ func TestCallsThatAlwaysFailHaveTheirOwnBreaker(t *testing.T) {
 // own slots.
 func TestCircuitsDoNotShareSlots(t *testing.T) {
 	for name, change := range map[string]func(*call){
-		"a host":  func(c *call) { c.grant.name, c.grant.upstream = "code", upstreamLogin },
-		"a grant": func(c *call) { c.grant.name = "refresh" },
-		"an app":  func(c *call) { c.app.Label = "other" },
+		"another host":  func(c *call) { c.grant.name, c.grant.upstream = "code", upstreamLogin },
+		"another grant": func(c *call) { c.grant.name = "refresh" },
+		"another app":   func(c *call) { c.app.Label = "other" },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			end := make(chan struct{})
@@ -212,7 +212,7 @@ func TestCircuitsDoNotShareSlots(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if _, err := g.Exchange(ctx, c); err != nil {
-				t.Errorf("while another circuit (%s) has taken all its slots: got %v, want an answer", name, err)
+				t.Errorf("while calls of %s have taken all their slots: got the error %v, want an answer", name, err)
 			}
 			close(end)
 			synctest.Wait()
@@ -243,10 +243,12 @@ func TestTheNumberOfRememberedFailuresIsBounded(t *testing.T) {
 func TestUnreachableHostIsNotATokenFailure(t *testing.T) {
 	for kind, want := range map[string]bool{"reset": true, "closed": true, "refused": false, "resolve": false, "tls": false, "other": false} {
 		if got := mayBeDueToToken(errUnreachable(kind)); got != want {
-			t.Errorf("the cause %q may be due to the token: got %v, want %v", kind, got, want)
+			t.Errorf("a failure with the cause %q may be due to the token: got %v, want %v", kind, got, want)
 		}
 	}
-	if mayBeDueToToken(errSilent()) || !mayBeDueToToken(errTimeout()) || !mayBeDueToToken(errBadAnswer("x")) || mayBeDueToToken(errOverloaded()) {
-		t.Error("mayBeDueToToken must be true for errTimeout and errBadAnswer, and false for errSilent and errOverloaded")
+	for e, want := range map[*graph.Error]bool{errSilent(): false, errTimeout(): true, errBadAnswer("x"): true, errOverloaded(): false} {
+		if got := mayBeDueToToken(e); got != want {
+			t.Errorf("the failure %v may be due to the token: got %v, want %v", e, got, want)
+		}
 	}
 }

@@ -8,12 +8,12 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// pause is a rate limit on a whole app. While it lasts, igproxy repeats the error instead of asking
-// Meta for tokens that are not in the cache. A rate limit shows that Meta works, so the breaker
-// counts it as a success. The zero value means that there is no limit.
+// pause is the pause of a whole app after a rate limit. While it lasts, igproxy repeats the error
+// instead of asking Meta for tokens that are not in the cache. A rate limit shows that Meta works,
+// so the breaker counts it as a success. The zero value means that there is no pause.
 type pause struct {
 	mu    sync.Mutex   // protects the fields below
-	limit *graph.Error // as Meta reported it; the pause ends at its RetryAt, which graph.RetryAt computed
+	limit *graph.Error // as Meta reported it; the pause ends at its RetryAt; nil: no pause
 	since time.Time    // when the pause began
 }
 

@@ -62,8 +62,9 @@ func (s *clientSecrets) use(list []Secret) {
 	s.list, s.inUse, s.refusal, s.checkAt, s.checkPause = list, max(0, inUse), nil, time.Time{}, 0
 }
 
-// pick returns the secret to send. That is the secret in use or, if Meta has just refused that
-// secret in this call, the app's other secret. A reload may have added the other secret since the
+// pick returns the secret to send. The parameter refused is the secret that Meta has just refused
+// in this call; zero: Meta has refused none yet. pick returns the secret in use or, if Meta has
+// refused that secret, the app's other secret. A reload may have added the other secret since the
 // call began. pick reports false if the app has no other secret.
 func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	s.mu.Lock()

@@ -30,7 +30,7 @@ func rotating(t *testing.T) (*Proxy, Options, *mock.Instagram, *bytes.Buffer) {
 	return newProxy(t, o), o, i, &log
 }
 
-// inUse returns the secret that the metric reports as in use.
+// inUse returns the name (current or previous) of the secret that the metric reports as in use.
 func inUse(t *testing.T, m *Metrics) (which string) {
 	t.Helper()
 	families, err := m.registry.Gather()
@@ -118,7 +118,7 @@ func TestTwoRefusedSecretsPauseTheAppAndAreNotPrinted(t *testing.T) {
 		t.Errorf("during the pause: got %d after %d calls, want 400 and still 2 calls", w.Code, i.Calls())
 	}
 	if strings.Contains(log.String()+w.Body.String(), oldSecret) || strings.Contains(log.String()+w.Body.String(), newSecret) {
-		t.Error("a secret was printed")
+		t.Errorf("want no secret in the log and the response, got:\n%s\n%s", log, w.Body)
 	}
 }
 
@@ -170,7 +170,7 @@ func TestAnAnswerAboutAReplacedSecretIsIgnored(t *testing.T) {
 		a := refused
 		a.with, a.without = c.with, c.without
 		if got, _, _ := s.note(a, time.Now()); got != c.want || (s.standing() == secretRefused) != c.want {
-			t.Errorf("%s: all secrets count as refused: %v, want %v", name, got, c.want)
+			t.Errorf("%s: all secrets count as refused: note reports %v, want %v; the state is %s", name, got, c.want, s.standing())
 		}
 	}
 	s := &clientSecrets{}
@@ -181,7 +181,7 @@ func TestAnAnswerAboutAReplacedSecretIsIgnored(t *testing.T) {
 	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
 	a.with, a.without = gone, now
 	if refused, accepted, inUse := s.note(a, time.Now()); refused || accepted || inUse != "" || s.standing() != secretRefused {
-		t.Errorf("an answer to a call with a replaced secret: got refused %v, accepted %v, in use %q; want no change", refused, accepted, inUse)
+		t.Errorf("an answer to a call with a replaced secret: refused got %v, want false; accepted got %v, want false; inUse got %q, want no name; the state is %s, want refused", refused, accepted, inUse, s.standing())
 	}
 }
 
@@ -198,7 +198,7 @@ func TestALateAnswerDoesNotSwitchTheSecretBack(t *testing.T) {
 	a.with, a.without = two, Secret{}
 	_, _, inUse := s.note(a, time.Now())
 	if now, _ := s.pick(Secret{}); inUse != "" || !now.equal(one) {
-		t.Errorf("the secret in use was switched to %q, want no switch", inUse)
+		t.Errorf("inUse got %q, want no name; the secret to send is %q, want one", inUse, now.Reveal())
 	}
 }
 
@@ -277,8 +277,8 @@ func TestCacheSurvivesUntilThePreviousSecretIsRemoved(t *testing.T) {
 		t.Errorf("the entries survive the beginning of the rotation: %v, want true; they survive the removal of the previous secret: %v, want false", before == during, during == after)
 	}
 	all := []string{idOf(App{Secret: one, Key: key}), idOf(App{Secret: two, Previous: one, Key: key}), idOf(App{Secret: two, Key: key})}
-	if len(slices.Compact(all)) != 1 {
-		t.Error("the cache keys changed although the app has a Key")
+	if got := slices.Compact(all); len(got) != 1 {
+		t.Errorf("with a Key: got the different cache keys %v, want one", got)
 	}
 }
 

@@ -94,7 +94,7 @@ func TestALimitOnTheAppPausesAllItsTokens(t *testing.T) {
 		other.token = NewSecret("other")
 		a, err := g.Exchange(t.Context(), other)
 		if err != nil || a.source != sourceHold || a.refusal.Status != 429 || time.Until(a.refusal.RetryAt) != 3*time.Minute {
-			t.Errorf("during the pause: got %+v, %v; want a repeated refusal with status 429, and RetryAt in 3m", a.refusal, err)
+			t.Errorf("during the pause: source got %s, want %s; refusal got %+v, want status 429 and RetryAt in 3m; error got %v, want nil", a.source, sourceHold, a.refusal, err)
 		}
 		time.Sleep(3 * time.Minute)
 		if a, err := g.Exchange(t.Context(), other); err != nil || a.refusal != nil || asked != 2 {
@@ -122,7 +122,7 @@ func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 		for range 10 {
 			a, err := g.Exchange(t.Context(), c)
 			if err != nil || a.refusal.Class != graph.ClassSecret || a.refusal.Status != 400 {
-				t.Fatalf("got %+v, %v; want status 400 and the class secret", a.refusal, err)
+				t.Fatalf("refusal got %+v, want status 400 and the class secret; error got %v, want nil", a.refusal, err)
 			}
 		}
 		if asked != 1 || c.app.state.secrets.standing() != secretRefused {
@@ -132,12 +132,12 @@ func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 		_, _ = g.Exchange(t.Context(), c)
 		time.Sleep(refusedPause)
 		if n := strings.Count(log.String(), "client secret refused"); n != 1 {
-			t.Errorf("the refused secret was logged %d times, want once:\n%s", n, log.String())
+			t.Errorf("the log has %d lines \"client secret refused\", want 1:\n%s", n, log.String())
 		}
 		wrong = false
 		_, _ = g.Exchange(t.Context(), c)
 		if c.app.state.secrets.standing() != secretAccepted || !strings.Contains(log.String(), "client secret accepted again") {
-			t.Errorf("after code 190, which shows that the secret is right: the secret is %s, want accepted, and a log line that says so:\n%s", c.app.state.secrets.standing(), log.String())
+			t.Errorf("after code 190, which shows that the secret is right: the secret is %s, want accepted; want the log line \"client secret accepted again\" in:\n%s", c.app.state.secrets.standing(), log.String())
 		}
 	})
 }
@@ -197,13 +197,13 @@ func TestCallsInFlightAndTheirQueueAreBounded(t *testing.T) {
 				case errors.As(err, &e) && e.Status == 503 && e.Subcode == 990021 && !e.RetryAt.IsZero():
 					overloaded.Add(1)
 				default:
-					t.Errorf("got %v, want an answer, or 503 with 990021 and Retry-After", err)
+					t.Errorf("got %v, want an answer, or 503 with the subcode 990021 and a RetryAt", err)
 				}
 			})
 		}
 		wg.Wait()
 		if most.Load() != 2 || answered.Load() != 2+2*waitersPerSlot || overloaded.Load() != 100-answered.Load() {
-			t.Errorf("at most %d of 100 calls were in flight at once, want 2; %d were answered, want %d; %d were refused because of overload, want all others", most.Load(), answered.Load(), 2+2*waitersPerSlot, overloaded.Load())
+			t.Errorf("at most %d of 100 calls were in flight at once, want 2; %d were answered, want %d; %d were refused because of overload, want %d", most.Load(), answered.Load(), 2+2*waitersPerSlot, overloaded.Load(), 100-answered.Load())
 		}
 	})
 }

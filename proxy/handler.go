@@ -126,7 +126,7 @@ func (x *requestState) serve(e *engine, w http.ResponseWriter, r *http.Request, 
 	x.exchange(r.Context(), e, c)
 }
 
-// exchange runs the steps from recall to remember.
+// exchange runs the steps between decode and answer.
 func (x *requestState) exchange(ctx context.Context, e *engine, c call) {
 	x.grant, x.app = c.grant.name, c.app.Label
 	var err error

@@ -28,14 +28,14 @@ func TestHealthChecksOnTheAppPortAreAnsweredByIgproxyItself(t *testing.T) {
 	}
 	for _, target := range []string{"/healthz", "/healthz?from=balancer"} {
 		if w := check(http.MethodGet, target, ""); w.Code != http.StatusOK || w.Body.String() != "ok\n" || w.Header().Get("Connection") != "" {
-			t.Errorf("%s: got %d %q, %v; want 200 ok, and no Connection header", target, w.Code, w.Body, w.Header())
+			t.Errorf("%s: got %d %q, want 200 \"ok\\n\"; Connection got %q, want no such header", target, w.Code, w.Body, w.Header()["Connection"])
 		}
 	}
 	if w := check(http.MethodHead, "/healthz", ""); w.Code != http.StatusOK {
 		t.Errorf("HEAD: got %d, want 200", w.Code)
 	}
 	if w := check(http.MethodGet, "/healthz", "x"); w.Code != http.StatusOK || w.Header().Get("Connection") != "close" {
-		t.Errorf("with a body: got %d, %v; want 200 and Connection: close", w.Code, w.Header())
+		t.Errorf("with a body: got %d, want 200; Connection got %q, want close", w.Code, w.Header().Get("Connection"))
 	}
 	if n := requests.Load(); n != 0 || strings.Contains(log.String(), "msg=request") {
 		t.Errorf("Meta got %d requests, want 0; the log must not have a line for a request:\n%s", n, log.String())

@@ -41,7 +41,9 @@ type flights struct {
 const grace = 250 * time.Millisecond
 
 func (s *joinStep) Exchange(ctx context.Context, c call) (answer, error) {
-	led := false // written in the flight and read after its result; the channel orders the write before the read
+	// led is true if this caller began the flight. The flight writes led before it sends its
+	// result. Exchange reads led only after it has received the result.
+	led := false
 	s.flights.pending.Add(1)
 	id := c.key.ID()
 	results := s.flights.group.DoChan(string(id[:]), func() (any, error) {

@@ -35,7 +35,7 @@ func TestManyCallersOfOneTokenShareOneFlight(t *testing.T) {
 			wg.Go(func() {
 				a, err := d.Exchange(t.Context(), c)
 				if err != nil || a.token != want.token {
-					t.Errorf("got %v, %v; want the token of the flight", a.token, err)
+					t.Errorf("the caller got the token of the flight: %v, want true; the error got %v, want nil", a.token == want.token, err)
 				}
 				if a.joined {
 					joined.Add(1)
@@ -62,20 +62,20 @@ func TestAFlightContinuesWhenItsLeaderDisconnects(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if a, err := d.Exchange(caller, c); err != nil || a.joined {
-				t.Errorf("the caller that began the flight got joined=%v, want false; it got the error %v, want an answer, in case it still reads", a.joined, err)
+				t.Errorf("the caller that disconnected, but may still read: joined got %v, want false; error got %v, want nil", a.joined, err)
 			}
 		})
 		synctest.Wait()
 		wg.Go(func() {
 			if a, err := d.Exchange(t.Context(), c); err != nil || !a.joined {
-				t.Errorf("the second caller got joined=%v, want true; it got the error %v, want an answer", a.joined, err)
+				t.Errorf("the second caller: joined got %v, want true; error got %v, want nil", a.joined, err)
 			}
 		})
 		synctest.Wait()
 		disconnect()
 		wg.Wait()
 		if !landed.Load() {
-			t.Error("the flight's context ended when the caller that began the flight disconnected")
+			t.Errorf("after the caller disconnected: the context of the flight is still valid: got %v, want true", landed.Load())
 		}
 	})
 }

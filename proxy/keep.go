@@ -85,8 +85,8 @@ func (k *keeping) refresh(ctx context.Context, a *app, g *grant, token Secret) k
 	return keep.Result{Refused: err == nil && refused, RetryAt: e.RetryAt, Cause: string(e.Class)}
 }
 
-// keepStep answers a refresh with the token's successor, if the token has one. It comes before
-// recall.
+// keepStep answers a refresh with the token's successor, if the token has a successor that is valid
+// for longer than margin. It comes before recall.
 type keepStep struct {
 	*keeping
 	metrics *Metrics
@@ -107,9 +107,9 @@ func (s *keepStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return answer{token: graph.NewBearer(successor, end), source: sourceKept, left: end.Sub(now)}, nil
 }
 
-// learnStep records the end of each user's token that Meta issues, and the successor of each token
-// that Meta refreshes. It comes between claim and guard. A token without an end is not recorded: it
-// needs no refresh, and a refresh could replace it with a token that ends.
+// learnStep records the end of each token that Meta issues for a user, and the successor of each
+// token that Meta refreshes. It comes between claim and guard. A token without an end is not
+// recorded: it needs no refresh, and a refresh could replace it with a token that ends.
 type learnStep struct {
 	*keeping
 	next exchanger

@@ -12,8 +12,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// replyBody returns the body of an answer with a token, as package proxy writes it.
-func replyBody(tok graph.Token, now time.Time) []byte {
+// responseBody returns the body of a response with the token, as package proxy writes it.
+func responseBody(tok graph.Token, now time.Time) []byte {
 	head, tail := tok.Parts()
 	if len(tail) == 0 {
 		return head
@@ -27,7 +27,7 @@ func TestTokenIsAnsweredInInstagramsOrderWithTheTimeLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := string(replyBody(tok, now.Add(90*time.Minute+time.Millisecond)))
+	got := string(responseBody(tok, now.Add(90*time.Minute+time.Millisecond)))
 	if want := `{"access_token":"IGAAlong","token_type":"bearer","expires_in":5178543}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -39,8 +39,8 @@ func TestUnknownMembersSurviveByteForByte(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(replyBody(tok, time.Now())); !strings.HasSuffix(got, ","+extra+"}") {
-		t.Errorf("got %s, want it to end with %s", got, extra)
+	if got := string(responseBody(tok, time.Now())); !strings.HasSuffix(got, ","+extra+"}") {
+		t.Errorf("got %s, want %s at the end", got, extra)
 	}
 }
 
@@ -93,7 +93,7 @@ func written(now time.Time) func(graph.Token, error) string {
 		if err != nil {
 			return err.Error()
 		}
-		return string(replyBody(tok, now))
+		return string(responseBody(tok, now))
 	}
 }
 
@@ -154,13 +154,13 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 	// Only names that differ from a known name by letter case are dropped. These names are kept.
 	for _, extra := range []string{`"access-token":"u"`, `"AccessToken":"u"`, `"expires":1`, `"X":1,"x":2`, `"ſ":1`} {
 		if got := written(now)(graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,`+extra+`}`), now)); !strings.HasSuffix(got, ","+extra+"}") {
-			t.Errorf("%s: got %s, want it to be kept", extra, got)
+			t.Errorf("with %s: got %s, want this member at the end", extra, got)
 		}
 	}
 }
 
-// readsTheSame fails the test if an app that ignores case would read other values from an object
-// than an app that does not.
+// readsTheSame checks that an app whose JSON decoder ignores case reads the same values from an
+// object as an app whose decoder respects case.
 func readsTheSame(t *testing.T, object []byte) {
 	t.Helper()
 	var loose struct {
@@ -174,14 +174,14 @@ func readsTheSame(t *testing.T, object []byte) {
 	}
 	for name, value := range map[string]json.RawMessage{"access_token": loose.AccessToken, "token_type": loose.TokenType, "expires_in": loose.ExpiresIn} {
 		if !bytes.Equal(value, exact[name]) {
-			t.Fatalf("an app that ignores case reads %s as %s instead of %s: %s", name, value, exact[name], object)
+			t.Fatalf("an app that ignores case: %s got %s, want %s, from %s", name, value, exact[name], object)
 		}
 	}
 }
 
-// FuzzUpstreamResponse checks that no answer from Meta causes a panic. The object that igproxy
-// makes of an accepted answer must have a token, and an app that ignores case must read the same
-// values from it as an app that does not. An error must be valid JSON without the client secret.
+// FuzzUpstreamResponse checks that no response from Meta causes a panic. The object that igproxy
+// makes of an accepted response must have a token, and must pass readsTheSame. An encoded error
+// must be valid JSON without the client secret.
 func FuzzUpstreamResponse(f *testing.F) {
 	for _, seed := range []string{`{"access_token":"IGAA","token_type":"bearer","expires_in":5183944}`, `{"access_token":"a","expires_in":1,"é":"\ud800"}`,
 		`{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"x"}}`, `[]`, `{"error":null}`, "\xff",
@@ -202,10 +202,10 @@ func FuzzUpstreamResponse(f *testing.F) {
 			var inside struct {
 				Data []json.RawMessage `json:"data"`
 			}
-			got := replyBody(tok, now)
+			got := responseBody(tok, now)
 			readsTheSame(t, got)
 			if err := json.Unmarshal(got, &inside); err != nil || len(inside.Data) != 1 {
-				t.Fatalf("data is not a list with one element: %s (%v)", got, err)
+				t.Fatalf("got %s and the error %v, want a list with one element in data", got, err)
 			}
 			readsTheSame(t, inside.Data[0])
 		}
@@ -213,14 +213,14 @@ func FuzzUpstreamResponse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		got := replyBody(tok, now)
+		got := responseBody(tok, now)
 		readsTheSame(t, got)
 		var parsed struct {
 			AccessToken string `json:"access_token"`
 			ExpiresIn   int64  `json:"expires_in"`
 		}
 		if err := json.Unmarshal(got, &parsed); err != nil || parsed.AccessToken == "" || parsed.ExpiresIn < 1 {
-			t.Fatalf("the answer has no token, or its expires_in is less than 1: %s (%v)", got, err)
+			t.Fatalf("got %s and the error %v, want a token and an expires_in of at least 1", got, err)
 		}
 	})
 }
@@ -230,7 +230,7 @@ func TestAccessReturnsTheToken(t *testing.T) {
 		body, _ := json.Marshal(map[string]any{"z": `"access_token":"other"`, "access_token": access, "expires_in": 100})
 		token, err := graph.ReadToken(body, time.Now())
 		if err != nil || token.Access() != access {
-			t.Errorf("got %q, error %v, want %q", token.Access(), err, access)
+			t.Errorf("the token got %q, want %q; the error got %v, want nil", token.Access(), access, err)
 		}
 	}
 	if got := graph.NewToken([]byte(`{"user_id":1}`), nil, time.Now()).Access(); got != "" {

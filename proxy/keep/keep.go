@@ -120,7 +120,7 @@ type Keeper struct {
 	history  history
 }
 
-// New returns a Keeper. It does nothing until Set and Run are called.
+// New returns a Keeper. The Keeper refreshes nothing until Set and Run are called.
 func New(o Options) *Keeper {
 	return &Keeper{options: o, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
 		slots: make(chan struct{}, o.MaxInFlight), wake: make(chan struct{}, 1),
@@ -185,8 +185,10 @@ func (t Kept) IsKnownValid(now time.Time) bool { return t.record.End > now.UnixM
 // HasEnded reports whether the token itself is known to have ended.
 func (t Kept) HasEnded(now time.Time) bool { return t.record.End > 0 && !t.IsKnownValid(now) }
 
-// Used tells the Keeper that Meta has accepted a call with the token or its successor. If the token
-// that was sent is due for a refresh, Used queues it. Used does not wait for the refresh.
+// Used tells the Keeper that Meta has accepted a call with the token or its successor, or that an
+// app has received the successor. If the successor (or the token, if it has no successor) is due
+// for a refresh, Used queues the token. Used does not wait for the refresh. A token that ends soon
+// is also watched, so that it is counted if it ends without a refresh.
 func (k *Keeper) Used(t Kept) {
 	now := time.Now()
 	k.mu.Lock()
@@ -219,7 +221,7 @@ func (k *Keeper) Invalid(t Token) {
 	k.ending.remove(t.Key.ID())
 }
 
-// Issued records the end of a token that Meta has issued, unless a later end is recorded.
+// Issued records the end of a token that Meta has issued, unless the same or a later end is known.
 func (k *Keeper) Issued(key cache.Key, end time.Time) {
 	k.options.Store.UpdateLater(key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
@@ -232,6 +234,8 @@ func (k *Keeper) Issued(key cache.Key, end time.Time) {
 }
 
 // Replaced records that Meta has refreshed the token, in a call of an app or in Token.Refresh.
+// Replaced ignores a token that is recorded as short-lived, and a token without a record that may
+// be short-lived.
 func (k *Keeper) Replaced(t Token, successor string, end time.Time) {
 	every := k.current().CheckEvery
 	k.options.Store.UpdateLater(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {

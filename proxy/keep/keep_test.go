@@ -154,7 +154,7 @@ func TestShortLivedTokenIsNeverRefreshed(t *testing.T) {
 				t.Errorf("%s: the token has the successor %s, want no successor", name, successor)
 			}
 			if n := k.endedTokens(); n != 0 {
-				t.Errorf("%s: the token is counted as ended", name)
+				t.Errorf("%s: %d tokens were counted as ended, want 0", name, n)
 			}
 		})
 	}
@@ -197,7 +197,7 @@ func TestRefreshThatReturnsTheSameTokenMovesItsEnd(t *testing.T) {
 
 // A refresh takes the same steps as a call of an app, so Replaced records the answer to a refresh
 // too, perhaps before the refresh has ended.
-func TestRefreshThatAnswersTheSameTokenIsCountedAsRefreshed(t *testing.T) {
+func TestRefreshThatReturnsTheSameTokenIsCountedAsRefreshed(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		k.Issued(keyOf(t, "old"), time.Now().Add(5*day))
 		c.answer = func(string) keep.Result {
@@ -330,13 +330,13 @@ func TestNothingPrintsAToken(t *testing.T) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q"} {
 			for _, v := range []any{kept, &kept, []keep.Kept{kept}} {
 				if text := fmt.Sprintf(verb, v); strings.Contains(text, "canary") || strings.Contains(text, fmt.Sprintf("%x", "canary")) {
-					t.Errorf("%s prints %s", verb, text)
+					t.Errorf("%s of %T: got %s, want no token", verb, v, text)
 				}
 			}
 		}
 	})
 	if !strings.Contains(log.String(), "token refreshed") || strings.Contains(log.String(), "canary") {
-		t.Errorf("the log has no line about the refresh, or it contains a token:\n%s", &log)
+		t.Errorf("want a line \"token refreshed\" and no token in the log, got:\n%s", &log)
 	}
 }
 
