@@ -78,8 +78,8 @@ func (k *keptToken) read(method, valid, contentType, body string) []string {
 }
 
 // Meta also uses code 190 for some calls that a valid token may not make, for example for calls
-// that need the token of a page (subcode 2069032). If the app's token has ended, the login works
-// only with the successor, so such a refusal must not drop the successor.
+// that need the token of a page (subcode 2069032). If the app's token has ended, the successor is
+// the only valid token, so a refusal with code 190 must not drop the successor.
 //
 // The first word of a case says what the record shows about the token itself: it has ended, it has
 // not ended (valid, revoked), or its end is unknown. igproxy cannot repeat a call whose body it

@@ -66,7 +66,8 @@ func tokenFrom(t testing.TB, p *Proxy, path string) (token string, seconds int, 
 	return got.Token, got.Seconds, w.Header().Get("Cache-Status")
 }
 
-// families has the paths of calls of each service. Tests append a token to refresh and read.
+// families has the paths of calls of each service. Tests append a token to the paths refresh and
+// read.
 var families = map[string]struct{ exchange, refresh, read string }{
 	"Instagram": {"/access_token?grant_type=ig_exchange_token&access_token=IGAA-short",
 		"/refresh_access_token?grant_type=ig_refresh_token&access_token=", "/me?access_token="},
@@ -206,7 +207,7 @@ func TestBearerTokenIsWrittenLikeMetas(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, want := bodyOf(written, now), bodyOf(meta, now); got != want || written.Access() != access {
-			t.Errorf("got %s, want %s", got, want)
+			t.Errorf("body: got %s, want %s; access token: got %s, want %s", got, want, written.Access(), access)
 		}
 	}
 }

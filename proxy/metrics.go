@@ -16,8 +16,9 @@ import (
 
 // Metrics counts what igproxy does, in its own Prometheus registries. Names and labels are public:
 // docs/metrics.md lists them. The values of a label are fixed or come from the configuration or the
-// build, never from a request. Metrics is also the cache's Observer. In this package, only this
-// file and metrics_gauges.go use the Prometheus client.
+// build, never from a request. Metrics also keeps the last rate limits, failures and outages, and
+// is the cache's Observer. In this package, only this file and metrics_gauges.go use the Prometheus
+// client.
 type Metrics struct {
 	registry *prometheus.Registry // igproxy's own
 	runtime  *prometheus.Registry // metrics of Go and of the process
@@ -80,7 +81,7 @@ func NewMetrics() *Metrics {
 	m.claims = counter("claims_total", "Claims on tokens that are not in memory, by result.", "result")
 	m.stores = counter("cache_stores_total", "Cache stores, by tier and result.", "tier", "result")
 	m.redisErrs = counter("redis_errors_total", "Redis faults, by operation and kind.", "operation", "kind")
-	m.redisUp = gauge("redis_up", "1 while Redis is used, 0 while igproxy sends it no requests.")
+	m.redisUp = gauge("redis_up", "1 while igproxy uses Redis, 0 while Redis fails or is not configured.")
 	m.changes = counter("breaker_changes_total", "Changes of a breaker's state.", "upstream", "to")
 	m.silent = counter("upstream_silent_connections_total",
 		"Reused connections to Meta on which no byte came in time. Each time, igproxy closed its idle connections.", "pool")
@@ -120,8 +121,9 @@ func (m *Metrics) LogLinesDropped(read func() int) {
 		Help: "Log lines that standard error did not accept in time."}, func() float64 { return float64(read()) })
 }
 
-// expect exports each counter of an app or a grant that triggers an alert when it increases, with
-// the value 0. If such a counter first appeared with the value 1, Prometheus would see no increase.
+// expect exports, for each app and grant, the counters whose increase triggers an alert, with the
+// value 0. If such a counter first appeared with the value 1, Prometheus would see no increase. For
+// the Keeper's counters, see expectKeep.
 func (m *Metrics) expect(apps []*app, table []*grant) {
 	failed := func(app, grant string) { m.requests.WithLabelValues(app, grant, "failed", string(sourceNone)) }
 	failed(noApp, "none")

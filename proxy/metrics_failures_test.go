@@ -78,7 +78,7 @@ func TestFailuresOfOneKindShareAnEntry(t *testing.T) {
 	s.note(&requestState{gone: true, err: errTimeout()}, start)
 	s.note(&requestState{app: "shop"}, start)
 	if s.list[0].Subcode != 149 {
-		t.Errorf("a request whose caller disconnected, or a request that got a token, counts as a failure: %+v", s.list[0])
+		t.Errorf("after a disconnected caller and a request that got a token: the latest failure is %+v, want Subcode 149", s.list[0])
 	}
 }
 

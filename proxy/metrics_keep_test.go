@@ -31,7 +31,7 @@ func TestTheMetricsOfKeptTokensAreExportedFromTheStartAndOnlyIfTokensAreKept(t *
 	o.Apps = []App{{Label: "shop", ID: "1", Secret: NewSecret("secret-of-shop")}}
 	p := newProxy(t, o)
 	if got := keepLines(o.Metrics); len(got) != 0 {
-		t.Errorf("no tokens are kept alive, but /metrics has %q", got)
+		t.Errorf("without Options.Keep: /metrics has %q, want no line about kept tokens", got)
 	}
 	off := o
 	o.Keep = keepOptions
@@ -58,6 +58,6 @@ func TestTheMetricsOfKeptTokensAreExportedFromTheStartAndOnlyIfTokensAreKept(t *
 	if got := keepLines(o.Metrics); slices.ContainsFunc(got, func(line string) bool {
 		return strings.Contains(line, "_ending{") || strings.Contains(line, "_waiting{")
 	}) {
-		t.Errorf("after the reload no tokens are kept alive, but their gauges are still in /metrics: %q", got)
+		t.Errorf("after a reload without Options.Keep: /metrics has %q, want neither igproxy_keep_ending nor igproxy_keep_waiting", got)
 	}
 }

@@ -17,7 +17,7 @@ import (
 // of what the app may use.
 type RateLimit struct {
 	App      string             `json:"app"`
-	At       time.Time          `json:"at"`
+	At       time.Time          `json:"at"`                       // when the latest report came
 	Usage    map[string]float64 `json:"usage,omitempty"`          // X-App-Usage
 	Business map[string]float64 `json:"business_use,omitempty"`   // X-Business-Use-Case-Usage: the highest of each kind
 	Regain   float64            `json:"regain_minutes,omitempty"` // minutes until the app has access again

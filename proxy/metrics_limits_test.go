@@ -15,7 +15,7 @@ import (
 
 const appUsage, businessUsage = "X-App-Usage", "X-Business-Use-Case-Usage"
 
-func TestExhaustedRateLimitExpires(t *testing.T) {
+func TestTheMinutesUntilAnAppHasAccessCountDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMetrics()
 		m.limits.note("shop", http.Header{businessUsage: {`{"1":[{"call_count":100,"estimated_time_to_regain_access":5}]}`}})

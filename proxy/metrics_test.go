@@ -74,7 +74,7 @@ func documented(t *testing.T) map[string]metricRow {
 			}
 		}
 		if len(all) != 5 || all[3] == "" || all[4] == "" && name != "`igproxy_build_info`" {
-			t.Errorf("%s: the row does not say what the metric shows and what to do", name)
+			t.Errorf("%s: got the cells %q, want five, the last two not empty", name, all)
 		}
 		table[strings.Trim(name, "`")] = row
 	}
@@ -201,7 +201,7 @@ func TestDocumentedLabelValuesAreComplete(t *testing.T) {
 	}
 	said := want["igproxy_redis_errors_total"].labels["kind"]
 	if slices.Sort(kinds); len(kinds) < 20 || !slices.Equal(kinds, sortedWords(said)) {
-		t.Errorf("kinds of Redis faults: %v, docs/metrics.md says %v", kinds, said)
+		t.Errorf("kinds of Redis faults: %d in the code, want at least 20: %v; docs/metrics.md says %v", len(kinds), kinds, said)
 	}
 	results := []string{"token"}
 	for _, c := range allClasses {
@@ -300,7 +300,7 @@ func TestTokensAndRefusalsAreCountedSeparately(t *testing.T) {
 	_ = ask(p, get(target("revoked-1")))
 	good, bad := countedAs(t, o.Metrics, "igproxy_upstream_requests_total", "token"), countedAs(t, o.Metrics, "igproxy_upstream_requests_total", "bad_token")
 	if good != 1 || bad != 2 {
-		t.Errorf("counted %v tokens and %v refusals, want 1 and 2", good, bad)
+		t.Errorf("tokens: got %v, want 1; refusals: got %v, want 2", good, bad)
 	}
 }
 

@@ -111,7 +111,8 @@ func (r record) isDue(now time.Time, within time.Duration) bool {
 	return now.UnixMilli() >= r.Next && (r.isEnding(now, within) || r.end() <= now.UnixMilli())
 }
 
-// issued returns the record of a token that Meta has issued with this end.
+// issued returns the record of a token that Meta has issued with this end. For a token with less
+// than longLived left, Next is the end, so the token is not refreshed: see isShort.
 func (r record) issued(now, end time.Time) record {
 	r.End, r.Successor, r.SuccessorEnd = capped(now, end), nil, 0
 	if end.Sub(now) < longLived {

@@ -16,14 +16,16 @@ const (
 	// killed during a refresh, the other sidecars wait that long.
 	retryAfter = 15 * time.Minute
 
-	// sweepEvery is how often tokens that have ended are counted. The lock is released after every
-	// maxSwept tokens.
+	// sweepEvery is how often tokens that have ended are counted.
 	sweepEvery = time.Hour
-	maxSwept   = 100
+
+	// maxSwept is how many ended tokens sweep removes at most before it releases Keeper.mu.
+	maxSwept = 100
 )
 
-// Run refreshes the tokens that Used has queued, in the order of their ends, until ctx ends. When
-// it returns, refreshes may still be in flight; see Wait.
+// Run refreshes the tokens that Used has queued, in the order of their ends, until ctx ends. Every
+// hour, Run counts the tokens that ended without a refresh. When Run returns, refreshes may still
+// be in flight; see Wait.
 func (k *Keeper) Run(ctx context.Context) {
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
@@ -110,7 +112,7 @@ func (k *Keeper) refresh(ctx context.Context, t Token) {
 	// A stop does not interrupt the refresh, because Meta may have issued the successor already.
 	result := t.Refresh(context.WithoutCancel(ctx), before.current(t.Reveal()))
 	after, err := k.finish(t, settings, before, result)
-	if err != nil { // the successor is lost, but the current token still works; the reservation delays the next try
+	if err != nil { // the result is lost, but the current token still works; the reservation delays the next try
 		after, result.Cause = before, "the successor could not be stored"
 		after.Outcome, after.Next = Failed, settings.retryAt(time.Now())
 	}

@@ -117,7 +117,7 @@ func TestARefreshDuringWhichTheTokenIsIssuedAgainHasAnOutcome(t *testing.T) {
 		<-time.After(day)
 		r.use()
 		if got := r.refreshes(); len(got) != 2 || got[keep.Refreshed] != 1 || got[keep.Unchanged] != 1 {
-			t.Errorf("got %v, want one refreshed and one unchanged", got)
+			t.Errorf("outcomes: got %v, want one refreshed and one unchanged", got)
 		}
 	})
 }

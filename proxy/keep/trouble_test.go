@@ -13,8 +13,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/keep"
 )
 
-// While the shelf (which plays the part of Redis) is down, nothing is refreshed, because the
-// successor might be lost.
+// The shelf plays the part of Redis. While the shelf is down, nothing is refreshed, because the
+// successor could not be stored.
 func TestNothingIsRefreshedWhileRecordsCannotBeStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -46,7 +46,7 @@ func TestClockThatIsAheadDoesNotEndATokenThatMetaAccepts(t *testing.T) {
 
 // The shelf goes down during a refresh, so the successor is lost. The log says when the token
 // itself ends. The next try comes 15 minutes later, as it does if Meta does not answer a refresh.
-func TestARefreshWhoseResultIsLostIsLoggedAsOneOfTheTokenItself(t *testing.T) {
+func TestARefreshWhoseSuccessorIsLostIsLoggedAsFailed(t *testing.T) {
 	var log bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -97,7 +97,7 @@ func TestStopWaitsForARefresh(t *testing.T) {
 		defer cancel()
 		k.end()
 		if err := k.Wait(ctx); err == nil {
-			t.Error("Wait returned no error, although a refresh was still running")
+			t.Error("Wait during a refresh: got no error, want one")
 		}
 		if err := k.Wait(t.Context()); err != nil {
 			t.Error(err)
@@ -130,8 +130,8 @@ func TestRecordOfAClockThatWasAheadDoesNotEndTheRefreshes(t *testing.T) {
 	})
 }
 
-// More tokens are due than may be refreshed, so tokens wait in the queue for hours. Tokens that end
-// during this time must still be counted.
+// More tokens are due than PerMinute allows, so tokens wait in the queue for hours. Tokens that end
+// during these hours must still be counted.
 func TestTokensThatEndAreCountedWhileOthersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := settings

@@ -17,14 +17,18 @@ import (
 )
 
 // This test runs a fleet of five sidecars for a year of simulated time. Each user makes calls at
-// random times, always with the first token that Meta issued to the user. Meta and the shelf (which
-// plays the part of Redis) may have outages, and sidecars are restarted.
+// random times, always with the first token that Meta issued to the user. The shelf plays the part
+// of Redis. Meta and the shelf may have outages, and sidecars are restarted.
 
 const (
 	life    = 60 * day
 	year    = 365 * day
 	callFor = 20 * time.Second // the longest call to Meta
-	settle  = 20 * time.Minute // longer than a refresh, and longer than the pause of 15 minutes after a failed one
+
+	// settle is the time before and after a call or a refresh in which an outage or a restart
+	// counts as the reason for a refused token. It is longer than a refresh, and longer than the
+	// pause of 15 minutes after a failed refresh.
+	settle = 20 * time.Minute
 )
 
 // period is a time during which Meta or the shelf is down, or a sidecar restarts.
@@ -44,7 +48,8 @@ func (p periods) overlap(from, to time.Time) bool {
 // now reports whether the current time is in one of these periods.
 func (p periods) now() bool { now := time.Now(); return p.overlap(now, now.Add(1)) }
 
-// drawPeriods returns periods of random length, with random gaps between them.
+// drawPeriods returns random periods for the year that begins at start. Each lasts less than
+// length, and each gap before a period is less than gap.
 func drawPeriods(random *rand.Rand, start time.Time, gap, length time.Duration) (all periods) {
 	for at := start; at.Before(start.Add(year)); {
 		at = at.Add(time.Duration(random.Int64N(int64(gap))))
@@ -172,9 +177,9 @@ func simulateYear(t *testing.T, r *rapid.T, seed uint64, same, learned, outages 
 						trouble := slices.Concat(m.down, shelfDown, fleet.restarts())
 						switch {
 						case time.Now().Before(end) && !trouble.overlap(issued.Add(-settle), issued.Add(settle)):
-							r.Errorf("seed %d: %s was sent although Meta issued its successor at %v", seed, u.token, issued)
+							r.Errorf("seed %d: a call with %s was refused, want it sent with the successor that Meta issued at %v", seed, u.token, issued)
 						case u.shouldHaveBeenKept(end, trouble):
-							r.Errorf("seed %d: %s was not refreshed; the last successor ended at %v", seed, u.token, end)
+							r.Errorf("seed %d: a call with %s was refused, want a refresh before the end of its last successor at %v", seed, u.token, end)
 						}
 						return // the user has to log in again
 					}
@@ -187,7 +192,7 @@ func simulateYear(t *testing.T, r *rapid.T, seed uint64, same, learned, outages 
 	for first, times := range m.refreshes {
 		for i := 1; i < len(times); i++ {
 			if apart := times[i].Sub(times[i-1]); apart < settings.CheckEvery-callFor {
-				r.Errorf("seed %d: %s was refreshed twice within %s", seed, first, apart)
+				r.Errorf("seed %d: the time between two refreshes of %s: got %s, want at least %s", seed, first, apart, settings.CheckEvery-callFor)
 			}
 		}
 	}
@@ -211,9 +216,9 @@ func (u *user) call(sidecar *running, m *meta) bool {
 	return true
 }
 
-// shouldHaveBeenKept reports whether a call of the user should have led to a refresh: Meta accepted
-// it between ten days and 20 minutes before this end, with no trouble in the 20 minutes before and
-// after the call.
+// shouldHaveBeenKept reports whether a call of the user should have led to a refresh: a call that
+// Meta accepted between ten days and 20 minutes before this end, with no trouble in the 20 minutes
+// before and after the call.
 func (u *user) shouldHaveBeenKept(end time.Time, trouble periods) bool {
 	for _, at := range u.used {
 		if at.After(end.Add(-settings.RefreshBefore)) && at.Before(end.Add(-settle)) && !trouble.overlap(at.Add(-settle), at.Add(settle)) {

@@ -24,9 +24,9 @@ type conn struct {
 	begun     []byte    // the part of an incomplete request that has arrived
 	answered  int       // the number of answers, up to busyAfter
 	idleSince time.Time // when the last answer was written; zero: no answer yet
-	deadline  purpose
-	next      state // the state of the bytes that work has left unanswered
-	err       error // the error of the last read in work
+	deadline  purpose   // what the read deadline is for; zero: no deadline was set yet
+	next      state     // the state of the bytes that work has left unanswered
+	err       error     // the error of the last read in work
 }
 
 // buffer has one half for requests and one for answers.
@@ -113,9 +113,9 @@ func (c *conn) work() (finished bool) {
 			return true
 		}
 		c.await()
-		// On a busy connection a second read would find nothing, unless the client has closed its
-		// sending half right after the request. In that case serve notices the end of the stream at
-		// the deadline called look.
+		// A busy connection is not read again now, because the read would almost always find
+		// nothing. If the client has closed its sending half right after the request, serve notices
+		// the end of the stream at the deadline called look.
 		if isBusy && c.begun == nil && n < maxRequest {
 			return false
 		}

@@ -29,7 +29,7 @@ func socketOf(c net.Conn) socket {
 // rawSocket is a TCP or Unix socket.
 type rawSocket struct {
 	raw        syscall.RawConn
-	descriptor int
+	descriptor int // set by wait, for Read and Write
 }
 
 // wait calls work within a single call of RawConn.Read, because each new call would first discard

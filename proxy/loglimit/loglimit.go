@@ -18,7 +18,7 @@ const maxKinds = 64
 
 // Limits are the limits of all kinds of lines. They are safe for concurrent use.
 type Limits[K comparable] struct {
-	most   atomic.Int64
+	most   atomic.Int64 // lines of each kind per second; zero: no limit
 	others Limit
 
 	mu    sync.Mutex // protects kinds
@@ -54,10 +54,10 @@ func (l *Limits[K]) Of(kind K) *Limit {
 // Limit bounds the lines of one kind. It allocates nothing and takes no lock, because it is used
 // for every hit, and a hit must stay cheap.
 type Limit struct {
-	most    *atomic.Int64
-	second  atomic.Int64 // the current second, in Unix time
-	lines   atomic.Int64 // in that second, including the lines that were left out
-	skipped atomic.Int64 // lines left out since the last one that was written
+	most    *atomic.Int64 // the field most of Limits
+	second  atomic.Int64  // the current second, in Unix time
+	lines   atomic.Int64  // in that second, including the lines that were left out
+	skipped atomic.Int64  // lines left out since the last one that was written
 }
 
 // Next reports whether the next line may be written. If so, it also returns how many lines were
