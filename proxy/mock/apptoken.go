@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// appTokenEndpoint issues app tokens of Threads and Facebook. A call to it has no token, so it is
+// appTokenEndpoint issues app tokens of Threads and Facebook. Its calls have no token, so they are
 // counted under the app's ID.
 var appTokenEndpoint = &endpoint{name: "app_token", methods: []string{http.MethodGet, http.MethodPost}, token: "client_id",
 	login: true, bodied: true,
@@ -39,7 +39,7 @@ func (x *call) splitAppToken(token string) (id, secret string) {
 }
 
 // judgeAppToken accepts app tokens that the stand-in issued, and app tokens that a client made from
-// the app's ID and secret.
+// the app's ID and secret. It refuses revoked app tokens.
 func (x *call) judgeAppToken(token string) *graphError {
 	_, _, issued := x.instagram.issued.token(token)
 	if dead := x.instagram.issued.dead(token); issued || dead != nil {

@@ -128,9 +128,9 @@ func (x *call) end() {
 	x.instagram.log.LogAttrs(x.r.Context(), slog.LevelInfo, "request", attrs...)
 }
 
-// answer checks the request in Instagram's order: first the method, then the path and the
-// parameters, and finally the token. If the call has a fault, answer plays the fault instead of
-// checking the token.
+// answer checks the request and responds. The checks have Instagram's order: first the method, then
+// the path and the parameters, and finally the token. If the call has a fault, answer plays the
+// fault instead of checking the token.
 func (x *call) answer() {
 	x.wait(x.latency)
 	if !slices.Contains(x.endpoint.methods, x.r.Method) {

@@ -38,11 +38,11 @@ func TestStatsIdentifyTokensByHash(t *testing.T) {
 		t.Errorf("got %s with the headers %v, want JSON that ends with a newline and contains no token", a.body, a.header)
 	}
 	if len(hashOf("x")) != 16 {
-		t.Errorf("a hash has %d characters, want 16", len(hashOf("x")))
+		t.Errorf("length of a hash: got %d, want 16", len(hashOf("x")))
 	}
 	s.send(t, "POST", "/__reset", nil, nil)
 	if s.Calls() != 0 || len(s.Strange()) != 0 {
-		t.Error("a reset did not clear the counters")
+		t.Errorf("after a reset: calls got %d, want 0; strange requests got %v, want none", s.Calls(), s.Strange())
 	}
 }
 
@@ -67,7 +67,7 @@ func TestFaultForAllTokensUntilCleared(t *testing.T) {
 			t.Errorf("%s %s: got %d %s (error %v), want %d with %q and a newline at the end", c.target, c.body, a.status, a.body, a.err, c.status, c.says)
 		}
 		if got := s.exchange(t, "expired-1"); got.status != c.then {
-			t.Errorf("after %s %s: got %d, want %d", c.target, c.body, got.status, c.then)
+			t.Errorf("an exchange after %s %s: got %d, want %d", c.target, c.body, got.status, c.then)
 		}
 	}
 }
@@ -95,11 +95,11 @@ func TestControlEndpointsTakeOneMethod(t *testing.T) {
 		"/__proof?mode=required": "POST", "/__revoke": "POST", "/__refresh?mode=same": "POST", "/__webhook": "POST", "/__signed_request": "POST"} {
 		a := s.send(t, other[allowed], target, nil, nil)
 		if a.status != 405 || a.header.Get("Allow") != allowed {
-			t.Errorf("%s: got %d, want 405; Allow is %q, want %q", target, a.status, a.header.Get("Allow"), allowed)
+			t.Errorf("%s: status got %d, want 405; Allow got %q, want %q", target, a.status, a.header.Get("Allow"), allowed)
 		}
 	}
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 {
-		t.Errorf("after refused control requests: got %d, want 200", a.status)
+		t.Errorf("an exchange after refused control requests: got %d, want 200", a.status)
 	}
 	if a := s.get(t, "/__nonsense"); a.status != 500 || !strings.Contains(a.body, `"code":2500`) {
 		t.Errorf("an unknown path: got %d %s, want 500 with %q", a.status, a.body, `"code":2500`)
@@ -111,11 +111,11 @@ func TestFaultsAreListedWithTheirPrefix(t *testing.T) {
 	a := s.get(t, "/__faults")
 	for _, f := range Faults() {
 		if text := "\n" + a.body; !strings.Contains(text, "\n"+f.Prefix()+"  ") || !strings.Contains(text, "  "+f.Description+"\n") {
-			t.Errorf("%s is not listed", f.Name)
+			t.Errorf("%s: got the list %q, want a line with %q and %q", f.Name, a.body, f.Prefix(), f.Description)
 		}
 	}
 	if s.Calls() != 0 {
-		t.Error("a control endpoint was counted as a call")
+		t.Errorf("calls after GET /__faults: got %d, want 0", s.Calls())
 	}
 }
 

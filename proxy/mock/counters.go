@@ -20,7 +20,7 @@ type counters struct {
 
 	mu     sync.Mutex // protects the fields below
 	sums   stats
-	tokens map[string]*tokenCount // by hash of the token or code received
+	tokens map[string]*tokenCount // by hash of the received token, code or app's ID
 	serial int                    // total number of issued tokens
 }
 
@@ -46,11 +46,11 @@ type tokenStats struct {
 type tokenCount struct {
 	tokenStats
 	concurrent int
-	issued     []string // one for each token issued for the received token: its prefix, or the constant unchanged
+	issued     []string // the prefix of each token that was issued for this token, in order; see unchanged
 	failedOnce bool     // a fault that affects only the first call has been played
 }
 
-// unchanged takes the place of a prefix if the stand-in returned the token that it received.
+// unchanged replaces the prefix if the stand-in returned the token that it received.
 const unchanged = ""
 
 func newCounters() *counters {
@@ -153,9 +153,9 @@ func (c *counters) first(hash string) bool {
 	return first
 }
 
-// issue returns the next token to issue for short, the token or code that was received. If prefix
-// equals the constant unchanged, issue returns short itself. expires is the lifetime in seconds of
-// a long-lived token.
+// issue returns the next token to issue for short, the token, code or app's ID that was received.
+// If prefix equals the constant unchanged, issue returns short itself. expires is the lifetime in
+// seconds of a long-lived token.
 func (c *counters) issue(short, prefix string) (token string, expires int) {
 	c.mu.Lock()
 	t := c.tokens[hashOf(short)]

@@ -11,7 +11,7 @@ func (i *Instagram) Calls() int { return i.currentCounters().stats().Total }
 // CallsTo returns the number of requests to one endpoint: exchange, refresh, code, read, write,
 // app_token, debug_token or other (any unknown path). With the prefix threads_ or facebook_, the
 // name means the endpoint of that API. If the endpoint reads a body, a request is counted when its
-// body has arrived. CallsTo panics on any other name, as SetFault does.
+// body has arrived. CallsTo panics on an unknown name, as SetFault does.
 func (i *Instagram) CallsTo(endpoint string) int {
 	known := slices.ContainsFunc(families, func(f *family) bool {
 		name, found := strings.CutPrefix(endpoint, f.prefix)
@@ -47,8 +47,8 @@ func (i *Instagram) MaxConcurrent(short string) int {
 // in broken responses are included. If a refresh returned short itself, the list contains short.
 func (i *Instagram) Issued(short string) []string { return i.currentCounters().issued(short) }
 
-// Strange returns one string for each request that igproxy must not send. The string names the
-// parts that are wrong or missing in the request, without their values.
+// Strange returns one string for each request that igproxy must not send, at most 1000. The string
+// names the parts that are wrong or missing in the request, without their values.
 func (i *Instagram) Strange() []string { return i.currentCounters().stats().Strange }
 
 // Requests returns the latest requests, at most 256, in the order of arrival.

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// endpoint is one kind of call that Meta serves: what it accepts and how it answers. Unless the
-// endpoint is open, igproxy must send it no parameters except those in must and may.
+// endpoint is one kind of call that Meta serves: what it accepts and how it answers. If the
+// endpoint is not open, igproxy may send only the parameters in must and may.
 type endpoint struct {
 	name      string   // in the counters, after the family's prefix
 	methods   []string // the accepted methods; igproxy must use the first, except at an open endpoint
@@ -21,11 +21,11 @@ type endpoint struct {
 	open      bool     // accepts any parameters, and a bearer token
 	bodied    bool     // the stand-in reads the body of a call
 
-	refusal func(*call) *graphError             // checks the request, whether the call has a fault or not
-	verdict func(*call) *graphError             // checks the token, if the call has no fault
-	issue   func(*call) (token, expires string) // issues the token to return, if any
-	body    func(x *call, token, expires, members string) string
-	succeed func(*call) // sends the body
+	refusal func(*call) *graphError                              // checks the request, even if the call has a fault
+	verdict func(*call) *graphError                              // checks the token, if the call has no fault
+	issue   func(*call) (token, expires string)                  // issues the token to return, if any
+	body    func(x *call, token, expires, members string) string // the body of a success; for members, see success
+	succeed func(*call)                                          // sends the body
 }
 
 var (
@@ -49,8 +49,8 @@ var (
 	streamEndpoint = &endpoint{name: "read", methods: []string{http.MethodGet}, token: "access_token", open: true,
 		refusal: (*call).refuseStream, verdict: accept,
 		issue: issueNothing, body: (*call).writtenBody, succeed: (*call).stream}
-	// otherEndpoint stands for every unknown path. Strange checks its requests by the rules of the
-	// exchange.
+	// otherEndpoint stands for every unknown path. strangeness checks its requests by the rules of
+	// the exchange.
 	otherEndpoint = &endpoint{name: "other", methods: []string{http.MethodGet}, token: "access_token", must: exchangeEndpoint.must,
 		refusal: (*call).refusePath, verdict: accept,
 		issue: issueNothing, body: (*call).writtenBody, succeed: (*call).sendSuccess}
@@ -60,7 +60,7 @@ func accept(*call) *graphError { return nil }
 
 func issueNothing(*call) (string, string) { return "", "" }
 
-// find sets the version and the endpoint from the path.
+// find sets the version, the node, the edge and the endpoint from the path and the method.
 func (x *call) find() {
 	var path string
 	x.version, path = splitVersion(x.r.URL.Path)
@@ -111,8 +111,8 @@ func splitVersion(path string) (version, rest string) {
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// edges lists the edges, such as media in /me/media, that nodes of Instagram or Threads have. An
-// app can read some of them, write some, and do both with some.
+// edges lists the edges, such as media in /me/media, that nodes of Instagram or Threads have. At
+// Meta, some edges can only be read or only be written. The stand-in accepts both for every edge.
 var edges = strings.Fields("children comments content_publishing_limit conversations insights live_media media media_publish mentions " +
 	"messages replies stories subscribed_apps tags threads threads_insights threads_publish threads_publishing_limit")
 

@@ -64,7 +64,8 @@ func (x *call) refuseExtension() *graphError {
 	return nil
 }
 
-// judgeExtendable accepts short-lived and long-lived tokens. An app token cannot be extended.
+// judgeExtendable accepts every token, short-lived or long-lived, unless it has a prefix of another
+// API, is an app token, or is revoked or expired.
 func (x *call) judgeExtendable() *graphError {
 	if beginsWith(x.short, x.family.foreign) || x.isAppToken(x.short) {
 		return &garbage

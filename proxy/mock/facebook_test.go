@@ -83,32 +83,32 @@ func TestFacebookFromCodeToExtendedToken(t *testing.T) {
 		short := tokenOf(t, a)
 		if a.body != `{"access_token":"`+short+`","token_type":"bearer","expires_in":3600}` || !strings.HasPrefix(short, "EAA") ||
 			a.header.Get("Facebook-Api-Version") != "v23.0" || a.header.Get("Instagram-Api-Version") != "" {
-			t.Errorf("got %d %s with the headers %v, want a token that begins with EAA, and the header Facebook-Api-Version: v23.0 without Instagram-Api-Version", a.status, a.body, a.header)
+			t.Errorf("code: got %d %s with the headers %v, want a token that begins with EAA, and the header Facebook-Api-Version: v23.0 without Instagram-Api-Version", a.status, a.body, a.header)
 		}
 		a = s.get(t, extendQuery(short))
 		long := tokenOf(t, a)
 		if a.body != `{"access_token":"`+long+`","token_type":"bearer","expires_in":5183961}` || long == short || s.Issued(short)[0] != long {
-			t.Errorf("got %d %s, want a new token with expires_in 5183961", a.status, a.body)
+			t.Errorf("exchange: got %d %s, want a new token with expires_in 5183961", a.status, a.body)
 		}
 		extended := tokenOf(t, s.get(t, "/v23.0"+extendQuery(long)))
 		if extended == long || s.Issued(long)[0] != extended {
-			t.Error("extending a long-lived token did not return a new one")
+			t.Errorf("extended token: got %s, want a new token; Issued got %v, want the extended token", extended, s.Issued(long))
 		}
 		if a := s.get(t, "/me?fields=id,username&access_token="+extended); a.body != `{"id":"10158000000000001","username":"anna.pages"}` {
-			t.Errorf("got %d %s, want %s", a.status, a.body, `{"id":"10158000000000001","username":"anna.pages"}`)
+			t.Errorf("read: got %d %s, want %s", a.status, a.body, `{"id":"10158000000000001","username":"anna.pages"}`)
 		}
 		if a := s.post(t, "/me/feed", urlencoded, "message=x&access_token="+extended); a.body != `{"id":"17900000000000060"}` {
-			t.Errorf("got %d %s, want %s", a.status, a.body, `{"id":"17900000000000060"}`)
+			t.Errorf("write: got %d %s, want %s", a.status, a.body, `{"id":"17900000000000060"}`)
 		}
 		a = s.get(t, "/me/accounts?limit=1&access_token="+extended)
 		if next := `\/v23.0\/10158000000000001\/accounts?access_token=` + extended + `&limit=1&after=`; !strings.Contains(a.body, next) {
-			t.Errorf("got %d %s, want a body with %q", a.status, a.body, next)
+			t.Errorf("list: got %d %s, want a body with %q", a.status, a.body, next)
 		}
 		s.Age(61 * 24 * time.Hour)
 		wantCode(t, "expired", s.get(t, extendQuery(extended)), 400, 190, 463)
 		for endpoint, want := range map[string]int{"facebook_code": 1, "facebook_exchange": 3, "facebook_read": 2, "facebook_write": 1, "read": 0} {
 			if got := s.CallsTo(endpoint); got != want {
-				t.Errorf("%s: %d calls, want %d", endpoint, got, want)
+				t.Errorf("calls to %s: got %d, want %d", endpoint, got, want)
 			}
 		}
 		if strange := s.Strange(); len(strange) > 0 {
@@ -172,7 +172,7 @@ func TestFacebookRefusesLoginsInItsEnvelope(t *testing.T) {
 			a := s.get(t, c.target)
 			wantCode(t, c.name, a, 400, c.code, c.subcode)
 			if !strings.Contains(a.body, `"message":"`+c.message+`"`) || !strings.Contains(a.header.Get("WWW-Authenticate"), `"`+c.kind+`" "`+c.message) {
-				t.Errorf("%s: got %s, want the message %q; WWW-Authenticate is %s, want %q and the message", c.name, a.body, c.message, a.header.Get("WWW-Authenticate"), c.kind)
+				t.Errorf("%s: body got %s, want the message %q; WWW-Authenticate got %s, want %q and the message", c.name, a.body, c.message, a.header.Get("WWW-Authenticate"), c.kind)
 			}
 		}
 		if a := s.get(t, code(fresh)); a.status != 200 {
@@ -180,7 +180,7 @@ func TestFacebookRefusesLoginsInItsEnvelope(t *testing.T) {
 		}
 		a := s.send(t, "PUT", extendQuery("EAA1"), nil, nil)
 		if wantCode(t, "wrong method", a, 400, 100, 0); !strings.Contains(a.body, `"Unsupported put request."`) {
-			t.Errorf("got %s, want a body with %q", a.body, `"Unsupported put request."`)
+			t.Errorf("wrong method: got %s, want a body with %q", a.body, `"Unsupported put request."`)
 		}
 	}
 	s := newStandOf(t, Options{Host: "graph.facebook.com"}, ServerOptions{})
@@ -194,12 +194,12 @@ func TestFacebookAnswersWithoutExpiresIn(t *testing.T) {
 	want := regexp.MustCompile(`^\{"access_token":"EAA\w{177}","token_type":"bearer"\}$`)
 	for _, target := range []string{extendQuery("noexpires-1"), facebookCodeQuery("noexpires-2")} {
 		if a := s.get(t, target); a.status != 200 || !want.MatchString(a.body) {
-			t.Errorf("got %d %s, want a token without expires_in", a.status, a.body)
+			t.Errorf("%s: got %d %s, want a token without expires_in", target, a.status, a.body)
 		}
 	}
 	s.SetFault("noexpires")
 	if a := s.get(t, extendQuery("EAAG1")); a.status != 200 || !want.MatchString(a.body) {
-		t.Errorf("got %d %s, want a token without expires_in", a.status, a.body)
+		t.Errorf("after SetFault: got %d %s, want a token without expires_in", a.status, a.body)
 	}
 }
 
@@ -221,7 +221,7 @@ func TestStrangeFacebookLoginsAreListed(t *testing.T) {
 	} {
 		s.Reset()
 		if a := s.sendAs(t, c.form, c.target); a.status != 200 || strings.Join(s.Strange(), "; ") != c.want {
-			t.Errorf("%s %s: got %d %s, want 200; strange %q, want %q", c.form, c.target, a.status, a.body, s.Strange(), c.want)
+			t.Errorf("%s %s: got %d %s, want 200; strange got %q, want %q", c.form, c.target, a.status, a.body, s.Strange(), c.want)
 		}
 	}
 	s.Reset()

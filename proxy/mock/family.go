@@ -6,7 +6,8 @@ import (
 )
 
 // family is one of three similar APIs of Meta: Instagram, Threads and Facebook. They differ in
-// their hosts, names and secrets, and in how an app sends the parameters of a login.
+// their hosts, grant types, token prefixes and secrets, and in how an app sends the parameters of a
+// login.
 type family struct {
 	name     string   // the value of app at the control endpoints
 	prefix   string   // prefix of its endpoint names in the counters
@@ -15,7 +16,7 @@ type family struct {
 	short    string   // prefix of the short-lived tokens it issues
 	long     string   // prefix of the long-lived tokens it issues
 	app      string   // prefix of its app tokens, before the app's ID
-	looks    []string // prefixes of tokens that it accepts without having issued them
+	looks    []string // prefixes of tokens that can be its own
 	foreign  []string // prefixes of tokens that it cannot parse
 	user     string   // ID of its only user; above 2^53, so that a float64 cannot hold it exactly
 	username string

@@ -28,14 +28,14 @@ func TestThreadsFromCodeToRefreshOnOneListenerWithInstagram(t *testing.T) {
 	s := newStandOf(t, allApps, ServerOptions{})
 	a := s.login(t, threadsLogin("AQcode"))
 	if !regexp.MustCompile(`^\{"access_token":"THQV\w{176}","user_id":24000000000000001\}$`).MatchString(a.body) {
-		t.Fatalf("got %d %s, want a short-lived token and a user_id", a.status, a.body)
+		t.Fatalf("code: got %d %s, want a short-lived token and a user_id", a.status, a.body)
 	}
 	short := tokenOf(t, a)
 	a = s.get(t, "/access_token?"+threadsQuery(short))
 	long := tokenOf(t, a)
 	if a.body != `{"access_token":"`+long+`","token_type":"bearer","expires_in":5183961}` || !strings.HasPrefix(long, "THAA") ||
 		s.Issued(short)[0] != long || s.Issued("AQcode")[0] != short {
-		t.Errorf("got %s, want a token that begins with THAA, issued for the short-lived token", a.body)
+		t.Errorf("exchange: got %s, want a token that begins with THAA, issued for the short-lived token", a.body)
 	}
 	refresh := "/refresh_access_token?grant_type=th_refresh_token&access_token=" + long
 	wantCode(t, "young", s.get(t, refresh), 400, 190, 0)
@@ -44,12 +44,12 @@ func TestThreadsFromCodeToRefreshOnOneListenerWithInstagram(t *testing.T) {
 		t.Errorf("a day later: got %d %s, want a token that begins with THAA", a.status, a.body)
 	}
 	if a := s.get(t, "/v1.0/me?fields=username,id&access_token="+long); a.body != `{"username":"anna.threads","id":"24000000000000001"}` {
-		t.Errorf("got %d %s, want %s", a.status, a.body, `{"username":"anna.threads","id":"24000000000000001"}`)
+		t.Errorf("read: got %d %s, want %s", a.status, a.body, `{"username":"anna.threads","id":"24000000000000001"}`)
 	}
 	s.exchange(t, "IGAA-anna")
 	for endpoint, want := range map[string]int{"threads_code": 1, "threads_exchange": 1, "threads_refresh": 2, "threads_read": 1, "exchange": 1, "refresh": 0} {
 		if got := s.CallsTo(endpoint); got != want {
-			t.Errorf("%s: %d calls, want %d", endpoint, got, want)
+			t.Errorf("calls to %s: got %d, want %d", endpoint, got, want)
 		}
 	}
 	if strange := s.Strange(); len(strange) > 0 {
@@ -115,7 +115,7 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 			}
 			s.Reset()
 			if a := send(s); (a.status == 200) != (want == 1) || a.status == 200 && s.CallsTo(target) != 1 {
-				t.Errorf("host %q serves %s: want %t, got %d %s with %d calls counted", name, target, want == 1, a.status, a.body, s.CallsTo(target))
+				t.Errorf("%s at host %q: got %d %s, want success %t; calls got %d, want %d", target, name, a.status, a.body, want == 1, s.CallsTo(target), want)
 			}
 		}
 	}
@@ -123,12 +123,13 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 	s := newStandOf(t, of, ServerOptions{})
 	wantCode(t, "an exchange at the login host", s.exchange(t, "IGAA1"), 500, 2500, 0)
 	if s.CallsTo("other") != 1 {
-		t.Errorf("%d calls to unknown paths, want 1", s.CallsTo("other"))
+		t.Errorf("calls to unknown paths: got %d, want 1", s.CallsTo("other"))
 	}
 }
 
-// If the stand-in has no app IDs, it finds the family of a login call by the call's form, and the
-// family of any other call by its tokens, by a proof, or by an edge that only Facebook has.
+// Without app IDs, the stand-in finds the family of a login call by its method and parameters. It
+// finds the family of a read, a write or a call to debug_token by the call's tokens, by a proof, or
+// by an edge that only Facebook has.
 func TestOneListenerForAllHostsTellsTheFamiliesApart(t *testing.T) {
 	s := newStandOf(t, Options{}, ServerOptions{})
 	issued := tokenOf(t, s.get(t, extendQuery("EAAG1")))
@@ -155,7 +156,7 @@ func TestOneListenerForAllHostsTellsTheFamiliesApart(t *testing.T) {
 	} {
 		s.Reset()
 		if a := c.send(); a.status != 200 || s.CallsTo(c.endpoint) != 1 {
-			t.Errorf("%s: got %d %s, want 200; calls %v, want one to %s", name, a.status, a.body, s.currentCounters().stats().Endpoints, c.endpoint)
+			t.Errorf("%s: got %d %s, want 200; calls got %v, want one to %s", name, a.status, a.body, s.currentCounters().stats().Endpoints, c.endpoint)
 		}
 	}
 }
@@ -175,7 +176,7 @@ func TestUnknownNamesPanic(t *testing.T) {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("an unknown %s does not cause a panic", name)
+					t.Errorf("unknown %s: got no panic, want a panic", name)
 				}
 			}()
 			f()

@@ -62,7 +62,7 @@ var faults = []Fault{
 	{"extra", "200 with unknown members, oddly spaced, one of them a number above 2^53", (*call).extra},
 	{"lettercase", "200 with ACCESS_TOKEN, Token_Type and eXpires_in after the real members", (*call).letterCase},
 	{"trailing", "200 with two JSON objects", body(func(x *call) string { return x.success("") + x.success("") })},
-	{"badjson", "200 with half a JSON object", body(func(x *call) string { s := x.success(""); return s[:len(s)-12] })},
+	{"badjson", "200 with a JSON object that is cut off", body(func(x *call) string { s := x.success(""); return s[:len(s)-12] })},
 	{"deep", "200 with an unknown member of 20,000 nested arrays", body(func(x *call) string { return x.success(deepMember()) })},
 	{"reflect", "200 with the client secret and the token in unknown members and headers", (*call).reflect},
 	{"redirect", "302 to /__trap, where hits are counted", (*call).redirect},
@@ -106,8 +106,9 @@ func faultNames() (names []string) {
 // them as garbage.
 const probes = "igproxy-check-"
 
-// chooseFault returns the fault for a token: the fault that is set for every token, or otherwise
-// the fault that the token's prefix names. It returns nil if no fault applies.
+// chooseFault returns the fault for a token: the fault that is set for every token or, if none is
+// set, the fault that the token's prefix names. The prefix probes names garbage. If no fault
+// applies, chooseFault returns nil.
 func chooseFault(forAll *Fault, short string) *Fault {
 	if forAll != nil {
 		return forAll

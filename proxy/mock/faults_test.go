@@ -39,8 +39,8 @@ var wantRefusals = map[string]struct {
 	"unknown": {500, `"message":"An unknown error has occurred.","type":"OAuthException","code":1`},
 }
 
-// wantBodies has the bodies with status 200. LONG stands for the first token that was issued, LONG2
-// for the second, and SECONDS for a usual value of expires_in.
+// wantBodies maps faults to the bodies that they send with status 200. LONG stands for the first
+// token that was issued, LONG2 for the second, and SECONDS for a usual value of expires_in.
 var wantBodies = map[string]string{
 	"empty200":        ``,
 	"array200":        `[{"access_token":"LONG","token_type":"bearer","expires_in":SECONDS}]`,
@@ -104,10 +104,10 @@ func TestEachRefusalHasItsStatusAndEnvelope(t *testing.T) {
 			t.Errorf("%s: got %d %s (error %v), want %d with %s", name, a.status, a.body, a.err, want.status, want.inside)
 		}
 		if got := a.header.Get("WWW-Authenticate"); (got != "") != (want.status == 400) {
-			t.Errorf("%s, status %d: WWW-Authenticate is %q, want it only with status 400", name, want.status, got)
+			t.Errorf("%s, status %d: WWW-Authenticate got %q, want it only with status 400", name, want.status, got)
 		}
 		if len(s.Issued(name+"-1")) != 0 {
-			t.Errorf("%s issued a token", name)
+			t.Errorf("%s: issued tokens got %v, want none", name, s.Issued(name+"-1"))
 		}
 	}
 	if got := s.exchange(t, "limit429-1").header.Get("Retry-After"); got != "7" {
@@ -129,7 +129,7 @@ func TestEachFaultyBodyIsExact(t *testing.T) {
 	seconds := regexp.MustCompile(`\b518(39[4-9]|4000)\d?\b`)
 	for name, want := range wantBodies {
 		a := s.exchange(t, name+"-1")
-		issued := append(s.Issued(name+"-1"), "", "")
+		issued := append(s.Issued(name+"-1"), "", "") // the fault can issue fewer than two tokens
 		got := strings.NewReplacer(issued[0]+`"`, `LONG"`, issued[1]+`"`, `LONG2"`).Replace(a.body)
 		if issued[1] == "" {
 			got = strings.Replace(a.body, issued[0], "LONG", 1)
@@ -165,7 +165,7 @@ func TestHTMLPagesAndRedirectsAreSent(t *testing.T) {
 	}
 	a := s.exchange(t, "redirect-1")
 	if a.status != 302 || a.header.Get("Location") != "/__trap" || s.currentCounters().stats().Trapped != 0 {
-		t.Errorf("redirect: got %d with the headers %v, want 302 to /__trap", a.status, a.header)
+		t.Errorf("redirect: got %d with the headers %v, want 302 to /__trap; trapped got %d, want 0", a.status, a.header, s.currentCounters().stats().Trapped)
 	}
 	client := &http.Client{Transport: s.transport}
 	res, err := client.Get(s.server.URL + "/access_token?" + query("redirect-1"))

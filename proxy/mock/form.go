@@ -65,8 +65,8 @@ func (x *call) endReadingOnClose() (stop func()) {
 	return func() { close(done); watch.Wait() }
 }
 
-// readForm parses what apps send: both kinds of form, and the string members of a JSON object. Any
-// other type is an upload and gives an empty form.
+// readForm parses what apps send: URL-encoded forms, multipart forms, and the string members of a
+// JSON object. Any other type is an upload and gives an empty form.
 func readForm(contentType string, body []byte) (form url.Values, malformed bool) {
 	kind, parameters, err := mime.ParseMediaType(contentType)
 	if err != nil {

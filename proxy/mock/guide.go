@@ -46,7 +46,7 @@ Control endpoints:
   GET  /__stream?bytes=9000    return a download of any size
   GET  /__faults               return the list of faults below
 
-Faults, for use as the prefix of a token or code, or as mode:
+Faults, for use as the prefix of a token or code, or as mode of /__fault:
 `
 
 // Guide returns the help text of the stand-in: its endpoints and its faults.

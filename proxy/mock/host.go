@@ -61,7 +61,7 @@ func (x *call) chooseFamily() *family {
 
 // chooseByApp chooses by grant type and app ID. If the app ID is unknown, it chooses Facebook for
 // calls that api.instagram.com never accepts: calls for an app token, calls that are not a POST,
-// and codes without a grant type.
+// and calls with a code but without a grant type.
 func (x *call) chooseByApp() *family {
 	if x.grant == facebookFamily.exchange {
 		return facebookFamily
@@ -78,9 +78,10 @@ func (x *call) chooseByApp() *family {
 }
 
 // chooseByToken chooses by the tokens of a read, a write or a call to debug_token. If the tokens do
-// not decide, debug_token goes to Facebook, and so does any call with a property that only calls to
-// Facebook have. Other calls go to Instagram, even with a token that begins with EAA, because
-// Instagram accepts such tokens too.
+// not decide, three kinds of calls go to Facebook: calls to debug_token, calls with an edge that
+// only Facebook has, and calls whose token begins with EAA, if the call has an appsecret_proof or
+// Facebook requires one. All other calls go to Instagram, even if the token begins with EAA,
+// because Instagram accepts such tokens too.
 func (x *call) chooseByToken() *family {
 	inspecting := x.endpoint == debugEndpoint
 	if f := x.familyOf(x.secret); inspecting && f != nil { // x.secret is the caller's access_token

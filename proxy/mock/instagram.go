@@ -8,6 +8,7 @@
 //
 //   - a token whose prefix names a fault that refuses it (see Faults);
 //   - a token with a prefix of another API;
+//   - an app token, at Facebook;
 //   - a token that the stand-in has revoked;
 //   - a token that the stand-in issued, if it has expired or, except at Facebook, is long-lived.
 //
@@ -112,9 +113,9 @@ func New(o Options) *Instagram {
 	return i
 }
 
-// ServeHTTP serves the control endpoints directly and everything else as Instagram does. To break
-// off a response, a fault hijacks the connection or panics with http.ErrAbortHandler. Over HTTP/2
-// it always panics, which resets only the stream.
+// ServeHTTP serves the control endpoints, and everything else as Meta does. To break off a
+// response, a fault hijacks the connection or panics with http.ErrAbortHandler. Over HTTP/2, a
+// fault always panics, which resets only the stream.
 func (i *Instagram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if i.control(w, r) {
 		return
@@ -157,8 +158,8 @@ func (i *Instagram) SetLatency(d time.Duration) {
 	i.latency = d
 }
 
-// settings returns the current settings. A request reads them when it starts, and keeps them until
-// it ends.
+// settings returns the current counters, fault and latency. A request reads them when it starts,
+// and keeps them until it ends.
 func (i *Instagram) settings() (*counters, *Fault, time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

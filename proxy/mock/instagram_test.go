@@ -20,7 +20,7 @@ func TestSuccessEqualsInstagramsByteForByte(t *testing.T) {
 		a := s.exchange(t, "IGAA-anna")
 		issued := s.Issued("IGAA-anna")
 		if len(issued) != n+1 {
-			t.Fatalf("%d tokens issued, want %d", len(issued), n+1)
+			t.Fatalf("tokens issued: got %d, want %d", len(issued), n+1)
 		}
 		want = `{"access_token":"` + issued[n] + `","token_type":"bearer","expires_in":` + want + `}`
 		if a.err != nil || a.status != 200 || a.body != want {
@@ -31,7 +31,7 @@ func TestSuccessEqualsInstagramsByteForByte(t *testing.T) {
 			"X-Fb-Request-Id": `^A\w{22}$`, "X-Fb-Rev": `^\d+$`, "Instagram-Api-Version": `^v23\.0$`,
 		} {
 			if got := a.header.Get(name); !regexp.MustCompile(want).MatchString(got) {
-				t.Errorf("%s: %q, want %s", name, got, want)
+				t.Errorf("%s: got %q, want %s", name, got, want)
 			}
 		}
 	}
@@ -52,31 +52,31 @@ func TestIssuedTokensLookRealAndAreUnique(t *testing.T) {
 		}
 		issued := s.Issued(short)
 		if len(issued) != 20 {
-			t.Fatalf("%s: %d issued, want 20", short, len(issued))
+			t.Fatalf("tokens issued for %s: got %d, want 20", short, len(issued))
 		}
 		for _, long := range issued {
 			if !regexp.MustCompile(`^IGAA\w{176}$`).MatchString(long) {
-				t.Errorf("%s does not look like a token", long)
+				t.Errorf("%s: got %s, want IGAA and 176 letters or digits", short, long)
 			}
 			if len(short) > 1 && strings.Contains(long, short) {
-				t.Errorf("%s contains %s", long, short)
+				t.Errorf("%s: got %s, want a token without %s in it", short, long, short)
 			}
 			if other, twice := seen[long]; twice {
-				t.Errorf("the same token was issued for %s and %s", other, short)
+				t.Errorf("%s: got a token that was issued for %s before, want a new token", short, other)
 			}
 			seen[long] = short
 		}
 	}
 	s.Reset()
 	if s.exchange(t, "IGAA-a"); len(s.Issued("IGAA-a")) != 1 || seen[s.Issued("IGAA-a")[0]] != "" {
-		t.Error("the first token after a reset had been issued before the reset")
+		t.Errorf("after a reset: Issued got %v, want one new token", s.Issued("IGAA-a"))
 	}
 	if len(s.Issued("never-sent")) != 0 {
-		t.Error("Issued returned tokens for a token that was never received")
+		t.Errorf("a token that was never received: Issued got %v, want none", s.Issued("never-sent"))
 	}
 }
 
-func TestExpiresInVariesAsSeenAndDeterministically(t *testing.T) {
+func TestExpiresInCyclesThroughAllValuesSeenAtInstagram(t *testing.T) {
 	seen := map[int]bool{}
 	for n := range 57 {
 		seen[expiresIn(n)] = true
@@ -85,7 +85,7 @@ func TestExpiresInVariesAsSeenAndDeterministically(t *testing.T) {
 		}
 	}
 	if len(seen) != 57 || expiresIn(57) != expiresIn(0) {
-		t.Errorf("got %d different values, want 57, repeated in the same order", len(seen))
+		t.Errorf("different values: got %d, want 57; expiresIn(57) got %d, want %d", len(seen), expiresIn(57), expiresIn(0))
 	}
 }
 
@@ -184,23 +184,24 @@ func TestConcurrentCallsAreCountedExactly(t *testing.T) {
 		t.Errorf("a call while other calls hang: got %d (error %v), want 200", a.status, a.err)
 	}
 	if got := s.currentCounters().stats(); got.MaxInFlight != 31 {
-		t.Errorf("max_in_flight is %d, want 31", got.MaxInFlight)
+		t.Errorf("max_in_flight: got %d, want 31", got.MaxInFlight)
 	}
 	s.Instagram.Close()
 	wg.Wait()
 	eventually(t, "all calls ended", func() bool { return s.currentCounters().stats().InFlight == 0 })
 	for short, want := range map[string][2]int{"IGAA-0": {11, 11}, "IGAA-1": {10, 10}, "IGAA-9": {0, 0}} {
 		if got := [2]int{s.CallsFor(short), s.MaxConcurrent(short)}; got != want {
-			t.Errorf("%s: calls and most calls in flight at once: got %v, want %v", short, got, want)
+			t.Errorf("%s: CallsFor got %d, want %d; MaxConcurrent got %d, want %d", short, got[0], want[0], got[1], want[1])
 		}
 	}
 	s.Reset()
 	if s.Calls() != 0 || s.CallsFor("IGAA-0") != 0 || s.MaxConcurrent("IGAA-0") != 0 || len(s.Issued("IGAA-0")) != 0 {
-		t.Error("a reset did not clear the counters")
+		t.Errorf("after a reset: Calls got %d, want 0; CallsFor got %d, want 0; MaxConcurrent got %d, want 0; Issued got %v, want none",
+			s.Calls(), s.CallsFor("IGAA-0"), s.MaxConcurrent("IGAA-0"), s.Issued("IGAA-0"))
 	}
 	s.exchange(t, "IGAA-0")
 	if s.CallsFor("IGAA-0") != 1 || s.MaxConcurrent("IGAA-0") != 1 {
-		t.Errorf("after the reset: %d calls, want 1; at most %d at once, want 1", s.CallsFor("IGAA-0"), s.MaxConcurrent("IGAA-0"))
+		t.Errorf("a call after the reset: CallsFor got %d, want 1; MaxConcurrent got %d, want 1", s.CallsFor("IGAA-0"), s.MaxConcurrent("IGAA-0"))
 	}
 }
 
@@ -268,7 +269,7 @@ func TestLogContainsNoTokenOrSecret(t *testing.T) {
 	everything := log.String() + fmt.Sprintf("%+v %#v", *i.currentCounters(), i.currentCounters().fullStats())
 	for _, secret := range []string{"IGAA-canary", "reflect-canary", testSecret, i.Issued("IGAA-canary")[0]} {
 		if strings.Contains(everything, secret) {
-			t.Errorf("%s... was printed", secret[:8])
+			t.Errorf("log and counters: got %s..., want no token or secret", secret[:8])
 		}
 	}
 }

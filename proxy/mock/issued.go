@@ -19,8 +19,8 @@ const (
 // issuedRecords records which tokens and codes were issued, used or revoked. It stores only their
 // hashes. It also holds the stand-in's clock. A Reset changes the counters, but not these records.
 type issuedRecords struct {
-	mu      sync.Mutex // protects the fields below
-	ahead   time.Duration
+	mu      sync.Mutex    // protects the fields below
+	ahead   time.Duration // how far the stand-in's clock is ahead of the real time
 	tokens  map[digest]issuedToken
 	revoked map[digest]int // the subcode of each revoked token's refusal
 	codes   map[digest]issuedCode
