@@ -34,11 +34,11 @@ type Options struct {
 	// Timeout limits the time in which Meta must answer a token call, including a retry and the
 	// transfer of all bodies.
 	Timeout time.Duration
-	// MaxResponseBytes limits the size of the response to a token call, and of a response in which
-	// paging is rewritten. It counts bytes after decompression.
+	// MaxResponseBytes limits the size of the response to a token call, in bytes after
+	// decompression. In a passed-through response that is longer, paging is not rewritten.
 	MaxResponseBytes int64
-	// MaxInFlight limits the calls to Meta in flight for each app and grant. The exchange of codes
-	// has a separate limit for each redirect URI.
+	// MaxInFlight limits the token calls in flight to Meta, for each app and grant. For code
+	// exchanges, it limits the calls for each redirect URI.
 	MaxInFlight int
 	// MaxConnectionAge is how long a connection to Meta may be used for further calls. With a
 	// limit, igproxy follows changes in DNS. Zero: there is no limit.
@@ -53,7 +53,8 @@ type Options struct {
 	ReadyWhenRefused bool
 	// Retries is how often a failed call is retried, if it may be repeated: 0 or 1.
 	Retries int
-	// TTL is the longest time that a long-lived token is remembered.
+	// TTL is the longest time that the token from an exchange, or an app token, is remembered. For
+	// Facebook's exchange, see RefreshTTL.
 	TTL time.Duration
 	// RefreshTTL is the longest time that the answer to a refresh is remembered. It lets many
 	// processes refresh one token with a single call to Meta. Facebook's fb_exchange_token counts
@@ -78,15 +79,17 @@ type Options struct {
 	// Bearers returns the SHA-256 of the token that each request must carry: as X-Igproxy-Token, as
 	// the password of Basic authentication, or as a bearer token in calls that cannot have Meta's
 	// token in Authorization. During a rotation Bearers also returns the hash of the previous
-	// token, which is still accepted. It is called for each request. Nil: no token is required.
+	// token, which is still accepted. Bearers is called for each request. Nil: no token is
+	// required.
 	Bearers func() [][sha256.Size]byte
 	// Passthrough configures the calls that are not token calls. Nil: they are refused.
 	Passthrough *PassthroughOptions
 	// MaxPassedInFlight limits the passed-through calls in flight for each app. Further calls wait
-	// for up to a second. Required with Passthrough.
+	// for up to a second. At most eight times as many calls can wait; the rest are refused at once.
+	// Required with Passthrough.
 	MaxPassedInFlight int
 	// DebugToken makes igproxy answer calls of GET /debug_token whose access_token is missing or is
-	// an app token (see takesAppToken). It sends them to Meta with the app's own token, which
+	// an app token (see takesAppToken). igproxy sends these calls to Meta with an access_token that
 	// consists of the app's ID and client secret. All other calls of /debug_token are passed
 	// through. False: all are passed through.
 	DebugToken bool
@@ -112,7 +115,8 @@ type Options struct {
 
 // KeepOptions configure the refresh of long-lived tokens that are used. All fields are required.
 type KeepOptions struct {
-	// RefreshBefore is how long before its end a token is refreshed.
+	// RefreshBefore is the time before the end of a token in which a use of the token leads to a
+	// refresh.
 	RefreshBefore time.Duration
 	// CheckEvery is how long igproxy waits before it refreshes a token again. The time begins when
 	// Meta refreshes the token or refuses to refresh it.
@@ -122,8 +126,8 @@ type KeepOptions struct {
 	MaxPerMinute int
 }
 
-// check returns an error if one of the options that both an engine and CheckOnline need is invalid.
-// newApps checks the apps.
+// check returns an error if an option is invalid. newEngine and CheckOnline call it. The fields of
+// Apps are checked in newApps, and Cache and Breaker in New.
 func (o Options) check() error {
 	if len(o.Apps) == 0 {
 		return errors.New("apps: no app is configured, so there is no client secret")

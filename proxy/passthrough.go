@@ -51,7 +51,8 @@ func passingSlots(n int, before *app) *slots {
 	return newSlots(n)
 }
 
-// pass finds the app and the host of a call that is passed through, or sets x.err.
+// pass finds the app and the host of a call that is passed through, and stores the call in x for
+// stream. If no app can be chosen, it sets x.err instead.
 func (x *requestState) pass(e *engine, r *http.Request, t destination, shared *carried) {
 	a := t.app
 	if a == nil {
@@ -114,8 +115,8 @@ func (x *requestState) stream(b *bypass, w http.ResponseWriter, r *http.Request)
 	case errors.Is(got.Err, context.DeadlineExceeded): // the call took too long
 		x.err = noAnswer(r.Context(), got.Err).err
 	case r.Context().Err() != nil:
-		// This case comes after ErrSlowRequest and DeadlineExceeded, because after these the server
-		// may have ended the context although the caller is still there.
+		// The caller has disconnected. The cases ErrSlowRequest and DeadlineExceeded come first,
+		// because with these errors the server may end the context of a caller that is still there.
 		x.gone, x.status = true, statusGone
 		return
 	case got.Cut:

@@ -85,7 +85,7 @@ func TestStrangeCodeExchangesAreListed(t *testing.T) {
 		h.Set("Content-Type", c.contentType)
 		a := s.send(t, "POST", "/oauth/access_token"+c.query, strings.NewReader(c.body), h)
 		if got := s.Strange(); a.err != nil || len(got) != 1 || got[0] != c.want {
-			t.Errorf("got %q (error %v), want %q", got, a.err, c.want)
+			t.Errorf("query %q, body %q: strange: got %q (error %v), want one request: %q", c.query, c.body, got, a.err, c.want)
 		}
 	}
 }

@@ -75,12 +75,13 @@ func TestCodeResponsesHaveTheChosenShape(t *testing.T) {
 		a := s.send(t, "POST", "/__shape?mode="+c.mode, nil, nil)
 		got := s.login(t, loginForm(fmt.Sprintf("AQshape%d", n)))
 		if a.status != c.status || flat.MatchString(got.body) != c.flat || strings.HasPrefix(got.body, `{"data":[{`) == c.flat {
-			t.Errorf("mode %q: got %d %s, want %d; the next code exchange returned %s, want the flat shape: %v", c.mode, a.status, a.body, c.status, got.body, c.flat)
+			t.Errorf("mode %q: got %d %s, want %d; the next code exchange: got %s, want the shape %s", c.mode, a.status, a.body, c.status, got.body,
+				map[bool]string{false: "data", true: "flat"}[c.flat])
 		}
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("SetShape accepted nonsense")
+			t.Error("SetShape(\"nonsense\"): got no panic, want one")
 		}
 	}()
 	s.SetShape("nonsense")
@@ -112,7 +113,7 @@ func TestCodeRefusalsHaveTheirOwnShape(t *testing.T) {
 	} {
 		a := s.login(t, c.form)
 		if a.status != 400 || a.body != loginError(c.want) || a.header.Get("Content-Type") != jsonType || a.header.Get("WWW-Authenticate") != "" {
-			t.Errorf("%s: got %d %s (error %v), want 400 %s", c.name, a.status, a.body, a.err, loginError(c.want))
+			t.Errorf("%s: got %d %s (error %v), want 400 %s; the headers are %v, want JSON and no WWW-Authenticate", c.name, a.status, a.body, a.err, loginError(c.want), a.header)
 		}
 	}
 	if a := s.get(t, "/oauth/access_token?"+loginForm(bound).Encode()); a.status != 400 ||
@@ -133,7 +134,7 @@ func TestCodesOfTheControlEndpointExpireAfterAnHour(t *testing.T) {
 		var got struct{ Code string }
 		a := s.send(t, "POST", "/__code?"+query, nil, nil)
 		if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.status != 200 || !regexp.MustCompile(`^AQ[\w-]{200}$`).MatchString(got.Code) {
-			t.Fatalf("got %d %s, want 200 with a code", a.status, a.body)
+			t.Fatalf("/__code?%s: got %d %s, want 200 with a code", query, a.status, a.body)
 		}
 		return got.Code
 	}

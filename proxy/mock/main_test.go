@@ -20,8 +20,8 @@ const (
 	patience   = 20 * time.Second // limit of every wait; rarely reached
 )
 
-// stand is a stand-in on a real socket with a client that follows no redirects and repeats no
-// requests.
+// stand is a stand-in on a real socket, and a client that follows no redirects. Without TLS, each
+// request has its own connection, so the client never repeats a request.
 type stand struct {
 	*Instagram
 	server    *Server
@@ -62,7 +62,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   string
-	proto  int
+	proto  int   // the major version of HTTP
 	err    error // from the call, or from reading the body
 }
 
@@ -88,8 +88,8 @@ const (
 	urlencoded   = "application/x-www-form-urlencoded"
 )
 
-// loginForm returns the form with which igproxy exchanges a code, changed by pairs of name and
-// value.
+// loginForm returns the form with which igproxy exchanges a code. changes are pairs of a parameter
+// and its new value.
 func loginForm(code string, changes ...string) url.Values {
 	form := url.Values{"client_id": {testApp}, "client_secret": {testSecret}, "grant_type": {"authorization_code"},
 		"redirect_uri": {testRedirect}, "code": {code}}

@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	mediaCount   = 60
-	firstMedium  = 17900000000000000
-	defaultLimit = 25
-	maxLimit     = 100
+	mediaCount   = 60                // items of each edge
+	firstMedium  = 17900000000000000 // the ID of the first item; the IDs of the others follow
+	defaultLimit = 25                // items of a page without a valid limit
+	maxLimit     = 100               // items of the longest page
 )
 
 // list returns one page of an edge. Every edge has the same items.

@@ -94,7 +94,8 @@ func object(all []field, asked, members string) string {
 	return "{" + strings.Join(parts, ",") + members + "}"
 }
 
-// topLevel returns the names in a list of fields, without their subfields in braces or after a dot.
+// topLevel returns the names in a list of fields, without subfields in braces and modifiers
+// after a dot, such as .limit(3).
 func topLevel(fields string) (names []string) {
 	depth := 0
 	for part := range strings.SplitSeq(fields, ",") {

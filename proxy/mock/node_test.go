@@ -21,7 +21,7 @@ func TestReadsReturnTheRequestedFields(t *testing.T) {
 		"/me?fields=biography&access_token=IGAA1": `{"biography":"Photos & caf\u00e9s","id":"17841400000000001"}`,
 	} {
 		if a := s.get(t, target); a.status != 200 || a.body != want || a.header.Get("Content-Type") != jsonType {
-			t.Errorf("%s: got %d %s, want %s", target, a.status, a.body, want)
+			t.Errorf("%s: got %d %s of type %s, want 200 %s of type %s", target, a.status, a.body, a.header.Get("Content-Type"), want, jsonType)
 		}
 	}
 	if got := s.CallsTo("read"); got != 6 || len(s.Strange()) != 0 {
@@ -29,7 +29,8 @@ func TestReadsReturnTheRequestedFields(t *testing.T) {
 	}
 }
 
-// The test follows paging.next to the last page, and paging.previous back, as an app would.
+// The test follows paging.next to the last page, and then paging.previous back by one page, as an
+// app would.
 func TestPagingURLsReachAllItemsAndCarryTheToken(t *testing.T) {
 	for _, overTLS := range []bool{false, true} {
 		s := newStand(t, ServerOptions{TLS: overTLS})
@@ -52,12 +53,12 @@ func TestPagingURLsReachAllItemsAndCarryTheToken(t *testing.T) {
 			sizes, target = append(sizes, len(page.Data)), page.Paging.Next
 			urls, backwards = append(urls, target), append(backwards, page.Paging.Previous)
 			if target != "" && !strings.Contains(a.body, `"next":"`+strings.ReplaceAll(target, "/", `\/`)+`"`) {
-				t.Errorf("the slashes of paging.next are not escaped: %s", a.body)
+				t.Errorf("paging.next: got %s, want escaped slashes", a.body)
 			}
 		}
 		want := s.server.URL + "/v23.0/17841400000000001/media?access_token=IGAA1&fields=id%2Ccaption&limit=25&after="
 		if fmt.Sprint(sizes) != "[25 25 10]" || len(seen) != mediaCount || !strings.HasPrefix(urls[0], want) || !strings.HasPrefix(urls[1], want) {
-			t.Errorf("got pages of %v items, want [25 25 10]; %d different items, want %d; paging.next is %v, want URLs that begin with %s", sizes, len(seen), mediaCount, urls, want)
+			t.Errorf("got pages of %v items, want [25 25 10]; %d different items, want %d; paging.next: got %v, want URLs that begin with %s", sizes, len(seen), mediaCount, urls, want)
 		}
 		if backwards[0] != "" || !strings.HasPrefix(backwards[2], strings.TrimSuffix(want, "after=")+"before=") {
 			t.Errorf("paging.previous of each page: got %v, want no URL for the first page and a URL for the last", backwards)
@@ -69,6 +70,7 @@ func TestPagingURLsReachAllItemsAndCarryTheToken(t *testing.T) {
 	}
 }
 
+// The test also checks the sizes of pages whose limit or cursor is invalid or too large.
 func TestPagingURLsUsePagingBaseAndTheBearerToken(t *testing.T) {
 	s := newStandOf(t, Options{PagingBase: "https://graph.instagram.com"}, ServerOptions{})
 	a := s.send(t, "GET", "/v22.0/17841400000000001/media?limit=2", nil, http.Header{"Authorization": {"Bearer IGAAinHeader"}})
@@ -163,7 +165,7 @@ func TestStrangePassthroughCallsAreListed(t *testing.T) {
 		h.Set("Content-Type", urlencoded)
 		a := s.send(t, c.method, c.target, strings.NewReader(c.body), h)
 		if got := strings.Join(s.Strange(), "; "); a.err != nil || got != c.want {
-			t.Errorf("%s %s (error %v): strange: got %q, want %q", c.method, c.target, a.err, got, c.want)
+			t.Errorf("%s %s: strange: got %q (error %v), want %q", c.method, c.target, got, a.err, c.want)
 		}
 	}
 }

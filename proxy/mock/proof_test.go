@@ -23,12 +23,12 @@ func TestAProofMustBeRightIfSent(t *testing.T) {
 			},
 		} {
 			if a := send(right); a.status != 200 {
-				t.Errorf("%s: got %d %s, want 200", name, a.status, a.body)
+				t.Errorf("host %q, %s: got %d %s, want 200", host, name, a.status, a.body)
 			}
 			for _, p := range []string{wrong, "x", strings.ToUpper(right), Proof(testSecret, "EAAG1")} {
 				a := send(p)
 				if wantCode(t, name, a, 400, 100, 0); !strings.Contains(a.body, `"Invalid appsecret_proof provided in the API argument"`) {
-					t.Errorf("%s: got %s, want a body with %q", name, a.body, `"Invalid appsecret_proof provided in the API argument"`)
+					t.Errorf("host %q, %s, proof %s: got %s, want a body with %q", host, name, p, a.body, `"Invalid appsecret_proof provided in the API argument"`)
 				}
 			}
 		}
@@ -40,7 +40,7 @@ func TestAProofIsNeededOnceTheAppRequiresIt(t *testing.T) {
 	control := func(mode string, want int) {
 		t.Helper()
 		if a := s.send(t, "POST", "/__proof?mode="+mode, nil, nil); a.status != want {
-			t.Errorf("%q: got %d %s, want %d", mode, a.status, a.body, want)
+			t.Errorf("mode %q: got %d %s, want %d", mode, a.status, a.body, want)
 		}
 	}
 	long := tokenOf(t, s.get(t, extendQuery("EAAG1")))
@@ -48,11 +48,11 @@ func TestAProofIsNeededOnceTheAppRequiresIt(t *testing.T) {
 	for _, token := range []string{"EAAG1", long} {
 		a := s.get(t, "/me?access_token="+token)
 		if wantCode(t, token, a, 400, 100, 0); !strings.Contains(a.body, "require an appsecret_proof argument") {
-			t.Errorf("got %s, want a body with %q", a.body, "require an appsecret_proof argument")
+			t.Errorf("%s, without a proof: got %s, want a body with %q", token, a.body, "require an appsecret_proof argument")
 		}
 		wantCode(t, token, s.post(t, "/me/feed", urlencoded, "access_token="+token), 400, 100, 0)
 		if a := s.get(t, "/me?access_token="+token+"&appsecret_proof="+Proof(facebookSecret, token)); a.status != 200 {
-			t.Errorf("with a proof: got %d %s, want 200", a.status, a.body)
+			t.Errorf("%s, with a proof: got %d %s, want 200", token, a.status, a.body)
 		}
 	}
 	for _, token := range []string{"IGAA1", "THAA1"} {
@@ -66,7 +66,7 @@ func TestAProofIsNeededOnceTheAppRequiresIt(t *testing.T) {
 	control("", 400)
 	control("optional", 200)
 	if a := s.get(t, "/me?access_token="+long); a.status != 200 {
-		t.Errorf("got %d %s, want 200", a.status, a.body)
+		t.Errorf("when proofs are optional again: got %d %s, want 200", a.status, a.body)
 	}
 	s = newStandOf(t, Options{RequireProof: true, Host: "graph.facebook.com"}, ServerOptions{})
 	wantCode(t, "Options.RequireProof", s.get(t, "/me?access_token=EAAG1"), 400, 100, 0)

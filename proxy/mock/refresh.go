@@ -8,11 +8,12 @@ import (
 )
 
 // tooYoung has a made-up message for a documented rule ("at least 24 hours old"), because the real
-// response is not published. Most token errors have code 190, so this one probably has it too.
+// response is not published. Code 190 is a guess too: most token errors have it.
 var tooYoung = graphError{status: 400, Type: "OAuthException", Code: 190,
 	Message: "Error validating access token: The access token must be at least 24 hours old"}
 
-// refuseExchange checks in Instagram's order: the secret, whether there is a token, the grant type.
+// refuseExchange checks the secret, the presence of a token, and the grant type, in this order, as
+// Instagram does.
 func (x *call) refuseExchange() *graphError {
 	switch {
 	case !x.instagram.app(x.family).accepts(x.secret):

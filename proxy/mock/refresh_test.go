@@ -59,7 +59,7 @@ func TestRefreshChecksHaveInstagramsOrder(t *testing.T) {
 	a := s.get(t, "/refresh_access_token?grant_type=ig_exchange_token&access_token=expired-1")
 	wantCode(t, "grant before fault", a, 400, 100, 0)
 	if !strings.Contains(a.body, "must be one of {ig_refresh_token}") {
-		t.Errorf("got %s, want a body with %q", a.body, "must be one of {ig_refresh_token}")
+		t.Errorf("grant before fault: got %s, want a body with %q", a.body, "must be one of {ig_refresh_token}")
 	}
 	long := tokenOf(t, s.exchange(t, "IGAA-anna"))
 	s.SetFault("down")
@@ -101,10 +101,10 @@ func TestTokensAreAgedByAControlEndpoint(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	long := tokenOf(t, s.exchange(t, "IGAA-anna"))
 	if a := s.send(t, "POST", "/__age?d=25h", nil, nil); a.status != 200 || a.body != `{"older_by":"25h0m0s"}`+"\n" {
-		t.Errorf("got %d %s, want 200 with body %s", a.status, a.body, `{"older_by":"25h0m0s"}`+"\n")
+		t.Errorf("d=25h: got %d %s, want 200 with body %s", a.status, a.body, `{"older_by":"25h0m0s"}`+"\n")
 	}
 	if a := s.refresh(t, long); a.status != 200 {
-		t.Errorf("got %d %s, want 200", a.status, a.body)
+		t.Errorf("a refresh after 25 hours: got %d %s, want 200", a.status, a.body)
 	}
 	for _, d := range []string{"", "25", "-1h"} {
 		if a := s.send(t, "POST", "/__age?d="+d, nil, nil); a.status != 400 || !strings.Contains(a.body, "unit") {

@@ -119,11 +119,11 @@ func TestTheLatestRequestsAreKept(t *testing.T) {
 	i.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/__stats", nil))
 	got := i.Requests()
 	if len(got) != maxRequests || got[0].URI != "/me?n=3" || got[maxRequests-1].URI != fmt.Sprintf("/me?n=%d", maxRequests+2) {
-		t.Errorf("got %d requests, want the latest %d; the first is %s, want /me?n=3", len(got), maxRequests, got[0].URI)
+		t.Errorf("got %d requests from %s to %s, want %d from /me?n=3 to /me?n=%d", len(got), got[0].URI, got[len(got)-1].URI, maxRequests, maxRequests+2)
 	}
 	i.Reset()
-	if len(i.Requests()) != 0 {
-		t.Error("a reset did not clear the requests")
+	if n := len(i.Requests()); n != 0 {
+		t.Errorf("after a reset: got %d requests, want 0", n)
 	}
 }
 
@@ -152,10 +152,10 @@ func TestOtherEndpointsLogNoTokenOrSecret(t *testing.T) {
 	for _, secret := range []string{code, "IGAA-canary", testSecret, i.Issued(code)[0], i.Issued("IGAA-canary")[0], facebookSecret, "fb-canary", "EAA-canary",
 		i.Issued("fb-canary")[0], i.Issued(facebookApp)[0]} {
 		if strings.Contains(everything, secret) {
-			t.Errorf("%s... was printed", secret[:8])
+			t.Errorf("log and printed values: got a text with %s..., want no token, code or secret", secret[:8])
 		}
 	}
 	if strings.Count(log.String(), "token="+hashOf("IGAA-canary")) != 3 || !strings.Contains(log.String(), "endpoint=code token="+hashOf(code)) {
-		t.Errorf("got:\n%swant three lines with the hash of the token, and a line for the code", log.String())
+		t.Errorf("log: got %q, want three lines with the hash of IGAA-canary, and a line with endpoint=code and the hash of the code", log.String())
 	}
 }

@@ -11,18 +11,18 @@ func TestARevokedTokenIsRefusedFromThenOn(t *testing.T) {
 	facebook := tokenOf(t, s.get(t, extendQuery("EAAG1")))
 	for _, token := range []string{tokenOf(t, s.exchange(t, "IGAA-1")), tokenOf(t, s.get(t, "/access_token?"+threadsQuery("THQV1"))), facebook, "IGAAelsewhere"} {
 		if a := s.get(t, "/me?access_token="+token); a.status != 200 {
-			t.Fatalf("before: got %d %s, want 200", a.status, a.body)
+			t.Fatalf("%s, not revoked: got %d %s, want 200", token, a.status, a.body)
 		}
 		for _, subcode := range []int{467, 460} {
 			body := map[int]string{467: "&subcode=467"}[subcode]
 			a := s.post(t, "/__revoke", urlencoded, "token="+token+body)
 			if a.status != 200 || strings.Contains(a.body, token) {
-				t.Errorf("got %d %s, want 200 without the token", a.status, a.body)
+				t.Errorf("/__revoke of %s with subcode %d: got %d %s, want 200 without the token", token, subcode, a.status, a.body)
 			}
 			a = s.get(t, "/me?access_token="+token)
 			wantCode(t, "a read", a, 400, 190, subcode)
 			if got := a.header.Get("WWW-Authenticate"); !strings.HasPrefix(got, `OAuth "Facebook Platform" "invalid_token" "Error validating access token: `) {
-				t.Errorf("WWW-Authenticate: got %s, want invalid_token", got)
+				t.Errorf("%s: WWW-Authenticate: got %s, want invalid_token and the message", token, got)
 			}
 			wantCode(t, "a write", s.post(t, "/me/media?access_token="+token, urlencoded, ""), 400, 190, subcode)
 		}
@@ -66,7 +66,7 @@ func TestARevocationNeedsATokenInTheBody(t *testing.T) {
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("Revoke accepted an unknown subcode")
+			t.Error("Revoke with subcode 463: got no panic, want one")
 		}
 	}()
 	s.Revoke("IGAA1", 463)

@@ -17,9 +17,9 @@ type ServerOptions struct {
 	Addr string
 	// TLS makes the server serve HTTPS and HTTP/2, with a certificate from an authority that Start
 	// creates. The certificate is valid for 127.0.0.1, ::1, localhost, the hosts that the function
-	// Hosts returns, the host in Addr, and the address that it resolves to.
+	// Hosts returns, the host in Addr, and the address on which the server listens.
 	TLS bool
-	// Expired makes the certificate an expired one. It has no effect without TLS.
+	// Expired makes the certificate expired. It has no effect without TLS.
 	Expired bool
 	// WrongName makes the certificate valid only for another host. It has no effect without TLS.
 	WrongName bool
@@ -29,7 +29,7 @@ type ServerOptions struct {
 type Server struct {
 	URL   string // scheme, host and port
 	Addr  string // host and port
-	CAPEM []byte // the authority's certificate; nil without TLS
+	CAPEM []byte // the authority's certificate, in PEM; nil without TLS
 
 	pool   *x509.CertPool
 	http   *http.Server

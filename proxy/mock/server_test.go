@@ -25,7 +25,7 @@ func TestCertificateCoversInstagramsAndLocalNames(t *testing.T) {
 		c.ServerName = name
 		conn, err := tls.Dial("tcp", s.server.Addr, c)
 		if err != nil {
-			t.Errorf("%s: the certificate is not accepted: %v", name, err)
+			t.Errorf("%s: got error %v, want a valid certificate", name, err)
 			continue
 		}
 		conn.Close()
@@ -36,7 +36,7 @@ func TestCertificateCoversInstagramsAndLocalNames(t *testing.T) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(s.server.CAPEM) || !pool.Equal(s.server.CA()) {
-		t.Error("CAPEM and CA differ")
+		t.Error("CA: got a pool that differs from CAPEM, want only the certificate in CAPEM")
 	}
 	if !strings.HasPrefix(s.server.URL, "https://127.0.0.1:") {
 		t.Errorf("got URL %s, want https://127.0.0.1 with a port", s.server.URL)
@@ -45,8 +45,8 @@ func TestCertificateCoversInstagramsAndLocalNames(t *testing.T) {
 
 func TestClientsRefuseDefectiveCertificates(t *testing.T) {
 	for name, c := range map[string]struct {
-		o     ServerOptions
-		wrong func(error) bool
+		o        ServerOptions
+		expected func(error) bool
 	}{
 		"expired": {ServerOptions{TLS: true, Expired: true}, func(err error) bool {
 			var e x509.CertificateInvalidError
@@ -58,11 +58,11 @@ func TestClientsRefuseDefectiveCertificates(t *testing.T) {
 		}},
 	} {
 		s := newStand(t, c.o)
-		if a := s.exchange(t, "IGAA-1"); !c.wrong(a.err) {
+		if a := s.exchange(t, "IGAA-1"); !c.expected(a.err) {
 			t.Errorf("%s: got %d (error %v), want the error about the certificate", name, a.status, a.err)
 		}
-		if s.Calls() != 0 {
-			t.Errorf("%s: a call reached the stand-in", name)
+		if n := s.Calls(); n != 0 {
+			t.Errorf("%s: the stand-in got %d calls, want 0", name, n)
 		}
 	}
 	s := newStand(t, ServerOptions{TLS: true})
@@ -97,7 +97,7 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 		wg.Wait()
 		s.server.Close() // a second Close does nothing
 		if _, err := net.Dial("tcp", s.server.Addr); err == nil {
-			t.Error("the server still listens after Close")
+			t.Error("a dial after Close: got a connection, want an error")
 		}
 	}
 }
@@ -135,14 +135,14 @@ func TestInstagramCloseReleasesHandlersOfAnyServer(t *testing.T) {
 	eventually(t, "the call arrived", func() bool { return i.Calls() >= 1 })
 	i.Close()
 	if err := <-done; err == nil {
-		t.Error("the call was answered, want an error")
+		t.Error("got a response, want an error")
 	}
 }
 
 func TestTheServersAddressIsReachable(t *testing.T) {
 	s := newStand(t, ServerOptions{Addr: ":0"})
 	if !strings.HasPrefix(s.server.URL, "http://127.0.0.1:") || s.server.CA() != nil || s.server.CAPEM != nil {
-		t.Errorf("got URL %s, CA %v; want http://127.0.0.1 with a port, and no authority", s.server.URL, s.server.CA())
+		t.Errorf("URL: got %s, want http://127.0.0.1 with a port; CA: got %v, want nil; CAPEM: got %q, want nil", s.server.URL, s.server.CA(), s.server.CAPEM)
 	}
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 {
 		t.Errorf("got %d (error %v), want 200", a.status, a.err)

@@ -16,16 +16,16 @@ import (
 func TestSignaturesEqualThoseOfOpenSSL(t *testing.T) {
 	h := SignWebhook("the-secret", []byte(`{"text":"caf\u00e9"}`))
 	if got, want := h.Get("X-Hub-Signature-256"), "sha256=03679294c8f0c38c913bee2eebdf33eddc9552b5f7ceab6d26e00d180bcd307a"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+		t.Errorf("X-Hub-Signature-256: got %s, want %s", got, want)
 	}
 	if got, want := h.Get("X-Hub-Signature"), "sha1=ad718f831c1d0d4924918faa9d896208a625fe3d"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+		t.Errorf("X-Hub-Signature: got %s, want %s", got, want)
 	}
 	if got, want := SignedRequest("the-secret", []byte(`{"algorithm":"HMAC-SHA256","user_id":"17"}`)), "U6Vrqc_PS-iI8cuSeFnQx6hqbakLttJ4NAylMC78Qe4.eyJhbGdvcml0aG0iOiJITUFDLVNIQTI1NiIsInVzZXJfaWQiOiIxNyJ9"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+		t.Errorf("SignedRequest: got %s, want %s", got, want)
 	}
 	if got, want := Proof("the-secret", "EAAG1"), "7de9a1a26b6e0b7f8b6e532a0cf80c4880eed9f4aa1db77c2e6ab72b00513824"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+		t.Errorf("Proof: got %s, want %s", got, want)
 	}
 }
 
@@ -55,21 +55,21 @@ func TestWebhooksAreDeliveredAsMetaSignsThem(t *testing.T) {
 			to, got := receiver(t, status)
 			a := s.send(t, "POST", "/__webhook?to="+url.QueryEscape(to)+"&app="+app, nil, nil)
 			if want := fmt.Sprintf(`{"status":%d}`+"\n", status); a.status != 200 || a.body != want {
-				t.Fatalf("%s: got %d %s, want 200 %s", app, a.status, a.body, want)
+				t.Fatalf("app %q: got %d %s, want 200 %s", app, a.status, a.body, want)
 			}
 			r := <-got
 			for name, want := range SignWebhook(secret, r.body) {
 				if r.header.Get(name) != want[0] {
-					t.Errorf("%s: %s: got %s, want %s", app, name, r.header.Get(name), want[0])
+					t.Errorf("app %q: %s: got %s, want %s", app, name, r.header.Get(name), want[0])
 				}
 			}
 			if !json.Valid(r.body) || !strings.Contains(string(r.body), `"text":"Cr\u00eapes \u2615 \ud83e\udd5e https:\/\/example.com\/menu"`) {
-				t.Errorf("got %s, want JSON with escaped slashes and characters", r.body)
+				t.Errorf("app %q: got the body %s, want JSON with escaped slashes and non-ASCII characters", app, r.body)
 			}
 		}
 	}
 	if s.Calls() != 0 {
-		t.Errorf("%d calls, want 0", s.Calls())
+		t.Errorf("Calls: got %d, want 0, because control endpoints are not counted", s.Calls())
 	}
 }
 
@@ -85,7 +85,7 @@ func TestWebhooksAreDeliveredOnlyOnThisMachine(t *testing.T) {
 	closed := httptest.NewServer(nil)
 	closed.Close()
 	if a := s.send(t, "POST", "/__webhook?to="+closed.URL, nil, nil); a.status != 502 || !strings.Contains(a.body, "not delivered") {
-		t.Errorf("got %d %s, want 502 with %q", a.status, a.body, "not delivered")
+		t.Errorf("a receiver that is closed: got %d %s, want 502 with %q", a.status, a.body, "not delivered")
 	}
 }
 

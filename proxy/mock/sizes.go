@@ -12,9 +12,9 @@ import (
 const (
 	hugeBytes     = 8 << 20
 	endlessBytes  = 64 << 20
-	bombMember    = 1 << 20
-	bombMembers   = 256
-	headerBytes   = 16 << 10
+	bombMember    = 1 << 20  // bytes of spaces in each gzip member, before compression
+	bombMembers   = 256      // the number of gzip members that contain only spaces
+	headerBytes   = 16 << 10 // of each header
 	headerCount   = 64
 	chunkBytes    = 32 << 10
 	stalledClient = 10 * time.Second // how long a write may wait for the client
@@ -53,7 +53,8 @@ func (x *call) gone() bool {
 }
 
 // gzipBomb sends a good response after a very long run of spaces. A client without a limit on
-// inflated bytes inflates all the spaces before it finds the token.
+// inflated bytes inflates all the spaces before it finds the token. A client that does not accept
+// gzip gets the good response without the spaces.
 func (x *call) gzipBomb() {
 	if !strings.Contains(strings.ToLower(x.r.Header.Get("Accept-Encoding")), "gzip") {
 		x.succeed()

@@ -12,8 +12,8 @@ import (
 var appHeaders = []string{"Authorization", "Cookie", "Forwarded", "Origin", "Referer", "X-Forwarded-For", "X-Forwarded-Host",
 	"X-Forwarded-Proto"}
 
-// hopOnly lists headers that must not appear in calls to open endpoints. Some of them concern only
-// one connection. The others are headers that proxies add. igproxy must send neither kind.
+// hopOnly lists headers that must not appear in calls to an open endpoint, such as a read: headers
+// that concern only one connection, and headers that proxies add.
 var hopOnly = []string{"Forwarded", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Te", "Upgrade", "Via", "X-Forwarded-For",
 	"X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
 

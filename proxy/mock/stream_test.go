@@ -15,16 +15,16 @@ func TestStreamSendsTheSameBytesEveryTime(t *testing.T) {
 	for _, n := range []int64{0, 1, 32 << 10, 5_000_001} {
 		want, err := io.ReadAll(iotest.OneByteReader(Stream(n)))
 		if err != nil || int64(len(want)) != n {
-			t.Fatalf("Stream(%d) has %d bytes, error %v; want %[1]d bytes", n, len(want), err)
+			t.Fatalf("Stream(%d): got %d bytes (error %v), want %[1]d", n, len(want), err)
 		}
 		size := strconv.FormatInt(n, 10)
 		a := s.get(t, "/__stream?bytes="+size)
 		if a.err != nil || a.status != 200 || sha256.Sum256([]byte(a.body)) != sha256.Sum256(want) || a.header.Get("Content-Length") != size {
-			t.Errorf("%d: got status %d with %d bytes (error %v), want 200 with the bytes of Stream and a Content-Length", n, a.status, len(a.body), a.err)
+			t.Errorf("%d: got status %d with %d bytes (error %v), want 200 with the bytes of Stream; Content-Length: got %q, want %q", n, a.status, len(a.body), a.err, a.header.Get("Content-Length"), size)
 		}
 		a = s.get(t, "/__stream?chunked=1&bytes="+size)
 		if a.err != nil || !bytes.Equal([]byte(a.body), want) || a.header.Get("Content-Length") != "" && n > 0 {
-			t.Errorf("%d, chunked: got status %d with %d bytes (error %v), want 200 with the bytes of Stream and no Content-Length", n, a.status, len(a.body), a.err)
+			t.Errorf("%d, chunked: got status %d with %d bytes (error %v), want 200 with the bytes of Stream; Content-Length: got %q, want \"\"", n, a.status, len(a.body), a.err, a.header.Get("Content-Length"))
 		}
 	}
 	if s.CallsTo("read") != 8 || len(s.Requests()) != 8 || len(s.Strange()) != 0 {
@@ -55,7 +55,7 @@ func TestStreamFlowsAndEndsWithItsClient(t *testing.T) {
 			res.ContentLength, size, err, bytes.Equal(got, want))
 	}
 	if n := s.currentCounters().stats().InFlight; n != 1 {
-		t.Errorf("%d in flight, want 1", n)
+		t.Errorf("%d requests in flight, want 1", n)
 	}
 	res.Body.Close()
 	eventually(t, "the download has ended", func() bool { return s.currentCounters().stats().InFlight == 0 })

@@ -51,13 +51,13 @@ func TestAppTokensInspectTokensAndDoNotExpire(t *testing.T) {
 		token := tokenOf(t, a)
 		if a.body != `{"access_token":"`+token+`","token_type":"bearer"}` ||
 			!regexp.MustCompile(`^`+regexp.QuoteMeta(c.prefix+c.id+"|")+`\w{27}$`).MatchString(token) || s.Issued(c.id)[0] != token {
-			t.Errorf("got %d %s, want an app token without expires_in", a.status, a.body)
+			t.Errorf("host %q, app %s: got %d %s, want an app token without expires_in; issued %v, want that token", c.host, c.id, a.status, a.body, s.Issued(c.id))
 		}
 		s.Age(10 * 365 * 24 * time.Hour)
 		for _, access := range []string{token, c.prefix + c.id + "|" + c.secret} {
 			a := s.get(t, "/v23.0/debug_token?input_token="+c.input+"&access_token="+url.QueryEscape(access))
 			if a.status != 200 || !strings.Contains(a.body, `"is_valid":true`) {
-				t.Errorf("got %d %s, want 200 with %q", a.status, a.body, `"is_valid":true`)
+				t.Errorf("host %q, debug_token with %s: got %d %s, want 200 with %q", c.host, access, a.status, a.body, `"is_valid":true`)
 			}
 			wantCode(t, "an app token at /me", s.get(t, "/me?access_token="+url.QueryEscape(access)), 400, 2500, 0)
 			if a := s.get(t, "/17900000000000007?access_token="+url.QueryEscape(access)); a.status != 200 {

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// renewable has the calls of a family that issue a long-lived token. At Facebook, exchange and
+// renewable has the calls with which a family issues long-lived tokens. At Facebook, exchange and
 // refresh are the same call.
 type renewable struct {
 	name     string
 	exchange func(token string) string // returns the path and query
 	refresh  func(token string) string
-	short    string
+	short    string // a token for the first exchange
 }
 
 var renewables = []renewable{
@@ -69,7 +69,7 @@ func TestARefreshReturnsANewTokenOrTheSameWithANewLife(t *testing.T) {
 		s.Age(47 * time.Hour)
 		successor := tokenOf(t, s.get(t, f.refresh(long)))
 		if a := s.post(t, "/__refresh?mode=same", "", ""); a.status != 200 || a.body != `{"refresh":"same"}`+"\n" {
-			t.Errorf("got %d %s, want 200 with body %s", a.status, a.body, `{"refresh":"same"}`+"\n")
+			t.Errorf("%s: /__refresh?mode=same: got %d %s, want 200 with body %s", f.name, a.status, a.body, `{"refresh":"same"}`+"\n")
 		}
 		a := s.get(t, f.refresh(long))
 		if same := tokenOf(t, a); successor == long || same != long || !strings.HasSuffix(a.body, `"expires_in":172800}`) {
@@ -85,7 +85,7 @@ func TestARefreshReturnsANewTokenOrTheSameWithANewLife(t *testing.T) {
 		}
 		s.post(t, "/__refresh?mode=new", "", "")
 		if next := tokenOf(t, s.get(t, f.refresh(long))); next == long {
-			t.Errorf("%s: a refresh still returns the token that was sent", f.name)
+			t.Errorf("%s: a refresh after mode=new: got the token that was sent, want a new token", f.name)
 		}
 		s.Age(time.Hour)
 		wantCode(t, f.name+", after its second life", s.get(t, "/me?access_token="+long), 400, 190, 463)
@@ -121,7 +121,7 @@ func TestTheSameTokenIsKnownAfterItsRefresh(t *testing.T) {
 	wantCode(t, "a read", s.get(t, "/me?access_token=IGAAelsewhere"), 400, 190, 463)
 }
 
-func TestARevokedTokenIsNotRefreshedToTheSame(t *testing.T) {
+func TestARevokedTokenIsNotRefreshedInSameMode(t *testing.T) {
 	s := newStandOf(t, allApps, ServerOptions{})
 	long := tokenOf(t, s.exchange(t, "IGAA-anna"))
 	s.SetRefresh("same")
@@ -137,7 +137,7 @@ func TestTheMinimumAgeForARefreshIsA60thOfALife(t *testing.T) {
 		60 * 24 * time.Hour: refreshAge, 120 * 24 * time.Hour: refreshAge} {
 		s := newStandOf(t, Options{TokenLife: life}, ServerOptions{})
 		if got := s.minRefreshAge(); got != least {
-			t.Errorf("%s: got %s, want %s", life, got, least)
+			t.Errorf("TokenLife %s: the minimum age: got %s, want %s", life, got, least)
 		}
 		long := tokenOf(t, s.exchange(t, "IGAA-anna"))
 		if life >= time.Hour {
@@ -146,7 +146,7 @@ func TestTheMinimumAgeForARefreshIsA60thOfALife(t *testing.T) {
 		}
 		s.Age(least)
 		if a := s.refresh(t, long); a.status != 200 {
-			t.Errorf("%s: got %d %s, want 200", life, a.status, a.body)
+			t.Errorf("TokenLife %s: a refresh: got %d %s, want 200", life, a.status, a.body)
 		}
 	}
 }
@@ -160,7 +160,7 @@ func TestTokenLifeIsWholeSeconds(t *testing.T) {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("TokenLife %s does not cause a panic", life)
+					t.Errorf("TokenLife %s: got no panic, want one", life)
 				}
 			}()
 			New(Options{TokenLife: life})
@@ -177,7 +177,7 @@ func TestARefreshHasTwoModes(t *testing.T) {
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("SetRefresh accepted an unknown mode")
+			t.Error("SetRefresh(\"other\"): got no panic, want one")
 		}
 	}()
 	s.SetRefresh("other")

@@ -59,7 +59,7 @@ func (i *Instagram) signingSecret(app string) (string, error) {
 	}
 	secrets := i.app(f).secrets()
 	if len(secrets) == 0 {
-		return "", fmt.Errorf("the %s app has no client secret to sign with: set one, with POST /__secret", f.name)
+		return "", fmt.Errorf("the %s app has no client secret to sign with: set one with POST /__secret", f.name)
 	}
 	return secrets[0], nil
 }

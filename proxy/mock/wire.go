@@ -75,8 +75,8 @@ func (x *call) garbageLine() {
 	_ = conn.Close()
 }
 
-// hijack takes over the connection below TLS. An HTTP/2 connection cannot be hijacked. In
-// that case, hijack resets the stream and does not return.
+// hijack takes over the connection below TLS. An HTTP/2 connection cannot be hijacked. In that
+// case, hijack resets the stream and does not return.
 func (x *call) hijack() net.Conn {
 	conn, _, err := http.NewResponseController(x.w).Hijack()
 	if err != nil {

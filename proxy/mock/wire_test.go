@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// raw sends one exchange over a plain connection and returns everything received until the server
-// closes it.
+// raw sends one exchange over a plain connection and returns everything that arrives until the
+// server closes the connection.
 func (s *stand) raw(t *testing.T, token string) (string, error) {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.server.Addr)
@@ -42,10 +42,10 @@ func TestConnectionFaultsBreakTheConnection(t *testing.T) {
 	}
 	head, body, _ := strings.Cut(first(s.raw(t, "truncated-1")), "\r\n\r\n")
 	if !strings.HasPrefix(head, "HTTP/1.1 200") || !strings.Contains(body, `{"access_token":"IGAA`) || strings.HasSuffix(body, "}") {
-		t.Errorf("truncated: got %s %s, want 200 with the beginning of a body", head, body)
+		t.Errorf("truncated: got the head %q and the body %q, want 200 and the beginning of a body", head, body)
 	}
 	if a := s.exchange(t, "truncated-1"); !errors.Is(a.err, io.ErrUnexpectedEOF) {
-		t.Errorf("truncated: got %v, want an unexpected end", a.err)
+		t.Errorf("truncated: got the error %v, want %v", a.err, io.ErrUnexpectedEOF)
 	}
 }
 
@@ -133,10 +133,10 @@ func TestConnectionFaultsBreakTheTCPConnectionBelowTLS(t *testing.T) {
 	for _, token := range []string{"close-1", "reset-1", "garbageline-1", "truncated-1"} {
 		a := s.exchange(t, token)
 		if a.err == nil || a.proto > 1 {
-			t.Errorf("%s: got %d over HTTP/%d, want an error over HTTP/1.1", token, a.status, a.proto)
+			t.Errorf("%s: got %d over HTTP/%d (error %v), want an error and no HTTP/2", token, a.status, a.proto, a.err)
 		}
 		if token == "reset-1" && !errors.Is(a.err, syscall.ECONNRESET) {
-			t.Errorf("reset: got %v, want ECONNRESET", a.err)
+			t.Errorf("reset: got the error %v, want ECONNRESET", a.err)
 		}
 	}
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 || a.proto != 1 {

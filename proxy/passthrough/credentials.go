@@ -111,8 +111,8 @@ func bufferForm(r *http.Request) (form string, ok bool) {
 	return string(text), true
 }
 
-// readAhead reads at most limit bytes of a body, through the reader from. It also returns whole, a
-// body from which the same bytes can be read again, and then the rest or the error.
+// readAhead reads at most limit bytes of body through a reader, from, which is body or wraps body.
+// whole is a body that yields the same bytes again, and then the rest of body or the error.
 func readAhead(body io.ReadCloser, from io.Reader, limit int64) (text []byte, whole io.ReadCloser, err error) {
 	text, err = io.ReadAll(io.LimitReader(from, limit))
 	rest := io.Reader(body)

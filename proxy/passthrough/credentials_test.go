@@ -28,7 +28,7 @@ func FuzzProof(f *testing.F) {
 			(&sending{call: Call{Proof: proofOf}}).prepare(r)
 			body, err := io.ReadAll(r.Body)
 			if err != nil || r.ContentLength >= 0 && r.ContentLength != int64(len(body)) {
-				t.Fatalf("got a body of %d bytes, announced as %d, and the error %v, want equal lengths and no error", len(body), r.ContentLength, err)
+				t.Fatalf("body: got %d bytes (error %v), want no error and the announced length, %d (-1: any length)", len(body), err, r.ContentLength)
 			}
 			gotQuery, gotForm := r.URL.RawQuery, string(body)
 			read := form
@@ -42,7 +42,7 @@ func FuzzProof(f *testing.F) {
 			slices.Sort(tokens)
 			if tokens = slices.Compact(tokens); len(tokens) != 1 || tokens[0] == "" {
 				if gotQuery != query || gotForm != form {
-					t.Fatalf("the call was changed, although it has no token, or different tokens:\n%q\n%q", gotQuery, gotForm)
+					t.Fatalf("tokens %q: got query %q and form %q, want %q and %q, unchanged", tokens, gotQuery, gotForm, query, form)
 				}
 				continue
 			}
@@ -50,13 +50,13 @@ func FuzzProof(f *testing.F) {
 			if read == form {
 				proofs = append(proofs, parameter(gotForm, proofParam)...)
 			} else if gotForm != form {
-				t.Fatal("a form that is too large to be searched was changed")
+				t.Fatalf("a form of %d bytes: got a changed form of %d bytes, want the form unchanged, because it is too large", len(form), len(gotForm))
 			}
 			if len(proofs) != 1 || proofs[0] != proofOf(tokens[0]) {
-				t.Fatalf("query %q, form %q: got the proofs %q, want only the proof of the token %q", query, form, proofs, tokens[0])
+				t.Fatalf("query %q, form %q: got the proofs %q, want only %q, the proof of the token", query, form, proofs, proofOf(tokens[0]))
 			}
 			if others(gotQuery) != others(query) || read == form && others(gotForm) != others(form) {
-				t.Fatalf("other bytes changed:\n%q became %q\n%q became %q", query, gotQuery, form, gotForm)
+				t.Fatalf("query %q: got %q; form %q: got %q; want only the proofs changed", query, gotQuery, form, gotForm)
 			}
 		}
 	})
@@ -78,7 +78,7 @@ func FuzzReplace(f *testing.F) {
 		before := credentials{query: query, form: form, isForm: true, bearer: bearer}
 		after := before.with(next)
 		if before.token() != "" && after.token() != next {
-			t.Fatalf("query %q, form %q, bearer %q: the token is %q, want %q", after.query, after.form, after.bearer, after.token(), next)
+			t.Fatalf("query %q, form %q, bearer %q: got the token %q, want %q", after.query, after.form, after.bearer, after.token(), next)
 		}
 		for _, pair := range [][2]string{{query, after.query}, {form, after.form}} {
 			had, has := strings.Split(pair[0], "&"), strings.Split(pair[1], "&")
