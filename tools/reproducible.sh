@@ -15,7 +15,7 @@ GOCACHE="$work/cache" build "$work/another/folder" "$work/second"
 
 first=$(sha256sum <"$work/first") second=$(sha256sum <"$work/second")
 if [ "$first" != "$second" ]; then
-  echo "two builds of one commit differ: $first $second" >&2
+  echo "two builds of one commit differ: first sha256 ${first%% *}, second sha256 ${second%% *}" >&2
   exit 1
 fi
 echo "reproducible: sha256 ${first%% *}"

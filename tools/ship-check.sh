@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks the deployment files with the code of the programs that read them; tools/ship/main.go lists
 # most of these programs. The script needs Debian's dpkg, systemd-analyze, strace and curl, and root
-# or sudo. It uses the network only for Go modules. integration/deploy_test.go and
-# integration/deploy have the checks that need no root and no network.
+# or sudo. It uses the network only for Go modules. More checks of these files, without root and
+# without the network, are in integration/deploy_test.go and integration/deploy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD

@@ -3,10 +3,10 @@
 // run, the goals, and whether each goal is met. It is not a test. If a goal is missed, the table
 // says so, but the exit code is still 0.
 //
-//	go run -C tools ./peers              all parts, as in make bench-peers
-//	go run -C tools ./peers -quick       the same with fewer and shorter rounds
-//	go run -C tools ./peers -only hits   only these parts (separated by commas); writes no files
-//	go run -C tools ./peers -render      writes the pages without measuring
+//	go run -C tools ./peers                    all parts, as in make bench-peers
+//	go run -C tools ./peers -quick             the same with fewer and shorter rounds
+//	go run -C tools ./peers -only hits,redis   only these parts; writes no files
+//	go run -C tools ./peers -render            writes the pages without measuring
 //
 // A run of all parts writes docs/performance.json, the tables in docs/performance.md and README.md,
 // and docs/performance.svg.
@@ -34,7 +34,7 @@ func main() {
 	}
 	root := flag.String("root", "..", "the `folder` of the repository")
 	quick := flag.Bool("quick", false, "fewer and shorter rounds")
-	only := flag.String("only", "", "measure only these `parts`, and write no files; the parts are "+partNames())
+	only := flag.String("only", "", "measure only these `parts` (separated by commas), and write no files; the parts are "+partNames())
 	render := flag.Bool("render", false, "write the pages from docs/performance.json without measuring")
 	flag.Parse()
 	docs := filepath.Join(*root, "docs")

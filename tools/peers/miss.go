@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-const firstMiss = 3_000_000 // tokens with higher numbers have not been used yet
+const firstMiss = 3_000_000 // no other part uses tokens with higher numbers
 
 // misses measures exchanges one after another: through igproxy, and directly with the stand-in for
 // Instagram over TLS. The direct calls use a persistent connection, or a new one for each exchange,
@@ -49,7 +49,7 @@ func (b *bench) misses() error {
 		a50, a99 := through.at(50)-kept.at(50), through.at(99)-kept.at(99)
 		added50.add(sidecarName, a50*1000)
 		added99.add(sidecarName, a99)
-		b.say("at 0 ms: p50 through igproxy %.3f ms, direct on a kept connection %.3f ms; p99 through igproxy %.3f ms, direct %.3f ms", through.at(50), kept.at(50), through.at(99), kept.at(99))
+		b.say("upstream latency 0s: p50 through igproxy %.3f ms, direct on a kept connection %.3f ms; p99 through igproxy %.3f ms, direct %.3f ms", through.at(50), kept.at(50), through.at(99), kept.at(99))
 		for _, c := range []struct {
 			latency string
 			to      figures
@@ -65,7 +65,7 @@ func (b *bench) misses() error {
 			}
 			c.to.add(sidecarName, through.at(50))
 			c.to.add("direct", fresh.at(50))
-			b.say("at %s: igproxy p50 %.3f ms; direct, with a new connection for each call, %.3f ms", c.latency, through.at(50), fresh.at(50))
+			b.say("upstream latency %s: p50 through igproxy %.3f ms, direct with a new connection for each call %.3f ms", c.latency, through.at(50), fresh.at(50))
 		}
 	}
 	b.report.add("miss.p50", "a miss: time added to the p50 of a direct call on a kept TLS connection", "µs", added50, atMost(150))
@@ -79,12 +79,12 @@ func (b *bench) misses() error {
 type misser struct {
 	base   string
 	client *http.Transport
-	secret bool // sends the client secret, as an app without a sidecar does
-	took   []float64
+	secret bool      // sends the client secret, as an app without a sidecar does
+	took   []float64 // in milliseconds
 }
 
-// inTurn lets each misser exchange one cold token, one misser after another, and returns the number
-// of the last token.
+// inTurn lets each misser exchange one cold token, one misser after another. The tokens have the
+// numbers from n+1 up. inTurn returns the number of the last token.
 func inTurn(n int, all ...*misser) (int, error) {
 	for _, m := range all {
 		n++

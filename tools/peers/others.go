@@ -12,8 +12,8 @@ import (
 // from a busy machine are not reliable.
 type meter struct {
 	begun time.Time
-	busy  float64 // seconds of both cores
-	ours  float64
+	busy  float64 // coresBusy at begun
+	ours  float64 // spentByUs at begun
 }
 
 func newMeter() meter { return meter{time.Now(), coresBusy(), spentByUs()} }

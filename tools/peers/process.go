@@ -18,9 +18,9 @@ type server struct {
 	name   string
 	url    string
 	health string // URL that returns 200 once the server is up; for igproxy, a URL of the admin listener
-	log    string // its standard error
+	log    string // path of the file with its standard error
 	cmd    *exec.Cmd
-	done   chan struct{}
+	done   chan struct{} // closed when the process has ended
 }
 
 const patience = 20 * time.Second // limit of most waits, such as for a start, a stop or a response

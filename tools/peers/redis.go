@@ -84,8 +84,8 @@ func (b *bench) redisHits() error {
 	return nil
 }
 
-// allStored requests all tokens again until Redis has them, because on a busy machine igproxy drops
-// some stores.
+// allStored requests all tokens again until Redis has an answer for each, because on a busy machine
+// igproxy does not store every answer.
 func (b *bench) allStored(redis, sidecar *server) error {
 	const tries = 20
 	for range tries {
@@ -97,7 +97,7 @@ func (b *bench) allStored(redis, sidecar *server) error {
 			return err
 		}
 	}
-	return errors.New("redis does not have all tokens; the machine may be too busy to store them")
+	return errors.New("redis does not have an answer for every token; the machine may be too busy to store all of them")
 }
 
 // answered returns igproxy's own count of responses with this source, such as "redis".

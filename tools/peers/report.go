@@ -16,7 +16,7 @@ type report struct {
 	Seconds  int               `json:"seconds_a_round"`
 	Machine  machine           `json:"machine"`
 	Versions map[string]string `json:"versions"`
-	Loader   float64           `json:"busiest_wrk"` // the largest share of the load core that wrk used
+	Loader   float64           `json:"busiest_wrk"` // the largest share of the load core that wrk used in a round
 	Others   float64           `json:"others"`      // share of both cores that other programs and the host used
 	Rows     []row             `json:"rows"`
 }
@@ -71,7 +71,7 @@ func (r *report) row(key string) (row, bool) {
 	return row{}, false
 }
 
-// median returns a server's median, and false if it was not measured.
+// median returns a server's median, and false if the server was not measured.
 func (r row) median(server string) (float64, bool) {
 	all := r.Rounds[server]
 	return median(all), len(all) > 0
@@ -119,7 +119,7 @@ func readReport(docs string) (*report, error) {
 func (r *report) write(docs string) error {
 	for _, row := range r.Rows {
 		for _, values := range row.Rounds {
-			for i, v := range values { // further digits are noise
+			for i, v := range values { // digits after the fifth are noise
 				values[i], _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', 5, 64), 64)
 			}
 		}

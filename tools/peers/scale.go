@@ -8,9 +8,9 @@ import (
 const million = 1_000_000
 
 // scale measures what a hit costs with many tokens and with many connections, compared with one
-// token and few connections. The cases take turns. nginx is measured only with one token, and with
-// few or many connections that all send requests. All tokens are exchanged beforehand. The upstream
-// is the origin, because it is faster than the stand-in.
+// token and few connections. The cases take turns. nginx is measured with one token only, and
+// without additional idle connections. All tokens are exchanged beforehand. The upstream is the
+// origin, because the origin is faster than the stand-in.
 func (b *bench) scale() error {
 	origin, err := b.origin("0s")
 	if err != nil {
@@ -40,7 +40,7 @@ func (b *bench) scale() error {
 	defer release()
 	b.pause(idleTime)
 	alone, amongTokens, amongOpen, allBusy := figures{}, figures{}, figures{}, figures{}
-	for i := range b.rounds + 1 {
+	for i := range b.rounds + 1 { // round 0 is a warm-up, not counted
 		for _, c := range []struct {
 			s                            *server
 			tokens, connections, seconds int

@@ -38,7 +38,9 @@ func (b *bench) origin(latency string) (*server, error) {
 }
 
 // sidecar starts igproxy with its default configuration, except for the client secret, the ports,
-// the upstream and the given settings (A_B=value).
+// the upstream and the given settings. Each setting is an environment variable without its prefix
+// IGPROXY_, such as CACHE_MAX_BYTES=1KiB. ca is the path of the upstream's CA certificate; it is
+// empty if the upstream serves plain HTTP.
 func (b *bench) sidecar(name, upstream, ca string, settings ...string) (*server, error) {
 	env, url, health, err := b.sidecarEnv(upstream, ca, settings...)
 	if err != nil {
@@ -201,7 +203,7 @@ func (b *bench) redis() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, b.until("redis answers", func() bool { said, err := s.command("PING"); return err == nil && said == "PONG" })
+	return s, b.until("redis replies to PING", func() bool { said, err := s.command("PING"); return err == nil && said == "PONG" })
 }
 
 // token returns the nth token, which is as long as Instagram's tokens.
@@ -212,6 +214,7 @@ func token(n int) string {
 // target returns the path and query of the exchange of the nth token.
 func target(n int) string { return targetHead + strconv.Itoa(10_000_000 + n)[1:] }
 
+// targetHead is what all targets have in common: the whole target except the token's last 7 digits.
 var targetHead = func() string {
 	whole := "/access_token?grant_type=ig_exchange_token&access_token=" + token(0)
 	return whole[:len(whole)-7]

@@ -8,8 +8,8 @@ import (
 
 const (
 	manyConnections = 10_000
-	rememberedMany  = 100_000
-	idleTime        = 2 * time.Second // before memory is measured
+	rememberedMany  = 100_000         // tokens with which the memory for one token is measured
+	idleTime        = 2 * time.Second // a pause before a measurement, so that the server is idle
 )
 
 // sizes measures memory, the time to start and the size of the binary. Only one sidecar runs at a
@@ -52,8 +52,8 @@ func (b *bench) sizes() error {
 			{nginx, loaded, b.megabytesAfterLoad},
 			{withTLS, loaded, b.megabytesAfterLoad},
 			{sidecar("CACHE_MAX_BYTES=256MiB"), perToken, b.bytesPerToken},
-			{largeNginx, perConnection, b.bytesPerConnection},
-			{sidecar(fmt.Sprint("SERVER_MAX_CONNECTIONS=", manyConnections+1000)), perConnection, b.bytesPerConnection},
+			{largeNginx, perConnection, b.kibPerConnection},
+			{sidecar(fmt.Sprint("SERVER_MAX_CONNECTIONS=", manyConnections+1000)), perConnection, b.kibPerConnection},
 		} {
 			s, err := c.start()
 			if err != nil {
@@ -72,7 +72,7 @@ func (b *bench) sizes() error {
 		if err := b.starts(origin, starts); err != nil {
 			return err
 		}
-		b.say("idle %.1f MB, private %.1f MB, after load %.1f MB, a token %.0f bytes, a connection %.1f KiB",
+		b.say("igproxy: idle %.1f MB, private %.1f MB, after load %.1f MB, a token %.0f bytes, a connection %.1f KiB",
 			last(idle), last(idlePrivate), last(loaded), last(perToken), last(perConnection))
 	}
 	b.report.add("idle", "idle: PSS", "MB", idle, nil)
@@ -80,7 +80,7 @@ func (b *bench) sizes() error {
 	b.report.add("loaded", "after hits for 10,000 tokens over 64 connections: PSS", "MB", loaded, atMost(20))
 	b.report.add("token", "a remembered token, in addition to the answer's own bytes", "bytes", perToken, atMost(1024))
 	b.report.add("connection", "a kept idle connection", "KiB", perConnection, atMost(5))
-	b.report.add("start", "start to first answer", "ms", starts, atMost(50))
+	b.report.add("start", "start to first response", "ms", starts, atMost(50))
 	b.report.add("binary", "the binary, stripped", "MB", figures{sidecarName: {float64(info.Size()) / 1e6}}, nil)
 	return nil
 }
@@ -108,8 +108,8 @@ func (b *bench) megabytesAfterLoad(s *server) (float64, error) {
 	return megabytes(pss)(s)
 }
 
-// bytesPerToken returns the growth of the process per token, including the garbage collector's
-// headroom but not the bytes of the response's body.
+// bytesPerToken returns the growth of the process's PSS per token, in bytes. This includes the
+// garbage collector's headroom, but not the length of the response's body.
 func (b *bench) bytesPerToken(s *server) (float64, error) {
 	before, err := s.memory(pss)
 	if err != nil {
@@ -127,9 +127,9 @@ func (b *bench) bytesPerToken(s *server) (float64, error) {
 // rest is the time for which connections are idle before their memory is measured.
 const rest = 15 * time.Second
 
-// bytesPerConnection returns the growth of the process's private memory per connection in KiB,
-// without the kernel's memory.
-func (b *bench) bytesPerConnection(s *server) (float64, error) {
+// kibPerConnection returns the growth of the process's private memory per connection, in KiB. The
+// kernel's memory is not included.
+func (b *bench) kibPerConnection(s *server) (float64, error) {
 	before, err := s.memory(private)
 	if err != nil {
 		return 0, err

@@ -24,7 +24,7 @@ func between(page, text string) (string, error) {
 	return before + beginMark + text + endMark + after, nil
 }
 
-// quiet is the share of both cores that others may use before the page warns about it.
+// quiet is a share of both cores. If other programs and the host use more, the page has a warning.
 const quiet = 0.05
 
 type column struct{ key, head string }
@@ -172,7 +172,7 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'f', 2, 64)
 }
 
-// shortLists puts each list of numbers on one line.
+// shortLists puts each list of numbers in JSON text on one line.
 func shortLists(text string) string {
 	list := regexp.MustCompile(`\[\s+([-\d.e+,\s]+?)\s+\]`)
 	space := regexp.MustCompile(`\s+`)

@@ -93,8 +93,9 @@ func (b *bench) calm(s *server) {
 	}
 }
 
-// loader records wrk's largest share of its core. If it is close to 1, wrk and not the server was
-// the bottleneck.
+// loader records the largest share of its core that wrk used in a round. If this share is close to
+// 1, wrk and not the server was the bottleneck. cpu is wrk's CPU time, and us is the duration of
+// the round in microseconds.
 func (b *bench) loader(cpu time.Duration, us float64) {
 	b.report.Loader = max(b.report.Loader, cpu.Seconds()/us*1e6)
 }
@@ -107,8 +108,8 @@ func (b *bench) truncateLogs() (err error) {
 	return err
 }
 
-// until waits for condition to become true. If that takes longer than patience, it returns an
-// error: "timed out waiting until", followed by what.
+// until waits for condition to become true, but not longer than patience. The error is "timed out
+// waiting until " + what.
 func (b *bench) until(what string, condition func() bool) error {
 	for end := time.Now().Add(patience); time.Now().Before(end) && b.ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
 		if condition() {

@@ -8,7 +8,8 @@ import (
 )
 
 // compose loads deploy/compose as `docker compose config` does. Loading checks the schema and the
-// references, and fills in variables.
+// references, and fills in variables. compose also checks that the services app, igproxy and redis
+// exist.
 func compose(root string) (string, error) {
 	options, err := cli.NewProjectOptions([]string{filepath.Join(root, "deploy/compose/compose.yaml")})
 	if err != nil {

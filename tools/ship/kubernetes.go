@@ -52,19 +52,19 @@ func kubernetes(root string) (string, error) {
 		}
 	}
 	if len(deployments) != 1 || len(policies) != 1 || len(configs) != 1 {
-		return "", fmt.Errorf("built %d deployments, %d policies and %d configurations, want 1 of each", len(deployments), len(policies), len(configs))
+		return "", fmt.Errorf("built %d Deployments, %d NetworkPolicies and %d ConfigMaps, want 1 of each", len(deployments), len(policies), len(configs))
 	}
 	pod := deployments[0].Spec.Template
 	for _, selects := range []*metav1.LabelSelector{deployments[0].Spec.Selector, &policies[0].Spec.PodSelector} {
 		selector, err := metav1.LabelSelectorAsSelector(selects)
 		if err != nil || selector.Empty() || !selector.Matches(labels.Set(pod.Labels)) {
-			return "", fmt.Errorf("a selector does not match the pods: %v (error %v)", selector, err)
+			return "", fmt.Errorf("selector %v is empty or does not match the pods' labels %v (error %v)", selector, pod.Labels, err)
 		}
 	}
 	if err := mounted(pod.Spec, configs); err != nil {
 		return "", err
 	}
-	return "built, decoded strictly, \"restricted\"", restricted(pod)
+	return "built and decoded strictly; the pods meet the Pod Security Standard \"restricted\"", restricted(pod)
 }
 
 // restricted checks a pod with Kubernetes's own admission code.
@@ -75,13 +75,14 @@ func restricted(pod corev1.PodTemplateSpec) error {
 	}
 	verdict := policy.AggregateCheckResults(judge.EvaluatePod(api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}, &pod.ObjectMeta, &pod.Spec))
 	if !verdict.Allowed {
-		return fmt.Errorf("not \"restricted\": %s (%s)", verdict.ForbiddenReason(), verdict.ForbiddenDetail())
+		return fmt.Errorf("the pods do not meet the Pod Security Standard \"restricted\": %s (%s)", verdict.ForbiddenReason(), verdict.ForbiddenDetail())
 	}
 	return nil
 }
 
 // mounted checks that every mount has a volume, that every ConfigMap exists, and that only the
-// sidecar mounts the secret. It also checks that the sidecar has probes and always restarts.
+// sidecar, which is an init container, mounts the secret. It also checks that the sidecar always
+// restarts and has a startup probe and a liveness probe.
 func mounted(pod corev1.PodSpec, configs map[string]bool) error {
 	volumes := map[string]corev1.Volume{}
 	for _, v := range pod.Volumes {
@@ -93,7 +94,7 @@ func mounted(pod corev1.PodSpec, configs map[string]bool) error {
 	for i, c := range append(pod.InitContainers[:len(pod.InitContainers):len(pod.InitContainers)], pod.Containers...) {
 		sidecar := i < len(pod.InitContainers)
 		if sidecar && (c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways || c.StartupProbe == nil || c.LivenessProbe == nil) {
-			return fmt.Errorf("container %s is not a sidecar with probes", c.Name)
+			return fmt.Errorf("init container %s lacks restartPolicy Always, a startup probe or a liveness probe", c.Name)
 		}
 		for _, m := range c.VolumeMounts {
 			v, ok := volumes[m.Name]

@@ -1,5 +1,5 @@
 // Command ship checks the deployment files. It uses the code of the programs that read them:
-// Kubernetes's types and admission, Compose's schema, BuildKit's parser and linter, GoReleaser's
+// Kubernetes's types and admission, Compose's schema, BuildKit's parser, GoReleaser's
 // configuration, and nfpm, which builds the Debian package. It makes no network requests.
 //
 //	go run -C tools/ship . REPOSITORY BINARY PACKAGE.deb

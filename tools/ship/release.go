@@ -14,7 +14,8 @@ import (
 )
 
 // release reads .goreleaser.yaml with GoReleaser's own code and builds the Debian package that the
-// file describes, as GoReleaser does for amd64. It returns the line for the report.
+// file describes, as GoReleaser does for amd64. It also checks that the file asks for SBOMs and
+// signatures. It returns the line for the report.
 func release(root, binary, pkg string) (string, error) {
 	project, err := config.Load(filepath.Join(root, ".goreleaser.yaml"))
 	if err != nil {
