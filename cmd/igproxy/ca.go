@@ -42,7 +42,7 @@ func caCommand(env environment) *cli.Command {
 	}
 	return &cli.Command{
 		Name:  "ca",
-		Usage: "make and show the authority for clients that cannot change their base URL",
+		Usage: "make and show the certificate authority for clients that cannot change their base URL",
 		Description: "Clients that cannot change their base URL use intercept.listen as their\n" +
 			"HTTPS_PROXY, and must trust this authority. docs/intercept.md explains how.",
 		Subcommands:        []*cli.Command{initialise, show},

@@ -145,7 +145,7 @@ func (d *story) keep() {
 	d.show(direct)
 	d.check(direct.status == http.StatusBadRequest, "Meta refuses the token")
 	d.expect(profile, nil, http.StatusOK, "")
-	d.check(d.instagram.RefreshesFor(long) == 1, "igproxy sent the call with the successor; the app still sends the token that it stored first")
+	d.check(d.instagram.RefreshesFor(long) == 1, "igproxy sent the call with the successor, although the app still sends its old token")
 }
 
 // isRefreshed waits for the first refresh in the background, and reports whether it succeeded

@@ -50,9 +50,9 @@ func TestTheStatusIsPrintedAsText(t *testing.T) {
   !         A changed configuration was refused. (IgproxyReloadRefused)
 
 requests    503 in 15 min; now 16.9 per second
-  served    476 (outcomes: token 470, passed 6)
-  refused   12 (outcomes: refused 12)
-  failed    15 (outcomes: unavailable 15)
+  served    476: token 470 (the app got a token), passed 6 (passed through to Meta)
+  refused   12: refused 12 (Meta refused the call)
+  failed    15: unavailable 15 (Meta failed, or was not called)
 hit ratio   84.5%
 hits        426; median below 0.25 ms, 99% below 5 ms
 exchanges   none
@@ -64,8 +64,8 @@ app         shop: client secret accepted; token calls not paused; breaker open (
             refreshes in 24 h: 1,200 done, 1 refused, 0 failed; tokens now: 40 ending soon, 3 waiting for a refresh
 app         club: client secret refused; token calls paused until 12:00:05 (Meta refused the client secret); breaker closed
 calls       token 50 (Meta issued a token), transient 3 (temporary failure of Meta)
-instagram   breaker open; outage since 11:59:00, 7 probes; 1 call in flight (at most 128 for each app and grant)
-login       breaker closed; 0 calls in flight (at most 128 for each app and grant)
+instagram   breaker open; outage since 11:59:00, 7 probes; 1 call in flight (at most 128 for each app, grant and redirect URI)
+login       Instagram's login host: breaker closed; 0 calls in flight (at most 128 for each app, grant and redirect URI)
 redis       not used since 12:00:00, because it fails; mode single; faults in 15 min:
             claim: 18 not sent (Redis had failed), 3 connection refused
 intercept   http://127.0.0.1:8081; in 15 min: 12 intercepted, 3 refused
@@ -73,9 +73,9 @@ intercept   http://127.0.0.1:8081; in 15 min: 12 intercepted, 3 refused
             the authority expires on 2036-11-25
 limits      app shop, as of 12:00:00: call count 12% used; business use cases: not reported
 
-outages     instagram, since 11:59:00; 7 probes; breakers (app and grant): shop exchange
-            redis, from 2026-11-24 11:00:00 until 2026-11-24 12:00:00
-failures    12:00:00, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
+outages     Instagram, since 11:59:00; 7 probes; breakers (app and grant): shop exchange
+            Redis, from 2026-11-24 11:00:00 until 2026-11-24 12:00:00
+errors      12:00:00, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
             11:59:59, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
             11:59:58, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
             11:59:57, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)

@@ -25,7 +25,7 @@ func statusText(s admin.Status) string {
 	b.WriteString("\n")
 	row("requests", "%d in 15 min; now %.1f per second", s.Requests.Window, s.Requests.PerSecond)
 	for _, g := range admin.Groups() {
-		row("  "+g.Name, "%s", countsOf(s.Requests.ByOutcome, g.Outcomes))
+		row("  "+g.Name, "%s", s.OutcomesInWords(g))
 	}
 	hitRatio := "-"
 	if s.HitRatio != nil {
@@ -33,7 +33,7 @@ func statusText(s admin.Status) string {
 	}
 	row("hit ratio", "%s", hitRatio)
 	row("hits", "%s", times(s.Latency.Hits, ""))
-	row("exchanges", "%s", times(s.Latency.Exchanges, " with a token or a refusal from Meta"))
+	row("exchanges", "%s", times(s.Latency.Exchanges, " that Meta answered with a token or a refusal"))
 	row("calls saved", "%d by the cache, %d by sharing", s.Saved.Cache, s.Saved.Coalescing)
 	row("flights", "%d in progress; callers with the same token share a flight", s.State.Flights)
 	row("memory", "%s", plural(s.State.Entries, "entry", "entries"))
@@ -46,7 +46,11 @@ func statusText(s admin.Status) string {
 	}
 	row("calls", "%s", s.CallsInWords())
 	for _, u := range s.Upstreams {
-		row(u.Name, "breaker %s; %s in flight (at most %d for each app and grant)", sinceOf(s, u), plural(u.InFlight, "call", "calls"), u.MaxInFlight)
+		host := ""
+		if u.Name == "login" {
+			host = admin.UpstreamName(u.Name) + ": "
+		}
+		row(u.Name, "%sbreaker %s; %s in flight (at most %d for each app, grant and redirect URI)", host, sinceOf(s, u), plural(u.InFlight, "call", "calls"), u.MaxInFlight)
 	}
 	row("redis", "%s", redisLine(s))
 	for _, faults := range s.FaultsInWords() {
@@ -62,7 +66,7 @@ func statusText(s admin.Status) string {
 	}
 	b.WriteString("\n")
 	list(&b, "outages", s.Outages, func(o proxy.Outage) string { return outageLine(s, o) })
-	list(&b, "failures", s.Failures, func(f proxy.Failure) string { return failureLine(s, f) })
+	list(&b, "errors", s.Failures, func(f proxy.Failure) string { return failureLine(s, f) })
 	b.WriteString("\n")
 	row("process", "%d goroutines, heap %s, %s in total", s.Process.Goroutines, mebibytes(s.Process.HeapBytes), mebibytes(s.Process.MemoryBytes))
 	return b.String()
@@ -85,9 +89,9 @@ func list[T any](b *strings.Builder, name string, of []T, text func(T) string) {
 }
 
 func outageLine(s admin.Status, o proxy.Outage) string {
-	text := fmt.Sprintf("%s, since %s", o.Of, s.Clock(o.Start))
+	text := fmt.Sprintf("%s, since %s", admin.UpstreamName(o.Of), s.Clock(o.Start))
 	if !o.End.IsZero() {
-		text = fmt.Sprintf("%s, from %s until %s", o.Of, s.Clock(o.Start), s.Clock(o.End))
+		text = fmt.Sprintf("%s, from %s until %s", admin.UpstreamName(o.Of), s.Clock(o.Start), s.Clock(o.End))
 	}
 	if len(o.Breakers) > 0 {
 		text += fmt.Sprintf("; %s; breakers (app and grant): %s", plural(o.Probes, "probe", "probes"), strings.Join(o.Breakers, ", "))
@@ -144,21 +148,6 @@ func times(l admin.Latency, of string) string {
 		return "none"
 	}
 	return fmt.Sprintf("%d%s; median %s, 99%% %s", l.Count, of, l.Median(), l.Most())
-}
-
-// countsOf returns the sum of the counts, then each name whose count is not 0, with its count.
-func countsOf(counts map[string]uint64, names []string) string {
-	sum, parts := uint64(0), []string{}
-	for _, name := range names {
-		sum += counts[name]
-		if counts[name] > 0 {
-			parts = append(parts, fmt.Sprintf("%s %d", name, counts[name]))
-		}
-	}
-	if sum == 0 {
-		return "0"
-	}
-	return fmt.Sprintf("%d (outcomes: %s)", sum, strings.Join(parts, ", "))
 }
 
 func plural[N int | int64 | uint64](n N, one, many string) string {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -146,7 +147,7 @@ func breakersOpen(_ condition, s *Status, _ sample) (list []string) {
 			}
 		}
 		list = append(list, fmt.Sprintf("%s %s. A breaker is %s, so the only token calls that it allows are probes, which test whether Meta works again. Known tokens are served.",
-			upstreamName(u.Name), failing, u.Breaker))
+			UpstreamName(u.Name), failing, u.Breaker))
 	}
 	return list
 }
@@ -154,7 +155,7 @@ func breakersOpen(_ condition, s *Status, _ sample) (list []string) {
 func redisAway(_ condition, s *Status, grown sample) []string {
 	return sentenceIf(s.State.Redis == "degraded" && len(grown.faults) > 0,
 		fmt.Sprintf("Redis has not been used since %s, because it fails (%s). Cached answers come from memory, and each sidecar calls Meta itself.",
-			s.Clock(s.State.RedisSince), s.State.RedisFault))
+			s.Clock(s.State.RedisSince), cmp.Or(faultWords[s.State.RedisFault], s.State.RedisFault)))
 }
 
 func rateLimitsNear(c condition, s *Status, _ sample) (list []string) {

@@ -79,7 +79,7 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 			func(s *Status, n *sample) {
 				s.State.Redis, s.State.RedisFault, s.State.RedisSince = "degraded", "timeout", s.Now.Add(-24*time.Hour)
 				n.faults = map[string]uint64{"claim open": 1}
-			}, "since 2026-11-25 12:00:00, because it fails (timeout)"},
+			}, "since 2026-11-25 12:00:00, because it fails (timed out)"},
 		"IgproxyUnsealed": {func(_ *Status, n *sample) { n.unsealed = 5 }, func(_ *Status, n *sample) { n.unsealed = 6 }, "6 values"},
 		"IgproxyRateLimitNear": {func(s *Status, _ *sample) {
 			s.Limits = []proxy.RateLimit{{App: "shop", Usage: map[string]float64{"call_count": 80}}}

@@ -144,11 +144,11 @@ func (s *Status) tiles() []tile {
 	hits, exchanges := s.Latency.Hits, s.Latency.Exchanges
 	return []tile{
 		{"Requests per second", fmt.Sprintf("%.1f", s.Requests.PerSecond), thousands(s.Requests.Window) + " in 15 min"},
-		{"Hit ratio", percent(s.HitRatio), "of token requests"},
+		{"Hit ratio", percent(s.HitRatio), "of token calls; " + thousands(s.State.Entries) + " entries in memory"},
 		{"Median of hits", hits.Median(), "99%: " + hits.Most()},
 		{"Median of exchanges", exchanges.Median(), "99%: " + exchanges.Most()},
 		{"Calls to Meta saved", thousands(s.Saved.Cache + s.Saved.Coalescing), thousands(s.Saved.Cache) + " cache, " + thousands(s.Saved.Coalescing) + " shared"},
-		{"Calls to Meta in flight", fmt.Sprint(inFlight), thousands(s.State.Entries) + " entries cached"},
+		{"Calls to Meta in flight", fmt.Sprint(inFlight), "token calls"},
 	}
 }
 
@@ -232,7 +232,7 @@ func (s *Status) minutes() (list []minute) {
 }
 
 func (s *Status) outageRow(o proxy.Outage) outageRow {
-	row := outageRow{Of: upstreamName(o.Of), Start: s.Clock(o.Start), End: "continues", Probes: thousands(o.Probes),
+	row := outageRow{Of: UpstreamName(o.Of), Start: s.Clock(o.Start), End: "continues", Probes: thousands(o.Probes),
 		Breakers: strings.Join(o.Breakers, ", "), Level: "bad"}
 	end := s.Now
 	if !o.End.IsZero() {

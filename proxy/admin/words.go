@@ -57,8 +57,25 @@ func bound(count uint64, ms *float64) string {
 	return fmt.Sprintf("below %g s", *ms/1000)
 }
 
-func upstreamName(name string) string {
+// UpstreamName returns the name of an upstream, or of Redis, in words.
+func UpstreamName(name string) string {
 	return cmp.Or(map[string]string{"instagram": "Instagram", "login": "Instagram's login host", "threads": "Threads", "facebook": "Facebook", "redis": "Redis"}[name], name)
+}
+
+// OutcomesInWords returns the number of requests in a group, and each outcome in it with its count
+// and meaning.
+func (s *Status) OutcomesInWords(g Group) string {
+	sum, list := uint64(0), []string{}
+	for _, o := range g.Outcomes {
+		if n := s.Requests.ByOutcome[o]; n > 0 {
+			sum += n
+			list = append(list, fmt.Sprintf("%s %d (%s)", o, n, meanings[o]))
+		}
+	}
+	if sum == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%d: %s", sum, strings.Join(list, ", "))
 }
 
 // CallsInWords returns the results of the token calls to Meta, each with its count and meaning.
@@ -93,7 +110,7 @@ var operationWords = map[string]string{"load": "read a record (load)", "publish"
 // faultWords explain the kinds of Redis faults whose names do not explain themselves.
 var faultWords = map[string]string{
 	"open": "not sent (Redis had failed)", "backlog": "not sent (too many were waiting)",
-	"refused": "connection refused", "timeout": "without a reply in time", "pool": "without a free connection",
+	"refused": "connection refused", "timeout": "timed out", "pool": "no free connection",
 	"broken": "connection broken", "resolve": "name not resolved", "oom": "Redis out of memory", "auth": "not authenticated",
 	"permission": "not permitted", "desync": "wrong reply", "oversize": "reply too large", "maxclients": "too many clients",
 	"clusterdown": "cluster down", "noreplicas": "too few replicas", "other": "other fault",
