@@ -44,7 +44,7 @@ func TestAnyOtherCallIsPassedThroughUnchanged(t *testing.T) {
 	body, _ := io.ReadAll(res.Body)
 	_ = res.Body.Close()
 	if res.StatusCode != 201 || string(body) != `{"id":"17841400000000001"}` {
-		t.Errorf("got %d %s, want Meta's answer, unchanged", res.StatusCode, body)
+		t.Errorf(`got %d %s, want 201 {"id":"17841400000000001"}`, res.StatusCode, body)
 	}
 	if got, want := w.graph.asked()[0], `POST /v23.0/1784/media%2Fx?fields=id,name&fields=a;b&access_token=IGAA%7C1&&x=%zz|{"caption":"é"}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -53,12 +53,12 @@ func TestAnyOtherCallIsPassedThroughUnchanged(t *testing.T) {
 	for name, want := range map[string]string{"Authorization": "Bearer IGAAlong", "X-Of-The-App": "1", "Content-Type": "application/json", "X-Hop": "",
 		"X-Forwarded-For": "", "X-Forwarded-Host": "", "Forwarded": "", "Via": "", "User-Agent": "", trustHeader: ""} {
 		if got := head.Get(name); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
+			t.Errorf("Meta got %s %q, want %q", name, got, want)
 		}
 	}
 	for _, name := range []string{"Cache-Status", "X-Request-Id", "Cache-Control", "X-Content-Type-Options"} {
 		if got := res.Header.Get(name); got != "" {
-			t.Errorf("the answer has igproxy's %s: %s", name, got)
+			t.Errorf("the app got the header %s: %s, want no such header", name, got)
 		}
 	}
 	if n := len(w.login.asked()) + len(w.threads.asked()); n != 0 {
@@ -109,12 +109,12 @@ func TestAnAnswerThatBreaksOffIsLoggedAndCutsTheConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadAll(res.Body); err == nil {
-		t.Error("the app got half an answer without an error")
+		t.Error("reading half an answer: got no error, want one")
 	}
 	_ = res.Body.Close()
 	s.Close() // waits for the handler
 	if !strings.Contains(log.String(), "outcome=unavailable") || !strings.Contains(log.String(), "grant=passthrough") {
-		t.Errorf("the log has no line with outcome=unavailable and grant=passthrough: %s", log.String())
+		t.Errorf("got the log %s, want a line with outcome=unavailable and grant=passthrough", log.String())
 	}
 }
 
@@ -153,7 +153,7 @@ func TestBodiesAreBounded(t *testing.T) {
 		_ = res.Body.Close()
 	}
 	if err == nil && res.StatusCode != 502 || len(body) > 1500 {
-		t.Errorf("a large answer: got %d bytes and the error %v, want status 502 or an answer that breaks off", len(body), err)
+		t.Errorf("a large answer: got %d bytes, want at most 1500; got the error %v, want an error or status 502", len(body), err)
 	}
 }
 
@@ -179,7 +179,7 @@ func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
 		body, _ := io.ReadAll(res.Body)
 		_ = res.Body.Close()
 		if res.StatusCode != 504 || !strings.Contains(string(body), `"error_subcode":990022`) || res.Header.Get("Cache-Status") != "" {
-			t.Errorf("a hang: got %d %s %v, want 504 with 990022", res.StatusCode, body, res.Header)
+			t.Errorf("a call that hangs: got %d %s, want 504 with 990022; got the Cache-Status %q, want none", res.StatusCode, body, res.Header.Get("Cache-Status"))
 		}
 	}
 }
@@ -249,7 +249,7 @@ func TestPagingURLsCanBeRewritten(t *testing.T) {
 	const page = `{"data":[{"caption":"see https://graph.instagram.com/x"}],"paging":{"next":"%[1]s\/v23.0\/1\/media?access_token=IGAA&after=Q","previous" : "https://graph.instagram.com/1"}}`
 	w.graph.say(200, fmt.Sprintf(page, strings.ReplaceAll(base, "/", `\/`)))
 	if r := w.get("/1/media"); !strings.Contains(r.Body.String(), strings.ReplaceAll(base, "/", `\/`)) {
-		t.Errorf("paging was rewritten although the option is off: %s", r.Body)
+		t.Errorf("without RewritePaging: got %s, want the unchanged host %s", r.Body, strings.ReplaceAll(base, "/", `\/`))
 	}
 	o := optionsFor(t, base, nil)
 	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{RewritePaging: true})
@@ -302,7 +302,7 @@ func FuzzReachable(f *testing.F) {
 			bare := strings.ToLower(strings.ReplaceAll(path, "\\", "/"))
 			for _, segment := range strings.Split(bare, "/") {
 				if s := strings.Trim(segment, " .\t"); s == "access_token" || s == "refresh_access_token" || s == "_igproxy" {
-					t.Fatalf("%q is passed through, and a server can read it as %q", path, bare)
+					t.Fatalf("a path that is passed through can be read by a server as %q, want no path of a token call or of igproxy", bare)
 				}
 			}
 			plain, err := url.PathUnescape(path)

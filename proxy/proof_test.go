@@ -92,7 +92,7 @@ func TestTheProofIsMadeWithTheAppsSecretInUse(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	w.get("/v23.0/me?access_token=EAA")
 	if asked := facebook.asked()[0]; strings.Contains(asked, "appsecret_proof") {
-		t.Errorf("a call of an app without AppSecretProof got a proof: %s", asked)
+		t.Errorf("an app without AppSecretProof: Meta got %s, want no appsecret_proof", asked)
 	}
 	o := optionsFor(t, w.graph.url.String(), nil)
 	o.FacebookURL, o.Passthrough = facebook.url, passing(PassthroughOptions{})
@@ -117,13 +117,13 @@ func TestTheProofIsMadeWithTheAppsSecretInUse(t *testing.T) {
 	asked := facebook.asked()
 	for _, call := range asked[:n] {
 		if strings.Contains(call, "appsecret_proof") {
-			t.Errorf("a token call has a proof: %s", call)
+			t.Errorf("a token call: Meta got %s, want no appsecret_proof", call)
 		}
 	}
 	if want := "GET /me?access_token=EAA&appsecret_proof=" + proofOf(previous, "EAA") + "|"; asked[n] != want {
-		t.Errorf("got  %s\nwant %s", asked[n], want)
+		t.Errorf("the app pages: Meta got %s, want %s", asked[n], want)
 	}
 	if want := "GET /me?access_token=EAA&appsecret_proof=own|"; asked[n+1] != want {
-		t.Errorf("got  %s\nwant %s", asked[n+1], want)
+		t.Errorf("the app other: Meta got %s, want %s", asked[n+1], want)
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// badOptions returns changes, by name, that each make valid Options invalid. A name has the words
-// that the error must contain; words after a comma only tell names apart. The prefix "carried: "
-// marks an option that a Reload carries over from New, so TestReloadIsAtomic skips it.
+// badOptions returns, by name, changes that make valid Options invalid. A name has the words that
+// the error must contain; words after a comma only tell names apart. The prefix "carried: " marks
+// an option that a Reload carries over from New, so TestReloadIsAtomic skips it.
 func badOptions() map[string]func(*Options) {
 	return map[string]func(*Options){
 		"carried: Cache":                  func(o *Options) { o.Cache = nil },
@@ -48,7 +48,7 @@ func TestNewRefusesEachBadOptionAndNamesIt(t *testing.T) {
 			t.Errorf("%s: got %v, want an error with the words %q", name, err, word)
 		}
 		if err != nil && strings.Contains(err.Error(), "canary1") {
-			t.Errorf("%s: the error shows the secret: %v", name, err)
+			t.Errorf("%s: got the error %v, want an error without the secret canary1", name, err)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func TestCloseWaitsForFlights(t *testing.T) {
 		t.Errorf("Close: got %v, want no error", err)
 	}
 	if o.Cache.Len() != 1 {
-		t.Error("the flight's answer was not remembered")
+		t.Errorf("the cache has %d entries, want 1 with the flight's answer", o.Cache.Len())
 	}
 }
 

@@ -45,25 +45,30 @@ func TestAPurgeCoversAnAppOrATokenUnderEachGrant(t *testing.T) {
 		}
 		return apps
 	}
-	if apps := purge("one", NewSecret("IGAA-a")); !slices.Equal(apps, []string{"one"}) || known("one", "IGAA-a") || !known("one", "IGAA-b") || !known("two", "IGAA-a") {
-		t.Errorf("want only the token IGAA-a of app one to be purged; purged apps: %v", apps)
+	apps := purge("one", NewSecret("IGAA-a"))
+	if a, b, other := known("one", "IGAA-a"), known("one", "IGAA-b"), known("two", "IGAA-a"); !slices.Equal(apps, []string{"one"}) || a || !b || !other {
+		t.Errorf("purge of IGAA-a for app one: got the apps %v, want [one]; known: IGAA-a of app one %v, want false; IGAA-b of app one %v, want true; IGAA-a of app two %v, want true", apps, a, b, other)
 	}
-	if apps := purge("", NewSecret("IGAA-a")); !slices.Equal(apps, []string{"one", "two"}) || known("two", "IGAA-a") {
-		t.Errorf("want the token IGAA-a of both apps to be purged; purged apps: %v", apps)
-	}
-	fill()
-	if purge("two", Secret{}); known("two", "IGAA-b") || !known("one", "IGAA-b") {
-		t.Error("want all tokens of app two to be purged, and those of app one to be kept")
+	apps = purge("", NewSecret("IGAA-a"))
+	if a := known("two", "IGAA-a"); !slices.Equal(apps, []string{"one", "two"}) || a {
+		t.Errorf("purge of IGAA-a for all apps: got the apps %v, want [one two]; known: IGAA-a of app two %v, want false", apps, a)
 	}
 	fill()
-	if purge("", Secret{}); known("one", "IGAA-b") || known("two", "IGAA-b") {
-		t.Error("want all tokens of both apps to be purged")
+	purge("two", Secret{})
+	if two, one := known("two", "IGAA-b"), known("one", "IGAA-b"); two || !one {
+		t.Errorf("purge of app two: known: IGAA-b of app two %v, want false; IGAA-b of app one %v, want true", two, one)
+	}
+	fill()
+	purge("", Secret{})
+	if one, two := known("one", "IGAA-b"), known("two", "IGAA-b"); one || two {
+		t.Errorf("purge of all apps: known: IGAA-b of app one %v, want false; IGAA-b of app two %v, want false", one, two)
 	}
 	if apps, err := p.Purge(t.Context(), "unknown", Secret{}); err == nil || apps != nil {
 		t.Errorf("an unknown app: got the apps %v and the error %v, want no apps and an error", apps, err)
 	}
-	if err := p.Reload(o); err != nil || !known("one", "IGAA-b") {
-		t.Errorf("the reload returned the error %v, or lost an answer that was remembered after the purge", err)
+	err := p.Reload(o)
+	if one := known("one", "IGAA-b"); err != nil || !one {
+		t.Errorf("the reload: got the error %v, want nil; known: IGAA-b of app one %v, want true", err, one)
 	}
 }
 
@@ -89,15 +94,15 @@ func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 	one.Apps = both.Apps[:1]
 	p := newProxy(t, one)
 	if w := askAt(other, "localhost", "/apps/two"+target("IGAA-a")); w.Code != 200 {
-		t.Fatalf("got %d, want 200", w.Code)
+		t.Fatalf("the call to the other sidecar: got %d, want 200", w.Code)
 	}
 	for start := time.Now(); len(redis.Keys()) == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Since(start) > 20*time.Second {
-			t.Fatal("the token was not stored in Redis")
+			t.Fatal("Redis has no keys after 20s, want the token's key")
 		}
 	}
 	if apps, err := other.Purge(t.Context(), "two", Secret{}); err != nil || !slices.Equal(apps, []string{"two"}) {
-		t.Fatalf("purged apps: %v, error: %v; want app two to be purged without an error", apps, err)
+		t.Fatalf("the purge: got the apps %v, want [two]; got the error %v, want nil", apps, err)
 	}
 	for range 50 { // on a busy machine, Redis may answer too late for a reload
 		start := time.Now()
@@ -140,7 +145,7 @@ func TestAPurgedCodeIsForgottenUnderEachRedirectURI(t *testing.T) {
 			t.Fatal(err)
 		}
 		if exchange(); i.Calls() != calls+1 {
-			t.Errorf("%s: after the purge, the code was still answered from memory", uri)
+			t.Errorf("%s: got %d calls to Meta after the purge, want 1", uri, i.Calls()-calls)
 		}
 	}
 }
@@ -148,7 +153,7 @@ func TestAPurgedCodeIsForgottenUnderEachRedirectURI(t *testing.T) {
 // igproxy remembers the names of purged entries, up to a limit for each app. Beyond the limit, it
 // purges all entries of the app. So the purge of a token must not add names that no call of the app
 // uses.
-func TestAPurgedTokenTakesNoNamesOfOtherServices(t *testing.T) {
+func TestThePurgeOfATokenAddsNoNamesOfOtherServices(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	redis := redistest.Start(t)
 	o := optionsFor(t, s.URL, s.CA())

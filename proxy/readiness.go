@@ -12,21 +12,21 @@ import (
 type Readiness struct {
 	Ready        bool          `json:"ready"`
 	Draining     bool          `json:"draining"`
-	ClientSecret string        `json:"client_secret"` // see clientSecretState
-	Breaker      breaker.State `json:"breaker"`       // the worst state of all breakers
-	Redis        string        `json:"redis"`         // "ok", "degraded" or "off"
-	RedisFault   string        `json:"redis_fault,omitempty"`
-	RedisSince   time.Time     `json:"redis_since,omitzero"` // when Redis became degraded
+	ClientSecret string        `json:"client_secret"`         // see clientSecretState
+	Breaker      breaker.State `json:"breaker"`               // the worst state of all breakers
+	Redis        string        `json:"redis"`                 // "ok", "degraded" or "off"
+	RedisFault   string        `json:"redis_fault,omitempty"` // the kind of the last fault; "" unless degraded
+	RedisSince   time.Time     `json:"redis_since,omitzero"`  // when Redis became degraded
 	Flights      int64         `json:"flights"`
-	Entries      int           `json:"entries"`
+	Entries      int           `json:"entries"` // in the memory tier
 }
 
 // Readiness returns the current readiness. The Proxy stays ready while a breaker is open or Redis
 // fails, because known tokens are still served. It also stays ready while Meta refuses the client
-// secrets of some apps, but not while Meta refuses those of all apps. With
-// CheckSecretsAtStart, the Proxy is not ready until the first tests of CheckSecrets have ended. It
-// then becomes ready even if Meta has not answered them. With ReadyWhenRefused, the secrets and
-// their tests have no effect.
+// secrets of some apps, but not while Meta refuses those of all apps. With CheckSecretsAtStart, the
+// Proxy is not ready until the first tests of CheckSecrets have ended. It then becomes ready even
+// if Meta has not answered them. With ReadyWhenRefused, the secrets and their tests have no effect
+// on Ready.
 func (p *Proxy) Readiness() Readiness {
 	health := p.carried.cache.Health()
 	r := Readiness{
@@ -67,12 +67,12 @@ func clientSecretState(labels map[string][]string, apps int) string {
 
 // Upstream is the state of one of Meta's hosts.
 type Upstream struct {
-	Name        string        `json:"name"` // instagram, login, threads or facebook
-	InFlight    int           `json:"in_flight"`
+	Name        string        `json:"name"`          // instagram, login, threads or facebook
+	InFlight    int           `json:"in_flight"`     // of all apps and grants together
 	MaxInFlight int           `json:"max_in_flight"` // for each app and grant
 	Breaker     breaker.State `json:"breaker"`       // the worst state of its breakers
-	// Since is when the longest current outage of its breakers began or, if all of them are closed,
-	// when the last outage ended. Zero: there was no outage.
+	// Since is when the longest current outage of a breaker began. If all breakers are closed, it
+	// is when the last outage ended. Zero: there was no outage.
 	Since  time.Time `json:"since,omitzero"`
 	Probes int       `json:"probes"` // calls that were let through during the current outages
 }

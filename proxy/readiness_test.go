@@ -10,7 +10,7 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-func TestSinceIsWhenTheBreakerLastWasClosed(t *testing.T) {
+func TestSinceIsWhenTheOutageBeganOrEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		s := newGuarded(t, 1, nil).circuits
@@ -50,7 +50,7 @@ func TestSinceIsWhenTheBreakerLastWasClosed(t *testing.T) {
 		check("with another breaker open", breaker.Open, opened, 720)
 		time.Sleep(10*time.Second + 1)
 		do(one, breaker.Success)
-		check("when only the other breaker is not closed", breaker.HalfOpen, laterOpened, 0)
+		check("after the first breaker has closed", breaker.HalfOpen, laterOpened, 0)
 		do(another, breaker.Success)
 		check("after the outage", breaker.Closed, time.Now(), 0)
 	})

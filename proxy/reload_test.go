@@ -64,7 +64,7 @@ func TestReloadIsAtomic(t *testing.T) {
 	r := get(target("IGAAshort"))
 	r.Host = "new.example"
 	if got := p.current.Load().gate.check(r); got != nil {
-		t.Errorf("the new Host name is refused: %v", got)
+		t.Errorf("the new Host name: got %v, want no refusal", got)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestATokensSecondCallerJoinsTheFlightFromBeforeTheReload(t *testing.T) {
 	open()
 	for range 2 {
 		if got := <-codes; !strings.HasPrefix(got, "200") || !strings.Contains(got, "IGAAlong") {
-			t.Errorf("got %s, want the first flight's answer", got)
+			t.Errorf("got %s, want 200 with the token IGAAlong", got)
 		}
 	}
 	if n := len(arrived); n != 0 {
@@ -140,7 +140,7 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 	ended, cancel := withEnded(t)
 	defer cancel()
 	if err := p.Close(ended); err == nil || !strings.Contains(err.Error(), "1 flights") {
-		t.Errorf("Close with an ended context: got %v, want an error with the number of flights", err)
+		t.Errorf("Close with an ended context: got %v, want an error with \"1 flights\"", err)
 	}
 	open()
 	if err := p.Close(t.Context()); err != nil || p.carried.circuits.inFlight("") != 0 {
@@ -185,7 +185,7 @@ func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
 		go func() { slow <- ask(p, get(target("IGAAslow"))).Code }()
 		<-came
 		if w := ask(p, get(target("IGAAquick"))); w.Code != 200 {
-			t.Fatalf("the quick call got %d, want 200", w.Code)
+			t.Fatalf("HTTP/2 %v: the quick call got %d, want 200", http2, w.Code)
 		}
 		next := optionsFor(t, s.URL, s.CA())
 		next.Cache = o.Cache
@@ -194,7 +194,7 @@ func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
 		}
 		close(gate)
 		if code := <-slow; code != 200 {
-			t.Errorf("the slow call got %d, want 200", code)
+			t.Errorf("HTTP/2 %v: the slow call got %d, want 200", http2, code)
 		}
 		waitFor(t, "the old engine's connections to close", func() bool { return open.Load() == 0 })
 		old.Close()
@@ -213,13 +213,13 @@ func TestTheCachePausesAndBreakersSurviveAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := ask(p, get(target("IGAAknown"))); w.Code != 200 || !strings.Contains(w.Header().Get("Cache-Status"), "hit") {
-		t.Errorf("the cache was lost: got %d, Cache-Status %q; want a hit", w.Code, w.Header().Get("Cache-Status"))
+		t.Errorf("a known token: got %d, want 200; got the Cache-Status %q, want a hit", w.Code, w.Header().Get("Cache-Status"))
 	}
 	if w := ask(p, get(target("IGAAcold"))); w.Code != 429 || i.CallsFor("IGAAcold") != 0 {
-		t.Errorf("the app's pause was lost: got %d, want 429 without a call to Meta", w.Code)
+		t.Errorf("a cold token during the app's pause: got %d after %d calls to Meta, want 429 after 0", w.Code, i.CallsFor("IGAAcold"))
 	}
 	if n := counted(t, o.Metrics, "igproxy_upstream_requests_total"); n != 2 {
-		t.Errorf("the metrics were lost: %v upstream calls, want 2", n)
+		t.Errorf("igproxy_upstream_requests_total is %v, want 2", n)
 	}
 	if _, err := p.Resume(""); err != nil {
 		t.Fatal(err)
@@ -250,7 +250,7 @@ func TestNewSecretIsNotConsideredRefused(t *testing.T) {
 		t.Errorf("the right secret: got %v, want no error; ready: %v, want true", err, p.Readiness().Ready)
 	}
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || i.Calls() != 2 {
-		t.Errorf("got %d after %d calls, want 200 after 2", w.Code, i.Calls())
+		t.Errorf("a call with the right secret: got %d after %d calls, want 200 after 2", w.Code, i.Calls())
 	}
 }
 
@@ -264,7 +264,7 @@ func TestANewSecretDoesNotEndARateLimit(t *testing.T) {
 	a.state.limit.begin(limit, now)
 	a.state.secrets.note(refusalAnswer(100, 0, "Error validating client secret."), now)
 	if e := a.paused(now.Add(refusedPause)); e == nil || e.Code != 4 {
-		t.Errorf("a refused secret shortened the pause of the rate limit: got %v, want code 4", e)
+		t.Errorf("after a refused secret: got the pause %v, want the rate limit's (code 4)", e)
 	}
 	a.state.secrets.use([]Secret{NewSecret("new")})
 	if e := a.paused(now.Add(time.Minute)); e == nil || e.Code != 4 || a.state.secrets.standing() != secretUnproven {
@@ -291,7 +291,7 @@ func TestSlotsOfPassedCallsSurviveAReload(t *testing.T) {
 		}
 		r := ask(p, get("/me"))
 		if e := errorIn(t, r.Body.Bytes()); r.Code != 503 || e.Subcode != c.subcode {
-			t.Errorf("%d slots, one of them taken before the reload: got %d / %d, want 503 / %d", c.slots, r.Code, e.Subcode, c.subcode)
+			t.Errorf("%d slots, one of them taken before the reload: got status %d, want 503; got subcode %d, want %d", c.slots, r.Code, e.Subcode, c.subcode)
 		}
 	}
 }

@@ -64,7 +64,7 @@ func (s *claimStep) ttl(c call, a answer, now time.Time) time.Duration {
 		left = min(c.grant.ttl, a.token.Expires.Sub(now)-margin)
 	case a.is(graph.ClassToken):
 		left = s.negativeTTL
-	case a.is(graph.ClassStanding), a.is(graph.ClassRefused) && !c.grant.once: // see func Exchange in ask.go
+	case a.is(graph.ClassStanding), a.is(graph.ClassRefused) && !c.grant.once: // a refused code may mean a wrong secret
 		left = min(briefTTL, s.negativeTTL)
 	case a.is(graph.ClassUserLimit):
 		left = a.refusal.RetryAt.Sub(now)
@@ -73,8 +73,9 @@ func (s *claimStep) ttl(c call, a answer, now time.Time) time.Duration {
 }
 
 // beats returns a function that reports whether the answer a replaces the one that was stored
-// first. A token replaces a refusal. Of two tokens the one stored first wins, because it is not
-// known what a second exchange does to the first token.
+// first. A token replaces a refusal, and any answer replaces an entry that cannot be decoded. Of
+// two tokens the one stored first wins, because it is not known what a second exchange does to the
+// first token.
 func beats(a answer) func(cache.Entry) bool {
 	return func(stored cache.Entry) bool {
 		b, ok := remembered(stored, sourceFleet)

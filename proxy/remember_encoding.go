@@ -52,7 +52,7 @@ func encodeAnswer(a answer) []byte {
 const maxTexts = 2 << 10
 
 // shortened returns a refusal unchanged if all its texts together are no longer than maxTexts.
-// Otherwise it returns a copy without texts, except the message and the type OAuthException.
+// Otherwise it returns a copy whose only texts are the message and the type OAuthException.
 func shortened(e *graph.Error) *graph.Error {
 	if e == nil || len(e.Message)+len(e.Type)+len(e.UserTitle)+len(e.UserMsg)+len(e.TraceID) <= maxTexts {
 		return e

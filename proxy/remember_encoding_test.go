@@ -16,10 +16,10 @@ func TestEncodedAnswersDecodeToWhatWasRemembered(t *testing.T) {
 		TraceID: "x", RetryAt: now.Add(time.Minute).UTC(), Class: graph.ClassToken}
 	back, ok := decodeAnswer(encodeAnswer(answer{refusal: e}), now)
 	if !ok {
-		t.Fatal("an encoded refusal does not decode")
+		t.Fatal("an encoded refusal: decoded got false, want true")
 	}
 	if !bytes.Equal(back.refusal.Encode(), e.Encode()) || !back.refusal.RetryAt.Equal(e.RetryAt) || back.refusal.Class != graph.ClassToken {
-		t.Errorf("got %s, want %s", back.refusal.Encode(), e.Encode())
+		t.Errorf("the refusal: got %s, want %s; RetryAt: got %v, want %v; Class: got %s, want %s", back.refusal.Encode(), e.Encode(), back.refusal.RetryAt, e.RetryAt, back.refusal.Class, graph.ClassToken)
 	}
 	tok, _ := graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,"user_id":1}`), now)
 	encoded := encodeAnswer(answer{token: tok})
@@ -27,7 +27,7 @@ func TestEncodedAnswersDecodeToWhatWasRemembered(t *testing.T) {
 		t.Errorf("got a token that expires at %v, want %v; decoded: %v, want true", back.token.Expires, tok.Expires, ok)
 	}
 	if _, ok = decodeAnswer(encoded, now.Add(60*time.Second)); ok {
-		t.Error("an expired token was decoded")
+		t.Error("an expired token: decoded got true, want false")
 	}
 }
 
@@ -42,7 +42,7 @@ func TestLongRefusalsAreRememberedWithOneText(t *testing.T) {
 		t.Errorf("got %d bytes, want at most 3 KiB; decoded: %v, want true; the refusal is %.300s, want %.300s", len(encoded), ok, back.refusal.Encode(), want.Encode())
 	}
 	if e.UserMsg != long {
-		t.Error("encodeAnswer also shortened the refusal that the current caller gets")
+		t.Errorf("the refusal that the current caller gets: UserMsg has %d bytes, want %d", len(e.UserMsg), len(long))
 	}
 }
 

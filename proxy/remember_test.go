@@ -70,7 +70,7 @@ func TestRepeatedRefusalsCostFewCalls(t *testing.T) {
 			})}
 			for range 50 {
 				if a, err := s.Exchange(t.Context(), callFor(t, "short")); err != nil || a.refusal.Code != code {
-					t.Fatalf("code %d: got %+v, %v; want a refusal with this code", code, a.refusal, err)
+					t.Fatalf("code %d: got the refusal %+v, want this code; got the error %v, want nil", code, a.refusal, err)
 				}
 				time.Sleep(time.Second)
 			}
@@ -93,7 +93,7 @@ func TestRefusalOfACodeIsNotRemembered(t *testing.T) {
 	c.grant = &grant{name: "exchange", subject: codeSubject}
 	for range 2 {
 		if a, err := s.Exchange(t.Context(), c); err != nil || a.stored {
-			t.Errorf("stored: %v, error: %v; want a refusal that is not stored", a.stored, err)
+			t.Errorf("stored: %v, want false; error: %v, want nil", a.stored, err)
 		}
 	}
 	if asked != 2 {
@@ -109,7 +109,7 @@ func TestUncertainAnswersAreNeverRemembered(t *testing.T) {
 		})}
 		for range 2 {
 			if a, err := s.Exchange(t.Context(), callFor(t, "short")); err == nil || a.stored {
-				t.Errorf("stored: %v, error: %v; want an error, and nothing stored", a.stored, err)
+				t.Errorf("stored: %v, want false; error: %v, want an error", a.stored, err)
 			}
 		}
 		if store.Len() != 0 {

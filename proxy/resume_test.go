@@ -82,8 +82,8 @@ func TestTheLogSaysUntilWhenAndWhyAnAppIsPaused(t *testing.T) {
 		g.log = slog.New(slog.NewTextHandler(&log, nil))
 		c := callFor(t, "short")
 		for n, step := range []struct {
-			after, pause time.Duration
-			lines        int
+			after, pause time.Duration // the wait before the step; the time until Meta's RetryAt
+			lines        int           // how many lines "app paused" the log has after the step
 		}{{0, 5 * time.Minute, 1}, {time.Second / 2, 5 * time.Minute, 1}, {time.Second, time.Minute, 1}, {time.Second, 10 * time.Minute, 2}, {11 * time.Minute, time.Minute, 3}} {
 			time.Sleep(step.after)
 			a := refusalAnswer(4, 0, "Application request limit reached")

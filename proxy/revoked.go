@@ -46,7 +46,7 @@ type passedCall struct {
 }
 
 // answered notes what Meta's response says about rate limits. If Meta has accepted the call,
-// answered also notes that the call's token was used.
+// answered also notes that the call's token was used, and drops a successor that is in doubt.
 func (c *passedCall) answered(status int, header http.Header) {
 	c.shared.metrics.limits.note(c.app.Label, header)
 	if c.kept == nil || status >= http.StatusBadRequest {

@@ -56,12 +56,13 @@ type sides struct {
 }
 
 // readEnd and writeEnd return the deadlines of the app's connection while the call is not waiting
-// for the app. They are later than the end of the call, so that a call that takes too long can
-// still be answered.
+// for the app. These deadlines are later than the end of the call, so that a call that takes too
+// long can still be answered.
 func (s *sides) readEnd() time.Time  { return s.end.Add(time.Second) }
 func (s *sides) writeEnd() time.Time { return s.end.Add(2 * time.Second) }
 
-// explain replaces result.Err if the call is incomplete because one side was too slow.
+// explain sets result.Err to the reason if the call is incomplete because one side was too slow. If
+// this side was the app as a reader, explain also sets result.Cut.
 func (s *sides) explain(result *Result) {
 	reason := s.slow.Load()
 	if reason == &ErrSlowReader { // the write may have failed in a flush, whose error ReverseProxy ignores

@@ -9,8 +9,8 @@ import (
 // ten seconds (patience). A slower sender is cut off.
 func TestPaceAllowsTheLeastRateAndOnePause(t *testing.T) {
 	for name, c := range map[string]struct {
-		every    time.Duration
-		bytes    int
+		every    time.Duration // the time between two lumps
+		bytes    int           // the size of a lump
 		from, to time.Duration // when the sender is cut off; zero: never
 	}{
 		"the least rate":       {time.Second, leastRate, 0, 0},

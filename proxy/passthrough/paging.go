@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// rewritePaging replaces the base of the paging URLs in an answer with c.Own. It reads the whole
-// answer into memory. An answer longer than MaxJSONBytes is streamed unchanged.
+// rewritePaging replaces the base of the paging URLs in an answer with c.Own. It reads an answer of
+// up to MaxJSONBytes into memory. A longer answer is streamed unchanged.
 func (p *Proxy) rewritePaging(res *http.Response, c Call) error {
 	text, whole, err := readAhead(res.Body, res.Body, p.options.MaxJSONBytes+1)
 	if err != nil {
@@ -35,8 +35,8 @@ func (p *Proxy) rewritePaging(res *http.Response, c Call) error {
 }
 
 // pagingURLs returns an expression that matches the beginning of the members next and previous in
-// JSON, from the name to the first slash after the host. The host is the one that was called,
-// graph.instagram.com or graph.threads.net. Slashes may be escaped.
+// JSON, from the name to the first slash after the host. It matches three hosts: the host that was
+// called, graph.instagram.com and graph.threads.net. Slashes may be escaped.
 func pagingURLs(c Call) *regexp.Regexp {
 	hosts := regexp.QuoteMeta(strings.TrimSuffix(c.Base.String(), "/")) +
 		`|https://graph\.(?:instagram\.com|threads\.net)`

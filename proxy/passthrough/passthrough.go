@@ -66,9 +66,9 @@ type Call struct {
 	// Proof returns the appsecret_proof of a token that is sent. Nil: no proof is added. ProofOf
 	// says what then happens to a proof that the app sent.
 	Proof func(token string) string
-	// ProofOf returns the appsecret_proof of a token. It is needed if the app sends a proof, Proof
-	// is nil and Replace is set. If the app's proof is the proof of its token, the token and the
-	// proof are replaced together. If it is not, both stay as they are. Required with Replace.
+	// ProofOf returns the appsecret_proof of a token. Required with Replace. ProofOf is called if
+	// Proof is nil and the app sends a proof. If the proof fits the app's token, the token and the
+	// proof are replaced together. If the proof does not fit, both stay as they are.
 	ProofOf func(token string) string
 	// OnAnswer is called with the status and the header of an answer, before the answer is passed
 	// on. OnAnswer and OnRefused are not called for HEAD requests. Required.
@@ -76,7 +76,7 @@ type Call struct {
 	// OnRefused is called for an answer with status 400 or 401, when its whole body has been read.
 	// It gets the token that was sent, the status and the body. The token is "" if the call has no
 	// token, or different tokens. A gzip body is decompressed. OnRefused is not called for a body
-	// of more than 64 KiB, or with another encoding. It must return quickly, and may be
+	// of more than 64 KiB, or with an encoding other than gzip. It must return quickly, and may be
 	// nil.
 	OnRefused func(token string, status int, body []byte)
 	// IsInvalid reports whether an answer with status 400 or 401 means that the token from Replace
@@ -201,8 +201,8 @@ func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Req
 	return r
 }
 
-// BearerToken returns the token of the only Authorization field. It returns "" if there is not
-// exactly one field, or if the field is anything but "Bearer TOKEN". Meta uses no other scheme. A
+// BearerToken returns the token of a single Authorization field "Bearer TOKEN". It returns "" if
+// there are no fields, several fields, or one field of another form. Meta uses no other scheme. A
 // Basic credential is igproxy's own token, which an app has in its base URL. A list or a second
 // field could carry a credential that igproxy has not checked.
 func BearerToken(fields []string) string {
@@ -232,7 +232,9 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest, c Call) {
 	}
 }
 
-// modify bounds the answer and rewrites its paging URLs.
+// modify refuses an answer that switches protocols or announces a body that is too long. It reports
+// any other answer to OnAnswer, bounds and watches the body, and rewrites the paging URLs. An
+// answer to HEAD stays as it is.
 func (p *Proxy) modify(res *http.Response, sent *sending) error {
 	c := sent.call
 	switch {

@@ -100,7 +100,7 @@ func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 	status, body, got, err := s.call(t, r)
 	want := passthrough.Result{Status: http.StatusCreated}
 	if err != nil || status != http.StatusCreated || body != "done" || got != want {
-		t.Errorf("got status %d, body %q, result %+v, error %v, want status 201 with the body \"done\"", status, body, got, err)
+		t.Errorf("status: got %d, want 201; body: got %q, want \"done\"; result: got %+v, want %+v; error: got %v, want nil", status, body, got, want, err)
 	}
 	if want := "/v23.0/1%2Fx//y?fields=a;b&&x=%zz"; uri != want || sent != "text" {
 		t.Errorf("Meta got %s with the body %q, want %s with the body \"text\"", uri, sent, want)
@@ -109,7 +109,7 @@ func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 		"Connection": "", "X-Hop": "", "Upgrade": "", "X-Forwarded-For": "", "X-Forwarded-Host": "",
 		"User-Agent": "", "Accept-Encoding": "gzip"} {
 		if got := header.Get(name); got != want { // Accept-Encoding comes from the test's client
-			t.Errorf("%s is %q, want %q", name, got, want)
+			t.Errorf("Meta got %s %q, want %q", name, got, want)
 		}
 	}
 }
@@ -128,7 +128,7 @@ func TestOnlyTheUsersBearerIsSentOn(t *testing.T) {
 		r.Header.Set("Authorization", sent)
 		status, _, _, err := s.call(t, r)
 		if got := strings.Join(authorization, ", "); status != http.StatusOK || err != nil || got != want {
-			t.Errorf("%s: got status %d, error %v, want status 200; Meta got the Authorization %q, want %q", sent, status, err, got, want)
+			t.Errorf("%s: got status %d, want 200; got error %v, want nil; Meta got the Authorization %q, want %q", sent, status, err, got, want)
 		}
 	}
 }
@@ -141,7 +141,7 @@ func TestARedirectIsPassedOnAndNotFollowed(t *testing.T) {
 	})
 	status, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", ""))
 	if status != http.StatusFound || got.Status != status || err != nil || calls != 1 {
-		t.Errorf("got status %d after %d calls, result %+v, error %v, want 302 after one call", status, calls, got, err)
+		t.Errorf("got status %d after %d calls, want 302 after 1; got result %+v, want status 302; got error %v, want nil", status, calls, got, err)
 	}
 }
 
@@ -162,12 +162,12 @@ func TestAnswersAreStreamed(t *testing.T) {
 	lines := bufio.NewReader(res.Body)
 	for range 2 { // the second line is not written before the first has arrived
 		if line, err := lines.ReadString('\n'); line != "line\n" {
-			t.Fatalf("got the line %q, error %v, want the line \"line\\n\"", line, err)
+			t.Fatalf("got the line %q, want \"line\\n\"; error: %v", line, err)
 		}
 		next <- struct{}{}
 	}
 	if _, err := lines.ReadByte(); err != io.EOF {
-		t.Errorf("got %v, want io.EOF", err)
+		t.Errorf("after the second line: got the error %v, want io.EOF", err)
 	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
@@ -198,7 +198,7 @@ func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 		_, body, got, err := s.call(t, s.request(t, http.MethodPost, "/media", c.request))
 		if !errors.Is(got.Err, c.err) || (got.Status == 0) != (c.err != nil) ||
 			got.Cut != c.cut || (err != nil) != c.cut || len(body) > 1000 {
-			t.Errorf("%s: got %d bytes, result %+v, error %v, want at most 1000 bytes, Err %v, Cut %v", name, len(body), got, err, c.err, c.cut)
+			t.Errorf("%s: got %d bytes, want at most 1000; got result %+v, want Err %v and Cut %v; the client failed: %v, want %v; its error: %v", name, len(body), got, c.err, c.cut, err != nil, c.cut, err)
 		}
 	}
 }
@@ -253,7 +253,7 @@ func TestProtocolUpgradesAreRefused(t *testing.T) {
 	r.Header.Set("Upgrade", "websocket")
 	status, _, got, err := s.call(t, r)
 	if status != http.StatusTeapot || !errors.Is(got.Err, passthrough.ErrSwitching) || err != nil {
-		t.Errorf("got status %d, result %+v, error %v, want status 418 and the Err %v in the result", status, got, err, passthrough.ErrSwitching)
+		t.Errorf("got status %d, want 418; got result %+v, want Err %v; got error %v, want nil", status, got, passthrough.ErrSwitching, err)
 	}
 }
 
@@ -267,7 +267,7 @@ func TestTheAppGetsAnAnswerAfterATimeout(t *testing.T) {
 	for range 10 {
 		status, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", ""))
 		if status != http.StatusTeapot || got.Err == nil || got.Status != 0 || err != nil {
-			t.Fatalf("got status %d, result %+v, error %v, want status 418, and a result with an error and no status", status, got, err)
+			t.Fatalf("got status %d, want 418; got result %+v, want an Err and no status; got error %v, want nil", status, got, err)
 		}
 	}
 }
@@ -276,7 +276,7 @@ func TestAnUpstreamThatIsDownIsAnError(t *testing.T) {
 	s := newSidecar(t, passthrough.Options{}, func(http.ResponseWriter, *http.Request) {})
 	s.base = &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
 	if _, _, got, _ := s.call(t, s.request(t, http.MethodGet, "/me", "")); got.Err == nil || got.Status != 0 || got.Cut {
-		t.Errorf("got %+v, want an error and no status", got)
+		t.Errorf("got the result %+v, want an Err, no status and no Cut", got)
 	}
 }
 
@@ -342,6 +342,6 @@ func TestAnAnswerIsPassedOnByteForByte(t *testing.T) {
 		t.Fatal(err)
 	}
 	if text, err := io.ReadAll(z); string(text) != page || err != nil {
-		t.Errorf("got %s, error %v, want %s", text, err, page)
+		t.Errorf("got the text %s, want %s; got error %v, want nil", text, page, err)
 	}
 }

@@ -70,7 +70,7 @@ func TestRefusalsAreReadAndPassedOnUnchanged(t *testing.T) {
 					r.Header.Set("Accept-Encoding", "gzip") // so that the client does not decompress
 					status, body, got, err := s.call(t, r)
 					if err != nil || got.Err != nil || got.Cut || status != c.status || body != c.body {
-						t.Errorf("the app got status %d and %d bytes, error %v, result %+v; want status %d and %d bytes", status, len(body), err, got, c.status, len(c.body))
+						t.Errorf("the app got status %d, want %d; the app got %d bytes, want the %d bytes that Meta sent; error: got %v, want nil; result: got %+v, want no Err and no Cut", status, c.status, len(body), len(c.body), err, got)
 					}
 					want := []string{}
 					if c.read != "" {
@@ -95,11 +95,13 @@ func TestRefusalsAreStreamed(t *testing.T) {
 		select {
 		case <-first:
 		case <-time.After(10 * time.Second):
-			t.Error("the app did not get the first part")
+			t.Error("the app got no part of the answer in 10s, want the first part")
 		}
 		panic(http.ErrAbortHandler)
 	})
-	s.refused = func(string, int, []byte) { t.Error("OnRefused got a refusal that broke off") }
+	s.refused = func(_ string, status int, body []byte) {
+		t.Errorf("a refusal that breaks off: OnRefused got status %d and body %q, want no call of OnRefused", status, body)
+	}
 	res, err := s.Client().Do(s.request(t, http.MethodGet, "/me", ""))
 	if err != nil {
 		t.Fatal(err)
@@ -107,11 +109,11 @@ func TestRefusalsAreStreamed(t *testing.T) {
 	defer res.Body.Close()
 	part := make([]byte, 9)
 	if _, err := io.ReadFull(res.Body, part); err != nil || string(part) != `{"error":` {
-		t.Errorf("got the part %q, error %v, want what was sent first", part, err)
+		t.Errorf("the first part: got %q, want %q; error: got %v, want nil", part, `{"error":`, err)
 	}
 	close(first)
 	if _, err := io.ReadAll(res.Body); err == nil {
-		t.Error("the app did not see that the answer broke off")
+		t.Error("the rest of the answer: got no error, want one")
 	}
 	if got := <-s.results; !got.Cut {
 		t.Errorf("got the result %+v, want Cut", got)

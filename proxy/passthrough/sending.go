@@ -54,7 +54,7 @@ func (s *sending) prepare(r *http.Request) {
 }
 
 // readableEncoding returns an Accept-Encoding with which igproxy can read a refusal: gzip if the
-// app accepts gzip, otherwise identity.
+// app's Accept-Encoding names gzip, otherwise identity.
 func readableEncoding(accepted string) string {
 	if strings.Contains(strings.ToLower(accepted), "gzip") {
 		return "gzip"
@@ -62,7 +62,7 @@ func readableEncoding(accepted string) string {
 	return "identity"
 }
 
-// RoundTrip sends the call.
+// RoundTrip sends the call once, or twice if Meta refuses the new token (see sending).
 func (s *sending) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := s.transport.RoundTrip(r)
 	if err != nil || !s.mayRepeat || !isRefusal(res) || r.Method == http.MethodHead {

@@ -96,7 +96,7 @@ func TestTokenIsReplacedWhereverItIs(t *testing.T) {
 
 // If Meta refuses the new token, the call is sent again with its original token and the proof of
 // that token. The app gets the second answer. A call whose body was streamed cannot be sent again.
-func TestRefusedReplacementIsFollowedByTheCallAsItCame(t *testing.T) {
+func TestRefusedReplacementIsFollowedByTheOriginalToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		own               string // the token that the app sends
 		contentType, body string
