@@ -25,7 +25,7 @@ const (
 )
 
 // revoking is a proxy in front of an upstream that issues a new token for each exchange and
-// refresh. For all other calls the upstream calls the function in the field answer.
+// refresh. The function in the field answer writes the response to every other call.
 type revoking struct {
 	*Proxy
 	t      *testing.T
@@ -88,8 +88,9 @@ func (x *revoking) exchange(path string) (long string, asked bool) {
 	return fmt.Sprintf("long|%d-<&", x.issued), x.issued > before
 }
 
-// read makes a call that is passed through. If counted is set, read waits until igproxy has counted
-// the refusal as a revoked token. Otherwise it checks that igproxy has not done so.
+// read makes a call that is passed through. Each name in header is followed by its value. If
+// counted is set, read waits until igproxy has counted the refusal as a revoked token. If counted
+// is not set, read checks that igproxy has not counted the refusal.
 func (x *revoking) read(target string, counted bool, header ...string) *httptest.ResponseRecorder {
 	x.t.Helper()
 	r := get(target)
@@ -101,11 +102,11 @@ func (x *revoking) read(target string, counted bool, header ...string) *httptest
 	w := ask(x.Proxy, r)
 	for start := time.Now(); counted && x.counted() == before; time.Sleep(time.Millisecond) {
 		if time.Since(start) > 10*time.Second {
-			x.t.Fatal("the refusal was not counted within 10 s")
+			x.t.Fatalf("%s: got no refusal counted as a revoked token within 10 s, want 1", target)
 		}
 	}
 	if n := x.counted() - before; !counted && n > 0 {
-		x.t.Errorf("the refusal of %s was counted as a revoked token", target)
+		x.t.Errorf("%s: got %v refusals counted as revoked tokens, want 0", target, n)
 	}
 	return w
 }
@@ -158,22 +159,22 @@ func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
 			target, header := c.call(long)
 			w, want := x.read(target, true, header...), httptest.NewRecorder()
 			if c.answer(want); w.Code != want.Code || w.Body.String() != want.Body.String() {
-				t.Errorf("the app got %d %q, want the upstream's answer, unchanged: %d %q", w.Code, w.Body, want.Code, want.Body)
+				t.Errorf("the app got %d %q, want the upstream's response, unchanged: %d %q", w.Code, w.Body, want.Code, want.Body)
 			}
 			if _, asked := x.exchange(c.grant + "other-short"); asked {
-				t.Error("another token was forgotten")
+				t.Error("the exchange of other-short asked Meta again, want the remembered answer")
 			}
-			if x.countedAs(cache.Dropped) != 1 || strings.Count(x.log.String(), "revoked token forgotten") != 1 {
-				t.Errorf("%v answers are counted as dropped, want 1; want one line \"revoked token forgotten\" in the log:\n%s", x.countedAs(cache.Dropped), &x.log)
+			if n, lines := x.countedAs(cache.Dropped), strings.Count(x.log.String(), "revoked token forgotten"); n != 1 || lines != 1 {
+				t.Errorf("dropped answers got %v, want 1; lines \"revoked token forgotten\" got %d, want 1; log:\n%s", n, lines, &x.log)
 			}
 			second, asked := x.exchange(c.grant + "short")
 			if !asked || second == long {
-				t.Error("the revoked token was served again")
+				t.Errorf("after the refusal: Meta asked got %v, want true; token got %q, want another than %q", asked, second, long)
 			}
 			target, header = c.call(long) // other workers still use the old token
 			x.read(target, true, header...)
 			if _, asked := x.exchange(c.grant + "short"); asked {
-				t.Error("the new token was forgotten because of the old one")
+				t.Error("a refusal of the old token: the exchange asked Meta again, want the new token from the cache")
 			}
 			if strings.Contains(x.log.String(), "long|") || strings.Contains(x.log.String(), other) {
 				t.Errorf("the log has a token:\n%s", &x.log)
@@ -202,8 +203,8 @@ func TestNothingElseMakesATokenForgotten(t *testing.T) {
 		status  int
 		body    string
 		target  string
-		counted bool
-		header  []string
+		counted bool     // whether igproxy counts the refusal as a revoked token
+		header  []string // of the call; X-Answer-Encoding becomes the Content-Encoding of the response
 	}{
 		"another code":             {400, code(100), query, false, nil},
 		"code 102":                 {400, code(102), query, false, nil},
@@ -236,14 +237,14 @@ func TestNothingElseMakesATokenForgotten(t *testing.T) {
 			refuse(w)
 		}
 		if w := x.read(c.target, c.counted, c.header...); w.Code != c.status || w.Body.String() != c.body {
-			t.Errorf("%s: the app got %d and %d bytes, want %d and %d", name, w.Code, w.Body.Len(), c.status, len(c.body))
+			t.Errorf("%s: status got %d, want %d; body got %.200q, want %.200q", name, w.Code, c.status, w.Body, c.body)
 		}
 		if _, asked := x.exchange(exchange); asked {
-			t.Fatalf("%s: the token was forgotten", name)
+			t.Fatalf("%s: the exchange asked Meta again, want the remembered token", name)
 		}
 	}
 	if x.countedAs(cache.NotFound) != 3 || x.countedAs(cache.Dropped) != 0 {
-		t.Errorf("%v tokens were not found and %v answers were dropped, want 3 and 0", x.countedAs(cache.NotFound), x.countedAs(cache.Dropped))
+		t.Errorf("tokens not found got %v, want 3; answers dropped got %v, want 0", x.countedAs(cache.NotFound), x.countedAs(cache.Dropped))
 	}
 }
 
@@ -260,7 +261,7 @@ func TestBothAnswersWithARevokedTokenAreForgotten(t *testing.T) {
 	x.read("/me?access_token="+url.QueryEscape(long), true)
 	for _, path := range []string{"/access_token?grant_type=ig_exchange_token&access_token=short", refresh} {
 		if _, asked := x.exchange(path); !asked {
-			t.Errorf("%s got the revoked token again", path)
+			t.Errorf("%s: got the remembered answer, want Meta to be asked again", path)
 		}
 	}
 }
@@ -274,7 +275,7 @@ func TestCodesAreNotInTheIndex(t *testing.T) {
 	w.graph.say(400, revokedBody)
 	w.get("/me?access_token=IGAAshort")
 	if r := w.post("/oauth/access_token", codeForm("CODE")); r.Code != 200 || len(w.login.asked()) != 1 {
-		t.Errorf("got %d after %d calls, want 200 after 1: the remembered answer, because a code works only once", r.Code, len(w.login.asked()))
+		t.Errorf("status got %d, want 200; calls with the code got %d, want 1, because a code works only once", r.Code, len(w.login.asked()))
 	}
 }
 
@@ -289,7 +290,7 @@ func TestTokenInAFormIsForgottenIfTheCallGetsAProof(t *testing.T) {
 		r := httptest.NewRequest(http.MethodPost, "/apps/pages/me/feed", strings.NewReader(url.Values{"access_token": {long}}.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		if w := ask(x.Proxy, r); w.Code != 400 || w.Body.String() != revokedBody {
-			t.Fatalf("the app got %d %s, want Meta's refusal, unchanged", w.Code, w.Body)
+			t.Fatalf("the app got %d %s, want 400 %s", w.Code, w.Body, revokedBody)
 		}
 		for start := time.Now(); proven && x.countedAs(cache.Dropped) == 0; time.Sleep(time.Millisecond) {
 			if time.Since(start) > 10*time.Second {
@@ -318,8 +319,9 @@ func TestWithoutPassthroughThereIsNoIndex(t *testing.T) {
 		if err := c.Close(t.Context()); err != nil { // waits for the store
 			t.Fatal(err)
 		}
-		if keys := redis.Keys(); slices.ContainsFunc(keys, func(k string) bool { return strings.HasSuffix(k, ":i") }) != pass {
-			t.Errorf("passthrough %v: want a key of the index (ending in :i): %v; Redis has the keys %q", pass, pass, keys)
+		keys := redis.Keys()
+		if indexed := slices.ContainsFunc(keys, func(k string) bool { return strings.HasSuffix(k, ":i") }); indexed != pass {
+			t.Errorf("passthrough %v: a key of the index (ending in :i) got %v, want %v; keys in Redis: %q", pass, indexed, pass, keys)
 		}
 	}
 }

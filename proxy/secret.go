@@ -11,8 +11,8 @@ const redacted = "[secret]"
 // Secret holds a text that must never be printed: a client secret, a token or a code. The zero
 // Secret is empty.
 //
-// The text is behind a pointer. When package fmt prints a struct with %+v, it does not call the
-// methods of unexported fields, so it prints an address instead of the text.
+// The text is behind a pointer, because package fmt does not call the methods of a Secret in an
+// unexported field. With the pointer, package fmt prints an address for such a field, not the text.
 type Secret struct{ text *string }
 
 // NewSecret wraps text. The caller should drop its own copy.
@@ -33,8 +33,8 @@ func (s Secret) Reveal() string {
 // IsZero reports whether the text is empty.
 func (s Secret) IsZero() bool { return s.Reveal() == "" }
 
-// Format prints a constant for every verb, including %#v and %x, except %T and %p. For these two,
-// package fmt does not call Format: %T prints the type, and %p prints the type and an address.
+// Format prints a constant, even for %#v and %x. Package fmt does not call Format for %T and %p: %T
+// prints the type, and %p prints the type and an address.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // String returns a constant.

@@ -50,7 +50,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	if s.Reveal() != text {
 		t.Errorf("Reveal returned %q, want %q", s.Reveal(), text)
 	}
-	if !(Secret{}).IsZero() || NewSecret(text).IsZero() {
-		t.Error("want IsZero to be true for the zero Secret, and false for one with a text")
+	if zero, full := (Secret{}).IsZero(), NewSecret(text).IsZero(); !zero || full {
+		t.Errorf("IsZero of the zero Secret got %v, want true; IsZero of a Secret with a text got %v, want false", zero, full)
 	}
 }

@@ -37,7 +37,7 @@ const (
 	sourceUpstream source = "upstream"
 	sourceFleet    source = "fleet" // another sidecar asked Meta, and this one waited for its answer
 	sourceKept     source = "kept"  // the record of a token that has been refreshed; see keep.go
-	sourceHold     source = "hold"  // a refusal that concerns the whole app, repeated during its pause
+	sourceHold     source = "hold"  // a refusal that concerns the whole app, repeated during the app's pause
 	sourceNone     source = "none"  // no answer to a token call
 )
 
@@ -46,9 +46,9 @@ type answer struct {
 	token   graph.Token
 	refusal *graph.Error // nil: there is a token
 	source  source
-	joined  bool          // this caller waited for another caller's exchange
-	stored  bool          // this exchange stored the answer in the cache
-	left    time.Duration // how much longer the answer is remembered
+	joined  bool          // this caller joined a flight that another caller began
+	stored  bool          // the flight stored the answer in the cache
+	left    time.Duration // how much longer the answer is remembered; 0: not at all
 	usage   http.Header   // the headers about rate limits; nil unless Meta has just sent the answer
 	with    Secret        // the client secret that was sent, if the call has one
 	without Secret        // the client secret that Meta refused before, for the same call

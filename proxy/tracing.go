@@ -16,19 +16,19 @@ import (
 )
 
 // A trace shows one request: a server span, and below it the steps from recall to ask, nested as
-// they call each other. The spans of a flight belong to the trace of the caller that began it. A
-// call that is passed through has only the server span.
+// they call each other. The spans of a flight belong to the trace of the caller that began the
+// flight. A call that is passed through has only the server span.
 //
 // Spans contain the request's ID, status codes, counts, and names that are fixed or come from the
-// configuration. They contain no text that a client or Meta sent: no path, query, token or error
-// message, and of the headers only the IDs in Traceparent. Attribute names come from
-// OpenTelemetry's semantic conventions for HTTP. Attributes that these conventions do not define
-// are named igproxy.*. In this package, only this file uses OpenTelemetry's library.
+// configuration. They contain no path, query, token, error message or other text that a client or
+// Meta sent, except the IDs in the header Traceparent. Attribute names come from OpenTelemetry's
+// semantic conventions for HTTP. Attributes that these conventions do not define are named
+// igproxy.*. In this package, only this file uses OpenTelemetry's library.
 
 // Tracer is OpenTelemetry's tracer. A nil Tracer makes no spans.
 type Tracer = trace.Tracer
 
-// traced returns next with a span around each call.
+// traced returns next with a span around each call. If t is nil, traced returns next itself.
 func traced(t Tracer, name string, next exchanger) exchanger {
 	if t == nil {
 		return next

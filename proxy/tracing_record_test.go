@@ -88,7 +88,7 @@ func traceOf(t *testing.T, r *tracetest.SpanRecorder, h http.Handler, req *http.
 	ask(h, req)
 	s := servers(r)
 	if len(s) != 1 {
-		t.Fatalf("%d server spans, want 1", len(s))
+		t.Fatalf("got %d server spans, want 1", len(s))
 	}
 	if started, ended := len(r.Started()), len(r.Ended()); started != ended {
 		t.Errorf("%d spans began and %d ended, want the same number", started, ended)

@@ -16,8 +16,11 @@ import (
 )
 
 const (
+	// inServer is the format of a server span's attributes. The verbs are the status, the outcome
+	// and the source.
 	inServer = "http.request.method=GET http.response.status_code=%d http.route=/access_token igproxy.app=default igproxy.grant=exchange igproxy.outcome=%s igproxy.source=%s url.scheme=http"
-	ofApp    = "igproxy.app=default igproxy.grant=exchange"
+	// ofApp has the attributes that are in the span of every step.
+	ofApp = "igproxy.app=default igproxy.grant=exchange"
 )
 
 // nested returns the lines (see lineOf) of the spans of the steps from recall to last. The texts
@@ -54,7 +57,7 @@ func TestEachStepHasASpanInsideThatOfThePreviousStep(t *testing.T) {
 	parent := servers(r)[0]
 	for _, s := range under(r, parent) {
 		if s.Parent().SpanID() != parent.SpanContext().SpanID() {
-			t.Errorf("%s is not a child of %s", s.Name(), parent.Name())
+			t.Errorf("the span %s: parent got %s, want %s (%s)", s.Name(), s.Parent().SpanID(), parent.SpanContext().SpanID(), parent.Name())
 		}
 		if kind := s.SpanKind(); (kind == trace.SpanKindClient) != (s.Name() == "ask") {
 			t.Errorf("the span %s has the kind %s, want client only for ask", s.Name(), kind)
@@ -118,8 +121,8 @@ func TestOnlyTraceparentIsReadFromTheAppsTraceHeaders(t *testing.T) {
 	req.Header.Set("Baggage", "user=canary")
 	ask(p, req)
 	s := servers(r)[0]
-	if s.Parent().SpanID().String() != "b7ad6b7169203331" || s.SpanContext().TraceID().String() != "0af7651916cd43dd8448eb211c80319c" || !s.Parent().IsRemote() {
-		t.Errorf("the parent is %v, want the span in Traceparent", s.Parent())
+	if parent, id := s.Parent(), s.SpanContext().TraceID().String(); parent.SpanID().String() != "b7ad6b7169203331" || id != "0af7651916cd43dd8448eb211c80319c" || !parent.IsRemote() {
+		t.Errorf("parent got %s, want b7ad6b7169203331; trace got %s, want 0af7651916cd43dd8448eb211c80319c; remote got %v, want true", parent.SpanID(), id, parent.IsRemote())
 	}
 	if text := dumped(t, r); strings.Contains(text, "canary") {
 		t.Errorf("tracestate or baggage is in a span: %s", text)
@@ -129,14 +132,14 @@ func TestOnlyTraceparentIsReadFromTheAppsTraceHeaders(t *testing.T) {
 		req.Header.Set("Traceparent", wrong)
 		ask(p, req)
 		if s := servers(r)[0]; s.Parent().IsValid() {
-			t.Errorf("the invalid Traceparent %q became the parent %v", wrong, s.Parent())
+			t.Errorf("the invalid Traceparent %q: got the parent %s, want no parent", wrong, s.Parent().SpanID())
 		}
 	}
 	r.Reset()
 	req.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
 	ask(p, req)
 	if n := len(r.Ended()); n != 0 {
-		t.Errorf("Traceparent says that the app does not record this trace, but igproxy recorded %d spans, want 0", n)
+		t.Errorf("a Traceparent without the sampled flag: got %d spans, want 0", n)
 	}
 }
 
@@ -180,8 +183,8 @@ func TestSpansContainNoSecretsOrSentValues(t *testing.T) {
 	send("CANARY", "/access_token", "")
 	send("POST", "/oauth/access_token", "grant_type=authorization_code&code=canary&redirect_uri=https://canary.example")
 	text := dumped(t, r)
-	if len(servers(r)) != 26 || !strings.Contains(text, "resend_count") || !strings.Contains(text, "passthrough") {
-		t.Errorf("got %d server spans, want 26, with a retry and a passed-through call among them", len(servers(r)))
+	if n, retried, passed := len(servers(r)), strings.Contains(text, "resend_count"), strings.Contains(text, "passthrough"); n != 26 || !retried || !passed {
+		t.Errorf("server spans got %d, want 26; a retry got %v, want true; a passed-through call got %v, want true", n, retried, passed)
 	}
 	for _, hidden := range []string{"canary", testSecret, "IGAA", "Canary", "CANARY"} {
 		if i := strings.Index(text, hidden); i >= 0 {
@@ -223,25 +226,25 @@ func TestWithoutATracerTracingIsFree(t *testing.T) {
 	e := p.current.Load()
 	recall, ok := e.first.(*recallStep)
 	if !ok {
-		t.Fatalf("recall is wrapped: %T", e.first)
+		t.Fatalf("the first step got %T, want *recallStep", e.first)
 	}
 	join, ok := recall.next.(*joinStep)
 	if !ok {
-		t.Fatalf("join is wrapped: %T", recall.next)
+		t.Fatalf("the step after recall got %T, want *joinStep", recall.next)
 	}
 	claim, ok := join.next.(*claimStep)
 	if !ok {
-		t.Fatalf("claim is wrapped: %T", join.next)
+		t.Fatalf("the step after join got %T, want *claimStep", join.next)
 	}
 	guard, ok := claim.next.(*guardStep)
 	if !ok {
-		t.Fatalf("guard is wrapped: %T", claim.next)
+		t.Fatalf("the step after claim got %T, want *guardStep", claim.next)
 	}
 	if _, ok := guard.next.(*askStep); !ok {
-		t.Fatalf("ask is wrapped: %T", guard.next)
+		t.Fatalf("the step after guard got %T, want *askStep", guard.next)
 	}
 	if p.carried.tracer != nil || e.plain == nil {
-		t.Error("want no tracer, and the lane on")
+		t.Errorf("tracer got %v, want nil; lane on got %v, want true", p.carried.tracer, e.plain != nil)
 	}
 	x, r := requestState{status: 200}, get("/me")
 	if n := testing.AllocsPerRun(100, func() {

@@ -23,11 +23,11 @@ const (
 	ownPrefix  = "/" + ownSegment + "/"
 )
 
-// verified is the answer to one of igproxy's own calls, if what the client sent was signed with one
-// of the app's secrets.
+// verified is the response to one of igproxy's own calls, if what the client sent was signed with
+// one of the app's secrets.
 type verified struct {
 	status  int
-	payload []byte // the body, in JSON; empty: the answer has no body
+	payload []byte // the body, in JSON; empty: the response has no body
 }
 
 // ownCall is one of igproxy's own calls.
@@ -49,7 +49,7 @@ func (t destination) ownCall() (c ownCall, ok bool) {
 	return ownCalls[i], true
 }
 
-// verify sets x.signed to the answer to a call below ownPrefix, or sets x.err. Then it drops what
+// verify sets x.signed to the response to a call below ownPrefix, or sets x.err. Then it drops what
 // is left of the body.
 func (x *requestState) verify(e *engine, w http.ResponseWriter, r *http.Request, t destination) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxRead) // this reader repeats its error, so dropRest sees the error too
@@ -62,10 +62,9 @@ func (x *requestState) verify(e *engine, w http.ResponseWriter, r *http.Request,
 // maxRead bounds how many bytes of a body are read, including the dropped ones.
 const maxRead = 2 * signature.MaxWebhook
 
-// dropRest reads and drops the rest of a body. It reports whether it reached the end, because only
-// then can the connection be kept. If the body were left unread, net/http could reset the
-// connection while the client is still sending, and the client would not get the answer. dropRest
-// waits at most dropTime.
+// dropRest reads and drops the rest of a body, so that the connection can stay open. It reports
+// whether it reached the end of the body. It waits at most dropTime, and does not read a body that
+// is announced as larger than signature.MaxWebhook. linger drops such a body after the response.
 func dropRest(w http.ResponseWriter, r *http.Request) bool {
 	// Reading a body after "Expect: 100-continue" would ask the client to send it.
 	if r.ContentLength > signature.MaxWebhook || r.Header.Get("Expect") != "" {

@@ -23,8 +23,8 @@ func verifyServer(t *testing.T, read time.Duration) string {
 }
 
 // After an HTTP/1.1 call, the connection stays open if the whole body has arrived and was not
-// chunked, whatever the answer is. Otherwise igproxy closes the connection. Bytes after a body are
-// read as the next request, not as a part of the body.
+// chunked, whatever the response is. Otherwise igproxy closes the connection. Bytes after a body
+// are read as the next request, not as a part of the body.
 func TestTheFramingOfAWebhook(t *testing.T) {
 	addr := verifyServer(t, 0)
 	const host = " HTTP/1.1\r\nHost: localhost\r\n"
@@ -60,15 +60,15 @@ func TestTheFramingOfAWebhook(t *testing.T) {
 	} {
 		got := sent(t, addr, c.request+second, true)
 		if !strings.HasPrefix(got, "HTTP/1.1 "+c.status) && !strings.HasPrefix(got, "HTTP/1.0 "+c.status) {
-			t.Errorf("%s: got %s, want %s", name, got, c.status)
+			t.Errorf("%s: got %s, want the status %s", name, got, c.status)
 		}
 		if kept := strings.HasSuffix(got, "\r\n\r\nok\n"); kept != c.kept {
-			t.Errorf("%s: connection kept: %v, want %v: %s", name, kept, c.kept, got)
+			t.Errorf("%s: connection kept got %v, want %v; received: %s", name, kept, c.kept, got)
 		}
 	}
 	cut := sent(t, addr, post(good, length, webhookBody[:20]), true)
 	if !strings.HasPrefix(cut, "HTTP/1.1 400") || !strings.Contains(cut, "990030") {
-		t.Errorf("a body that is cut short: got %s, want 400 with 990030", cut)
+		t.Errorf("a body that is cut short: got %s, want 400 with the subcode 990030", cut)
 	}
 }
 
@@ -78,15 +78,15 @@ func TestARefusalReachesAClientThatStillSends(t *testing.T) {
 	addr := verifyServer(t, 0)
 	body := strings.Repeat("x", 3<<20)
 	for range 5 {
-		for name, head := range map[string]string{
+		for subcode, head := range map[string]string{
 			"990029": "POST /_igproxy/webhook",
 			"990015": "POST /_igproxy/signed_request",
 			"990002": "POST /_igproxy/x",
 			"990001": "PUT /_igproxy/webhook",
 		} {
 			got := sent(t, addr, fmt.Sprintf("%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", head, len(body), body), false)
-			if !strings.Contains(got, name) {
-				t.Errorf("%s: got %q, want the subcode %s", head, got, name)
+			if !strings.Contains(got, subcode) {
+				t.Errorf("%s: got %q, want the subcode %s", head, got, subcode)
 			}
 		}
 	}
@@ -103,7 +103,7 @@ func TestASlowBodyEndsWithTheReadTimeout(t *testing.T) {
 		start := time.Now()
 		got := sent(t, addr, request, false)
 		if !strings.HasPrefix(got, "HTTP/1.1 408") || !strings.Contains(got, `"error_subcode":990028`) || !strings.Contains(got, "Connection: close") {
-			t.Errorf("%s: got %q after %s, want 408 with 990028 and Connection: close", name, got, time.Since(start))
+			t.Errorf("%s: got %q after %s, want 408 with the subcode 990028 and Connection: close", name, got, time.Since(start))
 		}
 	}
 }

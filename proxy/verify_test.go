@@ -60,15 +60,15 @@ func postForm(path, contentType, body string) *http.Request {
 
 const urlencoded = "application/x-www-form-urlencoded"
 
-// wantRefusal checks the status and the subcode of an error, and that the answer repeats nothing
-// that was sent.
+// wantRefusal checks the status and the subcode of an error. It also checks that the response does
+// not contain the word canary, which many requests in these tests contain.
 func wantRefusal(t *testing.T, name string, w *httptest.ResponseRecorder, status, subcode int) {
 	t.Helper()
 	if e := errorIn(t, w.Body.Bytes()); w.Code != status || e.Subcode != subcode {
-		t.Errorf("%s: got %d %s, want %d / %d", name, w.Code, w.Body, status, subcode)
+		t.Errorf("%s: got %d %s, want %d with the subcode %d", name, w.Code, w.Body, status, subcode)
 	}
 	if strings.Contains(w.Body.String()+fmt.Sprint(w.Header()), "canary") {
-		t.Errorf("%s: the answer repeats what was sent: %v %s", name, w.Header(), w.Body)
+		t.Errorf("%s: got a response with the word canary, which was sent: %v %s", name, w.Header(), w.Body)
 	}
 }
 
@@ -96,7 +96,7 @@ func TestAWebhookIsVerifiedWithEachSecretOfItsApp(t *testing.T) {
 		w := ask(p, r)
 		h := w.Header()
 		if w.Code != 204 || w.Body.Len() > 0 || h.Get("X-Request-Id") == "" || h.Get("Cache-Control") != "no-store" || h["Content-Length"] != nil || h["Content-Type"] != nil || h["Cache-Status"] != nil {
-			t.Errorf("%s: got %d %s, %v; want 204 without a body, with X-Request-Id and Cache-Control: no-store", name, w.Code, w.Body, h)
+			t.Errorf("%s: status got %d, want 204; body got %q, want \"\"; header got %v, want X-Request-Id and Cache-Control: no-store, but no Content-Length, Content-Type or Cache-Status", name, w.Code, w.Body, h)
 		}
 	}
 	right := signatureOf(testSecret, webhookBody)
@@ -165,7 +165,7 @@ func TestASignedRequestIsAnsweredWithItsPayload(t *testing.T) {
 		w := ask(p, r)
 		if w.Code != 200 || w.Body.String() != signedPayload || w.Header().Get("Content-Type") != "application/json; charset=UTF-8" ||
 			w.Header().Get("Cache-Control") != "no-store" || w.Header()["Cache-Status"] != nil {
-			t.Errorf("%s: got %d %s, %v; want 200 and the payload", name, w.Code, w.Body, w.Header())
+			t.Errorf("%s: status got %d, want 200; body got %s, want %s; header got %v, want application/json; charset=UTF-8 and no-store, but no Cache-Status", name, w.Code, w.Body, signedPayload, w.Header())
 		}
 	}
 	var file bytes.Buffer
@@ -188,7 +188,7 @@ func TestASignedRequestIsAnsweredWithItsPayload(t *testing.T) {
 		"twice, multipart":  {multi(good, good), 400, 990015},
 		"a file":            {postForm(path, m.FormDataContentType(), file.String()), 400, 990015},
 		"in the query":      {httptest.NewRequest(http.MethodPost, path+"?signed_request="+good, nil), 400, 990015},
-		"in both":           {postForm(path+"?signed_request="+good, urlencoded, "signed_request="+good), 400, 990015},
+		"query and form":    {postForm(path+"?signed_request="+good, urlencoded, "signed_request="+good), 400, 990015},
 		"JSON":              {postForm(path, "application/json", `{"signed_request":"`+good+`"}`), 400, 990015},
 		"no type":           {httptest.NewRequest(http.MethodPost, path, strings.NewReader("signed_request="+good)), 400, 990015},
 		"two types":         {twoTypes, 400, 990015},
@@ -231,14 +231,15 @@ func TestASignatureCountsOnlyForItsApp(t *testing.T) {
 	}
 }
 
-// A reload changes the secrets at once. During a rotation, both secrets are accepted.
+// A reload changes the secrets at once. During a rotation, the new and the previous secret are
+// accepted.
 func TestSecretsOfSignaturesAreReloaded(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	p := newProxy(t, o)
 	for _, c := range []struct {
 		secret, previous string
-		more             []Secret
-		accepted         string
+		more             []Secret // WebhookSecrets
+		accepted         string   // the numbers of the accepted secrets
 	}{
 		{"secret-number-1", "", nil, "1"},
 		{"secret-number-2", "secret-number-1", nil, "12"},
@@ -260,7 +261,7 @@ func TestSecretsOfSignaturesAreReloaded(t *testing.T) {
 			}
 		}
 		if accepted != c.accepted {
-			t.Errorf("with %+v: the secrets whose numbers are in %q are accepted, want %q", c, accepted, c.accepted)
+			t.Errorf("with %+v: numbers of the accepted secrets got %q, want %q", c, accepted, c.accepted)
 		}
 	}
 }

@@ -48,7 +48,7 @@ func sent(t *testing.T, addr, request string, half bool) string {
 	}
 	got, err := io.ReadAll(conn)
 	if err != nil {
-		t.Errorf("after %q: got %v, want the server to close the connection", got, err)
+		t.Errorf("got %q, then the error %v, want the server to close the connection", got, err)
 	}
 	return string(got)
 }
@@ -56,7 +56,7 @@ func sent(t *testing.T, addr, request string, half bool) string {
 const wireOK = "/access_token?grant_type=ig_exchange_token&access_token=t"
 
 // In each case, the bytes that net/http would read as the second request may belong to the body or
-// the tunnel of the first request. So igproxy closes the connection after the first answer.
+// the tunnel of the first request. So igproxy closes the connection after the first response.
 func TestBytesAfterABodyAreNotReadAsARequest(t *testing.T) {
 	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
 	const host, second = " HTTP/1.1\r\nHost: localhost\r\n", "GET " + wireOK + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -69,7 +69,7 @@ func TestBytesAfterABodyAreNotReadAsARequest(t *testing.T) {
 	} {
 		got := sent(t, addr, request, true)
 		if n := strings.Count(got, "HTTP/1."); n != 1 || !strings.Contains(got, "\r\nConnection: close\r\n") {
-			t.Errorf("%s: %d answers, want one with Connection: close: %s", name, n, got)
+			t.Errorf("%s: got %d responses, want 1 with Connection: close; received: %s", name, n, got)
 		}
 	}
 }
@@ -112,21 +112,21 @@ func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 		asked = 0
 		got := sent(t, addr, c.request, name == "cut short") // the end of the stream cuts the body short
 		if n := strings.Count(got, `"code":190`); n != c.answers || asked != c.answers {
-			t.Errorf("%s: %d answers and %d exchanges, want %d of each: %s", name, n, asked, c.answers, got)
+			t.Errorf("%s: answers got %d, exchanges got %d, want %d of each; received: %s", name, n, asked, c.answers, got)
 		}
 		first, _, _ := strings.Cut(got, "\r\n\r\n")
 		if kept := !strings.Contains(first, "\r\nConnection: close"); kept != c.kept {
-			t.Errorf("%s: connection kept: %v, want %v: %s", name, kept, c.kept, got)
+			t.Errorf("%s: connection kept got %v, want %v; received: %s", name, kept, c.kept, got)
 		}
 		if c.answers == 0 && !strings.Contains(got, `"error_subcode":990006`) {
-			t.Errorf("%s: got %s, want 990006", name, got)
+			t.Errorf("%s: got %s, want the subcode 990006", name, got)
 		}
 	}
 }
 
-// igproxy answers at once, even if a body is announced but never arrives. Only for a token call by
-// GET (status 400) does it wait for the body, for at most dropTime.
-func TestNoAnswerWaitsForABody(t *testing.T) {
+// igproxy refuses these requests although the announced body never arrives. In the second case, a
+// token call by GET, igproxy first waits dropTime for the body.
+func TestARefusalArrivesWithoutTheAnnouncedBody(t *testing.T) {
 	app := wireServer(t, nil)
 	for _, c := range []struct{ addr, head, status string }{
 		{app, "GET /x HTTP/1.1\r\nHost: localhost", "404"},
@@ -153,7 +153,7 @@ func TestNoAnswerWaitsForABody(t *testing.T) {
 
 // Many clients send Connection: close. net/http then closes the connection without reading the rest
 // of the body. The kernel resets such a connection, so a client that is still sending would lose
-// the answer.
+// the response. igproxy prevents that.
 func TestARefusalReachesAClientThatClosesItsConnection(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	o.Bearers = trusting(sha256.Sum256([]byte(ownToken))).digests
@@ -178,7 +178,7 @@ func TestARefusalReachesAClientThatClosesItsConnection(t *testing.T) {
 		for range 3 {
 			got := sent(t, s.Listener.Addr().String(), fmt.Sprintf("%s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", c.head, len(body), body), false)
 			if !strings.Contains(got, c.subcode) {
-				t.Errorf("%s: got %q, want %s", name, got, c.subcode)
+				t.Errorf("%s: got %q, want the subcode %s", name, got, c.subcode)
 			}
 		}
 	}

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs missing programs with the system's package manager. It starts none of them.
 #   deps.sh         for make test: a C compiler, Redis and nginx
-#   deps.sh all     also for make test-all: client libraries, load tools, a browser, promtool and systemd-analyze
-#   deps.sh peers   for make bench-peers: a C compiler, nginx, Varnish, wrk and Redis
+#   deps.sh all     also for make test-all: client programs and libraries, load tools, a browser,
+#                   promtool and systemd-analyze
+#   deps.sh peers   for make bench-peers: a C compiler, nginx, Varnish, wrk, taskset and Redis
 set -euo pipefail
 what=${1-test}
 case $what in test | all | peers) ;; *) echo "usage: deps.sh [test|all|peers]" >&2; exit 2 ;; esac

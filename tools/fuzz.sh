@@ -12,14 +12,14 @@ export work
 
 # fuzz runs one target. It prints one line, or the whole output after a failure. At the end of the
 # time, Go before 1.27 sometimes fails with only "context deadline exceeded" (go.dev/issue/75804).
-# That is not a failure unless a failing input was found.
+# Such a run counts as a failure only if a failing input was found.
 fuzz() {
   local package=$1 target=$2 out="$work/$2"
   if go test -run='^$' -fuzz="^$target\$" -fuzztime="$FUZZTIME" -fuzzminimizetime=10x -parallel=1 "$package" >"$out" 2>&1 ||
     { grep -qx ' *context deadline exceeded' "$out" && ! grep -q 'Failing input' "$out"; }; then
     local inputs
     inputs=$(grep -o 'execs: [0-9]*' "$out" | tail -1 || true)
-    echo "$target: ${inputs:-the kept inputs} in $FUZZTIME ($package)"
+    echo "$target: ${inputs:-only inputs of the corpus} in $FUZZTIME ($package)"
   else
     echo "$target failed ($package):" && cat "$out" && return 1
   fi

@@ -32,13 +32,13 @@ func TestASignedRequestReturnsItsPayloadUnchanged(t *testing.T) {
 	} {
 		got, err := signature.ReadRequest(text, []string{current, previous})
 		if err != nil || string(got) != payload {
-			t.Errorf("%s: got %q, error %v; want the payload", name, got, err)
+			t.Errorf("%s: payload got %q, want %q; error got %v, want nil", name, got, payload, err)
 		}
 	}
 	for _, algorithm := range []string{"hmac-sha256", "Hmac-Sha256"} {
 		text := `{"algorithm":"` + algorithm + `"}`
 		if got, err := signature.ReadRequest(signed(current, text), []string{current}); err != nil || string(got) != text {
-			t.Errorf("%s: got %q, error %v; want the payload", algorithm, got, err)
+			t.Errorf("%s: payload got %q, want %q; error got %v, want nil", algorithm, got, text, err)
 		}
 	}
 }
@@ -48,7 +48,7 @@ func TestASignedRequestIsReadStrictly(t *testing.T) {
 	first, second, _ := strings.Cut(good, ".")
 	standard := strings.NewReplacer("-", "+", "_", "/").Replace(good)
 	if standard == good {
-		t.Fatal("the example has neither - nor _, so this test proves nothing")
+		t.Fatalf("got the example %q without - and _, want one that differs in standard base64", good)
 	}
 	for name, c := range map[string]struct {
 		text string
@@ -95,8 +95,8 @@ func TestASignedRequestIsReadStrictly(t *testing.T) {
 
 // ReadRequest does not panic, whatever the text is. A text that was not signed with one of the
 // secrets is not accepted. A signed payload is accepted if and only if it is a JSON object with the
-// right algorithm. A signed request that is changed afterwards is not accepted, unless it still has
-// the same payload.
+// right algorithm. A signed request that was changed is accepted only if it still has the same
+// payload. If ReadRequest accepts an encoded payload, it returns the decoded payload.
 func FuzzSignedRequest(f *testing.F) {
 	for _, seed := range []string{"", ".", payload, signed(another, payload), "e30.e30", `{"algorithm":"hmac-sha256"}`, `{"algorithm":"none"}`, `[]`, `null`, "a.b.c", "=.=",
 		strings.Repeat("A", 43) + ".eyJhbGdvcml0aG0iOiJITUFDLVNIQTI1NiJ9", strings.Repeat("A", 43) + "=.e30=", "\n.\n", `{"algorithm":"HMAC-SHA256","algorithm":1}`} {
@@ -105,7 +105,7 @@ func FuzzSignedRequest(f *testing.F) {
 	secrets := []string{previous, current}
 	f.Fuzz(func(t *testing.T, text string) {
 		if got, err := signature.ReadRequest(text, secrets); err == nil {
-			t.Fatalf("the text %q, which was not signed, is accepted with the payload %q", text, got)
+			t.Fatalf("the text %q, which was not signed: got the payload %q, want an error", text, got)
 		}
 		var members map[string]any
 		numbers := json.NewDecoder(strings.NewReader(text))
@@ -115,11 +115,11 @@ func FuzzSignedRequest(f *testing.F) {
 		valid = valid && strings.EqualFold(algorithm, "HMAC-SHA256")
 		good := signed(current, text)
 		if got, err := signature.ReadRequest(good, secrets); (err == nil) != valid || valid && string(got) != text {
-			t.Fatalf("the signed payload %q gives %q, error %v; is it accepted? want %v", text, got, err, valid)
+			t.Fatalf("the signed payload %q: accepted got %v (error %v), want %v; payload got %q", text, err == nil, err, valid, got)
 		}
 		for _, changed := range []string{good + "A", good[1:], good[:len(good)-1], "B" + good[1:], strings.Replace(good, ".", ".A", 1), good + "=", good + "\n"} {
 			if got, err := signature.ReadRequest(changed, secrets); err == nil && changed != good && string(got) != text {
-				t.Fatalf("%q, changed from %q, is accepted with the payload %q", changed, good, got)
+				t.Fatalf("%q, changed from %q: got the payload %q, want %q or an error", changed, good, got, text)
 			}
 		}
 		if got, err := signature.ReadRequest(signPart(current, text), secrets); err == nil {

@@ -61,8 +61,8 @@ func readField(fields []string, algorithm string, hash func() hash.Hash) (Webhoo
 const chunk = 8 << 10
 
 // IsSigned reads a body to its end and reports whether one of the secrets signed it. The time that
-// it takes depends only on the length of the body and the number of secrets. The error is
-// ErrTooLarge or the error of body.Read.
+// this takes does not show which secret signed the body. The error is ErrTooLarge, after
+// MaxWebhook+1 bytes, or the error of body.Read.
 func (w Webhook) IsSigned(body io.Reader, secrets []string) (bool, error) {
 	macs, writers := make([]hash.Hash, len(secrets)), make([]io.Writer, len(secrets))
 	for i, secret := range secrets {
@@ -80,7 +80,7 @@ func (w Webhook) IsSigned(body io.Reader, secrets []string) (bool, error) {
 }
 
 // isOneOf reports whether mac is one of macs. It compares all of them even after a match, so that
-// the time that this takes does not show which one matched.
+// the time does not show which one matched.
 func isOneOf(mac []byte, macs []hash.Hash) (found bool) {
 	for _, one := range macs {
 		if hmac.Equal(mac, one.Sum(nil)) {

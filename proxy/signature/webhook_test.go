@@ -58,7 +58,7 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 		} {
 			w, err := signature.ReadWebhook(c.new, c.old)
 			if err != nil {
-				t.Fatalf("%s: the fields %q and %q are refused: %v", name, c.new, c.old, err)
+				t.Fatalf("%s: fields %q and %q: got the error %v, want no error", name, c.new, c.old, err)
 			}
 			got, err := w.IsSigned(iotest.OneByteReader(strings.NewReader(body[:min(len(body), 100)])), nil)
 			if got || err != nil {
@@ -72,7 +72,7 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 	// The same JSON in a different spelling is a different body.
 	w, _ := signature.ReadWebhook([]string{sha256Field(current, escaped)}, nil)
 	if got, _ := w.IsSigned(strings.NewReader(`{"text":"ä@/<"}`), []string{current}); got {
-		t.Error("a body in another spelling was accepted")
+		t.Error("the same JSON in another spelling: signed is true, want false")
 	}
 }
 
@@ -121,11 +121,11 @@ func TestABodyIsBoundedAndItsErrorsReturned(t *testing.T) {
 	w, _ := signature.ReadWebhook([]string{sha256Field(current, body)}, nil)
 	reader := &counting{r: io.MultiReader(strings.NewReader(body), strings.NewReader(body))}
 	if got, err := w.IsSigned(reader, []string{current}); got || err != signature.ErrTooLarge || reader.n > signature.MaxWebhook+64<<10 {
-		t.Errorf("signed is %v, error %v after %d bytes; want the error %v soon after %d bytes", got, err, reader.n, signature.ErrTooLarge, signature.MaxWebhook)
+		t.Errorf("signed got %v, want false; error got %v, want %v; bytes read got %d, want at most %d", got, err, signature.ErrTooLarge, reader.n, signature.MaxWebhook+64<<10)
 	}
 	broken := errors.New("broken")
 	if got, err := w.IsSigned(io.MultiReader(strings.NewReader("x"), iotest.ErrReader(broken)), []string{current}); got || err != broken {
-		t.Errorf("signed is %v, error %v; want the error of the reader", got, err)
+		t.Errorf("signed is %v, error %v; want false and the reader's error %v", got, err, broken)
 	}
 }
 
@@ -190,7 +190,7 @@ func FuzzWebhookFields(f *testing.F) {
 		w, err := signature.ReadWebhook(fields(newer), fields(older))
 		readable := newForm.MatchString(newer) || newer == "" && oldForm.MatchString(older)
 		if (err == nil) != readable {
-			t.Fatalf("fields %q and %q: got the error %v; are they accepted? want %v", newer, older, err, readable)
+			t.Fatalf("fields %q and %q: accepted got %v (error %v), want %v", newer, older, err == nil, err, readable)
 		}
 		if err != nil {
 			return

@@ -10,10 +10,12 @@ import (
 
 const (
 	widest = 62 // the most characters in a column; longer text is cut off
-	bold   = "1"
-	dim    = "2"
-	red    = "31"
-	green  = "32"
+
+	// The codes of ANSI escape sequences.
+	bold  = "1"
+	dim   = "2"
+	red   = "31"
+	green = "32"
 )
 
 // show prints the table and returns the number of rows that hold.
@@ -58,7 +60,7 @@ func show(w io.Writer, rows []row, got results, colours bool, took time.Duration
 
 func width(s string) int { return min(utf8.RuneCountInString(s), widest) }
 
-// pad fills s with spaces to the width of its column, or cuts it off.
+// pad fills s with spaces to the width to. It cuts off a text of more than widest characters.
 func pad(s string, to int) string {
 	if letters := []rune(s); len(letters) > widest {
 		s = string(letters[:widest-1]) + "…"

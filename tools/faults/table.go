@@ -12,7 +12,7 @@ import (
 type row struct {
 	group             string
 	number            int
-	fault, sees, cost string
+	fault, sees, cost string // the cells fault, app and calls
 	tests             []citation
 }
 

@@ -91,7 +91,7 @@ func moreFiles() error {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
-	if limit.Max < wantFiles { // only root may raise the limit
+	if limit.Max < wantFiles { // only root may raise the hard limit
 		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: wantFiles, Max: wantFiles})
 		_ = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
 	}
@@ -99,8 +99,8 @@ func moreFiles() error {
 		return fmt.Errorf("a process may only open %d files, but 10,000 connections need more: raise ulimit -Hn", limit.Max)
 	}
 	limit.Cur = limit.Max
-	// At its start, Go raises the limit for this process alone. Child processes inherit a higher
-	// limit only if the program itself raises it.
+	// At its start, Go's runtime raises the soft limit for this process alone. Child processes
+	// inherit a higher limit only if the program itself raises it.
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 

@@ -93,8 +93,8 @@ func (b *bench) bursts() error {
 	return nil
 }
 
-// burst opens all connections, and then sends a request on each at the same moment. It returns the
-// time until the last response.
+// burst opens all connections, and then sends a request for token n on each at the same moment. It
+// returns the time until the last response.
 func burst(s *server, n, callers int) (time.Duration, error) {
 	conns := make([]*conn, callers)
 	defer func() {

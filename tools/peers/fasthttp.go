@@ -4,8 +4,8 @@ import "github.com/valyala/fasthttp"
 
 const fasthttpName = "fasthttp"
 
-// fasthttp starts a server with fasthttp whose handler does only the minimum for a hit. It shows
-// what a hit costs with fasthttp.
+// fasthttp starts a server that uses package fasthttp. The server's handler does only the minimum
+// for a hit, which shows what a hit costs with that package.
 func (b *bench) fasthttp() (*server, error) {
 	addr, err := free()
 	if err != nil {

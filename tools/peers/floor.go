@@ -12,8 +12,8 @@ import (
 
 const floorName = "floor"
 
-// floor starts an epoll loop in C. It reads, finds the end of the header, and writes the bytes that
-// the running server, given as model, sends for a hit. A server can hardly do less.
+// floor starts a server in C with one epoll loop. The loop reads, finds the end of the header, and
+// writes the bytes that the server model sends for a hit. A server can hardly do less.
 func (b *bench) floor(model *server) (*server, error) {
 	hit, err := rawHit(model)
 	if err != nil {
@@ -57,7 +57,7 @@ func rawHit(s *server) ([]byte, error) {
 	head := bytes.Index(c.buf[:], []byte("\r\n\r\n")) + len("\r\n\r\n")
 	hit := c.buf[:head+length]
 	if !bytes.Contains(hit, []byte("; hit;")) {
-		return nil, errors.New(s.name + " answered the same token twice without a hit")
+		return nil, errors.New(s.name + ": the second response for the same token is not a hit")
 	}
 	return hit, nil
 }

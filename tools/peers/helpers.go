@@ -80,9 +80,9 @@ func (o *originHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer(longOf(short)))
 }
 
-// longOf returns the long-lived token for a short-lived token, which is given without its prefix
-// IGAA. Both tokens have the same length, because the long-lived token is IGAA followed by the
-// characters of the short-lived token in reverse order.
+// longOf returns the long-lived token for a short-lived token: IGAA, followed by the characters of
+// short in reverse order. short is the short-lived token without its prefix IGAA, so the two tokens
+// have the same length. longOf ignores an & in short, and all that follows the &.
 func longOf(short string) string {
 	short, _, _ = strings.Cut(short, "&")
 	long := []byte(short)
