@@ -55,6 +55,7 @@ test:
 test-all: test
 	tools/deps.sh all
 	@echo "== third-party programs: clients, browser, load tools, promtool, systemd-analyze"
+	go test -C tools -count=1 ./peers
 	go test -count=1 -timeout=15m $$(go list ./... | grep '/integration/[^h]')
 
 faults: deps

@@ -41,27 +41,30 @@ func (c *conn) receive() (int, error) {
 	for {
 		n, err := c.Read(c.buf[have:])
 		have += n
-		head, body, found := bytes.Cut(c.buf[:have], []byte("\r\n\r\n"))
-		if !found {
-			if err != nil || have == len(c.buf) {
-				return 0, fmt.Errorf("incomplete response: %q, %w", c.buf[:min(have, 80)], err)
-			}
-			continue
-		}
-		if !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) {
-			return 0, fmt.Errorf("got %q", head[:min(len(head), 80)])
-		}
-		length, err := contentLength(head)
-		if err != nil {
-			return 0, err
-		}
-		if len(body) >= length {
-			return length, nil
-		}
-		if have == len(c.buf) {
+		length, done, wrong := bodyOf(c.buf[:have])
+		switch {
+		case wrong != nil || done:
+			return length, wrong
+		case err != nil:
+			return 0, fmt.Errorf("incomplete response: %q, %w", c.buf[:min(have, 80)], err)
+		case have == len(c.buf):
 			return 0, errors.New("the response is longer than 4 KiB")
 		}
 	}
+}
+
+// bodyOf returns the length of a response's body, and whether the body is complete. It fails if the
+// status is not 200 or the header has no Content-Length.
+func bodyOf(response []byte) (length int, complete bool, err error) {
+	head, body, found := bytes.Cut(response, []byte("\r\n\r\n"))
+	if !found {
+		return 0, false, nil
+	}
+	if !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) {
+		return 0, false, fmt.Errorf("got %q", head[:min(len(head), 80)])
+	}
+	length, err = contentLength(head)
+	return length, len(body) >= length, err
 }
 
 func contentLength(head []byte) (int, error) {
@@ -114,7 +117,7 @@ func hold(s *server, connections int) (release func(), err error) {
 			_ = c.Close()
 		}
 	}
-	for range connections {
+	for i := range connections {
 		c, err := dial(s.url)
 		if err == nil {
 			all = append(all, c)
@@ -124,7 +127,7 @@ func hold(s *server, connections int) (release func(), err error) {
 		}
 		if err != nil {
 			release()
-			return nil, fmt.Errorf("connection %d to %s: %w", len(all)+1, s.name, err)
+			return nil, fmt.Errorf("connection %d to %s: %w", i+1, s.name, err)
 		}
 	}
 	return release, nil
