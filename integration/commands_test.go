@@ -75,7 +75,7 @@ func TestCheckReportsAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
-func TestCheckOnlineProvesEachPart(t *testing.T) {
+func TestCheckOnlineTestsEachPart(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{TLS: true})
 	redis := redistest.Start(t)

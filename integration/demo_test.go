@@ -55,7 +55,7 @@ func TestASidecarUsesAStandInThatIsAnotherProcess(t *testing.T) {
 		t.Errorf("got %d %s, want 200", r.status, r.body)
 	}
 	if code := mock.Stop(t); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
+		t.Errorf("exit code of igproxy mock %d, want 0", code)
 	}
 	http.DefaultClient.CloseIdleConnections()
 }

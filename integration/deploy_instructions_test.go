@@ -118,7 +118,7 @@ func TestDeployKubernetesNamesTheImageThatIsBuilt(t *testing.T) {
 	build := "docker build -f deploy/docker/Dockerfile -t " + images[0].NewName + ":" + images[0].NewTag + " ."
 	for _, page := range []string{"../deploy/kubernetes/kustomization.yaml", "../docs/install.md"} {
 		if !strings.Contains(read(t, page), build) {
-			t.Errorf("%s does not build the image with %q", page, build)
+			t.Errorf("%s does not contain the command %q", page, build)
 		}
 	}
 }

@@ -1,8 +1,8 @@
 package integration
 
-// The files in deploy/ name only settings that exist, and igproxy accepts their configurations. The
-// tests also check the other claims in these files, as far as possible without a cluster or a
-// container engine. `make ship-check` also checks the files with the code of the programs that read
+// The files in deploy/ name only settings that exist, and igproxy accepts the configurations in
+// them. The tests check the other statements in these files as far as possible without a cluster or
+// a container engine. `make ship-check` checks the files with the code of the programs that read
 // them.
 
 import (
@@ -73,10 +73,9 @@ func TestDeployFilesNameOnlySettingsThatExist(t *testing.T) {
 	}
 }
 
-// accepted runs `igproxy check` with a configuration file and an environment. secrets maps paths to
-// contents. Wherever the file or the environment names one of these paths, accepted substitutes the
-// path of a temporary file with that content. check must exit with 0 and print exactly these
-// warnings.
+// accepted runs `igproxy check` with a configuration file and an environment. It first replaces
+// each path in them that is a key of secrets by the path of a temporary file that contains the
+// value. check must exit with 0 and print exactly these warnings.
 func accepted(t *testing.T, config string, env []string, secrets map[string]string, warnings ...string) {
 	t.Helper()
 	clean := []string{"PATH=" + os.Getenv("PATH")}
@@ -172,8 +171,8 @@ func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 	}
 }
 
-// The test runs the command and the health check of Redis in the compose file. It replaces only the
-// paths and the port, and binds Redis to loopback. igproxy stores an answer in this Redis.
+// The test runs Redis's command and health check from the compose file. It changes only the paths
+// and the port, and binds Redis to loopback. igproxy stores an answer in this Redis.
 func TestDeployComposeRedisRequiresThePassword(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -191,7 +190,7 @@ func TestDeployComposeRedisRequiresThePassword(t *testing.T) {
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { // exec turned the shell into Redis, so Redis gets the signal that stops a container
+	defer func() { // exec has replaced the shell with Redis, so Redis gets the signal
 		if err := errors.Join(server.Process.Signal(syscall.SIGTERM), server.Wait()); err != nil {
 			t.Errorf("stopping Redis: %v\n%s", err, log.String())
 		}

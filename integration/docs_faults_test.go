@@ -1,8 +1,8 @@
 package integration
 
-// docs/faults.md matches the tests: its rows are numbered without gaps, README says how many rows
-// there are, and every test that a row cites exists. make faults runs the cited tests and prints
-// the table; it ticks a row only if all of the row's tests passed.
+// The rows of docs/faults.md are numbered without gaps, README says how many there are, and every
+// test that a row cites exists. make faults runs the cited tests and prints the table; it ticks a
+// row only if all of the row's tests passed.
 
 import (
 	"fmt"
@@ -67,7 +67,7 @@ func TestFaultRowsAreNumberedAndCiteExistingTests(t *testing.T) {
 	rows := faultRow.FindAllStringSubmatch(string(text), -1)
 	for i, row := range rows {
 		if row[1] != strconv.Itoa(i+1) {
-			t.Errorf("row %s follows row %d", row[1], i)
+			t.Errorf("row %s follows row %d, want row %d", row[1], i, i+1)
 		}
 		if n := strings.Count(row[2], "|"); n != 3 {
 			t.Errorf("row %s has %d cells, want 6", row[1], n+3)
@@ -87,7 +87,7 @@ func TestFaultRowsAreNumberedAndCiteExistingTests(t *testing.T) {
 			top, name, isCase := strings.Cut(c[2], "/")
 			texts, exists := folders[folder][top]
 			if !exists || isCase && !texts[name] {
-				t.Errorf("row %s: %s has no %s", row[1], folder, c[2])
+				t.Errorf("row %s: package %s has no %s", row[1], folder, c[2])
 			}
 		}
 	}
@@ -105,7 +105,7 @@ func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "faults")
 	if out, err := exec.Command("go", "build", "-C", "../tools", "-o", program, "./faults").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
+		t.Fatalf("building tools/faults: %v\n%s", err, out)
 	}
 	table := func(rows string) {
 		t.Helper()

@@ -16,7 +16,7 @@ import (
 func TestKeepPageCommandsWorkAsWritten(t *testing.T) {
 	t.Parallel()
 	blocks := map[string][]string{}
-	for _, block := range loginsBlock.FindAllStringSubmatch(read(t, "../docs/keep.md"), -1) {
+	for _, block := range pageBlock.FindAllStringSubmatch(read(t, "../docs/keep.md"), -1) {
 		blocks[block[1]] = append(blocks[block[1]], block[2])
 	}
 	if len(blocks["yaml"]) != 1 || len(blocks["sh"]) != 3 {
@@ -28,7 +28,7 @@ func TestKeepPageCommandsWorkAsWritten(t *testing.T) {
 	config := file(t, "igproxy.yaml", secrets.Replace(blocks["yaml"][0]))
 	code, stdout, stderr := command(t, without(environ(), "IGPROXY_CLIENT_SECRET"), "check", "--config", config)
 	if code != 0 || strings.Contains(stdout+stderr, "keep.enabled: ") { // other warnings are expected
-		t.Errorf("check returned %d, want 0 without a warning about keep.enabled\n%s%s", code, stdout, stderr)
+		t.Errorf("exit code of check %d, want 0 without a warning about keep.enabled\n%s%s", code, stdout, stderr)
 	}
 
 	stand := regexp.MustCompile(`(?m)^igproxy mock (.*) &$`).FindStringSubmatch(start)

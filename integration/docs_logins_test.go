@@ -13,8 +13,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// loginsBlock matches a block of YAML or of shell commands in a page.
-var loginsBlock = regexp.MustCompile("(?ms)^```(yaml|sh)\n(.*?)^```$")
+// pageBlock matches a block of YAML or of shell commands in a page.
+var pageBlock = regexp.MustCompile("(?ms)^```(yaml|sh)\n(.*?)^```$")
 
 func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 	t.Parallel()
@@ -49,7 +49,7 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 	var p, three *process // p runs the latest configuration; three runs the configuration with all services
 	var calls []string
 	configurations := 0
-	for _, block := range loginsBlock.FindAllStringSubmatch(read(t, "../docs/logins.md"), -1) {
+	for _, block := range pageBlock.FindAllStringSubmatch(read(t, "../docs/logins.md"), -1) {
 		if block[1] == "yaml" {
 			p = start(t, env, "serve", "--config", file(t, "igproxy.yaml", secrets.Replace(block[2])))
 			p.Listening(t)
@@ -76,8 +76,8 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 	}
 }
 
-// curl sends the request that curl would send for a command line on the page. It understands only
-// -d, -X and a URL.
+// curl plays the program curl: it sends the request of a command line on the page. The only options
+// that it understands are -d and -X.
 func curl(t *testing.T, p *process, line string) response {
 	t.Helper()
 	var form []string

@@ -105,7 +105,7 @@ func TestLogsPageListsEveryMessage(t *testing.T) {
 	for _, what := range differences(code, page) {
 		t.Error(what)
 	}
-	// The attributes of a request's line are assembled in a list, so logged does not find them.
+	// The function logged does not find the attributes of a request's line, which are in a list.
 	line := regexp.MustCompile(`slog\.\w+\("(\w+)"`)
 	for _, attribute := range line.FindAllStringSubmatch(read(t, "../proxy/answer_log.go"), -1) {
 		if !regexp.MustCompile("(?m)^\\|[^|]*`" + attribute[1] + "`").MatchString(page) {

@@ -36,7 +36,7 @@ func TestDropIn(t *testing.T) {
 		t.Error("X-App-Usage was not passed on")
 	}
 
-	t.Run("every way in which an app may write the request", func(t *testing.T) {
+	t.Run("the same request in other forms", func(t *testing.T) {
 		for _, path := range []string{
 			"/access_token?grant_type=ig_exchange_token&client_secret=anything&access_token=IGAA-first",
 			"/access_token?access_token=IGAA-first&&client_secret=&grant_type=ig_exchange_token",

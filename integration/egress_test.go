@@ -1,7 +1,7 @@
 package integration
 
 // Calls to Meta go through a proxy only if the configuration allows it. The log and `igproxy check`
-// show the proxy. Kept connections to Meta get no new calls after upstream.max_connection_age.
+// show the proxy. A connection to Meta gets no new calls after upstream.max_connection_age.
 
 import (
 	"bufio"
@@ -83,8 +83,9 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 	t.Parallel()
 	var env []string
 	for _, value := range []string{"http://user:canary@[::1", "http://user:can#ary@127.0.0.1:1", "http://canary/x@127.0.0.1:1", "http:/user:canary@127.0.0.1", "canary://user:canary@127.0.0.1:x",
-		// With the first two of the next three values, net/http would silently use no proxy.
-		"http://user:can%ary@127.0.0.1:1", "http://user:can%zary%@127.0.0.1:1", "user:can%ary@127.0.0.1:1"} {
+		// With the next two values, net/http would silently use no proxy.
+		"http://user:can%ary@127.0.0.1:1", "http://user:can%zary%@127.0.0.1:1",
+		"user:can%ary@127.0.0.1:1"} {
 		env = append(environ(), "HTTPS_PROXY="+value)
 		for _, args := range [][]string{{"check"}, {"serve"}} {
 			code, stdout, stderr := command(t, env, args...)
@@ -203,12 +204,12 @@ func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	p := serve(t, "UPSTREAM_URL="+s.URL, "UPSTREAM_MAX_CONNECTION_AGE=1s")
-	calls := 0
-	for start := time.Now(); time.Since(start) < 3500*time.Millisecond; calls++ { // without a break
+	rounds := 0
+	for start := time.Now(); time.Since(start) < 3500*time.Millisecond; rounds++ { // no pause between rounds
 		crowd(4, func(i int) {
 			path := "/me"
 			if i%2 == 0 {
-				path = exchangePath(fmt.Sprintf("IGAA-%d-%d", calls, i))
+				path = exchangePath(fmt.Sprintf("IGAA-%d-%d", rounds, i))
 			}
 			if r, err := fetch(t.Context(), http.DefaultClient, p.URL+path); err != nil || r.status != 200 {
 				failed.Add(1)
@@ -222,9 +223,9 @@ func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
 			t.Errorf("a connection was used for %s, want at most 1.5s", age)
 		}
 	}
-	// Each round has four concurrent calls, so it needs four connections. All of them must have
-	// been replaced at least once, but most calls must use a kept connection.
-	if len(lives) < 8 || len(lives) > calls/2 || failed.Load() > 0 {
-		t.Errorf("%d connections (want 8 to %d) for %d calls, of which %d failed (want 0)", len(lives), calls/2, 4*calls, failed.Load())
+	// The four concurrent calls of a round need four connections. All four must have been replaced
+	// at least once, but most calls must reuse a connection.
+	if len(lives) < 8 || len(lives) > rounds/2 || failed.Load() > 0 {
+		t.Errorf("%d connections (want 8 to %d) for %d calls, of which %d failed (want 0)", len(lives), rounds/2, 4*rounds, failed.Load())
 	}
 }

@@ -19,10 +19,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// percentile sorts all, and returns the percentile p: for p99, p is .99.
-func percentile(all []time.Duration, p float64) time.Duration {
-	slices.Sort(all)
-	return all[int(float64(len(all)-1)*p)]
+// percentile sorts the times, and returns the percentile p: for p99, p is .99.
+func percentile(times []time.Duration, p float64) time.Duration {
+	slices.Sort(times)
+	return times[int(float64(len(times)-1)*p)]
 }
 
 func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
@@ -87,7 +87,7 @@ func halfOpen(t *testing.T, ig *edge, settings ...string) *process {
 	t.Helper()
 	p := serve(t, append(settings, "UPSTREAM_URL="+ig.URL, "BREAKER_OPEN=1s", "BREAKER_FAILURES=1", "UPSTREAM_RETRIES=0")...)
 	if r := p.ask(t, "down-1"); r.status != 502 {
-		t.Fatalf("got %d %s, want 502", r.status, r.body)
+		t.Fatalf("the call that opens the breaker: got %d %s, want 502", r.status, r.body)
 	}
 	eventually(t, "the breaker is half-open", func() bool { return p.breaker(t) == "half-open" })
 	return p

@@ -181,7 +181,7 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 			ig.SetLatency(200 * time.Millisecond) // so that each caller opens its own connection
 			crowd(kept, func(i int) {
 				if r, err := call(1000 + i); err != nil || r.status != 200 {
-					t.Errorf("warming up: %d, %v; want 200", r.status, err)
+					t.Errorf("warming up: got %d, %v; want 200", r.status, err)
 				}
 			})
 			ig.SetLatency(0)
@@ -242,8 +242,8 @@ func TestHangingMetaOpensTheBreaker(t *testing.T) {
 	}
 }
 
-// A worker keeps requesting one token for which every call to Meta fails. This must not affect the
-// callers of other tokens.
+// A worker keeps requesting one token for which every call to Meta fails. This must not affect
+// requests for other tokens.
 func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 	t.Parallel()
 	ig := newEdge(t, nil)
@@ -252,7 +252,7 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 	for i := range 60 {
 		r := p.ask(t, "down-1")
 		if e := r.graphError(t); r.status != 502 || e.Code != 2 || !within(r.header.Get("Retry-After"), 30*time.Second) {
-			t.Fatalf("the bad token: %d %s, Retry-After %q; want 502 with code 2 and Retry-After", r.status, r.body, r.header.Get("Retry-After"))
+			t.Fatalf("the bad token: got %d %s, Retry-After %q; want 502 with code 2 and Retry-After", r.status, r.body, r.header.Get("Retry-After"))
 		}
 		if strings.Contains(r.header.Get("Cache-Status"), "failed a moment ago") {
 			repeated++

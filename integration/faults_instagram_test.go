@@ -131,7 +131,7 @@ func TestFaultsOfInstagram(t *testing.T) {
 				t.Errorf("counted %v times as %s, want from 1 to %d times", n, f.result, f.calls)
 			}
 			if tripped := breaker != "closed"; tripped != f.opensBreaker() {
-				t.Errorf("the breaker is %s; want it open after this fault: %v", breaker, f.opensBreaker())
+				t.Errorf("the fault opened the breaker: %v, want %v; the breaker is %s", tripped, f.opensBreaker(), breaker)
 			}
 			if seen := r.body + fmt.Sprint(r.header); strings.Contains(seen, appSecret) || f.status != 200 && strings.Contains(seen, token) {
 				t.Errorf("the response contains the secret or the token: %s", seen)

@@ -124,7 +124,7 @@ func TestResumeEndsAPause(t *testing.T) {
 		t.Fatalf("during the pause: got %d, Retry-After %q; want 429 with Retry-After", r.status, r.header.Get("Retry-After"))
 	}
 	if lines := p.settled(t).Lines("app paused"); len(lines) != 1 || lines[0]["app"] != "default" || lines[0]["code"] != 4.0 || lines[0]["until"] == nil {
-		t.Errorf("the log has %v, want one line, with the app, the code and the end of the pause", lines)
+		t.Errorf("\"app paused\" is logged as %v, want one line, with the app, the code and the end of the pause", lines)
 	}
 	if _, out, _ := p.operate(t, "status"); !strings.Contains(out, "igproxy resume --app default ends it") {
 		t.Errorf("the status does not say how to end the pause: %s", out)
@@ -133,10 +133,10 @@ func TestResumeEndsAPause(t *testing.T) {
 		t.Errorf("an unknown app: exit code %d, want 1 with no standard output and \"no app has this name\": %s%s", code, out, errs)
 	}
 	if code, out, errs := p.operate(t, "resume", "--app", "default"); code != 0 || !strings.HasPrefix(out, `resumed: app "default"`) || errs != "" {
-		t.Errorf("exit code %d, want 0 with the app's name and no standard error: %s%s", code, out, errs)
+		t.Errorf("resume: exit code %d, want 0 with the app's name and no standard error: %s%s", code, out, errs)
 	}
 	if r := p.ask(t, "IGAA-cold"); r.status != 200 {
-		t.Errorf("afterwards: got %d %s, want 200", r.status, r.body)
+		t.Errorf("after resume: got %d %s, want 200", r.status, r.body)
 	}
 	if _, out, _ := p.operate(t, "status"); strings.Contains(out, "paused until") {
 		t.Errorf("the status still shows a pause: %s", out)

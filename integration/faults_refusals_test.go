@@ -21,9 +21,9 @@ import (
 type refusalShape struct {
 	status                int
 	contentType, body     string
-	message               string
-	code, subcode         int // in the response to the exchange of a token
-	flatCode, flatSubcode int // in the response to the exchange of a code
+	message               string // in both responses
+	code, subcode         int    // in the response to the exchange of a token
+	flatCode, flatSubcode int    // in the response to the exchange of a code
 }
 
 const (
@@ -54,8 +54,8 @@ var refusalShapes = map[string]refusalShape{
 }
 
 // loginEdge returns the URL of a new server that answers a code exchange with the script for the
-// prefix of the code. If the prefix has no script, the server passes the call to the handler
-// behind, which is the stand-in.
+// prefix of the code. If the prefix has no script, the server passes the call to the stand-in,
+// which is the parameter behind.
 func loginEdge(t *testing.T, scripts map[string]http.HandlerFunc, behind http.Handler) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -123,8 +123,8 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 }
 
 // The statuses 408, 425 and 429 mean "try again later". The breaker counts a response with such a
-// status as a failure if it has no error envelope. It also counts every 4xx response with code 2 or
-// is_transient.
+// status and without an error envelope as a failure. It also counts every 4xx response with code 2
+// or is_transient.
 func TestRetryable4xxIsAFailure(t *testing.T) {
 	t.Parallel()
 	scripts := map[string]http.HandlerFunc{}

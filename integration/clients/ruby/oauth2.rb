@@ -1,6 +1,6 @@
-# The gem oauth2: every URL is an option or an argument. The gem ignores a path in its option
-# "site". The client "exchange" has the options that OmniAuth strategies use to get long-lived
-# tokens.
+# The gem oauth2: every URL is an option or an argument. This program does not use the option
+# "site", because the gem ignores a path in it. The client "exchange" has the options that OmniAuth
+# strategies use to get long-lived tokens.
 require 'json'
 require 'oauth2'
 
