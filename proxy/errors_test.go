@@ -67,7 +67,7 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 			t.Errorf("a malformed row: %s", line)
 			continue
 		}
-		status, _ := strconv.Atoi(m[1]) // 0 for 4xx, which allows every 4xx
+		status, _ := strconv.Atoi(m[1]) // 0 for "4xx", which stands for every 4xx
 		code, _ := strconv.Atoi(m[2])
 		subcode, _ := strconv.Atoi(m[3])
 		documented[subcode] = true
@@ -113,8 +113,8 @@ func TestOwnErrorsParseLikeInstagramsErrors(t *testing.T) {
 	}
 }
 
-// If igproxy does not read a body, it closes the connection, and the response says so in the header
-// Connection. After a POST without a body, the connection stays open.
+// If igproxy does not read a request's body, its response has "Connection: close". A POST without a
+// body leaves the connection open.
 func TestAnUnreadBodyClosesTheConnection(t *testing.T) {
 	p := proxyOf(t, nil, nil)
 	for want, r := range map[string]*http.Request{"": postRequest(), "close": withBody()} {
@@ -137,7 +137,7 @@ func withBody() *http.Request {
 }
 
 // The codes of embedded signup are issued without a redirect_uri. So the error for a code without a
-// redirect_uri advises the operator to add the item none to redirect_uris.
+// redirect_uri advises the operator to add the item "none" to redirect_uris.
 func TestTheErrorForACodeWithoutARedirectURISaysHowToAllowIt(t *testing.T) {
 	w, _ := facebookWorld(t, App{Label: "strict", Service: Facebook, ID: "1787", Secret: NewSecret("secret-of-strict-0123456789"), RedirectURIs: []string{callback}})
 	for target, want := range map[string]bool{

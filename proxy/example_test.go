@@ -66,7 +66,7 @@ func ExampleNew() {
 			return
 		}
 		res.Body.Close()
-		// The ttl is left out: it is 3599 seconds, or less on a slow machine.
+		// The ttl is not printed, because it depends on the machine's speed.
 		status, _, _ := strings.Cut(res.Header.Get("Cache-Status"), "; ttl=")
 		fmt.Println(res.Status, "|", status)
 	}

@@ -91,8 +91,8 @@ func newInstagram(t testing.TB, o mock.ServerOptions) (*mock.Instagram, *mock.Se
 
 var overTLS = mock.ServerOptions{TLS: true}
 
-// optionsFor returns valid Options for an upstream at the URL base. The timeout is long enough for
-// a busy machine; tests of timeouts set their own.
+// optionsFor returns valid Options for the upstream whose URL is base. The timeout is long enough
+// for a busy machine; tests of timeouts set their own.
 func optionsFor(t testing.TB, base string, ca *x509.CertPool) Options {
 	t.Helper()
 	u, err := url.Parse(base)
@@ -196,8 +196,8 @@ func rawUpstream(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) s
 	return "http://" + l.Addr().String()
 }
 
-// saying starts an upstream that counts the requests and sends response to each of them. response
-// is a complete HTTP response, as from rawResponse.
+// saying starts an upstream that counts its requests. To each, it sends the parameter response: a
+// complete HTTP response, as from rawResponse.
 func saying(t testing.TB, response string) (base string, requests *atomic.Int32) {
 	t.Helper()
 	requests = new(atomic.Int32)
@@ -246,8 +246,7 @@ func (w *statusWriter) Header() http.Header         { return w.header }
 func (w *statusWriter) WriteHeader(status int)      { w.status = status }
 func (w *statusWriter) Write(b []byte) (int, error) { return len(b), nil }
 
-// passing returns a copy of o. In the copy, each limit that was zero is so high that no test
-// reaches it.
+// passing returns a copy of o. A zero Timeout or MaxBodyBytes becomes a limit that no test reaches.
 func passing(o PassthroughOptions) *PassthroughOptions {
 	o.Timeout, o.MaxBodyBytes = cmp.Or(o.Timeout, time.Minute), cmp.Or(o.MaxBodyBytes, 64<<20)
 	return &o

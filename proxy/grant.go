@@ -23,7 +23,7 @@ const (
 type grant struct {
 	name         string        // metric label; also part of the cache keys, so two grants never share entries
 	service      Service       // the service whose apps may make the call
-	path         string        // the path after an optional version prefix, inbound and outbound
+	path         string        // the path, without a version, of the app's call and of the call to Meta
 	grantType    string        // the value of grant_type; empty: the call has no such parameter
 	implied      bool          // apps may leave grant_type out, and igproxy does not send it to Meta
 	*subject                   // what is exchanged
@@ -38,7 +38,7 @@ type grant struct {
 	appToken     bool          // the call is made with the app's ID and client secret as its access_token
 	upstream     string        // the name of the upstream, one of upstreams
 	base         *url.URL      // the upstream's URL
-	ttl          time.Duration // the longest time for which an answer is remembered; zero: answers are not remembered
+	ttl          time.Duration // the longest time for which a token is remembered; zero: no answer is remembered
 }
 
 // method returns the method of the request to Meta.
@@ -153,9 +153,8 @@ func rowOf(rows []*grant, a *app) *grant {
 	return nil
 }
 
-// checkRow returns the row of the call that tests the app's client secret. The call is made with an
-// invalid token: Meta checks the secret before the token, so its error shows whether the secret is
-// right.
+// checkRow returns the row of the call that tests the app's client secret. The call has an invalid
+// token. Meta checks the secret first, so its error shows whether the secret is right.
 func checkRow(table []*grant, a *app) *grant {
 	return rowOf(slices.DeleteFunc(slices.Clone(table), func(g *grant) bool { return !g.checksSecret }), a)
 }

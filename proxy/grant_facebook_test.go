@@ -194,10 +194,9 @@ func TestTheServiceOfASharedPathIsFound(t *testing.T) {
 	}
 }
 
-// All three services share the path /oauth/access_token. The errors of a code exchange with
-// Instagram or Threads are flat; the errors of all other calls are not. A call that cannot be such
-// a code exchange gets an error that is not flat, even if igproxy refuses the call before it knows
-// the app.
+// All three services share the path /oauth/access_token. An error there is flat if the call may be
+// a code exchange with Instagram or Threads. All other errors there are not flat, even if igproxy
+// refuses the call before it has found the app.
 func TestARefusalAtASharedPathHasTheFormOfItsService(t *testing.T) {
 	const path = "/oauth/access_token"
 	post := func(query, kind, body string) *http.Request {
@@ -315,7 +314,7 @@ func TestACodeWithoutARedirectURIMustBeAllowed(t *testing.T) {
 	}
 }
 
-// igproxy reads a form to its end, so the connection can be used again.
+// igproxy reads a form to its end, so the client can reuse the connection.
 func TestAConnectionIsKeptAfterAForm(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, facebookAnswer)
@@ -395,7 +394,7 @@ func TestAnAccessTokenBesideAnExchangeInTheBodyIsIgnored(t *testing.T) {
 	}
 	for _, asked := range facebook.asked() {
 		if strings.Contains(asked, "EAAother") {
-			t.Errorf("Facebook got the call %q, want one without the access_token in the URL, EAAother", asked)
+			t.Errorf("Facebook got the call %q, want a call without EAAother, the access_token in the app's URL", asked)
 		}
 	}
 }

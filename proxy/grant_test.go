@@ -15,7 +15,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// service is an upstream that records requests and gives the answers that a test sets.
+// service is an upstream that records requests and sends the responses that a test sets.
 type service struct {
 	url  *url.URL
 	mu   sync.Mutex // protects the fields below
@@ -161,8 +161,8 @@ func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 }
 
 // The response to a code exchange has each member of Meta's answer twice: at the top level and in
-// the list data. Meta itself sends the members in only one of these places. Values stay the same,
-// byte for byte.
+// the array "data". Meta sends the members in only one of these places. Values stay the same, byte
+// for byte.
 func TestTheResponseToACodeExchangeHasBothShapes(t *testing.T) {
 	for in, want := range map[string]string{
 		codeAnswer: `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"],"token_type":"bearer",` +
@@ -223,7 +223,7 @@ func TestDoubleCallbackGetsTheFirstAnswer(t *testing.T) {
 		before := len(w.login.asked())
 		r := w.post("/oauth/access_token", codeForm(fmt.Sprint("down", status)))
 		if n := len(w.login.asked()) - before; r.Code != 502 || n != 1 || !strings.HasPrefix(r.Body.String(), `{"error_type":"`) {
-			t.Errorf("after a %d from Meta: got %d %s after %d calls, want 502 in the flat shape after one call", status, r.Code, r.Body, n)
+			t.Errorf("Meta responds with %d: got %d %s and %d calls to Meta, want 502 in the flat shape and one call", status, r.Code, r.Body, n)
 		}
 	}
 }
@@ -317,8 +317,8 @@ func TestFormsAreReadStrictly(t *testing.T) {
 	}
 }
 
-// If a client sends a token, a code or a grant_type to the wrong path, igproxy does not ask Meta.
-// igproxy's error names the right call.
+// If the path, the grant_type and the other parameters of a call do not fit together, igproxy does
+// not ask Meta. igproxy's error names what to send.
 func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 	w := newWorld(t)
 	for path, says := range map[string]string{
@@ -329,7 +329,7 @@ func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 		"/apps/threads/access_token?grant_type=ig_exchange_token&access_token=abc": "Send grant_type=th_exchange_token.",
 	} {
 		if r := w.get(path); r.Code != 400 || !strings.Contains(r.Body.String(), says) {
-			t.Errorf("%s: got %d %s, want 400 and an error that says %q", path, r.Code, r.Body, says)
+			t.Errorf("%s: got %d %s, want 400 and an error that contains %q", path, r.Code, r.Body, says)
 		}
 	}
 	if n := len(w.graph.asked()) + len(w.threads.asked()); n != 0 {
@@ -338,10 +338,10 @@ func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 }
 
 // A parameter that decides what a call does must be sent only once (RFC 6749, section 3.2, and RFC
-// 6750, section 2), except that Authorization may repeat the value of a parameter. Names are
+// 6750, section 2), except that the header Authorization may repeat its value. Names are
 // case-sensitive: ACCESS_TOKEN is an unknown parameter, and is dropped.
 //
-// For example, the case "token, client_id" is the call of the case "token" with a second client_id.
+// For example, the case "token, client_id" is the case "token" with a second client_id.
 func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)

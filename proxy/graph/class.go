@@ -13,11 +13,11 @@ type Class string
 // The classes.
 const (
 	ClassRequest   Class = "request"    // the app sent something that igproxy does not accept
-	ClassSignature Class = "signature"  // no secret of the app signed what the app sent
+	ClassSignature Class = "signature"  // the webhook or signed request has no valid signature by a secret of the app
 	ClassToken     Class = "bad_token"  // the user's token is not valid for the call: remembered
-	ClassStanding  Class = "standing"   // the app may not use that account: an operator must act
+	ClassStanding  Class = "standing"   // the app may not use the account: an operator must act
 	ClassSecret    Class = "secret"     // the client secret or the app's ID is refused: an operator must act
-	ClassRefused   Class = "refused"    // any other definite refusal: remembered briefly
+	ClassRefused   Class = "refused"    // any other definite refusal: remembered briefly, except for a login's code
 	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: its token calls are paused
 	ClassUserLimit Class = "user_limit" // a rate limit on a user or page: token calls with that token are paused
 	ClassTransient Class = "transient"  // Meta reports that it has failed: counted by the breaker
@@ -68,8 +68,8 @@ func saysSecret(e *Error) bool {
 	return (code == 100 || code == 1 || code == 0 && !e.Flat) && strings.Contains(strings.ToLower(e.Message), "client secret")
 }
 
-// IsRefusal reports whether a status means that Meta has decided about the call, whatever the body
-// says. Every 4xx means that, except 408, 425 and 429, which mean "try again later".
+// IsRefusal reports whether a status alone, without a readable body, means that Meta has decided
+// about the call. Every 4xx means that, except 408, 425 and 429, which mean "try again later".
 func IsRefusal(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:

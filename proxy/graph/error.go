@@ -34,8 +34,8 @@ type Error struct {
 	Class Class `json:"-"`
 	// Flat says that the error has the shape of the code exchange.
 	Flat bool `json:"-"`
-	// Repeated says that Meta was not asked. The token failed a moment ago, at this sidecar or at
-	// another one, and this error repeats that failure.
+	// Repeated says that Meta was not asked: the error is that of an earlier call with the token,
+	// by this sidecar or another one.
 	Repeated bool `json:"-"`
 	// Cause is the kind of a failure, for the log only. It never contains text from a request or a
 	// response.

@@ -18,7 +18,7 @@ const (
 const MaxUsage = 4 << 10
 
 // ReadUsage returns the headers that report an app's rate limits, byte for byte. It omits a header
-// that is longer than MaxUsage, is not JSON, or contains a secret, which scrub would remove.
+// that is longer than MaxUsage, is not JSON, or contains a secret (scrub would change it).
 func ReadUsage(h http.Header, scrub func(string) string) http.Header {
 	usage := http.Header{}
 	for _, name := range []string{"X-App-Usage", "X-Business-Use-Case-Usage"} {

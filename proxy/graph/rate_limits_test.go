@@ -78,7 +78,7 @@ func FuzzRetryAfter(f *testing.F) {
 		for _, c := range []graph.Class{graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient} {
 			at := graph.RetryAt(c, h, now)
 			if at.After(now.Add(graph.MaxPause)) || !at.IsZero() && !at.After(now) || at.IsZero() && c != graph.ClassTransient {
-				t.Fatalf("%s: at %v, got the retry time %v; want a time in the following %s", c, now, at, graph.MaxPause)
+				t.Fatalf("class %s: got the retry time %v, want a time after %v, at most %s later", c, at, now, graph.MaxPause)
 			}
 		}
 		for _, values := range graph.ReadUsage(h, scrub) {

@@ -20,10 +20,10 @@ const maxText = 2 << 10
 //	{"error":"invalid_grant","error_description":"..."}, {"error":"..."}     RFC 6749, section 5.2
 //	{"error_code":100,"error_msg":"..."}, {"message":"...","code":1}         older interfaces
 //
-// Numbers and booleans may be written as strings, and any member may be missing. Letter case
-// matters in names. If a name appears more than once, the last member counts. An object of more
-// than maxMembers members is not read. scrub removes secrets from each text of the error. Then the
-// text is cut to maxText bytes. A missing code is filled in. Reading takes linear time.
+// Numbers and booleans may be written as strings, and any member may be missing. Names are
+// case-sensitive. If a name appears more than once, the last member counts. An object of more than
+// maxMembers members is not read. scrub removes secrets from each text of the error. Then the text
+// is cut to maxText bytes. A missing code is filled in. Reading takes linear time.
 //
 // If the status is that of a refusal (see IsRefusal) and the body has no readable error, ReadError
 // returns an error with SubcodeUnreadable. For any other status without a readable error, it
@@ -57,7 +57,7 @@ func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool
 // the code exchange sends. In the envelope the code follows from the class. SubcodeUnreadable marks
 // an error to which Meta gave no code. Three kinds of such errors are not marked: rate limits,
 // transient errors, and errors in the shape of the code exchange, in which the code only repeats
-// the status anyway. usual is the result of readBody.
+// the status anyway. The parameter usual comes from readBody.
 func (e *Error) fillCode(usual bool) {
 	switch {
 	case e.Flat && e.Code == 0:
@@ -102,7 +102,7 @@ func readBody(body []byte) (e *Error, usual bool) {
 // fields are the members of an object. If a name appears more than once, the last member counts.
 type fields map[string]json.RawMessage
 
-// fieldsOf returns the members of a JSON object, and nil for any other value.
+// fieldsOf returns the members of a JSON object, or nil if splitObject returns an error.
 func fieldsOf(value json.RawMessage) fields {
 	members, err := splitObject(value)
 	if err != nil {

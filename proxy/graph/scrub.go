@@ -74,8 +74,8 @@ func decode(text string) string {
 	return spaces(string(b))
 }
 
-// hexDigits reads n hexadecimal digits that begin at index at of text. It returns their value and
-// the index after the last digit, or 0 and 0 if there are fewer than n.
+// hexDigits reads the n hexadecimal digits at the start of text[at:]. It returns their value and
+// the index in text after the last digit, or 0 and 0 if there are fewer than n.
 func hexDigits(text string, at, n int) (value rune, end int) {
 	if len(text) < at+n {
 		return 0, 0

@@ -146,7 +146,7 @@ func TestScrubbingLeavesOtherTextsAlone(t *testing.T) {
 
 const testSecret = "0123456789abcdef0123456789abcdef" // made up
 
-// scrubber returns a function that hides a secret and a token, in that order.
+// scrubber returns a function that replaces a secret, and then a token, by a mark.
 func scrubber(secret, token string) func(string) string {
 	return func(text string) string {
 		return graph.Replace(graph.Replace(text, secret, "[client secret]"), token, "[access token]")
@@ -162,7 +162,7 @@ func TestUsageHeadersThatRepeatASecretAreDropped(t *testing.T) {
 			}
 			h := http.Header{"X-App-Usage": {`{"call_count":"` + text + `"}`}, "X-Business-Use-Case-Usage": {`{"` + text + `":[]}`}}
 			if got := graph.ReadUsage(h, scrubber(oddSecret, oddToken)); len(got) > 0 {
-				t.Errorf("%s: the header was passed on: %v", name, got)
+				t.Errorf("%s: got the headers %v, want none", name, got)
 			}
 		}
 	}
