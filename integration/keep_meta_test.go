@@ -63,7 +63,7 @@ func TestCallsDoNotWaitForARefreshThatHangs(t *testing.T) {
 	meta.holds(t)
 	during := median(long)
 	if meta.held.Load() != 1 || meta.lastToken() != long {
-		t.Errorf("refreshes that hang got %d, want 1; token of the last call got %s, want the app's token %s", meta.held.Load(), meta.lastToken(), long)
+		t.Errorf("hanging refreshes: got %d, want 1; token of the last call: got %s, want the app's token %s", meta.held.Load(), meta.lastToken(), long)
 	}
 	open()
 	meta.successor(t, all[0], long)
@@ -158,8 +158,8 @@ func TestARevokedSuccessorIsReplacedByTheTokenItself(t *testing.T) {
 }
 
 // Meta can refuse a valid token for a while, for example until its user has logged in at
-// facebook.com (subcode 459). Here the old token has ended, so the user would have to log in again
-// if igproxy dropped the successor.
+// facebook.com (subcode 459). Here the app's token has ended, so if igproxy dropped the successor,
+// the user would have to log in again.
 func TestASuccessorThatIsRefusedForAWhileIsNotLost(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 1)
@@ -177,7 +177,7 @@ func TestASuccessorThatIsRefusedForAWhileIsNotLost(t *testing.T) {
 	}
 	meta.SetFault("")
 	if r := all[0].fetch(t, mePath(long)); r.status != 200 || meta.lastToken() != next {
-		t.Errorf("response got %d %s, want 200; token of the call got %s, want the successor %s", r.status, r.body, meta.lastToken(), next)
+		t.Errorf("response: got %d %s, want 200; token of the call: got %s, want the successor %s", r.status, r.body, meta.lastToken(), next)
 	}
 }
 

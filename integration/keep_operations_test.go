@@ -65,7 +65,7 @@ func TestPurgeForgetsSuccessors(t *testing.T) {
 	sends := func(p *process, token, want string) bool { p.uses(t, token); return meta.lastToken() == want }
 	for token := range next {
 		if !sends(all[1], token, next[token]) {
-			t.Fatalf("the second sidecar sent %s, want the successor %s", meta.lastToken(), next[token])
+			t.Fatalf("sidecar 1 sent %s, want the successor %s", meta.lastToken(), next[token])
 		}
 	}
 
@@ -75,7 +75,7 @@ func TestPurgeForgetsSuccessors(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("purge --token-stdin: %v: %s", err, out)
 	}
-	eventually(t, "the other sidecar has forgotten the first successor", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
+	eventually(t, "sidecar 1 has forgotten the successor of the purged token", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
 	for i, p := range all {
 		if !sends(p, one, one) {
 			t.Errorf("sidecar %d, the purged token: sent %s, want the app's token %s", i, meta.lastToken(), one)
@@ -87,7 +87,7 @@ func TestPurgeForgetsSuccessors(t *testing.T) {
 	if code, _, errs := all[1].operate(t, "purge", "--all"); code != 0 {
 		t.Fatalf("purge --all: exit code %d, want 0: %s", code, errs)
 	}
-	eventually(t, "the other sidecar has forgotten all successors", func() bool { return len(all[0].Log.Lines("purge received")) == 1 })
+	eventually(t, "sidecar 0 has forgotten all successors", func() bool { return len(all[0].Log.Lines("purge received")) == 1 })
 	for i, p := range all {
 		for _, token := range []string{one, two} {
 			if !sends(p, token, token) {
@@ -139,7 +139,7 @@ func TestSuccessorsSurviveARotationOfTheClientSecret(t *testing.T) {
 				}
 				p.uses(t, long)
 				if meta.lastToken() != want {
-					t.Errorf("%d secrets in the file: the successor was sent: %v, want %v", strings.Count(lines, "\n")+1, meta.lastToken() == next, want == next)
+					t.Errorf("%d secrets in the file; successor sent: got %v, want %v", strings.Count(lines, "\n")+1, meta.lastToken() == next, want == next)
 				}
 			}
 		})

@@ -210,7 +210,7 @@ func TestAHangingRedisDelaysCallsByItsTimeoutAtMost(t *testing.T) {
 	for i := range calls {
 		r := all[1].fetch(t, mePath(long))
 		if r.status != 200 || meta.lastToken() != long {
-			t.Errorf("got %d %s, want 200; the call was sent with another token: %v, want false", r.status, r.body, meta.lastToken() != long)
+			t.Errorf("response: got %d %s, want 200; token of the call: got %s, want the app's token %s", r.status, r.body, meta.lastToken(), long)
 		}
 		if r.took > 200*time.Millisecond { // redis.timeout is 250 ms here
 			slow++

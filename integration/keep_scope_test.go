@@ -140,7 +140,7 @@ func TestATokenOfAnotherAppIsSentAsItCame(t *testing.T) {
 	})
 	for app, other := range map[string]*renewing{"two": meta, "three": threads, "four": facebook} {
 		if r := p.fetch(t, "/apps/"+app+mePath(long)); other.lastToken() != long || (r.status == 200) != (app == "two") {
-			t.Errorf("app %s: status got %d, want 200 for app two, which is also for Instagram, and an error for the others; token of the call got %s, want %s", app, r.status, other.lastToken(), long)
+			t.Errorf("app %s got %d, want 200 for app two, which is also for Instagram, and an error for the others; token of the call: got %s, want %s", app, r.status, other.lastToken(), long)
 		}
 	}
 	if r := p.fetch(t, "/apps/three/refresh_access_token?grant_type=th_refresh_token&access_token="+url.QueryEscape(long)); r.status != 400 {
@@ -159,7 +159,7 @@ func TestAnAppTokenIsNotRefreshed(t *testing.T) {
 	p := serve(t, append(keeping(often), "UPSTREAM_URL="+meta.url, "THREADS_URL="+meta.url, "THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+threadsSecret)...)
 	appToken := "TH|" + threadsID + "|" + threadsSecret
 	if r := p.fetch(t, "/apps/threads/17900000000000007?access_token="+url.QueryEscape(appToken)); r.status != 200 || meta.lastToken() != appToken {
-		t.Errorf("response got %d %s, want 200; token of the call got %s, want the app token %s", r.status, r.body, meta.lastToken(), appToken)
+		t.Errorf("response: got %d %s, want 200; token of the call: got %s, want the app token %s", r.status, r.body, meta.lastToken(), appToken)
 	}
 	long := p.fetch(t, "/apps/threads/access_token?grant_type=th_exchange_token&access_token=THQV-other").token()
 	meta.Age(2 * day)

@@ -32,10 +32,10 @@ func TestFirstCallerDisconnects(t *testing.T) {
 		t.Errorf("the caller that joined got %d %s, want 200", r.status, r.body)
 	}
 	if r := p.ask(t, "IGAA-left"); r.status != 200 || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") {
-		t.Errorf("a later caller: status got %d, want 200; Cache-Status got %q, want a hit", r.status, r.header.Get("Cache-Status"))
+		t.Errorf("a later caller got %d, want 200; Cache-Status: got %q, want a hit", r.status, r.header.Get("Cache-Status"))
 	}
 	if ig.Calls() != 1 {
-		t.Errorf("%d calls, want 1", ig.Calls())
+		t.Errorf("Instagram was asked %d times, want once", ig.Calls())
 	}
 }
 
@@ -51,9 +51,9 @@ func TestAllCallersDisconnectAndTheAnswerIsKept(t *testing.T) {
 	leave()
 	<-done
 	if r := p.ask(t, "IGAA-kept"); r.status != 200 || r.token() != ig.Issued("IGAA-kept")[0] {
-		t.Errorf("status got %d, want 200; token got %s, want %s, which Meta issued", r.status, r.token(), ig.Issued("IGAA-kept")[0])
+		t.Errorf("status: got %d, want 200; token: got %s, want %s, which Meta issued", r.status, r.token(), ig.Issued("IGAA-kept")[0])
 	}
 	if ig.Calls() != 1 {
-		t.Errorf("%d calls, want 1", ig.Calls())
+		t.Errorf("Instagram was asked %d times, want once", ig.Calls())
 	}
 }

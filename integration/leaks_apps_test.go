@@ -42,10 +42,10 @@ var tokenCalls = []tokenCall{
 	{"pages", "a token to extend for Facebook", "EAA", "/oauth/access_token", "fb_exchange_token", ""},
 }
 
-// leastGiven maps each kind of token or code to the minimum number of tokens that Meta must issue
-// for it. If Meta issues fewer, too few calls of that kind succeed.
+// leastGiven maps kinds of tokens and codes to the minimum number of tokens that Meta must issue
+// for each kind. If Meta issues fewer, too few calls of that kind succeed.
 var leastGiven = func() map[string]int {
-	least := map[string]int{"a short-lived token": 30, keptKind: len(keeps)}
+	least := map[string]int{"a short-lived token": 30, keptKind: len(keptCalls)}
 	for _, w := range tokenCalls {
 		least[w.kind] = 10
 	}
@@ -57,8 +57,8 @@ var leastGiven = func() map[string]int {
 	return least
 }()
 
-// startMeta starts Meta's four hosts, and sets l.hosts. The hosts accept every secret, so that the
-// calls of every app reach the faults, some of which repeat the secret.
+// startMeta starts Meta's four hosts, and sets l.meta and l.hosts. The hosts accept every secret,
+// so that the calls of every app can trigger faults, some of which repeat the secret.
 func (l *leaks) startMeta() {
 	authorities := ""
 	for _, c := range [][2]string{{"UPSTREAM_URL", "graph.instagram.com"}, {"UPSTREAM_LOGIN_URL", "api.instagram.com"}, {"THREADS_URL", "graph.threads.net"},
@@ -194,8 +194,8 @@ func (l *leaks) logins(p *process) {
 var pausingFaults = []string{"wrongsecret-", "limit4-", "limit613-", "limit429-"}
 
 // closingFault is the prefix of a fault that sends more headers than igproxy accepts. igproxy then
-// closes the connection to Meta, which can end other calls on this connection, so everyFault and
-// passes send this fault after their concurrent calls.
+// closes the connection to Meta, which can end other calls on it. So everyFault and passes send
+// this fault after their concurrent calls.
 const closingFault = "hugeheaders-"
 
 // prefixes returns good, which is the prefix of tokens or codes without a fault, and then the
@@ -225,11 +225,11 @@ func (l *leaks) everyFault(p *process) {
 	}
 }
 
-// held makes each exchange and each refresh with a fault that pauses its whole app, and then
-// without a fault, during the pause. It makes each code exchange with all rate-limit faults. Only
-// the last of these, status 429, pauses the app, because the other errors of the code exchange do
-// not say that they are rate limits. held must run after all other calls, because the calls of a
-// paused app no longer reach Meta.
+// held makes each code exchange with all rate-limit faults. The first fault pauses the Facebook
+// app. The last, status 429, pauses the other apps, because the other errors of their code exchange
+// do not say that they are rate limits. During the pause, held makes each token exchange and each
+// refresh, with and without a fault. held must run last, because the calls of a paused app do not
+// reach Meta.
 func (l *leaks) held(p *process) {
 	for i, w := range tokenCalls {
 		all := []string{pausingFaults[i%len(pausingFaults)], w.good}

@@ -163,9 +163,9 @@ var ownToken200 = regexp.MustCompile(`\{"access_token":"([^"]*)",`)
 // igproxy made itself.
 var passed = regexp.MustCompile(`(?m)^X-Fb-Trace-Id: `)
 
-// send connects to host, sends wire and records the response, without the long-lived tokens that
-// were issued for the token in shown. If the response repeats the path of a passed-through call,
-// send also removes the secret in own from that path.
+// send sends wire to host and records the response, without the long-lived tokens that were issued
+// for the token in the parameter shown. If the response repeats the path of a passed-through call,
+// send also removes the secret in the parameter own from that path.
 func (l *leaks) send(host, wire, shown, own string) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {

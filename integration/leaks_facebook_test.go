@@ -60,8 +60,8 @@ func (l *leaks) facebook(p *process) {
 	}
 }
 
-// form sends parameters as a form. It returns the token issued for text, which is one of the
-// parameters.
+// form sends pairs as a form, and returns the token in the response. The parameter text is the
+// token or code in pairs.
 func (l *leaks) form(p *process, text, path string, pairs ...string) (token string) {
 	values := url.Values{"client_id": {pagesID}}
 	for i := 0; i < len(pairs); i += 2 {
@@ -70,8 +70,7 @@ func (l *leaks) form(p *process, text, path string, pairs ...string) (token stri
 	return l.sendBody(p, text, path, "application/x-www-form-urlencoded", values.Encode())
 }
 
-// object sends parameters as a JSON object. It returns the token issued for text, which is one of
-// the parameters.
+// object does the same as form, with a JSON object.
 func (l *leaks) object(p *process, text, path string, pairs ...string) (token string) {
 	members := map[string]string{"client_id": pagesID}
 	for i := 0; i < len(pairs); i += 2 {

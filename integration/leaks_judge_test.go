@@ -38,9 +38,9 @@ func (l *leaks) monitor(redis *redistest.Server) (end func()) {
 	}
 }
 
-// judge searches what was recorded for every place. signs maps each place to a text that must be
-// there. If the text is missing, the test recorded nothing, or the wrong thing, for that place. To
-// test the search, judge also plants secrets in what was recorded for each place.
+// judge searches the text that was recorded at each place for secrets. The parameter signs maps
+// each place to a text that must be there; if it is missing, the test recorded nothing, or the
+// wrong thing, at that place. To test the search, judge also plants secrets in each recorded text.
 func (l *leaks) judge(signs map[string]string) {
 	t := l.t
 	samples := l.gather()
@@ -55,7 +55,7 @@ func (l *leaks) judge(signs map[string]string) {
 			t.Errorf("%s: got %s, want no secret", place, found)
 		}
 		if sign, known := signs[place]; !known || !strings.Contains(text, sign) {
-			t.Errorf("%s: want a text with %q (\"\" if judge expects no such place), got\n%.2000s", place, sign, text)
+			t.Errorf("%s: listed in signs: got %v, want true; recorded text: want %q in it, got\n%.2000s", place, known, sign, text)
 		}
 		for _, c := range samples {
 			if unseen := s.plant(text, c); len(unseen) > 0 {
@@ -70,8 +70,8 @@ func (l *leaks) judge(signs map[string]string) {
 	}
 }
 
-// gather adds the tokens and codes to the hidden texts. It returns the configured secrets, and one
-// token or code of each kind.
+// gather adds the tokens, codes and proofs to the hidden texts. It returns the configured secrets,
+// and one of the added texts of each kind.
 func (l *leaks) gather() (samples []hidden) {
 	samples = slices.Clone(l.hidden[:configured])
 	given := map[string]int{}

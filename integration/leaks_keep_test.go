@@ -7,16 +7,16 @@ import "strings"
 
 const keptKind = "a token that is kept alive"
 
-// keeps lists calls whose responses do not repeat the token.
-var keeps = []passedCall{{keptKind, "GET", "/me", "query"}, {keptKind, "GET", "/me", "bearer"}, {keptKind, "POST", "/me/media", "form"}}
+// keptCalls lists calls whose responses do not repeat the token.
+var keptCalls = []passedCall{{keptKind, "GET", "/me", "query"}, {keptKind, "GET", "/me", "bearer"}, {keptKind, "POST", "/me/media", "form"}}
 
-// kept uses tokens until their successors are sent, refreshes them as an app would, and revokes the
-// successors. While tokens wait for a refresh in another sidecar, kept ends that sidecar with
-// SIGQUIT, which dumps its goroutines.
+// kept uses tokens until their successors are sent, refreshes the tokens as an app would, and
+// revokes the successors. While tokens wait for a refresh in another sidecar, kept ends that
+// sidecar with SIGQUIT, which dumps its goroutines.
 func (l *leaks) kept() {
 	settings := append(keeping(once), "AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer+"\n"), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
 	p := l.sidecar(settings...)
-	for _, c := range keeps {
+	for _, c := range keptCalls {
 		text, next := l.newCredential(keptKind, "IGAA"), ""
 		l.use(p, c, text)
 		eventually(l.t, "the successor is sent", func() bool {
@@ -28,7 +28,7 @@ func (l *leaks) kept() {
 		})
 		r, err := tokenCall{path: "/refresh_access_token", grant: "ig_refresh_token"}.send(l.t.Context(), p, text, l.bearer)
 		if err != nil || r.token() != next || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") {
-			l.t.Errorf("a refresh by the app: got %d %s, %v, want 200 with the successor %s; Cache-Status got %q, want a hit", r.status, r.body, err, next, r.header.Get("Cache-Status"))
+			l.t.Errorf("a refresh by the app: got %d %s, %v, want 200 with the successor %s; Cache-Status: got %q, want a hit", r.status, r.body, err, next, r.header.Get("Cache-Status"))
 		}
 		l.answered(text, r)
 		l.use(p, c, next)
@@ -39,7 +39,7 @@ func (l *leaks) kept() {
 	l.end(p)
 
 	waiting := l.sidecar(append(settings, "KEEP_MAX_PER_MINUTE=1")...)
-	for _, c := range keeps {
+	for _, c := range keptCalls {
 		l.use(waiting, c, l.newCredential(keptKind, "IGAA"))
 	}
 	eventually(l.t, "two of the three tokens wait for a refresh", func() bool { return waiting.metric(l.t, `igproxy_keep_waiting{app="default"}`) == 2 })

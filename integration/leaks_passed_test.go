@@ -99,11 +99,11 @@ func (l *leaks) passes(p *process) {
 	secret, text := l.hide("a secret that an app sends itself"), l.newCredential(passing[0].kind, "reflecterr-")
 	r, err := fetchWith(l.t.Context(), http.DefaultClient, p.URL+"/me?"+url.Values{"access_token": {text}, "client_secret": {secret}}.Encode(), "X-Igproxy-Token", l.bearer)
 	if err != nil || r.status != 400 || !strings.Contains(r.body, secret) {
-		l.t.Errorf("passed with a secret: got %d %s, %v; want 400 with the secret that the app sent", r.status, r.body, err)
+		l.t.Errorf("a call with a client secret: got %d %s, %v; want 400 with the secret that the app sent", r.status, r.body, err)
 	}
 }
 
-// misplacedForms puts each secret into many places of forms and of other token calls.
+// misplacedForms puts each secret into many places of forms and other requests.
 func (l *leaks) misplacedForms(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	const good = "client_id=101&grant_type=authorization_code&redirect_uri=https%3A%2F%2Fapp.example%2Fcallback"

@@ -23,7 +23,7 @@ const window = 12
 type hidden struct {
 	name string // for messages
 	text string
-	from int // start of the secret part, after the prefix that names a fault
+	from int // length of the prefix that is not secret, such as IGAA or the name of a fault
 }
 
 // forms returns the forms of a text that would reveal it.
@@ -89,8 +89,8 @@ var written = func() map[string]*[256]string {
 	return all
 }()
 
-// inBase64 returns the characters by which a search recognizes text in longer data that is encoded
-// in base64: those that depend only on text. shift is the offset of text in the data, modulo 3.
+// inBase64 returns the characters that a text produces in the base64 of longer data, whatever the
+// rest of the data is. The parameter shift is the offset of the text in the data, modulo 3.
 func inBase64(e *base64.Encoding, shift int, text string) string {
 	coded := e.EncodeToString([]byte(strings.Repeat("\x00", shift) + text))
 	return coded[(shift*8+5)/6 : (shift+len(text))*8/6]
@@ -145,7 +145,8 @@ type search struct {
 	needles map[[window]byte][]needle // by their first twelve bytes
 }
 
-// needle is a text that is a leak. what names the secret and the form, for messages.
+// needle is a text that is a leak. The field what names the secret and the form, for
+// messages.
 type needle struct{ text, what string }
 
 func newSearch(all []hidden) *search {
@@ -188,8 +189,8 @@ func (s *search) in(text string) (found []string) {
 	return found
 }
 
-// plant tests the search. It takes twelve characters of c, and the SHA-256 of c, and inserts them
-// in each form into the last part of text. It returns the forms that the search does not find.
+// plant tests the search. It inserts each form of the last twelve characters of c, and of the
+// SHA-256 of c, into the last part of text, and returns the forms that the search does not find.
 func (s *search) plant(text string, c hidden) (unseen []string) {
 	text = text[max(0, len(text)-256):]
 	middle := len(text) / 2
@@ -233,7 +234,7 @@ func TestLeakSearchFindsPlantedSecrets(t *testing.T) {
 			t.Errorf("%s: not found in %q", name, text)
 		}
 	}
-	for name, text := range map[string]string{"nothing": "", "little": "IGAA", "the prefix of a fault": "expired-", "others": strings.Repeat("0123456789abcdef ", 9),
+	for name, text := range map[string]string{"an empty text": "", "four characters": "IGAA", "the prefix of a fault": "expired-", "other digits": strings.Repeat("0123456789abcdef ", 9),
 		"eleven characters": secret[len(secret)-window+1:]} {
 		if found := s.in(text); len(found) > 0 {
 			t.Errorf("%s: found %v, want nothing", name, found)

@@ -33,7 +33,7 @@ func (l *leaks) signatures(p *process, prefix string, secrets ...string) {
 		for _, r := range []response{
 			ask("a webhook", "/_igproxy/webhook", body, accepted, "X-Hub-Signature-256", signs(secret, body)),
 			ask("a webhook with the older signature", "/_igproxy/webhook", body, accepted, "X-Hub-Signature", older),
-			ask("another body", "/_igproxy/webhook", body+said, 403, "X-Hub-Signature-256", signs(secret, body)),
+			ask("a webhook with another body", "/_igproxy/webhook", body+said, 403, "X-Hub-Signature-256", signs(secret, body)),
 			ask("a webhook without a signature", "/_igproxy/webhook", body, 400),
 			ask("a webhook to nowhere", "/_igproxy/"+said, body, 404, "X-Hub-Signature-256", signs(secret, body)),
 			ask("a secret instead of a signature", "/_igproxy/webhook", body, 400, "X-Hub-Signature-256", "sha256="+secret),

@@ -3,10 +3,10 @@ package integration
 // These must not leak: the client secrets of all apps, the secrets of their webhooks, the cache
 // key, Redis's password, igproxy's own token, the key of the authority for interception, login
 // codes, users' short-lived tokens, all long-lived tokens of Instagram, Threads and Facebook, app
-// tokens, tokens to inspect, and proofs. They must not appear in logs at debug level, metrics,
-// admin pages, responses and their headers, the keys, values and channels of Redis, the output of
-// commands, a dump of all goroutines, or the command line, in any form that leaks_search_test.go
-// lists.
+// tokens, tokens to inspect, and values of appsecret_proof. They must not appear in logs at debug
+// level, metrics, admin pages, responses and their headers, the keys, values and channels of Redis,
+// the output of commands, a dump of all goroutines, or the command line, in any form that
+// leaks_search_test.go lists.
 //
 // The contents of webhooks and signed requests must not leak either.
 //
@@ -34,8 +34,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// configured is the number of secrets at the beginning of evidence.hidden with which sidecars are
-// configured.
+// configured is the number of secrets that sidecars are configured with. They are the first texts
+// in evidence.hidden.
 const configured = 14
 
 // leaks is a run of sidecars with known secrets. It records everything that could reveal them.
@@ -50,7 +50,7 @@ type leaks struct {
 	meta  []*mock.Instagram // Meta's hosts for the apps in leaks_apps_test.go
 	hosts []string          // the settings of a sidecar that uses these hosts
 
-	// TestNoLeaks says what each of these secrets is.
+	// TestNoLeaks names each of these secrets where it calls hide.
 	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
 	shop, club, circle, threads, pagesNow, pagesBefore                      string // secrets of apps in one sidecar
 
@@ -149,8 +149,8 @@ func (l *leaks) answered(short string, r response) {
 	l.record("responses", r.status, r.body, r.header)
 }
 
-// sidecar starts a sidecar with the common settings and these. The sidecar calls the stand-in over
-// TLS.
+// sidecar starts a sidecar that calls the stand-in over TLS. The sidecar has the common settings
+// and the given ones.
 func (l *leaks) sidecar(settings ...string) *process {
 	all := append([]string{"UPSTREAM_URL=" + l.upstream.URL, "UPSTREAM_CA_FILE=" + caFile(l.t, l.upstream), "UPSTREAM_TIMEOUT=2s",
 		"CLIENT_SECRET=" + l.secret, "APP_ID=1", "WEBHOOK_SECRET_FILE=" + file(l.t, "webhooks", l.webhooks+"\n"), "CACHE_KEY_FILE=" + file(l.t, "key", l.key), "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1",

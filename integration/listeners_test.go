@@ -71,7 +71,7 @@ func TestSystemdMayHandOverSeveralSockets(t *testing.T) {
 	p := activated(t, n, "app:app", []*os.File{first, second}, "UPSTREAM_URL="+upstream.URL, "LISTEN=127.0.0.1:1", "=WATCHDOG_USEC=600000")
 	p.Listening(t)
 	if want := "http://" + address + ", unix:" + path; p.URL != want {
-		t.Errorf("igproxy listens on %s, want systemd's %s", p.URL, want)
+		t.Errorf("igproxy listens on %s, want systemd's sockets, %s", p.URL, want)
 	}
 	for i, client := range []*http.Client{noKeepAlive, unixClient(path)} {
 		base := []string{"http://" + address, "http://localhost"}[i]
@@ -131,7 +131,7 @@ func TestAppsAreServedDuringTheDrainDelay(t *testing.T) {
 		for _, token := range []string{"IGAA-delay", fmt.Sprintf("IGAA-delay-%d", i)} { // a hit and a miss
 			r, err := fetch(t.Context(), client, p.URL+exchangePath(token))
 			if err != nil || r.status != 200 || i == 0 && r.header.Get("Connection") != "" {
-				t.Errorf("client %d, %s: got %d, %v, want 200; header Connection got %q, want \"\" on the kept connection (client 0)", i, token, r.status, err, r.header.Get("Connection"))
+				t.Errorf("client %d, %s: got %d, %v, want 200; header Connection: got %q, want \"\" on the kept connection (client 0)", i, token, r.status, err, r.header.Get("Connection"))
 			}
 		}
 	}

@@ -11,16 +11,16 @@ function label(name,  at) {
 }
 
 # quantile returns the quantile q of the durations, in milliseconds, or "> BOUND" if the quantile is
-# above the highest bound. The parameter source is a key "GRANT SOURCE", such as "exchange memory".
-function quantile(source, q,  want, i, below, lower) {
-  want = q * count[source, buckets[source]]
-  for (i = 1; i <= buckets[source]; i++) {
-    if (count[source, i] >= want) {
-      if (bound[source, i] == "+Inf") return sprintf("> %.2f", 1000 * lower)
-      return sprintf("%.2f", 1000 * (lower + (bound[source, i] - lower) * (want - below) / (count[source, i] - below)))
+# above the highest bound. A key is "GRANT SOURCE", such as "exchange memory".
+function quantile(key, q,  want, i, below, lower) {
+  want = q * count[key, buckets[key]]
+  for (i = 1; i <= buckets[key]; i++) {
+    if (count[key, i] >= want) {
+      if (bound[key, i] == "+Inf") return sprintf("> %.2f", 1000 * lower)
+      return sprintf("%.2f", 1000 * (lower + (bound[key, i] - lower) * (want - below) / (count[key, i] - below)))
     }
-    below = count[source, i]
-    lower = bound[source, i]
+    below = count[key, i]
+    lower = bound[key, i]
   }
 }
 

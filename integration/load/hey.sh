@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# hey uses kept connections, and prints a histogram of latencies.
+# hey reuses connections, and prints a histogram of latencies.
 #   hey.sh hit     one token, which igproxy knows after the first request
 #   hey.sh burst   200 callers at once with one new token: one exchange
 . "$(dirname "$0")/recipe.sh"

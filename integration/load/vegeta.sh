@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # vegeta sends at a constant rate, however slow the answers are. vegeta/go.mod pins its version; Go
 # builds it when it is first used.
-#   vegeta.sh hit    RATE (2000) requests a second for one token, known after the first request
-#   vegeta.sh miss   RATE (200) requests a second, each for a new token: each is an exchange
+#   vegeta.sh hit    $RATE requests a second (default 2000), all for one token
+#   vegeta.sh miss   $RATE requests a second (default 200), each an exchange of a new token
 . "$(dirname "$0")/recipe.sh"
 vegeta() { go -C "$here/vegeta" tool vegeta "$@"; }
-# attack sends $1 requests a second to the targets on standard input. After the last target, it begins
-# again with the first.
+# attack sends $1 requests a second to the targets on standard input. After the last target, attack
+# begins again with the first.
 attack() { vegeta attack -rate="$1" -duration="${seconds}s" -workers="$connections" | vegeta report; }
 case ${1-} in
   hit) url "IGAA-vegeta-$run" | sed 's/^/GET /' | attack "${RATE:-2000}" ;;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# wrk sends as many requests as two threads can, over kept connections.
+# wrk sends as many requests as two threads can, and reuses connections.
 #   wrk.sh hit     one token, which igproxy knows after the first request
 #   wrk.sh miss    a new token with every request: each is an exchange
 . "$(dirname "$0")/recipe.sh"
