@@ -21,8 +21,8 @@ func facebookApp(upstream *mock.Server) []string {
 	return []string{"UPSTREAM_URL=" + upstream.URL, "FACEBOOK_URL=" + upstream.URL, "FACEBOOK_APP_ID=" + pagesID, "FACEBOOK_CLIENT_SECRET=" + pagesSecret}
 }
 
-// startBody opens a connection, sends the header of a POST with a body of size bytes, and then
-// sends part, the beginning of that body. The answer can be read from the reader.
+// startBody sends the start of a POST on a new connection. The parameter size is the
+// Content-Length; part is what is sent of the body. The answer can be read from the reader.
 func (p *process) startBody(t *testing.T, size int, part string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c := p.dialApp(t)

@@ -31,10 +31,10 @@ func TestTwoHundredCallersOneCall(t *testing.T) {
 		}
 	})
 	if right.Load() != callers || ig.Calls() != 1 {
-		t.Errorf("%d correct answers, want %d; %d calls, want 1", right.Load(), callers, ig.Calls())
+		t.Errorf("correct answers: got %d, want %d; calls to Instagram: got %d, want 1", right.Load(), callers, ig.Calls())
 	}
 	if collapsed.Load() == 0 {
-		t.Errorf("answers whose Cache-Status says collapsed: got %d, want at least 1", collapsed.Load())
+		t.Error("answers with collapsed in Cache-Status: got 0, want at least 1")
 	}
 }
 
@@ -58,6 +58,6 @@ func TestConcurrentTokensEachGetTheirOwnAnswer(t *testing.T) {
 		}
 	})
 	if ig.Calls() != tokens {
-		t.Errorf("%d calls, want %d", ig.Calls(), tokens)
+		t.Errorf("calls to Instagram: got %d, want %d", ig.Calls(), tokens)
 	}
 }

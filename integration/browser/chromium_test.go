@@ -21,7 +21,7 @@ import (
 // no open port.
 type chromium struct {
 	t       *testing.T
-	to      *os.File // takes commands for Chromium
+	to      *os.File // the pipe for commands to Chromium
 	session string   // the DevTools session of the page; empty: commands are for the browser
 
 	mu       sync.Mutex                   // protects the fields below
@@ -162,8 +162,9 @@ func (c *chromium) eval(expression string) string {
 	return fmt.Sprint(got.Result.Value)
 }
 
-// shows waits until a JavaScript expression is true in the page. After harness.Patience, shows
-// fails the test with a message that contains the text what.
+// shows waits until a JavaScript expression is true in the page. If it is still not true after
+// harness.Patience, the test fails. The parameter what describes, in the failure message, what the
+// page should have shown.
 func (c *chromium) shows(what, expression string) {
 	c.t.Helper()
 	for deadline := time.Now().Add(harness.Patience); c.eval(expression) != "true"; time.Sleep(50 * time.Millisecond) {

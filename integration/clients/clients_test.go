@@ -30,14 +30,14 @@ import (
 
 // got is the JSON object that a client prints on its standard output.
 type got struct {
-	Short      string
-	Long       string
-	ExpiresIn  int    `json:"expires_in"`
+	Short      string // the short-lived token that the client got for its code
+	Long       string // the long-lived token
+	ExpiresIn  int    `json:"expires_in"` // in seconds
 	UserID     string `json:"user_id"`
-	Inspected  string // what debug_token says about the long-lived token: the app's ID and is_valid
-	CodeError  string `json:"code_error"`
-	TokenError string `json:"token_error"`
-	Note       string
+	Inspected  string // from debug_token's response for the long-lived token: the app's ID and is_valid
+	CodeError  string `json:"code_error"`  // the library's error about a used code
+	TokenError string `json:"token_error"` // the library's error about an expired token
+	Note       string // see client.note
 }
 
 func TestThirdPartyClients(t *testing.T) {
@@ -94,7 +94,7 @@ func (l login) test(t *testing.T, dir string) {
 				t.Errorf("the client read the user %q, want %q; debug_token says %q, want %q if the client calls it", g.UserID, l.user, g.Inspected, appID+" true")
 			}
 			if !strings.HasPrefix(g.CodeError, c.codeError) || !strings.HasPrefix(g.TokenError, c.tokenError) || g.Note != c.note {
-				t.Errorf("the error about the used code is %q, want %q; the error about the expired token is %q, want %q; the note is %q, want %q", g.CodeError, c.codeError, g.TokenError, c.tokenError, g.Note, c.note)
+				t.Errorf("the error about the used code is %q, want %q at its start; the error about the expired token is %q, want %q at its start; the note is %q, want %q", g.CodeError, c.codeError, g.TokenError, c.tokenError, g.Note, c.note)
 			}
 			if strange := ig.Strange(); !slices.Equal(strange, c.strange) {
 				t.Errorf("the stand-in reported these requests as strange: %q, want %q", strange, c.strange)
@@ -109,9 +109,8 @@ func (l login) test(t *testing.T, dir string) {
 	}
 }
 
-// severalApps writes a configuration with four apps and returns its path. The first three apps use
-// one login each. The clients use the fourth app, which is named shop, uses the login l and has the
-// ID appID.
+// severalApps writes a configuration with four apps and returns its path. Each of the first three
+// apps uses a different login. The clients use the fourth app, shop, which has the login l.
 func (l login) severalApps(t *testing.T) (path string) {
 	t.Helper()
 	return harness.File(t, "several.yaml", fmt.Sprintf(`apps:

@@ -17,6 +17,7 @@ func TestOpenSSLAndNodeRefuseTheAuthoritysCertificatesForOtherNames(t *testing.T
 	made := harness.MakeAuthority(t)
 	const node = `require('tls').connect({ host: '127.0.0.1', port: process.argv[1], servername: process.argv[2], ca: require('fs').readFileSync(process.argv[3]) },
   function () { console.log('accepted'); this.end(); }).on('error', (e) => { console.log(e.code + ' ' + e.message); })`
+	// The values are texts of the errors; empty: the certificate must be accepted.
 	for name, want := range map[string]string{"graph.instagram.com": "", "graph.facebook.com": "", "graph.threads.net": "", "graph.threads.com": "",
 		"example.com": "permitted subtree violation", "instagram.com.example": "permitted subtree violation", "127.0.0.1": "excluded subtree violation"} {
 		t.Run(name, func(t *testing.T) {

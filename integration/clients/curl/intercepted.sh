@@ -1,6 +1,6 @@
 #!/bin/sh
-# This program calls Meta's URLs with curl. igproxy intercepts the calls. VERSION is curl's option
-# --http1.1 or --http2.
+# This program calls Meta's URLs with curl. igproxy intercepts the calls. The environment variable
+# VERSION is curl's option --http1.1 or --http2.
 set -eu
 graph=https://graph.instagram.com
 

@@ -1,7 +1,7 @@
 // Command goth uses goth's provider for Instagram. The provider's URLs are constants, so this
 // program gives it an HTTPClient whose transport sends requests for Instagram's hosts to igproxy.
-// The provider fetches the user from an API that Instagram shut down in 2020. So this program only
-// reports the error of FetchUser, and requests /me with the same client.
+// The provider fetches the user from an API that Instagram shut down in 2020. So this program
+// reports the error of FetchUser, and reads /me itself through the same transport.
 package main
 
 import (
