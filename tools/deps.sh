@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs missing programs with the system's package manager. It starts none of them.
-#   deps.sh         for make test: a C compiler, Redis and nginx
+#   deps.sh         for make test: a C compiler, Redis, nginx and OpenSSL
 #   deps.sh all     also for make test-all: client programs and libraries, load tools, a browser,
 #                   promtool and systemd-analyze
 #   deps.sh peers   for make bench-peers: a C compiler, nginx, Varnish, wrk, taskset and Redis
@@ -26,6 +26,7 @@ missing() {
     return
   fi
   has redis-sentinel || need redis-sentinel redis-sentinel
+  has openssl || need openssl openssl
   [ "$what" = all ] || return 0
 
   # integration/clients
@@ -40,7 +41,6 @@ missing() {
   module python3 h2 || module /usr/bin/python3 h2 || need "Python's h2" python3-h2
   perl -MLWP::Protocol::https -e1 2>/dev/null || need "Perl's LWP::Protocol::https" liblwp-protocol-https-perl
   php -r 'exit(extension_loaded("curl") ? 0 : 1);' 2>/dev/null || need "PHP with curl" php-cli php-curl
-  has openssl || need openssl openssl
   ruby -e 'require "oauth2"' 2>/dev/null || need "Ruby's oauth2" ruby ruby-oauth2
   ruby -e 'require "omniauth-oauth2"' 2>/dev/null || need "Ruby's omniauth-oauth2" ruby ruby-omniauth-oauth2
   # integration/load
@@ -65,13 +65,13 @@ if has apt-get; then
   install=(apt-get install -y -qq --no-install-recommends "${debian[@]}")
 elif has dnf; then
   case $what in
-    test) install=(dnf install -y -q gcc redis nginx) ;;
+    test) install=(dnf install -y -q gcc redis nginx openssl) ;;
     all) install=(dnf install -y -q gcc redis nginx curl openssl python3-requests-oauthlib python3-httpx python3-h2 nodejs npm perl perl-LWP-Protocol-https php-cli ruby wrk httpd-tools chromium golang-github-prometheus) ;;
     peers) install=(dnf install -y -q gcc redis nginx varnish wrk util-linux) ;;
   esac
 elif has apk; then
   case $what in
-    test) install=(apk add --quiet build-base redis nginx) ;;
+    test) install=(apk add --quiet build-base redis nginx openssl) ;;
     all) install=(apk add --quiet build-base redis nginx curl openssl python3 nodejs npm perl perl-lwp-protocol-https php php-curl ruby wrk apache2-utils hey chromium prometheus) ;;
     peers) install=(apk add --quiet build-base redis nginx varnish wrk util-linux) ;;
   esac
