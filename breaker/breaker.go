@@ -8,7 +8,7 @@
 //   - Changes of state are reported in order, and outside all locks.
 //   - The error for a refused call says when to try again.
 //   - A call that panics or ends its goroutine counts as a failure.
-//   - A failed probe continues the current outage, and does not begin another outage.
+//   - A failed probe continues the current outage.
 package breaker
 
 import (
@@ -23,8 +23,7 @@ import (
 // Verdict says how a call counts.
 type Verdict int
 
-// The verdicts. Failure is the zero value, so that a call that does not return (panic, Goexit)
-// counts as a failure.
+// The verdicts. A call that does not return (panic, Goexit) counts as a Failure.
 const (
 	Failure Verdict = iota // the service failed
 	Success                // the service works, whatever it answered
@@ -139,8 +138,8 @@ func New(o Options) (*Breaker, error) {
 	return b, nil
 }
 
-// Do runs call and counts its verdict, or returns an *OpenError without running it. A panic in call
-// counts as a failure and reaches the caller.
+// Do runs the given function and counts its verdict, or returns an *OpenError without running it. A
+// panic in the function counts as a failure and reaches the caller.
 func (b *Breaker) Do(call func() Verdict) error {
 	done, err := b.inner.Allow()
 	b.notify()

@@ -137,7 +137,6 @@ func TestProbeDecidesAndOthersAreRefusedMeanwhile(t *testing.T) {
 	}
 }
 
-// When many callers find a half-open breaker at the same time, only Options.Probes get through.
 func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()

@@ -3,11 +3,11 @@
 //
 // An entry is only returned for the token that it was stored under, whatever Redis replies, and
 // never after it has expired. Each operation has a time budget for Redis, and never waits longer.
-// The cache also starts while Redis is down. The package knows neither Instagram nor HTTP: an entry
-// is the caller's bytes and the time at which they expire. An entry that is meant to be replaced is
-// a record (record.go).
+// The cache also starts while Redis is down. Nothing here depends on Instagram or HTTP: an entry is
+// the caller's bytes and the time at which they expire. An entry that is meant to be replaced is a
+// record (record.go).
 //
-// Redis never holds a token or an entry in plain text: the names of keys are keyed hashes of
+// Redis never holds a token or an entry in plain text: the names in Redis are keyed hashes of
 // tokens, and entries are sealed under keys that cannot be derived without the token.
 package cache
 
@@ -83,9 +83,8 @@ type Options struct {
 	// Observer counts what the cache does. Nil: nothing is counted.
 	Observer Observer
 	// Logger gets a line for each change of Redis's state, for the first fault of each kind that an
-	// operator has to fix, for purges by other processes, for a purge of everything that too many
-	// purges of single tokens have caused, for panics, and for warnings from the memory tier. Nil:
-	// no log.
+	// operator has to fix, for purges by other processes, for a purge of everything after too many
+	// purges of single tokens, for panics, and for warnings from the memory tier. Nil: no log.
 	Logger *slog.Logger
 }
 

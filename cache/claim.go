@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// shared is the tier that all processes see. It handles sealed bytes only. redisTier implements and
-// documents the methods; tests use a model.
+// shared is the tier that all processes share. It handles sealed bytes only. redisTier implements
+// and documents the methods; tests use a model.
 type shared interface {
 	read(ctx context.Context, k Key) (sealed []byte, err error)
 	claim(ctx context.Context, k Key, owner string, unusable []byte) (reply, error)
@@ -78,9 +78,10 @@ type Claim struct {
 // lease on the token. If another process has the lease, Claim waits for the answer. If
 // RedisOptions.Wait passes or ctx ends first, the outcome is Alone.
 //
-// The outcome is also Alone if Redis is not configured, if the token was purged after the key was
-// derived, after a fault of Redis, or after a panic in the code that asks Redis. But while Claim
-// waits for another process, it tolerates a single fault, and gives up only after two in a row.
+// The outcome is also Alone if Redis is not configured, if Redis has no entry and scripts are not
+// used, if the token was purged after the key was derived, after a fault of Redis, or after a panic
+// in the code that asks Redis. But while Claim waits for another process, it gives up only after
+// two faults in a row.
 func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner(), lease: noLease}
 	if e, ok := c.memory.get(k); ok {

@@ -40,7 +40,7 @@ func single(s *redistest.Server) RedisOptions {
 func wantOutcome(t *testing.T, who string, cl *Claim, want Outcome) {
 	t.Helper()
 	if cl.Outcome != want {
-		t.Fatalf("%s: got %s, want %s", who, cl.Outcome, want)
+		t.Fatalf("%s: got the outcome %s, want %s", who, cl.Outcome, want)
 	}
 }
 
@@ -57,7 +57,7 @@ func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 		wg.Go(func() {
 			cl := c.Claim(t.Context(), k)
 			if cl.Outcome != Followed || !bytes.Equal(cl.Entry.Value, want.Value) || !cl.Entry.Expires.Equal(want.Expires) {
-				t.Errorf("follower %d: the outcome got %s, want %s; the entry got %q until %s, want %q until %s", i, cl.Outcome, Followed, cl.Entry.Value, cl.Entry.Expires, want.Value, want.Expires)
+				t.Errorf("follower %d: got the outcome %s, want %s; got the entry %q until %s, want %q until %s", i, cl.Outcome, Followed, cl.Entry.Value, cl.Entry.Expires, want.Value, want.Expires)
 			}
 		})
 	}
@@ -76,7 +76,7 @@ func failAndShare(t *testing.T, o RedisOptions, k Key) {
 	wantOutcome(t, "the first claim", leader, Leader)
 	claimed := make(chan *Claim)
 	follower := fleet(t, o, nil)
-	go func() { claimed <- follower.Claim(context.Background(), k) }() // ends within Wait
+	go func() { claimed <- follower.Claim(context.Background(), k) }() // ends within RedisOptions.Wait
 	leader.Fail(Entry{Value: []byte("down"), Expires: time.Now().Add(2 * time.Second)})
 	if cl := <-claimed; cl.Outcome != Failed || string(cl.Entry.Value) != "down" {
 		t.Errorf("the follower: got %s with %q, want %s with \"down\"", cl.Outcome, cl.Entry.Value, Failed)
@@ -168,7 +168,7 @@ func TestLeaseOfAKilledLeaderExpires(t *testing.T) {
 	start := time.Now()
 	next := fleet(t, single(server), nil).Claim(t.Context(), k)
 	wantOutcome(t, "the next claim", next, Leader)
-	// The next claim waits for less than the lease of 1s, because the lease began before start.
+	// The wait is shorter than the lease of 1s, which began before the next claim.
 	if took := time.Since(start); took < 500*time.Millisecond {
 		t.Errorf("the next claim got the lease after %s, want at least 500ms", took)
 	}
@@ -196,7 +196,7 @@ func TestLateLeaderReturnsTheFirstStoredAnswer(t *testing.T) {
 	mine := Entry{Value: []byte("mine"), Expires: time.Now().Add(time.Hour)}
 	late.cache.patience = 10 * time.Second
 	if winner, lost := late.Remember(mine, nil); !lost || string(winner.Value) != "first" {
-		t.Errorf("the winner: got %q, want \"first\"; lost got %v, want true", winner.Value, lost)
+		t.Errorf("the winner: got %q, want \"first\"; lost: got %v, want true", winner.Value, lost)
 	}
 	if e, ok := late.cache.Recall(k); !ok || string(e.Value) != "first" {
 		t.Errorf("recalled %q, found %v; want \"first\", found true", e.Value, ok)
@@ -241,17 +241,17 @@ func TestDocumentedPermissionsAreSufficientAndNecessary(t *testing.T) {
 		o := user(server, "without"+right[1:], strings.Replace(documented+" ", right+" ", "", 1))
 		err := fleet(t, o, nil).Check(t.Context())
 		if err == nil || !strings.Contains(err.Error(), "give the user ") || !strings.Contains(err.Error(), right) {
-			t.Errorf("without %s, check says: %v; want it to name the permission", right, err)
+			t.Errorf("without %s: check returned %v, want an error that names the permission", right, err)
 		}
 	}
 	err := fleet(t, user(server, "otherkeys", strings.Replace(documented, "~igproxy:*", "~other:*", 1)), nil).Check(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "~igproxy:*") {
-		t.Errorf("without access to its keys, check says: %v; want it to name the keys", err)
+		t.Errorf("without access to its keys: check returned %v, want an error that names the keys", err)
 	}
 }
 
-// Regression test: without the permission to store, every call has a fault. The fault must be
-// logged once, not for every call.
+// Regression test: without the permission to store, every store fails. The fault must be logged
+// once, not for every store.
 func TestMissingPermissionIsLoggedOnce(t *testing.T) {
 	server := redistest.Start(t)
 	var log safeBuilder
@@ -323,7 +323,7 @@ func TestWithoutScriptsValuesAreShared(t *testing.T) {
 				t.Errorf("the denial was logged %d times, want 1; health %+v, want ok; the log:\n%s", n, c.Health(), log.String())
 			}
 			if err := c.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "give the user +eval") {
-				t.Errorf("check says %v, want it to name +eval", err)
+				t.Errorf("check returned %v, want an error that names +eval", err)
 			}
 		})
 	}

@@ -16,9 +16,9 @@ import (
 
 // These tests run the lease logic as a state machine against a model of the shared tier, in
 // simulated time. Up to eight processes start at random times and claim the same token. A process
-// that gets no answer runs an exchange of random length, and then stores a token, reports a
-// failure, releases its claim, or is killed. Meanwhile the tier may be slow, lose replies, have an
-// outage or be flushed.
+// that gets neither an answer nor a failure runs an exchange of random length, and then stores a
+// token, reports a failure, releases its claim, or is killed. Meanwhile the tier may be slow, lose
+// replies, have an outage or be flushed.
 
 const testLease = 1500 * time.Millisecond
 
@@ -33,8 +33,8 @@ type model struct {
 
 	mu     sync.Mutex // protects the fields below, and random
 	value  []byte
-	holder string
-	until  time.Time
+	holder string    // the owner of the lease; empty: nobody has it
+	until  time.Time // when the lease expires
 	marker []byte    // the sealed failure of the last holder
 	gone   time.Time // when the failure marker expires
 }

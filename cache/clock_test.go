@@ -1,7 +1,7 @@
 package cache
 
 // The wall clock can jump when an administrator sets it, and the monotonic clock stands still while
-// the machine sleeps. An entry expires as soon as either clock says so.
+// the machine sleeps. An entry expires as soon as either clock reaches the entry's end.
 
 import (
 	"log/slog"

@@ -7,11 +7,10 @@ import (
 	"runtime/debug"
 )
 
-// contain runs work and reports whether work returned. A panic is logged with its type (or its
-// text, if it is a runtime error), but without its value, which may contain a secret. The
-// goroutines of the package run their work in contain, because a panic would end a process that can
-// answer without Redis. Only the goroutines that send batches do not use contain, because they
-// recover from panics themselves.
+// contain runs the function work, and reports whether it returned. A panic is logged with its type
+// (or its text, if it is a runtime error), but without its value, which may contain a secret. The
+// goroutines of the package use contain, because a panic would end a process that can answer
+// without Redis. The goroutines that send batches recover from panics themselves.
 func contain(log *slog.Logger, where string, work func()) (returned bool) {
 	defer func() {
 		if v := recover(); v != nil {

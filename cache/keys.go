@@ -32,7 +32,8 @@ type ID [sha256.Size]byte
 // String returns the ID in hex.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
-// KeysOptions say what keys are derived from. Different options never give the same key.
+// KeysOptions say what keys are derived from. Options that differ in more than Purges never give
+// the same key.
 type KeysOptions struct {
 	// Secret is the client secret, or the content of the key file. Required.
 	Secret []byte
@@ -44,7 +45,7 @@ type KeysOptions struct {
 	AppID string
 	// Scope keeps the grants of one app apart. May be empty.
 	Scope string
-	// Purges records which of the app's entries were purged. Nil: nothing can be purged.
+	// Purges has the purges of the app. Nil: nothing can be purged.
 	Purges *Purges
 }
 
@@ -95,7 +96,7 @@ func NewKeys(o KeysOptions) (*Keys, error) {
 // Format prints a fixed text, and nothing of the pepper.
 func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 
-// Key names and seals one token's entry. It prints as its ID.
+// Key gives one token's entry its name and its seal. It prints as its ID.
 type Key struct {
 	id     ID
 	secret material // the AES-256 key of the entry; nil in a key from Glance
@@ -112,8 +113,8 @@ func (k *Keys) Derive(token string) Key {
 	return key
 }
 
-// Glance derives a key that is enough for Peek, but can neither seal nor open. It does not
-// allocate.
+// Glance derives a key that is enough for Peek, but can neither seal nor open. It does not allocate
+// unless this single token was purged.
 func (k *Keys) Glance(token []byte) Key {
 	_, key := k.glance(token)
 	return key

@@ -141,7 +141,7 @@ func TestDerivationEqualsHMACForEveryToken(t *testing.T) {
 			t.Fatalf("a token of %d bytes: Derive returned the ID %s and Glance the ID %s, want %x from both", len(token), key.id, glance.id, want)
 		}
 		if want := under(labelSeal, token); string(*key.secret) != want || glance.secret != nil {
-			t.Fatalf("a token of %d bytes: the sealing key got %x, want %x; Glance derived a sealing key: got %t, want false", len(token), *key.secret, want, glance.secret != nil)
+			t.Fatalf("a token of %d bytes: got the sealing key %x, want %x; Glance derived a sealing key: got %t, want false", len(token), *key.secret, want, glance.secret != nil)
 		}
 	}
 }

@@ -27,13 +27,13 @@ type memory struct {
 	tags    tags
 }
 
-// kept is an entry, with the fields that drop, indexedBy and lenOf need.
+// kept is an entry, with the fields that the methods drop, indexedBy and lenOf need.
 type kept struct {
 	Entry
 	purges *Purges
 	all    int64   // the number of the last purge of everything, as known when the entry's key was derived
 	tag    tag     // zero: the entry has no tag
-	purged *purged // nil: no purge of this single token was known at that time
+	purged *purged // nil: no purge of this single token was known when the entry's key was derived
 }
 
 // purged describes the last purge of a single token, as known when the key of the token's entry was
@@ -73,16 +73,16 @@ func (m *memory) get(k Key) (Entry, bool) {
 	return e.Entry, true
 }
 
-// expired reports whether end has come by the monotonic clock or by the wall clock. The method
-// Before uses only the monotonic clock if both times have it. That clock stands still while the
-// machine sleeps, and does not follow corrections of the wall clock.
+// expired reports whether the time end has been reached, according to the monotonic clock or to the
+// wall clock. The method Before uses only the monotonic clock if both times have it. That clock
+// stands still while the machine sleeps, and does not follow corrections of the wall clock.
 func expired(end, now time.Time) bool {
 	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
 }
 
 // put stores an entry, unless its token was purged after the key was derived, or its value is
-// larger than maxKept. If a purge comes right after this check, the entry is stored under a name
-// that no later key has.
+// larger than maxKept. If a purge comes right after this check, the entry is stored, but no call
+// finds it: keys derived after the purge have another ID.
 func (m *memory) put(k Key, e Entry, index tag) {
 	switch {
 	case k.purged():

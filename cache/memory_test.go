@@ -36,7 +36,7 @@ func closeCache(t testing.TB, c *Cache) {
 	}
 }
 
-// eventually waits until done returns true, and fails the test if that takes more than 10 s.
+// eventually calls done until it returns true, and fails the test after 10 s.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {

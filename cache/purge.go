@@ -81,7 +81,7 @@ func (c *Cache) forget(p *Purges, purged []mark) {
 }
 
 // Learn reads the purges of the fleet now. Call it at the start and after a reload. It ends within
-// the budgets of its operations, and does not end earlier when ctx ends. An error is only counted,
+// the budgets of its operations, and does not end earlier when ctx ends. Faults are not returned,
 // because watchRedis soon reads the purges again.
 func (c *Cache) Learn(ctx context.Context) {
 	_, _ = c.readPurges(ctx, c.allPurges()...)
@@ -95,7 +95,7 @@ func (c *Cache) allPurges() []*Purges {
 
 // readPurges merges the purges in Redis with those that this process knows, and writes to Redis the
 // purges that Redis lacks. It returns the time of Redis in Unix milliseconds, or the local time if
-// Redis did not answer.
+// the read fails.
 func (c *Cache) readPurges(ctx context.Context, all ...*Purges) (now int64, err error) {
 	if c.redis == nil {
 		return time.Now().UnixMilli(), nil
