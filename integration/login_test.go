@@ -33,7 +33,7 @@ const (
 // meta has stand-ins for the two hosts of Instagram and for the host of Threads.
 type meta struct{ graph, login, threads *mock.Instagram }
 
-// startMeta starts these stand-ins and returns the settings of a sidecar that uses them.
+// startMeta starts the stand-ins and returns the settings of a sidecar that uses them.
 func startMeta(t *testing.T) (*meta, []string) {
 	t.Helper()
 	var settings []string
@@ -124,7 +124,7 @@ func TestLoginWithoutASecretInTheApp(t *testing.T) {
 		t.Errorf("a repeated callback got %d %s with Cache-Status %q, want 200 %s as a hit", again.status, again.body, again.header.Get("Cache-Status"), first.body)
 	}
 	if spent, _ := callBack(t.Context(), p, appID, "expired-code"); spent.status < 400 || !strings.HasPrefix(spent.body, `{"error_type":"OAuthException","code":4`) {
-		t.Errorf("a bad code got %d %s, want an error in the form of the code exchange", spent.status, spent.body)
+		t.Errorf("a bad code got %d %s, want a flat error with error_type OAuthException and a code 4xx", spent.status, spent.body)
 	}
 	if s := m.strange(); len(s) > 0 {
 		t.Errorf("Meta received requests that igproxy must not send: %v", s)
@@ -229,7 +229,7 @@ func TestPassthroughArrivesUnchanged(t *testing.T) {
 		// Connection applies to one hop only.
 		case "Content-Type", "User-Agent", "Content-Length", "Accept-Encoding", "Connection":
 		default:
-			t.Errorf("igproxy added the header %s", name)
+			t.Errorf("igproxy added the header %s, want none", name)
 		}
 	}
 	if stream := p.fetch(t, "/__stream?bytes=3000000"); stream.status != 200 || len(stream.body) != 3_000_000 {
@@ -264,14 +264,13 @@ func TestSeveralAppsInOneSidecar(t *testing.T) {
 	}
 	for _, label := range []string{`app="shop"`, `app="club"`} {
 		if p.sum(t, "igproxy_requests_total", label) == 0 {
-			t.Errorf("no request is counted with %s", label)
+			t.Errorf("no request is counted with %s, want at least one", label)
 		}
 	}
 }
 
-// A sidecar that timed out waiting for another sidecar's exchange of a code does not send the code
-// again. Meta may have consumed the code already, and the answer may arrive soon. The app retries
-// and gets that answer.
+// While one sidecar exchanges a code, another waits for the answer. If its wait times out, it does
+// not send the code, because Meta may have consumed the code. The app retries and gets the answer.
 func TestCodeIsNotSentAgainDuringAnotherSidecarsExchange(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)

@@ -54,10 +54,10 @@ func TestCtrlCEndsMakeRunWithoutAnError(t *testing.T) {
 	select {
 	case err := <-exited:
 		if err != nil || strings.Contains(shown.String(), "***") {
-			t.Errorf("make ended with %v, want no error\n%s", err, shown)
+			t.Errorf("make ended with %v, want no error and no \"***\" in the output:\n%s", err, shown)
 		}
 	case <-time.After(patience):
-		t.Fatalf("make did not end\n%s", shown)
+		t.Fatalf("make did not end within %s of Ctrl-C:\n%s", patience, shown)
 	}
 }
 

@@ -135,7 +135,7 @@ func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 			t.Errorf("user %d: exit code %d: %s; want 1 with the UID, and the cache unchanged", uid, code, out)
 		}
 		if lines, n := p.operations(t, "purge", "denied"), p.counted(t, "purge", "denied"); len(lines) != 1 || lines[0]["uid"] != float64(uid) || n != 1 {
-			t.Errorf("user %d: the log has %v, want one refusal with this UID; %v refusals are counted, want 1", uid, lines, n)
+			t.Errorf("user %d: the log has %v, want one denied purge with this UID; %v denied purges are counted, want 1", uid, lines, n)
 		}
 		// A user outside the group cannot even connect.
 		cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--all")

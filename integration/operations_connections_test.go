@@ -84,7 +84,7 @@ func TestOutOfFileDescriptorsThenRecovers(t *testing.T) {
 		t.Errorf("the known token got %d with the token %q, want %q as before", r.status, r.token(), known.token())
 	}
 	if n := strings.Count(p.settled(t).String(), "Accept error"); n > 200 {
-		t.Errorf("logged %d times that connections cannot be accepted, want at most 200: this is a busy loop", n)
+		t.Errorf("logged %d times that connections cannot be accepted, want at most 200, because more would be a busy loop", n)
 	} else {
 		t.Logf("logged %d times that connections cannot be accepted", n)
 	}
@@ -105,7 +105,7 @@ func TestSlowHeadersTimeOutAndOthersAreAnswered(t *testing.T) {
 	start := time.Now()
 	for range slow {
 		c := p.dialApp(t)
-		wg.Go(func() { // sends a byte now and then until it is disconnected
+		wg.Go(func() { // sends one byte at a time until igproxy closes the connection
 			defer ended.Add(1)
 			for _, b := range []byte(rawExchange("IGAA-" + strings.Repeat("slow", 500))) {
 				if _, err := c.Write([]byte{b}); err != nil || ctx.Err() != nil {
@@ -242,7 +242,7 @@ func TestClientsThatNeverReadAreDisconnected(t *testing.T) {
 	})
 	t.Logf("%.0f goroutines before, at most %.0f with %d clients that do not read; %d others answered meanwhile", goroutines, most, clients, n)
 	if most > goroutines+4*clients+20 {
-		t.Errorf("%.0f goroutines for %d clients, want at most about 4 for each", most-goroutines, clients)
+		t.Errorf("%.0f more goroutines with %d clients that never read, want at most %d", most-goroutines, clients, 4*clients+20)
 	}
 	eventually(t, "the goroutines of these clients have ended", func() bool { return p.metric(t, "go_goroutines") <= goroutines+5 })
 }

@@ -1,8 +1,8 @@
 package integration
 
-// A log that cannot be written delays no request and no stop. If nothing reads the pipe, the pipe
-// is closed, or the disk is full, requests are still answered, and lines are dropped and counted.
-// Once the log works again, it says how many lines were dropped.
+// A log that cannot be written delays no request and no stop. If the log goes to a pipe that
+// nothing reads, to a closed pipe or to a full disk, igproxy drops lines and counts them. Once the
+// log works again, a line says how many lines were dropped.
 
 import (
 	"bufio"
@@ -23,8 +23,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// serveInto starts a sidecar whose standard error is the file stderr. The log goes to that file, so
-// serveInto cannot read the sidecar's addresses from the log, and chooses them.
+// serveInto starts a sidecar that logs to the file stderr. serveInto cannot read the sidecar's
+// addresses from that log, so it chooses them.
 func serveInto(t *testing.T, stderr *os.File, settings ...string) *process {
 	t.Helper()
 	app, admin := harness.Address(t), harness.Address(t)
@@ -53,8 +53,8 @@ func (p *process) metric(t *testing.T, sample string) float64 {
 	return v
 }
 
-// chatter makes a process write n log lines quickly. It sends many requests over one connection.
-// The process must have been started with the setting everyLine.
+// chatter sends n requests over one connection, so that the process quickly writes n log lines. The
+// process must have been started with the setting everyLine, and n must be a multiple of 100.
 func (p *process) chatter(t *testing.T, n int) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
@@ -72,7 +72,7 @@ func (p *process) chatter(t *testing.T, n int) {
 		for range atOnce {
 			res, err := http.ReadResponse(in, nil)
 			if err != nil {
-				t.Fatalf("an answer did not arrive: %v", err)
+				t.Fatalf("got no response: %v, want 400", err)
 			}
 			if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != 400 {
 				t.Fatalf("got %d, %v; want 400", res.StatusCode, err)
@@ -100,7 +100,7 @@ func TestUnreadLogBlocksNoRequest(t *testing.T) {
 	asked := 0
 	for ; p.metric(t, droppedLines) == 0; asked += 2000 {
 		if p.chatter(t, 2000); asked > 100_000 {
-			t.Fatal("no line was dropped, although 100,000 lines were written and nothing read the pipe")
+			t.Fatal("no line was dropped after 100,000 lines into a pipe that nothing reads, want at least 1")
 		}
 	}
 	if r := p.ask(t, "IGAA-unheard"); r.status != 200 {
@@ -108,8 +108,7 @@ func TestUnreadLogBlocksNoRequest(t *testing.T) {
 	}
 	t.Logf("%d requests answered in %s, %.0f lines dropped", asked, time.Since(start).Round(time.Millisecond), p.metric(t, droppedLines))
 
-	// When the log is read again, it has all lines that were not dropped, in order. After them it
-	// has the number of dropped lines.
+	// When the log is read again, a line says how many lines were dropped.
 	lines := make(chan string, 1)
 	go func() { // ends with the pipe, which ends with the process
 		defer close(lines)

@@ -1,7 +1,7 @@
 package integration
 
-// With little memory, on a machine or in a container, igproxy survives a flood of tokens with large
-// answers and very many connections.
+// With little memory, on a machine or in a container, igproxy survives very many connections and a
+// flood of tokens with large answers.
 
 import (
 	"fmt"
@@ -31,7 +31,7 @@ func largeToken(short string) string { return "IGAA" + strings.Repeat(short, 4) 
 type confined struct {
 	before string // a shell command that runs before igproxy starts
 	env    string // an environment variable for igproxy, NAME=value
-	limit  int    // Go's memory limit in bytes that igproxy must have
+	limit  int    // the value in bytes that Go's memory limit must have
 }
 
 func TestLittleMemoryIsEnough(t *testing.T) {
@@ -55,7 +55,7 @@ func TestLittleMemoryIsEnough(t *testing.T) {
 			flood(t, p)
 			most := p.inRAM(t, "VmHWM")
 			t.Logf("at most %d MiB in RAM, with a limit of %d MiB for Go", most>>20, c.limit>>20)
-			if most > c.limit+40<<20 { // for the program's code, and memory outside of Go's heap
+			if most > c.limit+40<<20 { // 40 MiB are for the program's code and memory outside of Go's heap
 				t.Errorf("igproxy took %d MiB, want at most %d", most>>20, c.limit>>20+40)
 			}
 			if code := p.Stop(t); code != 0 {

@@ -1,7 +1,7 @@
 package integration
 
-// igproxy passes on an Authorization header only if it is the only one in the call and has a
-// well-formed bearer token. igproxy never passes on igproxy's own token.
+// igproxy drops Authorization headers, except a single header with a well-formed bearer token.
+// igproxy never passes on its own token.
 
 import (
 	"encoding/base64"
@@ -92,7 +92,7 @@ func TestOnlyOneBearerIsPassedOn(t *testing.T) {
 			continue // net/http may refuse a folded line
 		}
 		if !strings.HasPrefix(answer, "HTTP/1.1 200 ") || len(auth) != 1 || !slices.Equal(auth[0], c.want) {
-			t.Errorf("%s: the upstream got %q, want %q; want 200 for the app, got\n%s", name, auth, c.want, answer)
+			t.Errorf("%s: the upstream got %q, want %q; want 200 for the app, which got\n%s", name, auth, c.want, answer)
 		}
 	}
 }

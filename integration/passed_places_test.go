@@ -1,8 +1,8 @@
 package integration
 
 // Each app has its own slots for passed-through calls. igproxy ends slow calls, so that they do not
-// hold their slots for long. A call is slow if the app drips its upload or does not read the
-// answer, or if the upstream drips the answer.
+// hold their slots for long. A call is slow if the app sends its upload or reads the answer too
+// slowly, or if the upstream sends the answer too slowly.
 
 import (
 	"bufio"
@@ -19,9 +19,9 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// slowSender and slowReader limit how long a passed-through call with a slow sender or a slow
-// reader may last. igproxy ends a call with a slow sender after 10 s, and a call with a slow reader
-// after 30 s. The additional time allows for a busy machine.
+// slowSender and slowReader limit the time until igproxy ends a slow call. igproxy ends a call with
+// a slow sender after 10 s, and one with a slow reader after 30 s; the rest allows for a busy
+// machine.
 const (
 	slowSender = 15 * time.Second
 	slowReader = 40 * time.Second
@@ -52,7 +52,7 @@ func passedUpstream(t *testing.T) string {
 	return s.URL
 }
 
-// drip starts an upload of length bytes, and sends part bytes of it every quarter of a second. The
+// drip starts an upload of length bytes, in pieces of part bytes, one piece every 250 ms. The
 // upload stops when the response arrives. drip returns a channel for the response.
 func (p *process) drip(t *testing.T, length, part int) <-chan response {
 	t.Helper()
@@ -216,11 +216,11 @@ func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	}
 }
 
-// ended waits, until the time by, for the log line of a passed-through call with this cause and
+// ended waits until the deadline for the log line of a passed-through call with this cause and
 // outcome.
-func (p *process) ended(t *testing.T, by time.Time, cause, outcome string) {
+func (p *process) ended(t *testing.T, deadline time.Time, cause, outcome string) {
 	t.Helper()
-	for time.Now().Before(by) {
+	for time.Now().Before(deadline) {
 		for _, l := range p.Log.Lines("request") {
 			if l["cause"] == cause && l["outcome"] == outcome && l["grant"] == "passthrough" {
 				return
@@ -228,7 +228,7 @@ func (p *process) ended(t *testing.T, by time.Time, cause, outcome string) {
 		}
 		pauseFor(t.Context(), 50*time.Millisecond)
 	}
-	t.Fatalf("the log has no passed-through call with the cause %q and the outcome %q in time, want one", cause, outcome)
+	t.Fatalf("the log has no passed-through call with the cause %q and the outcome %q before the deadline, want one", cause, outcome)
 }
 
 // The upstream sends responses with status 103 (Early Hints) without end. The app gets at most five

@@ -27,7 +27,7 @@ func TestHTTP2WithPriorKnowledgeGetsAReadableError(t *testing.T) {
 				t.Errorf("upgrade, fast lane %s, %s: want 200 over HTTP/1.1, got\n%s", lane, url, got)
 			}
 		}
-		eventually(t, "the log has both refusals", func() bool { return len(p.Log.Lines("http2 refused")) >= 2 })
+		eventually(t, "the log has two lines \"http2 refused\"", func() bool { return len(p.Log.Lines("http2 refused")) >= 2 })
 		if code := p.Stop(t); code != 0 {
 			t.Errorf("exit code %d, want 0", code)
 		}

@@ -86,7 +86,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	}
 	for i, p := range append(ours, theirs, late) {
 		if log := p.settled(t).String(); strings.Contains(log, "IGAA-one") {
-			t.Errorf("sidecar %d logs a token", i)
+			t.Errorf("the log of sidecar %d contains the token IGAA-one, want no token", i)
 		}
 		if got := p.metric(t, `igproxy_redis_errors_total{kind="permission",operation="purge"}`); got != 0 {
 			t.Errorf("sidecar %d counts %v purges for which it lacks a permission in Redis, want 0", i, got)

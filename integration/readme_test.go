@@ -22,7 +22,7 @@ func TestReadmeQuickStart(t *testing.T) {
 	_, block, found := strings.Cut(read(t, "../README.md"), "Against Instagram, with Redis:\n\n")
 	block, _, ended := strings.Cut(block, "\n\n")
 	if !found || !ended {
-		t.Fatal("README does not say how to run igproxy against Instagram")
+		t.Fatal("README has no block of commands after \"Against Instagram, with Redis:\"")
 	}
 	build, block, _ := strings.Cut(block, "\n") // the test already has a binary, with the race detector
 	if !strings.HasPrefix(strings.TrimSpace(build), "make build ") {
@@ -40,7 +40,7 @@ func TestReadmeQuickStart(t *testing.T) {
 	p := startCommand(t, env, exec.Command("/bin/sh", "-c", strings.ReplaceAll(block, "igproxy serve", "exec igproxy serve")))
 	p.Listening(t)
 	if !strings.Contains(p.Log.String(), "ok       redis") || !strings.Contains(p.Log.String(), "ok       upstream") {
-		t.Errorf("want ok for redis and upstream; check --online said\n%s", p.Log)
+		t.Errorf("want ok for redis and upstream, got\n%s", p.Log)
 	}
 	if r := p.ask(t, "IGAA-readme"); r.status != 200 {
 		t.Errorf("got %d %s, want 200", r.status, r.body)

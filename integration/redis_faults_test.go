@@ -59,7 +59,7 @@ func TestRedisHangsThenRecovers(t *testing.T) {
 	answers(t, p, "hung", 20)
 	redisState(t, p, "degraded")
 	if got := p.page(t, "/metrics").body; !strings.Contains(got, `igproxy_redis_errors_total{kind="timeout",operation="claim"}`) {
-		t.Error("no timeout of a claim was counted")
+		t.Error("no timeout of a claim was counted, want at least 1")
 	}
 	redis.Resume()
 	wantRecovered(t, p, redis)

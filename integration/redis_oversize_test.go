@@ -18,8 +18,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// oversized has replies that would end the process, or take gigabytes of memory, if the library
-// read them without a limit.
+// oversized has replies that would end the process, or take gigabytes of memory, if go-redis read
+// them without a limit.
 var oversized = map[string]string{
 	"string":        "$9000000000000000000",
 	"2 GB":          "$2000000000\r\nabc",
@@ -162,8 +162,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 	}
 }
 
-// igproxy reads replies that are just within its limits, many of them at the same time. All of them
-// must fit into little memory.
+// Many replies at the same time, each just within igproxy's limits, fit into little memory.
 func TestLargestRepliesOfALiarFitIntoLittleMemory(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	members := "*1000" + strings.Repeat("\r\n*3\r\n*0\r\n*0\r\n*0", 1000)

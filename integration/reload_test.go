@@ -95,7 +95,7 @@ func hangup(t *testing.T, p *process) {
 	must(t, p.Cmd.Process.Signal(syscall.SIGHUP))
 }
 
-// post sends a form. fields alternates header names and values.
+// post sends a form. The parameter fields has header names, each followed by its value.
 func post(t *testing.T, target, form string, fields ...string) response {
 	t.Helper()
 	return postBy(t, noKeepAlive, target, form, fields...)
@@ -146,7 +146,7 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		})
 		load.more()
 		if got := p.metric(t, "igproxy_config_last_reload_successful"); got != 0 {
-			t.Errorf("after a refused reload the metric says %v, want 0", got)
+			t.Errorf("igproxy_config_last_reload_successful after a refused reload: got %v, want 0", got)
 		}
 	}
 	var places []string
@@ -256,8 +256,9 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	}
 	must(t, os.WriteFile(config, []byte("upstream:\n  retries: 7\n"), 0o600))
 	code, out, errs = p.operate(t, "reload")
-	if code != 1 || out != "" || !strings.Contains(errs, "igproxy.yaml:2: upstream.retries: \"7\" is out of range") {
-		t.Errorf("an invalid configuration: exit code %d, want 1 with no standard output and igproxy.yaml:2: upstream.retries: \"7\" is out of range: %s%s", code, out, errs)
+	want = "igproxy.yaml:2: upstream.retries: \"7\" is out of range"
+	if code != 1 || out != "" || !strings.Contains(errs, want) {
+		t.Errorf("an invalid configuration: exit code %d, stdout %q, stderr %q; want 1, no stdout, and %s in stderr", code, out, errs, want)
 	}
 	var response struct {
 		Reloaded                        bool

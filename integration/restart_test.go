@@ -30,7 +30,7 @@ func TestRestartKeepsTheCache(t *testing.T) {
 		t.Errorf("after the restart: got %d with Cache-Status %q and the token %q, want 200 with a hit and the token %q", got.status, got.header.Get("Cache-Status"), got.token(), want.token())
 	}
 	if again := second.ask(t, "expired-restart"); again.status != 400 || again.body != refused.body {
-		t.Errorf("the remembered refusal after the restart: got %d %s, want 400 with the same body", again.status, again.body)
+		t.Errorf("the remembered refusal after the restart: got %d %s, want 400 %s", again.status, again.body, refused.body)
 	}
 	if ig.Calls() != 2 {
 		t.Errorf("%d calls, want 2", ig.Calls())

@@ -101,7 +101,7 @@ func TestRevokedTokenIsForgottenByEverySidecar(t *testing.T) {
 					return p.ask(t, "IGAA-one").token() == "IGAA-one-long-2"
 				})
 			}
-			if got := read(all[0], "IGAA-one-long-1"); got != 400 { // another worker still uses it
+			if got := read(all[0], "IGAA-one-long-1"); got != 400 { // an app may still use the revoked token
 				t.Errorf("the second read after the revocation: got %d, want 400", got)
 			}
 			eventually(t, "the second refusal is counted, and no entry is found for its token", func() bool {
@@ -119,7 +119,7 @@ func TestRevokedTokenIsForgottenByEverySidecar(t *testing.T) {
 				t.Errorf("%v revoked tokens are counted, want 1", got)
 			}
 			for i, p := range all {
-				log := p.settled(t)
+				log := p.settled(t) // sidecar 1 logs one forgotten token, sidecar 0 none
 				if n := len(log.Lines("revoked token forgotten")); n != i || strings.Contains(log.String(), "IGAA-") {
 					t.Errorf("sidecar %d logged %d forgotten tokens, want %d, and no token in the log:\n%s", i, n, i, log)
 				}

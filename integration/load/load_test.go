@@ -17,7 +17,7 @@ import (
 
 func TestLoadRecipes(t *testing.T) {
 	fast := harness.Plain(t)
-	for _, recipe := range []struct{ script, mode, says string }{ // says is a pattern for the output
+	for _, recipe := range []struct{ script, mode, output string }{ // output is a regular expression
 		{"wrk.sh", "hit", `[1-9]\d* requests in`},
 		{"wrk.sh", "miss", `[1-9]\d* requests in`},
 		{"hey.sh", "hit", `Status code distribution:\n  \[200\]\t[1-9]\d* responses\n\n*$`},
@@ -32,8 +32,8 @@ func TestLoadRecipes(t *testing.T) {
 			p := harness.StartCommand(t, harness.Environ("UPSTREAM_URL="+upstream.URL, "LOG_LEVEL=info"), exec.Command(fast, "serve"))
 			p.Listening(t)
 			out := harness.Program(t, []string{"IGPROXY=" + p.URL, "LOAD=1"}, "", "./"+recipe.script, recipe.mode)
-			if !regexp.MustCompile(recipe.says).MatchString(out) || strings.Contains(out, "Non-2xx") {
-				t.Errorf("want output that matches %s and has no \"Non-2xx\", got\n%s", recipe.says, out)
+			if !regexp.MustCompile(recipe.output).MatchString(out) || strings.Contains(out, "Non-2xx") {
+				t.Errorf("want output that matches %s and has no \"Non-2xx\", got\n%s", recipe.output, out)
 			}
 			// When wrk ends, it abandons requests. igproxy may still answer some of them while the
 			// test reads the counters. Others get the outcome "gone".
@@ -52,7 +52,7 @@ func TestLoadRecipes(t *testing.T) {
 	}
 }
 
-// make load starts what it needs, prints the sidecar's own metrics, and leaves nothing running.
+// make load prints the sidecar's own metrics, and leaves no process and no file behind.
 func TestMakeLoad(t *testing.T) {
 	tmp := t.TempDir()
 	out := harness.Program(t, []string{"LOAD=1", "TMPDIR=" + tmp}, "", "make", "--no-print-directory", "-C", "../..", "load")
@@ -60,7 +60,7 @@ func TestMakeLoad(t *testing.T) {
 exchange +token +upstream +(\d{2,}) +[\d.]+ +[\d.]+
 Instagram was asked (\d+) times\.$`).FindStringSubmatch(out)
 	if figures == nil || figures[1] != figures[2] {
-		t.Errorf("want the sidecar's metrics, with one call to Instagram for each exchange from upstream, got\n%s", out)
+		t.Errorf("want the sidecar's metrics, with one call to Instagram for each exchange with the source upstream, got\n%s", out)
 	}
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
 		t.Errorf("files that make load left in TMPDIR: got %v, %v; want 0 files", left, err)
@@ -73,7 +73,7 @@ func TestLoadGoesToLoopbackOnly(t *testing.T) {
 		cmd.Env = append(os.Environ(), "IGPROXY=https://graph.instagram.com", "LOAD=1")
 		out, err := cmd.CombinedOutput()
 		if err == nil || cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "loopback only") {
-			t.Errorf("%s: %v, want exit code 2 with \"loopback only\"\n%s", name, err, out)
+			t.Errorf("%s: got %v, want exit code 2 with \"loopback only\" in the output:\n%s", name, err, out)
 		}
 	}
 }

@@ -90,8 +90,8 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 			t.Error("limit4: a new token got 200, want an error")
 		}
 	}
-	// One call for the 20 callers, two (with a retry) for the caller while Instagram was down, and
-	// one for the caller that hit the limit.
+	// One call for the 20 callers, a call and its retry while Instagram was down, and one call that
+	// hit the limit.
 	if !strings.Contains(said["__stats"], `"exchange":4`) || len(said) != 5 {
 		t.Errorf("the commands printed %q, want 5 outputs, and 4 exchanges in the output of __stats", said)
 	}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# vegeta sends at a constant rate, however slow the answers are. vegeta/go.mod pins its version; Go
-# builds it when it is first used.
+# vegeta sends at a constant rate, however slow the responses are. vegeta/go.mod pins its version;
+# Go builds it when it is first used.
 #   vegeta.sh hit    $RATE requests a second (default 2000), all for one token
 #   vegeta.sh miss   $RATE requests a second (default 200), each an exchange of a new token
 . "$(dirname "$0")/recipe.sh"
