@@ -30,9 +30,9 @@ const (
 # Copy only the lines that you change. A key without a default is commented out
 # and shows an example. An unknown key is an error, so that misspellings are found.
 #
-# Environment variables override this file: IGPROXY_LISTEN is listen, and
-# IGPROXY_UPSTREAM_TIMEOUT is upstream.timeout. In a variable, a list is written as
-# a,b,c. An empty variable counts as unset.
+# Environment variables override this file: IGPROXY_UPSTREAM_TIMEOUT sets
+# upstream.timeout. In a variable, a list is written as a,b,c. An empty variable
+# counts as unset.
 #
 # Durations have a unit: 250ms, 10s, 5m, 1h30m. Sizes: 65536 (bytes), 64KiB, 1MiB.
 `

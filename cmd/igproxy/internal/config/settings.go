@@ -92,11 +92,11 @@ func settings() []setting {
 				"can run operations (reload, purge, resume, quit) over this socket, and over admin.listen if it is a Unix socket too. " +
 				"On systems other than Linux, igproxy does not know the UIDs of clients: use admin.token_file there."},
 		{key: "admin.uids", kind: kindList, check: checkUID, example: "[1000]",
-			doc: "More UIDs that can run operations over the Unix socket, on Linux. Their users must also be in the socket's group."},
+			doc: "More UIDs that can run operations over the Unix socket, on Linux. These users must also be in the socket's group."},
 		{key: "admin.token_file", kind: kindText, example: "/run/secrets/igproxy-admin-token",
-			doc: "A file with a token of at least 16 characters and, while it is being rotated, the previous token on a second line. " +
-				"Clients that send either token as Authorization: Bearer TOKEN can run operations over any admin listener. Reloaded " +
-				"when it changes."},
+			doc: "A file with a token of at least 16 characters. While the token is being rotated, the file has the previous token on a " +
+				"second line. Clients that send either token as Authorization: Bearer TOKEN can run operations over any admin listener. " +
+				"The file is reloaded when it changes."},
 		{key: "admin.ready_when_refused", kind: kindSwitch, value: "false",
 			doc: "Whether /readyz stays ready while Meta refuses the client secrets of all apps, and while igproxy tests them at its " +
 				"start (upstream.check_at_start). Known tokens are served in any case. If false, the sidecar is not ready during these " +
@@ -116,10 +116,10 @@ func settings() []setting {
 			doc: "The private key of intercept.ca_file, in PEM. Reloaded when it changes."},
 		{key: "intercept.tls", kind: kindSwitch, value: "false",
 			doc: "Whether clients speak TLS to intercept.listen, as with HTTPS_PROXY=https://host:port. If so, igproxy uses " +
-				"tls.cert_file and, if it is set, auth.client_ca. A Unix socket does not use TLS. Few clients can speak TLS to their proxy."},
+				"tls.cert_file, and auth.client_ca if it is set. A Unix socket does not use TLS. Few clients can speak TLS to their proxy."},
 		{key: "intercept.others", kind: kindWord, value: "refuse", words: []string{"refuse", InterceptTunnel},
-			doc: "What igproxy does with connections to hosts that it does not intercept. refuse answers them with 403. tunnel passes " +
-				"their bytes on unread, but only to port 443 of public addresses."},
+			doc: "What igproxy does with connections to hosts that it does not intercept. With refuse, it answers them with 403. With " +
+				"tunnel, it passes their bytes on unread, but only to port 443 of public addresses."},
 		{key: "intercept.max_tunnels", kind: kindCount, value: "256", low: 1, high: 100_000,
 			doc: "How many tunnels to other hosts may be open at once. igproxy answers further requests for a tunnel with 503."},
 		{key: "intercept.tunnel_idle", kind: kindDuration, value: "5m", low: second, high: 24 * hour,
@@ -149,7 +149,7 @@ func settings() []setting {
 				"connection, so this interval also limits how long igproxy may keep calling an address that the name no longer has."},
 		{key: "upstream.proxy", kind: kindWord, value: "environment", words: []string{"environment", ProxyNone},
 			doc: "Whether calls to Meta go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY select. igproxy check and the " +
-				"log line \"listening\" show which proxy is used. none means that no proxy is used."},
+				"log line \"listening\" show which proxy is used. With none, igproxy uses no proxy."},
 		{key: "upstream.check_at_start", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy tests each app's client secret when it starts, and when a reload changes the secret. The test is a " +
 				"call to Meta with an invalid token. If true, the sidecar is not ready after its start until Meta has answered or " +
@@ -173,7 +173,7 @@ func settings() []setting {
 
 		{key: "refresh.ttl", kind: kindDuration, value: "5m", low: second, high: hour,
 			doc: "How long the answer to a refresh is cached. The answer to an exchange of Facebook Login is cached for the same time, " +
-				"because Facebook uses the same call to refresh a token. Many processes that refresh the same token during this time cost one call."},
+				"because Facebook uses the same call to refresh a token. Repeated refreshes of one token during this time cost one call to Meta."},
 		{key: "code.ttl", kind: kindDuration, value: "2m", low: second, high: 50 * minute,
 			doc: "How long the answer to a code exchange is cached. A code works only once; a repeated callback gets the first answer again."},
 
@@ -202,8 +202,8 @@ func settings() []setting {
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
 			doc: "How long a call that is passed through may take, including both bodies. At least upstream.timeout."},
 		{key: "passthrough.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
-			doc: "How many calls of one app may be passed through at once. Up to eight times as many calls wait for a call in flight to end. " +
-				"A call that has waited for a second gets 503. While that many calls wait, further calls get 503 at once."},
+			doc: "How many calls of one app may be passed through at once. Eight times as many calls may wait for a call in flight to end. " +
+				"Further calls, and calls that have waited for a second, get 503."},
 		{key: "passthrough.max_body_bytes", kind: kindSize, value: "64MiB", low: 1 << 10, high: 1 << 40,
 			doc: "The largest body, of a request or a response, that is passed through."},
 		{key: "passthrough.rewrite_paging", kind: kindSwitch, value: "false",
@@ -283,7 +283,7 @@ func settings() []setting {
 				"opens again."},
 
 		{key: "server.read_header_timeout", kind: kindDuration, value: "5s", low: 100 * ms, high: minute,
-			doc: "How long an app may take to send the header of a request. On the admin listener it is at most 1s."},
+			doc: "How long an app may take to send the header of a request. The admin listener allows at most 1s."},
 		{key: "server.read_timeout", kind: kindDuration, value: "10s", low: 100 * ms, high: 5 * minute,
 			doc: "How long an app may take to send a whole request, unless the request is passed through (see passthrough.timeout). At " +
 				"least server.read_header_timeout."},
@@ -334,18 +334,22 @@ func credentialSettings(section, secret string) []setting {
 		codes.check = checkRedirectOrNone
 		codes.doc += " The item none allows codes without a redirect_uri, such as those of Facebook's embedded signup."
 	}
+	webhooks := setting{key: section + "webhook_secret_file", kind: kindText, example: "/run/secrets/" + secret + "-webhooks",
+		doc: "A file with one or two more secrets, one per line, with which igproxy also checks the signatures of the app's webhooks " +
+			"and signed requests. The file is reloaded when it changes."}
+	if section == "" || strings.HasPrefix(section, appsKey) {
+		webhooks.doc += " An Instagram app may need this setting, because Meta may sign with the secret of the Facebook app to which " +
+			"the Instagram app belongs."
+	}
 	return []setting{
 		{key: section + "app_id", kind: kindText, check: checkAppID, example: `"17841400000000002"`,
-			doc: "The app's ID in Meta's dashboard. It also separates the entries of apps that share a Redis."},
+			doc: "The app's ID in Meta's dashboard. It also separates the cache entries of apps that share a Redis."},
 		{key: section + "client_secret", kind: kindText, check: checkSecret, example: "(better not here)",
 			doc: "The app's secret. Keep it out of the configuration file: use client_secret_file or " + envName(section+"client_secret") + "."},
 		{key: section + "client_secret_file", kind: kindText, example: "/run/secrets/" + secret,
-			doc: "The file that holds the app's secret and, while it is being rotated, the previous secret on a second line. " +
+			doc: "A file with the app's secret. While the secret is being rotated, the file has the previous secret on a second line. " +
 				"One newline at the end is removed. The file is reloaded when it changes. A pipe, such as <(command) in a shell, is read once."},
-		{key: section + "webhook_secret_file", kind: kindText, example: "/run/secrets/" + secret + "-webhooks",
-			doc: "A file with one or two more secrets, one per line, with which igproxy also checks the signatures of the app's webhooks " +
-				"and signed requests. An Instagram app may need it, because Meta may sign with the secret of the Facebook app to which " +
-				"the Instagram app belongs. The file is reloaded when it changes."},
+		webhooks,
 		codes,
 	}
 }
