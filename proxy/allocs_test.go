@@ -106,8 +106,8 @@ func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 	p := laneProxy(t, o)
 	c := newScripted(t, p)
 	one := fewestAllocations(func() { c.serve(1) }) // serving a connection allocates, even if hits do not
-	if four := fewestAllocations(func() { c.serve(4) }); four != one || c.answers != 4 {
-		t.Errorf("a connection with four hits allocates %v times, want %v times, as with one hit; got %d answers, want 4", four, one, c.answers)
+	if four := fewestAllocations(func() { c.serve(4) }); four != one || c.responses != 4 {
+		t.Errorf("a connection with four hits allocates %v times, want %v times, as with one hit; got %d responses, want 4", four, one, c.responses)
 	}
 }
 
@@ -115,10 +115,10 @@ func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 // delivers a number of identical requests, which are hits, and then EOF.
 type scripted struct {
 	net.Conn
-	lane          *lane.Lane
-	connect       chan struct{}
-	ended         chan struct{}
-	hits, answers int // requests that are still to be delivered, and responses that were written
+	lane            *lane.Lane
+	connect         chan struct{} // each value lets Accept return a connection
+	ended           chan struct{} // gets a value from each Close
+	hits, responses int           // requests that are still to be delivered, and responses that were written
 }
 
 func newScripted(t testing.TB, p *Proxy) *scripted {
@@ -136,7 +136,7 @@ func newScripted(t testing.TB, p *Proxy) *scripted {
 
 // serve lets the lane accept the connection, and returns when the lane has closed it.
 func (c *scripted) serve(hits int) {
-	c.hits, c.answers = hits, 0
+	c.hits, c.responses = hits, 0
 	c.connect <- struct{}{}
 	<-c.ended
 }
@@ -160,7 +160,7 @@ func (c *scripted) Read(b []byte) (int, error) {
 }
 
 func (c *scripted) Close() error                     { c.ended <- struct{}{}; return nil }
-func (c *scripted) Write(b []byte) (int, error)      { c.answers++; return len(b), nil }
+func (c *scripted) Write(b []byte) (int, error)      { c.responses++; return len(b), nil }
 func (c *scripted) SetDeadline(time.Time) error      { return nil }
 func (c *scripted) SetReadDeadline(time.Time) error  { return nil }
 func (c *scripted) SetWriteDeadline(time.Time) error { return nil }
@@ -169,7 +169,7 @@ func BenchmarkLaneHit(b *testing.B) {
 	c := newScripted(b, laneProxy(b, optionsFor(b, "https://graph.instagram.com", nil)))
 	b.ReportAllocs()
 	b.ResetTimer()
-	if c.serve(b.N); c.answers != b.N {
-		b.Fatalf("got %d answers, want %d", c.answers, b.N)
+	if c.serve(b.N); c.responses != b.N {
+		b.Fatalf("got %d responses, want %d", c.responses, b.N)
 	}
 }

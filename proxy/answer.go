@@ -82,7 +82,7 @@ func appendHit(to []byte, left time.Duration) []byte {
 	return strconv.AppendInt(append(to, "igproxy; hit; ttl="...), int64(left/time.Second), 10)
 }
 
-// outcome returns how a request ended. It is a metric label and a log field.
+// outcome returns how a request ended, for metrics and the log.
 func (x *requestState) outcome() string {
 	e := x.refusal()
 	switch {
@@ -112,7 +112,7 @@ func (x *requestState) outcome() string {
 	return "refused"
 }
 
-// source returns where the answer came from. It is a metric label and a log field.
+// source returns where the answer came from, for metrics and the log.
 func (x *requestState) source() string {
 	switch {
 	case x.err != nil || x.gone || x.signed != nil:

@@ -18,7 +18,7 @@ type plainCall struct {
 	app      *app
 	grant    *grant
 	keys     *cache.Keys
-	counters func() hitCounters // looks up the counters of memory hits in its first call
+	counters func() hitCounters // looks up the counters of memory hits on its first call
 }
 
 // plainCallOf returns the plain call of an engine. It returns nil if there is no Instagram app, or
@@ -52,8 +52,8 @@ func (p *Proxy) NewLaneOnLoopback(o lane.Options) *lane.Lane {
 }
 
 // laneHandler answers the requests on one connection in the lane. If memory has a token and its
-// expires_in for a request, the handler sends them directly, and allocates only for a log line. Any
-// other request runs the steps.
+// expires_in for a request, the handler sends them directly, and allocates only for a log line. For
+// any other request, it runs the steps.
 type laneHandler struct {
 	proxy      *Proxy
 	onLoopback bool
@@ -63,7 +63,7 @@ type laneHandler struct {
 	engine *engine
 	host   string
 
-	// What Sent needs to know about the last request.
+	// Serve sets these fields for Sent.
 	hit *plainCall    // nil: the steps answered the request
 	id  requestID     // the request ID, if the steps did not answer the request
 	x   *requestState // the request and its outcome, if the steps answered the request

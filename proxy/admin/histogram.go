@@ -6,10 +6,10 @@ import "slices"
 type histogram struct {
 	bounds []float64
 	counts []uint64
-	all    uint64 // the number of all durations, also of those above the highest bound
+	all    uint64 // the number of all durations, including those above the highest bound
 }
 
-// add adds the durations in o, which is empty or has the same bounds.
+// add adds the durations in o. The bounds of h and o must be equal, unless one of them is empty.
 func (h *histogram) add(o histogram) {
 	if h.bounds == nil {
 		h.bounds, h.counts = o.bounds, make([]uint64, len(o.counts))
@@ -29,10 +29,10 @@ func (h histogram) since(earlier histogram) histogram {
 	return rest
 }
 
-// quantile returns the index of the first bound for which at least a share q of the durations are
-// at or below the bound. If there is no such bound, it returns len(bounds). It does not interpolate
-// between two bounds, because the counts do not say where between them the durations are. It
-// reports false for an empty histogram.
+// quantile returns the index of the first bound with at least a share q of the durations at or
+// below it, or len(bounds) if there is no such bound. It does not interpolate between two bounds,
+// because the counts do not say where between them the durations are. It reports false for an empty
+// histogram.
 func (h histogram) quantile(q float64) (bound int, ok bool) {
 	if h.all == 0 {
 		return 0, false

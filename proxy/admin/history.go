@@ -7,19 +7,19 @@ import (
 )
 
 // The status shows the last 15 minutes, in 180 buckets. The history is four times as long, because
-// the condition of one alert looks at an hour.
+// one alert covers the last hour.
 const (
 	bucketTime = 5 * time.Second
 	buckets    = 180
-	maxSamples = 4*buckets + 1 // the last sample begins the bucket that is not complete
+	maxSamples = 4*buckets + 1 // the last sample begins the current, incomplete bucket
 )
 
-// history has the latest samples of the counters. Only the sampling and the status use it, so it
+// history has the latest samples of the metrics. Only the sampling and the status use it, so it
 // does not slow down requests.
 type history struct {
 	started time.Time
 
-	mu      sync.Mutex // protects samples; it is not held while the counters are read
+	mu      sync.Mutex // protects samples; it is not held while the metrics are read
 	samples []sample   // the oldest first; each begins a bucket
 }
 

@@ -22,7 +22,7 @@ func TestHistoryCoversAnHour(t *testing.T) {
 	if n := len(window); n != maxSamples || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) || s.at.Sub(h.started) != time.Hour {
 		t.Errorf("got %d samples, want %d; they span the time from %v to %v, want one hour from %v; the second has %d requests, want 10; the last has %d, want 15", n, maxSamples, window[0].at, window[n-1].at, h.started, window[1].outcomes[0], window[n-1].outcomes[0])
 	}
-	for _, want := range []uint64{10, 15} { // a sample that has left the window no longer counts
+	for _, want := range []uint64{10, 15} { // each new sample removes the oldest
 		if begin(); len(h.window()) != maxSamples || h.window()[0].outcomes[0] != want {
 			t.Errorf("got %d samples, want %d; the first has %d requests, want %d", len(h.window()), maxSamples, h.window()[0].outcomes[0], want)
 		}
@@ -42,13 +42,13 @@ func TestAQuantileIsABoundAndNotAGuess(t *testing.T) {
 	h := histogram{bounds: []float64{1, 2, 4}, counts: []uint64{10, 10, 30}, all: 40}
 	for q, want := range map[float64]int{.1: 0, .25: 0, .26: 2, .5: 2, .75: 2, .76: 3, .99: 3} {
 		if got, ok := h.quantile(q); !ok || got != want {
-			t.Errorf("quantile %v: got bound %d, want %d", q, got, want)
+			t.Errorf("quantile %v: got bound %d, ok %v; want bound %d, ok true", q, got, ok, want)
 		}
 	}
 	if _, ok := (histogram{}).quantile(.5); ok {
 		t.Error("the quantile of an empty histogram: got ok true, want false")
 	}
-	for limit, want := range map[float64]bool{1: true, 2: true, 4: false} { // histogram_quantile(.75) is 4
+	for limit, want := range map[float64]bool{1: true, 2: true, 4: false} { // the quantile .75 is 4 s
 		if got := h.exceeds(.75, limit); got != want {
 			t.Errorf("exceeds(.75, %v): got %v, want %v", limit, got, want)
 		}

@@ -11,7 +11,7 @@ import (
 // Interception describes the listener for clients that cannot change their base URL.
 type Interception struct {
 	Listen string    `json:"listen"`         // the URL that clients use as HTTPS_PROXY
-	Hosts  []string  `json:"hosts"`          // the hosts whose connections igproxy intercepts
+	Hosts  []string  `json:"hosts"`          // igproxy intercepts connections to these hosts
 	Others string    `json:"others"`         // refuse or tunnel: what happens to connections to other hosts
 	Ends   time.Time `json:"authority_ends"` // when the certificate of the authority expires
 	// Connects has the number of CONNECT requests in the last 15 minutes, by result. Tunnels is the
@@ -42,8 +42,8 @@ func (i Interception) ConnectsInWords() string {
 	return strings.Join(list, ", ")
 }
 
-// OthersInWords says what happens to connections to other hosts: how many tunnels are open, or
-// "refused".
+// OthersInWords returns the number of open tunnels to other hosts, or "refused" if igproxy refuses
+// connections to other hosts.
 func (i Interception) OthersInWords() string {
 	if i.Others == "tunnel" {
 		return plural(i.Tunnels, "tunnel") + " open"

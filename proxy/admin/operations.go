@@ -40,8 +40,8 @@ func (h *Handler) operate(name string, run func(*http.Request) (status int, resp
 	}
 }
 
-// audit counts an operation and logs who asked for it. It writes at most one line a second for
-// denied operations, and one for merged operations, because a caller can repeat them at no cost.
+// audit counts an operation and logs who asked for it. It logs at most one denied and one merged
+// operation a second, because a caller can repeat them at no cost.
 func (h *Handler) audit(name, outcome string, by caller) {
 	h.proxy.Metrics().Operation(name, outcome)
 	line := append([]any{"operation", name, "outcome", outcome}, by.attributes()...)

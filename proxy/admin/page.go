@@ -18,7 +18,7 @@ var pageStyle string
 //go:embed page.js
 var pageScript string
 
-// pageTemplate escapes every value for its place in the page.
+// pageTemplate escapes every value, except the style and the script, for its place in the page.
 var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 
 // pagePolicy allows only the page's own style and script, by their hashes, so that an injected

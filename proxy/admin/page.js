@@ -3,9 +3,9 @@
   const at = id => document.getElementById(id);
   const period = 2000; // ms between two refreshes
 
-  // update makes the node equal to a newer version of it. It keeps nodes that have not changed, so
-  // that focus, scroll positions and unfolded parts stay, and live regions announce only changes.
-  // Nodes with data-own are left alone: only the other functions of this script change them.
+  // update makes node equal to newer, its next version. It keeps unchanged nodes, so focus, scroll
+  // positions and open details stay, and live regions announce only changes. It ignores nodes with
+  // data-own: only the other functions of this script change them.
   function update(node, newer) {
     if (node.nodeName !== newer.nodeName) return node.replaceWith(newer);
     if (node.nodeType !== Node.ELEMENT_NODE) {
@@ -46,8 +46,8 @@
     link("live", "live");
   }
 
-  // moment describes the column of the charts that the slider points at. It also marks
-  // the column, unless it is the last column, where the slider is by default.
+  // moment describes the column of the charts that the slider selects. It also marks the column,
+  // unless it is the last one, the default.
   function moment() {
     const column = +at("moment").value, text = at("moments").textContent.split("\n")[column] || "no data for this moment";
     if (at("moment-text").textContent !== text) at("moment-text").textContent = text;

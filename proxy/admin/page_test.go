@@ -47,11 +47,11 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 		}
 	}
 	if strings.Contains(policy, "unsafe") {
-		t.Errorf("the policy %q allows unsafe sources", policy)
+		t.Errorf("got the policy %q, want no unsafe source", policy)
 	}
 	for _, never := range []string{`\son[a-z]+="`, `\sstyle="`, `<script[^>]+src`, `<link[^>]+stylesheet`, `@import`, `url\(`, `innerHTML`, `<b>&`, `<img`, `</title>v1`, "' onload='x"} {
 		if found := regexp.MustCompile(never).FindString(text); found != "" {
-			t.Errorf("the page contains %q, which is forbidden", found)
+			t.Errorf("the page contains %q, want no match of %q", found, never)
 		}
 	}
 	for _, u := range regexp.MustCompile(`https?://[^"' ]*`).FindAllString(text, -1) {
@@ -61,7 +61,7 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	}
 }
 
-// newFailing returns a Proxy whose breaker opens with the first failure.
+// newFailing returns a Proxy whose breaker opens at the first failure.
 func newFailing(t *testing.T) *proxy.Proxy {
 	t.Helper()
 	_, base := newInstagram(t)
@@ -131,7 +131,7 @@ func TestTheColumnsAreTheSameInEachState(t *testing.T) {
 	fail(failing)
 	got, want := columns(h), columns(handlerOf(t, healthy))
 	if !slices.Equal(got, want) || len(got) < 30 {
-		t.Errorf("failing sidecar: got the columns %q, want at least 30 columns, the same as of a healthy sidecar: %q", got, want)
+		t.Errorf("failing sidecar: got the columns %q, want those of a healthy sidecar, at least 30: %q", got, want)
 	}
 }
 

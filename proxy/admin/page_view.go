@@ -23,7 +23,7 @@ type view struct {
 	Rows        []appRow
 	Groups      []group
 	Charts      []chart
-	Moments     string // the columns of the charts in words, one line for each
+	Moments     string // the columns of the charts in words, one line per column
 	Minutes     []minute
 	Past        []outageRow
 	Wrong       []failureRow
@@ -44,7 +44,6 @@ type pair struct{ Name, Value string }
 // mark is a text and its level: ok, warn, bad, or empty if nothing is known.
 type mark struct{ Level, Text string }
 
-// appRow is an app's row.
 type appRow struct {
 	Name                        string
 	Service                     string

@@ -33,7 +33,7 @@ func TestPurgesOfEverythingAreMergedToOneInTenSeconds(t *testing.T) {
 				t.Fatalf("purge %d: got status %d, %+v; want status 200 and Purged \"all\" for purge 0, status 202 and \"later\" for any other", i, status, response)
 			}
 			if want := 10 - int(time.Since(start).Seconds())%10; i > 0 && response.InSeconds != want {
-				t.Errorf("after %s: takes effect in %d s, want %d", time.Since(start), response.InSeconds, want)
+				t.Errorf("after %s: got InSeconds %d, want %d", time.Since(start), response.InSeconds, want)
 			}
 			time.Sleep(200 * time.Millisecond)
 			synctest.Wait()

@@ -58,7 +58,7 @@ func TestPurgeUsesTheAppAndTokenOfTheForm(t *testing.T) {
 		entries := map[string]int{"app=two": 2, "": 4}
 		if n, counted := entries[c.body]; counted != (response.Entries != nil) || counted && *response.Entries != n {
 			text, _ := json.Marshal(response)
-			t.Errorf("%s: got %s, want for each body the entries %v, and no entries for any other body", c.body, text, entries)
+			t.Errorf("%s: got %s, want the number of entries that this map has for the body, or no number if the body is not in the map: %v", c.body, text, entries)
 		}
 		if status != 200 || response.Purged != c.purged || !slices.Equal(response.Apps, c.apps) || response.Fleet != "none" || response.Problem != "" {
 			t.Errorf("%s: got %d %+v, want 200, purged %q, apps %q, fleet none and no problem", c.body, status, response, c.purged, c.apps)
@@ -70,7 +70,7 @@ func TestPurgeUsesTheAppAndTokenOfTheForm(t *testing.T) {
 		}
 	}
 	if n := strings.Count(log.String(), "msg=purged"); n != 4 || strings.Contains(log.String(), "IGAA") {
-		t.Errorf("got %d lines in the log, want 4, without a token:\n%s", n, log.String())
+		t.Errorf("got %d lines with msg=purged, want 4; want no token in the log:\n%s", n, log.String())
 	}
 }
 
@@ -84,27 +84,27 @@ func TestAmbiguousPurgePurgesNothing(t *testing.T) {
 		target, kind, body string
 		want               int
 	}{
-		"the token in the URL":             {"/purge?access_token=IGAA-a", form, "", 400},
-		"the app in the URL":               {"/purge?app=default", form, "", 400},
-		"an empty token":                   {"/purge", form, "access_token=", 400},
-		"a token without an equals sign":   {"/purge", form, "access_token", 400},
-		"a space as the token":             {"/purge", form, "access_token=+", 400},
-		"a token that is too long":         {"/purge", form, "access_token=" + long, 400},
-		"two tokens":                       {"/purge", form, "access_token=IGAA-a&access_token=IGAA-b", 400},
-		"an empty app":                     {"/purge", form, "app=", 400},
-		"an empty app beside a token":      {"/purge", form, "access_token=IGAA-a&app=", 400},
-		"two apps":                         {"/purge", form, "app=default&app=other", 400},
-		"a misspelt token":                 {"/purge", form, "acces_token=IGAA-b", 400},
-		"a misspelt app":                   {"/purge", form, "apps=other", 400},
-		"a known field and an unknown one": {"/purge", form, "app=default&token=IGAA-b", 400},
-		"a form that cannot be read":       {"/purge", form, "access_token=%zz", 400},
-		"a form that is too long":          {"/purge", form, "x=" + strings.Repeat("a", 4*graph.MaxToken), 400},
-		"JSON":                             {"/purge", "application/json", `{"access_token":"IGAA-b"}`, 400},
-		"JSON that says it is a form":      {"/purge", form, `{"access_token":"IGAA-b"}`, 400},
-		"multipart":                        {"/purge", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"app\"\r\n\r\nother\r\n--x--\r\n", 400},
-		"a form that says it is text":      {"/purge", "text/plain", "app=other", 400},
-		"a form without a Content-Type":    {"/purge", "", "app=other", 400},
-		"an unknown app":                   {"/purge", form, "app=unknown", 422},
+		"the token in the URL":                 {"/purge?access_token=IGAA-a", form, "", 400},
+		"the app in the URL":                   {"/purge?app=default", form, "", 400},
+		"an empty token":                       {"/purge", form, "access_token=", 400},
+		"access_token without an equals sign":  {"/purge", form, "access_token", 400},
+		"a space as the token":                 {"/purge", form, "access_token=+", 400},
+		"a token that is too long":             {"/purge", form, "access_token=" + long, 400},
+		"two tokens":                           {"/purge", form, "access_token=IGAA-a&access_token=IGAA-b", 400},
+		"an empty app":                         {"/purge", form, "app=", 400},
+		"an empty app beside a token":          {"/purge", form, "access_token=IGAA-a&app=", 400},
+		"two apps":                             {"/purge", form, "app=default&app=other", 400},
+		"a misspelt field name for the token":  {"/purge", form, "acces_token=IGAA-b", 400},
+		"a misspelt field name for the app":    {"/purge", form, "apps=other", 400},
+		"a known field and an unknown one":     {"/purge", form, "app=default&token=IGAA-b", 400},
+		"a form that cannot be read":           {"/purge", form, "access_token=%zz", 400},
+		"a form that is too long":              {"/purge", form, "x=" + strings.Repeat("a", 4*graph.MaxToken), 400},
+		"JSON":                                 {"/purge", "application/json", `{"access_token":"IGAA-b"}`, 400},
+		"JSON with the Content-Type of a form": {"/purge", form, `{"access_token":"IGAA-b"}`, 400},
+		"multipart":                            {"/purge", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"app\"\r\n\r\nother\r\n--x--\r\n", 400},
+		"a form with the Content-Type of text": {"/purge", "text/plain", "app=other", 400},
+		"a form without a Content-Type":        {"/purge", "", "app=other", 400},
+		"an unknown app":                       {"/purge", form, "app=unknown", 422},
 	} {
 		code, response := purge(t, h, c.target, c.kind, c.body)
 		if code != c.want || response.Purged != "nothing" || response.Problem == "" || strings.Contains(response.Problem, "IGAA") {

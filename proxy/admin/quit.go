@@ -14,7 +14,7 @@ type QuitResponse struct {
 // serveQuit serves POST /quit to callers on this machine that may run operations.
 func (h *Handler) serveQuit() http.HandlerFunc {
 	quit := h.operate("quit", func(*http.Request) (int, any) {
-		if quit := h.current.Load().quit; quit != nil { // a reload may just have turned it off
+		if quit := h.current.Load().quit; quit != nil { // a reload may just have turned quit off
 			quit()
 			return http.StatusOK, QuitResponse{Quitting: true}
 		}

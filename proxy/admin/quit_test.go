@@ -40,17 +40,17 @@ func TestQuitIsForTheOperatorOnThisMachineOnly(t *testing.T) {
 		want  int
 		says  string
 	}{
-		"loopback with the token":         {"127.0.0.1:5", tcp, secret, nil, 200, `{"quitting":true}`},
-		"loopback in IPv6 with the token": {"[::1]:5", tcp, secret, nil, 200, `{"quitting":true}`},
-		"mapped loopback with the token":  {"[::ffff:127.0.0.1]:5", tcp, secret, nil, 200, `{"quitting":true}`},
-		"loopback without the token":      {"127.0.0.1:5", tcp, "", nil, 401, "admin.token_file"},
-		"loopback with a wrong token":     {"127.0.0.1:5", tcp, "wrong", nil, 401, "admin.token_file"},
-		"another machine with the token":  {"10.1.2.3:5", tcp, secret, nil, 403, "only for programs on this machine"},
-		"another machine in IPv6":         {"[fe80::1%eth0]:5", tcp, secret, nil, 403, "only for programs on this machine"},
-		"an address that cannot be read":  {"nonsense", tcp, secret, nil, 403, "only for programs on this machine"},
-		"root over the socket":            {"@", socket, "", &root, 200, `{"quitting":true}`},
-		"another user over the socket":    {"@", socket, "", &stranger, 403, "admin.uids"},
-		// On macOS, igproxy does not know the UID of a caller.
+		"loopback with the token":             {"127.0.0.1:5", tcp, secret, nil, 200, `{"quitting":true}`},
+		"loopback in IPv6 with the token":     {"[::1]:5", tcp, secret, nil, 200, `{"quitting":true}`},
+		"IPv4-mapped loopback with the token": {"[::ffff:127.0.0.1]:5", tcp, secret, nil, 200, `{"quitting":true}`},
+		"loopback without the token":          {"127.0.0.1:5", tcp, "", nil, 401, "admin.token_file"},
+		"loopback with a wrong token":         {"127.0.0.1:5", tcp, "wrong", nil, 401, "admin.token_file"},
+		"another machine with the token":      {"10.1.2.3:5", tcp, secret, nil, 403, "only for programs on this machine"},
+		"another machine in IPv6":             {"[fe80::1%eth0]:5", tcp, secret, nil, 403, "only for programs on this machine"},
+		"an address that cannot be read":      {"nonsense", tcp, secret, nil, 403, "only for programs on this machine"},
+		"root over the socket":                {"@", socket, "", &root, 200, `{"quitting":true}`},
+		"another user over the socket":        {"@", socket, "", &stranger, 403, "admin.uids"},
+		// On macOS, igproxy cannot read the UID of a caller.
 		"the token over the socket": {"@", socket, secret, nil, 200, `{"quitting":true}`},
 	} {
 		before := quits

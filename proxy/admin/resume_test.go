@@ -35,7 +35,7 @@ func TestResumeIsAnOperation(t *testing.T) {
 		"in the URL":     {"/resume?app=default", "", 400, 0, "send app=NAME"},
 	} {
 		if w := get(p, exchange("limit4-1")); w.Code != 400 && w.Code != 429 {
-			t.Fatalf("got %d %s, want a rate limit", w.Code, w.Body)
+			t.Fatalf("got %d %s, want 400 or 429, for a rate limit", w.Code, w.Body)
 		}
 		if s := status(t, h); len(s.Pauses) != 1 || s.Pauses[0].App != "default" || s.Pauses[0].Code != 4 || !s.Pauses[0].Until.After(s.Pauses[0].Since) {
 			t.Fatalf("got the pauses %+v, want one of the app default with the code 4, which ends after it began", s.Pauses)
@@ -48,7 +48,7 @@ func TestResumeIsAnOperation(t *testing.T) {
 			t.Errorf("%s: got %d %+v, want status %d, %d ended pauses and the problem %q", name, w.Code, response, c.status, c.resumed, c.problem)
 		}
 		if s := status(t, h); len(s.Pauses) != 1-c.resumed {
-			t.Errorf("%s: afterwards the status has %+v, want %d pauses", name, s.Pauses, 1-c.resumed)
+			t.Errorf("%s: afterwards the status has the pauses %+v, want %d", name, s.Pauses, 1-c.resumed)
 		}
 		if said := strings.Contains(log.String()[before:], `msg="pause ended" app=default since=`); said != (c.resumed == 1) {
 			t.Errorf("%s: does the log say that the pause ended? got %v, want %v", name, said, !said)

@@ -16,7 +16,7 @@ var outcomes = [...]string{"token", "passed", "verified", "refused", "limited", 
 // period are the difference between the samples at its end and at its start. The method since
 // computes this difference.
 //
-// A token request is a token call of an app to igproxy. The token calls to Meta are igproxy's own.
+// A token request is an app's token call to igproxy. A token call to Meta is a call by igproxy.
 type sample struct {
 	at            time.Time
 	outcomes      [len(outcomes)]uint64

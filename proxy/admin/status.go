@@ -70,7 +70,7 @@ type Status struct {
 
 // Bucket describes the requests of a period.
 type Bucket struct {
-	At        time.Time             `json:"at"`
+	At        time.Time             `json:"at"` // the start of the period
 	Seconds   float64               `json:"seconds"`
 	Counts    [len(outcomes)]uint64 `json:"counts"`    // requests by outcome, in the order of Outcomes
 	HitRatio  *float64              `json:"hit_ratio"` // null: no token requests
@@ -79,7 +79,7 @@ type Bucket struct {
 	Exchanges Latency               `json:"exchanges"`
 }
 
-// Requests counts requests.
+// Requests counts the requests of the window.
 type Requests struct {
 	Window    uint64            `json:"window"`
 	PerSecond float64           `json:"per_second"` // measured since the last complete bucket began
@@ -135,8 +135,8 @@ func (s sample) fromCache() uint64 {
 	return s.sources["memory"] + s.sources["redis"] + s.sources["kept"]
 }
 
-// hitRatio returns the share of token requests that were answered from memory or Redis. It returns
-// nil if there were no token requests.
+// hitRatio returns the share of token requests that fromCache counts, or nil if there were no token
+// requests.
 func (s sample) hitRatio() *float64 {
 	if s.tokenRequests == 0 {
 		return nil
@@ -178,7 +178,6 @@ type Group struct {
 	Outcomes []string
 }
 
-// groups has the three groups of outcomes.
 var groups = []Group{
 	{"served", []string{"token", "passed", "verified"}},
 	{"refused", []string{"refused", "limited", "unverified", "rejected", "gone"}},

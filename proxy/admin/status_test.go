@@ -70,7 +70,7 @@ func TestTheStatusReportsWhatHappened(t *testing.T) {
 		t.Errorf("got the alerts %+v, want IgproxyRequestsFail and IgproxyBreakerOpen", got.Alerts)
 	}
 	if !got.State.Ready || got.State.Breaker != breaker.Open || got.Process.Goroutines == 0 || got.Process.MemoryBytes < got.Process.HeapBytes || got.Process.UptimeSeconds <= 0 {
-		t.Errorf("got state %+v, want ready with an open breaker; got process %+v, want a running process", got.State, got.Process)
+		t.Errorf("got state %+v, want ready with an open breaker; got process %+v, want goroutines, an uptime, and MemoryBytes not below HeapBytes", got.State, got.Process)
 	}
 	if got.Version != "v1.2.3" || got.Host != "web-1" || !slices.Equal(got.Configuration, []admin.Setting{{Name: "cache.ttl", Value: "1h", Origin: "default"}}) {
 		t.Errorf("got version %s, host %s, configuration %v, want the values of About", got.Version, got.Host, got.Configuration)
@@ -84,7 +84,7 @@ func TestTheStatusHasEveryOutcomeThatIsDocumented(t *testing.T) {
 	}
 	row := regexp.MustCompile("\\| `igproxy_requests_total` \\|.*`outcome` \\(([^)]*)\\)").FindStringSubmatch(string(text))
 	if row == nil {
-		t.Fatal("docs/metrics.md has no outcomes")
+		t.Fatal("docs/metrics.md has no outcomes in the row of igproxy_requests_total, want a list")
 	}
 	want := strings.Split(row[1], ", ")
 	got := status(t, handlerOf(t, newProxy(t, optionsFor(t, nowhere)))).Outcomes
