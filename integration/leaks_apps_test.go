@@ -92,7 +92,7 @@ func (l *leaks) apps() {
 	l.facebook(p)
 	crowd(2, func(i int) { []func(*process){l.everyFault, l.passes}[i](p) })
 	l.misplacedForms(p)
-	l.held(p)
+	l.held()
 	l.pages(p)
 
 	nowhere := "=https://127.0.0.1:1"
@@ -225,21 +225,40 @@ func (l *leaks) everyFault(p *process) {
 	}
 }
 
-// held makes each code exchange with all rate-limit faults. The first fault pauses the Facebook
-// app. The last, status 429, pauses the other apps, because the other errors of their code exchange
-// do not say that they are rate limits. During the pause, held makes each token exchange and each
-// refresh, with and without a fault. held must run last, because the calls of a paused app do not
-// reach Meta.
-func (l *leaks) held(p *process) {
-	for i, w := range tokenCalls {
-		all := []string{pausingFaults[i%len(pausingFaults)], w.good}
-		if w.grant == "" {
-			all = pausingFaults[1:]
+// held makes each token call with each fault that pauses an app, and then, while the apps are paused,
+// with tokens and codes that trigger no fault. Calls of a paused app do not reach Meta. So each fault
+// gets two new sidecars: the second gets the calls in reverse order, so that exchanges and refreshes
+// come before the code exchanges.
+func (l *leaks) held() {
+	asked := func() (n int) {
+		for _, ig := range l.meta {
+			n += ig.Calls()
 		}
-		for _, prefix := range all {
-			if r := l.sendTwice(p, w, prefix); r.status < 400 {
-				l.t.Errorf("%s, %s: got %d, want an error", w.kind, prefix, r.status)
+		return n
+	}
+	for _, fault := range pausingFaults {
+		for _, reverse := range []bool{false, true} {
+			p := l.sidecar(l.hosts...)
+			calls := slices.Clone(tokenCalls)
+			if reverse {
+				slices.Reverse(calls)
 			}
+			began := map[string]bool{} // the apps whose first call has been made
+			for _, w := range calls {
+				before := asked()
+				if r := l.sendTwice(p, w, fault); r.status < 400 {
+					l.t.Errorf("%s, %s: got %d, want an error", w.kind, fault, r.status)
+				}
+				if !began[w.name] && asked() == before {
+					l.t.Errorf("%s, %s: the first call of the app %s did not reach Meta", w.kind, fault, w.name)
+				}
+				began[w.name] = true
+			}
+			for _, w := range calls {
+				l.sendTwice(p, w, w.good)
+			}
+			l.pages(p)
+			l.end(p)
 		}
 	}
 }
