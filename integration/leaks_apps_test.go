@@ -225,10 +225,10 @@ func (l *leaks) everyFault(p *process) {
 	}
 }
 
-// held makes each token call with each fault that pauses an app, and then, while the apps are paused,
-// with tokens and codes that trigger no fault. Calls of a paused app do not reach Meta. So each fault
-// gets two new sidecars: the second gets the calls in reverse order, so that exchanges and refreshes
-// come before the code exchanges.
+// held makes each token call with each fault that pauses an app, and then, while the apps are
+// paused, with tokens and codes that trigger no fault. Calls of a paused app do not reach Meta. So
+// each fault gets two new sidecars: the second gets the calls in reverse order, so that exchanges
+// and refreshes come before the code exchanges.
 func (l *leaks) held() {
 	asked := func() (n int) {
 		for _, ig := range l.meta {
