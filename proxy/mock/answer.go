@@ -27,7 +27,7 @@ type graphError struct {
 	TraceID   string `json:"fbtrace_id"`
 
 	status int
-	header map[string]string // sent with the error; they replace usual headers of the same name
+	header map[string]string // sent with the error, instead of the usual headers of the same names
 }
 
 // Refusals of wrong requests. They are sent even if no fault is set.

@@ -19,7 +19,7 @@ var (
 	wrongAppToken  = graphError{status: 400, Type: "OAuthException", Code: 190, Message: wrongClient.Message}
 )
 
-// issueAppToken returns an app token. It does not expire.
+// issueAppToken issues an app token, which never expires.
 func (x *call) issueAppToken() (token, expires string) {
 	token, _ = x.counters.issue(x.short, x.family.app+x.client+"|")
 	x.instagram.issued.add(token, issuedToken{family: x.family, app: true})

@@ -10,12 +10,12 @@ import (
 // unusual, and the escapes can be written in other ways.
 const extraMembers = `,"user_id":17841400000000001,"permissions":{ "scopes":[ "instagram_business_basic" ,"caf\u00e9\/"],  "n" : 1.50e2 }`
 
-// body returns a fault that answers 200 with the body that build returns.
+// body returns a fault that sends status 200 and the body that build returns.
 func body(build func(*call) string) func(*call) {
 	return func(x *call) { x.respond(200, jsonType, build(x)) }
 }
 
-// expires returns a fault whose answer is valid except for the value of expires_in.
+// expires returns a fault whose response is valid except for the value of expires_in.
 func expires(value string) func(*call) {
 	return body(func(x *call) string {
 		token, _ := x.endpoint.issue(x)
@@ -23,7 +23,7 @@ func expires(value string) func(*call) {
 	})
 }
 
-// page returns a fault that answers with an HTML page, as Meta's edge does.
+// page returns a fault that sends an HTML page with this status, as Meta's edge does.
 func page(status int) func(*call) {
 	return func(x *call) {
 		x.respond(status, htmlType, `<!DOCTYPE html><html lang="en" id="facebook"><head><title>Error</title></head>`+
@@ -79,8 +79,8 @@ func (x *call) reflect() {
 	x.respond(200, jsonType, x.success(`,"you_sent":`+encoded([]string{x.secret, x.short})))
 }
 
-// trap is the target of redirects. A client must not follow them, because it would send the
-// original URL, which contains the secret and the token, as Referer.
+// trap is the target of redirects. A client that follows them sends the original URL, with the
+// secret and the token, as Referer.
 const trap = "/__trap"
 
 func (x *call) redirect() {

@@ -29,16 +29,16 @@ type call struct {
 	badQuery  bool
 	badForm   bool
 	grant     string
-	client    string // the app's ID
-	short     string // the token (even if long-lived), the code or the app's ID as sent; never logged
-	secret    string // the client secret as sent or, at debug_token, the access_token; never logged
-	hash      string // stands for the token in logs and counters; "" without a token
-	forAll    *Fault // the fault set for every token
-	fault     *Fault // the fault that this call gets, or nil
-	refresh   bool   // this call asks for a refresh of the token
-	usedCode  bool   // this call consumed the code
-	strange   []string
-	status    int // of the response; 0 until it is sent
+	client    string   // the app's ID
+	short     string   // the token (even if long-lived), the code or the app's ID as sent; never logged
+	secret    string   // the client secret as sent or, at debug_token, the access_token; never logged
+	hash      string   // stands for the token in logs and counters; "" without a token
+	forAll    *Fault   // the fault set for every token
+	fault     *Fault   // the fault that this call gets, or nil
+	refresh   bool     // this call asks for a refresh of the token
+	usedCode  bool     // this call consumed the code
+	strange   []string // what strangeness returned
+	status    int      // of the response; 0 until it is sent
 }
 
 // begin reads the head of a request and counts the request.
@@ -98,8 +98,7 @@ func bearer(authorization string) string {
 // name returns the endpoint's name in the form that CallsTo accepts.
 func (x *call) name() string { return x.family.prefix + x.endpoint.name }
 
-// carried returns what the counters need to know about the call, and writes the name of the
-// endpoint into the call's record.
+// carried returns what the counters need to know about the call. It also sets x.record.Endpoint.
 func (x *call) carried() *carried {
 	c := &carried{x.name(), x.hash, x.refresh, x.strange}
 	x.instagram.requests.update(func() { x.record.Endpoint = c.endpoint })

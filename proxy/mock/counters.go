@@ -45,12 +45,12 @@ type tokenStats struct {
 
 type tokenCount struct {
 	tokenStats
-	concurrent int
+	concurrent int      // requests in flight
 	issued     []string // the prefix of each token that was issued for this token, in order; see unchanged
 	failedOnce bool     // a fault that affects only the first call has been played
 }
 
-// unchanged replaces the prefix if the stand-in returned the token that it received.
+// unchanged, in place of a prefix, means that the stand-in returns the token that it received.
 const unchanged = ""
 
 func newCounters() *counters {
@@ -143,7 +143,7 @@ func (c *counters) trapped() {
 	c.sums.Trapped++
 }
 
-// first returns true once per token. Faults that affect only the first request with a token use it.
+// first returns true once per token, for faults that affect only the first request with a token.
 func (c *counters) first(hash string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,8 +153,8 @@ func (c *counters) first(hash string) bool {
 	return first
 }
 
-// issue returns the next token to issue for short, the token, code or app's ID that was received.
-// If prefix equals the constant unchanged, issue returns short itself. expires is the lifetime in
+// issue returns the next token. The parameter short is the token, code or app's ID that was
+// received; issue returns it if prefix equals the constant unchanged. expires is the lifetime in
 // seconds of a long-lived token.
 func (c *counters) issue(short, prefix string) (token string, expires int) {
 	c.mu.Lock()
@@ -166,7 +166,7 @@ func (c *counters) issue(short, prefix string) (token string, expires int) {
 	return c.nth(short, prefix, n), expiresIn(serial)
 }
 
-// nth returns the nth token, counted from 0, that is issued for short.
+// nth returns the nth token, counted from 0, for a received token, code or app's ID.
 func (c *counters) nth(short, prefix string, n int) string {
 	if prefix == unchanged {
 		return short

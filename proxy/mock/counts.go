@@ -42,9 +42,9 @@ func (i *Instagram) MaxConcurrent(short string) int {
 	return i.currentCounters().token(short).MaxConcurrent
 }
 
-// Issued returns the tokens that the stand-in issued for short, in order: long-lived tokens if
-// short is a token, short-lived tokens if it is a code, and app tokens if it is an app's ID. Tokens
-// in broken responses are included. If a refresh returned short itself, the list contains short.
+// Issued returns the tokens that the stand-in issued, in order: long-lived tokens if the argument
+// is a token, short-lived tokens for a code, and app tokens for an app's ID. Tokens in broken
+// responses are included. If a refresh returned the token that was sent, the list contains it.
 func (i *Instagram) Issued(short string) []string { return i.currentCounters().issued(short) }
 
 // Strange returns one string for each request that igproxy must not send, at most 1000. The string

@@ -38,8 +38,8 @@ func (x *call) refuseDebug() *graphError {
 	return nil
 }
 
-// inspection is the JSON member "data" in the response of debug_token. If the inspected token
-// cannot be read, "data" has only the members error, is_valid and scopes.
+// inspection is the JSON member "data" in the response of debug_token. Times are in Unix seconds.
+// If the inspected token cannot be read, "data" has only the members error, is_valid and scopes.
 type inspection struct {
 	AppID       string           `json:"app_id,omitempty"`
 	Type        string           `json:"type,omitempty"`

@@ -15,7 +15,7 @@ func (s *stand) inspect(t *testing.T, input string) (data map[string]any) {
 	var got struct{ Data map[string]any }
 	a := s.get(t, "/debug_token?input_token="+url.QueryEscape(input)+"&access_token="+url.QueryEscape(facebookKey))
 	if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.status != 200 {
-		t.Fatalf("got %d %s, want 200", a.status, a.body)
+		t.Fatalf("inspecting %s: got %d %s (error %v), want 200 with JSON", input, a.status, a.body, err)
 	}
 	return got.Data
 }
@@ -49,7 +49,7 @@ func TestDebugTokenDescribesATokenAsMetaDoes(t *testing.T) {
 	for _, input := range []string{"nonsense", threads, "IGAA1", facebookApp + "|wrong"} {
 		data := s.inspect(t, input)
 		if data["is_valid"] != false || data["error"].(map[string]any)["code"] != 190.0 || data["app_id"] != nil {
-			t.Errorf("%s: got %v, want an invalid token with code 190 and without an app", input, data)
+			t.Errorf("%s: got %v, want an invalid token with code 190 and without app_id", input, data)
 		}
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// endpoint is one kind of call that Meta serves: what it accepts and how it answers. If the
-// endpoint is not open, igproxy may send only the parameters in must and may.
+// endpoint is one kind of call that Meta serves: what it accepts and how it responds. Unless open
+// is set, the fields must and may contain all parameters that igproxy is allowed to send.
 type endpoint struct {
 	name      string   // in the counters, after the family's prefix
 	methods   []string // the accepted methods; igproxy must use the first, except at an open endpoint
@@ -112,7 +112,7 @@ func splitVersion(path string) (version, rest string) {
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 // edges lists the edges, such as media in /me/media, that nodes of Instagram or Threads have. At
-// Meta, some edges can only be read or only be written. The stand-in accepts both for every edge.
+// Meta, some edges are read-only or write-only. The stand-in allows reads and writes of every edge.
 var edges = strings.Fields("children comments content_publishing_limit conversations insights live_media media media_publish mentions " +
 	"messages replies stories subscribed_apps tags threads threads_insights threads_publish threads_publishing_limit")
 

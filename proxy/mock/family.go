@@ -9,7 +9,7 @@ import (
 // their hosts, grant types, token prefixes and secrets, and in how an app sends the parameters of a
 // login.
 type family struct {
-	name     string   // the value of app at the control endpoints
+	name     string   // the value of the parameter app at the control endpoints
 	prefix   string   // prefix of its endpoint names in the counters
 	exchange string   // grant type of an exchange
 	refresh  string   // grant type of a refresh; empty at Facebook

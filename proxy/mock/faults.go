@@ -65,7 +65,7 @@ var faults = []Fault{
 	{"badjson", "200 with a JSON object that is cut off", body(func(x *call) string { s := x.success(""); return s[:len(s)-12] })},
 	{"deep", "200 with an unknown member of 20,000 nested arrays", body(func(x *call) string { return x.success(deepMember()) })},
 	{"reflect", "200 with the client secret and the token in unknown members and headers", (*call).reflect},
-	{"redirect", "302 to /__trap, where hits are counted", (*call).redirect},
+	{"redirect", "302 to /__trap, where requests are counted", (*call).redirect},
 
 	// Sizes: sizes.go.
 	{"huge", "200 with 8 MiB", (*call).huge},
@@ -107,8 +107,8 @@ func faultNames() (names []string) {
 const probes = "igproxy-check-"
 
 // chooseFault returns the fault for a token: the fault that is set for every token or, if none is
-// set, the fault that the token's prefix names. The prefix probes names garbage. If no fault
-// applies, chooseFault returns nil.
+// set, the fault that the token's prefix names. A token of `igproxy check --online` gets the fault
+// garbage. If no fault applies, chooseFault returns nil.
 func chooseFault(forAll *Fault, short string) *Fault {
 	if forAll != nil {
 		return forAll

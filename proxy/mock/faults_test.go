@@ -174,7 +174,7 @@ func TestHTMLPagesAndRedirectsAreSent(t *testing.T) {
 	}
 	res.Body.Close()
 	if got := s.currentCounters().stats().Trapped; got != 1 {
-		t.Errorf("a client that follows redirects was trapped %d times, want once", got)
+		t.Errorf("trapped requests of a client that follows redirects: got %d, want 1", got)
 	}
 }
 

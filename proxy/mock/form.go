@@ -18,7 +18,8 @@ import (
 // them. The whole body is counted and hashed.
 const keptBytes = 64 << 10
 
-// read reads the body if the endpoint takes one, and then identifies the call.
+// read reads the body and then identifies the call. If the endpoint reads no body, read does
+// nothing, because begin has identified the call.
 func (x *call) read() {
 	if !x.endpoint.bodied {
 		return
@@ -96,8 +97,7 @@ func readForm(contentType string, body []byte) (form url.Values, malformed bool)
 	return url.Values{}, false
 }
 
-// last returns the value of a parameter. If it was sent more than once, the last one counts, as in
-// PHP.
+// last returns the last value of a parameter, as PHP does, or "".
 func last(values url.Values, name string) string {
 	if all := values[name]; len(all) > 0 {
 		return all[len(all)-1]

@@ -15,7 +15,7 @@ Meta's endpoints, with or without a leading version (/v23.0):
   GET  /access_token           return a long-lived token for a short-lived one
   GET  /refresh_access_token   return a new token for one that is at least a day old
   POST /oauth/access_token     return a short-lived token for a code, once; Threads and
-                               Facebook also take a GET
+                               Facebook also accept GET
   GET  /oauth/access_token     Facebook: extend a token (grant_type=fb_exchange_token);
                                Facebook and Threads: return an app token
                                (grant_type=client_credentials)

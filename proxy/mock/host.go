@@ -43,7 +43,7 @@ func (h host) may(families ...*family) bool {
 	return h.family == nil || slices.Contains(families, h.family)
 }
 
-// chooseFamily returns the family of the host. If the host serves all families, it chooses one by
+// chooseFamily returns the family of the host or, if the host serves all families, the family of
 // the request.
 func (x *call) chooseFamily() *family {
 	switch {

@@ -10,7 +10,8 @@
 //   - a token with a prefix of another API;
 //   - an app token, at Facebook;
 //   - a token that the stand-in has revoked;
-//   - a token that the stand-in issued, if it has expired or, except at Facebook, is long-lived.
+//   - a token that the stand-in issued and that has expired;
+//   - a long-lived token that the stand-in issued, except at Facebook.
 //
 // For a refresh, a read or a write, a token must begin like a real one: with IG or EAA (Instagram),
 // TH (Threads) or EAA (Facebook). A code works once. Every exchange and every refresh returns a new

@@ -36,7 +36,7 @@ func TestSuccessEqualsInstagramsByteForByte(t *testing.T) {
 		}
 	}
 	if a := s.get(t, "/v19.0/access_token?"+query("IGAA-anna")); a.status != 200 || a.header.Get("Instagram-Api-Version") != "v19.0" {
-		t.Errorf("with a version: got %d %s, want 200 v19.0", a.status, a.header.Get("Instagram-Api-Version"))
+		t.Errorf("with a version: got %d and Instagram-Api-Version %q, want 200 and v19.0", a.status, a.header.Get("Instagram-Api-Version"))
 	}
 	if strange := s.Strange(); len(strange) > 0 {
 		t.Errorf("strange requests: got %v, want none", strange)
@@ -96,7 +96,7 @@ func TestChecksHaveInstagramsOrder(t *testing.T) {
 		method, target string
 		status         int
 		want           string // the envelope before the trace ID
-		authenticate   string
+		authenticate   string // the error name in WWW-Authenticate; "" without this header
 	}{
 		"method before path": {"POST", "/x", 400,
 			`"message":"Unsupported request - method type: post","type":"IGApiException","code":100`, "invalid_request"},
@@ -163,7 +163,7 @@ func TestStrangeRequestsAreListedAndStillAnswered(t *testing.T) {
 		s.Reset()
 		a := s.send(t, c.method, c.target, strings.NewReader(c.body), c.header) // an empty reader sends no body
 		if got := s.Strange(); a.err != nil || len(got) != 1 || got[0] != c.want {
-			t.Errorf("got %q (error %v), want %q", got, a.err, c.want)
+			t.Errorf("strange requests: got %q (error %v), want %q", got, a.err, c.want)
 		}
 		if a.status == 0 || s.Calls() != 1 {
 			t.Errorf("%s: got status %d, want a response; %d calls, want 1", c.want, a.status, s.Calls())
