@@ -171,7 +171,7 @@ func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
 			if !asked || second == long {
 				t.Errorf("after the refusal: Meta asked got %v, want true; token got %q, want another than %q", asked, second, long)
 			}
-			target, header = c.call(long) // other workers still use the old token
+			target, header = c.call(long) // as if another process of the app still used the old token
 			x.read(target, true, header...)
 			if _, asked := x.exchange(c.grant + "short"); asked {
 				t.Error("a refusal of the old token: the exchange asked Meta again, want the new token from the cache")

@@ -50,7 +50,7 @@ type answer struct {
 	stored  bool          // the flight stored the answer in the cache
 	left    time.Duration // how much longer the answer is remembered; 0: not at all
 	usage   http.Header   // the headers about rate limits; nil unless Meta has just sent the answer
-	with    Secret        // the client secret that was sent, if the call has one
+	with    Secret        // the client secret that was sent; zero: none, or a refused app token (see askStep.Exchange)
 	without Secret        // the client secret that Meta refused before, for the same call
 }
 

@@ -85,7 +85,7 @@ func TestAFailureIsNamedByItsClass(t *testing.T) {
 	wantTrace(t, "Instagram is down", traceOf(t, r, p, get(target("down-1"))),
 		append([]string{"GET /access_token Error:transient error.type=transient " + fmt.Sprintf(inServer, 502, "unavailable", "none")},
 			nested("ask", failure("transient"), "", " http.request.method=GET http.request.resend_count=1 http.response.status_code=500")...)...)
-	wantTrace(t, "no answer at all", traceOf(t, r, p, get(target("close-1"))),
+	wantTrace(t, "no response", traceOf(t, r, p, get(target("close-1"))),
 		append([]string{"GET /access_token Error:unreached error.type=unreached " + fmt.Sprintf(inServer, 503, "unavailable", "none")},
 			nested("ask", failure("unreached"), "", " http.request.method=GET http.request.resend_count=1")...)...)
 	ask(p, get(target("limit4-1")))

@@ -39,7 +39,7 @@ func sent(t *testing.T, addr, request string, half bool) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // far longer than any answer may take
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // far longer than any response takes
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestARefusalArrivesWithoutTheAnnouncedBody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // far longer than any answer may take
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // far longer than any response takes
 			_, _ = io.WriteString(conn, c.head+"\r\n"+framing+"\r\n\r\n")
 			if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 "+c.status) {
 				t.Errorf("%s, %s: got %q, %v; want %s", c.head, framing, line, err, c.status)

@@ -57,8 +57,8 @@ missing() {
 missing
 [ "${#names[@]}" -gt 0 ] || exit 0
 
-# install is the command that installs the packages. refresh is the command that must run before it;
-# it is empty if the package manager does not need one.
+# install is the command that installs the packages. refresh is the command that must run first, or
+# is empty.
 refresh=()
 if has apt-get; then
   refresh=(apt-get update -qq)

@@ -10,9 +10,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export work
 
-# fuzz runs one target. It prints one line, or the whole output after a failure. At the end of the
-# time, Go before 1.27 sometimes fails with only "context deadline exceeded" (go.dev/issue/75804).
-# Such a run counts as a failure only if a failing input was found.
+# fuzz runs one target. It prints one line, or the whole output after a failure. When the time is up,
+# Go before 1.27 sometimes fails with "context deadline exceeded" (go.dev/issue/75804). Such a run
+# counts as a failure only if a failing input was found.
 fuzz() {
   local package=$1 target=$2 out="$work/$2"
   if go test -run='^$' -fuzz="^$target\$" -fuzztime="$FUZZTIME" -fuzzminimizetime=10x -parallel=1 "$package" >"$out" 2>&1 ||

@@ -22,10 +22,10 @@ var (
 	ErrAlgorithm = errors.New("an algorithm other than HMAC-SHA256")
 )
 
-// ReadRequest returns the payload of a signed request that one of the secrets signed. A signed
+// ReadRequest returns the payload of a request that was signed with one of the secrets. A signed
 // request is base64url(MAC) "." base64url(payload), with or without padding. The MAC is the
 // HMAC-SHA256 of the second part as it was sent, before decoding. The payload is a JSON object with
-// the member algorithm, and is parsed only after the MAC has been found correct.
+// the member algorithm. ReadRequest parses the payload only if the MAC is correct.
 func ReadRequest(text string, secrets []string) (payload []byte, err error) {
 	first, second, ok := strings.Cut(text, ".")
 	mac, macErr := decode(first)
@@ -36,7 +36,7 @@ func ReadRequest(text string, secrets []string) (payload []byte, err error) {
 	macs := make([]hash.Hash, len(secrets))
 	for i, secret := range secrets {
 		macs[i] = hmac.New(sha256.New, []byte(secret))
-		_, _ = macs[i].Write([]byte(second)) // a hash never fails
+		_, _ = macs[i].Write([]byte(second)) // Write of a hash never fails
 	}
 	if !isOneOf(mac, macs) {
 		return nil, ErrUnsigned

@@ -96,7 +96,8 @@ func TestASignedRequestIsReadStrictly(t *testing.T) {
 // ReadRequest does not panic, whatever the text is. A text that was not signed with one of the
 // secrets is not accepted. A signed payload is accepted if and only if it is a JSON object with the
 // right algorithm. A signed request that was changed is accepted only if it still has the same
-// payload. If ReadRequest accepts an encoded payload, it returns the decoded payload.
+// payload. If the text is accepted as the second part of a signed request, ReadRequest returns the
+// decoded text.
 func FuzzSignedRequest(f *testing.F) {
 	for _, seed := range []string{"", ".", payload, signed(another, payload), "e30.e30", `{"algorithm":"hmac-sha256"}`, `{"algorithm":"none"}`, `[]`, `null`, "a.b.c", "=.=",
 		strings.Repeat("A", 43) + ".eyJhbGdvcml0aG0iOiJITUFDLVNIQTI1NiJ9", strings.Repeat("A", 43) + "=.e30=", "\n.\n", `{"algorithm":"HMAC-SHA256","algorithm":1}`} {

@@ -4,7 +4,7 @@ package signature
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" // Meta still sends the older header
+	"crypto/sha1" // for X-Hub-Signature, which Meta still sends
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -60,9 +60,9 @@ func readField(fields []string, algorithm string, hash func() hash.Hash) (Webhoo
 // chunk is how many bytes of a body are in memory at a time.
 const chunk = 8 << 10
 
-// IsSigned reads a body to its end and reports whether one of the secrets signed it. The time that
-// this takes does not show which secret signed the body. The error is ErrTooLarge, after
-// MaxWebhook+1 bytes, or the error of body.Read.
+// IsSigned reads a body and reports whether it was signed with one of the secrets. The time that
+// this takes does not show which secret was used. IsSigned fails with ErrTooLarge if the body is
+// longer than MaxWebhook, or with the error of body.Read.
 func (w Webhook) IsSigned(body io.Reader, secrets []string) (bool, error) {
 	macs, writers := make([]hash.Hash, len(secrets)), make([]io.Writer, len(secrets))
 	for i, secret := range secrets {

@@ -1,6 +1,6 @@
-// Command faults proves docs/faults.md. It runs the tests that the table cites and prints the table
-// with a tick for each row that holds. A row holds if it cites at least one test, and all its tests
-// passed and skipped no subtest.
+// Command faults checks the table in docs/faults.md. It runs the tests that the table cites, and
+// prints the table with a tick for each row that holds. A row holds if it cites at least one test,
+// and all its tests passed and skipped no subtest.
 //
 //	go run -C tools ./faults            runs the tests, as make faults does
 //	go run -C tools ./faults -from FILE reads the output of go test -json and runs nothing

@@ -60,10 +60,10 @@ func show(w io.Writer, rows []row, got results, colours bool, took time.Duration
 
 func width(s string) int { return min(utf8.RuneCountInString(s), widest) }
 
-// pad fills s with spaces to the width to. It cuts off a text of more than widest characters.
-func pad(s string, to int) string {
+// pad fills s with spaces to the given width in characters, and cuts off what exceeds widest.
+func pad(s string, columns int) string {
 	if letters := []rune(s); len(letters) > widest {
 		s = string(letters[:widest-1]) + "…"
 	}
-	return s + strings.Repeat(" ", max(min(to, widest)-utf8.RuneCountInString(s), 0))
+	return s + strings.Repeat(" ", max(min(columns, widest)-utf8.RuneCountInString(s), 0))
 }

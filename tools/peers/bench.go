@@ -96,11 +96,11 @@ func moreFiles() error {
 		_ = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
 	}
 	if limit.Max < manyConnections+1000 {
-		return fmt.Errorf("a process may only open %d files, but 10,000 connections need more: raise ulimit -Hn", limit.Max)
+		return fmt.Errorf("a process may open only %d files, but 10,000 connections need %d: raise ulimit -Hn", limit.Max, manyConnections+1000)
 	}
 	limit.Cur = limit.Max
-	// At its start, Go's runtime raises the soft limit for this process alone. Child processes
-	// inherit a higher limit only if the program itself raises it.
+	// Go has already raised the soft limit, but only for this process. Child processes inherit a
+	// higher limit only if the program itself raises it.
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 

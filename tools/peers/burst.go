@@ -13,7 +13,7 @@ const (
 	burstLatency = 200 * time.Millisecond // of the upstream
 	someCallers  = 500
 	manyCallers  = 5_000
-	firstBurst   = 2_000_000 // tokens with higher numbers have not been used yet
+	firstBurst   = 2_000_000 // bursts use the token numbers after this one; no other part uses them
 )
 
 // bursts measures many callers that ask for one cold token at the same time. Their connections are

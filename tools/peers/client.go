@@ -61,7 +61,7 @@ func bodyOf(response []byte) (length int, complete bool, err error) {
 		return 0, false, nil
 	}
 	if !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) {
-		return 0, false, fmt.Errorf("got %q", head[:min(len(head), 80)])
+		return 0, false, fmt.Errorf("got %q, want HTTP/1.1 200", head[:min(len(head), 80)])
 	}
 	length, err = contentLength(head)
 	return length, len(body) >= length, err

@@ -13,9 +13,9 @@ import (
 const floorName = "floor"
 
 // floor starts a server in C with one epoll loop. The loop reads, finds the end of the header, and
-// writes the bytes that the server model sends for a hit. A server can hardly do less.
-func (b *bench) floor(model *server) (*server, error) {
-	hit, err := rawHit(model)
+// writes the bytes that the sidecar sends for a hit. A server can hardly do less.
+func (b *bench) floor(sidecar *server) (*server, error) {
+	hit, err := rawHit(sidecar)
 	if err != nil {
 		return nil, err
 	}

@@ -80,9 +80,8 @@ func (o *originHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer(longOf(short)))
 }
 
-// longOf returns the long-lived token for a short-lived token: IGAA, followed by the characters of
-// short in reverse order. short is the short-lived token without its prefix IGAA, so the two tokens
-// have the same length. longOf ignores an & in short, and all that follows the &.
+// longOf returns the long-lived token for the short-lived token "IGAA"+short: IGAA, followed by the
+// characters of short in reverse order. longOf ignores the first & in short and all that follows.
 func longOf(short string) string {
 	short, _, _ = strings.Cut(short, "&")
 	long := []byte(short)

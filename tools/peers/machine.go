@@ -59,8 +59,8 @@ func (b *bench) versions() map[string]string {
 	}
 }
 
-// find returns the path of a program. It looks in PATH, and in two folders for servers, which are
-// not in every user's PATH.
+// find returns the path of a program. It looks in PATH, and then in two folders that not every
+// user's PATH has.
 func find(program string) (string, error) {
 	for _, name := range []string{program, "/usr/sbin/" + program, "/usr/local/sbin/" + program} {
 		if path, err := exec.LookPath(name); err == nil {

@@ -1,7 +1,7 @@
 /*
  * floor ADDRESS PORT FILE: a server with one epoll loop that does as little as possible for a
- * request. It reads, finds the end of the header, and writes the content of FILE. It parses
- * nothing, has no timeouts, and closes a connection that cannot take the whole answer at once.
+ * request. It reads, finds the end of the header, and writes the content of FILE. It parses nothing
+ * else, has no timeouts, and closes a connection if one write does not send the whole response.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -18,7 +18,7 @@ enum { max_fds = 65536, max_events = 512 };
 static char answer[4096];
 static size_t answer_len;
 
-/* The last bytes of an unfinished header, because its end may be split over two reads. */
+/* Per connection: the last bytes of a header whose end may be split over two reads. */
 static struct { unsigned char len; char bytes[3]; } rest[max_fds];
 
 /* serve reads once and answers each header whose end it finds. It returns 0 to close the connection. */
