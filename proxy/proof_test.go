@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// proofOf returns the appsecret_proof as Meta's documentation computes it.
+// proofOf returns the appsecret_proof as Meta's documentation describes it.
 func proofOf(secret, token string) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write([]byte(token))

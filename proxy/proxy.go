@@ -81,9 +81,9 @@ func New(o Options) (*Proxy, error) {
 }
 
 // Reload builds a new engine from o and switches to it, or returns an error and changes nothing.
-// The cache, the breakers, the flights, the pauses of tokens, the retry budget, the limit on large
-// bodies, the metrics, and what Meta has reported about the apps are carried over. So are the
-// tokens that wait for a refresh, if o.Keep is set. A request finishes with the engine that it
+// The new engine takes over the cache, the breakers, the flights, the pauses of tokens, the retry
+// budget, the limit on large bodies, the metrics, what Meta has reported about the apps and, if
+// o.Keep is set, the tokens that wait for a refresh. A request finishes with the engine that it
 // began with. Calls to Reload must not overlap.
 func (p *Proxy) Reload(o Options) error {
 	last := p.current.Load()

@@ -104,7 +104,7 @@ func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 	if apps, err := other.Purge(t.Context(), "two", Secret{}); err != nil || !slices.Equal(apps, []string{"two"}) {
 		t.Fatalf("the purge: got the apps %v, want [two]; got the error %v, want nil", apps, err)
 	}
-	for range 50 { // on a busy machine, Redis may answer too late for a reload
+	for range 50 { // on a busy machine, a reload may not get Redis's reply in time
 		start := time.Now()
 		if err := p.Reload(both); err != nil {
 			t.Fatal(err)

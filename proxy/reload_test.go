@@ -18,8 +18,8 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// gated starts an upstream whose answers wait until open is called. arrived gets a value for each
-// request.
+// gated starts an upstream whose answers wait until the test calls the function open. The channel
+// arrived gets a value for each request.
 func gated(t *testing.T) (base string, arrived <-chan struct{}, open func()) {
 	came, gate := make(chan struct{}, 100), make(chan struct{})
 	return rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
@@ -201,7 +201,7 @@ func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
 	}
 }
 
-func TestTheCachePausesAndBreakersSurviveAReload(t *testing.T) {
+func TestPausesBreakersAndTheCacheSurviveAReload(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Cache, o.Metrics = newCache(t), NewMetrics()

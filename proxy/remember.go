@@ -17,7 +17,7 @@ const margin = time.Minute
 // rate limit.
 const briefTTL = 10 * time.Second
 
-// remember stores an answer for as long as func ttl says, and returns the answer for the app.
+// remember stores an answer for the time that func ttl returns, and returns the answer for the app.
 // If another sidecar has stored an answer first, remember may return that answer instead.
 func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	now := time.Now()
@@ -72,10 +72,10 @@ func (s *claimStep) ttl(c call, a answer, now time.Time) time.Duration {
 	return max(left, 0)
 }
 
-// beats returns a function that reports whether the answer a replaces the one that was stored
-// first. A token replaces a refusal, and any answer replaces an entry that cannot be decoded. Of
-// two tokens the one stored first wins, because it is not known what a second exchange does to the
-// first token.
+// beats returns a function that reports whether this answer replaces the entry that was stored
+// first. A token replaces a refusal, and any answer replaces an entry that cannot be decoded. A
+// token does not replace a token, because it is not known what a second exchange does to the first
+// token.
 func beats(a answer) func(cache.Entry) bool {
 	return func(stored cache.Entry) bool {
 		b, ok := remembered(stored, sourceFleet)

@@ -16,7 +16,7 @@ func TestEncodedAnswersDecodeToWhatWasRemembered(t *testing.T) {
 		TraceID: "x", RetryAt: now.Add(time.Minute).UTC(), Class: graph.ClassToken}
 	back, ok := decodeAnswer(encodeAnswer(answer{refusal: e}), now)
 	if !ok {
-		t.Fatal("an encoded refusal: decoded got false, want true")
+		t.Fatal("decoding an encoded refusal: got false, want true")
 	}
 	if !bytes.Equal(back.refusal.Encode(), e.Encode()) || !back.refusal.RetryAt.Equal(e.RetryAt) || back.refusal.Class != graph.ClassToken {
 		t.Errorf("the refusal: got %s, want %s; RetryAt: got %v, want %v; Class: got %s, want %s", back.refusal.Encode(), e.Encode(), back.refusal.RetryAt, e.RetryAt, back.refusal.Class, graph.ClassToken)
@@ -27,7 +27,7 @@ func TestEncodedAnswersDecodeToWhatWasRemembered(t *testing.T) {
 		t.Errorf("got a token that expires at %v, want %v; decoded: %v, want true", back.token.Expires, tok.Expires, ok)
 	}
 	if _, ok = decodeAnswer(encoded, now.Add(60*time.Second)); ok {
-		t.Error("an expired token: decoded got true, want false")
+		t.Error("decoding an expired token: got true, want false")
 	}
 }
 

@@ -12,8 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// limited pauses the app that path selects. To do so, it makes the upstream answer one call with
-// code 4.
+// limited makes the upstream answer one call with code 4, which pauses the app that the path names.
 func limited(t *testing.T, p *Proxy, upstream *service, path string) {
 	t.Helper()
 	upstream.say(400, `{"error":{"message":"Application request limit reached","type":"OAuthException","code":4}}`)
@@ -56,7 +55,7 @@ func TestResumeEndsThePauseOfOneAppOrOfAll(t *testing.T) {
 		t.Errorf("all apps: ended %+v, error %v, still paused %v; want both pauses to end", ended, err, paused())
 	}
 	if ended, err := p.Resume(""); err != nil || len(ended) != 0 {
-		t.Errorf("again: ended %+v, error %v; want no pauses and no error", ended, err)
+		t.Errorf("no pauses: ended %+v, error %v; want no pauses and no error", ended, err)
 	}
 }
 
@@ -112,7 +111,7 @@ func TestAPauseEndsWithItsApp(t *testing.T) {
 		change func(*Options)
 		kept   bool
 	}{
-		"nothing":              {func(*Options) {}, true},
+		"the same options":     {func(*Options) {}, true},
 		"another secret":       {func(o *Options) { o.Apps[0].Secret = NewSecret("another-secret") }, true},
 		"another ID":           {func(o *Options) { o.Apps[0].ID = "99" }, false},
 		"another service":      {func(o *Options) { o.Apps[0].Service = Threads }, false},
@@ -130,7 +129,7 @@ func TestAPauseEndsWithItsApp(t *testing.T) {
 			t.Fatal(err)
 		}
 		if kept := len(p.Pauses()) == 1; kept != c.kept {
-			t.Errorf("%s has changed: pause kept: %v, want %v", name, kept, c.kept)
+			t.Errorf("a reload with %s: pause kept: %v, want %v", name, kept, c.kept)
 		}
 	}
 }

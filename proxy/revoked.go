@@ -19,8 +19,8 @@ import (
 // token that the answer contains. No other keys have this scope.
 const indexScope = "igproxy/index"
 
-// codeInvalidToken is Meta's code for a token that is not valid: it was revoked, has expired, or
-// never was a token.
+// codeInvalidToken is Meta's code for an invalid token. Meta also uses it for some calls with a
+// valid token, see successorRefused.
 const codeInvalidToken = 190
 
 // isIndexed reports whether the answers to a grant are put into the index. Answers that are not
@@ -33,8 +33,8 @@ func (a *app) indexKey(g *grant, token string) cache.Key {
 	return a.index.Derive(g.name + "\x00" + token)
 }
 
-// passedCall is a passed-through call. Its methods keep the call's token alive. If Meta refuses the
-// token, they forget the answer that contains the token.
+// passedCall is a passed-through call. Its methods keep the call's token alive or, if Meta refuses
+// the token, make the cache forget the answer that contains it.
 type passedCall struct {
 	engine *engine
 	app    *app
@@ -59,8 +59,8 @@ func (c *passedCall) answered(status int, header http.Header) {
 }
 
 // refused reads Meta's refusal of the call. If Meta refuses the token as invalid, refused makes the
-// cache forget the answer that contains the token, and notifies the Keeper if tokens are kept
-// alive.
+// cache forget the answer that contains the token. If tokens are kept alive, it also tells the
+// Keeper that the app's token is invalid, or drops the successor if that was sent.
 func (c *passedCall) refused(token string, status int, body []byte) {
 	if token == "" || len(token) > graph.MaxToken || !isInvalidToken(status, body) {
 		return
@@ -69,7 +69,7 @@ func (c *passedCall) refused(token string, status int, body []byte) {
 	case c.kept == nil:
 	case token == c.kept.Reveal():
 		c.shared.keeper.Invalid(c.kept.Token)
-	case c.kept.IsKnownValid(time.Now()): // see successorRefused
+	case c.kept.IsKnownValid(time.Now()): // else the refusal may be a mistake, see successorRefused
 		c.shared.keeper.Drop(*c.kept)
 	}
 	c.revoke(token)

@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// A sender at the least rate is never cut off, even if it sends in lumps with pauses of less than
-// ten seconds (patience). A slower sender is cut off.
-func TestPaceAllowsTheLeastRateAndOnePause(t *testing.T) {
+// A sender at the least rate is never cut off, even if it sends a lump every eight seconds.
+func TestPaceCutsOffOnlySendersBelowTheLeastRate(t *testing.T) {
 	for name, c := range map[string]struct {
 		every    time.Duration // the time between two lumps
 		bytes    int           // the size of a lump

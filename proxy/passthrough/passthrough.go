@@ -37,8 +37,7 @@ type Options struct {
 	// point at igproxy. Meta writes its own host into them, so an app that follows them would
 	// bypass igproxy.
 	RewritePaging bool
-	// MaxJSONBytes is the size of the largest answer that RewritePaging changes. Larger answers are
-	// passed on unchanged.
+	// MaxJSONBytes is the size of the largest answer that RewritePaging changes.
 	MaxJSONBytes int64
 }
 
@@ -57,18 +56,17 @@ type Call struct {
 	// Own is igproxy's base URL as the app sees it, for RewritePaging.
 	Own string
 	// DropAuthorization says that no Authorization header is passed on. Set it if the call has its
-	// token in another place. A bearer token may then be igproxy's own, even if IsOwnToken does not
-	// know it.
+	// token in another place. A bearer token may then be meant for igproxy, even if IsOwnToken
+	// reports false for it.
 	DropAuthorization bool
 	// Replace returns the token to send instead of the call's token. It may return the same token.
 	// Nil: no token is replaced.
 	Replace func(token string) string
-	// Proof returns the appsecret_proof of a token that is sent. Nil: no proof is added. ProofOf
-	// says what then happens to a proof that the app sent.
+	// Proof returns the appsecret_proof to add for the token that is sent. Nil: none is added.
 	Proof func(token string) string
-	// ProofOf returns the appsecret_proof of a token. Required with Replace. ProofOf is called if
-	// Proof is nil and the app sends a proof. If the proof fits the app's token, the token and the
-	// proof are replaced together. If the proof does not fit, both stay as they are.
+	// ProofOf returns the appsecret_proof of a token. Required with Replace. If Proof is nil and
+	// the app's proof fits the app's token, the token and the proof are replaced together. If the
+	// app's proof does not fit, neither is replaced.
 	ProofOf func(token string) string
 	// OnAnswer is called with the status and the header of an answer, before the answer is passed
 	// on. OnAnswer and OnRefused are not called for HEAD requests. Required.
@@ -112,8 +110,8 @@ var (
 	ErrSwitching = errors.New("a switch to another protocol")
 )
 
-// Serve streams one call to Meta and its answer to the app. Without an answer from Meta, it sends
-// nothing to the app.
+// Serve streams one call to Meta and its answer to the app. If there is no answer to pass on, Serve
+// sends nothing, so that the caller can send an error.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Result) {
 	deadline := time.Now().Add(p.options.Timeout)
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
@@ -155,8 +153,8 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 	return result
 }
 
-// The limits for the 1xx answers that precede an answer. Such answers are hints for browsers. Meta
-// does not send them, and apps do not need them.
+// The limits for 1xx answers. A 1xx answer is a hint for a browser: Meta sends none, and apps need
+// none.
 const (
 	maxInformational      = 4
 	maxInformationalBytes = 16 << 10 // of all headers
@@ -258,7 +256,7 @@ func (p *Proxy) modify(res *http.Response, sent *sending) error {
 }
 
 // boundedBody is the body of an answer. Read fails beyond the limit. http.MaxBytesReader is not
-// used, because its error would look like that of a request that is too large.
+// used, because Serve would report its error as ErrBodyTooLarge.
 type boundedBody struct {
 	io.ReadCloser
 	left int64

@@ -183,7 +183,7 @@ func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 		"a request that is too large": {long, func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 		}, passthrough.ErrBodyTooLarge, false},
-		"an answer with a length": {"", func(w http.ResponseWriter, _ *http.Request) {
+		"an answer that announces its length": {"", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1001")
 		}, passthrough.ErrAnswerTooLong, false},
 		"a streamed answer": {"", func(w http.ResponseWriter, _ *http.Request) {
@@ -321,7 +321,7 @@ func TestPagingURLsPointAtTheSidecar(t *testing.T) {
 	}
 }
 
-// Without RewritePaging an answer is passed on byte for byte, compressed or not.
+// Without RewritePaging, even a compressed answer is passed on byte for byte.
 func TestAnAnswerIsPassedOnByteForByte(t *testing.T) {
 	const page = `{"paging":{"next":"https://graph.instagram.com/1"}}`
 	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, _ *http.Request) {

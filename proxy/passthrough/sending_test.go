@@ -142,8 +142,8 @@ func TestRefusedReplacementIsFollowedByTheOriginalToken(t *testing.T) {
 	}
 }
 
-// post sends a POST with these parts and returns the status of the answer. The names and values of
-// further headers alternate in header.
+// post sends a POST with these parts and returns the status of the answer. The parameter header is
+// a list: the name of a further header, its value, the next name and so on.
 func (s *sidecar) post(t *testing.T, query, bearer, contentType, body string, header ...string) int {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/me?"+query, strings.NewReader(body))
@@ -169,9 +169,9 @@ func (s *sidecar) post(t *testing.T, query, bearer, contentType, body string, he
 	return res.StatusCode
 }
 
-// The app sends a proof of its token. The new token needs another proof, so igproxy replaces both.
-// If the proof is not the proof of the app's token, igproxy replaces neither. A replacement
-// would turn an invalid proof into a valid one, for an app that may not have the client secret.
+// A new token needs a new proof, so igproxy replaces the token and the proof together. If the app's
+// proof does not fit its token, igproxy replaces neither: the app may not have the client secret,
+// so its call must not get a valid proof.
 func TestProofFromTheAppIsReplacedWithTheToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		query, body string
