@@ -49,7 +49,7 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 			t.Errorf("got %d retries for %d tokens, want at least %d and at most %d", retries, tokens, tokens/10, most)
 		}
 		if int(right.Load()) != retries || int(lost.Load()) != tokens-retries {
-			t.Errorf("tokens with status 200 got %d, want %d, one for each retry; tokens with an error got %d, want %d", right.Load(), retries, lost.Load(), tokens-retries)
+			t.Errorf("got %d tokens with status 200, want %d, one for each retry; got %d tokens with an error, want %d", right.Load(), retries, lost.Load(), tokens-retries)
 		}
 		spent, denied := p.sum(t, "igproxy_upstream_retries_total", `result="spent"`), p.sum(t, "igproxy_upstream_retries_total", `result="denied"`)
 		if int(spent) != retries || int(denied) != tokens-retries {
@@ -69,10 +69,10 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 			}
 		}
 		if calls := ig.Calls(); calls != 2*tokens+1 || p.sum(t, "igproxy_upstream_retries_total") != 0 {
-			t.Errorf("calls got %d, want %d: two for each token, and one to open the connection; retries got %v, want 0", calls, 2*tokens+1, p.sum(t, "igproxy_upstream_retries_total"))
+			t.Errorf("got %d calls, want %d: two for each token, and one to open the connection; got %v retries, want 0", calls, 2*tokens+1, p.sum(t, "igproxy_upstream_retries_total"))
 		}
 	})
-	// Every twentieth token fails at first. All of these calls are retried.
+	// The first call for every twentieth token fails. igproxy retries every failed call.
 	t.Run("healthy", func(t *testing.T) {
 		t.Parallel()
 		ig, upstream := instagram(t, mock.ServerOptions{})

@@ -22,7 +22,7 @@ const benchLatency = 200 * time.Millisecond // the stand-in's latency
 
 // times collects latencies and reports percentiles.
 type times struct {
-	mu  sync.Mutex // protects all
+	mu  sync.Mutex // protects the slice
 	all []time.Duration
 }
 
@@ -55,9 +55,8 @@ func commands(redis *redistest.Server) (sent int) {
 	return sent
 }
 
-// BenchmarkFleetCold measures requests for a token that no sidecar knows, sent to all sidecars at
-// the same time. The leader, which is the sidecar that gets the lease, calls the stand-in. The
-// others, the followers, wait for its answer.
+// BenchmarkFleetCold sends a cold token to all sidecars at the same time. The leader, which is the
+// sidecar that gets the lease, calls the stand-in. The others, the followers, wait for its answer.
 func BenchmarkFleetCold(b *testing.B) {
 	for _, sidecars := range []int{1, 8, 50} {
 		b.Run(fmt.Sprintf("sidecars=%d", sidecars), func(b *testing.B) {

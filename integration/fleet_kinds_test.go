@@ -83,9 +83,9 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 	}
 }
 
-// scripted starts a fake Redis and returns its URL. The fake answers HELLO, SELECT and CLIENT, so
-// that clients can connect, and gives reply to every other command. If reply is "", the fake closes
-// the connection instead.
+// scripted starts a fake Redis and returns its URL. Clients can connect: the fake answers HELLO,
+// SELECT and CLIENT. To every other command, it sends the text in the parameter reply, or closes
+// the connection if this text is empty.
 func scripted(t *testing.T, reply string) string {
 	t.Helper()
 	return "redis://" + fakeRedis(t, func(c net.Conn) { redistest.Answer(c, reply) })
@@ -100,7 +100,7 @@ func fakeRedis(t *testing.T, serve func(net.Conn)) (addr string) {
 	}
 	done := make(chan struct{})
 	t.Cleanup(func() { _ = l.Close(); <-done })
-	go func() { // ends with the listener; connections end with their clients
+	go func() { // ends when the listener is closed
 		defer close(done)
 		for {
 			c, err := l.Accept()
@@ -115,7 +115,7 @@ func fakeRedis(t *testing.T, serve func(net.Conn)) (addr string) {
 
 // All requests are answered while Redis blocks in a command, and when Redis closes a connection in
 // the middle of a reply.
-func TestBlockedOrCutRedisIsAnswered(t *testing.T) {
+func TestRequestsSucceedWhileRedisBlocksOrIsCutOff(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t, redistest.Options{Args: []string{"--enable-debug-command", "yes"}})

@@ -15,11 +15,11 @@ import (
 
 const lease = 1500 * time.Millisecond // default of coalesce.lease
 
-// waiting starts a caller at each sidecar and returns a channel with the answers.
+// waiting starts a caller at each sidecar and returns a channel with the responses.
 func waiting(t *testing.T, all []*process, short string) <-chan response {
 	answers := make(chan response, len(all))
 	for _, p := range all {
-		go func() { // ends when the caller has its answer
+		go func() { // ends when the caller has its response
 			r, _ := p.try(t.Context(), short)
 			answers <- r
 		}()
@@ -109,6 +109,6 @@ func TestFollowerExchangesAfterItsMaximumWait(t *testing.T) {
 		}
 	}
 	if ig.Calls() != 2 {
-		t.Errorf("%d calls, want 2: the second sidecar waits for 500ms and then asks", ig.Calls())
+		t.Errorf("%d calls, want 2: the second sidecar waits for 500ms and then calls Instagram", ig.Calls())
 	}
 }

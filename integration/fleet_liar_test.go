@@ -50,8 +50,8 @@ func TestLyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
 		t.Errorf("%s; want %d right answers", &got, requests)
 	}
 	if liar.LieCount() < 250 {
-		t.Errorf("only %d lies were told, want at least 250", liar.LieCount())
+		t.Errorf("got %d replies selected for a lie, want at least 250", liar.LieCount())
 	}
-	t.Logf("%s with %d lies told and %d calls to Instagram", &got, liar.LieCount(), ig.Calls())
+	t.Logf("%s; %d replies selected for a lie; %d calls to Instagram", &got, liar.LieCount(), ig.Calls())
 	wantShared(t, all, "after")
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// underLoad sends requests for new and known tokens to all sidecars: before event runs, while it
-// runs, and for a while afterwards. It returns the tally of the answers.
+// underLoad calls event while 16 callers send requests for new and known tokens to all sidecars. It
+// returns the tally of the answers.
 func underLoad(t *testing.T, ig *mock.Instagram, all []*process, event func()) *tally {
 	t.Helper()
 	var got tally

@@ -101,8 +101,8 @@ func nowhere(t *testing.T, _ chan<- struct{}) string {
 	return "http://" + l.Addr().String()
 }
 
-// silence returns the URL of a server that accepts connections and never answers. For each
-// connection, the server sends a value to the channel asked.
+// silence returns the URL of a server that accepts connections and never answers. The parameter
+// asked receives a value for each connection.
 func silence(t *testing.T, asked chan<- struct{}) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

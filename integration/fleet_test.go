@@ -20,9 +20,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// patientRedis raises redis.timeout. A busy machine can make Redis slow, and a sidecar that stops
-// waiting for Redis calls Instagram itself. This would spoil tests that count calls. Other tests
-// cover what a slow Redis costs.
+// patientRedis raises redis.timeout for tests that count calls: if Redis is slow on a busy machine,
+// a sidecar that stops waiting for Redis calls Instagram itself.
 const patientRedis = "REDIS_TIMEOUT=250ms"
 
 // fleet starts n sidecars with the same settings.
@@ -84,7 +83,7 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-func TestEightSidecarsWithHundredCallersEachMakeOneCall(t *testing.T) {
+func TestEightHundredCallersOfEightSidecarsCauseOneCall(t *testing.T) {
 	const sidecars, callers = 8, 100
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
@@ -100,7 +99,7 @@ func TestEightSidecarsWithHundredCallersEachMakeOneCall(t *testing.T) {
 	different := 0
 	tokens.Range(func(any, any) bool { different++; return true })
 	if got.right.Load() != sidecars*callers || ig.Calls() != 1 || different != 1 {
-		t.Errorf("%s, want %d right answers; they have %d different tokens, want 1; %d calls, want 1", &got, sidecars*callers, different, ig.Calls())
+		t.Errorf("%s, want %d right answers; got %d different tokens, want 1; %d calls, want 1", &got, sidecars*callers, different, ig.Calls())
 	}
 }
 
@@ -205,7 +204,7 @@ func TestCoalescingCanBeTurnedOff(t *testing.T) {
 		}
 	})
 	if ig.Calls() != 4 {
-		t.Errorf("%d calls, want one for each of 4 sidecars", ig.Calls())
+		t.Errorf("%d calls, want 4, one for each sidecar", ig.Calls())
 	}
 	eventually(t, "a fifth sidecar finds what was stored", func() bool {
 		r := fleet(t, 1, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL)...)[0].ask(t, "IGAA-each")

@@ -9,7 +9,7 @@ package integration
 //	    a line that starts with spaces is appended, without them, to the line before
 //
 // A frame applies to all entries up to the next frame. In frames and entries, \r \n \t \\ and \xNN
-// are escapes, and {text*5000} repeats text. {ok*3} repeats the value of {ok} three times. The
+// are escapes. {a*5000} repeats the letter a, and {ok*3} repeats the value of {ok}. The
 // placeholders are:
 //
 //	{host}, {port}   igproxy's address, and its port
@@ -54,16 +54,16 @@ const canary = "canary"
 
 const (
 	leastHostile = 300     // the corpus must have at least this many entries
-	mostRepeated = 2 << 20 // the bytes of text, times count, in {text*count} must not exceed this
+	mostRepeated = 2 << 20 // the limit for the length of text, times count, in {text*count}
 )
 
 type hostileEntry struct {
 	name               string // family/name
 	wire               string // with escapes and placeholders
 	answers            []hostileAnswer
-	close, eof, pieces bool
-	goaway             bool
-	asks               int
+	close, eof, pieces bool // the remarks
+	goaway             bool // the server refuses HTTP/2 with a GOAWAY frame
+	asks               int  // how many calls reach Instagram
 }
 
 type hostileAnswer struct {

@@ -182,11 +182,11 @@ func (e hostileEntry) check(t *testing.T, dial func() (halfCloser, error), hit, 
 		}
 		res, err := http.ReadResponse(r, &http.Request{Method: method})
 		if err != nil {
-			t.Fatalf("answer %d: %v, want %+v", i+1, err, want)
+			t.Fatalf("answer %d: got the error %v, want %+v", i+1, err, want)
 		}
 		body, err := io.ReadAll(res.Body)
 		if err != nil && !(want.plain && errors.Is(err, syscall.ECONNRESET)) {
-			t.Fatalf("answer %d: its body: %v", i+1, err)
+			t.Fatalf("answer %d: reading the body: %v", i+1, err)
 		}
 		want.compare(t, res, string(body))
 		if res.Header.Get("X-Request-Id") != "" {
@@ -195,7 +195,7 @@ func (e hostileEntry) check(t *testing.T, dial func() (halfCloser, error), hit, 
 		last = res
 	}
 	if e.close && (last == nil || !last.Close) {
-		t.Error("the last answer does not end the connection")
+		t.Error("the last answer has no \"Connection: close\"")
 	}
 	<-written
 	_ = conn.CloseWrite() // now the server answers the remaining requests and closes
@@ -255,7 +255,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 	for name, value := range map[string]string{"Content-Type": "application/json; charset=UTF-8", "Cache-Control": "no-store",
 		"X-Content-Type-Options": "nosniff"} {
 		if h := res.Header.Get(name); h != value {
-			t.Errorf("%s: %q, want %q", name, h, value)
+			t.Errorf("%s: got %q, want %q", name, h, value)
 		}
 	}
 	n, err := strconv.Atoi(res.Header.Get("Content-Length"))
@@ -272,7 +272,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		}
 	default:
 		code := 100
-		if want.subcode == 990002 || want.subcode == 990009 { // unknown path, no token: Instagram itself sends 2500
+		if want.subcode == 990002 || want.subcode == 990009 { // Instagram's code for an unknown path or no token
 			code = 2500
 		}
 		if strings.HasPrefix(body, `{"error_type":`) { // an error of the code exchange has the status as its code

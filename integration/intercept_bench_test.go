@@ -12,8 +12,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// BenchmarkIntercepted measures igproxy's CPU time for a hit on a kept connection. The rounds
-// alternate between a direct connection, to the TLS listener, and an intercepted connection. The
+// BenchmarkIntercepted measures igproxy's CPU time for a hit on a kept connection. Rounds on a
+// direct connection to the TLS listener alternate with rounds on an intercepted connection. The
 // metric "x" is the time for the intercepted connection divided by the time for the direct
 // connection. The benchmark needs Linux.
 func BenchmarkIntercepted(b *testing.B) {

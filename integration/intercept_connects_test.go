@@ -68,10 +68,10 @@ func TestTenThousandConnectsLeaveNothingBehind(t *testing.T) {
 		},
 		refused(407, metaHost+":443", ""),
 		refused(407, metaHost+":443", proxyAuth("wrong-token")),
-		refused(403, "127.0.0.1:443", good),       // tunnels never lead to loopback
-		refused(403, "localhost:443", good),       // not even by name
-		refused(403, "169.254.169.254:443", good), // or to a metadata service
-		refused(403, "graph.example:80", good),
+		refused(403, "127.0.0.1:443", good),       // loopback
+		refused(403, "localhost:443", good),       // loopback by name
+		refused(403, "169.254.169.254:443", good), // a metadata service
+		refused(403, "graph.example:80", good),    // not port 443
 		refused(400, "graph.instagram.com", good), // no port
 		func() error { // the client closes the tunnel before it has sent a byte of TLS
 			c, err := status(200, metaHost+":443", good)
@@ -215,7 +215,7 @@ func TestOddConnectsAreRefusedOrClosed(t *testing.T) {
 		for _, want := range c.answers {
 			res, err := http.ReadResponse(r, nil)
 			if err != nil || res.StatusCode != want {
-				t.Fatalf("%s: %v, %v; want %d", name, res, err, want)
+				t.Fatalf("%s: got %v, %v; want %d", name, res, err, want)
 			}
 			_, _ = io.Copy(io.Discard, res.Body)
 		}

@@ -99,8 +99,8 @@ func (m *renewing) descends(token, from string) bool {
 	return slices.ContainsFunc(m.Issued(from), func(next string) bool { return next == token || next != from && m.descends(token, next) })
 }
 
-// refusesDirectly reports whether Meta refuses a call with this token with code 190. The call does
-// not go through a sidecar.
+// refusesDirectly calls Meta without a sidecar, and reports whether Meta refuses the token with
+// code 190.
 func (m *renewing) refusesDirectly(t *testing.T, token string) bool {
 	t.Helper()
 	r, err := fetch(t.Context(), http.DefaultClient, m.url+"/me?fields=id&access_token="+url.QueryEscape(token))

@@ -38,7 +38,7 @@ func TestFleetRefreshesATokenOnce(t *testing.T) {
 		late.uses(t, long)
 		issued := meta.Issued(long)
 		if len(issued) != 1 || meta.lastToken() != issued[0] || meta.RefreshesFor(long) != 1 || meta.RefreshesFor(issued[0]) != 0 {
-			t.Errorf("%s: refreshes got %d, want 1; successors got %q, want one; token sent by the late sidecar got %q, want the successor; refreshes of the sent token got %d, want 0", name, meta.RefreshesFor(long), issued, meta.lastToken(), meta.RefreshesFor(meta.lastToken()))
+			t.Errorf("%s: got %d refreshes, want 1; got the successors %q, want one; the late sidecar sent %q, want the successor; got %d refreshes of the sent token, want 0", name, meta.RefreshesFor(long), issued, meta.lastToken(), meta.RefreshesFor(meta.lastToken()))
 		}
 	}
 }

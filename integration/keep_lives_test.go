@@ -67,7 +67,7 @@ func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
 			}
 			must(t, json.Unmarshal([]byte(r.body), &answer))
 			if left := time.Duration(answer.ExpiresIn) * time.Second; r.status != 200 || !meta.descends(r.token(), first) || left < keptLife-time.Minute || left > keptLife {
-				t.Errorf("a refresh by the app got %d %s; want 200 with the latest successor and its remaining life", r.status, r.body)
+				t.Errorf("a refresh by the app: got %d %s; want 200 with the latest successor and its remaining life", r.status, r.body)
 			}
 			if status := r.header.Get("Cache-Status"); !strings.HasPrefix(status, "igproxy; hit") || meta.RefreshesFor(long) != calls {
 				t.Errorf("a refresh by the app: Cache-Status got %s, want a hit; refreshes at Meta got %d, want %d", status, meta.RefreshesFor(long), calls)

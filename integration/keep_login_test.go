@@ -26,7 +26,7 @@ func TestTheShortLivedTokenOfALoginIsNotRefreshed(t *testing.T) {
 		r, err := callBack(t.Context(), p, s.id, s.login.Code(s.id, callback)+"#_")
 		short := r.token()
 		if err != nil || short == "" {
-			t.Fatalf("the code got %d %s, %v; want a token", r.status, r.body, err)
+			t.Fatalf("%s: the call with the code: got %d %s, %v; want a token", s.app, r.status, r.body, err)
 		}
 		for _, token := range []string{short, s.elsewhere} {
 			if r := p.fetch(t, s.app+"/me?fields=username&access_token="+url.QueryEscape(token)); r.status != 200 {
