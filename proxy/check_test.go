@@ -56,7 +56,7 @@ func TestCheckOnlineNamesTheProblemAndTheFix(t *testing.T) {
 		case c.want == "" && err != nil:
 			t.Errorf("%s: got %v, want no error", name, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
-			t.Errorf("%s: got %v, want an error that says %q", name, err, c.want)
+			t.Errorf("%s: got %v, want an error that contains %q", name, err, c.want)
 		case err != nil && strings.Contains(err.Error(), "Retry"):
 			t.Errorf("%s: got %v, want nothing about Retry-After, which is not shown on a command line", name, err)
 		case err != nil && (strings.Contains(err.Error(), testSecret) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), checkToken)):
@@ -82,7 +82,7 @@ func TestCheckOnlineSaysThatItsCallCameBackToIgproxy(t *testing.T) {
 		}
 		for _, result := range results {
 			if result.Err == nil || !strings.Contains(result.Err.Error(), "hosts file") || strings.Contains(result.Err.Error(), "tester") {
-				t.Errorf("%s: got %v, want an error that names the hosts file, and does not speak of testers", name, result.Err)
+				t.Errorf("%s: got %v, want an error with \"hosts file\" and without \"tester\"", name, result.Err)
 			}
 		}
 	}
@@ -132,8 +132,7 @@ func TestCheckOnlineRequiresARefusalFromTheCodeExchange(t *testing.T) {
 	}
 }
 
-// CheckOnline tests each app, and the host that exchanges its codes. One failure does not hide the
-// others.
+// After a failure, CheckOnline still tests the other apps and hosts.
 func TestCheckOnlineTestsEveryAppAndTheHostThatExchangesCodes(t *testing.T) {
 	w := newWorld(t)
 	w.graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)
@@ -153,7 +152,7 @@ func TestCheckOnlineTestsEveryAppAndTheHostThatExchangesCodes(t *testing.T) {
 		t.Fatalf("got the results %v and the error %v, want four results and no error", results, err)
 	}
 	if want := "login host " + w.login.url.String() + " of app default"; results[1].Part != want {
-		t.Errorf("the host that exchanges codes is called %q, want %q", results[1].Part, want)
+		t.Errorf("the name of the second part: got %q, want %q", results[1].Part, want)
 	}
 	for i, want := range []bool{false, true, true, false} {
 		if (results[i].Err == nil) != want || !strings.Contains(results[i].Part, " of app ") {

@@ -15,9 +15,9 @@ import (
 // same time.
 const failureTTL = time.Second
 
-// claimStep is both the step "claim" and the step "remember". They are one type, because remember
-// ends what claim began. The step looks in memory again, and then in Redis. Redis gives the lease
-// on the token to one sidecar of the fleet, and the others wait for the answer.
+// claimStep is the steps "claim" and "remember" in one type, because remember ends the claim.
+// claimStep looks in memory again, and then in Redis. Redis gives the lease on the token to one
+// sidecar of the fleet, and the others wait for the answer.
 type claimStep struct {
 	cache       *cache.Cache
 	negativeTTL time.Duration
@@ -30,7 +30,7 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 		return s.next.Exchange(ctx, c)
 	}
 	claim := s.cache.Claim(ctx, c.key)
-	defer claim.Release() // ends the claim, unless that has been done below
+	defer claim.Release() // does nothing if the claim has already ended
 	switch claim.Outcome {
 	case cache.Hit:
 		if a, ok := remembered(claim.Entry, source(claim.Tier)); ok {

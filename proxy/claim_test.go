@@ -13,7 +13,7 @@ import (
 )
 
 // One sidecar, the leader, asks Meta and gets a failure. Another sidecar, the follower, finds this
-// failure in Redis and does not ask Meta. Its log line and its Cache-Status must say so.
+// failure in Redis and does not ask Meta.
 func TestAFailureFromRedisIsMarkedAsRepeated(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	redis := redistest.Start(t)
@@ -48,10 +48,10 @@ func TestAFailureFromRedisIsMarkedAsRepeated(t *testing.T) {
 			continue
 		}
 		if got, want := w.Header().Get("Cache-Status"), `igproxy; detail="failed a moment ago"`; got != want {
-			t.Errorf("Cache-Status is %q, want %q", got, want)
+			t.Errorf("the follower's Cache-Status: got %q, want %q", got, want)
 		}
 		if !strings.Contains(log.String(), "repeated=true") {
-			t.Errorf("the log line does not have repeated=true: %s", log.String())
+			t.Errorf("the follower's log line: got %s, want repeated=true in it", log.String())
 		}
 		return
 	}

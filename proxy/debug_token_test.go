@@ -121,9 +121,9 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 			t.Errorf("Facebook answers %d: got %d %s, want %d without the secret and the token", c.status, got.Code, got.Body, c.want)
 		}
 	}
-	// No error code in a refusal of the app token shows whether the secret is right.
+	// A refused app token does not show whether its secret is right.
 	if state := w.p.Apps()[0].ClientSecret; state != "unproven" {
-		t.Errorf("the secret is %s, want unproven", state)
+		t.Errorf("the state of the secret is %s, want unproven", state)
 	}
 }
 
@@ -177,9 +177,9 @@ func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 	}
 }
 
-// In a call of /debug_token, igproxy accepts its own token as a bearer token only if the query has
-// an access_token. Otherwise apps could make calls whose only token is igproxy's own, and igproxy
-// would send this token to Meta after an operator has removed Options.Bearers.
+// igproxy refuses its own token as the bearer token of /debug_token if the query has no
+// access_token. Without Options.Bearers, igproxy sends the bearer token of such a call to Meta, so
+// no app may make such calls.
 func TestOwnTokenAsBearerOfDebugTokenIsNeverSentToMeta(t *testing.T) {
 	for target, want := range map[string]int{"/debug_token?input_token=EAA": 401, "/debug_token?input_token=EAA&access_token=APP": 200} {
 		for _, checked := range []bool{true, false} {

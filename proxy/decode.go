@@ -30,7 +30,7 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 		return call{grant: e.likelyRow(r, fit, &p)}, refused
 	}
 	c.grant = rowOf(fit, c.app)
-	// A code is exempt from this check. An app without an ID has no redirect_uris, so the code is
+	// A code needs no check here: an app without an ID has no redirect_uris, so its codes are
 	// refused below.
 	if c.app.ID == "" && (c.grant.clientID || c.grant.appToken) && !c.grant.once {
 		return c, errNoID
@@ -92,7 +92,7 @@ func (e *engine) metasAuthorization(r *http.Request, p params) []string {
 // addBasicID adds the user name of Basic authentication to the parameters as client_id, if it is
 // the ID of an app. OAuth libraries send the ID with a code in this way (RFC 6749, section 2.3.1).
 // Any other user name comes from a base URL such as http://igproxy:TOKEN@host and is ignored. An ID
-// that is also a parameter is not counted twice.
+// that was also sent as client_id is not counted twice.
 func (e *engine) addBasicID(p *params, r *http.Request) {
 	for _, authorization := range r.Header["Authorization"] {
 		one := &http.Request{Header: http.Header{"Authorization": {authorization}}}
@@ -106,9 +106,9 @@ func (e *engine) addBasicID(p *params, r *http.Request) {
 
 // choose returns the app that a token call belongs to. The rows in fit are those that fit the
 // call's grant_type. The app is the first of these:
-//   - the app that the path prefix names;
+//   - the app that the path prefix or an app token names (see takesAppToken);
 //   - the only app that has a row in fit, unless isForAnother reports true;
-//   - the only app with a row in fit that client_id and Host select.
+//   - the app with a row in fit that client_id and Host select, if they select only one.
 //
 // If there is no such app, choose returns an error that names the apps with a row in fit.
 func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) (*app, *graph.Error) {

@@ -164,8 +164,8 @@ func standardParams(kind string, body []byte) (values url.Values, ok bool) {
 	return nil, false
 }
 
-// standardMembers returns the members of a JSON object that are strings or numbers. To the name of
-// a member with any other value except null, it adds a bracket, as addJSON does.
+// standardMembers returns the members of a JSON object, except those that are null. Like addJSON,
+// it adds a bracket to the name of a member that is neither a string nor a number.
 func standardMembers(body []byte) (values url.Values, ok bool) {
 	d := json.NewDecoder(strings.NewReader(string(body)))
 	d.UseNumber()

@@ -43,8 +43,8 @@ var (
 	appSubject   = &subject{read: graph.ReadFacebookToken}
 	debugSubject = &subject{param: paramInput, other: paramCode, noun: "input token", read: graph.ReadObject,
 		missing: requestError(http.StatusBadRequest, 2500, 990009,
-			"The parameter input_token is missing. Send the token to inspect in it."),
-		kind: badRequest(990014, "This call takes the token to inspect in input_token, not a code.")}
+			"The parameter input_token is missing. Send the token to inspect as input_token."),
+		kind: badRequest(990014, "This call takes an input_token, not a code.")}
 )
 
 func newCodeSubject(read func([]byte, time.Time) (graph.Token, error)) *subject {

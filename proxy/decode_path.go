@@ -17,7 +17,7 @@ type destination struct {
 	unknownApp bool     // the prefix has a NAME that no app has
 	path       string   // the path without the prefix, escaped as it was sent
 	service    Service  // the service whose host name is the request's Host; empty for any other Host
-	rows       []*grant // the grants with this path and app's service, or else service; empty: not a token call
+	rows       []*grant // the grants with this path for the service of app or Host, if known; empty: not a token call
 	own        bool     // the path is below ownPrefix
 }
 

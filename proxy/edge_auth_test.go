@@ -71,9 +71,7 @@ func TestSidecarTokenComesInOneOfThreeForms(t *testing.T) {
 	}
 }
 
-// A bearer token counts as igproxy's own only if the call does not need its Authorization for
-// Meta's token. If the call does not need it, igproxy never sends the bearer token to Meta. So
-// igproxy's own token does not reach Meta if apps still send it after the check was turned off.
+// See trust for the calls in which a bearer token counts as igproxy's own.
 func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 	const exchange = "access_token?grant_type=ig_exchange_token"
 	form := codeForm("CODE").Encode()

@@ -90,7 +90,7 @@ func (g gate) serves(hostport string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// isMeta reports whether a hostport names one of Meta's hosts whose calls igproxy answers.
+// isMeta reports whether a hostport has one of Meta's own names that are served.
 func (g gate) isMeta(hostport string) bool {
 	name, ok := hostName(hostport)
 	return ok && slices.Contains(g.meta, name)
@@ -117,8 +117,8 @@ func hostName(hostport string) (name string, ok bool) {
 // normalHost returns a name in lower case, without the dot of the DNS root at its end.
 func normalHost(name string) string { return strings.TrimSuffix(strings.ToLower(name), ".") }
 
-// fromWebPage reports whether a browser sent the request on behalf of a web page. Browsers say so
-// in Sec-Fetch-Site (W3C Fetch Metadata), at least to loopback and over HTTPS. They also send
+// fromWebPage reports whether a browser sent the request on behalf of a web page. Browsers then
+// send Sec-Fetch-Site (W3C Fetch Metadata), at least to loopback and over HTTPS. They also send
 // Origin, but so do some server-side clients, such as SvelteKit, and undici with a global origin.
 // So an Origin that a server-side client may have sent counts only if another header shows that a
 // browser sent the request.
@@ -191,9 +191,9 @@ func dropBody(w http.ResponseWriter, r *http.Request) *graph.Error {
 func lastAfterDrop(r *http.Request) bool { return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) }
 
 // linger reads and drops the rest of a body after the response, at most maxRead bytes and for at
-// most dropTime. It does so only if the connection is closed after the response, because the client
-// asked for that or because the response announces it (last). Without linger, net/http would close
-// the connection at once or after half a second. If the client were still sending, the kernel would
+// most dropTime. It does so only if the connection is closed after the response: the client asked
+// for this (r.Close), or the response announces it (last). Without linger, net/http would close the
+// connection at once or after half a second. If the client were still sending, the kernel would
 // reset the connection, and the client could lose the response. For connections that stay open,
 // net/http prevents that.
 func linger(w http.ResponseWriter, r *http.Request, last bool) {

@@ -25,7 +25,7 @@ func FuzzHost(f *testing.F) {
 		}
 		u, err := url.Parse("http://" + host + "/")
 		if err != nil || u.Path != "/" || u.User != nil {
-			t.Fatalf("served %q, which is not a host with an optional port: %v", host, err)
+			t.Fatalf("served %q, which is not a host with an optional port (error of net/url: %v)", host, err)
 		}
 		name := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 		if ip := net.ParseIP(name); name != "localhost" && name != "igproxy.internal" && (ip == nil || !ip.IsLoopback()) {

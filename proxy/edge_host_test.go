@@ -120,8 +120,7 @@ func TestHostAndBrowserChecksComeFirst(t *testing.T) {
 
 // An app sends one of Meta's host names as its Host if that name resolves to igproxy. igproxy
 // serves these names only for services that have an app. It never serves them to a web page, to a
-// client that uses igproxy as a forward proxy, or on an admin listener. A web page cannot rebind
-// these names, because Meta owns them.
+// client that uses igproxy as a forward proxy, or on an admin listener.
 func TestMetasHostNamesAreServedOnlyToServersOfTheirService(t *testing.T) {
 	w, facebook := facebookWorld(t) // with a Facebook app only
 	facebook.say(200, facebookAnswer)

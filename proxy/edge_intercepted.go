@@ -21,8 +21,8 @@ func (h interceptedHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.proxy.serveHTTP(w, r, entrance{intercepted: true})
 }
 
-// MetaHosts returns the names of Meta's hosts whose calls the Proxy answers: those of the services
-// for which it has an app.
+// MetaHosts returns the names of Meta's hosts that the Proxy serves: those of the services for
+// which it has an app.
 func (p *Proxy) MetaHosts() []string { return slices.Clone(p.current.Load().gate.meta) }
 
 // admit checks the Host name and, except on intercepted connections, igproxy's own token. It also

@@ -54,7 +54,7 @@ var (
 		"Send the redirect_uri that the code was issued for, and add it to redirect_uris in igproxy's configuration.")
 	errNoRedirect = badRequest(990017, "The code came without a redirect_uri. Send the redirect_uri that the code "+
 		"was issued for. If the code was issued without a redirect_uri, as in embedded signup, "+
-		"add the item none to redirect_uris in igproxy's configuration.")
+		"add the word none to redirect_uris in igproxy's configuration.")
 	errNoID     = badRequest(990019, "This call needs the app's ID. Add app_id to the app in igproxy's configuration.")
 	errTooLarge = requestError(http.StatusRequestEntityTooLarge, 100, 990018,
 		"The body is larger than igproxy passes through. Send less, or raise passthrough.max_body_bytes.")

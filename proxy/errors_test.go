@@ -145,8 +145,8 @@ func TestTheErrorForACodeWithoutARedirectURISaysHowToAllowIt(t *testing.T) {
 		"/apps/strict/oauth/access_token?code=C&redirect_uri=https://other.example/": false,
 		"/apps/strict/oauth/access_token?code=C&redirect_uri=&redirect_uri=":         false,
 	} {
-		if got := w.get(target).Body.String(); !strings.Contains(got, "990017") || strings.Contains(got, "add the item none") != want {
-			t.Errorf("%s: got %s, want 990017; want advice about the item none: %t", target, got, want)
+		if got := w.get(target).Body.String(); !strings.Contains(got, "990017") || strings.Contains(got, "add the word none") != want {
+			t.Errorf("%s: got %s, want 990017; want advice about the word none: %t", target, got, want)
 		}
 	}
 }
