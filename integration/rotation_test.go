@@ -1,7 +1,7 @@
 package integration
 
-// The client secret is changed in Meta's dashboard under load, and no request fails. Meanwhile the
-// file has both secrets, and igproxy finds out which of them Instagram accepts.
+// The client secret is changed in Meta's dashboard under load, and no request fails: during the
+// rotation, client_secret_file has both secrets, and igproxy uses the one that Instagram accepts.
 
 import (
 	"fmt"
@@ -71,7 +71,7 @@ func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 		t.Errorf("%d requests were answered, want at least 100", n)
 	}
 	if r := all[1].ask(t, "IGAA-early"); r.token() != early || ig.CallsFor("IGAA-early") != 1 {
-		t.Errorf("a known token: the same answer as before got %v, want true; calls got %d, want 1", r.token() == early, ig.CallsFor("IGAA-early"))
+		t.Errorf("a known token: got the answer from before the rotation: %v, want true; got %d calls, want 1", r.token() == early, ig.CallsFor("IGAA-early"))
 	}
 	for i, p := range all {
 		text := p.settled(t).String()
@@ -87,8 +87,6 @@ func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 	}
 }
 
-// Without cache.key_file, the cache survives until the previous secret is removed from
-// client_secret_file.
 func TestWithoutKeyFileCacheSurvivesUntilTheOldSecretIsRemoved(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
@@ -111,8 +109,7 @@ func TestWithoutKeyFileCacheSurvivesUntilTheOldSecretIsRemoved(t *testing.T) {
 	}
 }
 
-// The stand-in can be given a new secret over HTTP (POST /__secret). The rehearsal of a rotation in
-// docs/operations.md does this.
+// The rehearsal of a rotation in docs/operations.md uses POST /__secret.
 func TestMockAcceptsANewSecret(t *testing.T) {
 	t.Parallel()
 	mock := start(t, environ(), "mock", "--listen", "127.0.0.1:0", "--secret", appSecret)

@@ -59,9 +59,9 @@ func floodSlowly(t *testing.T, address string, n int) (end func()) {
 	return end
 }
 
-// impatient returns a client that gives up after this time. It opens a connection for each request.
-func impatient(after time.Duration) *http.Client {
-	return &http.Client{Timeout: after, Transport: &http.Transport{DisableKeepAlives: true}}
+// impatient returns a client with this timeout, which opens a new connection for each request.
+func impatient(timeout time.Duration) *http.Client {
+	return &http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true}}
 }
 
 func TestProbesSucceedDuringAFloodOfSlowHeaders(t *testing.T) {
@@ -106,7 +106,7 @@ func TestHitsAreAnsweredDuringAFloodOfSlowHeaders(t *testing.T) {
 	go func() { // ends when the request has its answer
 		r, err := fetch(context.Background(), noKeepAlive, p.URL+exchangePath("IGAA-busy"))
 		if err == nil && r.status != 200 {
-			err = fmt.Errorf("got %d", r.status)
+			err = fmt.Errorf("status %d", r.status)
 		}
 		slow <- err
 	}()
@@ -130,10 +130,10 @@ func TestHitsAreAnsweredDuringAFloodOfSlowHeaders(t *testing.T) {
 		t.Errorf("%d of %d hits on new connections failed, want none", failed, hits)
 	}
 	if err := <-slow; err != nil {
-		t.Errorf("a request in progress was lost: %v", err)
+		t.Errorf("the exchange that was in flight before the flood: got %v, want status 200", err)
 	}
 	if err := exchange(); err != nil {
-		t.Errorf("an idle connection was closed before connections with half a header: %v", err)
+		t.Errorf("an exchange on the idle connection: got %v, want no error: connections without a whole header are closed first", err)
 	}
 }
 
@@ -165,7 +165,7 @@ func TestAFewBytesCountAsAnIncompleteHeader(t *testing.T) {
 					readAnswer(t, answers)
 
 					c, answers = begin()
-					_ = c.SetReadDeadline(time.Now().Add(10 * time.Second)) // server.idle_timeout is 90 s
+					_ = c.SetReadDeadline(time.Now().Add(10 * time.Second)) // less than server.idle_timeout, 90 s
 					if got, err := io.ReadAll(answers); err != nil || len(got) > 0 && !bytes.HasPrefix(got, []byte("HTTP/1.1 400 ")) {
 						t.Errorf("got %q, %v; want the end of the connection, perhaps after a 400", got, err)
 					}

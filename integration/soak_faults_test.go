@@ -14,8 +14,8 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// disturbances lists the faults by name. Each fault ends by itself, except for the connections of
-// clients that hang, which calm closes.
+// disturbances lists the faults by name. Each fault ends by itself, except "clients hang": the
+// method calm closes the connections of these clients.
 var disturbances = []struct {
 	name string
 	does func(*soak)
@@ -89,8 +89,7 @@ func (s *soak) hang() {
 	}
 }
 
-// restart replaces a random sidecar. It never replaces the first, because a restart would hide the
-// leaks of a sidecar.
+// restart replaces a random sidecar, but never the first: its leaks add up over the whole soak.
 func (s *soak) restart(by syscall.Signal) {
 	seat := s.sidecars[1+s.rng.IntN(len(s.sidecars)-1)]
 	p := seat.process.Load()
@@ -172,12 +171,12 @@ func (s *soak) measure(p *process, quiet bool) (u usage) {
 	return usage{p.metric(s.t, "go_goroutines"), p.descriptors(s.t), p.memory(s.t)}
 }
 
-// afterwards checks that every sidecar answers without errors, and that its usage is at most a
-// fixed amount above before, the usage at the start of the soak.
+// afterwards checks that every sidecar answers without errors and uses little more than the
+// parameter before, the usage of the first sidecar before the faults.
 func (s *soak) afterwards(before usage) {
 	s.t.Helper()
-	// The burst uses as many resources as the one before the faults. On a slow machine, some of its
-	// calls time out, so only the requests after it must succeed.
+	// The same burst ran before the faults, so the usage can be compared. On a slow machine, some
+	// calls of the burst time out, so only the requests after it must succeed.
 	s.burst("after")
 	const each = 32 // requests to each sidecar, one after the other
 	failed := s.errors.Load()
@@ -194,10 +193,10 @@ func (s *soak) afterwards(before usage) {
 	for i, seat := range s.sidecars {
 		p := seat.process.Load()
 		s.client.CloseIdleConnections()
-		eventually(s.t, fmt.Sprintf("sidecar %d uses about %+v again; at first it used %+v", i, before, s.measure(p, true)), func() bool {
+		eventually(s.t, fmt.Sprintf("sidecar %d uses about %+v, as before the faults; the first measurement after the faults is %+v", i, before, s.measure(p, true)), func() bool {
 			after = s.measure(p, false)
-			// Idle connections are not leaks. There are at most soakPool to Redis, and at most
-			// soakInFlight to Instagram, each of which has two goroutines.
+			// Idle connections are not leaks: at most soakPool to Redis, and at most soakInFlight
+			// to Instagram, with two goroutines for each connection to Instagram.
 			return after.goroutines <= before.goroutines+10+2*soakInFlight && after.descriptors <= before.descriptors+soakPool+soakInFlight
 		})
 		s.t.Logf("sidecar %d: before %+v, after %+v", i, before, after)

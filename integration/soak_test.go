@@ -1,9 +1,9 @@
 package integration
 
 // A soak runs all faults in random order, under load and with several sidecars. No caller gets
-// another caller's token, apps understand every answer, and nothing leaks. Afterwards connections,
-// goroutines and memory are back to about where they started, apart from what idle connections
-// need.
+// another caller's token, apps understand every response, and logs, metrics and Redis contain no
+// secrets. Afterwards, the sidecars use about as many connections and goroutines and as much memory
+// as at the start, apart from what idle connections need.
 //
 // The faults last for 12 seconds, or as long as IGPROXY_SOAK says (make soak SOAK=10m).
 // IGPROXY_SOAK_SEED repeats the random choices of an earlier run.
@@ -159,8 +159,8 @@ func (s *soak) start() *process {
 	return p
 }
 
-// token returns the ith token. Every fourth token triggers a fault of Instagram. Faults that pause
-// the whole app, and two with very large answers, are left out.
+// token returns the ith token. Every fourth token triggers a fault of Instagram, but never a fault
+// that pauses the whole app or that sends a very large response.
 func (s *soak) token(i int) string {
 	faults := slices.DeleteFunc(mock.Faults(), func(f mock.Fault) bool {
 		return f.Name == "wrongsecret" || f.Name == "limit4" || f.Name == "limit613" || f.Name == "limit429" || f.Name == "endless" || f.Name == "gzipbomb"

@@ -74,7 +74,7 @@ func unknownNames(metrics map[string]map[string][]string, expression string) (wr
 			}
 			for v := range strings.SplitSeq(m[2], "|") {
 				if values != nil && !slices.Contains(values, v) {
-					wrong = append(wrong, name+" has no "+m[1]+" "+v)
+					wrong = append(wrong, name+" has no "+m[1]+`="`+v+`"`)
 				}
 			}
 		}

@@ -1,6 +1,6 @@
 package integration
 
-// `igproxy status` prints what the page shows and does not need the secret.
+// `igproxy status` prints what the status page shows, and does not need the client secret.
 
 import (
 	"encoding/json"
@@ -27,6 +27,6 @@ func TestStatusInATerminal(t *testing.T) {
 	})
 	var got struct{ State struct{ Ready bool } }
 	if code, stdout, _ := command(t, env, "status", "--json"); code != 0 || json.Unmarshal([]byte(stdout), &got) != nil || !got.State.Ready || strings.Contains(stdout, appSecret) {
-		t.Errorf("--json: exit code %d, want 0 with JSON that says ready and does not have the secret\n%s", code, stdout)
+		t.Errorf("--json: exit code %d, want 0; want JSON with ready true and without the client secret in:\n%s", code, stdout)
 	}
 }

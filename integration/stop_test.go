@@ -1,8 +1,8 @@
 package integration
 
-// A stop loses no request. However busy an accepted connection is, igproxy answers every request on
-// the connection until igproxy announces the end: with Connection: close in a response, or with
-// GOAWAY in HTTP/2.
+// A stop loses no request. However busy a connection is, igproxy answers every request on it until
+// igproxy announces the end of the connection: with Connection: close in a response, or with GOAWAY
+// in HTTP/2.
 
 import (
 	"bufio"
@@ -25,7 +25,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-const inUse = 64 // kept connections
+const inUse = 64 // connections
 
 func TestStopLosesNoRequestOnConnectionsInUse(t *testing.T) {
 	authority := harness.NewAuthority(t)
@@ -105,7 +105,7 @@ func TestStopLosesNoRequestOnConnectionsInUse(t *testing.T) {
 	}
 }
 
-// user sends requests on one kept connection.
+// user sends all its requests on one connection.
 type user interface {
 	// ask sends a request and waits for the response. It reports whether the server announced the
 	// end of the connection: with this response or, in HTTP/2, before this request.
@@ -161,7 +161,7 @@ func (u *http2User) ask(token string) (last bool, err error) {
 	case err != nil:
 		return false, err
 	case r.status != 200:
-		return false, fmt.Errorf("got %d", r.status)
+		return false, fmt.Errorf("got %d, want 200", r.status)
 	}
 	return false, nil
 }

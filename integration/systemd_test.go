@@ -136,7 +136,7 @@ func TestSidecarThatCannotStartIsNeverReady(t *testing.T) {
 }
 
 // The test replaces the socket with another that does not answer, so that apps cannot reach the
-// sidecar although it runs. When the path is restored, the watchdog is notified again.
+// sidecar although it runs.
 func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	path := filepath.Join(t.TempDir(), "app.sock")
@@ -147,7 +147,7 @@ func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	unseen := n.count("WATCHDOG=1\n") // pings continue, because a restart would not restore the path
+	unseen := n.count("WATCHDOG=1\n") // pings continue without a socket file, because a restart would not restore it
 	eventually(t, "pings still arrive", func() bool { return n.count("WATCHDOG=1\n") > unseen+2 })
 	held(t, "unix", path) // accepts no connections
 	eventually(t, "the sidecar detects that it does not answer", func() bool {

@@ -298,8 +298,7 @@ func TestUnsupportedTracingVariablesDoNotPreventStart(t *testing.T) {
 	}
 }
 
-// A platform may set several unsupported variables at once, for all of its programs. The sidecar
-// starts, and its log warns of the endpoint, the protocol and the sampler.
+// Here, a platform sets several unsupported variables at once.
 func TestAPlatformsTracingVariablesDoNotKeepTheSidecarFromStarting(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

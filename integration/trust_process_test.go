@@ -1,7 +1,7 @@
 package integration
 
 // auth.uids and the mode of the Unix socket decide which users of the machine may use the socket. A
-// process that dies leaves no memory dump, in which other users could find secrets.
+// process that dies leaves no core dump, because other users could find secrets in it.
 
 import (
 	"fmt"
@@ -110,13 +110,13 @@ func TestSocketHasTheConfiguredMode(t *testing.T) {
 		}
 		for _, uid := range otherUIDs() {
 			if got := healthcheckAs(t, path, uid); got != c.all {
-				t.Errorf("mode %s: user %d let in %v, want %v", text, uid, got, c.all)
+				t.Errorf("mode %s, user %d: let in %v, want %v", text, uid, got, c.all)
 			}
 		}
 	}
 }
 
-// A process that dies leaves no memory dump. Files in /proc/PID such as limits stay readable.
+// The files in /proc/PID, such as limits, must stay readable.
 func TestProcessDumpsNoCore(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -139,7 +139,7 @@ func TestProcessDumpsNoCore(t *testing.T) {
 		}
 	}
 	if got := strings.Join(core, " "); got != "Max core file size 0 0 bytes" {
-		t.Errorf("/proc/PID/limits says %q, want a limit of 0", got)
+		t.Errorf("/proc/PID/limits: got %q, want \"Max core file size 0 0 bytes\"", got)
 	}
 	if got := strings.TrimSpace(read("coredump_filter")); strings.Trim(got, "0") != "" {
 		t.Errorf("coredump_filter is %s, want 0: each bit that is set is a kind of memory that a core dump handler would get", got)

@@ -23,7 +23,7 @@ func TestListenerBeyondLoopbackNeedsAuthentication(t *testing.T) {
 			t.Errorf("%v: exit code %d, want 2 with the settings that are missing\n%s", args, code, said)
 		}
 		if args[0] == "serve" && strings.Count(said, "\n") != 1 {
-			t.Errorf("serve printed more than one line:\n%s", said)
+			t.Errorf("serve: want one line of output, got:\n%s", said)
 		}
 	}
 	code, stdout, _ := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true"), "check")
@@ -109,7 +109,7 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		}
 	}
 	if ig.Calls() != 1 || ig.CallsFor("IGAA-own") != 1 || len(ig.Strange()) > 0 {
-		t.Errorf("Instagram was asked %d times, want 1; unexpected requests: %v", ig.Calls(), ig.Strange())
+		t.Errorf("Instagram was asked %d times, want 1; got the unexpected requests %v, want none", ig.Calls(), ig.Strange())
 	}
 	if err := os.WriteFile(path, []byte(nextToken), 0o600); err != nil {
 		t.Fatal(err)

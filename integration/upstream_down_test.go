@@ -55,7 +55,7 @@ func TestInstagramDown(t *testing.T) {
 		states = append(states, line["to"].(string))
 	}
 	if got := strings.Join(states, " "); !strings.HasPrefix(got, "open half-open") || !strings.HasSuffix(got, "closed") {
-		t.Errorf("the log has the states %q, want open, half-open and at last closed", got)
+		t.Errorf("the log has the states %q, want open and half-open first, and closed last", got)
 	}
 }
 
@@ -142,7 +142,7 @@ func TestTheClientSecretIsTestedAtTheStartAndWhenItChanges(t *testing.T) {
 	must(t, os.WriteFile(secret, []byte(appSecret), 0o600))
 	reports(200, "accepted")
 	if ig.Calls() != 2 {
-		t.Errorf("%d calls, want 2, one for each secret", ig.Calls())
+		t.Errorf("got %d calls to Instagram, want 2, one for each secret", ig.Calls())
 	}
 }
 

@@ -137,7 +137,7 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 			}
 		}
 		if got != strings.Join(want, " ")+" " {
-			t.Errorf("these secrets are accepted: %s, want %s", got, want)
+			t.Errorf("got the accepted secrets %s, want %s", got, want)
 		}
 	}
 	put("shop", nextSecret, appSecret)
@@ -166,8 +166,8 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 	}
 }
 
-// A webhook leaves the connection open, whether its signature is right or wrong, even if it has the
-// largest size that igproxy accepts.
+// The connection stays open after a right or a wrong signature, even if the webhook has the largest
+// size that igproxy accepts.
 func TestWebhooksShareAConnection(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL=http://127.0.0.1:1")
@@ -200,7 +200,6 @@ func TestWebhooksShareAConnection(t *testing.T) {
 	}
 }
 
-// igproxy's own token is required for these calls as for all others.
 func TestSignaturesNeedTheSidecarsToken(t *testing.T) {
 	t.Parallel()
 	const token = "0123456789abcdef-sidecar"
@@ -252,7 +251,7 @@ func TestWrongSignaturesCannotFillTheLog(t *testing.T) {
 		}
 	}
 	for second, n := range seconds {
-		if n > 2*5 { // two seconds of the limit can overlap one second of the clock
+		if n > 2*5 { // one second of the clock can overlap two seconds of the limit
 			t.Errorf("%d lines in the second %s, want at most 10", n, second)
 		}
 	}

@@ -16,9 +16,8 @@ import (
 // peerKey is the context key of WithPeer.
 type peerKey struct{}
 
-// WithPeer returns a context that carries the UID of the client of a Unix socket, as the kernel
-// reports it. Use the context for the requests on that connection. A request without a UID needs
-// the token to run an operation.
+// WithPeer returns a context for the requests on a connection to a Unix socket. The context carries
+// the UID of the client, as the kernel reports it. Without a UID, operations need the token.
 func WithPeer(ctx context.Context, uid uint32) context.Context {
 	return context.WithValue(ctx, peerKey{}, uid)
 }
@@ -36,10 +35,10 @@ type caller struct {
 	uid       uint32
 	hasUID    bool // false: uid is not set, and only the address is known
 	address   string
-	withToken bool // the request has a valid token
+	withToken bool // a valid token, not the UID, allows the operation
 }
 
-// attributes returns what the log says about the caller.
+// attributes returns the log attributes that identify the caller.
 func (c caller) attributes() []any {
 	who := []any{"address", c.address}
 	if c.hasUID {
@@ -57,7 +56,7 @@ type denial struct {
 	text   string // what is wrong, and the next step
 }
 
-// check returns the sender of a request. If the sender may not run operations, refused says why.
+// check returns the sender of a request, and a denial if the sender may not run operations.
 func (a access) check(r *http.Request) (c caller, refused *denial) {
 	c.address = r.RemoteAddr
 	c.uid, c.hasUID = r.Context().Value(peerKey{}).(uint32)

@@ -26,8 +26,8 @@ func TestOperationsAreForTheOperatorOnly(t *testing.T) {
 	for name, c := range map[string]struct {
 		peer          *uint32 // the UID; nil: TCP, or a system that does not report UIDs
 		authorization []string
-		without, with int // the status without and with a token file
-		says          string
+		without, with int    // the status without and with a token file
+		says          string // a part of the response
 	}{
 		"root":                             {uid(0), nil, 200, 200, ""},
 		"igproxy's own user":               {&own, nil, 200, 200, ""},
@@ -60,7 +60,7 @@ func TestOperationsAreForTheOperatorOnly(t *testing.T) {
 				t.Errorf("%s, token file %v: got status %d with %q, want %d with %q; the operation ran: got %v, want %v", name, h == with, w.Code, w.Body, want, c.says, ran, want == 200)
 			}
 			if got := w.Header().Get("WWW-Authenticate") != ""; got != (want == 401) {
-				t.Errorf("%s: response with status %d has the header WWW-Authenticate: got %v, want %v", name, w.Code, got, !got)
+				t.Errorf("%s, status %d: the header WWW-Authenticate is set: got %v, want %v", name, w.Code, got, !got)
 			}
 			if strings.Contains(w.Body.String(), secret) {
 				t.Errorf("%s: the response contains the token", name)

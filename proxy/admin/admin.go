@@ -65,7 +65,7 @@ type Options struct {
 type Handler struct {
 	proxy     *proxy.Proxy
 	log       *slog.Logger
-	lines     map[string]*lineBudget // by outcome; an outcome that is not in the map has no limit
+	lines     map[string]*lineBudget // by outcome; the log lines of other outcomes have no limit
 	merged    *merger
 	history   *history
 	intercept func() Interception // nil: off

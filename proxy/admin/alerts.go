@@ -26,16 +26,16 @@ const (
 	ticket = "ticket"
 )
 
-// condition is the condition of an alert. For this sidecar, it says the same as the expression in
-// alerts.yml. A test compares the severity, the window and the limit. IgproxyDown has no condition
-// here, because a process that is down cannot report it.
+// condition is the expression of an alert in alerts.yml, applied to this sidecar. A test compares
+// the severity, the window and the limit. IgproxyDown has no condition here, because a process that
+// is down cannot report it.
 type condition struct {
 	alert    string
 	severity string
 	window   time.Duration // 0: the condition is about the current state
 	limit    float64       // a share, seconds or a count; the condition is true above the limit
-	// problems returns the texts of the alerts, such as one text for each app with the problem. If
-	// the condition is false, it returns nothing. grown has the counts of the window only.
+	// problems returns a text for each alert, such as one for each app with the problem, and nil if
+	// the condition is false. The parameter grown has the counts of the window only.
 	problems func(c condition, s *Status, grown sample) []string
 }
 

@@ -100,8 +100,8 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 	} {
 		i := slices.IndexFunc(conditions, func(one condition) bool { return one.alert == name })
 		window := conditions[i].window
-		// alerts returns the alerts after a change of the counters. The change happened within a
-		// period of five seconds, and ago is the time since the end of that period.
+		// alerts changes the counters in one bucket, and returns the alerts. The parameter ago is
+		// the time since the end of the bucket.
 		alerts := func(change func(*Status, *sample), ago time.Duration) []Alert {
 			s := Status{Now: now, State: proxy.Readiness{Ready: true, Redis: "ok"}}
 			before, after := emptySample(), emptySample()

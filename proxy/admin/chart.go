@@ -57,9 +57,9 @@ func columnsOf(list []Bucket) (columns []column) {
 }
 
 // bars draws a bar in each column. The function value returns the height of a bar, as a share of
-// the chart's height. To stack bars, the caller passes the same map as heights for each series: the
-// map has the total height, in percent, of the bars that a column already has. If heights is nil,
-// the bars are not stacked.
+// the chart's height. To stack the bars of several series, pass one map for all of them: the map
+// heights has, by x, the total height in percent of the bars so far. If it is nil, the bars are not
+// stacked.
 func bars(name string, columns []column, heights map[int]float64, value func(column) float64) series {
 	var path strings.Builder
 	for _, c := range columns {

@@ -20,6 +20,7 @@ func TestEachOutcomeIsInOneGroup(t *testing.T) {
 	if !slices.Equal(all, outcomes[:]) {
 		t.Errorf("the groups have the outcomes %v, want %v", all, outcomes)
 	}
+	// Each outcome counts as the length of its name.
 	want := [3]uint64{5 + 6 + 8, 7 + 7 + 10 + 8 + 4, 11 + 7 + 6}
 	if got := sumGroups(func(o string) uint64 { return uint64(len(o)) }); got != want {
 		t.Errorf("sumGroups: got %v, want %v", got, want)
