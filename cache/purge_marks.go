@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A Purges knows which entries of one app have been purged.
+// A Purges holds the purges and revocations of one app.
 //
 // A purge does not depend on deleting anything. It changes the names under which igproxy looks up
 // and stores entries. Every purge has a number, and the keys of a purged token (or of all tokens of
@@ -42,9 +42,9 @@ type marks struct {
 // makes it by itself, and forgets it earlier; see Revoke.
 type mark struct {
 	token ID // the zero ID stands for everything
-	// number is the time of the mark in Unix milliseconds, by Redis's clock or, if Redis does not
-	// answer, by the local clock. It is higher if the last mark of the same token, or the last
-	// purge of everything, already has that number or more.
+	// number is usually the time of the mark in Unix milliseconds, by Redis's clock or, if Redis
+	// does not reply, by the local clock. If an earlier mark of the same token or of everything
+	// already has that number or a higher one, number is one more than the earlier number.
 	number int64
 	until  int64 // when a revocation is forgotten, in Unix milliseconds; zero: the mark is a purge
 }
@@ -101,10 +101,9 @@ func (p *Purges) current() *marks {
 	return p.known.Load()
 }
 
-// add marks tokens as purged. now is in Unix milliseconds. The number of each mark is at least now,
-// and higher than the numbers of the token's last purge and of the last purge of everything. add
-// returns the new marks. If the app then has more than maxMarks, add purges everything, and also
-// returns the mark of that purge.
+// add marks tokens as purged, and returns the new marks. The parameter now is the time in Unix
+// milliseconds. If the app then has more than maxMarks purges of single tokens, add purges
+// everything, and also returns the mark of that purge.
 func (p *Purges) add(now int64, tokens ...ID) (added []mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -181,7 +180,7 @@ func (p *Purges) merge(now int64, members []string) (learned, missing []mark, st
 
 func (m *marks) clone() *marks { return &marks{m.all, maps.Clone(m.tokens), maps.Clone(m.until)} }
 
-// mark returns the mark of a token (or of everything). Its number is zero if nothing was purged.
+// mark returns the mark of a token (or of everything). If there is none, its number is zero.
 func (m *marks) mark(token ID) mark {
 	if token == everything {
 		return mark{token: token, number: m.all}
@@ -198,7 +197,8 @@ func (m mark) after(other mark) bool {
 	return other.until > 0 && (m.until == 0 || m.until > other.until)
 }
 
-// add adds a mark, and returns it with its number.
+// add gives a mark its number and stores it. It returns the stored mark, which is a purge if the
+// token was purged before.
 func (m *marks) add(now int64, one mark) mark {
 	one.number = max(now, m.mark(one.token).number+1, m.all+1)
 	m.take(one)

@@ -145,8 +145,8 @@ func TestTooManyMarksPurgeEverything(t *testing.T) {
 	}
 }
 
-// If there are too many marks, the purge of one token purges all entries of the app, so the log has
-// to say so.
+// If there are too many marks, the purge of one token purges all entries of the app. An operator
+// must find this in the log.
 func TestTooManyMarksAreLogged(t *testing.T) {
 	r := &recorder{}
 	c := newCache(t, Options{Observer: r, Logger: r.logger()})

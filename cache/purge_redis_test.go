@@ -120,7 +120,7 @@ func TestAnswerRequestedBeforeAPurgeIsNotStored(t *testing.T) {
 	}
 	c.pending.Wait()
 	if keys := redis.Keys(); strings.Contains(fmt.Sprint(keys), ":v") {
-		t.Errorf("Redis has the keys %v, want no key with :v", keys)
+		t.Errorf("Redis has the keys %v, want no value (a key that ends with :v)", keys)
 	}
 }
 
@@ -191,7 +191,7 @@ func TestPurgeSurvivesRedisOutages(t *testing.T) {
 	redis := redistest.Start(t)
 	all, _ := fleetOf(t, single(redis), 2)
 	all[0].store("token")
-	eventually(t, "every process finds the token", func() bool { return all[1].tier("token") != "" })
+	eventually(t, "the other process finds the token", func() bool { return all[1].tier("token") != "" })
 	redis.Kill()
 	if err := all[0].PurgeAll(t.Context(), all[0].purges); err == nil || strings.Contains(err.Error(), redis.Addr()) {
 		t.Errorf("a purge while Redis is down: got %v, want an error without the address of Redis", err)

@@ -18,7 +18,7 @@ import (
 // stampSize is the size of a stamp in bytes.
 const stampSize = 8
 
-// maxUpdates is how often Update tries to replace a record while other processes replace it too.
+// maxUpdates is how many times Update tries to replace a record that other processes replace too.
 const maxUpdates = 5
 
 var (
@@ -54,12 +54,12 @@ func (c *Cache) Load(ctx context.Context, k Key, maxAge time.Duration) (Entry, b
 	return c.keepRead(k, stored, at), true
 }
 
-// Update replaces a record with the one that change returns. First it calls change with the copy in
-// memory; found is false if memory has no copy. If change returns false, Update changes nothing. If
-// change returns true, but Redis has a record, Update calls change again with the record from Redis
-// before it replaces that record.
+// Update replaces a record. The function change returns the next record, or false to keep the
+// stored one. Update first passes it the copy in memory; found is false if memory has no copy. If
+// change returns a next record, but Redis has a record, Update calls change again with the record
+// from Redis before it replaces that record.
 //
-// Update returns the record that is stored in the end, and true if that is the record from change.
+// Update returns the record that is stored in the end, and whether change returned that record.
 // If Redis is configured and fails, Update changes nothing and returns an error. It takes at most
 // maxUpdates times RedisOptions.StoreTimeout.
 func (c *Cache) Update(k Key, change func(stored Entry, found bool) (next Entry, replace bool)) (Entry, bool, error) {
@@ -129,10 +129,10 @@ func (c *Cache) updateInMemory(k Key, change func(Entry, bool) (Entry, bool)) (E
 }
 
 // restore stores a record that Redis has lost. If another process has stored a different record
-// meanwhile, that record stays. Update first calls change with the copy in memory, which is e, so
-// change also accepts a record that equals e.
+// meanwhile, that record stays.
 func (c *Cache) restore(k Key, e Entry) {
 	_, _, _ = c.Update(k, func(stored Entry, found bool) (Entry, bool) {
+		// The first call gets the copy in memory, which is usually e.
 		return e, !found || string(stored.Value) == string(e.Value)
 	})
 }

@@ -51,8 +51,8 @@ func TestRecordIsReplacedAndSeenByTheFleet(t *testing.T) {
 	}
 }
 
-// Update must not overwrite what another process has stored. It must pass that record to change,
-// even if this process has an older copy or no copy.
+// Update must not overwrite another process's record before the function change has seen it, even
+// if this process has an older copy or no copy.
 func TestUpdateSeesWhatOtherProcessesStored(t *testing.T) {
 	o := patiently(redistest.Start(t))
 	o.Lease = testLease

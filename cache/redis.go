@@ -25,13 +25,13 @@ type redisTier struct {
 	said     sync.Map     // the kinds of faults that have been logged
 	noScript atomic.Int64 // scripts are not used until this time, in Unix nanoseconds
 
-	mu       sync.Mutex     // protects the fields below; after close, retiring.Go is not called
+	mu       sync.Mutex     // protects the fields below
 	since    time.Time      // when Redis became degraded; zero if it is not
 	fault    time.Time      // when the breaker last counted a fault
 	kind     string         // the kind of that fault
 	step     string         // the next step for an operator after that fault
 	closed   chan struct{}  // closed by close
-	retiring sync.WaitGroup // replaced clients that are not closed yet
+	retiring sync.WaitGroup // replaced clients that are not closed yet; no new ones after close
 }
 
 var _ shared = (*redisTier)(nil)

@@ -16,8 +16,8 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// answering is a hook that acts as Redis. It answers each command after a second, with the
-// command's argument, and handles any number of commands at the same time.
+// answering is a hook that acts as Redis. After a second, it replies to each command with the
+// command's argument. It handles any number of commands at the same time.
 type answering struct {
 	mu    sync.Mutex           // protects sizes
 	sizes []int                // the number of commands in each pipeline, in the order of sending

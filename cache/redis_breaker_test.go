@@ -163,7 +163,7 @@ func TestOutageIsLoggedOnceAtStartAndEnd(t *testing.T) {
 	})
 }
 
-func TestAfterAnOutageItTakesThreeFaultsAgain(t *testing.T) {
+func TestTwoFaultsAfterAnOutageDoNotOpenTheBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTested(t)
 		s.fail()

@@ -65,10 +65,10 @@ func (t *redisTier) check(ctx context.Context) error {
 }
 
 // checkSentinels asks one sentinel after another for the address of the master, until one returns
-// it. That time does not count against the timeout of check, so check succeeds even if some of the
-// sentinels hang. (A running sidecar also reaches a working sentinel, after a few attempts, because
-// a sentinel that did not answer is asked last the next time.) In modes other than sentinel,
-// checkSentinels does nothing.
+// it. The time for this does not count against the timeout of check, so check succeeds even if some
+// of the sentinels hang. (A running sidecar also reaches a working sentinel, after a few attempts,
+// because a sentinel that did not answer is asked last the next time.) In modes other than
+// sentinel, checkSentinels does nothing.
 func (t *redisTier) checkSentinels(ctx context.Context) error {
 	s := t.client.Load().sentinels
 	if s == nil {

@@ -126,8 +126,8 @@ func TestAdviceNamesTheSettingsThatAreInUse(t *testing.T) {
 	}
 }
 
-// A certificate may have the name of the service although clients use the address of another host,
-// for example of a tunnel.
+// A certificate may have the name of the service while clients connect to another host, such as a
+// tunnel.
 func TestTheCertificateMustHaveTheTLSServerName(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{TLS: true})

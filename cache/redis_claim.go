@@ -68,8 +68,8 @@ func (t *redisTier) read(ctx context.Context, k Key) (sealed []byte, err error) 
 }
 
 // claim asks for the value, for the failure marker or, if neither exists, for the lease, in one
-// round trip. Without scripts, it asks only for the value. A value equal to unusable counts as
-// absent.
+// round trip. Without scripts, it asks only for the value. The parameter unusable is a value that
+// counts as absent.
 func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []byte) (r reply, err error) {
 	err = t.do(ctx, "claim", t.options.Timeout, func(ctx context.Context, c *client) error {
 		if t.scripted() {
@@ -86,9 +86,9 @@ func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []b
 	return r, err
 }
 
-// publish stores a sealed value and ends the owner's lease. If another value is stored already,
-// that value wins: publish leaves it in Redis and returns it. Only a stored value that equals over
-// is replaced. In the same round trip, publish stores the value of index.
+// publish stores a sealed value and ends the owner's lease. It replaces a stored value only if that
+// value equals the parameter over. Any other stored value wins: publish leaves it in Redis and
+// returns it. In the same round trip, publish writes into the index; see sealedIndex.
 func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte, index sealedIndex) (winner []byte, err error) {
 	err = t.do(context.Background(), "publish", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		if t.scripted() {
@@ -119,8 +119,8 @@ func (t *redisTier) renew(k Key, owner string) (held bool, err error) {
 	return held, err
 }
 
-// release ends the owner's lease. If failure is not empty, it stores this sealed failure for the
-// followers.
+// release ends the owner's lease. The parameter failure is a sealed failure to store for the
+// followers, or empty.
 func (t *redisTier) release(k Key, owner string, failure []byte, ttl time.Duration) error {
 	return t.do(context.Background(), "release", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		if !t.scripted() {
@@ -197,8 +197,8 @@ func (t *redisTier) scriptedPublish(ctx context.Context, c *client, k Key, owner
 	return nil, errDesync
 }
 
-// plainPublish stores a value without a script. It is not atomic, which can cost an exchange, but
-// no process can get a wrong entry, because entries are sealed.
+// plainPublish stores a value without a script. It is not atomic, so it can overwrite a value that
+// another process stores meanwhile. No process can get a wrong entry, because entries are sealed.
 func (t *redisTier) plainPublish(ctx context.Context, c *client, k Key, sealed []byte, ttl time.Duration, over []byte, index sealedIndex) (winner []byte, err error) {
 	key, _, _ := t.keys(k)
 	store := t.indexing(c, index, ttl)

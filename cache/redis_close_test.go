@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// hung returns a cache whose Redis keeps its connections but does not answer.
+// hung returns a cache whose Redis keeps its connections open but does not reply.
 func hung(t *testing.T) (*redistest.Server, *Cache, *recorder) {
 	server := redistest.Start(t)
 	c, r := over(t, patiently(server))

@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// pooled makes the connection pool of a single node have n idle connections.
+// pooled fills the connection pool of a single node with n idle connections.
 func pooled(t *testing.T, c *Cache, n int) {
 	t.Helper()
 	all := make([]*redis.Conn, n)
@@ -33,7 +33,7 @@ func pooled(t *testing.T, c *Cache, n int) {
 	}
 }
 
-// Load balancers close idle connections, and so does Redis, if its setting timeout is not 0. With
+// Load balancers close idle connections, and so does Redis if its timeout setting is not 0. With
 // TLS, go-redis does not notice that a connection was closed until it uses the connection.
 func TestClosedTLSConnectionsAreReplacedTogether(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{TLS: true})
@@ -54,7 +54,6 @@ func TestClosedTLSConnectionsAreReplacedTogether(t *testing.T) {
 	}
 }
 
-// The client is replaced while a command is in flight.
 func TestReplacingConnectionsLetsOperationsEnd(t *testing.T) {
 	asked, answer := make(chan struct{}, 1), make(chan struct{})
 	addr := fakeRedis(t, func(command []string) string {

@@ -39,7 +39,7 @@ func losesSYNs(t *testing.T) net.Listener {
 	}
 }
 
-// Regression test: the dial timeout was one second, but TCP repeats a lost SYN only after a second.
+// Regression test: the dial timeout was one second, but TCP resends a lost SYN only after a second.
 func TestLostSYNDelaysButDoesNotFailTheConnection(t *testing.T) {
 	l := losesSYNs(t)
 	c, r := over(t, RedisOptions{Addrs: []string{l.Addr().String()}, Timeout: 50 * time.Millisecond, StoreTimeout: time.Second})

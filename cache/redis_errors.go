@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// These are the kinds of faults. The set is fixed, because they are metric labels. The text of an
-// error is never shown, because it can hold stored bytes.
+// The kinds of faults. The set is fixed, because the kinds are label values of a metric. The text
+// of an error is never shown, because it can hold stored bytes.
 const (
 	kindRefused     = "refused"
 	kindTimeout     = "timeout"
@@ -135,8 +135,8 @@ func needsOperator(kind string) bool {
 	return kind == kindAuth || kind == kindTLS || kind == kindPermission || kind == kindNoMaster
 }
 
-// harmless reports whether Redis can still be used after a fault of this kind. It can if Redis
-// answered at once and permits other commands, or if the fault concerns one key.
+// harmless reports whether Redis can still be used after a fault of this kind: Redis replied at
+// once and permits other commands, or the fault concerns one key.
 func harmless(kind string) bool {
 	switch kind {
 	case kindPermission, kindReadOnly, kindOOM, kindMisconf, kindNoReplicas, kindMoved, kindTryAgain, kindWrongType:
