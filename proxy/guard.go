@@ -48,7 +48,7 @@ func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefo
 	// times out, the reason may be the wait, so the timeout does not count as a failure of Meta.
 	end, bounded := ctx.Deadline()
 	isLate := bounded && time.Until(end) < s.timeout
-	// In a half-open breaker, the call is a probe: a trial call. A probe may be retried.
+	// In a half-open breaker, the call is a probe (a trial call). It may be retried too.
 	c.mayRetry = func() bool { return b.State() != breaker.Open && c.app.paused(time.Now()) == nil }
 	var e *graph.Error // err as a *graph.Error; nil if it is not one
 	refused := b.Do(func() breaker.Verdict {

@@ -83,8 +83,8 @@ func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
 
 // outage sums up the outages of an upstream's breakers. o.Since is when the longest of the current
 // outages began, and o.Probes is the number of probes in all current outages. Both are zero if
-// there is no current outage. closedAt is when a breaker last closed. Breakers with a current
-// outage do not count. If no other breaker has had an outage, closedAt is zero.
+// there is no current outage. closedAt is when a breaker without a current outage last closed. It
+// is zero if no such breaker has had an outage.
 func (s *circuits) outage(upstream string) (o breaker.Outage, closedAt time.Time) {
 	for _, b := range s.states(upstream) {
 		one := b.Outage()

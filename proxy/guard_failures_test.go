@@ -62,7 +62,7 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 			t.Errorf("the breaker is %s, want closed", state)
 		}
 		if calls > 5+3600/30 || calls+repeated != 3600 {
-			t.Errorf("of 3600 requests with the bad token, %d reached Meta, want at most %d; %d got a repeated failure, want all that did not reach Meta", calls, 5+3600/30, repeated)
+			t.Errorf("of 3600 requests with the bad token, %d reached Meta, want at most %d; %d got a repeated failure, want the other %d", calls, 5+3600/30, repeated, 3600-calls)
 		}
 	})
 }
@@ -96,7 +96,7 @@ func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 			t.Errorf("after the pause: got %v, want an answer", err)
 		}
 		if _, ok := g.failures.last(c.key.ID(), time.Now()); ok {
-			t.Errorf("after Meta has answered: a failure is remembered: got %v, want false", ok)
+			t.Error("after Meta has answered: a failure is still remembered, want none")
 		}
 	})
 }
@@ -123,7 +123,7 @@ func TestProbeIsNeverARecentlyFailedToken(t *testing.T) {
 		time.Sleep(25 * time.Second) // the breaker is half-open, and the bad token's pause is over
 		before := calls
 		if _, err := g.Exchange(t.Context(), c); err == nil || calls != before {
-			t.Errorf("the bad token, which must not be the probe: error got %v, want an error; Meta got %d calls, want 0", err, calls-before)
+			t.Errorf("the bad token, which must not be the probe: got %v, want an error; Meta got %d calls, want 0", err, calls-before)
 		}
 		if _, err := g.Exchange(t.Context(), withToken(c, "healthy")); err != nil || g.circuits.worst("") != breaker.Closed {
 			t.Errorf("a healthy token: got the error %v, want an answer; then the breaker is %s, want closed", err, g.circuits.worst(""))
@@ -239,7 +239,7 @@ func TestTheNumberOfRememberedFailuresIsBounded(t *testing.T) {
 	})
 }
 
-// If Meta did not receive the request, the token cannot be the reason.
+// If Meta did not receive the request, the token cannot be the reason for the failure.
 func TestUnreachableHostIsNotATokenFailure(t *testing.T) {
 	for kind, want := range map[string]bool{"reset": true, "closed": true, "refused": false, "resolve": false, "tls": false, "other": false} {
 		if got := mayBeDueToToken(errUnreachable(kind)); got != want {

@@ -122,8 +122,8 @@ func TestTwoRefusedSecretsPauseTheAppAndAreNotPrinted(t *testing.T) {
 	}
 }
 
-// The result of a call that was in flight when the secret was replaced says nothing about the new
-// secret: it neither pauses the app nor makes the Proxy unready.
+// A call that was in flight when the secret was replaced neither pauses the app nor makes the Proxy
+// unready, even if Meta refuses the old secret.
 func TestACallWithTheOldSecretDoesNotPauseTheApp(t *testing.T) {
 	came, gate := make(chan string, 10), make(chan struct{})
 	upstream := newService(t)
@@ -170,7 +170,7 @@ func TestAnAnswerAboutAReplacedSecretIsIgnored(t *testing.T) {
 		a := refused
 		a.with, a.without = c.with, c.without
 		if got, _, _ := s.note(a, time.Now()); got != c.want || (s.standing() == secretRefused) != c.want {
-			t.Errorf("%s: all secrets count as refused: note reports %v, want %v; the state is %s", name, got, c.want, s.standing())
+			t.Errorf("%s: note reports %v, and the state is %s; want all secrets refused: %v", name, got, s.standing(), c.want)
 		}
 	}
 	s := &clientSecrets{}
@@ -181,7 +181,7 @@ func TestAnAnswerAboutAReplacedSecretIsIgnored(t *testing.T) {
 	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
 	a.with, a.without = gone, now
 	if refused, accepted, inUse := s.note(a, time.Now()); refused || accepted || inUse != "" || s.standing() != secretRefused {
-		t.Errorf("an answer to a call with a replaced secret: refused got %v, want false; accepted got %v, want false; inUse got %q, want no name; the state is %s, want refused", refused, accepted, inUse, s.standing())
+		t.Errorf("an answer to a call with a replaced secret: refused is %v, want false; accepted is %v, want false; inUse is %q, want no name; the state is %s, want refused", refused, accepted, inUse, s.standing())
 	}
 }
 
@@ -198,7 +198,7 @@ func TestALateAnswerDoesNotSwitchTheSecretBack(t *testing.T) {
 	a.with, a.without = two, Secret{}
 	_, _, inUse := s.note(a, time.Now())
 	if now, _ := s.pick(Secret{}); inUse != "" || !now.equal(one) {
-		t.Errorf("inUse got %q, want no name; the secret to send is %q, want one", inUse, now.Reveal())
+		t.Errorf("inUse is %q, want no name; the secret to send is %q, want \"one\"", inUse, now.Reveal())
 	}
 }
 

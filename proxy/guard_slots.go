@@ -5,8 +5,8 @@ import "context"
 // slots limits how many calls are in flight, and how many calls wait for a slot. Each circuit has
 // its own slots, and each app has slots for its passed-through calls.
 type slots struct {
-	inFlight chan struct{}
-	queue    chan struct{} // calls in flight, and calls that wait
+	inFlight chan struct{} // has one element for each call in flight
+	queue    chan struct{} // has one element for each call in flight and each call that waits
 }
 
 // waitersPerSlot limits the queue. In a longer queue, the last calls would usually use up the time

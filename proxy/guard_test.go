@@ -94,7 +94,7 @@ func TestALimitOnTheAppPausesAllItsTokens(t *testing.T) {
 		other.token = NewSecret("other")
 		a, err := g.Exchange(t.Context(), other)
 		if err != nil || a.source != sourceHold || a.refusal.Status != 429 || time.Until(a.refusal.RetryAt) != 3*time.Minute {
-			t.Errorf("during the pause: source got %s, want %s; refusal got %+v, want status 429 and RetryAt in 3m; error got %v, want nil", a.source, sourceHold, a.refusal, err)
+			t.Errorf("during the pause: the source is %s, want %s; got the refusal %+v, want status 429 and RetryAt in 3m; got the error %v, want nil", a.source, sourceHold, a.refusal, err)
 		}
 		time.Sleep(3 * time.Minute)
 		if a, err := g.Exchange(t.Context(), other); err != nil || a.refusal != nil || asked != 2 {
@@ -122,7 +122,7 @@ func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 		for range 10 {
 			a, err := g.Exchange(t.Context(), c)
 			if err != nil || a.refusal.Class != graph.ClassSecret || a.refusal.Status != 400 {
-				t.Fatalf("refusal got %+v, want status 400 and the class secret; error got %v, want nil", a.refusal, err)
+				t.Fatalf("got the refusal %+v, want status 400 and the class secret; got the error %v, want nil", a.refusal, err)
 			}
 		}
 		if asked != 1 || c.app.state.secrets.standing() != secretRefused {

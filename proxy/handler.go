@@ -31,7 +31,7 @@ func (h loopbackHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // entrance says which listener a request came from.
 type entrance struct {
 	onLoopback  bool
-	intercepted bool // the client believes that it is connected to Meta, and has been authenticated
+	intercepted bool // the client is authenticated, and believes that it is connected to Meta
 }
 
 func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, from entrance) {
@@ -82,7 +82,7 @@ type requestState struct {
 	status int
 }
 
-// serve runs the steps before answer and stores the outcome in x.
+// serve runs all steps except the step answer, and stores the outcome in x.
 func (x *requestState) serve(e *engine, w http.ResponseWriter, r *http.Request, from entrance, shared *carried) {
 	defer x.recover(shared.log)
 	// These checks come before decode, whose errors reveal something about the token.

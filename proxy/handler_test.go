@@ -40,7 +40,7 @@ func cacheStatus(t *testing.T, header string) map[string]string {
 	list := regexp.MustCompile(`^igproxy((?:; ?[a-z*][a-z0-9_.*-]*(?:=(?:-?[0-9]{1,15}|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_|~:/-]*|"(?:[ !#-\[\]-~]|\\["\\])*"))?)*)$`)
 	m := list.FindStringSubmatch(header)
 	if m == nil {
-		t.Fatalf("%q is not a structured list with the one member igproxy", header)
+		t.Fatalf("got the header %q, want a structured list with igproxy as its only member", header)
 	}
 	parameters := map[string]string{}
 	for _, p := range strings.Split(m[1], ";")[1:] {
@@ -180,14 +180,14 @@ func checkLog(t *testing.T, name, log string, c ending, id string) {
 	for _, text := range strings.Split(strings.TrimSpace(log), "\n") {
 		var line map[string]any
 		if err := json.Unmarshal([]byte(text), &line); err != nil {
-			t.Fatalf("%s: %v", name, err)
+			t.Fatalf("%s: the log line %q is not JSON: %v", name, text, err)
 		}
 		if line["msg"] == "request" {
 			lines = append(lines, line)
 		}
 	}
 	if len(lines) != 1 {
-		t.Fatalf("%s: %d lines with the message request, want one:\n%s", name, len(lines), log)
+		t.Fatalf("%s: the log has %d lines with the message \"request\", want 1:\n%s", name, len(lines), log)
 	}
 	line := lines[0]
 	want := map[string]any{"outcome": c.outcome, "source": c.source, "status": float64(c.status), "request_id": id}

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// A load balancer does not have igproxy's own token, uses an address as Host, and checks every few
-// seconds. None of its checks may reach Meta, be refused, or hide the requests of apps in the log
-// and the metrics.
+// A load balancer does not have igproxy's own token, sends an IP address as Host, and checks every
+// few seconds. Its checks must not reach Meta, must not be refused, and must not appear in the log
+// or in the count of requests.
 func TestHealthChecksOnTheAppPortAreAnsweredByIgproxyItself(t *testing.T) {
 	base, requests := saying(t, rawResponse(http.StatusOK, "{}"))
 	var log bytes.Buffer
@@ -28,14 +28,14 @@ func TestHealthChecksOnTheAppPortAreAnsweredByIgproxyItself(t *testing.T) {
 	}
 	for _, target := range []string{"/healthz", "/healthz?from=balancer"} {
 		if w := check(http.MethodGet, target, ""); w.Code != http.StatusOK || w.Body.String() != "ok\n" || w.Header().Get("Connection") != "" {
-			t.Errorf("%s: got %d %q, want 200 \"ok\\n\"; Connection got %q, want no such header", target, w.Code, w.Body, w.Header()["Connection"])
+			t.Errorf("%s: got %d %q, want 200 \"ok\\n\"; Connection is %q, want no such header", target, w.Code, w.Body, w.Header()["Connection"])
 		}
 	}
 	if w := check(http.MethodHead, "/healthz", ""); w.Code != http.StatusOK {
 		t.Errorf("HEAD: got %d, want 200", w.Code)
 	}
 	if w := check(http.MethodGet, "/healthz", "x"); w.Code != http.StatusOK || w.Header().Get("Connection") != "close" {
-		t.Errorf("with a body: got %d, want 200; Connection got %q, want close", w.Code, w.Header().Get("Connection"))
+		t.Errorf("with a body: got %d, want 200; Connection is %q, want close", w.Code, w.Header().Get("Connection"))
 	}
 	if n := requests.Load(); n != 0 || strings.Contains(log.String(), "msg=request") {
 		t.Errorf("Meta got %d requests, want 0; the log must not have a line for a request:\n%s", n, log.String())
@@ -45,11 +45,11 @@ func TestHealthChecksOnTheAppPortAreAnsweredByIgproxyItself(t *testing.T) {
 	}
 	for _, c := range [][2]string{{http.MethodPost, "/healthz"}, {http.MethodGet, "/healthz/"}, {http.MethodGet, "/v1/healthz"}, {http.MethodGet, "http://evil.example/healthz"}} {
 		if w := check(c[0], c[1], ""); w.Code < 400 {
-			t.Errorf("%s %s: got %d, want an error, as for any other request", c[0], c[1], w.Code)
+			t.Errorf("%s %s: got %d, want a status of at least 400", c[0], c[1], w.Code)
 		}
 	}
 	p.Drain()
 	if w := check(http.MethodGet, "/healthz", ""); w.Code != http.StatusServiceUnavailable || w.Body.String() != "draining\n" {
-		t.Errorf("while draining: got %d %q, want 503 draining", w.Code, w.Body)
+		t.Errorf("while draining: got %d %q, want 503 \"draining\\n\"", w.Code, w.Body)
 	}
 }

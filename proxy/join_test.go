@@ -35,7 +35,7 @@ func TestManyCallersOfOneTokenShareOneFlight(t *testing.T) {
 			wg.Go(func() {
 				a, err := d.Exchange(t.Context(), c)
 				if err != nil || a.token != want.token {
-					t.Errorf("the caller got the token of the flight: %v, want true; the error got %v, want nil", a.token == want.token, err)
+					t.Errorf("the caller got the token of the flight: %v, want true; got the error %v, want nil", a.token == want.token, err)
 				}
 				if a.joined {
 					joined.Add(1)
@@ -62,20 +62,20 @@ func TestAFlightContinuesWhenItsLeaderDisconnects(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if a, err := d.Exchange(caller, c); err != nil || a.joined {
-				t.Errorf("the caller that disconnected, but may still read: joined got %v, want false; error got %v, want nil", a.joined, err)
+				t.Errorf("the caller that disconnected, but may still read: joined is %v, want false; got the error %v, want nil", a.joined, err)
 			}
 		})
 		synctest.Wait()
 		wg.Go(func() {
 			if a, err := d.Exchange(t.Context(), c); err != nil || !a.joined {
-				t.Errorf("the second caller: joined got %v, want true; error got %v, want nil", a.joined, err)
+				t.Errorf("the second caller: joined is %v, want true; got the error %v, want nil", a.joined, err)
 			}
 		})
 		synctest.Wait()
 		disconnect()
 		wg.Wait()
 		if !landed.Load() {
-			t.Errorf("after the caller disconnected: the context of the flight is still valid: got %v, want true", landed.Load())
+			t.Error("the context of the flight ended when the caller disconnected, want it to stay valid")
 		}
 	})
 }
@@ -101,8 +101,8 @@ func TestCloseWaitsForTheFlight(t *testing.T) {
 	})
 }
 
-// A second signal ends a drain early, so callers may still arrive while Close waits. With the race
-// detector, this test shows that this is safe.
+// A second signal ends a drain early, so callers may still arrive while Close waits. The race
+// detector must find no race between them.
 func TestCallersMayArriveWhileCloseWaits(t *testing.T) {
 	d := newJoin(time.Minute, func(context.Context, call) (answer, error) { return tokenAnswer(t, "long", time.Hour), nil })
 	var all sync.WaitGroup

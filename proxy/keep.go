@@ -17,8 +17,9 @@ import (
 // issues, keepStep answers a refresh with the token's successor, and passedCall replaces the token
 // of a passed-through call.
 //
-// A refresh by igproxy takes the same steps as a refresh by an app, from recall to remember. So
-// igproxy joins the two, in this process and in the fleet, and the step guard applies to both.
+// A refresh by igproxy takes the same steps as a refresh by an app, from recall to remember. So the
+// step guard applies to it, and simultaneous refreshes of a token are joined, in this process and
+// in the fleet.
 
 // keepScope keeps the keys of records apart from the keys of answers: it is the Scope in
 // cache.KeysOptions for records, as the name of the grant is for answers. No grant has this name.
@@ -34,8 +35,8 @@ func newKeeper(o Options, c carried) *keep.Keeper {
 		Observer: keepCounts{c.metrics}, Logger: c.log})
 }
 
-// KeepTokens refreshes the tokens that are used, until ctx ends. Close waits for the refreshes that
-// are then in flight. Without Options.Keep, KeepTokens refreshes nothing.
+// KeepTokens refreshes the tokens that are used, until ctx ends. Close waits for the refreshes in
+// flight. Without Options.Keep, KeepTokens refreshes nothing.
 func (p *Proxy) KeepTokens(ctx context.Context) { p.carried.keeper.Run(ctx) }
 
 // keeping connects an engine with the Keeper.
@@ -85,8 +86,8 @@ func (k *keeping) refresh(ctx context.Context, a *app, g *grant, token Secret) k
 	return keep.Result{Refused: err == nil && refused, RetryAt: e.RetryAt, Cause: string(e.Class)}
 }
 
-// keepStep answers a refresh with the token's successor, if the token has a successor that is valid
-// for longer than margin. It comes before recall.
+// keepStep answers a refresh with the token's successor, if the token has one that is valid for
+// longer than the constant margin. The step comes before recall.
 type keepStep struct {
 	*keeping
 	metrics *Metrics

@@ -151,7 +151,7 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", body, got, code)
 		}
 	}
-	// Only names that differ from a known name by letter case are dropped. These names are kept.
+	// Only names that differ from a known name by letter case are dropped, so igproxy keeps these.
 	for _, extra := range []string{`"access-token":"u"`, `"AccessToken":"u"`, `"expires":1`, `"X":1,"x":2`, `"ſ":1`} {
 		if got := written(now)(graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,`+extra+`}`), now)); !strings.HasSuffix(got, ","+extra+"}") {
 			t.Errorf("with %s: got %s, want this member at the end", extra, got)
@@ -174,7 +174,7 @@ func readsTheSame(t *testing.T, object []byte) {
 	}
 	for name, value := range map[string]json.RawMessage{"access_token": loose.AccessToken, "token_type": loose.TokenType, "expires_in": loose.ExpiresIn} {
 		if !bytes.Equal(value, exact[name]) {
-			t.Fatalf("an app that ignores case: %s got %s, want %s, from %s", name, value, exact[name], object)
+			t.Fatalf("%s: an app that ignores case reads %s, want %s, in %s", name, value, exact[name], object)
 		}
 	}
 }
@@ -230,7 +230,7 @@ func TestAccessReturnsTheToken(t *testing.T) {
 		body, _ := json.Marshal(map[string]any{"z": `"access_token":"other"`, "access_token": access, "expires_in": 100})
 		token, err := graph.ReadToken(body, time.Now())
 		if err != nil || token.Access() != access {
-			t.Errorf("the token got %q, want %q; the error got %v, want nil", token.Access(), access, err)
+			t.Errorf("got the token %q, want %q; got the error %v, want nil", token.Access(), access, err)
 		}
 	}
 	if got := graph.NewToken([]byte(`{"user_id":1}`), nil, time.Now()).Access(); got != "" {

@@ -38,16 +38,16 @@ const (
 	Refreshed Outcome = "refreshed" // Meta issued a successor, or moved the end of the token
 	Unchanged Outcome = "unchanged" // Meta's answer is not used: see record.refreshed and Keeper.finish
 	Refused   Outcome = "refused"   // Meta refused a token that is known not to have ended
-	Postponed Outcome = "postponed" // Meta refused a token whose end is unknown or past; it may be too young
-	Failed    Outcome = "failed"    // Meta did not answer, or igproxy could not ask
+	Postponed Outcome = "postponed" // Meta refused a token whose end is unknown or past; the token may be too young
+	Failed    Outcome = "failed"    // there was no definite answer, or the record could not be stored
 	trying    Outcome = "trying"    // only in records: a refresh has begun, and its result is not yet recorded
 )
 
-// Outcomes are the outcomes of a refresh.
+// Outcomes are the outcomes that an Observer gets.
 var Outcomes = []Outcome{Refreshed, Unchanged, Refused, Postponed, Failed}
 
-// Result is what a Token's Refresh function returns. If Token is empty and Refused is false, Meta
-// did not answer, or igproxy could not ask.
+// Result is what a Token's Refresh function returns. If Token is empty and Refused is false, there
+// was no definite answer: for example, Meta did not answer or limited the rate.
 type Result struct {
 	Token   string    // the token that Meta returned; it may be the old token
 	Expires time.Time // the end of the refreshed token
@@ -86,7 +86,8 @@ type Settings struct {
 	// RefreshBefore is the time before the end of a token in which a use of the token leads to a
 	// refresh.
 	RefreshBefore time.Duration
-	// CheckEvery is the shortest time between two refreshes of a token, if Meta answered the first.
+	// CheckEvery is the shortest time between two refreshes of a token, unless the first one's
+	// outcome is Failed.
 	CheckEvery time.Duration
 	// PerMinute is how many refreshes may begin in a minute.
 	PerMinute int

@@ -69,7 +69,7 @@ func (c *client) wantRefreshes(what string, want ...string) {
 	}
 }
 
-// with runs a story with one Keeper in simulated time.
+// with runs the function story with one Keeper, in simulated time.
 func with(t *testing.T, story func(t *testing.T, k *running, c *client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

@@ -59,7 +59,7 @@ func TestManyTokensAreRefreshedAtTheConfiguredRate(t *testing.T) {
 	})
 }
 
-// A long queue must not keep the Keeper from counting the tokens that end.
+// A long queue must not delay the count of ended tokens.
 func TestEndedTokensAreCountedWhileOthersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := settings
