@@ -31,14 +31,14 @@ type Options struct {
 	// UpstreamCAs are the only certificate authorities trusted for the upstreams. Nil: the
 	// system's.
 	UpstreamCAs *x509.CertPool
-	// Timeout limits the time in which Meta must answer a token call, including a retry and the
+	// Timeout is the time in which Meta must answer a token call, including a retry and the
 	// transfer of all bodies.
 	Timeout time.Duration
 	// MaxResponseBytes limits the size of the response to a token call, in bytes after
 	// decompression. In a passed-through response that is longer, paging is not rewritten.
 	MaxResponseBytes int64
 	// MaxInFlight limits the token calls in flight to Meta, for each app and grant. For code
-	// exchanges, it limits the calls for each redirect URI.
+	// exchanges, each redirect URI of an app has its own limit.
 	MaxInFlight int
 	// MaxConnectionAge is how long a connection to Meta may be used for further calls. With a
 	// limit, igproxy follows changes in DNS. Zero: there is no limit.
@@ -63,9 +63,9 @@ type Options struct {
 	// CodeTTL is the longest time that the answer to a code exchange is remembered. A code works
 	// only once, so a repeated callback gets the first answer.
 	CodeTTL time.Duration
-	// NegativeTTL is how long igproxy remembers that a token is invalid. Other refusals of a token
-	// are remembered for NegativeTTL too, but for at most ten seconds. Zero: not at all. A rate
-	// limit of a user is remembered until it ends.
+	// NegativeTTL is how long igproxy remembers that a token is invalid. Most other refusals are
+	// remembered for NegativeTTL too, but for at most ten seconds. Zero: not at all. A rate limit
+	// of a user is remembered until it ends.
 	NegativeTTL time.Duration
 	// ClaimBudget is the time that the cache may take for one claim, in addition to Timeout. Zero
 	// if the cache has no Redis.
@@ -73,8 +73,8 @@ type Options struct {
 	// Hosts are Host names, without ports, that are served in addition to loopback names, the Hosts
 	// of Apps, and the names of Meta's hosts for the services of Apps. Empty: no further names.
 	Hosts []string
-	// AnyHost turns off the check of the Host name. This suits a Unix socket. OnLoopback and
-	// NewLaneOnLoopback still check it.
+	// AnyHost allows every Host name, except those of Meta's hosts for services without an app. It
+	// suits a Unix socket. OnLoopback and NewLaneOnLoopback ignore it.
 	AnyHost bool
 	// Bearers returns the SHA-256 of the token that each request must carry: as X-Igproxy-Token, as
 	// the password of Basic authentication, or as a bearer token in calls that cannot have Meta's
@@ -88,9 +88,9 @@ type Options struct {
 	// for up to a second. At most eight times as many calls can wait; the rest are refused at once.
 	// Required with Passthrough.
 	MaxPassedInFlight int
-	// DebugToken makes igproxy answer calls of GET /debug_token whose access_token is missing or is
-	// an app token (see takesAppToken). igproxy sends these calls to Meta with an access_token that
-	// consists of the app's ID and client secret. All other calls of /debug_token are passed
+	// DebugToken makes igproxy answer calls of GET /debug_token whose access_token is missing, APP
+	// or an app token (see takesAppToken). igproxy sends these calls to Meta with an access_token
+	// that consists of the app's ID and client secret. All other calls of /debug_token are passed
 	// through. False: all are passed through.
 	DebugToken bool
 	// Keep configures the refresh of tokens that are used. Nil: igproxy itself refreshes no token.

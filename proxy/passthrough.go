@@ -51,8 +51,8 @@ func passingSlots(n int, before *app) *slots {
 	return newSlots(n)
 }
 
-// pass finds the app and the host of a call that is passed through, and stores the call in x for
-// stream. If no app can be chosen, it sets x.err instead.
+// pass finds the app and the host of a call that is passed through, and stores the call in
+// x.passed. If no app can be chosen, it sets x.err instead.
 func (x *requestState) pass(e *engine, r *http.Request, t destination, shared *carried) {
 	a := t.app
 	if a == nil {
@@ -78,7 +78,7 @@ func (x *requestState) pass(e *engine, r *http.Request, t destination, shared *c
 }
 
 // statusGone is logged as the status if the caller of a passed-through call disconnected before it
-// had the whole answer. nginx uses the same number.
+// had the whole response. nginx uses the same number.
 const statusGone = 499
 
 // stream passes the call through once it has a slot, and stores the outcome in x.
@@ -129,7 +129,7 @@ func (x *requestState) stream(b *bypass, w http.ResponseWriter, r *http.Request)
 	default:
 		x.err = noAnswer(r.Context(), got.Err).err
 	}
-	if got.Cut { // a part of the answer has been sent
+	if got.Cut { // a part of the response has been sent
 		return
 	}
 	x.last = true // a part of the request may be unread

@@ -29,8 +29,6 @@ func TestReadsReturnTheRequestedFields(t *testing.T) {
 	}
 }
 
-// The test follows paging.next to the last page, and then paging.previous back by one page, as an
-// app would.
 func TestPagingURLsReachAllItemsAndCarryTheToken(t *testing.T) {
 	for _, overTLS := range []bool{false, true} {
 		s := newStand(t, ServerOptions{TLS: overTLS})
@@ -61,7 +59,8 @@ func TestPagingURLsReachAllItemsAndCarryTheToken(t *testing.T) {
 			t.Errorf("got pages of %v items, want [25 25 10]; %d different items, want %d; paging.next: got %v, want URLs that begin with %s", sizes, len(seen), mediaCount, urls, want)
 		}
 		if backwards[0] != "" || !strings.HasPrefix(backwards[2], strings.TrimSuffix(want, "after=")+"before=") {
-			t.Errorf("paging.previous of each page: got %v, want no URL for the first page and a URL for the last", backwards)
+			t.Errorf("paging.previous of each page: got %v, want none for the first and a URL that begins with %s for the last",
+				backwards, strings.TrimSuffix(want, "after=")+"before=")
 		}
 		back := s.get(t, strings.TrimPrefix(backwards[2], s.server.URL))
 		if !strings.HasPrefix(back.body, `{"data":[{"id":"17900000000000025"`) || strings.Count(back.body, `"caption"`) != 25 {

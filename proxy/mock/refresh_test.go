@@ -66,8 +66,6 @@ func TestRefreshChecksHaveInstagramsOrder(t *testing.T) {
 	wantCode(t, "fault before age", s.refresh(t, long), 500, 2, 0)
 }
 
-// A short-lived token cannot be refreshed, a long-lived token cannot be exchanged, and a
-// short-lived token that has expired can be neither exchanged nor used for a read.
 func TestTokenOfTheWrongKindIsRefused(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	short := tokenOf(t, s.login(t, loginForm("AQcode")))

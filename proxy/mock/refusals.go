@@ -4,7 +4,7 @@ import "fmt"
 
 var yes = true
 
-// Instagram's refusals. The messages are as published; the times in them are made up.
+// Instagram's errors. The messages are as published; the times in them are made up.
 var (
 	expired = graphError{status: 400, Type: "OAuthException", Code: 190, Subcode: 463, Message: "Error validating access token: Session has " +
 		"expired on Sunday, 01-Nov-26 10:00:00 PST. The current time is Sunday, 01-Nov-26 11:00:03 PST."}
@@ -13,7 +13,7 @@ var (
 	garbage   = graphError{status: 400, Type: "OAuthException", Code: 190, Message: "Invalid OAuth access token - Cannot parse access token"}
 	longLived = graphError{status: 400, Type: "OAuthException", Code: 452, Subcode: 4279019, Message: "Session key invalid. This could be " +
 		"because the session key has an incorrect format, or because the user has revoked this session"}
-	standing   = unsupported("get")
+	standing   = unsupported("get") // the app has no access to the account
 	permission = graphError{status: 403, Type: "OAuthException", Code: 10,
 		Message: "(#10) Application does not have permission for this action"}
 	down = graphError{status: 500, Type: "OAuthException", Code: 2, Transient: &yes,

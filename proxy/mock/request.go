@@ -20,7 +20,7 @@ type Request struct {
 	RawQuery string
 	Host     string
 	Header   http.Header
-	Length   int64  // announced length of the body; -1 if not announced
+	Length   int64  // announced length of the body; 0 without a body; -1 if not announced
 	Bytes    int64  // how much of the body has been read; 0 if the endpoint does not read bodies
 	SHA256   string // of the bytes read so far, in hex; "" if the endpoint does not read bodies
 	Body     []byte // the first 64 KiB of the bytes read so far

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// SignWebhook returns the headers that Meta sends with this body of a webhook: the content type and
-// both signatures.
+// SignWebhook returns the headers that Meta sends with this body of a webhook: the content type
+// and the signatures with SHA-1 and SHA-256.
 func SignWebhook(secret string, body []byte) http.Header {
 	old := hmac.New(sha1.New, []byte(secret))
 	old.Write(body)

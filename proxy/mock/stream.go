@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// streamPath is the path of a download of ?bytes=N bytes. Instagram has no such path, but clients
-// can request it through igproxy as they request Instagram's paths, and without a token. The
-// response announces its length, except with chunked=1 in the query.
+// streamPath?bytes=N is a download of N bytes. Meta has no such path. Clients request it through
+// igproxy like Meta's paths, but need no token. The response announces its length, except with
+// chunked=1 in the query.
 const streamPath = "/__stream"
 
 var badSize = graphError{status: 400, Type: "OAuthException", Code: 100, Message: "(#100) Param bytes must be a number that is not negative"}

@@ -20,11 +20,11 @@ func TestStreamSendsTheSameBytesEveryTime(t *testing.T) {
 		size := strconv.FormatInt(n, 10)
 		a := s.get(t, "/__stream?bytes="+size)
 		if a.err != nil || a.status != 200 || sha256.Sum256([]byte(a.body)) != sha256.Sum256(want) || a.header.Get("Content-Length") != size {
-			t.Errorf("%d: got status %d with %d bytes (error %v), want 200 with the bytes of Stream; Content-Length: got %q, want %q", n, a.status, len(a.body), a.err, a.header.Get("Content-Length"), size)
+			t.Errorf("bytes=%d: got status %d with %d bytes (error %v), want 200 with the bytes of Stream; Content-Length: got %q, want %q", n, a.status, len(a.body), a.err, a.header.Get("Content-Length"), size)
 		}
 		a = s.get(t, "/__stream?chunked=1&bytes="+size)
 		if a.err != nil || !bytes.Equal([]byte(a.body), want) || a.header.Get("Content-Length") != "" && n > 0 {
-			t.Errorf("%d, chunked: got status %d with %d bytes (error %v), want 200 with the bytes of Stream; Content-Length: got %q, want \"\"", n, a.status, len(a.body), a.err, a.header.Get("Content-Length"))
+			t.Errorf("bytes=%d, chunked: got status %d with %d bytes (error %v), want 200 with the bytes of Stream; Content-Length: got %q, want \"\"", n, a.status, len(a.body), a.err, a.header.Get("Content-Length"))
 		}
 	}
 	if s.CallsTo("read") != 8 || len(s.Requests()) != 8 || len(s.Strange()) != 0 {

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	tokenLength = 180 // of every issued token, except app tokens
+	tokenLength = 180 // characters of every issued token, except app tokens
 	appRandom   = 27  // characters of an app token after its prefix, which ends with "|"
 )
 

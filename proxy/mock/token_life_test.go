@@ -111,7 +111,7 @@ func TestARefusedRefreshIsCounted(t *testing.T) {
 }
 
 // A token that the stand-in did not issue has no known end until a refresh returns it.
-func TestTheSameTokenIsKnownAfterItsRefresh(t *testing.T) {
+func TestATokenIssuedElsewhereHasAnEndAfterItsRefresh(t *testing.T) {
 	s := newStandOf(t, Options{TokenLife: time.Hour}, ServerOptions{})
 	s.SetRefresh("same")
 	if got := tokenOf(t, s.refresh(t, "IGAAelsewhere")); got != "IGAAelsewhere" {

@@ -25,7 +25,7 @@ func (i *Instagram) serveWebhook(w http.ResponseWriter, r *http.Request) {
 	}
 	to, err := url.Parse(r.FormValue("to"))
 	if err != nil || to.Scheme != "http" || !loopback(to.Hostname()) {
-		writeMember(w, http.StatusBadRequest, "error", "to must be an http URL on 127.0.0.1, [::1] or localhost")
+		writeMember(w, http.StatusBadRequest, "error", "the parameter to must be an http URL on 127.0.0.1, [::1] or localhost")
 		return
 	}
 	status, err := deliver(r.Context(), to, secret, Webhook())

@@ -88,8 +88,8 @@ func (x *call) hijack() net.Conn {
 	return conn
 }
 
-// flaky hangs up on the first call with a token. To the client, this looks like a call on a reused
-// connection that the server has just closed.
+// flaky closes the connection on the first call with a token, like a server that closes an idle
+// connection just when the client reuses it.
 func (x *call) flaky() {
 	if x.counters.first(x.hash) {
 		x.hangUp()

@@ -14,7 +14,7 @@ import (
 // The parameters of a call that igproxy reads or writes.
 const (
 	tokenParam = "access_token"
-	proofParam = "appsecret_proof" // "the proof" below; an HMAC of the token, with the client secret as its key
+	proofParam = "appsecret_proof" // called "proof" below: an HMAC of the token, with the client secret as its key
 )
 
 // maxForm bounds the size of a form that is searched for a token, in bytes.
@@ -92,7 +92,7 @@ func (c credentials) writeTo(r *http.Request) {
 	}
 }
 
-// Format hides the credentials.
+// Format prints a fixed text, and nothing of the credentials.
 func (c credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[credentials]") }
 
 // bufferForm reads a URL-encoded form of at most maxForm bytes and returns it. It reports false for
@@ -111,8 +111,8 @@ func bufferForm(r *http.Request) (form string, ok bool) {
 	return string(text), true
 }
 
-// readAhead reads at most limit bytes of body through a reader, from, which is body or wraps body.
-// whole is a body that yields the same bytes again, and then the rest of body or the error.
+// readAhead reads at most limit bytes of body through the parameter from, which is body or wraps
+// body. whole yields the same bytes again, and then the rest of body or the error.
 func readAhead(body io.ReadCloser, from io.Reader, limit int64) (text []byte, whole io.ReadCloser, err error) {
 	text, err = io.ReadAll(io.LimitReader(from, limit))
 	rest := io.Reader(body)
