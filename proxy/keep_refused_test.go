@@ -81,8 +81,8 @@ func (k *keptToken) read(method, valid, contentType, body string) []string {
 // that need the token of a page (subcode 2069032). If the app's token has ended, the successor is
 // the only valid token, so a refusal with code 190 must not drop the successor.
 //
-// The first word of a case says what the record shows about the token itself: it has ended, it has
-// not ended (valid, revoked), or its end is unknown. igproxy cannot repeat a call whose body it
+// The name of a case begins with the state of the token itself: its end has passed ("ended"), has
+// not passed ("valid", "revoked"), or is unknown. igproxy cannot repeat a call whose body it
 // streams.
 func TestRefusedSuccessorIsKeptIfTheTokenItselfHasEnded(t *testing.T) {
 	for name, c := range map[string]struct {

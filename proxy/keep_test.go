@@ -125,8 +125,8 @@ func eventuallyRefreshed(t testing.TB, p *Proxy, path string) {
 	})
 }
 
-// After a reload that turns keep off, igproxy sends tokens unchanged. After a reload that turns it
-// on again, igproxy finds the record and sends the successor.
+// After a reload without Options.Keep, igproxy sends tokens unchanged. After a reload with
+// Options.Keep, it finds the record again and sends the successor.
 func TestKeepCanBeTurnedOffAndOn(t *testing.T) {
 	var options Options
 	p, i := keepingProxy(t, func(o *Options) { o.Cache = newCache(t); options = *o })
@@ -181,7 +181,7 @@ func TestTokenThatDoesNotEndIsLeftAlone(t *testing.T) {
 	// want is the token that igproxy must refresh; empty: it must not refresh a token.
 	for _, c := range []struct{ token, want string }{{"short", ""}, {"long", "issued-long"}} {
 		if w := ask(p, get(exchange+c.token)); w.Code != http.StatusOK {
-			t.Fatalf("got %d %s, want 200", w.Code, w.Body)
+			t.Fatalf("exchange of %s: got %d %s, want 200", c.token, w.Code, w.Body)
 		}
 		use(t, p, "/apps/pages/me?access_token=issued-"+c.token)
 		if c.want == "" {

@@ -49,7 +49,7 @@ type Metrics struct {
 	reloaded     prometheus.Gauge
 	reloadAt     prometheus.Gauge
 
-	memoryHits prometheus.Counter // the counter of memory hits in lookups, so that a hit need not find it by its labels
+	memoryHits prometheus.Counter // the counter in lookups for memory hits; saves each hit a search by labels
 }
 
 var _ cache.Observer = (*Metrics)(nil)
@@ -78,7 +78,7 @@ func NewMetrics() *Metrics {
 	m.lookups = counter("cache_lookups_total", "Cache lookups, by tier and result.", "tier", "result")
 	m.memoryHits = m.lookups.WithLabelValues(string(cache.TierMemory), cache.Found)
 	m.lookups.WithLabelValues(string(cache.TierRedis), "unsealed") // see expect
-	m.claims = counter("claims_total", "Claims on tokens that are not in memory, by result.", "result")
+	m.claims = counter("claims_total", "Claims for tokens whose answer is not in memory, by result.", "result")
 	m.stores = counter("cache_stores_total", "Cache stores, by tier and result.", "tier", "result")
 	m.redisErrs = counter("redis_errors_total", "Redis faults, by operation and kind.", "operation", "kind")
 	m.redisUp = gauge("redis_up", "1 while igproxy uses Redis, 0 while Redis fails or is not configured.")

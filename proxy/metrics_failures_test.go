@@ -33,7 +33,7 @@ func TestFailuresHaveCauseCodeAndRequestIDAndNoToken(t *testing.T) {
 		{App: "default", Grant: "exchange", Outcome: "refused", Status: 400, Code: 190, Subcode: 463, Cause: "Meta refused the user's token", RequestID: ids[0]},
 	}
 	if len(got) != len(want) {
-		t.Fatalf("%d failures, want %d: %+v", len(got), len(want), got)
+		t.Fatalf("got %d failures, want %d: %+v", len(got), len(want), got)
 	}
 	for i, f := range got {
 		if f.Count != 1 || f.First.IsZero() || !f.First.Equal(f.Last) {

@@ -27,7 +27,7 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	flightsGauge  = gauge("flights", "Exchanges in flight.")
+	flightsGauge  = gauge("flights", "Token calls in flight; identical calls count as one.")
 	inFlightGauge = gauge("upstream_in_flight", "Calls to Meta in flight.")
 	entriesGauge  = gauge("cache_entries", "Entries in the memory tier.")
 	bytesGauge    = gauge("cache_bytes", "Bytes that the memory tier takes.")

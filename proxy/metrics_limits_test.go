@@ -94,7 +94,7 @@ func TestRateLimitsHoldOnlyNumbers(t *testing.T) {
 		limits := &NewMetrics().limits
 		limits.note("shop", http.Header{"X-App-Usage": {nothing}, "X-Business-Use-Case-Usage": {nothing}})
 		if list := limits.all(time.Now()); len(list) != 0 {
-			t.Errorf("the header %q: got %+v, want no rate limit", nothing, list)
+			t.Errorf("with %q in both headers: got %+v, want no rate limit", nothing, list)
 		}
 	}
 }

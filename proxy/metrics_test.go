@@ -304,8 +304,8 @@ func TestTokensAndRefusalsAreCountedSeparately(t *testing.T) {
 	}
 }
 
-// A stand-in for Instagram answers within milliseconds. Wide buckets would make estimates of its
-// median response time much too high.
+// The stand-in answers within milliseconds. Wide buckets would make estimates of its median
+// response time much too high.
 func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 	for took, most := range map[time.Duration]float64{3 * time.Millisecond: 5, 8 * time.Millisecond: 10, 20 * time.Millisecond: 25} {
 		m := NewMetrics()
@@ -340,7 +340,7 @@ func TestGaugesOfAppsFollowAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := askAt(p, "localhost", "/apps/two"+target("IGAAshort")); w.Code != 400 {
-		t.Fatalf("got %d, want 400", w.Code)
+		t.Fatalf("call with the wrong secret: got status %d, want 400", w.Code)
 	}
 	families, err := o.Metrics.registry.Gather()
 	if err != nil {
@@ -355,6 +355,6 @@ func TestGaugesOfAppsFollowAReload(t *testing.T) {
 		}
 	}
 	if len(got) != 2 || got["one"] != 0 || got["two"] != 1 {
-		t.Errorf("got %v, want one: 0 and two: 1", got)
+		t.Errorf("igproxy_client_secret_refused: got %v, want one: 0 and two: 1", got)
 	}
 }

@@ -30,7 +30,7 @@ const (
 const longLived = 24 * time.Hour
 
 // record is what is known about a long-lived token. Its JSON form is sealed under the token itself.
-// Times are Unix milliseconds; zero means unknown. The successor is behind a pointer, so that
+// Times are Unix milliseconds; a zero end is unknown. The successor is behind a pointer, so that
 // printing a value that contains a record prints an address, and not the successor.
 type record struct {
 	End          int64   `json:"end,omitempty"`           // of the token
@@ -111,8 +111,8 @@ func (r record) isDue(now time.Time, within time.Duration) bool {
 	return now.UnixMilli() >= r.Next && (r.isEnding(now, within) || r.end() <= now.UnixMilli())
 }
 
-// issued returns the record of a token that Meta has issued with this end. For a token with less
-// than longLived left, Next is the end, so the token is not refreshed: see isShort.
+// issued returns the record of a token that Meta has issued with this end. If the end is less than
+// longLived ahead, issued sets Next to the end, so that the token is not refreshed; see isShort.
 func (r record) issued(now, end time.Time) record {
 	r.End, r.Successor, r.SuccessorEnd = capped(now, end), nil, 0
 	if end.Sub(now) < longLived {

@@ -19,7 +19,7 @@ const (
 	// sweepEvery is how often tokens that have ended are counted.
 	sweepEvery = time.Hour
 
-	// maxSwept is how many ended tokens sweep removes at most before it releases Keeper.mu.
+	// maxSwept is the most tokens that sweep removes each time it locks Keeper.mu.
 	maxSwept = 100
 )
 
@@ -102,7 +102,7 @@ func (k *Keeper) refresh(ctx context.Context, t Token) {
 	}()
 	settings := k.current()
 	before, begun, err := k.reserve(t, settings)
-	if err != nil { // without a reservation, several processes would refresh the token; the Store counts its own faults
+	if err != nil { // another process could refresh the token, too; the Store counts its own faults
 		k.count(t.App, Failed)
 		return
 	}
@@ -121,7 +121,7 @@ func (k *Keeper) refresh(ctx context.Context, t Token) {
 
 // reserve records that this process refreshes the token, and returns the previous record. It
 // reports false if the token is not due, usually because another process has refreshed it or has
-// begun to refresh it.
+// begun to refresh it. It also reports false if the token may be short-lived and has no record.
 func (k *Keeper) reserve(t Token, s Settings) (r record, begun bool, err error) {
 	_, begun, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()
@@ -143,8 +143,8 @@ func (s Settings) retryAt(now time.Time) int64 {
 }
 
 // finish records the result of a refresh, and returns the new record. If the successor has changed
-// during the refresh, finish stores nothing. It then returns the stored record, with the outcome
-// Unchanged if the record says trying.
+// during the refresh, finish stores nothing. It then returns the stored record, but with the
+// outcome Unchanged instead of trying.
 func (k *Keeper) finish(t Token, s Settings, before record, result Result) (after record, err error) {
 	_, _, err = k.options.Store.Update(t.Key, func(e cache.Entry, found bool) (cache.Entry, bool) {
 		now := time.Now()

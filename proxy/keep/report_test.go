@@ -99,8 +99,7 @@ func TestTheLogDoesNotInventTheEndOfAToken(t *testing.T) {
 	})
 }
 
-// Every refresh needs one of the outcomes that docs/metrics.md lists, because outcomes
-// are metric labels.
+// Outcomes are label values, so every refresh needs an outcome that docs/metrics.md lists.
 func TestARefreshDuringWhichTheTokenIsIssuedAgainHasAnOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first := true

@@ -25,9 +25,9 @@ const (
 	year    = 365 * day
 	callFor = 20 * time.Second // the longest call to Meta
 
-	// settle is the time before and after a call or a refresh in which an outage or a restart
-	// counts as the reason for a refused token. It is longer than a refresh, and longer than the
-	// pause of 15 minutes after a failed refresh.
+	// settle is how close to a call or a refresh an outage or a restart must be to excuse a refused
+	// token. It is longer than a refresh, and longer than the pause of 15 minutes after a failed
+	// refresh.
 	settle = 20 * time.Minute
 )
 
@@ -66,11 +66,11 @@ type meta struct {
 	down   periods
 	same   bool // a refresh may return the same token
 
-	mu        sync.Mutex // protects random and the fields below
-	issued    map[string]time.Time
-	ends      map[string]time.Time
-	first     map[string]string // for each token, the original token that it descends from
-	refreshes map[string][]time.Time
+	mu        sync.Mutex             // protects random and the fields below
+	issued    map[string]time.Time   // by token
+	ends      map[string]time.Time   // by token
+	first     map[string]string      // for each token, the original token that it descends from
+	refreshes map[string][]time.Time // by original token: the refreshes of it and its descendants
 }
 
 func (m *meta) issue(token, first string) time.Time {

@@ -19,7 +19,7 @@ type conn struct {
 	net.Conn
 	lane      *Lane
 	handler   Handler
-	watcher   watcher   // Conn if it implements watcher; blind if it does not
+	watcher   watcher   // Conn if it implements watcher, or else blind
 	socket    socket    // reads and writes Conn
 	begun     []byte    // the part of an incomplete request that has arrived
 	answered  int       // the number of answers, up to busyAfter
@@ -36,9 +36,9 @@ const (
 	maxRequest = 2 << 10 // in bytes; a larger request is left to net/http
 	busyAfter  = 8       // a connection counts as busy after this number of answers
 
-	// shortest is how many bytes after an answer count as the start of a request. If fewer bytes
-	// have arrived when reading fails, the connection is closed without an answer, as net/http
-	// would do.
+	// shortest is the smallest number of bytes after an answer that count as the start of a
+	// request. If fewer bytes have arrived when reading fails, the connection is closed without an
+	// answer, as net/http would do.
 	shortest = 4
 )
 

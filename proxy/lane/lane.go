@@ -12,8 +12,8 @@
 // request id. proxy.FuzzLane compares the two.
 //
 // The Handler declines a request if Host and token are not enough to answer it. They are never
-// enough if igproxy requires its own token, if it has no Instagram app or several, or if it traces
-// requests. A listener with TLS has no lane.
+// enough if igproxy requires its own token, traces requests, or does not have exactly one Instagram
+// app. A listener with TLS has no lane.
 package lane
 
 import (
@@ -33,9 +33,9 @@ const (
 
 // Handler answers the plain requests of one connection. It is used by one goroutine at a time.
 type Handler interface {
-	// Serve appends the whole answer to a token request to b and returns the result. It reports
-	// whether the connection must be closed after the answer. A nil answer leaves the request to
-	// net/http. Host and token are valid only during the call.
+	// Serve answers a plain request: it appends the whole answer to b and returns the result. If
+	// last is true, the connection must be closed after the answer. A nil answer leaves the request
+	// to net/http. Host and token are valid only during the call.
 	Serve(b, host, token []byte, start time.Time) (answer []byte, last bool)
 	// Sent is called when an answer has been written, or when writing it has failed. start is the
 	// argument that Serve got, and took is the time that has passed since start.
@@ -96,8 +96,8 @@ func (l *Lane) Serve(listener net.Listener) error {
 
 // Shutdown waits until no connection is left in the lane, and then closes Fallback. If ctx ends
 // first, it returns the error of ctx. Serve must already have returned. Shutdown does not end
-// connections: a connection ends when the Handler reports that its answer is the last, or when its
-// owner closes it.
+// connections: a connection ends after an answer that the Handler reports as the last, or when the
+// owner of the connection closes it.
 func (l *Lane) Shutdown(ctx context.Context) error {
 	empty := make(chan struct{})
 	go func() { // ends with the last connection

@@ -24,12 +24,13 @@ const (
 	idleTimeout   = time.Minute
 )
 
-// echo is a Handler that answers with the Host and the token that it got, unless it declines.
+// echo is a Handler that answers with the Host and the token that it got. It panics if the token is
+// "panic".
 type echo struct {
-	sent     *atomic.Int64
-	declines bool
-	last     bool
-	slow     time.Duration
+	sent     *atomic.Int64 // calls of Sent
+	declines bool          // Serve returns no answer
+	last     bool          // the connection must be closed after each answer
+	slow     time.Duration // how long Serve takes
 }
 
 func (e echo) Serve(b, host, token []byte, _ time.Time) ([]byte, bool) {

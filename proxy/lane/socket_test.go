@@ -58,7 +58,7 @@ func TestRequestsOverSocketsAreAnsweredOrHandedOver(t *testing.T) {
 		defer handed.Close()
 		got := make([]byte, len("POST / HTTP/1.1\r\n"))
 		if _, err := io.ReadFull(handed, got); err != nil || string(got) != "POST / HTTP/1.1\r\n" {
-			t.Errorf("handed over %q, error %v; want the line of the POST request", got, err)
+			t.Errorf("handed over %q, error %v; want the first line of the POST request", got, err)
 		}
 		dial() // this connection is still in the lane when the test ends
 	})

@@ -54,7 +54,7 @@ func (l *Limits[K]) Of(kind K) *Limit {
 // Limit bounds the lines of one kind. It allocates nothing and takes no lock, because it is used
 // for every hit, and a hit must stay cheap.
 type Limit struct {
-	most    *atomic.Int64 // the field most of Limits
+	most    *atomic.Int64 // Limits.most
 	second  atomic.Int64  // the current second, in Unix time
 	lines   atomic.Int64  // in that second, including the lines that were left out
 	skipped atomic.Int64  // lines left out since the last one that was written
