@@ -70,8 +70,7 @@ func (r *response) writeTo(w http.ResponseWriter) {
 }
 
 // appendTo appends the response to b as net/http would write it in HTTP/1.1. FuzzLane checks that
-// the bytes are the same. appendTo cannot write a challenge or a 204, because the lane sends
-// neither.
+// the bytes are the same. appendTo supports neither a challenge nor a 204; the lane sends neither.
 func (r *response) appendTo(b, date []byte) []byte {
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(r.status), 10)
@@ -126,7 +125,7 @@ func appendUsage(b []byte, usage http.Header) []byte {
 type dates struct{ current atomic.Pointer[formatted] }
 
 type formatted struct {
-	second int64
+	second int64 // Unix time
 	text   []byte
 }
 

@@ -111,8 +111,8 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 	return apps, nil
 }
 
-// newApp returns the app that a configures, without upstream and passing, which newApps sets. If c
-// is nil, as in CheckOnline, the purges of the app are nil.
+// newApp prepares an App for requests. Its caller newApps sets the fields upstream and passing. If
+// the cache is nil, as in CheckOnline, the app has no purges.
 func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	a.Label, a.Service = cmp.Or(a.Label, "default"), cmp.Or(a.Service, Instagram)
 	secrets := []Secret{a.Secret}

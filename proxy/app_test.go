@@ -79,8 +79,8 @@ func TestASingleAppAcceptsAnyClientID(t *testing.T) {
 	}
 }
 
-// OAuth libraries send the client_id in Authorization: Basic by default. It selects the app. The
-// secret in the same header is dropped.
+// By default, OAuth libraries send the client_id and a secret in Authorization: Basic. The
+// client_id selects the app. The secret is dropped.
 func TestTheClientIDInBasicAuthenticationSelectsTheApp(t *testing.T) {
 	p, graph := newShops(t)
 	graph.say(200, codeAnswer)

@@ -85,8 +85,8 @@ func (u *askStep) try(ctx context.Context, c call, n int) (answer, *failure) {
 
 func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failure) {
 	r := u.request(ctx, c)
-	// A code must not be sent twice. maySendTwice would allow it, because Facebook takes codes by
-	// GET.
+	// A code must not be sent twice. For Facebook's codes, maySendTwice alone would allow that,
+	// because they are sent by GET.
 	res, err := u.out.send(r, !c.grant.once && maySendTwice(r))
 	noteResponse(ctx, res, n)
 	if err != nil {

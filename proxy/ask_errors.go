@@ -24,8 +24,8 @@ func noAnswer(ctx context.Context, err error) *failure {
 	return classifyFailure(ctx, err).nameProxy(err)
 }
 
-// classifyFailure returns the failure for a transport error. The cause of the failure does not name
-// a forward proxy; nameProxy adds its name.
+// classifyFailure returns the failure for a transport error. Its cause does not name the forward
+// proxy.
 func classifyFailure(ctx context.Context, err error) *failure {
 	var silent *graph.Error
 	switch {

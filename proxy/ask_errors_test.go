@@ -88,7 +88,7 @@ func TestEachTransportErrorHasItsKind(t *testing.T) {
 		res, err := out.RoundTrip(&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}})
 		if err == nil {
 			res.Body.Close()
-			t.Errorf("%s: got an answer, want the failure %q", name, c.want)
+			t.Errorf("%s: got a response, want the failure %q", name, c.want)
 			continue
 		}
 		if got := failureKind(err); got != c.want {

@@ -23,11 +23,11 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 	} {
 		i.Reset()
 		p := newProxy(t, optionsFor(t, s.URL, s.CA()))
-		// near accepts a Retry-After from 1 to most, because on a busy machine, seconds may pass
-		// before igproxy computes it.
-		near := func(w http.Header, most int) bool {
-			n, err := time.ParseDuration(w.Get("Retry-After") + "s")
-			return err == nil && n > 0 && n <= time.Duration(most)*time.Second
+		// near reports whether Retry-After is from 1 to limit seconds. It may be far below limit,
+		// because on a busy machine seconds may pass before igproxy computes it.
+		near := func(h http.Header, limit int) bool {
+			n, err := time.ParseDuration(h.Get("Retry-After") + "s")
+			return err == nil && n > 0 && n <= time.Duration(limit)*time.Second
 		}
 		first := ask(p, get(target(token)))
 		if first.Code != c.status || !near(first.Header(), c.retryAfter) {

@@ -47,9 +47,9 @@ func refusedByProxy(_ context.Context, _ *url.URL, _ *http.Request, res *http.Re
 	return &connectError{res.StatusCode}
 }
 
-// nameProxy adds the host and port of the forward proxy to the cause of f, and returns f. It
-// changes f only if err, the error that led to f, is a *proxiedError, and if the cause is not in
-// igproxy itself (ClassHeld).
+// nameProxy adds the host and port of the forward proxy to the cause of f, and returns f. The
+// parameter err is the error that led to f. If err is not a *proxiedError, or if igproxy itself is
+// the cause (ClassHeld), f stays unchanged.
 func (f *failure) nameProxy(err error) *failure {
 	var proxied *proxiedError
 	var refusal *connectError

@@ -51,8 +51,9 @@ func (u *askStep) retry(ctx context.Context, c call) bool {
 }
 
 // maxRetryWait is the longest wait before a retry. The waits are fully jittered, that is, evenly
-// spread from zero to maxRetryWait. So calls and sidecars that failed at the same time do not retry
-// at the same time: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter.
+// spread from zero to maxRetryWait. So calls that fail at the same time, even in several sidecars,
+// are retried at different times:
+// https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter.
 const maxRetryWait = 200 * time.Millisecond
 
 // waitForRetry waits for a random time, and reports whether the call still has time left.

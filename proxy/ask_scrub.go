@@ -16,16 +16,15 @@ func (c call) secretsToHide() []Secret {
 	return append([]Secret{c.secret}, c.app.secrets...)
 }
 
-// repeatsSecret reports whether a text contains a client secret, in any encoding that
-// graph.Contains knows.
+// repeatsSecret reports whether a text contains a client secret in an encoding that
+// graph.Contains detects.
 func (c call) repeatsSecret(text string) bool {
 	return slices.ContainsFunc(c.secretsToHide(), func(s Secret) bool { return graph.Contains(text, s.Reveal()) })
 }
 
-// scrubber returns a function that replaces the client secrets and the token in Meta's texts, in
-// any encoding that graph.Replace knows. It replaces the secrets first, because a token can end
-// with the first characters of a secret. Replacing the token first could leave the rest of the
-// secret readable.
+// scrubber returns a function that replaces the client secrets and the token in Meta's texts with
+// graph.Replace. The function replaces the secrets first, because a token can end with the first
+// characters of a secret. Replacing the token first could leave the rest of the secret readable.
 func (c call) scrubber() func(string) string {
 	return func(text string) string {
 		for _, s := range c.secretsToHide() {

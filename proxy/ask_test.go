@@ -17,8 +17,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// recorded returns an upstream that records each request and answers with a token, and a function
-// that returns the requests.
+// recorded starts an upstream that answers each request with a token. The function requests returns
+// all requests so far.
 func recorded(t *testing.T) (base string, requests func() []*http.Request) {
 	var mu sync.Mutex
 	var seen []*http.Request
@@ -222,8 +222,8 @@ func TestCodesUseNewConnections(t *testing.T) {
 	}
 }
 
-// Facebook takes codes by GET. When a kept connection turns out to be dead, Go's transport repeats
-// a GET request. So Facebook's codes need new connections, too.
+// Codes are sent to Facebook by GET. When a kept connection turns out to be dead, Go's transport
+// repeats a GET request. So Facebook's codes need new connections, too.
 func TestCodesSentByGETUseNewConnections(t *testing.T) {
 	base, count := keptThenDead(t, 1)
 	o := optionsFor(t, base, nil)

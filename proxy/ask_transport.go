@@ -13,8 +13,9 @@ import (
 // outbound is a pool of connections to Meta, for token calls or for passed-through calls.
 //
 // It speaks only HTTP/1.1. Each call in flight has its own connection, so a connection that dies
-// fails only one call. Few token calls need Meta, so this costs little. With HTTP/2 all calls would
-// share one connection, and its death or a GOAWAY would be an outage.
+// fails only one call. With HTTP/2 all calls would share one connection, and its death or a GOAWAY
+// would be an outage. For token calls, the extra connections cost little, because few of these
+// calls need Meta.
 //
 // A call that may be sent twice uses a kept connection. If that connection turns out to be dead,
 // Go's transport repeats the call on another one. Such repetitions need no retry budget, because a
@@ -38,8 +39,8 @@ type outbound struct {
 	silent   func()          // called when a kept connection has been silent for that long; it must not block
 }
 
-// mostPatience bounds patience. After the idle connections have been closed, calls dial new ones,
-// so a pool of dead connections is replaced within this time.
+// mostPatience is the highest value of outbound.patience. After the idle connections have been
+// closed, calls dial new ones, so a pool of dead connections is replaced within this time.
 const mostPatience = 3 * time.Second
 
 // newOutbound returns a pool without connections. Unless IgnoreProxy is set, the pool uses
@@ -95,7 +96,7 @@ func (o *outbound) RoundTrip(r *http.Request) (*http.Response, error) {
 	return o.send(r, maySendTwice(r))
 }
 
-// send sends a request; twice says whether it may be sent twice. The errors are those of RoundTrip.
+// send does what RoundTrip does. The parameter twice is true if the request may be sent twice.
 func (o *outbound) send(r *http.Request, twice bool) (*http.Response, error) {
 	via := o.via(r)
 	if via == "" {
@@ -110,10 +111,10 @@ func (o *outbound) send(r *http.Request, twice bool) (*http.Response, error) {
 	return res, err
 }
 
-// roundTrip sends a request on a kept connection, or on a new connection that no other request
-// uses. It returns errSilent if a kept connection stayed silent until the call timed out. Such a
-// connection may be dead, because firewalls and NAT devices can lose their state without closing
-// the connection. So errSilent says nothing about Meta.
+// roundTrip sends a request. If the parameter twice is false, it dials a connection for this
+// request alone. It returns errSilent if a kept connection stayed silent until the call timed out.
+// Such a connection may be dead, because firewalls and NAT devices can lose their state without
+// closing the connection. So errSilent says nothing about Meta.
 func (o *outbound) roundTrip(r *http.Request, twice bool) (*http.Response, error) {
 	if !twice {
 		return o.single.RoundTrip(r)

@@ -8,8 +8,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// checkToken is an invalid token, and also an invalid code. Meta checks the client secret first, so
-// its error shows whether the secret is right.
+// checkToken is an invalid token, and also an invalid code.
 const checkToken = "igproxy-check-this-is-no-token"
 
 // CheckResult is the result of one test that CheckOnline made.
@@ -21,7 +20,8 @@ type CheckResult struct {
 // CheckOnline sends Meta an invalid token for each app, and also an invalid code if the app
 // exchanges codes. It uses no cache, breaker or pause. A test succeeds if Meta refuses the token or
 // the code. This shows that the network and TLS work. If Meta refuses the token, the client secret
-// is right too. CheckOnline returns an error only if o itself is invalid.
+// is right too, because Meta checks the secret first. CheckOnline returns an error only if o itself
+// is invalid.
 func CheckOnline(ctx context.Context, o Options) (results []CheckResult, err error) {
 	if err := o.check(); err != nil {
 		return nil, err

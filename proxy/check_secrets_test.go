@@ -22,8 +22,8 @@ type checking struct {
 	calls    []time.Duration // when Meta was called, counted from the start
 }
 
-// silentSecret is an argument for startChecking. With it, the secret is testSecret (the space is
-// trimmed), and Meta is silent from the start.
+// silentSecret makes startChecking simulate a Meta that is silent from the start. startChecking
+// trims the space, so the client secret is testSecret.
 const silentSecret = testSecret + " "
 
 func startChecking(t *testing.T, secret string, set func(*Options)) *checking {
@@ -153,7 +153,7 @@ func TestARefusedSecretStaysRefusedUntilACallIsAccepted(t *testing.T) {
 	})
 }
 
-func TestReadinessFollowsARefusedSecretOnlyIfTheOperatorWantsThat(t *testing.T) {
+func TestWithReadyWhenRefusedARefusedSecretLeavesTheSidecarReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := startChecking(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecretsAtStart, o.ReadyWhenRefused = true, true })
 		if !m.Readiness().Ready {
