@@ -199,14 +199,15 @@ func greets(t *testing.T, text string) (addr string) {
 	return l.Addr().String()
 }
 
+// kinds has every kind except kindBacklog, which is only counted, and kindNoMaster, which occurs
+// only in mode sentinel.
 var kinds = []string{
 	kindRefused, kindTimeout, kindPool, kindBroken, kindResolve, kindTLS, kindLoading, kindReadOnly, kindOOM, kindAuth, kindBusy, kindMaxClients,
 	kindClusterDown, kindTryAgain, kindMoved, kindWrongType, kindMisconf, kindPermission, kindNoScript, kindDesync, kindOversize, kindNoReplicas,
 	kindOpen, kindOther,
 }
 
-// kinds has every kind that an operation can return. kindBacklog is only counted, and only
-// sentinels cause kindNoMaster. Every kind in the list except kindOther has its own advice.
+// Every kind in kinds except kindOther has its own advice.
 func TestEveryErrorKindNamesANextStep(t *testing.T) {
 	for _, kind := range kinds {
 		step := (&RedisOptions{}).advice(kind, nil)
@@ -218,7 +219,7 @@ func TestEveryErrorKindNamesANextStep(t *testing.T) {
 			t.Errorf("%s: the advice is %q, want a verb for the operator, such as check or see", kind, step)
 		}
 		if fallback := step == seeLog; fallback != (kind == kindOther) {
-			t.Errorf("%s: the advice is %q, want the fallback %q: %v", kind, step, seeLog, kind == kindOther)
+			t.Errorf("%s: the advice is %q; is it the fallback: got %v, want %v", kind, step, fallback, kind == kindOther)
 		}
 	}
 }

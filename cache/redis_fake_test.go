@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// fakeRedis starts a server on loopback that speaks RESP2. It is for replies that a real server
-// cannot be made to send. Its reply to each command is what replyTo returns. If replyTo returns "",
-// the server closes the connection; hangUp makes the server reset the connection. After a reply
-// that does not end with CR LF, the server closes the connection, too.
+// fakeRedis starts a server on loopback that speaks RESP2, for replies that a real server cannot be
+// made to send. The server replies to each command with the result of replyTo. If the result is "",
+// the server closes the connection; if it is hangUp, the server resets the connection. After a
+// reply that does not end with CR LF, the server closes the connection, too.
 func fakeRedis(t testing.TB, replyTo func(command []string) string) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -37,7 +37,7 @@ func TestDeadRedisIsAnImmediateMiss(t *testing.T) {
 		t.Errorf("counted %v, want %d refused claims, %d claims with the breaker open, an error for each of the 50 lookups, and a failed store", r.all(), faultsToOpen, 50-faultsToOpen)
 	}
 	if err := c.Check(context.Background()); err == nil || !strings.HasPrefix(err.Error(), "refused: ") || !strings.Contains(err.Error(), "redis.url") {
-		t.Errorf("Check says %v, want an error that begins with \"refused: \" and names redis.url", err)
+		t.Errorf("Check: got the error %v, want one that begins with \"refused: \" and names redis.url", err)
 	}
 }
 
@@ -106,8 +106,8 @@ func TestWrongPasswordIsLoggedOnce(t *testing.T) {
 }
 
 // Regression test: if Redis refuses the password of a new connection, the library sets no error on
-// the commands of a pipeline. So a failed store looked like a success or, with scripts, like a
-// reply to another command.
+// the commands of a pipeline. So a failed store counted as a success or, with scripts, as a fault
+// of kind desync.
 func TestAWrongPasswordIsAFaultOfEachPipeline(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{Password: "right"})
 	for name, lease := range map[string]time.Duration{"with scripts": time.Second, "without scripts": 0} {
@@ -145,7 +145,7 @@ func TestPasswordErrorIsAFaultWithoutItsText(t *testing.T) {
 	c, r := over(t, RedisOptions{Addrs: []string{server.Addr()}, Timeout: patient, Password: func() (string, error) { return "", errors.New("canary") }})
 	misses(t, c, "unreadable", 5)
 	if all := strings.Join(r.lines(), "\n"); !strings.Contains(all, "redis degraded") || strings.Contains(all, "canary") {
-		t.Errorf("the log says %q, want that Redis is degraded, without the text of the error", all)
+		t.Errorf("the log says %q, want the line redis degraded, without the text of the error (canary)", all)
 	}
 }
 

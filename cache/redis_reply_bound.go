@@ -61,15 +61,15 @@ type replyBound struct {
 	null    bool            // the number begins with a minus sign
 	last    byte            // in a header, the byte before the current one
 	body    int64           // bytes of a string that are still to come, with its CR and LF
-	inBytes int64           // bytes that have been read of the current line
+	inBytes int64           // bytes of the current line that have been read
 	total   int64           // size so far, as maxReply defines it; a string that is arriving counts in full
 	depth   int             // how many arrays, one inside the other, are being read
 	members [maxDepth]int64 // for each of these arrays, the outermost first: its members that have not ended yet
 	refused bool
 }
 
-// admit takes the next bytes, in the order of their arrival. It returns errOversize if it refuses
-// a reply, and for all later bytes.
+// admit takes the next bytes, in the order of their arrival. Once it has refused a reply, it always
+// returns errOversize.
 func (g *replyBound) admit(b []byte) error {
 	for len(b) > 0 && !g.refused {
 		if g.body > 0 {

@@ -63,9 +63,8 @@ func (s *sentinels) masterDialer(dial dialFunc) dialFunc {
 	}
 }
 
-// find returns the master's address, from the first sentinel that knows it. It waits for each
-// sentinel at most for s.budget. The next time, a sentinel that returned the address is asked
-// first, and one that failed is asked last.
+// find asks one sentinel after another, each for at most s.budget, until one returns the master's
+// address. The next call begins with the sentinel that returned it.
 func (s *sentinels) find(ctx context.Context) (addr string, err error) {
 	var errs []error
 	first := s.first.Load()

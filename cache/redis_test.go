@@ -160,11 +160,11 @@ func TestWithoutRedisMemoryIsUsed(t *testing.T) {
 		t.Errorf("health %+v, want off", h)
 	}
 	if err := c.Check(context.Background()); err == nil || !strings.Contains(err.Error(), "redis.mode") {
-		t.Errorf("Check says %v, want it to name redis.mode", err)
+		t.Errorf("Check: got the error %v, want one that names redis.mode", err)
 	}
 }
 
-// Errors in the options are reported by New and never contain the password.
+// New reports wrong options, and its errors never contain the password.
 func TestWrongRedisOptionsAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		o    RedisOptions
@@ -179,7 +179,7 @@ func TestWrongRedisOptionsAreRefused(t *testing.T) {
 	} {
 		cache, err := New(Options{MaxBytes: 1 << 20, Redis: &c.o})
 		if err == nil || cache != nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "canary") {
-			t.Errorf("%+v: got %v, want an error with %q", c.o, err, c.want)
+			t.Errorf("%+v: got the error %v, want one with %q, without the password (canary); got a cache: %v, want false", c.o, err, c.want, cache != nil)
 		}
 	}
 }

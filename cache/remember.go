@@ -3,9 +3,9 @@ package cache
 import "time"
 
 // Remember ends the claim and stores an entry: in memory at once, and in Redis in the background.
-// If another process has stored an entry first, that entry wins, unless better reports that e is
-// better. If better is nil, the stored entry always wins. Remember stores nothing if the claim has
-// ended already, if e has expired, or if the token was purged after the key was derived.
+// If another process has stored an entry first, that entry wins, unless the function better returns
+// true for it. If better is nil, the stored entry always wins. Remember stores nothing if the claim
+// has ended already, if e has expired, or if the token was purged after the key was derived.
 //
 // Remember usually returns e at once. If other processes may have asked upstream in the meantime,
 // Remember waits for Redis, at most for RedisOptions.Timeout, and returns the winner and whether e

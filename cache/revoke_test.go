@@ -225,7 +225,7 @@ func TestUnknownTokensCostLittle(t *testing.T) {
 	}
 }
 
-// During a Redis outage a process forgets a revoked token only if it exchanged that token itself.
+// During a Redis outage, a process forgets a revoked token only if it got that token from upstream.
 // The other processes learn of the revocation when Redis is back.
 func TestRevocationDuringARedisOutageIsSharedLater(t *testing.T) {
 	t.Parallel()

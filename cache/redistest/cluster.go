@@ -83,8 +83,8 @@ func (c *Cluster) Addrs() string {
 }
 
 // Announce makes each node announce the port of a proxy on 127.0.0.1, so that clients and replicas
-// connect to the node through the proxy. For the address of a node, through returns the port of the
-// node's proxy.
+// connect to the node through the proxy. The function through returns the port of the proxy for the
+// node at addr.
 func (c *Cluster) Announce(through func(addr string) (port int)) {
 	c.t.Helper()
 	var want []string

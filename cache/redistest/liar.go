@@ -30,8 +30,8 @@ type Liar struct {
 	net     net.Listener
 	target  string
 	lie     atomic.Pointer[string]
-	oneIn   atomic.Int64
-	lies    atomic.Int64
+	oneIn   atomic.Int64 // see SetLie
+	lies    atomic.Int64 // see LieCount
 	running sync.WaitGroup
 
 	mu   sync.Mutex // protects the fields below
@@ -73,9 +73,9 @@ func (l *Liar) SetLie(lie string, oneIn int) {
 	l.lie.Store(&lie)
 }
 
-// LieCount returns the number of replies selected to be corrupted so far. A few of them were sent
-// unchanged: the first reply for a swap, replies too short for a flip, and replies for which no
-// earlier reply was known.
+// LieCount returns how many replies have been selected for a lie. The Liar sent a few of them
+// unchanged: the first reply for a swap, replies too short for a flip, and replies for which it had
+// no earlier reply.
 func (l *Liar) LieCount() int { return int(l.lies.Load()) }
 
 func (l *Liar) accept() {

@@ -20,7 +20,7 @@ const (
 
 var (
 	portsMu sync.Mutex
-	ports   = map[int]bool{} // the ports that are taken, see freePort; portsMu protects the map
+	ports   = map[int]bool{} // the ports that freePort has reserved; portsMu protects the map
 )
 
 // FreePort returns a free loopback port that it has not returned before in this process.
@@ -29,8 +29,8 @@ func FreePort(t testing.TB) int {
 	return freePort(t, 0)
 }
 
-// freePort takes a free port, which it returns, and the port that is this distance above it, which
-// is free, too. With distance 0, it takes only one port. A port that is taken is never taken again.
+// freePort returns a free port and reserves it. If distance is not 0, the port that far above it is
+// free, too, and is also reserved. Reserved ports are never returned again.
 func freePort(t testing.TB, distance int) int {
 	t.Helper()
 	portsMu.Lock()

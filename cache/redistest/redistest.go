@@ -109,7 +109,7 @@ func (s *Server) run() {
 			}
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("redis-server did not answer within %s", patience)
+			s.t.Fatalf("redis-server did not reply to PING within %s", patience)
 		}
 	}
 }

@@ -40,9 +40,9 @@ func (s *Server) Hold(t testing.TB) {
 	t.Cleanup(c.close)
 }
 
-// Answer serves one connection. It sends reply and a line break for every command except HELLO,
-// SELECT and CLIENT, which get replies that let clients connect. If reply is empty, Answer closes
-// the connection instead of sending reply. Answer returns when the connection has ended.
+// Answer serves one connection. Every command gets the text in reply and a line break, except
+// HELLO, SELECT and CLIENT, which get replies that let clients connect. If the text is empty,
+// Answer closes the connection instead. Answer returns when the connection has ended.
 func Answer(c net.Conn, reply string) {
 	AnswerEach(c, func(command string) string {
 		switch command {

@@ -54,8 +54,9 @@ func StartSentinel(t testing.TB, master int) string {
 	return addrs([]int{port})
 }
 
-// startSentinel starts a sentinel for the master on this port, and returns the sentinel's port. A
-// failover can begin when quorum sentinels have had no reply from the master for downAfter.
+// startSentinel starts a sentinel for the master on this port, and returns the sentinel's port. The
+// parameter quorum is how many sentinels must have had no reply from the master for the time
+// downAfter before a failover can begin.
 func startSentinel(t testing.TB, master, quorum int, downAfter time.Duration) int {
 	t.Helper()
 	binary, err := exec.LookPath("redis-sentinel")

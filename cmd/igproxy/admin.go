@@ -20,7 +20,7 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// adminFlags returns the flags that every command that calls a running sidecar has.
+// adminFlags returns the common flags of the commands that call a running sidecar.
 func adminFlags(timeout time.Duration) []cli.Flag {
 	positive := func(_ *cli.Context, d time.Duration) error {
 		if d <= 0 {

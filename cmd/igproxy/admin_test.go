@@ -25,7 +25,7 @@ func serveAdmin(t *testing.T, h http.HandlerFunc) (environ []string) {
 	return []string{"IGPROXY_ADMIN_LISTEN=" + tcp.Listener.Addr().String(), "IGPROXY_ADMIN_SOCKET=" + path}
 }
 
-func TestOperationsPreferTheSocketAndOtherwiseSendTheToken(t *testing.T) {
+func TestOperationsPreferTheSocketAndSendTheToken(t *testing.T) {
 	t.Chdir(t.TempDir())
 	const token = "0123456789abcdef"
 	write(t, "token", token+"\n")
@@ -40,8 +40,8 @@ func TestOperationsPreferTheSocketAndOtherwiseSendTheToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		environ []string
 		code    int
-		got     string
-		says    string
+		sent    string // the network and the Authorization header; "" if nothing is sent
+		stderr  string
 	}{
 		"a socket":                     {[]string{listen, socket}, 0, "unix ", ""},
 		"a socket and a token":         {[]string{listen, socket, file}, 0, "unix Bearer " + token, ""},
@@ -56,8 +56,8 @@ func TestOperationsPreferTheSocketAndOtherwiseSendTheToken(t *testing.T) {
 		for _, operation := range []string{"reload", "purge --all"} {
 			got = ""
 			code, stdout, stderr := command(t, c.environ, strings.Fields(operation)...)
-			if code != c.code || got != c.got || !strings.Contains(stderr, c.says) || strings.Contains(stdout+stderr, token) {
-				t.Errorf("%s, %s: exit code %d, want %d; sent %q, want %q; stdout %q, stderr %q, want %q in stderr and the token in neither", name, operation, code, c.code, got, c.got, stdout, stderr, c.says)
+			if code != c.code || got != c.sent || !strings.Contains(stderr, c.stderr) || strings.Contains(stdout+stderr, token) {
+				t.Errorf("%s, %s: exit code %d, want %d; sent %q, want %q; stdout %q, stderr %q, want %q in stderr and the token in neither", name, operation, code, c.code, got, c.sent, stdout, stderr, c.stderr)
 			}
 		}
 	}
@@ -74,7 +74,7 @@ func TestACommandSendsTheCurrentTokenDuringARotation(t *testing.T) {
 	})
 	code, stdout, stderr := command(t, []string{at[0], "IGPROXY_ADMIN_TOKEN_FILE=./token"}, "reload")
 	if code != 0 || got != "Bearer the-current-token" {
-		t.Errorf("exit code %d, want 0; sent %q, want the current token\n%s%s", code, got, stdout, stderr)
+		t.Errorf("exit code %d, want 0; sent %q, want the current token; stdout %q, stderr %q", code, got, stdout, stderr)
 	}
 }
 

@@ -13,11 +13,11 @@ func TestCaInitMakesAnAuthorityThatCaShowExplains(t *testing.T) {
 	t.Chdir(t.TempDir())
 	code, made, stderr := command(t, nil, "ca", "init", "--dir", "ca")
 	if code != exitOK || stderr != "" {
-		t.Fatalf("exit code %d, want 0: %s", code, stderr)
+		t.Fatalf("exit code %d, want 0; stderr %q, want it empty", code, stderr)
 	}
 	code, shown, stderr := command(t, nil, "ca", "show", "--dir", "ca")
 	if code != exitOK || stderr != "" || shown != made {
-		t.Errorf("exit code %d, want 0: %s\nshow printed\n%s\nwant the same as from init\n%s", code, stderr, shown, made)
+		t.Errorf("exit code %d, want 0; stderr %q, want it empty; ca show printed\n%s\nwant the output of ca init\n%s", code, stderr, shown, made)
 	}
 	dir, _ := filepath.Abs("ca")
 	cert, key := filepath.Join(dir, authority.CertFile), filepath.Join(dir, authority.KeyFile)
@@ -25,11 +25,11 @@ func TestCaInitMakesAnAuthorityThatCaShowExplains(t *testing.T) {
 		"ca_file: " + cert, "ca_key_file: " + key, "NODE_EXTRA_CA_CERTS=" + cert, "NODE_USE_ENV_PROXY=1", "REQUESTS_CA_BUNDLE=", "SSL_CERT_FILE=", "openssl.cafile=", "Ruby", "Go", "keytool", ".NET",
 		"--cacert " + cert} {
 		if !strings.Contains(shown, want) {
-			t.Errorf("want %q in\n%s", want, shown)
+			t.Errorf("ca show printed\n%s\nwant %q in it", shown, want)
 		}
 	}
 	if !strings.Contains(shown, "-Djavax.net.ssl.trustStore=") || strings.Contains(shown, "-cacerts") {
-		t.Errorf("want -Djavax.net.ssl.trustStore=, and no -cacerts, which makes every Java program on the machine trust the authority, in\n%s", shown)
+		t.Errorf("ca show printed\n%s\nwant -Djavax.net.ssl.trustStore=, not -cacerts, which makes every Java program on the machine trust the authority", shown)
 	}
 	secret, err := os.ReadFile(key)
 	if err != nil {
@@ -37,7 +37,7 @@ func TestCaInitMakesAnAuthorityThatCaShowExplains(t *testing.T) {
 	}
 	for line := range strings.Lines(string(secret)) {
 		if strings.Contains(shown, strings.TrimSpace(line)) {
-			t.Errorf("the key is printed: %s", shown)
+			t.Errorf("ca show printed a line of the key:\n%s", shown)
 		}
 	}
 	// igproxy check accepts the configuration that ca show prints.
@@ -45,7 +45,7 @@ func TestCaInitMakesAnAuthorityThatCaShowExplains(t *testing.T) {
 	snippet, _, _ = strings.Cut(snippet, "\n\n")
 	write(t, "igproxy.yaml", strings.ReplaceAll("\n"+snippet+"\n", "\n  ", "\n"))
 	if code, stdout, stderr := command(t, withSecret, "check", "--config", "igproxy.yaml"); code != exitOK || strings.Contains(stdout, "warning") {
-		t.Errorf("exit code %d, want 0 and no warnings\n%s%s", code, stdout, stderr)
+		t.Errorf("check: exit code %d, want 0; stdout %q, want no warning; stderr %q", code, stdout, stderr)
 	}
 	// Clients that run as other users must be able to read the certificate.
 	if info, err := os.Stat("ca"); err != nil {
@@ -63,7 +63,7 @@ func TestCaInitNeverReplacesAFile(t *testing.T) {
 	before, _ := os.ReadFile(authority.KeyFile)
 	code, stdout, stderr := command(t, nil, "ca", "init", "--dir", ".")
 	if code != exitFailed || stdout != "" || stderr != "igproxy: igproxy-ca.key exists; choose another folder, or remove the file if no client trusts its authority any more\n" {
-		t.Errorf("exit code %d, want 1 and the error that igproxy-ca.key exists\n%s%s", code, stdout, stderr)
+		t.Errorf("exit code %d, want %d; stdout %q, want it empty; stderr %q, want the error that igproxy-ca.key exists", code, exitFailed, stdout, stderr)
 	}
 	if after, _ := os.ReadFile(authority.KeyFile); string(after) != string(before) {
 		t.Error("the key was replaced")
@@ -110,6 +110,6 @@ func TestCaSaysWhatIsWrong(t *testing.T) {
 	}
 	code, stdout, _ := command(t, nil, "ca")
 	if code != exitOK || !strings.Contains(stdout, "\n   init  ") || !strings.Contains(stdout, "\n   show  ") {
-		t.Errorf("exit code %d, want 0 and the subcommands init and show\n%s", code, stdout)
+		t.Errorf("igproxy ca: exit code %d, want 0; it printed\n%s\nwant the subcommands init and show", code, stdout)
 	}
 }
