@@ -24,7 +24,7 @@ const (
 	tlsFiles         = "tls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"
 )
 
-// expectWithAuthority does what expect does, with two authorities, in the folders ca and other.
+// expectWithAuthority does what expect does, with two authorities, in ./ca and ./other.
 func expectWithAuthority(t *testing.T, inputs []input) {
 	t.Helper()
 	for i, in := range inputs {
@@ -107,8 +107,8 @@ func TestKeysOfInterceptionThatDoNotFitAreRefused(t *testing.T) {
 	})
 }
 
-// writeAuthority writes an authority that Create would not make: change alters its certificate
-// before it is signed.
+// writeAuthority writes an authority that Create would not make: the function change alters the
+// certificate before it is signed.
 func writeAuthority(t *testing.T, dir string, change func(*x509.Certificate)) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -169,9 +169,9 @@ func TestProblemsOfTheAuthorityAreReported(t *testing.T) {
 	} {
 		all = append(all, input{name: name, yaml: yaml, before: c.before, want: c.want})
 	}
-	// The refused variable leaves the value of the file in effect. The fault of the file's value
-	// must not be reported at the place of the variable.
-	all = append(all, input{name: "a refused variable", yaml: yaml, env: []string{"IGPROXY_INTERCEPT_CA_FILE=a\tb"},
+	// An invalid variable leaves the value from the file in effect. A fault of that value must not
+	// be reported as a fault of the variable.
+	all = append(all, input{name: "an invalid variable", yaml: yaml, env: []string{"IGPROXY_INTERCEPT_CA_FILE=a\tb"},
 		before: func(t *testing.T) { _ = os.Remove("ca/igproxy-ca.pem") },
 		want: []string{"warning: environment: IGPROXY_INTERCEPT_CA_FILE: overrides igproxy.yaml:3, which sets the same key; remove one of the two",
 			"environment: IGPROXY_INTERCEPT_CA_FILE: contains a control character or a line break; remove it"}})
@@ -188,14 +188,14 @@ func TestWhichKeysOfInterceptionNeedARestart(t *testing.T) {
 	read.Intercept.TLS, read.Intercept.Others, read.Intercept.MaxTunnels, read.Intercept.TunnelIdle = true, config.InterceptTunnel, 7, time.Hour
 	next, changed, waiting := config.Merge(running, read)
 	if want := []string{"intercept.ca_file", "intercept.ca_key_file"}; !slices.Equal(changed, want) {
-		t.Errorf("keys that take effect now: %q, want %q", changed, want)
+		t.Errorf("keys that take effect now: got %q, want %q", changed, want)
 	}
 	if want := []string{"intercept.listen", "intercept.tls", "intercept.others", "intercept.max_tunnels", "intercept.tunnel_idle"}; !slices.Equal(waiting, want) {
-		t.Errorf("keys that wait for a restart: %q, want %q", waiting, want)
+		t.Errorf("keys that wait for a restart: got %q, want %q", waiting, want)
 	}
 	want := running.Intercept
 	want.CAFile, want.CAKeyFile = "./b", "./l"
 	if next.Intercept != want {
-		t.Errorf("the settings in use: %+v, want %+v", next.Intercept, want)
+		t.Errorf("the settings in use: got %+v, want %+v", next.Intercept, want)
 	}
 }

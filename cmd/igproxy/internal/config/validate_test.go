@@ -7,7 +7,7 @@ func TestAContradictionIsReportedWithItsReason(t *testing.T) {
 		{name: "two listeners on the same address", yaml: "listen: 127.0.0.1:7000\nadmin:\n  listen: 127.0.0.1:7000\n",
 			want: []string{"igproxy.yaml:3: admin.listen: the same address as listen; give each its own address"}},
 		{name: "a list of listeners", yaml: "listen: [127.0.0.1:7000, '[::1]:7000', unix:/run/s]\n"},
-		{name: "a list of one", yaml: "listen: [127.0.0.1:7000]\n"},
+		{name: "a list of one listener", yaml: "listen: [127.0.0.1:7000]\n"},
 		{name: "an empty list counts as unset", yaml: "listen: []\n"},
 		{name: "several free ports", yaml: "listen: [127.0.0.1:0, 127.0.0.1:0]\n"},
 		{name: "several listeners in the environment", env: []string{"IGPROXY_LISTEN= 127.0.0.1:7000, [::1]:7000 unix:/run/s\n"}},

@@ -16,7 +16,7 @@ import (
 // Limits of values.
 const (
 	maxValue = 4096 // bytes
-	maxItems = 64   // of a list
+	maxItems = 64   // items of a list
 )
 
 // set parses values into the setting's field of c. values has one value, unless the setting is a
@@ -36,7 +36,7 @@ func (s setting) setOne(c *Config, value string) *fault {
 	text := trimNewline(value) // a Kubernetes Secret or a YAML block often ends with a newline
 	switch field := s.field(c).Addr().Interface().(type) {
 	case *bool:
-		// yes, on and 1 are refused, because not all programs read them as true.
+		// "yes", "on" and "1" are refused, because not all programs read them as true.
 		if text != "true" && text != "false" {
 			return &fault{quote(text) + " is neither true nor false", "write " + s.rangeText()}
 		}

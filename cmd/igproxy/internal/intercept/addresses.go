@@ -46,7 +46,7 @@ func isPublic(a netip.Addr) bool {
 }
 
 // onlyPublic returns an error for an address that no tunnel may lead to. It is the Control of a
-// net.Dialer, so it sees the address that is dialled: a name that resolves to another address a
+// net.Dialer, so it gets the address that is dialled: a name that resolves to another address a
 // moment later (DNS rebinding) cannot get past it.
 func (t *tunnels) onlyPublic(_, address string, _ syscall.RawConn) error {
 	if to, err := netip.ParseAddrPort(address); err != nil || !t.allowed(to.Addr()) || t.isOwn(to.Addr()) {

@@ -34,7 +34,7 @@ func TestNoTunnelLeadsToThisMachineItsNetworkOrItsProvider(t *testing.T) {
 		"192.0.2.1": false, "198.51.100.1": false, "203.0.113.1": false, "198.18.0.1": false, "192.88.99.1": false, "2001:db8::1": false, "100::1": false,
 	} {
 		if got := intercept.IsPublic(netip.MustParseAddr(address)); got != want {
-			t.Errorf("%s is public: %t, want %t", address, got, want)
+			t.Errorf("IsPublic(%s): got %t, want %t", address, got, want)
 		}
 	}
 	if intercept.IsPublic(netip.Addr{}) {
@@ -42,7 +42,7 @@ func TestNoTunnelLeadsToThisMachineItsNetworkOrItsProvider(t *testing.T) {
 	}
 }
 
-// A machine can have public addresses. Most machines with IPv6 have one.
+// Most machines with IPv6 have a public address.
 func TestAPublicAddressOfThisMachineGetsNoTunnel(t *testing.T) {
 	p := serve(t, tunnelling(1))
 	own, other := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3") // this test treats both as public
@@ -56,8 +56,8 @@ func TestAPublicAddressOfThisMachineGetsNoTunnel(t *testing.T) {
 		failure error
 		want    int
 	}{
-		{own, nil, 403}, {other, nil, 502}, // igproxy dials other, but nothing listens there
-		{other, errors.New("no list"), 403}, // without the list, other could be an address of this machine
+		{own, nil, 403}, {other, nil, 502}, // igproxy dials 127.0.0.3, but nothing listens there
+		{other, errors.New("no list"), 403}, // without the list, 127.0.0.3 could be an address of this machine
 	} {
 		answer, failure = step.answer, step.failure
 		if res, body := p.client().connect(t, "own.example:443", "", ""); res.StatusCode != step.want {

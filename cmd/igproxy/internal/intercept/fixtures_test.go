@@ -32,8 +32,8 @@ type proxy struct {
 	released int            // how often Release was called
 }
 
-// start serves a Handler on a listener. The Handler intercepts connections to the host meta. If
-// change is not nil, it may change the Handler's Options.
+// start serves a Handler that intercepts connections to graph.facebook.com. The function change,
+// which may be nil, changes the Options of the Handler.
 func start(t *testing.T, l net.Listener, dial func() net.Conn, change func(*intercept.Options)) *proxy {
 	t.Helper()
 	p := &proxy{counts: map[string]int{}, dial: dial}
@@ -104,8 +104,8 @@ func (p *proxy) client() *client {
 
 func (c *client) Read(b []byte) (int, error) { return c.r.Read(b) }
 
-// connect sends a CONNECT with the lines in header, followed at once by the bytes in further. It
-// returns the response and the text of its body.
+// connect sends a CONNECT with the given header lines and, right after it, the text in the
+// parameter further. It returns the response and, unless the status is 200, the text of its body.
 func (c *client) connect(t *testing.T, target, header, further string) (*http.Response, string) {
 	t.Helper()
 	return c.send(t, fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: x\r\n%s\r\n%s", target, header, further))
@@ -154,7 +154,7 @@ func (p *proxy) acceptAll(t *testing.T) {
 	t.Cleanup(func() { _ = p.Listener().Close(); <-ended })
 }
 
-// tunnelling returns a change for start that allows a number of tunnels at once.
+// tunnelling returns the argument change of start and serve that allows limit tunnels at once.
 func tunnelling(limit int) func(*intercept.Options) {
 	return func(o *intercept.Options) {
 		o.Tunnels = intercept.TunnelOptions{MaxTunnels: limit, IdleTimeout: time.Minute}

@@ -145,8 +145,8 @@ func target(r *http.Request) (host, port string, ok bool) {
 // secret.
 const invalid = "invalid"
 
-// normalHost returns a host's name or address in lower case, without a dot at the end. If host is
-// neither a name nor an address, normalHost returns invalid.
+// normalHost returns a host's name or address in lower case, without a dot at the end. For any
+// other text, it returns the constant invalid.
 func normalHost(host string) string {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Zone() == "" || hostName.MatchString(host) {
@@ -206,8 +206,8 @@ func (h *Handler) intercept(w http.ResponseWriter, host string) {
 // establishTimeout bounds the write of the response to a CONNECT.
 const establishTimeout = 10 * time.Second
 
-// hijack takes a connection over and answers the CONNECT with 200. It reports false if the client
-// has left.
+// hijack takes a connection over and answers the CONNECT with 200. It reports false if one of
+// these steps fails.
 func (h *Handler) hijack(w http.ResponseWriter) (*hijacked, bool) {
 	c, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {

@@ -78,7 +78,7 @@ func TestAClientMustSendTheTokenAsItsPassword(t *testing.T) {
 }
 
 // Many clients send their password only after a 407.
-func TestAClientMayAnswerTheChallengeOnItsConnection(t *testing.T) {
+func TestAClientMaySendTheTokenOnTheConnectionThatGotThe407(t *testing.T) {
 	p := serve(t, func(o *intercept.Options) {
 		o.Bearers = func() [][sha256.Size]byte { return bearers("the-token") }
 	})
@@ -134,7 +134,7 @@ func TestOnlyTokenHostsOnPort443AreIntercepted(t *testing.T) {
 				t.Errorf("intercept.others: %s, CONNECT %s: got %d %q, want %d", mode, target, res.StatusCode, body, want[mode])
 			}
 		}
-		// Only the target counts, whatever the header Host says.
+		// The target of the CONNECT decides, not the header Host.
 		for text, want := range map[string]int{
 			"CONNECT " + meta + ":443 HTTP/1.1\r\nHost: example.com\r\n\r\n":    200,
 			"CONNECT " + meta + ":443 HTTP/1.0\r\n\r\n":                         200,
@@ -203,7 +203,7 @@ func TestTheLogNamesHostsAndNothingElse(t *testing.T) {
 
 func TestFirstBytesSentTogetherWithConnectArrive(t *testing.T) {
 	p := serve(t, nil)
-	first := strings.Repeat("0123456789abcdef", 512) // more than net/http buffers
+	first := strings.Repeat("0123456789abcdef", 512) // more than the buffer of net/http holds
 	for range 20 {
 		c := p.client()
 		if res, _ := c.connect(t, meta+":443", "", first); res.StatusCode != http.StatusOK {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// queue is a net.Listener: put hands an intercepted connection to its Accept. Before that, the
-// listener of CONNECT requests has accepted the same connection.
+// queue is a net.Listener: its Accept returns the intercepted connections that are given to put.
+// The listener of CONNECT requests has already accepted them.
 type queue struct {
 	addr    net.Addr
 	release func(net.Conn) // called before Accept returns a connection

@@ -193,9 +193,9 @@ func (t *tunnels) idleNow() time.Duration {
 // drain may have shortened the idle timeout, or a byte may have passed in the other direction.
 func (t *tunnels) untilLook() time.Duration { return min(t.idle, drainIdle) }
 
-// Shutdown ends each tunnel once it has been idle for a second. When ctx ends, Shutdown ends all
-// other tunnels, and returns the error of ctx. New tunnels are refused. To spare clients this
-// refusal, close the listener of CONNECT requests first.
+// Shutdown ends each tunnel once it has been idle for a second. When ctx ends, Shutdown ends the
+// remaining tunnels, and returns the error of ctx. A CONNECT that needs a new tunnel gets a 503, so
+// close the listener of CONNECT requests first.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	t := h.tunnels
 	t.mu.Lock()

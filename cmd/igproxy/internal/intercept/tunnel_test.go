@@ -38,7 +38,7 @@ func (p *proxy) tunnel(t *testing.T, l net.Listener) (c *client, host net.Conn) 
 	return c, host
 }
 
-func TestATunnelPassesBothHalvesOn(t *testing.T) {
+func TestOneDirectionContinuesAfterTheOtherEnds(t *testing.T) {
 	p := serve(t, tunnelling(4))
 	l := loopback(t)
 	p.leadTo(l)
@@ -62,7 +62,7 @@ func TestATunnelPassesBothHalvesOn(t *testing.T) {
 		_, _ = io.WriteString(other, "reply")
 		_ = other.Close()
 		if got, err := io.ReadAll(one); err != nil || string(got) != "reply" {
-			t.Errorf("after the %s has closed its half: got %q (error: %v), want \"reply\"", first, got, err)
+			t.Errorf("to the %s, after it has closed its half: got %q (error: %v), want \"reply\"", first, got, err)
 		}
 		eventually(t, "the tunnel has ended", func() bool { return p.Tunnels() == 0 })
 	}
@@ -88,7 +88,7 @@ func TestTunnelsAreBounded(t *testing.T) {
 		t.Errorf("interception while all tunnels are in use: got %d, want 200", res.StatusCode)
 	}
 	_, _ = one.Close(), host.Close()
-	eventually(t, "the tunnel has ended", func() bool { return p.Tunnels() == 1 })
+	eventually(t, "the first tunnel has ended", func() bool { return p.Tunnels() == 1 })
 	p.tunnel(t, l)
 }
 
@@ -125,9 +125,8 @@ func TestAClientThatLeavesEndsTheDial(t *testing.T) {
 	eventually(t, "no tunnel is open", func() bool { return p.Tunnels() == 0 })
 }
 
-// nameServer returns a resolver with a simulated name server, and a counter. For each question
-// about an IPv4 address, the name server adds one to the counter, calls answers, and replies with
-// the addresses that answers returns.
+// nameServer returns a resolver with a simulated name server, and a counter of its questions about
+// IPv4 addresses. The function answers is called for each such question, and returns the addresses.
 func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
 	var asked atomic.Int32
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
@@ -142,11 +141,11 @@ func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
 			if _, err := io.ReadFull(there, question); err != nil {
 				return
 			}
-			end := 12 // where the question ends; it begins after a header of 12 bytes (RFC 1035, section 4.1)
+			end := 12 // the question begins here, after the header (RFC 1035, section 4.1)
 			for question[end] != 0 {
 				end += 1 + int(question[end])
 			}
-			end += 5
+			end += 5 // here the question ends, after its type and its class
 			reply := append([]byte{}, question[:end]...)
 			reply[2], reply[3], reply[11] = 0x81, 0x80, 0 // an answer, without additional records
 			if reply[end-3] == 1 {                        // a question about an IPv4 address
@@ -164,8 +163,8 @@ func nameServer(answers func() []netip.Addr) (*net.Resolver, *atomic.Int32) {
 	}}, &asked
 }
 
-// The check sees the address that is dialled. So an attacker gains nothing with a name server that
-// gives a different answer to the next question.
+// igproxy checks the address that it dials, so an attacker gains nothing with a name server whose
+// next answer differs.
 func TestTheAddressThatIsDialledIsTheOneThatIsChecked(t *testing.T) {
 	p := serve(t, tunnelling(1))
 	public, private := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")
@@ -379,7 +378,7 @@ func TestNoTunnelIsOpenedAfterAStop(t *testing.T) {
 		}
 		for range 2 {
 			if res, body := p.client().connect(t, "example.com:443", "", ""); res.StatusCode != 503 || !strings.Contains(body, "stopping") {
-				t.Errorf("after %s: got %d %s, want 503 that says that igproxy is stopping", name, res.StatusCode, body)
+				t.Errorf("after %s: got %d %s, want 503 with \"stopping\"", name, res.StatusCode, body)
 			}
 		}
 		if got := p.Tunnels(); got != 0 {
