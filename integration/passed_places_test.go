@@ -1,8 +1,8 @@
 package integration
 
 // Each app has its own slots for passed-through calls. igproxy ends slow calls, so that they do not
-// hold their slots for long. A call is slow if the app sends its upload or reads the answer too
-// slowly, or if the upstream sends the answer too slowly.
+// hold their slots for long. A call is slow if the app sends its upload or reads the response too
+// slowly, or if the upstream sends the response too slowly.
 
 import (
 	"bufio"
@@ -159,7 +159,7 @@ func TestPassedCallWithAnUnreadAnswerEnds(t *testing.T) {
 	start := time.Now()
 	_, err := io.WriteString(c, "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	must(t, err)
-	p.ended(t, start.Add(slowReader), "the app reads the answer too slowly", "rejected")
+	p.ended(t, start.Add(slowReader), "the app reads the response too slowly", "rejected")
 	if r := p.fetch(t, "/me"); r.status != 200 {
 		t.Errorf("afterwards: got %d %s, want 200", r.status, r.body)
 	}
@@ -176,7 +176,7 @@ func TestPassedCallWithADrippingAnswerEnds(t *testing.T) {
 			if err == nil && r.status == 200 {
 				t.Errorf("got status 200 without an error after %s, want an error or another status, because the answer is incomplete", r.took)
 			}
-			p.ended(t, start.Add(slowSender), "the answer arrives too slowly", "timeout")
+			p.ended(t, start.Add(slowSender), "the response arrives too slowly", "timeout")
 		})
 	}
 }
@@ -210,7 +210,7 @@ func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	if slow.StatusCode != 408 || !strings.Contains(string(text), "990028") || time.Since(start) > slowSender {
 		t.Errorf("an upload without a byte: got %d %s after %s, want 408 with subcode 990028 within %s", slow.StatusCode, text, time.Since(start), slowSender)
 	}
-	p.ended(t, start.Add(slowReader), "the app reads the answer too slowly", "rejected")
+	p.ended(t, start.Add(slowReader), "the app reads the response too slowly", "rejected")
 	if r, err = fetch(t.Context(), client, p.URL+"/me"); err != nil || r.status != 200 {
 		t.Errorf("another call on the connection: got %d %s, %v; want 200", r.status, r.body, err)
 	}

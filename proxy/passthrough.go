@@ -67,8 +67,8 @@ func (x *requestState) pass(e *engine, r *http.Request, t destination, shared *c
 	x.grant, x.app, x.slots = passthroughGrant, a.Label, a.passing
 	c := &passedCall{engine: e, app: a, ctx: r.Context(), shared: shared}
 	x.passed = &passthrough.Call{DropAuthorization: !mayHoldMetasToken(r, t), Base: base, Path: t.path,
-		Own:      scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
-		OnAnswer: c.answered, OnRefused: c.refused}
+		Own:        scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
+		OnResponse: c.answered, OnRefused: c.refused}
 	if a.AppSecretProof {
 		x.passed.Proof = a.proof
 	}
@@ -109,7 +109,7 @@ func (x *requestState) stream(b *bypass, w http.ResponseWriter, r *http.Request)
 		return
 	case errors.Is(got.Err, passthrough.ErrSlowRequest):
 		x.err = errSlowRequest
-	case errors.Is(got.Err, passthrough.ErrSlowAnswer):
+	case errors.Is(got.Err, passthrough.ErrSlowResponse):
 		x.err = errTimeout()
 		x.err.Cause = got.Err.Error()
 	case errors.Is(got.Err, context.DeadlineExceeded): // the call took too long
@@ -123,7 +123,7 @@ func (x *requestState) stream(b *bypass, w http.ResponseWriter, r *http.Request)
 		x.err = errBadAnswer("cut short")
 	case errors.Is(got.Err, passthrough.ErrBodyTooLarge):
 		x.err = errTooLarge
-	case errors.Is(got.Err, passthrough.ErrAnswerTooLong), errors.Is(got.Err, passthrough.ErrSwitching),
+	case errors.Is(got.Err, passthrough.ErrResponseTooLong), errors.Is(got.Err, passthrough.ErrSwitching),
 		errors.Is(got.Err, passthrough.ErrInformational):
 		x.err = errBadAnswer(got.Err.Error())
 	default:

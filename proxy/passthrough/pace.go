@@ -16,7 +16,7 @@ import (
 // connection busy. A sender that has kept to the rate may pause for ten seconds (patience). That is
 // longer than it takes to recover a lost packet, or to change from one mobile cell to another.
 //
-// When an app reads an answer, each write of at most 32 KiB may take 30 seconds (readerPatience),
+// When an app reads a response, each write of at most 32 KiB may take 30 seconds (readerPatience),
 // which amounts to about the same rate. The kernels at both ends buffer megabytes and report free
 // space in large steps. So a shorter time would also cut off readers that keep to the rate.
 const (
@@ -29,10 +29,10 @@ const (
 var (
 	// ErrSlowRequest means that the app sends its body too slowly.
 	ErrSlowRequest = errors.New("the body of the request arrives too slowly")
-	// ErrSlowAnswer means that Meta sends the body of its answer too slowly.
-	ErrSlowAnswer = errors.New("the answer arrives too slowly")
-	// ErrSlowReader means that the app reads the answer too slowly. The answer is cut short.
-	ErrSlowReader = errors.New("the app reads the answer too slowly")
+	// ErrSlowResponse means that Meta sends the body of its response too slowly.
+	ErrSlowResponse = errors.New("the response arrives too slowly")
+	// ErrSlowReader means that the app reads the response too slowly. The response is cut short.
+	ErrSlowReader = errors.New("the app reads the response too slowly")
 )
 
 // pace is how much longer the sender of a body may keep igproxy waiting. A wait uses up this time,
@@ -95,17 +95,17 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// pacedAnswer is the body of an answer. Read ends the call if Meta sends it too slowly.
-type pacedAnswer struct {
+// pacedResponse is the body of a response. Read ends the call if Meta sends it too slowly.
+type pacedResponse struct {
 	io.ReadCloser
 	*sides
 	pace pace
 }
 
-func (b *pacedAnswer) Read(p []byte) (int, error) {
+func (b *pacedResponse) Read(p []byte) (int, error) {
 	start := time.Now()
 	timer := time.AfterFunc(b.pace.left, func() {
-		b.slow.CompareAndSwap(nil, &ErrSlowAnswer)
+		b.slow.CompareAndSwap(nil, &ErrSlowResponse)
 		b.stop()
 	})
 	n, err := b.ReadCloser.Read(p)
@@ -114,14 +114,14 @@ func (b *pacedAnswer) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// writer writes the answer to the app. A write fails if the app reads too slowly.
+// writer writes the response to the app. A write fails if the app reads too slowly.
 type writer struct {
 	http.ResponseWriter
 	*sides
 }
 
 // WriteHeader removes the CORS headers, because web pages must not use igproxy, even if Meta's
-// answer allows it.
+// response allows it.
 func (w *writer) WriteHeader(status int) {
 	maps.DeleteFunc(w.Header(), func(name string, _ []string) bool {
 		return strings.HasPrefix(name, "Access-Control-")

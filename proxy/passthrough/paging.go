@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// rewritePaging replaces the base of the paging URLs in an answer with c.Own. It reads an answer of
-// up to MaxJSONBytes into memory. A longer answer is streamed unchanged.
+// rewritePaging replaces the base of the paging URLs in a response with c.Own. It reads a response
+// of up to MaxJSONBytes into memory. A longer response is streamed unchanged.
 func (p *Proxy) rewritePaging(res *http.Response, c Call) error {
 	text, whole, err := readAhead(res.Body, res.Body, p.options.MaxJSONBytes+1)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package passthrough streams an app's calls to Meta, and the answers back. It handles all calls
+// Package passthrough streams an app's calls to Meta, and the responses back. It handles all calls
 // that are not token calls, such as reads and uploads. It removes headers that Meta must not get.
 // It can add an appsecret_proof, and replace the token with its successor. If Meta refuses the
 // successor, the call is sent again with the token that the app sent, unless the body of the call
@@ -22,22 +22,22 @@ import (
 
 // Options configure a Proxy.
 type Options struct {
-	// Transport sends the calls. Required. It must not decompress answers.
+	// Transport sends the calls. Required. It must not decompress responses.
 	Transport http.RoundTripper
 	// Timeout bounds one call, bodies included. Required.
 	Timeout time.Duration
-	// MaxBodyBytes bounds the body of a request, and the body of an answer. Required.
+	// MaxBodyBytes bounds the body of a request, and the body of a response. Required.
 	MaxBodyBytes int64
 	// DropHeaders are the names of request headers that are not passed on.
 	DropHeaders []string
 	// IsOwnToken reports whether a bearer token is igproxy's own. Such a token is not passed on.
 	// Required.
 	IsOwnToken func(string) bool
-	// RewritePaging makes paging.next and paging.previous in JSON answers of up to MaxJSONBytes
+	// RewritePaging makes paging.next and paging.previous in JSON responses of up to MaxJSONBytes
 	// point at igproxy. Meta writes its own host into them, so an app that follows them would
 	// bypass igproxy.
 	RewritePaging bool
-	// MaxJSONBytes is the size of the largest answer that RewritePaging changes.
+	// MaxJSONBytes is the size of the largest response that RewritePaging changes.
 	MaxJSONBytes int64
 }
 
@@ -68,20 +68,20 @@ type Call struct {
 	// the app's proof fits the app's token, the token and the proof are replaced together. If the
 	// app's proof does not fit, neither is replaced.
 	ProofOf func(token string) string
-	// OnAnswer is called with the status and the header of an answer, before the answer is passed
-	// on. OnAnswer and OnRefused are not called for HEAD requests. Required.
-	OnAnswer func(status int, header http.Header)
-	// OnRefused is called for an answer with status 400 or 401, when its whole body has been read.
+	// OnResponse is called with the status and the header of a response, before the response is
+	// passed on. OnResponse and OnRefused are not called for HEAD requests. Required.
+	OnResponse func(status int, header http.Header)
+	// OnRefused is called for a response with status 400 or 401, when its whole body has been read.
 	// It gets the token that was sent, the status and the body. The token is "" if the call has no
 	// token, or different tokens. A gzip body is decompressed. OnRefused is not called for a body
 	// of more than 64 KiB, or with an encoding other than gzip. It must return quickly, and may be
 	// nil.
 	OnRefused func(token string, status int, body []byte)
-	// IsInvalid reports whether an answer with status 400 or 401 means that the token from Replace
+	// IsInvalid reports whether a response with status 400 or 401 means that the token from Replace
 	// is invalid, while the call's original token may be valid. If so, the call is sent again with
-	// the original token, and OnAnswer and OnRefused get only the second answer. IsInvalid is not
-	// called for HEAD requests, or if the body of the call was streamed, because such a call cannot
-	// be sent again. Required with Replace.
+	// the original token, and OnResponse and OnRefused get only the second response. IsInvalid is
+	// not called for HEAD requests, or if the body of the call was streamed, because such a call
+	// cannot be sent again. Required with Replace.
 	IsInvalid func(status int, body []byte) bool
 }
 
@@ -89,29 +89,29 @@ type Call struct {
 type Result struct {
 	// Status is the status sent to the app, or 0 if nothing was sent.
 	Status int
-	// Err says why the answer is missing or incomplete. If Err is set and Cut is not, nothing was
+	// Err says why the response is missing or incomplete. If Err is set and Cut is not, nothing was
 	// sent to the app.
 	Err error
-	// Cut says that the answer broke off after a part of it was sent. The caller must close the
+	// Cut says that the response broke off after a part of it was sent. The caller must close the
 	// connection to the app. Err may be nil.
 	Cut bool
 }
 
-// The reasons for a missing answer, besides ErrSlowRequest, ErrSlowAnswer and the errors of the
+// The reasons for a missing response, besides ErrSlowRequest, ErrSlowResponse and the errors of the
 // Transport.
 var (
 	// ErrBodyTooLarge means that the body of the request is larger than MaxBodyBytes.
 	ErrBodyTooLarge = errors.New("a body longer than passthrough.max_body_bytes")
-	// ErrAnswerTooLong means that the body of the answer is larger than MaxBodyBytes.
-	ErrAnswerTooLong = errors.New("an answer longer than passthrough.max_body_bytes")
-	// ErrInformational means that the 1xx answers before the answer were too many or too long.
-	ErrInformational = errors.New("too many informational answers")
-	// ErrSwitching means that the answer switches to another protocol.
+	// ErrResponseTooLong means that the body of the response is larger than MaxBodyBytes.
+	ErrResponseTooLong = errors.New("a response longer than passthrough.max_body_bytes")
+	// ErrInformational means that the 1xx responses before the response were too many or too long.
+	ErrInformational = errors.New("too many informational responses")
+	// ErrSwitching means that the response switches to another protocol.
 	ErrSwitching = errors.New("a switch to another protocol")
 )
 
-// Serve streams one call to Meta and its answer to the app. If there is no answer to pass on, Serve
-// sends nothing, so that the caller can send an error.
+// Serve streams one call to Meta and its response to the app. If there is no response to pass on,
+// Serve sends nothing, so that the caller can send an error.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Result) {
 	deadline := time.Now().Add(p.options.Timeout)
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
@@ -120,7 +120,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 	_ = s.control.SetWriteDeadline(s.writeEnd()) // the server's own deadline is for small requests
 	ctx = httptrace.WithClientTrace(ctx, boundInformational())
 	defer func() {
-		// ReverseProxy panics if an answer breaks off. Serve returns instead, so that the caller
+		// ReverseProxy panics if a response breaks off. Serve returns instead, so that the caller
 		// can count and log the request before it panics itself.
 		if v := recover(); v != nil && v != http.ErrAbortHandler {
 			panic(v)
@@ -153,15 +153,15 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 	return result
 }
 
-// The limits for 1xx answers. A 1xx answer is a hint for a browser: Meta sends none, and apps need
-// none.
+// The limits for 1xx responses. A 1xx response is a hint for a browser: Meta sends none, and apps
+// need none.
 const (
 	maxInformational      = 4
 	maxInformationalBytes = 16 << 10 // of all headers
 )
 
-// boundInformational returns a trace that ends a call whose 1xx answers exceed the limits.
-// ReverseProxy has then already passed on the 1xx answer that exceeds them.
+// boundInformational returns a trace that ends a call whose 1xx responses exceed the limits.
+// ReverseProxy has then already passed on the 1xx response that exceeds them.
 func boundInformational() *httptrace.ClientTrace {
 	count, size := 0, 0
 	return &httptrace.ClientTrace{Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
@@ -226,25 +226,25 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest, c Call) {
 	target.RawQuery, target.ForceQuery = pr.In.URL.RawQuery, pr.In.URL.ForceQuery
 	pr.Out.URL, pr.Out.Host = &target, target.Host
 	if p.options.RewritePaging {
-		pr.Out.Header.Set("Accept-Encoding", "identity") // a compressed answer cannot be rewritten
+		pr.Out.Header.Set("Accept-Encoding", "identity") // a compressed response cannot be rewritten
 	}
 }
 
-// modify refuses an answer that switches protocols or announces a body that is too long. It reports
-// any other answer to OnAnswer, bounds and watches the body, and rewrites the paging URLs. An
-// answer to HEAD stays as it is.
+// modify refuses a response that switches protocols or announces a body that is too long. It
+// reports any other response to OnResponse, bounds and watches the body, and rewrites the paging
+// URLs. A response to HEAD stays as it is.
 func (p *Proxy) modify(res *http.Response, sent *sending) error {
 	c := sent.call
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols: // the body would be the connection itself
 		return ErrSwitching
-	case res.Request.Method == http.MethodHead: // the answer has no body, whatever Content-Length says
+	case res.Request.Method == http.MethodHead: // the response has no body, whatever Content-Length says
 		return nil
 	case res.ContentLength > p.options.MaxBodyBytes:
-		return ErrAnswerTooLong
+		return ErrResponseTooLong
 	}
-	c.OnAnswer(res.StatusCode, res.Header)
-	res.Body = &boundedBody{ReadCloser: &pacedAnswer{ReadCloser: res.Body, sides: sent.sides, pace: newPace()}, left: p.options.MaxBodyBytes}
+	c.OnResponse(res.StatusCode, res.Header)
+	res.Body = &boundedBody{ReadCloser: &pacedResponse{ReadCloser: res.Body, sides: sent.sides, pace: newPace()}, left: p.options.MaxBodyBytes}
 	if p.options.RewritePaging && res.Header.Get("Content-Encoding") == "" &&
 		strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
 		if err := p.rewritePaging(res, c); err != nil {
@@ -255,7 +255,7 @@ func (p *Proxy) modify(res *http.Response, sent *sending) error {
 	return nil
 }
 
-// boundedBody is the body of an answer. Read fails beyond the limit. http.MaxBytesReader is not
+// boundedBody is the body of a response. Read fails beyond the limit. http.MaxBytesReader is not
 // used, because Serve would report its error as ErrBodyTooLarge.
 type boundedBody struct {
 	io.ReadCloser
@@ -265,7 +265,7 @@ type boundedBody struct {
 func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return 0, ErrAnswerTooLong
+		return 0, ErrResponseTooLong
 	}
 	return n, err
 }

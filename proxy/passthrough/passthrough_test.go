@@ -28,10 +28,10 @@ type sidecar struct {
 	proofOf func(token string) string
 }
 
-// newSidecar returns a sidecar in front of an upstream that runs answer for each call.
-func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *sidecar {
+// newSidecar returns a sidecar in front of an upstream that runs response for each call.
+func newSidecar(t *testing.T, o passthrough.Options, response http.HandlerFunc) *sidecar {
 	t.Helper()
-	upstream := httptest.NewServer(answer)
+	upstream := httptest.NewServer(response)
 	t.Cleanup(upstream.Close)
 	transport := &http.Transport{DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -42,7 +42,7 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	s.base, _ = url.Parse(upstream.URL)
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got := p.Serve(w, r, passthrough.Call{Base: s.base, Path: r.URL.EscapedPath(), Own: "http://" + r.Host,
-			OnAnswer: func(int, http.Header) {}, OnRefused: s.refused, Replace: s.replace, IsInvalid: s.invalid, Proof: s.prove,
+			OnResponse: func(int, http.Header) {}, OnRefused: s.refused, Replace: s.replace, IsInvalid: s.invalid, Proof: s.prove,
 			ProofOf: s.proofOf})
 		s.results <- got
 		switch {
@@ -56,8 +56,8 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	return s
 }
 
-// call sends a request. It returns the status and the body of the answer, the Result, and the error
-// of the client if the request fails or the answer cannot be read.
+// call sends a request. It returns the status and the body of the response, the Result, and the
+// error of the client if the request fails or the response cannot be read.
 func (s *sidecar) call(t *testing.T, r *http.Request) (status int, body string, got passthrough.Result, err error) {
 	t.Helper()
 	client := s.Client()
@@ -175,18 +175,18 @@ func TestAnswersAreStreamed(t *testing.T) {
 func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 	long := strings.Repeat("x", 1001)
 	for name, c := range map[string]struct {
-		request string
-		answer  http.HandlerFunc
-		err     error
-		cut     bool
+		request  string
+		response http.HandlerFunc
+		err      error
+		cut      bool
 	}{
 		"a request that is too large": {long, func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 		}, passthrough.ErrBodyTooLarge, false},
-		"an answer that announces its length": {"", func(w http.ResponseWriter, _ *http.Request) {
+		"a response that announces its length": {"", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1001")
-		}, passthrough.ErrAnswerTooLong, false},
-		"a streamed answer": {"", func(w http.ResponseWriter, _ *http.Request) {
+		}, passthrough.ErrResponseTooLong, false},
+		"a streamed response": {"", func(w http.ResponseWriter, _ *http.Request) {
 			_ = http.NewResponseController(w).Flush()
 			_, _ = io.WriteString(w, long)
 		}, nil, true},
@@ -194,7 +194,7 @@ func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 			_, _ = io.WriteString(w, long[1:])
 		}, nil, false},
 	} {
-		s := newSidecar(t, passthrough.Options{MaxBodyBytes: 1000}, c.answer)
+		s := newSidecar(t, passthrough.Options{MaxBodyBytes: 1000}, c.response)
 		_, body, got, err := s.call(t, s.request(t, http.MethodPost, "/media", c.request))
 		if !errors.Is(got.Err, c.err) || (got.Status == 0) != (c.err != nil) ||
 			got.Cut != c.cut || (err != nil) != c.cut || len(body) > 1000 {
@@ -203,7 +203,7 @@ func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 	}
 }
 
-// The answer to a HEAD request has no body, whatever length it announces.
+// The response to a HEAD request has no body, whatever length it announces.
 func TestTheLengthInAnAnswerToHEADIsNotLimited(t *testing.T) {
 	o := passthrough.Options{MaxBodyBytes: 1000, RewritePaging: true, MaxJSONBytes: 1000}
 	s := newSidecar(t, o, func(w http.ResponseWriter, _ *http.Request) {
@@ -233,7 +233,7 @@ func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
 	}
 }
 
-// Upgrade is not passed on. An answer that switches protocols anyway is refused, because its body
+// Upgrade is not passed on. A response that switches protocols anyway is refused, because its body
 // would be the connection itself.
 func TestProtocolUpgradesAreRefused(t *testing.T) {
 	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, r *http.Request) {
@@ -257,7 +257,7 @@ func TestProtocolUpgradesAreRefused(t *testing.T) {
 	}
 }
 
-// The app gets an answer after a timeout, because the deadlines of its connection are later than
+// The app gets a response after a timeout, because the deadlines of its connection are later than
 // the deadline of the call to Meta.
 func TestTheAppGetsAnAnswerAfterATimeout(t *testing.T) {
 	hangs := make(chan struct{})
@@ -282,10 +282,10 @@ func TestAnUpstreamThatIsDownIsAnError(t *testing.T) {
 
 func TestPagingURLsPointAtTheSidecar(t *testing.T) {
 	const official = "https://graph.instagram.com"
-	answer := func(kind, encoding, text string) http.HandlerFunc {
+	response := func(kind, encoding, text string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Accept-Encoding") != "identity" {
-				t.Errorf("Accept-Encoding is %q, want identity: a compressed answer cannot be rewritten", r.Header.Get("Accept-Encoding"))
+				t.Errorf("Accept-Encoding is %q, want identity: a compressed response cannot be rewritten", r.Header.Get("Accept-Encoding"))
 			}
 			w.Header().Set("Content-Type", kind)
 			if encoding != "" {
@@ -310,7 +310,7 @@ func TestPagingURLsPointAtTheSidecar(t *testing.T) {
 		var s *sidecar
 		o := passthrough.Options{RewritePaging: true, MaxJSONBytes: 300}
 		s = newSidecar(t, o, func(w http.ResponseWriter, r *http.Request) {
-			answer(c.kind, c.encoding, strings.ReplaceAll(c.before, "BASE", s.base.String()))(w, r)
+			response(c.kind, c.encoding, strings.ReplaceAll(c.before, "BASE", s.base.String()))(w, r)
 		})
 		host := strings.TrimPrefix(s.URL, "http://")
 		want := strings.ReplaceAll(strings.ReplaceAll(c.after, "OWN", s.URL), "HOST", host)
@@ -321,7 +321,7 @@ func TestPagingURLsPointAtTheSidecar(t *testing.T) {
 	}
 }
 
-// Without RewritePaging, even a compressed answer is passed on byte for byte.
+// Without RewritePaging, even a compressed response is passed on byte for byte.
 func TestAnAnswerIsPassedOnByteForByte(t *testing.T) {
 	const page = `{"paging":{"next":"https://graph.instagram.com/1"}}`
 	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, _ *http.Request) {

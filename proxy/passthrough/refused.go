@@ -12,7 +12,7 @@ import (
 // after decompression. Meta's refusals have a few hundred bytes.
 const maxRefusal = 64 << 10
 
-// isRefusal reports whether an answer may be a refusal that igproxy can read.
+// isRefusal reports whether a response may be a refusal that igproxy can read.
 func isRefusal(res *http.Response) bool {
 	return (res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusUnauthorized) && res.ContentLength <= maxRefusal
 }

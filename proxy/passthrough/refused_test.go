@@ -21,7 +21,7 @@ func zipped(text string) string {
 	return b.String()
 }
 
-// The app gets every answer unchanged. OnRefused gets only complete refusals of at most 64 KiB.
+// The app gets every response unchanged. OnRefused gets only complete refusals of at most 64 KiB.
 func TestRefusalsAreReadAndPassedOnUnchanged(t *testing.T) {
 	const refusal, most = `{"error":{"code":190}}`, 64 << 10
 	long := strings.Repeat("x", most)
@@ -95,7 +95,7 @@ func TestRefusalsAreStreamed(t *testing.T) {
 		select {
 		case <-first:
 		case <-time.After(10 * time.Second):
-			t.Error("the app got no part of the answer in 10s, want the first part")
+			t.Error("the app got no part of the response in 10s, want the first part")
 		}
 		panic(http.ErrAbortHandler)
 	})
@@ -113,7 +113,7 @@ func TestRefusalsAreStreamed(t *testing.T) {
 	}
 	close(first)
 	if _, err := io.ReadAll(res.Body); err == nil {
-		t.Error("the rest of the answer: got no error, want one")
+		t.Error("the rest of the response: got no error, want one")
 	}
 	if got := <-s.results; !got.Cut {
 		t.Errorf("got the result %+v, want Cut", got)

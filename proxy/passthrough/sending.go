@@ -82,7 +82,7 @@ func (s *sending) RoundTrip(r *http.Request) (*http.Response, error) {
 // readRefusal reads the body of a refusal and returns it decompressed. The whole body of res can be
 // read afterwards.
 func (s *sending) readRefusal(res *http.Response) (body []byte, ok bool) {
-	paced := &pacedAnswer{ReadCloser: res.Body, sides: s.sides, pace: newPace()}
+	paced := &pacedResponse{ReadCloser: res.Body, sides: s.sides, pace: newPace()}
 	text, whole, err := readAhead(res.Body, paced, maxRefusal+1)
 	res.Body = whole
 	if err != nil || len(text) > maxRefusal {

@@ -22,7 +22,7 @@ const (
 // seen is what Meta saw of one call.
 type seen struct{ query, bearer, body, encoding string }
 
-// tokenServer plays Meta's part and records the calls. It answers 400 to a call that contains the
+// tokenServer plays Meta's part and records the calls. It responses 400 to a call that contains the
 // text "invalid", and accepts all other calls.
 func tokenServer(t *testing.T, calls *[]seen) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -95,7 +95,8 @@ func TestTokenIsReplacedWhereverItIs(t *testing.T) {
 }
 
 // If Meta refuses the new token, the call is sent again with its original token and the proof of
-// that token. The app gets the second answer. A call whose body was streamed cannot be sent again.
+// that token. The app gets the second response. A call whose body was streamed cannot be sent
+// again.
 func TestRefusedReplacementIsFollowedByTheOriginalToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		own               string // the token that the app sends
@@ -142,8 +143,8 @@ func TestRefusedReplacementIsFollowedByTheOriginalToken(t *testing.T) {
 	}
 }
 
-// post sends a POST with these parts and returns the status of the answer. The parameter header is
-// a list: the name of a further header, its value, the next name and so on.
+// post sends a POST with these parts and returns the status of the response. The parameter header
+// is a list: the name of a further header, its value, the next name and so on.
 func (s *sidecar) post(t *testing.T, query, bearer, contentType, body string, header ...string) int {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/me?"+query, strings.NewReader(body))
