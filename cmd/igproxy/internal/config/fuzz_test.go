@@ -91,7 +91,7 @@ func inBounds(t *testing.T, c *Config) {
 		}
 		unset := n == 0 && s.value == ""
 		if !unset && (n < s.low || n > s.high || n != n) {
-			t.Errorf("%s is %v, outside %v to %v", s.key, n, s.low, s.high)
+			t.Errorf("%s: got %v, want a number from %v to %v", s.key, n, s.low, s.high)
 		}
 		for _, text := range texts {
 			if text != "" && s.checkText(text) != nil {

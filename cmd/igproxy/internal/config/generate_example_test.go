@@ -38,7 +38,7 @@ const (
 `
 )
 
-// exampleApps ends the file, below appsDoc. Apps are a list, so settings has no rows for them.
+// exampleApps ends the file, below appsDoc. The table of settings has no rows for the list of apps.
 const exampleApps = `# apps:
 #   - name: shop                # in the path, and in metrics
 #     app_id: "17841400000000004"

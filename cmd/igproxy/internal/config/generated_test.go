@@ -29,7 +29,7 @@ func TestGeneratedFilesAreUpToDate(t *testing.T) {
 // sectionDocs introduce each section.
 var sectionDocs = map[string]string{
 	"":            "Where apps reach the sidecar, and the credentials of one Instagram app.",
-	"auth":        "Who may use igproxy. By default, every program on this machine may use it. A listener that other machines can reach does not start until auth.bearer_file or auth.client_ca is set, or auth.none is true.",
+	"auth":        "Who may use igproxy. By default, every program on this machine may use it. If other machines can reach a listener for apps, igproxy does not start unless auth.bearer_file or auth.client_ca is set, or auth.none is true.",
 	"tls":         "TLS for apps. Without a certificate, igproxy speaks plain HTTP.",
 	"admin":       "The listener for operators and orchestrators. Reading from it requires no authentication, so make sure that only operators and orchestrators can reach it. It shows no secret.",
 	"intercept":   "An HTTP proxy for clients that cannot change their base URL. It intercepts calls to the hosts of each service that has an app, such as graph.facebook.com.",

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// pipeTimeout bounds how long the writer of a pipe may take.
+// pipeTimeout is how long readPipe waits for the writer to write and close a pipe.
 const pipeTimeout = 5 * time.Second
 
 // pipes has the contents of the pipes that were read, by path. A pipe can be read only once, but a

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// substituted returns the path of a pipe that contains text. A shell substitutes such a path for
-// <(printf %s text).
+// substituted writes a text to a new pipe and returns the pipe's path, as a shell does for
+// <(printf %s TEXT).
 func substituted(t *testing.T, text string) string {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -58,7 +58,7 @@ func TestASecretFromAPipeIsReadOnceAndNotWatched(t *testing.T) {
 			get()
 		}
 		if reads != 1 {
-			t.Errorf("read %d times, want once", reads)
+			t.Errorf("got %d reads of the pipe, want 1", reads)
 		}
 	})
 }

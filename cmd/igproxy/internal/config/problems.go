@@ -73,7 +73,7 @@ func (l *loader) sorted() []Problem {
 	return l.problems
 }
 
-// maxQuoted is how much of a value a message repeats at most, in bytes.
+// maxQuoted is how many bytes of a value a message repeats at most.
 const maxQuoted = 60
 const hiddenValue = "this value" // shown instead of a value that may be a secret
 

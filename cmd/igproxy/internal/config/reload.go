@@ -86,8 +86,8 @@ func differences(running, next Config) (keys []string) {
 	return keys
 }
 
-// keep takes the values of keys that need a restart from the running configuration, and returns the
-// keys whose values differed.
+// keep sets the keys of c that need a restart to their running values, and returns the keys whose
+// values differed.
 func (c *Config) keep(running Config) (kept []string) {
 	origins := map[string]string{}
 	maps.Copy(origins, c.origins) // a copy: the configuration that was read must not change

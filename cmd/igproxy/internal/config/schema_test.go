@@ -51,7 +51,7 @@ func igproxyRefuses(t *testing.T, text string) []Problem {
 func inYAML(key, value string) string {
 	if app, ok := strings.CutPrefix(key, appKey(0)+"."); ok {
 		text := "apps:\n  - name: shop\n    app_id: \"1\"\n"
-		if app == "name" || app == "app_id" { // the value goes before the one in text, which becomes a comment
+		if app == "name" || app == "app_id" { // the new value turns the old one into a comment
 			text = strings.ReplaceAll(text, app+": ", "hosts: []\n    "+app+": "+value+" #")
 			return strings.Replace(text, "- hosts: []\n    ", "- ", 1)
 		}
@@ -115,7 +115,7 @@ func TestTheSchemaAcceptsWhatIgproxyAccepts(t *testing.T) {
 		}
 	}
 	if agreed < 15*missed {
-		t.Errorf("the schema misses %d mistakes and is right %d times, want it right at least 15 times as often", missed, agreed)
+		t.Errorf("the schema misses %d mistakes and agrees with igproxy %d times, want it to agree at least 15 times as often", missed, agreed)
 	}
 }
 

@@ -34,7 +34,7 @@ func TestSecretInAnyWrongPlaceIsNotRepeated(t *testing.T) {
 			t.Chdir(t.TempDir())
 			_, problems := Load("", []string{envName(key.key) + "=" + secret, "IGPROXY_REDIS_MODE=single", "IGPROXY_CLIENT_SECRET=" + canary})
 			if lines := fmt.Sprint(problems); strings.Contains(lines, secret[:12]) {
-				t.Errorf("a secret as the value of %s is repeated: %q", key.key, lines)
+				t.Errorf("the problems repeat a secret that %s was set to: %q", key.key, lines)
 			}
 		}
 	}
@@ -169,15 +169,15 @@ func TestUIDsAreAnErrorWhereTheSystemDoesNotReportThem(t *testing.T) {
 	l.environment([]string{"IGPROXY_LISTEN=unix:/s", "IGPROXY_AUTH_UIDS=1000"})
 	l.validateTrust(false)
 	got := l.sorted()
-	want := "environment: IGPROXY_AUTH_UIDS: only Linux reports the user of a connection; remove it, and restrict server.socket_mode"
+	want := "environment: IGPROXY_AUTH_UIDS: igproxy can check UIDs only on Linux; remove it, and restrict server.socket_mode"
 	if len(got) != 1 || got[0].String() != want {
-		t.Errorf("got %v, want %s", got, want)
+		t.Errorf("got the problems %v, want %s", got, want)
 	}
 	l = newLoader(Default())
 	l.environment([]string{"IGPROXY_ADMIN_SOCKET=/s", "IGPROXY_ADMIN_UIDS=1000"})
 	l.validateOperators(false)
-	want = "environment: IGPROXY_ADMIN_UIDS: only Linux reports the user of a connection; remove it, and set admin.token_file"
+	want = "environment: IGPROXY_ADMIN_UIDS: igproxy can check UIDs only on Linux; remove it, and set admin.token_file"
 	if got := l.sorted(); len(got) != 1 || got[0].String() != want {
-		t.Errorf("got %v, want %s", got, want)
+		t.Errorf("got the problems %v, want %s", got, want)
 	}
 }

@@ -30,7 +30,7 @@ type setting struct {
 	doc       string              // a few sentences
 	value     string              // the default, as written in the file; empty: no default
 	example   string              // for the documentation of a setting without a default
-	low, high float64             // the range of a number; ns for a duration, bytes for a size; a fraction exceeds low
+	low, high float64             // the range of a number; ns for a duration, bytes for a size; a kindRatio exceeds low
 	words     []string            // the allowed values of a kindWord
 	orText    bool                // a kindList may be one text; in a variable, spaces may then separate items
 	check     func(string) *fault // returns what is wrong with a text or an item of a list; nil: no check
@@ -157,8 +157,8 @@ func settings() []setting {
 				"secret shows whether it is right."},
 
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
-			doc: "How long igproxy caches the long-lived token that Meta issued for a short-lived one, which is valid for one hour. (For " +
-				"tokens of Facebook Login, see refresh.ttl.) App tokens are cached for the same time."},
+			doc: "How long igproxy caches an app token, or the long-lived token that Meta issued for a short-lived one. A short-lived " +
+				"token is valid for one hour. (For tokens of Facebook Login, see refresh.ttl.)"},
 		{key: "cache.negative_ttl", kind: kindDuration, value: "1m", low: 0, high: 59 * 24 * hour,
 			doc: "How long igproxy remembers that Meta refused a token as invalid. Most other refusals, such as a missing " +
 				"permission, are remembered for the same time, but for at most 10s. 0 turns both off."},

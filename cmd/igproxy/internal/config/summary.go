@@ -75,7 +75,7 @@ func (c Config) Operations() string {
 	return "by " + strings.Join(ways, ", and by ")
 }
 
-// SocketMode returns server.socket_mode.
+// SocketMode returns server.socket_mode, parsed.
 func (c Config) SocketMode() fs.FileMode {
 	mode, _ := strconv.ParseUint(c.Server.SocketMode, 8, 9) // Load has checked it
 	return fs.FileMode(mode)

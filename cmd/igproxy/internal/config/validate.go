@@ -25,8 +25,8 @@ func (l *loader) validate() {
 }
 
 // contradiction reports a fault under keys[0], unless the value of that key has been refused
-// already. The problem has the place of the first of keys that is set, because a default has no
-// line to change.
+// already. The problem has the place of the first key that is set, because a default has no line to
+// change.
 func (l *loader) contradiction(f fault, keys ...string) {
 	if !l.bad[keys[0]] {
 		l.report(l.place(keys...), keys[0], f)
@@ -69,8 +69,8 @@ func (l *loader) validateListeners() {
 	}
 }
 
-// validateOperators checks how operations are reached. hasUIDs says whether the system reports the
-// user of a Unix socket's connection.
+// validateOperators checks how operations are reached. hasUIDs says whether igproxy can read the
+// UID of a Unix socket's client.
 func (l *loader) validateOperators(hasUIDs bool) {
 	c := &l.config.Admin
 	switch socket := "unix:" + c.Socket; {
@@ -81,7 +81,7 @@ func (l *loader) validateOperators(hasUIDs bool) {
 	}
 	switch {
 	case !hasUIDs:
-		l.refuse(fault{"only Linux reports the user of a connection", "remove it, and set admin.token_file"}, "admin.uids")
+		l.refuse(fault{"igproxy can check UIDs only on Linux", "remove it, and set admin.token_file"}, "admin.uids")
 	case !l.isSet("admin.socket") && !strings.HasPrefix(c.Listen, "unix:"):
 		l.refuse(fault{"allowed only with a Unix socket", "set admin.socket, or remove admin.uids"}, "admin.uids")
 	}
@@ -99,8 +99,8 @@ func (l *loader) validateOperators(hasUIDs bool) {
 const TrustChoices = "set auth.bearer_file, or auth.client_ca with tls.cert_file and tls.key_file, " +
 	"or auth.none: true if the network keeps others out; or listen on 127.0.0.1 or unix:/path"
 
-// validateTrust checks that the operator has decided who may use igproxy. hasUIDs says whether the
-// system reports the user of a Unix socket's connection.
+// validateTrust checks that the operator has decided who may use igproxy. hasUIDs is as in
+// validateOperators.
 func (l *loader) validateTrust(hasUIDs bool) {
 	l.bothOrNone("tls.cert_file", "tls.key_file")
 	hasTLS := l.isSet("tls.cert_file") || l.isSet("tls.key_file")
@@ -116,7 +116,7 @@ func (l *loader) validateTrust(hasUIDs bool) {
 		l.refuse(fault{"set although auth.none is true", "keep one of the two"}, "auth.bearer_file", "auth.client_ca", "auth.uids")
 	}
 	if !hasUIDs {
-		l.refuse(fault{"only Linux reports the user of a connection", "remove it, and restrict server.socket_mode"}, "auth.uids")
+		l.refuse(fault{"igproxy can check UIDs only on Linux", "remove it, and restrict server.socket_mode"}, "auth.uids")
 	}
 	if l.bad["listen"] {
 		return
@@ -269,7 +269,7 @@ func (l *loader) validateRedisURL() {
 	}
 	switch {
 	case u.Scheme == "redis" && l.config.Redis.TLS:
-		l.contradiction(fault{"set, but redis.url says redis://", "write rediss:// in redis.url, and remove this"}, "redis.tls")
+		l.contradiction(fault{"set, but redis.url begins with redis://", "write rediss:// in redis.url, and remove this"}, "redis.tls")
 	case u.Scheme != "rediss" && !l.config.Redis.TLS:
 		l.refuse(fault{"set, but TLS to Redis is off", "write rediss:// in redis.url, or redis.tls: true with redis.addrs"},
 			"redis.ca_file", "redis.cert_file", "redis.tls_server_name")

@@ -59,7 +59,7 @@ func TestAContradictionIsReportedWithItsReason(t *testing.T) {
 		{name: "a password in the file", yaml: "redis:\n  mode: single\n  url: redis://:pw@127.0.0.1\n",
 			want: []string{"warning: igproxy.yaml:3: redis.url: a password in the configuration file; use redis.password_file or IGPROXY_REDIS_URL instead"}},
 		{name: "redis.tls with a URL without TLS", yaml: "redis:\n  mode: single\n  url: redis://a\n  tls: true\n",
-			want: []string{"igproxy.yaml:4: redis.tls: set, but redis.url says redis://; write rediss:// in redis.url, and remove this"}},
+			want: []string{"igproxy.yaml:4: redis.tls: set, but redis.url begins with redis://; write rediss:// in redis.url, and remove this"}},
 		{name: "a certificate authority for addresses without TLS", yaml: "redis:\n  mode: cluster\n  addrs: [a:1]\n  ca_file: ./ca.pem\n",
 			want: []string{"igproxy.yaml:4: redis.ca_file: set, but TLS to Redis is off; write rediss:// in redis.url, or redis.tls: true with redis.addrs"}},
 		{name: "a certificate without its key", yaml: "redis:\n  mode: cluster\n  addrs: [a:1]\n  tls: true\n  cert_file: ./ca.pem\n",
