@@ -19,12 +19,12 @@ type conn struct {
 	open    *connections
 	address netip.Prefix // see addressOf
 
-	state   atomic.Int64
-	listed  atomic.Bool // it is in open.incomplete
-	frames  atomic.Bool // it is HTTP/2, where not everything that arrives belongs to a request
-	closing atomic.Bool // the response to its latest request says Connection: close
-	freed   atomic.Bool // a handler has taken it over; see Release
-	early   atomic.Bool // the next request began before the response to the current one was complete
+	state   atomic.Int64 // see evicted
+	listed  atomic.Bool  // it is in open.incomplete
+	frames  atomic.Bool  // it is HTTP/2, where not everything that arrives belongs to a request
+	closing atomic.Bool  // the response to its latest request says Connection: close
+	freed   atomic.Bool  // a handler has taken it over; see Release
+	early   atomic.Bool  // the next request began before the response to the current one was complete
 
 	// open.mu protects the fields below.
 	element  *list.Element // in open.incomplete; nil if it is not there
@@ -100,8 +100,8 @@ func (c *conn) touch() {
 	}
 }
 
-// begin records that the header of a request is complete; frames says whether the connection is
-// HTTP/2. It reports false after an eviction, because then no response can be sent.
+// begin records that the header of a request is complete. The parameter frames is true for HTTP/2.
+// begin reports false after an eviction, because then no response can be sent.
 func (c *conn) begin(frames bool) bool {
 	for {
 		state := c.state.Load()
@@ -156,7 +156,7 @@ func (c *conn) Begin() bool { return c.begin(false) }
 // next request since the given time.
 func (c *conn) Idle(since time.Time) { c.state.CompareAndSwap(1, since.UnixNano()) }
 
-// Incomplete records that a part of a request has arrived, or a request for net/http.
+// Incomplete records that a request is incomplete, or that net/http has to answer it.
 func (c *conn) Incomplete() {
 	c.state.CompareAndSwap(1, reading)
 	if c.arrived() && !c.listed.Load() {
@@ -197,8 +197,7 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite closes the sending half. It does nothing if the connection below it cannot close one
-// half; TCP and Unix connections can.
+// CloseWrite closes the sending half, if c.Conn can do that, as TCP and Unix connections can.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

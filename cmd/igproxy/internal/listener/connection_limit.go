@@ -22,7 +22,7 @@ import (
 type bound struct {
 	net.Listener
 	open    *connections // perhaps shared with other listeners
-	relieve func()       // closes idle connections that are not clients', such as those to Meta
+	relieve func()       // see Options.Relieve; never nil
 	closed  chan struct{}
 	close   func()
 }
@@ -31,7 +31,7 @@ const (
 	// pollInterval is the time between two checks of a condition that poll waits for.
 	pollInterval = 5 * time.Millisecond
 	// sendBuffer bounds the bytes of unread responses that the system buffers for a connection. The
-	// system's default is megabytes. Token responses are below 1 KiB, metrics are about 10 KiB.
+	// system's own bound is megabytes. Token responses are below 1 KiB, metrics are about 10 KiB.
 	sendBuffer = 64 << 10
 	// evictTries bounds how many connections one call of evict tries to close.
 	evictTries = 64
@@ -102,9 +102,9 @@ func (b *bound) evict() bool {
 }
 
 // endQuiet closes the HTTP/1 connections of this listener that have been quiet for quietFor, not
-// counting the time before start. It returns the number of open HTTP/1 connections on which no
-// response says Connection: close, so that a further request may arrive. HTTP/2 has its own way to
-// end a connection (GOAWAY).
+// counting the time before start. It returns the number of HTTP/1 connections on which a further
+// request may arrive: they are open, and no response on them has said Connection: close. HTTP/2 has
+// its own way to end a connection (GOAWAY).
 func (b *bound) endQuiet(start time.Time, quietFor time.Duration) (left int) {
 	now := time.Now()
 	for _, c := range b.open.snapshot() {

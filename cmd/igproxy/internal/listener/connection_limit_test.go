@@ -38,7 +38,7 @@ func dial(t *testing.T, l net.Listener) net.Conn {
 
 // Regression: the response to a header that was too large was lost in a reset, because the bound's
 // connections hid CloseWrite from net/http.
-func TestA431IsAnsweredInFullThroughTheBound(t *testing.T) {
+func TestA431ArrivesInFullThroughTheBound(t *testing.T) {
 	l := loopback(t)
 	server := &http.Server{MaxHeaderBytes: 4 << 10, Handler: http.NotFoundHandler()}
 	served := make(chan struct{})
@@ -207,8 +207,8 @@ func TestLongestIdleConnectionIsClosedFirst(t *testing.T) {
 	noneIsAccepted(t, accepted)
 }
 
-// The time since which a connection has been idle changes without a lock. So the order in which
-// connections would be closed may be outdated.
+// The state of a connection changes without a lock. So the order in which connections would be
+// closed may be outdated.
 func TestAConnectionInUseIsNotTheLongestIdle(t *testing.T) {
 	b := newBound(loopback(t), newConnections(2, 0))
 	accepted := accepting(t, b)
@@ -220,7 +220,7 @@ func TestAConnectionInUseIsNotTheLongestIdle(t *testing.T) {
 	}
 }
 
-func TestIncompleteHeadersAreClosedBeforeIdleConnections(t *testing.T) {
+func TestConnectionsWithIncompleteHeadersAreClosedBeforeIdleOnes(t *testing.T) {
 	b := newBound(loopback(t), newConnections(5, 0))
 	accepted := accepting(t, b)
 	working, idle := nextBusy(t, b, accepted), nextIdle(t, b, accepted, time.Unix(1000, 0))
@@ -228,7 +228,7 @@ func TestIncompleteHeadersAreClosedBeforeIdleConnections(t *testing.T) {
 	keptHalf := nextIdle(t, b, accepted, time.Now())
 	_, _ = io.WriteString(keptHalf.client, "GET /")
 	_, _ = io.ReadFull(keptHalf.server, make([]byte, 5))
-	keptHalf.server.open.list(keptHalf.server) // the server's next Read does this, but it would wait for more bytes
+	keptHalf.server.open.list(keptHalf.server) // the server's next Read would do this, and then wait for more bytes
 	for _, want := range [][5]bool{
 		{false, false, true, false, false},
 		{false, false, true, true, false},
@@ -267,7 +267,7 @@ func TestAFloodOfConnectionsDoesNotCloseIdleOnes(t *testing.T) {
 	}
 }
 
-func TestTheAddressWithMostIncompleteHeadersLosesFirst(t *testing.T) {
+func TestTheAddressWithMostIncompleteHeadersLosesAConnection(t *testing.T) {
 	client := func(address string) (p netip.Prefix) {
 		if address != "" {
 			p = netip.MustParsePrefix(address)
@@ -353,7 +353,7 @@ func TestADrainServesAConnectionThatWaitsForTheLimit(t *testing.T) {
 	case c := <-accepted:
 		_ = c.Close()
 	case <-time.After(10 * time.Second):
-		t.Error("the connection that waits: got it not accepted within 10s of Close, want it accepted")
+		t.Error("within 10s of Close: got no connection accepted, want the one that was waiting")
 	}
 }
 

@@ -26,13 +26,12 @@ type connections struct {
 const (
 	// moment is how long a connection must have been idle, or its request header incomplete, before
 	// it may be closed to make room. That is far longer than a server needs to send the rest of a
-	// response after its handler has ended, or than a client on a busy machine needs to send its
-	// request on a new connection.
+	// response after its handler has ended. It is also far longer than a client on a busy machine
+	// needs to send its first request.
 	moment = 250 * time.Millisecond
-	// searchLimit bounds how many connections the search for the longest idle one looks at.
+	// searchLimit bounds how many connections longestIdle looks at.
 	searchLimit = 1000
-	// addressSearchLimit bounds how many incomplete connections the search for the address with the
-	// largest number of them looks at.
+	// addressSearchLimit bounds how many connections oldestIncomplete looks at.
 	addressSearchLimit = 64
 )
 
@@ -139,8 +138,8 @@ func (s *connections) drop(c *conn) {
 	}
 }
 
-// postpone restarts the time for which c has been idle or its header incomplete, because something
-// has arrived on c that the server has not read yet.
+// postpone restarts the time for which c has been idle, or for which a header on c has been
+// incomplete. Callers have found unread bytes on c.
 func (s *connections) postpone(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,8 +208,8 @@ func (s *connections) oldestIncomplete(cutoff int64) (oldest *conn, in int64) {
 			break
 		}
 		looks++
-		// The address of clients on this machine is the zero Prefix. They share it, and one client
-		// must not suffer for another.
+		// All clients on this machine have the zero Prefix as their address. Each of their
+		// connections counts alone, because one client must not suffer for another.
 		weight := 1
 		if c.address.IsValid() {
 			weight = s.addresses[c.address]
@@ -223,8 +222,8 @@ func (s *connections) oldestIncomplete(cutoff int64) (oldest *conn, in int64) {
 }
 
 // longestIdle returns the connection that has been idle longest. It returns nil if every idle
-// connection became idle after cutoff, in Unix nanoseconds, or if the search takes too many looks.
-// It moves each connection that it looks at to the connection's current place in the order.
+// connection became idle after cutoff, in Unix nanoseconds, or if the search reaches its limit. On
+// the way it corrects the keys of connections that have been used since they were last ordered.
 func (s *connections) longestIdle(cutoff int64) (*conn, int64) {
 	now := time.Now().UnixNano()
 	for range min(searchLimit, 2*len(s.all)) {

@@ -26,8 +26,8 @@ type Options struct {
 	// Beside is another Server, whose bound on connections this one shares: the connections of both
 	// count together, and MaxConnections is ignored. Nil: the bound is for this listener only.
 	Beside *Server
-	// UIDs are the users, in decimal, whose processes may connect to a Unix socket. If the list is
-	// empty, all users may.
+	// UIDs are the IDs, in decimal, of the users whose processes may connect to a Unix socket. If
+	// the list is empty, all users may.
 	UIDs []string
 	// PeerRefused is called for each connection that is refused because of UIDs, and is required
 	// with UIDs.
@@ -60,7 +60,7 @@ type Server struct {
 	secure   bool // whether it uses TLS; http.TLSConfig does not show this, because net/http sets it while serving
 	lane     Lane
 	log      *slog.Logger
-	ending   atomic.Bool
+	ending   atomic.Bool   // Shutdown or Close was called
 	accepted chan struct{} // closed when nothing more is accepted
 	handed   chan struct{} // closed when net/http gets no more connections
 }

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// Open listens on host:port, or on unix:/path with the given mode. Errors take one line and begin
-// with key, the name of the setting.
+// Open listens on host:port, or on unix:/path with the given mode. An error is one line that
+// begins with key, the name of the setting.
 func Open(key, address string, mode fs.FileMode) (l net.Listener, err error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		l, err = listenUnix(path, mode)

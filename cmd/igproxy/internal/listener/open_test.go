@@ -25,7 +25,7 @@ func loopback(t *testing.T) net.Listener {
 	return l
 }
 
-// refused checks that Open fails with the error want.
+// refused checks that Open fails, and that want is the text of the error.
 func refused(t *testing.T, key, address, want string) {
 	t.Helper()
 	l, err := listener.Open(key, address, 0o660)
@@ -63,8 +63,8 @@ func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {
 	_ = c.Close()
 }
 
-// A process that uses a socket does not always accept a connection: its queue can be full, or it
-// can use the socket for datagrams.
+// A socket in use does not always accept a connection: its queue can be full, or it can be for
+// datagrams.
 func TestASocketThatCannotBeProbedIsLeftAlone(t *testing.T) {
 	for name, occupy := range map[string]func(t *testing.T, path string){
 		"its queue is full": func(t *testing.T, path string) {
@@ -91,8 +91,8 @@ func TestASocketThatCannotBeProbedIsLeftAlone(t *testing.T) {
 	}
 }
 
-// leftAlone checks that a listener on path is refused, and that the socket there stays. It returns
-// the error.
+// leftAlone checks that Open fails for the socket on path, and leaves the socket there. It returns
+// the text of the error.
 func leftAlone(t *testing.T, path string) (why string) {
 	t.Helper()
 	before, err := os.Lstat(path)
@@ -127,7 +127,6 @@ func boundSocket(t *testing.T, path string, kind int) int {
 	return fd
 }
 
-// The path of the first socket was removed, and a second process listens there now.
 func TestCloseUnlinksOnlyItsOwnSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	first, err := listener.Open("listen", "unix:"+path, 0o660)
@@ -147,12 +146,12 @@ func TestCloseUnlinksOnlyItsOwnSocket(t *testing.T) {
 	}
 	c, err := net.Dial("unix", path)
 	if err != nil {
-		t.Fatalf("the first process removed the socket of the second process: %v", err)
+		t.Fatalf("Close of the first listener removed the socket of the second: %v", err)
 	}
 	_ = c.Close()
 	_ = first.Close() // closed twice, as Sidecar.closeAll may do
 	if _, err := os.Lstat(path); err != nil {
-		t.Errorf("when the first listener was closed again, it removed the socket of the second process: %v", err)
+		t.Errorf("the second Close of the first listener removed the socket of the second: %v", err)
 	}
 }
 
@@ -234,7 +233,7 @@ func TestASocketInAMissingFolderIsRefused(t *testing.T) {
 	refused(t, "listen", "unix:"+path, "listen: the folder of unix:"+path+" does not exist; create it or choose another path")
 }
 
-// addressed is a listener that claims another address.
+// addressed is a listener that reports another address.
 type addressed struct {
 	net.Listener
 	addr net.Addr

@@ -8,9 +8,9 @@ import (
 	"strconv"
 )
 
-// peers accepts only connections from the processes of some users, on a Unix socket. The kernel
-// reports the UID; a user of another user namespace who has no UID in this one appears as UID
-// 65534. Connections from other users are closed unread.
+// peers accepts connections on a Unix socket only from the processes of some users, and closes all
+// others unread. The kernel reports the UID. A user who has no UID in igproxy's user namespace
+// appears as UID 65534.
 type peers struct {
 	net.Listener
 	uids    []string // in decimal

@@ -22,7 +22,7 @@ const http2RefusalTime = time.Second
 
 // refuseHTTP2 refuses a client that speaks HTTP/2 with prior knowledge (RFC 9113, section 3.3), and
 // reports whether it did. net/http passes the preface of such a client on as a request. The client
-// does not understand a response in HTTP/1.1, so it gets one in HTTP/2.
+// does not understand a response in HTTP/1.1, so the refusal is in HTTP/2.
 func refuseHTTP2(w http.ResponseWriter, r *http.Request) bool {
 	hijacker, ok := w.(http.Hijacker) // false on a connection that negotiated HTTP/2
 	if !ok || r.Method != "PRI" || r.RequestURI != "*" || r.ProtoMajor != 2 {

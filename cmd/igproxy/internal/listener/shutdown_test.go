@@ -21,8 +21,8 @@ var hello = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, "hello")
 })
 
-// Regression: http.Server.SetKeepAlivesEnabled and Shutdown close a connection even if a request
-// that they have not read has arrived on it.
+// Regression: http.Server.SetKeepAlivesEnabled and Shutdown close a connection even if an unread
+// request has arrived on it.
 func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
 	const clients = 32
 	for _, network := range []string{"tcp", "unix"} {
@@ -96,7 +96,7 @@ func TestAStopWaitsAMomentForRequestsOnIdleConnections(t *testing.T) {
 	for i := range conns {
 		conns[i] = dial(t, s.bound)
 		if res := ask(t, conns[i]); res.Close {
-			t.Error("a response before the stop says Connection: close: got true, want false")
+			t.Error("Response.Close before the stop: got true, want false")
 		}
 	}
 	ended := make(chan error, 1)
@@ -108,7 +108,7 @@ func TestAStopWaitsAMomentForRequestsOnIdleConnections(t *testing.T) {
 	time.Sleep(farewell / 4)
 	for _, c := range conns[1:] {
 		if res := ask(t, c); !res.Close {
-			t.Error("a response during the stop says Connection: close: got false, want true")
+			t.Error("Response.Close during the stop: got false, want true")
 		}
 	}
 	if n, err := conns[0].Read(make([]byte, 1)); err != io.EOF {
@@ -122,7 +122,7 @@ func TestAStopWaitsAMomentForRequestsOnIdleConnections(t *testing.T) {
 	}
 }
 
-// ask sends a request on a connection.
+// ask sends a request on a connection, and returns the response after it has checked the body.
 func ask(t *testing.T, c net.Conn) *http.Response {
 	t.Helper()
 	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")

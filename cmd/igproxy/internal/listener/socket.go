@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// withMode calls bind so that a socket that bind creates has the mode from the start. The umask
-// belongs to the whole process, so withMode may be called only while the process starts, when
-// nothing else creates files.
+// withMode calls the function bind under a umask that gives a new socket the mode from the start.
+// The umask belongs to the whole process, so withMode may be called only while the process starts,
+// when nothing else creates files.
 func withMode(mode fs.FileMode, bind func()) {
 	previous := syscall.Umask(0o777 &^ int(mode.Perm()))
 	defer syscall.Umask(previous)

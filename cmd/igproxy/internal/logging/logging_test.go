@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 )
 
-// logged returns what write logs.
+// logged calls the function write with a logger, and returns the log.
 func logged(level, format string, write func(*slog.Logger)) string {
 	var b bytes.Buffer
 	log := logging.Start(&b, level, format)

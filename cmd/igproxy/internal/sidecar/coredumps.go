@@ -17,8 +17,7 @@ import (
 //
 // PR_SET_DUMPABLE 0 would do both, but it also makes root the owner of /proc/PID. Then an operator
 // who runs as igproxy's own user could not see limits or descriptors, and profilers and debuggers
-// could not attach. A process that may ptrace this one can read its memory anyway; SECURITY.md says
-// so.
+// could not attach. A process that may ptrace igproxy can read its memory anyway, see SECURITY.md.
 func NoCoreDumps() error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
 		return fmt.Errorf("RLIMIT_CORE: %w", err)

@@ -19,7 +19,7 @@ type ConfigurationError string
 
 func (e ConfigurationError) Error() string { return string(e) }
 
-// errProxy does not repeat the value, which may have a password.
+// errProxy does not repeat the value, which may contain a password.
 const errProxy = ConfigurationError("HTTPS_PROXY or HTTP_PROXY is not the URL of a proxy; correct it (in a user name or a password, write % as %25, " +
 	"and @ : / ? # as %40 %3A %2F %3F %23), or set upstream.proxy: none")
 
@@ -102,7 +102,7 @@ func sameListener(proxy *url.URL, listen string) bool {
 	if !to.IsValid() || !at.IsValid() {
 		return strings.EqualFold(proxy.Hostname(), on)
 	}
-	here := to.IsLoopback() || to.IsUnspecified() // both lead to this machine
+	here := to.IsLoopback() || to.IsUnspecified() // a call to 0.0.0.0 or :: reaches this machine, too
 	if at.IsUnspecified() {
 		return here || isOwn(to)
 	}

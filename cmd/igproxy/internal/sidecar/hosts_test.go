@@ -15,7 +15,7 @@ func loopback(t *testing.T) net.Listener {
 	return l
 }
 
-// addressed is a listener that claims another address.
+// addressed is a listener that reports another address.
 type addressed struct {
 	net.Listener
 	addr net.Addr

@@ -85,7 +85,7 @@ func TestTheStatusSaysWhatIsIntercepted(t *testing.T) {
 	}
 	i := got.Intercept
 	if i == nil || i.Listen != s.InterceptURL() || !slices.Contains(i.Hosts, "graph.instagram.com") || i.Others != "refuse" || time.Until(i.Ends) < 9*365*24*time.Hour {
-		t.Errorf("got %+v, want the listener, the hosts, refuse, and an end in about 10 years", i)
+		t.Errorf("got %+v, want Listen %s, graph.instagram.com among the Hosts, Others refuse, and Ends in about 10 years", i, s.InterceptURL())
 	}
 }
 
