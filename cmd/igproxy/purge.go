@@ -27,7 +27,7 @@ func purgeCommand(env environment) *cli.Command {
 			"--all, for all apps; with --token-stdin, only the entries for one token or code.\n" +
 			"Without these options, the command asks whether to purge all apps; if standard input\n" +
 			"is not a terminal, it purges nothing. Later requests go to Meta again. The other\n" +
-			"sidecars on the same Redis follow within about a second. If the sidecar cannot reach\n" +
+			"sidecars on the same Redis forget within about a second. If the sidecar cannot reach\n" +
 			"Redis, only this sidecar forgets at first, and the command exits with 1. If the same\n" +
 			"purge ran less than ten seconds ago, this one takes effect when the ten seconds are\n" +
 			"over. A purge with --token-stdin always takes effect at once.",
@@ -119,8 +119,8 @@ func printPurge(response admin.PurgeResponse, out io.Writer) error {
 		what += "; the other sidecars on this Redis forget within seconds"
 	case "none":
 	default:
-		return fmt.Errorf("purged %s, but only in this sidecar: %s. The other sidecars do not know of the purge yet; if this "+
-			"sidecar is still running when Redis answers again, it notifies them", what, strings.TrimPrefix(response.Problem, "redis purge: "))
+		return fmt.Errorf("purged %s, but only in this sidecar: %s. If this sidecar is still running "+
+			"when Redis works again, it notifies the other sidecars", what, strings.TrimPrefix(response.Problem, "redis purge: "))
 	}
 	_, err := fmt.Fprintf(out, "purged: %s\n", what)
 	return err

@@ -59,7 +59,7 @@ func TestAReloadTurnsTheTokenOnAndOff(t *testing.T) {
 		t.Fatalf("the reload was refused: %+v", response)
 	}
 	if with, without := n.get(t, target, user), n.get(t, target, nil); with != "HTTP/2.0 200" || !strings.Contains(without, "Proxy Authentication Required") {
-		t.Errorf("with auth.bearer_file: got %s with the token, want HTTP/2.0 200; got %s without it, want 407", with, without)
+		t.Errorf("with auth.bearer_file: got %s with the token, want HTTP/2.0 200; got %s without it, want Proxy Authentication Required", with, without)
 	}
 	n.conf.Auth.BearerFile = ""
 	if response := n.reloads.reload(); !response.Reloaded {
@@ -142,7 +142,7 @@ func TestTheFilesOfTheAuthorityAreFollowed(t *testing.T) {
 	})
 }
 
-// Only a restart turns interception on or off, and a reload says so.
+// Only a restart turns interception on or off. The response to a reload names intercept.listen.
 func TestAReloadWithoutInterceptionNeedsARestart(t *testing.T) {
 	n := startIntercepting(t, nil)
 	section := n.conf.Intercept

@@ -214,7 +214,7 @@ func TestAClientThatDoesNotTrustTheAuthorityIsCounted(t *testing.T) {
 			t.Errorf("a client without the authority: got %s, want unknown authority", got)
 		}
 	}
-	c, err := net.Dial("tcp", n.interceptNets[0].Addr().String()) // only tests the port
+	c, err := net.Dial("tcp", n.interceptNets[0].Addr().String()) // a port check without CONNECT: not counted
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,7 +74,7 @@ func TestEachListenerChecksHostNamesAsItsAddressRequires(t *testing.T) {
 	for name, c := range map[string]struct {
 		allowed []string
 		lane    bool
-		refuse  [3]bool // whether each listener refuses the name: on loopback, beyond loopback, on a socket
+		refuse  [3]bool // by listener: on loopback, beyond loopback, on a Unix socket
 	}{
 		"without allowed_hosts, with fast_lane":    {nil, true, [3]bool{true, false, false}},
 		"without allowed_hosts, without fast_lane": {nil, false, [3]bool{true, false, false}},

@@ -31,9 +31,9 @@ const (
 	mostCache  = 64 << 20
 )
 
-// cacheBytes returns cache.max_bytes. Its default is an eighth of Go's memory limit, which
-// GOMEMLIMIT or TuneMemory sets, within the bounds above. An eighth leaves room for as much garbage
-// as the cache holds, and for requests.
+// cacheBytes returns cache.max_bytes. Its default is an eighth of Go's memory limit, but at least
+// leastCache and at most mostCache. An eighth leaves room for as much garbage as the cache holds,
+// and for requests.
 func cacheBytes(c config.Config) int64 {
 	if c.Cache.MaxBytes > 0 {
 		return c.Cache.MaxBytes

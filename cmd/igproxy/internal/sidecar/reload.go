@@ -20,14 +20,14 @@ import (
 // logged with its line, a metric reports the failure, and the files are read again every second
 // until they are valid.
 type reloader struct {
-	path    string                                   // of the file; empty means no file
+	path    string                                   // of the configuration file; empty means no file
 	load    func() (config.Config, []config.Problem) // nil: nothing is reloaded
 	signals <-chan os.Signal                         // SIGHUP
 	apply   func(config.Config) error                // makes all of the configuration take effect, or nothing
 	metrics *proxy.Metrics
 	log     *slog.Logger
 
-	mu      sync.Mutex // protects all below: one reload at a time
+	mu      sync.Mutex // protects the fields below; held during a reload
 	running config.Config
 	read    config.Config // what was read last; it may have been refused, or parts of it may wait for a restart
 	refused []string      // the problems of read, if it was refused
@@ -49,7 +49,7 @@ func newReloader(o Options, metrics *proxy.Metrics, apply func(config.Config) er
 	r := &reloader{path: o.Path, load: o.Load, signals: o.Reloads, apply: apply, metrics: metrics, log: o.Log.Logger}
 	r.running, r.read = o.Config, o.Config
 	r.seen = r.look()
-	r.settled = r.seen.Settled() // if not, the files are read again soon: one may have changed since it was loaded
+	r.settled = r.seen.Settled() // false: follow reads the files again, as a file may have changed after it was loaded
 	return r
 }
 
@@ -60,7 +60,7 @@ func (r *reloader) conf() config.Config {
 	return r.running
 }
 
-// start watches the files and the signal until stop, which waits for a running reload.
+// start watches the files and the signal until stop is called. stop waits for a running reload.
 func (r *reloader) start() (stop func()) {
 	ending, ended := make(chan struct{}), make(chan struct{})
 	go func() { // ends with stop
@@ -146,8 +146,8 @@ func (r *reloader) reloadOnce(requested bool) ReloadResponse {
 	return response
 }
 
-// refuse logs each problem with its line, and changes nothing. A retry that was not requested logs
-// the same problems only once.
+// refuse logs each problem with its line. If the reload was not requested and the previous reload
+// had the same problems, refuse logs nothing.
 func (r *reloader) refuse(requested bool, problems []config.Problem) ReloadResponse {
 	lines := failures(problems)
 	known := slices.Equal(lines, r.refused)

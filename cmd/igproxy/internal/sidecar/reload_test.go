@@ -90,7 +90,7 @@ func TestAChangedFileIsReadOnceItHasStoppedChanging(t *testing.T) {
 		}
 		n.pass(10)
 		if len(n.applied) != 2 || strings.Count(n.log.String(), "configuration reloaded") != 2 {
-			t.Errorf("applied %d times, want 2; the log must report both: %s", len(n.applied), n.log.String())
+			t.Errorf("applied %d times, want 2; the log must report both reloads: %s", len(n.applied), n.log.String())
 		}
 	})
 }
@@ -156,7 +156,7 @@ func TestAChangedAuthorityFileIsReloaded(t *testing.T) {
 // The code that uses a certificate, a token or a password reads the file again by itself, without a
 // reload. If the new contents cannot be used, igproxy may continue with the previous contents. But
 // a restart would fail, so igproxy must report the file.
-func TestAFileReadSeparatelyThatCannotBeUsedIsReportedAsARefusedReload(t *testing.T) {
+func TestAFileThatCannotBeUsedIsReportedAsARefusedReload(t *testing.T) {
 	one, two := newPair(t, "one"), newPair(t, "two")
 	for name, c := range map[string]struct{ settings, file, good, other, bad string }{
 		"bearer_file":    {"auth:\n  bearer_file: ./f\n", "f", "0123456789abcdef", "0123456789abcdeg", "short"},

@@ -32,9 +32,9 @@ type Options struct {
 	Config config.Config
 	// Path is the configuration file, which is watched for changes. Empty means no file.
 	Path string
-	// Load reads the configuration again; nil: it is never reloaded.
+	// Load reads the configuration again; nil: the configuration is never reloaded.
 	Load func() (config.Config, []config.Problem)
-	// Reloads has one value for each reload that a signal requests; nil: no signal requests one.
+	// Reloads delivers the signals that request a reload; nil: there are none.
 	Reloads <-chan os.Signal
 	// Log receives every log line. New sets its limit of lines; a reload also sets its level.
 	Log *logging.Log
@@ -50,7 +50,7 @@ type Build struct{ Version, Commit, Go string }
 type Sidecar struct {
 	conf       config.Config // at the start; reloads.conf returns the configuration in use
 	log        *slog.Logger
-	lines      *logging.Log // the Log whose Logger is log, to change its level and limit
+	lines      *logging.Log // has log as its Logger; sets the level and the limit of lines
 	build      Build
 	cache      *cache.Cache
 	proxy      *proxy.Proxy
@@ -320,7 +320,7 @@ func (s *Sidecar) apply(conf config.Config) error {
 	return nil
 }
 
-// Run serves until a signal or POST /quit arrives, then drains. A signal during the drain ends it
+// Run serves until a signal or POST /quit arrives, then drains. A signal during the drain ends Run
 // at once, with an error.
 func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	// Learn reads the purges of the fleet from Redis. Its operations have their own time limits. If
@@ -350,7 +350,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 		return fmt.Errorf("serving failed: %w", err)
 	case sig := <-signals:
 		cause = []any{"signal", sig.String()}
-	case <-s.quits: // the client of POST /quit says that no more requests will come
+	case <-s.quits: // POST /quit means that no more requests will come
 		cause, delayed = []any{"operation", "quit"}, false
 	}
 	stopReloads() // a reload during the drain would be useless

@@ -28,8 +28,8 @@ func (s *Sidecar) delay(signals <-chan os.Signal, failed <-chan error, delay tim
 	}
 }
 
-// secondSignal returns the error for a stop that a signal cut short. If POST /quit began the stop,
-// this is the first signal.
+// secondSignal returns the error for a stop that sig cuts short. If POST /quit began the stop, sig
+// is the first signal.
 func secondSignal(sig os.Signal) error {
 	return fmt.Errorf("stopped at once by a signal during the drain (%s)", sig)
 }

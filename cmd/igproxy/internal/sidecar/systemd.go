@@ -39,7 +39,7 @@ func inheritedListeners() (map[string][]net.Listener, error) {
 			return sockets, fmt.Errorf("a socket from systemd is named %q; "+
 				"write FileDescriptorName=app or FileDescriptorName=admin into its socket unit", f.Name())
 		case f.Name() == "admin" && len(sockets["admin"]) > 0:
-			return sockets, errors.New("two sockets from systemd are named admin; keep one ListenStream= in its socket unit")
+			return sockets, errors.New("two sockets from systemd are named admin; keep one ListenStream= in the socket unit")
 		}
 		l, err := net.FileListener(f)
 		if err != nil {
@@ -51,8 +51,8 @@ func inheritedListeners() (map[string][]net.Listener, error) {
 }
 
 // notify sends a message of sd_notify(3) to systemd: READY=1 at the start and after a reload,
-// RELOADING=1 before a reload, STOPPING=1 before a drain, WATCHDOG=1 for the watchdog. systemctl
-// status shows STATUS.
+// RELOADING=1 before a reload, STOPPING=1 before a drain, WATCHDOG=1 for the watchdog.
+// `systemctl status` shows the text after STATUS=.
 func notify(log *slog.Logger, message string) {
 	if _, err := daemon.SdNotify(false, message); err != nil {
 		log.Warn("systemd unreachable", "message", message, "error", err.Error())
@@ -66,7 +66,7 @@ func (s *Sidecar) notifyReady() { notify(s.log, "READY=1\nSTATUS=answering on "+
 func watchdog(log *slog.Logger, check func(context.Context) error) (stop func()) {
 	limit, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("no watchdog", "WATCHDOG_USEC", os.Getenv("WATCHDOG_USEC"), "next_step", "let systemd set it, by WatchdogSec=")
+		log.Warn("no watchdog", "WATCHDOG_USEC", os.Getenv("WATCHDOG_USEC"), "next_step", "set WatchdogSec= in the service unit instead")
 	}
 	if err != nil || limit == 0 {
 		return func() {}
@@ -131,8 +131,8 @@ func (s *Sidecar) checkAlive(ctx context.Context) error {
 
 // acceptsConnections checks that the listener at an address accepts a connection and reads from it.
 // acceptsConnections closes the sending half of the connection, and waits until the server closes
-// the connection too. A server that hangs leaves the connection in the queue, so the wait ends with
-// ctx and an error. No request is sent, so nothing is logged or counted.
+// the connection too. A server that hangs leaves the connection in the queue. Then the wait ends
+// with an error when ctx ends. No request is sent, so nothing is logged or counted.
 func acceptsConnections(ctx context.Context, address net.Addr) error {
 	c, err := (&net.Dialer{}).DialContext(ctx, address.Network(), address.String())
 	if err != nil {

@@ -71,7 +71,7 @@ func followTLS(c config.Config, log *slog.Logger) (currentTLS, error) {
 		return func() *tls.Config { return conf }, nil
 	}
 	// Without session tickets, a client presents its certificate on each connection. So igproxy
-	// does not rely on crypto/tls to reject a session that began before its authority was removed.
+	// does not rely on crypto/tls to reject a session whose authority has been removed.
 	f, err := config.Follow("auth.client_ca", log, func() (*tls.Config, error) {
 		pool, err := config.ReadCertPool(ca)
 		requiring := conf.Clone()

@@ -124,7 +124,7 @@ func TestCertificateIsReloadedUnlessBroken(t *testing.T) {
 			shows("two")
 		}
 		if got := strings.Count(log.String(), "level=WARN"); got != 1 || strings.Contains(log.String(), "NONSENSE") {
-			t.Errorf("a broken key: got %d warnings, want 1 without the file's text: %s", got, log.String())
+			t.Errorf("a broken key: got %d warnings, want 1, and no text of the key file; the log: %s", got, log.String())
 		}
 	})
 }
@@ -211,7 +211,7 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 			t.Errorf("the second token: got the digest %x, want another than %x; with a newline: got the digest %x, want %x", second, first, got, second)
 		}
 		if got := strings.Count(log.String(), "level=WARN"); got != 1 || strings.Contains(log.String(), "-token-") {
-			t.Errorf("got %d warnings, want 1 without a token: %s", got, log.String())
+			t.Errorf("got %d warnings, want 1, and no token; the log: %s", got, log.String())
 		}
 		if _, err := followTokens(key, "./nowhere", nil); err == nil || err.Error() != "auth.bearer_file: ./nowhere does not exist" {
 			t.Errorf("a missing file: got %v, want an error that the file does not exist", err)
@@ -229,14 +229,14 @@ func TestListenAddressDecidesWhetherAuthenticationIsRequired(t *testing.T) {
 		t.Errorf("loopback: got %v, want no error", err)
 	}
 	if err := requireTrust([]net.Listener{l, &addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}}, c); err != nil {
-		t.Errorf("a socket: got %v, want no error", err)
+		t.Errorf("a Unix socket: got %v, want no error", err)
 	}
 	want := "listen: 10.0.0.1:80 is reachable by other machines without authentication; " + config.TrustChoices
 	if err := requireTrust([]net.Listener{l, beyond}, c); err != ConfigurationError(want) {
 		t.Errorf("beyond loopback: got %v, want %s", err, want)
 	}
-	for name, choose := range map[string]func(*config.Config){"none": func(c *config.Config) { c.Auth.None = true }, "token": func(c *config.Config) { c.Auth.BearerFile = "t" },
-		"certificate": func(c *config.Config) { c.Auth.ClientCA = "c" }} {
+	for name, choose := range map[string]func(*config.Config){"auth.none": func(c *config.Config) { c.Auth.None = true }, "auth.bearer_file": func(c *config.Config) { c.Auth.BearerFile = "t" },
+		"auth.client_ca": func(c *config.Config) { c.Auth.ClientCA = "c" }} {
 		c := config.Default()
 		choose(&c)
 		if err := requireTrust([]net.Listener{l, beyond}, c); err != nil {

@@ -28,8 +28,8 @@ const (
 	warnInterval    = time.Minute             // the shortest time between two warnings about lost spans
 )
 
-// Collector returns the host that spans are sent to, or "" if tracing is off. For an endpoint that
-// is not a URL it returns a text that says so.
+// Collector returns the host that spans are sent to, "" if tracing is off, or "an endpoint that is
+// not a URL".
 func Collector(getenv func(string) string) string {
 	exporter, endpoint := getenv("OTEL_TRACES_EXPORTER"), endpointIn(getenv)
 	if strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") || exporter == "none" || exporter+endpoint == "" {
@@ -42,9 +42,9 @@ func Collector(getenv func(string) string) string {
 	return u.Host
 }
 
-// Misfits says which variables ask for something that igproxy does not do. A platform may set these
-// variables for every program, so igproxy starts in spite of them. The result contains no values,
-// and is empty if tracing is off.
+// Misfits returns a problem for each variable that asks for something that igproxy does not do. A
+// platform may set these variables for every program, so igproxy starts in spite of them. Problems
+// contain no values. If tracing is off, Misfits returns none.
 func Misfits(getenv func(string) string) (problems []string) {
 	if Collector(getenv) == "" {
 		return nil
@@ -145,8 +145,8 @@ func newProvider(version string, lost *failures) (provider *sdktrace.TracerProvi
 	return provider, nil
 }
 
-// invalid is a logr.LogSink that warns when the library says that it ignores a variable. It drops
-// the message, which contains the value of the variable.
+// invalid is a logr.LogSink that warns when the library logs that it ignores a variable. The sink
+// drops the library's message, which contains the value of the variable.
 type invalid struct{ warn func() }
 
 // Init implements logr.LogSink.

@@ -119,7 +119,7 @@ func TestNoVariablePreventsTheStartAndNoValueIsLogged(t *testing.T) {
 		t.Run(variables, func(t *testing.T) {
 			tracer, stop, l := start(t, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 "+variables)
 			if (tracer != nil) != traced || strings.Contains(l.String(), "CANARY") || !traced && !strings.Contains(l.String(), "tracing is off") {
-				t.Errorf("got a tracer: %t, want %t; got the log %s, want no CANARY, and without a tracer \"tracing is off\"", tracer != nil, traced, l)
+				t.Errorf("got a tracer: %t, want %t; got the log %s, want no CANARY, and \"tracing is off\" if there is no tracer", tracer != nil, traced, l)
 			}
 			if n := strings.Count(l.String(), "level=WARN"); n != 1 {
 				t.Errorf("got %d warnings, want 1: %s", n, l)
@@ -193,8 +193,6 @@ func TestAHungCollectorDoesNotDelayAStop(t *testing.T) {
 	}
 }
 
-// A platform may set the variables of its collector, protocol and sampler for every program. A
-// variable that igproxy cannot use must cause a warning and never prevent the start.
 func TestUnusableVariablesCauseOnlyAWarning(t *testing.T) {
 	for _, variables := range []string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
