@@ -80,7 +80,8 @@ func checkCommand(env environment) *cli.Command {
 	}
 }
 
-// interception returns where igproxy intercepts calls, and with which authority.
+// interception returns the address of the intercepting listener, its authority, and what igproxy
+// does with calls to other hosts.
 func interception(conf config.Config) string {
 	c := conf.Intercept
 	a, err := config.ReadAuthority(c.CAFile, c.CAKeyFile)
@@ -90,7 +91,7 @@ func interception(conf config.Config) string {
 	return fmt.Sprintf("%s, authority %.11s... until %s, other hosts: %s", c.Listen, a.Fingerprint(), a.Ends().UTC().Format(time.DateOnly), c.Others)
 }
 
-// report prints what check found and counts the errors.
+// report prints the results of igproxy check, and counts the errors.
 type report struct {
 	out    io.Writer
 	failed int

@@ -56,7 +56,7 @@ func (d *story) play(interrupted <-chan struct{}) bool {
 			d.expect(extend("EAAG-emil"), nil, http.StatusOK, first)
 			d.checkOneCall("EAAG-emil")
 		}},
-		{"Webhooks: igproxy says whether Meta signed them, again with no secret in the app", d.webhooks},
+		{"Webhooks: igproxy checks that Meta signed them, again with no secret in the app", d.webhooks},
 		{"A token still works after its 60 days, because igproxy has refreshed it", d.keep},
 		{"Instagram fails: the breaker opens, known tokens are still served", d.outage},
 		{"Instagram is back: one trial call closes the breaker", d.recovery},
@@ -296,8 +296,7 @@ func (d *story) show(r response) {
 
 func (d *story) say(format string, args ...any) { fmt.Fprintf(d.out, "   "+format+"\n", args...) }
 
-// longToken matches a signature or a token of realistic length. shorten abbreviates these, because
-// they would fill the screen.
+// longToken matches signatures, and tokens of realistic length, which would fill the screen.
 var longToken = regexp.MustCompile(`[A-Za-z0-9_-]{60,}`)
 
 func shorten(text string) string {

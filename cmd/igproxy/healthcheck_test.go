@@ -26,7 +26,7 @@ func TestListenerOnEveryAddressIsReachedLocally(t *testing.T) {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	for _, host := range []string{"", "0.0.0.0", "[::]", "localhost"} {
 		if code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + host + ":" + port}, "healthcheck"); code != 0 {
-			t.Errorf("%q: exit code %d, want 0\n%s%s", host, code, stdout, stderr)
+			t.Errorf("admin.listen with the host %q: exit code %d, want 0\n%s%s", host, code, stdout, stderr)
 		}
 	}
 }
@@ -61,7 +61,7 @@ func TestHealthcheckReportsTheReason(t *testing.T) {
 	for body, c := range map[string]struct {
 		status int
 		code   int
-		says   string
+		says   string // the end of the output
 	}{
 		`{"ready":true,"client_secret":"accepted","breaker":"closed","redis":"up"}`: {200, 0, "ready (breaker closed, redis up)\n"},
 		`{"ready":false,"draining":true,"client_secret":"accepted"}`:                {503, 1, "igproxy: not ready: draining\n"},

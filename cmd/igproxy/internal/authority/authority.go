@@ -50,8 +50,8 @@ type Authority struct {
 	signer *ecdsa.PrivateKey
 	key    *ecdsa.PrivateKey // shared by all certificates for hosts
 
-	mu     sync.Mutex // protects leaves
-	leaves map[string]*tls.Certificate
+	mu     sync.Mutex                  // protects leaves
+	leaves map[string]*tls.Certificate // by host
 }
 
 // New returns an Authority that signs with the certificate and the key in pair. It returns an error
@@ -94,6 +94,7 @@ func check(c *x509.Certificate, now time.Time) error {
 	return nil
 }
 
+// excludes reports whether got contains every network in want.
 func excludes(got, want []*net.IPNet) bool {
 	return !slices.ContainsFunc(want, func(w *net.IPNet) bool {
 		return !slices.ContainsFunc(got, func(g *net.IPNet) bool { return g.String() == w.String() })

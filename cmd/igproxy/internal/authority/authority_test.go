@@ -160,7 +160,6 @@ func TestACertificateIsSignedAgainBeforeItEnds(t *testing.T) {
 	})
 }
 
-// An authority that could be used against other sites is refused.
 func TestAnAuthorityWithoutItsLimitsIsRefused(t *testing.T) {
 	all := []*net.IPNet{{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}, {IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}}
 	right := func() *x509.Certificate {

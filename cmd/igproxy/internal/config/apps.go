@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// appsKey is the key of the list of apps. appKey(i) is the section of its item i.
+// appsKey is the key of the list of apps. appKey(i) is the key of app i.
 const appsKey = "apps"
 
 func appKey(i int) string { return appsKey + "." + strconv.Itoa(i) }
@@ -76,7 +76,7 @@ func (l *loader) validateApps() {
 			l.contradiction(fault{"another app has the same name", "give each app a different name"}, key+".name")
 		}
 		if a.Service != "facebook" && slices.Contains(a.RedirectURIs, RedirectNone) {
-			l.contradiction(fault{`"none" is not a redirect URI`, "remove it: only apps of Facebook Login exchange codes without one"}, key+".redirect_uris")
+			l.contradiction(fault{`"none" is not a redirect URI`, "remove it: it is only for apps of Facebook Login"}, key+".redirect_uris")
 		}
 		id := cmp.Or(a.Service, "instagram") + "/" + a.AppID
 		if a.AppID != "" && ids[id] {

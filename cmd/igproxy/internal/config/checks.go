@@ -42,7 +42,7 @@ func checkAppName(text string) *fault {
 	return appName(text)
 }
 
-// minSecret is how many characters a client secret must have at least. Instagram's secrets have 32.
+// minSecret is the minimum length of a client secret, in characters. Instagram's secrets have 32.
 const minSecret = 8
 
 func checkSecret(text string) *fault {

@@ -19,7 +19,7 @@ func TestNamesHaveAMaximumLength(t *testing.T) {
 		{"an unknown key that is shown", 48, looksLikeKey},
 	} {
 		if most, longer, empty := c.accepted(long(c.most)), c.accepted(long(c.most+1)), c.accepted(""); !most || longer || empty {
-			t.Errorf("%s is accepted: with %d characters: got %v, want true; with %d: got %v, want false; with 0: got %v, want false",
+			t.Errorf("whether %s is accepted: with %d characters, got %v, want true; with %d, got %v, want false; with 0, got %v, want false",
 				c.what, c.most, most, c.most+1, longer, empty)
 		}
 	}

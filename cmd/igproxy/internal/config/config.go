@@ -121,7 +121,7 @@ type Config struct {
 	digests [3][sha256.Size]byte // of the contents of the files in plainFiles, in the same order; zero: not read
 }
 
-// service is a section for one app of a service other than Instagram: threads or facebook.
+// service is the section threads or facebook, which configures one app of that service.
 type service struct {
 	credentials
 	URL string

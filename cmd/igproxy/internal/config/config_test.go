@@ -118,7 +118,7 @@ func expect(t *testing.T, inputs []input) {
 				in.before(t)
 			}
 			if _, got := in.load(t); !slices.Equal(got, in.want) {
-				t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(in.want, "\n  "))
+				t.Errorf("got the problems\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(in.want, "\n  "))
 			}
 		})
 	}
@@ -143,7 +143,7 @@ func TestAValidConfigurationCausesNoProblem(t *testing.T) {
 	})
 }
 
-func TestAMissingConfigurationIsOneProblem(t *testing.T) {
+func TestAMissingOrUnreadableFileIsOneProblem(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for path, want := range map[string]string{
 		"nowhere.yaml": "nowhere.yaml: does not exist; create it, or correct the path",
@@ -151,7 +151,7 @@ func TestAMissingConfigurationIsOneProblem(t *testing.T) {
 	} {
 		_, problems := config.Load(path, []string{"IGPROXY_CLIENT_SECRET=" + canary})
 		if len(problems) != 1 || problems[0].String() != want {
-			t.Errorf("got %v, want %s", problems, want)
+			t.Errorf("%s: got the problems %v, want only %s", path, problems, want)
 		}
 	}
 }

@@ -19,14 +19,14 @@ func envName(key string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// injected matches the variables that Kubernetes and Docker links add for a Service or a container
-// named igproxy or igproxy-something. IGPROXY_PORT=8080 does not match, because the value
-// of an injected IGPROXY_PORT begins with a scheme, such as tcp://.
+// injected matches the variables that a Kubernetes Service or a linked Docker container adds if its
+// name is igproxy or igproxy-something. IGPROXY_PORT=8080 does not match, because the value of an
+// injected IGPROXY_PORT begins with a scheme, such as tcp://.
 var injected = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?` +
 	`(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT=\w+://|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)`)
 
-// comma separates the items of a list in a variable. If the setting is orText, which means that the
-// file may contain the list as one text, commaOrSpace separates them.
+// comma separates the items of a list in a variable. commaOrSpace does so for a setting with
+// orText, whose list may be one text in the file too.
 var (
 	comma        = regexp.MustCompile(` *, *`)
 	commaOrSpace = regexp.MustCompile(`[ ,]+`)

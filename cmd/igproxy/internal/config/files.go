@@ -68,7 +68,7 @@ func readClientSecrets(path string) (secrets [2]proxy.Secret, err error) {
 }
 
 // linesOfRotation splits a text into the current secret and, if there is a second line, the
-// previous one. If there are two lines, the fault says which of them is wrong.
+// previous secret, and checks each. If there are two lines, the fault names the wrong line.
 func linesOfRotation(text string, check func(string) *fault) ([]string, *fault) {
 	lines := strings.Split(trimNewline(text), "\n")
 	if len(lines) > 2 {

@@ -9,8 +9,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// Opening a named pipe waits for its writer. Because of this, serve, check and healthcheck used to
-// hang with upstream.ca_file: ./fifo.
+// Opening a named pipe waits for its writer, so igproxy used to hang with upstream.ca_file: ./fifo.
 func TestNamedPipeInsteadOfPEMIsRefusedWithoutWaiting(t *testing.T) {
 	t.Run("an authority", func(t *testing.T) {
 		refusesPipe(t, func() error { _, err := config.ReadCertPool("./fifo"); return err })
@@ -26,7 +25,7 @@ func refusesPipe(t *testing.T, read func() error) {
 	if err := syscall.Mkfifo("fifo", 0o600); err != nil {
 		t.Fatal(err)
 	}
-	writer, err := os.OpenFile("fifo", os.O_RDWR, 0) // if read opens the pipe, closing writer ends the read
+	writer, err := os.OpenFile("fifo", os.O_RDWR, 0) // closing it ends a read that has opened the pipe
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +37,7 @@ func refusesPipe(t *testing.T, read func() error) {
 	case <-time.After(10 * time.Second):
 		_ = writer.Close()
 		<-done
-		t.Fatal("read waited 10s for the writer of the pipe, want an error without waiting")
+		t.Fatal("waited 10s for the writer of the pipe, want an error at once")
 	}
 	if err == nil || err.Error() != "./fifo is not a regular file" {
 		t.Errorf("got %v, want the error \"./fifo is not a regular file\"", err)
@@ -61,7 +60,7 @@ func TestUnreadableSecretIsReportedWithoutItsContent(t *testing.T) {
 		{name: "a secret with a space, in the configuration file", yaml: "client_secret: two halves of it\n", noSecret: true,
 			want: []string{"igproxy.yaml:1: client_secret: contains a space, a line break or a control character; remove it",
 				"warning: igproxy.yaml:1: client_secret: a secret in the configuration file; use client_secret_file or IGPROXY_CLIENT_SECRET instead"}},
-		{name: "a secret in quotation marks, as Docker reads an env file", env: []string{"IGPROXY_CLIENT_SECRET=\"" + canary + "\""}, noSecret: true,
+		{name: "a secret in quotation marks, which Docker does not remove from an env file", env: []string{"IGPROXY_CLIENT_SECRET=\"" + canary + "\""}, noSecret: true,
 			want: []string{"environment: IGPROXY_CLIENT_SECRET: has quotation marks around it; remove them: Docker env files and secret files are read literally"}},
 		{name: "a secret file with a line of an env file", yaml: "client_secret_file: ./assigned\n", noSecret: true,
 			want: []string{"igproxy.yaml:1: client_secret_file: ./assigned begins with NAME=, as a line of an env file does; keep only what follows the equals sign, without quotation marks"}},

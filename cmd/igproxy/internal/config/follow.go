@@ -36,11 +36,11 @@ type followed[T any] struct {
 	faults  int        // failed reads in a row
 }
 
-// Follow calls read, and returns a function that returns the current value of the files at paths.
-// At most once every LookEvery, a call of that function looks at the files. It calls read again if
-// the files may have changed, or if the last read failed. A failed read leaves the previous value
-// in use; the second failure in a row is logged under key. Pipes are never looked at again, because
-// they can be read only once. If the first read fails, Follow returns its error.
+// Follow calls read, which makes a value from the files at paths. Follow returns a function that
+// returns the current value. At most once every LookEvery, that function looks at the files, and
+// calls read again if the files may have changed or the last read failed. A failed read leaves the
+// previous value in use; the second failure in a row is logged. Pipes are never looked at again,
+// because they can be read only once. If the first read fails, Follow returns its error.
 func Follow[T any](key string, log *slog.Logger, read func() (T, error), paths ...string) (func() T, error) {
 	f := &followed[T]{key: key, paths: watchable(paths), read: read, log: log, began: time.Now()}
 	seen := Stamp(f.paths)
@@ -115,8 +115,8 @@ func (s Stamps) Settled() bool {
 	return !slices.ContainsFunc(s, func(info fs.FileInfo) bool { return info == nil || time.Since(info.ModTime()) <= settleTime })
 }
 
-// Same reports whether each file has the same inode, modification time and size in both, or is
-// missing in both.
+// Same reports whether each file has the same inode, modification time and size in s and in other,
+// or is missing in both.
 func (s Stamps) Same(other Stamps) bool {
 	return slices.EqualFunc(s, other, func(a, b fs.FileInfo) bool {
 		if a == nil || b == nil {
