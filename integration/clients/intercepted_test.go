@@ -84,7 +84,7 @@ func TestUnmodifiedClientsThroughHTTPSProxy(t *testing.T) {
 			refused := func(says string) func(t *testing.T, code, refresh, stdout, stderr string, err error) {
 				return func(t *testing.T, code, _, stdout, stderr string, err error) {
 					if err == nil || !regexp.MustCompile(says).MatchString(stdout+stderr) {
-						t.Errorf("the program: error got %v, want one; output must match %s, got\n%s%s", err, says, stdout, stderr)
+						t.Errorf("the program: error got %v, want non-nil; output got\n%s%s\nwant a match for %s", err, stdout, stderr, says)
 					}
 					if n := len(ig.Issued(code)); n > 0 {
 						t.Errorf("the code was exchanged %d times, want 0", n)
@@ -154,7 +154,7 @@ func (c interceptedClient) judge(t *testing.T, ig *mock.Instagram, code, refresh
 		UserID                     string `json:"user_id"`
 	}
 	if err := json.Unmarshal([]byte(stdout), &g); err != nil {
-		t.Fatalf("the client's output is %q: %v", stdout, err)
+		t.Fatalf("the client printed %q, want JSON: %v", stdout, err)
 	}
 	if issued := ig.Issued(code); len(issued) != 1 || g.Short != issued[0] {
 		t.Errorf("the code: Meta issued %q, want one token; the client got %q, want that token", issued, g.Short)
@@ -170,8 +170,7 @@ func (c interceptedClient) judge(t *testing.T, ig *mock.Instagram, code, refresh
 	}
 }
 
-// The table in docs/clients.md lists these clients, and the HTTP versions with which they are
-// tested.
+// The table in docs/clients.md lists the intercepted clients, and the HTTP versions of their tests.
 func TestTableOfUnmodifiedClientsMatchesTheTest(t *testing.T) {
 	_, table, _ := strings.Cut(slurp(t, "../../docs/clients.md"), "\n### Through HTTPS_PROXY\n")
 	table, _, _ = strings.Cut(table, "\n#")

@@ -20,7 +20,7 @@ type login struct {
 	heading  string       // the heading of its table in docs/clients.md
 	standIn  mock.Options // the options of the stand-in
 	settings []string     // the settings of an igproxy that has only one app, which uses this login
-	app      string       // the YAML keys of an app with this login, such as service, in a list of several apps
+	app      string       // in YAML, the settings of an app with this login that depend on the login
 	prefix   string       // the prefix of the endpoint names that the stand-in reports; empty for Instagram
 	token    string       // the prefix of its short-lived tokens
 	user     string       // the ID of the stand-in's user
@@ -129,7 +129,7 @@ func TestTablesOfClientsMatchTheTest(t *testing.T) {
 			}
 			version := regexp.MustCompile(`[" \t]` + regexp.QuoteMeta(c.name) + `"?:? "?v?([0-9.]+)`).FindStringSubmatch(pinned)
 			if version != nil && version[1] != row[1] {
-				t.Errorf("docs/clients.md says version %s of %s; the pinned version is %s", row[1], c.name, version[1])
+				t.Errorf("docs/clients.md: version of %s: got %s, want the pinned version %s", c.name, row[1], version[1])
 			}
 			// The programs in Perl, Python and Ruby use Debian's packages, which are not pinned.
 			if version == nil && !strings.HasPrefix(c.command[0], "p") && c.command[0] != "ruby" && row[1] != "any" {

@@ -9,8 +9,6 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// README's examples for the shell, Python and JavaScript work as written, except for the port.
-
 // fenced returns README's first code block in a language.
 func fenced(t *testing.T, language string) string {
 	t.Helper()
@@ -22,13 +20,14 @@ func fenced(t *testing.T, language string) string {
 	return code
 }
 
+// README's examples for the shell, Python and JavaScript work as written, except for the port.
 func TestReadmeExamples(t *testing.T) {
 	ig, upstream := harness.Instagram(t, mock.ServerOptions{})
 	p := harness.Serve(t, "UPSTREAM_URL="+upstream.URL)
 	here := func(code string) string { return strings.ReplaceAll(code, "http://127.0.0.1:8080", p.URL) }
 	answer := harness.Program(t, nil, here(fenced(t, "sh")), "sh")
 	if !regexp.MustCompile(`^\{"access_token":"IGAA[^"]+","token_type":"bearer","expires_in":51\d{5}\}$`).MatchString(strings.TrimSpace(answer)) {
-		t.Errorf("curl printed %s, want an IGAA token that lasts about 60 days", answer)
+		t.Errorf("curl printed %s, want JSON with an IGAA token that lasts about 60 days", answer)
 	}
 	long := ig.Issued("SHORT")[0]
 	if got := harness.Program(t, nil, "short = 'SHORT'\n"+here(fenced(t, "python"))+"\nprint(long_lived)\n", "python3", "-"); strings.TrimSpace(got) != long {

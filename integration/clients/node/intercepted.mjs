@@ -1,4 +1,4 @@
-// intercepted makes the calls of a program whose URLs cannot be changed.
+// The function intercepted makes the calls of a program whose URLs cannot be changed.
 const { CLIENT_ID, REDIRECT_URI, CODE, REFRESH } = process.env;
 
 export const intercepted = async ({ get, post, protocol = () => undefined }) => {

@@ -1,5 +1,5 @@
-// This module has the environment and the output format of the clients in this folder. The
-// intercepted clients use intercepted.mjs instead.
+// The clients in this folder share this module, except the intercepted clients, which share
+// intercepted.mjs.
 export const { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, SHORT, BAD_CODE, BAD_TOKEN } = process.env;
 
 export const report = (got) => console.log(JSON.stringify(got));

@@ -1,4 +1,4 @@
-"""run makes the calls of a program whose URLs cannot be changed."""
+"""The function run makes the calls of a program whose URLs cannot be changed."""
 
 import concurrent.futures
 import json

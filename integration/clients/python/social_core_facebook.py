@@ -1,6 +1,6 @@
 """social-auth-core: the URLs are attributes of the library's class for Facebook. A subclass can set them.
 
-The class adds an appsecret_proof to its call for the user's data. The class makes this proof with the placeholder in
+The library adds an appsecret_proof to its call for the user's data. It makes this proof with the placeholder in
 SOCIAL_AUTH_FACEBOOK_SECRET, so igproxy replaces the proof.
 """
 

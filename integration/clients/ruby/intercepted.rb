@@ -1,4 +1,4 @@
-# intercepted makes the calls of a program whose URLs cannot be changed.
+# The method intercepted makes the calls of a program whose URLs cannot be changed.
 require 'json'
 
 GRAPH = 'https://graph.instagram.com'.freeze

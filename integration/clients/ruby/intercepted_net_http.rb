@@ -1,5 +1,5 @@
-# This program calls Meta's URLs with net/http. igproxy intercepts the calls. net/http takes its
-# proxy from http_proxy, even for https URLs.
+# This program calls Meta's URLs with net/http. igproxy intercepts the calls. net/http uses the
+# proxy in http_proxy, even for https URLs.
 require 'net/http'
 require_relative 'intercepted'
 
