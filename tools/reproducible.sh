@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Builds the last commit twice, in two folders, the second time with an empty build cache, and exits
-# with 1 if the binaries differ. With an argument, it copies the binary to that file.
+# Builds the last commit twice, in two folders, and exits with 1 if the binaries differ. The second
+# build starts with an empty build cache.
+#
+#   tools/reproducible.sh [FILE]    copies the binary to FILE if the binaries are the same
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the deployment files with the code of the programs that read them; tools/ship/main.go lists
-# most of these programs. The script needs Debian's dpkg, systemd-analyze, strace and curl, and root
-# or sudo. It uses the network only for Go modules. More checks of these files, without root and
+# most of these programs. The script needs dpkg, systemd-analyze, strace and curl, and root or sudo.
+# It uses the network only for Go modules. More checks of these files, without root and
 # without the network, are in integration/deploy_test.go and integration/deploy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -57,4 +57,4 @@ for try in $(seq 100); do
   [ "$try" -lt 100 ] || { cat "$work/health" "$work/log" >&2; exit 1; }
   sleep 0.1
 done
-say image "runs in a folder with the Dockerfile's files, as its user: $(cat "$work/health")"
+say image "runs in a folder with the Dockerfile's files, as the Dockerfile's user: $(cat "$work/health")"

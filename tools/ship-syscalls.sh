@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# igproxy.service allows only the system calls in its SystemCallFilter=; all others fail with EPERM.
-# This script runs a binary under strace. The binary starts, serves exchanges, a hit, a refusal and
-# a scrape of its metrics, and drains. The script fails if the binary made a system call that the
-# service would refuse.
+# Runs a binary under strace. The binary starts, serves exchanges, a hit, a refusal and a scrape of
+# its metrics, and drains. The script fails if the binary makes a system call that SystemCallFilter=
+# in igproxy.service does not allow; in the service, such a call fails with EPERM.
 #
 #   tools/ship-syscalls.sh BINARY
 set -euo pipefail
@@ -41,7 +40,7 @@ done
 for token in IGAA1 IGAA1 IGAA2 expired-1; do
   curl -s "http://127.0.0.1:$app/access_token?grant_type=ig_exchange_token&access_token=$token" >>"$work/answers"
 done
-[ "$(grep -o '"access_token"' "$work/answers" | wc -l)" -eq 3 ] || { cat "$work/answers" >&2; exit 1; }
+[ "$(grep -o '"access_token"' "$work/answers" | wc -l)" -eq 3 ] || { echo "want 3 access tokens in these responses:" >&2; cat "$work/answers" >&2; exit 1; }
 curl -sf "http://127.0.0.1:$admin/metrics" >/dev/null
 kill "$igproxy"; wait "$igproxy"
 
@@ -51,4 +50,4 @@ if [ -n "$denied" ]; then
   echo "igproxy made system calls that igproxy.service does not allow: $denied" >&2
   exit 1
 fi
-echo "$(wc -l <"$work/made") different system calls made, all allowed by igproxy.service"
+echo "$(wc -l <"$work/made") different system calls, all allowed by igproxy.service"

@@ -1,7 +1,6 @@
-// Command peers compares igproxy on this machine with nginx, Varnish, bare handlers of net/http and
-// fasthttp, and an epoll loop in C. It prints one table with medians, ratios to nginx in the same
-// run, the goals, and whether each goal is met. It is not a test. If a goal is missed, the table
-// says so, but the exit code is still 0.
+// Command peers compares igproxy with nginx, Varnish, bare handlers of net/http and fasthttp, and
+// an epoll loop in C, all on this machine. It prints one table with medians, ratios to nginx in the
+// same run, the goals, and whether each goal is met. A missed goal does not change the exit code.
 //
 //	go run -C tools ./peers                    all parts, as in make bench-peers
 //	go run -C tools ./peers -quick             the same with fewer and shorter rounds

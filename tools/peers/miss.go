@@ -13,9 +13,9 @@ import (
 
 const firstMiss = 3_000_000 // no other part uses tokens with higher numbers
 
-// misses measures exchanges one after another: through igproxy, and directly with the stand-in for
-// Instagram over TLS. The direct calls use a persistent connection, or a new one for each exchange,
-// as in apps that start a process for each login. The clients take turns.
+// misses measures exchanges of cold tokens, through igproxy and directly with the stand-in for
+// Instagram over TLS. The direct calls use a kept connection, or a new connection for each
+// exchange, as in apps that start a process for each login. The clients take turns.
 func (b *bench) misses() error {
 	mock, ca, err := b.instagram("0s")
 	if err != nil {
@@ -125,7 +125,7 @@ func (m *misser) reset(others ...*misser) {
 	}
 }
 
-// at returns a percentile in milliseconds.
+// at returns a percentile of m.took.
 func (m *misser) at(percent int) float64 {
 	s := slices.Sorted(slices.Values(m.took))
 	return s[len(s)*percent/100]

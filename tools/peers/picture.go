@@ -8,7 +8,7 @@ import (
 // The picture has two groups of bars, drawn from the rows for 10,000 tokens.
 const (
 	width     = 760
-	labels    = 110 // x between the labels and the bars
+	labels    = 110 // the x at which the labels end and the bars start
 	widestBar = 500
 	barHeight = 20
 	barStep   = 30

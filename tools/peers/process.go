@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// server is a process, including its children, that serves on loopback.
+// server is a process that serves on loopback, with its child processes.
 type server struct {
 	name   string
 	url    string
@@ -25,7 +25,7 @@ type server struct {
 
 const patience = 20 * time.Second // limit of most waits, such as for a start, a stop or a response
 
-// start starts a program on one core and waits until health returns 200.
+// start starts a program on one core and waits until the URL health returns 200.
 func (b *bench) start(name, core, url, health string, env []string, args ...string) (*server, error) {
 	s, err := b.spawn(name, core, url, env, args...)
 	if err != nil {
@@ -42,7 +42,7 @@ func (b *bench) start(name, core, url, health string, env []string, args ...stri
 		default:
 		}
 	}
-	return nil, s.failed("does not answer")
+	return nil, s.failed("does not return 200 at " + health)
 }
 
 // spawn starts a program on one core.
@@ -73,7 +73,7 @@ func (b *bench) spawn(name, core, url string, env []string, args ...string) (*se
 
 func (s *server) failed(how string) error {
 	said, _ := os.ReadFile(s.log)
-	return fmt.Errorf("%s %s; its output:\n%s", s.name, how, said[max(0, len(said)-2000):])
+	return fmt.Errorf("%s %s; the end of its standard error:\n%s", s.name, how, said[max(0, len(said)-2000):])
 }
 
 func (s *server) stop() error {
@@ -85,7 +85,7 @@ func (s *server) stop() error {
 	}
 	_ = s.cmd.Process.Kill()
 	<-s.done
-	return fmt.Errorf("%s had to be killed", s.name)
+	return fmt.Errorf("%s was killed, because it did not end within %s of SIGTERM", s.name, patience)
 }
 
 // stopLast stops the server that was started last.

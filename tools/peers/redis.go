@@ -84,20 +84,22 @@ func (b *bench) redisHits() error {
 	return nil
 }
 
-// allStored requests all tokens again until Redis has an answer for each, because on a busy machine
-// igproxy does not store every answer.
+// allStored exchanges all tokens again until Redis has an answer for each of them, because on a
+// busy machine igproxy does not store every answer.
 func (b *bench) allStored(redis, sidecar *server) error {
 	const tries = 20
+	stored := ""
 	for range tries {
 		b.pause(500 * time.Millisecond)
-		if n, err := redis.command("DBSIZE"); err != nil || n == strconv.Itoa(manyTokens) {
+		var err error
+		if stored, err = redis.command("DBSIZE"); err != nil || stored == strconv.Itoa(manyTokens) {
 			return err
 		}
 		if _, err := warm(sidecar, 0, manyTokens); err != nil {
 			return err
 		}
 	}
-	return errors.New("redis does not have an answer for every token; the machine may be too busy to store all of them")
+	return fmt.Errorf("redis has %s answers, want %d; the machine may be too busy", stored, manyTokens)
 }
 
 // answered returns igproxy's own count of responses with this source, such as "redis".

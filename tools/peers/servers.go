@@ -10,7 +10,7 @@ import (
 
 // The functions in this file start igproxy, its peers, and the servers behind them. Each server
 // listens on a free loopback port. The upstream of nginx and Varnish is the origin, which sends
-// bodies of the same length as igproxy.
+// bodies of the same length as igproxy's.
 
 const madeUpSecret = "made-up-for-the-measurement"
 
@@ -178,8 +178,7 @@ func (b *bench) varnishArgs(addr string, origin *server) ([]string, error) {
 	return []string{program, "-F", "-f", vcl, "-a", addr, "-n", work, "-s", "malloc,512m"}, os.WriteFile(vcl, []byte(text), 0o644)
 }
 
-// bare starts a server with net/http whose handler does only the minimum for a hit. It shows what a
-// hit costs with net/http.
+// bare starts a net/http server whose handler does only what a hit needs.
 func (b *bench) bare() (*server, error) {
 	addr, err := free()
 	if err != nil {

@@ -8,13 +8,13 @@ import (
 
 const (
 	manyConnections = 10_000
-	rememberedMany  = 100_000         // tokens with which the memory for one token is measured
+	rememberedMany  = 100_000         // the tokens over which bytesPerToken averages
 	idleTime        = 2 * time.Second // a pause before a measurement, so that the server is idle
 )
 
 // sizes measures memory, the time to start and the size of the binary. Only one sidecar runs at a
 // time, because PSS counts only half of a page that two processes share. The stand-in is the same
-// binary and runs all the time, so even here PSS does not count all pages of the binary fully.
+// binary and runs all the time, so PSS still counts some of the binary's pages only in part.
 func (b *bench) sizes() error {
 	info, err := os.Stat(b.igproxy)
 	if err != nil {
@@ -172,7 +172,7 @@ func (b *bench) starts(origin *server, to figures) error {
 			}
 			for !answers(health) {
 				if time.Since(begun) > patience || b.ctx.Err() != nil {
-					return s.failed("does not answer")
+					return s.failed("does not return 200 at " + health)
 				}
 				time.Sleep(200 * time.Microsecond)
 			}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -19,7 +18,7 @@ func between(page, text string) (string, error) {
 	before, rest, begun := strings.Cut(page, beginMark)
 	_, after, ended := strings.Cut(rest, endMark)
 	if !begun || !ended {
-		return "", errors.New("the marks of the table are missing")
+		return "", fmt.Errorf("no %q with %q after it", beginMark, endMark)
 	}
 	return before + beginMark + text + endMark + after, nil
 }
@@ -83,7 +82,7 @@ func (r *report) short() string {
 	return w.String()
 }
 
-// table writes rows and counts their goals.
+// table writes rows. It returns the numbers of their goals and of the goals that are met.
 func (r *report) table(w *strings.Builder, rows []row) (goals, met int) {
 	columns := r.columns()
 	w.WriteString("| |")

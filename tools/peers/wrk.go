@@ -42,7 +42,7 @@ type round struct {
 	requests float64
 }
 
-// load runs wrk against s with one thread. Before that, s must have answered all tokens once.
+// load runs wrk against s with one thread. Call warm first, so that the requests are hits.
 func (b *bench) load(s *server, tokens, connections, seconds int) (r round, err error) {
 	if err := b.truncateLogs(); err != nil {
 		return r, err
@@ -72,7 +72,7 @@ func (b *bench) load(s *server, tokens, connections, seconds int) (r round, err 
 		return r, fmt.Errorf("unexpected output of wrk: %s", out)
 	}
 	if result.Requests == 0 || result.Errors > 0 {
-		return r, fmt.Errorf("%s: %.0f requests, %.0f errors", s.name, result.Requests, result.Errors)
+		return r, fmt.Errorf("%s: wrk made %.0f requests with %.0f errors, want at least 1 request and no errors", s.name, result.Requests, result.Errors)
 	}
 	b.calm(s)
 	b.loader(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime(), result.US)
@@ -81,8 +81,8 @@ func (b *bench) load(s *server, tokens, connections, seconds int) (r round, err 
 	return r, nil
 }
 
-// calm waits until the server uses hardly any CPU. It has then finished the requests that wrk
-// abandoned at the end of its run, so their CPU does not count in the next round.
+// calm waits until the server uses hardly any CPU. By then, the server has finished the requests
+// that wrk abandoned, so their CPU does not count in the next round.
 func (b *bench) calm(s *server) {
 	for end, spent := time.Now().Add(patience), -1.0; time.Now().Before(end); b.pause(100 * time.Millisecond) {
 		now := s.cpu()
@@ -93,8 +93,8 @@ func (b *bench) calm(s *server) {
 	}
 }
 
-// loader records the largest share of its core that wrk used in a round. If this share is close to
-// 1, wrk and not the server was the bottleneck. cpu is wrk's CPU time, and us is the duration of
+// loader updates the largest share of the load core that wrk used in a round. If the share is close
+// to 1, wrk and not the server was the bottleneck. cpu is wrk's CPU time, and us is the duration of
 // the round in microseconds.
 func (b *bench) loader(cpu time.Duration, us float64) {
 	b.report.Loader = max(b.report.Loader, cpu.Seconds()/us*1e6)
