@@ -1,13 +1,14 @@
+# Names in capitals are variables, with defaults in parentheses: make fuzz FUZZTIME=5m
+#
 # make run             see igproxy work: a stand-in for Meta and a sidecar in one process (needs only Go)
-# make build           build ./igproxy; the build tag leaves out a library's generator of manual pages, which igproxy does not use
-# make test            install what is missing (a C compiler, Redis, nginx), then run all tests of igproxy itself
-# make test-all        make test, then the tests with third-party programs, which it also installs: client libraries, a browser, load tools,
-#                      promtool, systemd-analyze
+# make build           build ./igproxy
+# make test            install what is missing (a C compiler, Redis, nginx, OpenSSL), then run all tests of igproxy itself
+# make test-all        make test, then install client libraries, a browser, load tools, promtool and systemd-analyze, and run the tests with them
 # make faults          run the tests of docs/faults.md, and print its table with a tick for each row whose tests pass
 # make lint            run gofmt, go vet, staticcheck and the security linters of .golangci.yml, and check that go.mod is tidy
-# make fuzz            fuzz each target for FUZZTIME (30s; 5000x means 5000 inputs); make test runs only the seeds and the inputs in testdata/fuzz
-# make soak            cause all faults in random order under load, for SOAK (10m); SEED repeats the choices of an earlier run
-# make load            load a sidecar on loopback with wrk and vegeta, for LOAD (10) seconds each, and with hey; then print the sidecar's own figures
+# make fuzz            fuzz each target for FUZZTIME (30s), a time or a number of inputs (5000x); make test runs only the seeds and the inputs in testdata/fuzz
+# make soak            cause all faults in random order under load, for SOAK (10m); SEED, which each run prints, repeats the random choices of that run
+# make load            load a sidecar on loopback with wrk and vegeta for LOAD (10) seconds each, and with hey; then print the sidecar's own figures
 # make bench           run the benchmarks of breaker, cache and proxy COUNT (6) times each, and compare times and allocations with tools/bench/baseline.txt
 # make bench-baseline  rewrite tools/bench/baseline.txt; the times depend on the machine, the numbers of allocations do not
 # make bench-peers     compare igproxy with nginx, Varnish, bare handlers of net/http and fasthttp, and an epoll loop in C, for docs/performance.md;
@@ -33,6 +34,7 @@ run:
 	@CGO_ENABLED=0 go build -C cmd/igproxy -o ../../tools/bin/igproxy
 	@if [ -t 0 ]; then set -m; fi; tools/bin/igproxy demo; exit $$?
 
+# The tag leaves out urfave/cli's Markdown parser, which igproxy does not use.
 build:
 	CGO_ENABLED=0 go build -tags=urfave_cli_no_docs -trimpath -ldflags='-s -w' -o igproxy ./cmd/igproxy
 
