@@ -93,7 +93,7 @@ func causeOf(e *graph.Error) string {
 	case e.Class == graph.ClassRequest && cause == "":
 		cause, _, _ = strings.Cut(e.Message, ". ")
 	case e.Class == graph.ClassUnreached:
-		cause = "no connection to Meta (" + cause + ")"
+		cause = "the connection to Meta failed (" + cause + ")"
 	case cause == "":
 		cause = classCauses[e.Class]
 	}

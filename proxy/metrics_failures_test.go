@@ -92,7 +92,7 @@ func TestFailuresOfTheLaneAreKeptToo(t *testing.T) {
 	_ = h.miss(nil, e, []byte("IGAAcold"), false)
 	id := h.x.id.String()
 	h.Sent(time.Now(), time.Millisecond)
-	if got := p.Failures(); len(got) != 1 || got[0].RequestID != id || got[0].Cause != "no connection to Meta (refused)" {
-		t.Errorf("got %s, want one failure, with the request ID %s and the cause \"no connection to Meta (refused)\"", fmt.Sprint(got), id)
+	if got := p.Failures(); len(got) != 1 || got[0].RequestID != id || got[0].Cause != "the connection to Meta failed (refused)" {
+		t.Errorf("got %s, want one failure, with the request ID %s and the cause \"the connection to Meta failed (refused)\"", fmt.Sprint(got), id)
 	}
 }

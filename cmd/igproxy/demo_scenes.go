@@ -137,7 +137,7 @@ func (d *story) keep() {
 	d.say("Day 30: the app uses the token")
 	d.instagram.Age(30 * day)
 	d.expect(profile, nil, http.StatusOK, "")
-	d.check(d.isRefreshed(), "igproxy has refreshed the token in the background, and has stored its successor, encrypted with a key derived from the token")
+	d.check(d.isRefreshed(), "igproxy has refreshed the token in the background, and remembers the successor (in Redis, it would be encrypted)")
 	d.say("Day 61: the token has ended; without igproxy, the user would have to log in again")
 	d.instagram.Age(31 * day)
 	direct := receive(func() (*http.Response, error) { return http.Get(d.upstream + profile) })

@@ -76,8 +76,8 @@ func newApp(env environment) *cli.App {
 		ErrWriter:            env.stderr,
 		Description: "Point an app's base URL at igproxy, and make token calls such as GET /access_token\n" +
 			"as you would make them to Meta, for Instagram Login, Facebook Login or Threads.\n" +
-			"igproxy adds the client secret, joins concurrent exchanges into one, remembers the\n" +
-			"answer, and keeps serving known tokens when Redis or Meta fails.\n\n" +
+			"igproxy adds the client secret, joins concurrent calls with the same token into one,\n" +
+			"remembers the answer, and keeps serving known tokens when Redis or Meta fails.\n\n" +
 			"To see it work:  igproxy demo\n" +
 			"Exit codes: 0 ok; 1 failed; 2 wrong command line, or an error in the configuration\n" +
 			"that the command reads (for a configuration error, healthcheck exits with 1).",

@@ -46,32 +46,32 @@ func sampleStatus() admin.Status {
 }
 
 func TestTheStatusIsPrintedAsText(t *testing.T) {
-	want := `igproxy     web-1 v1.0.0, ready, up 1m30s, at 12:00:00 CET
+	want := `igproxy     host web-1, version v1.0.0, ready, up 1m30s, at 12:00:00 CET
   !         A changed configuration was refused. (IgproxyReloadRefused)
 
 requests    503 in 15 min; now 16.9 per second
   served    476: token 470 (the app got a token), passed 6 (passed through to Meta)
-  refused   12: refused 12 (Meta refused the call)
+  declined  12: refused 12 (Meta refused the call)
   failed    15: unavailable 15 (Meta failed, or was not called)
 hit ratio   84.5%
 hits        426; median below 0.25 ms, 99% below 5 ms
-exchanges   none
+misses      none
 calls saved 426 by the cache, 3 by sharing
-flights     2 in progress; callers with the same token share a flight
+flights     2 in progress; a flight gets one answer for all callers with the same token
 memory      62 entries
 
 app         shop: client secret accepted; token calls not paused; breaker open (exchange)
             refreshes in 24 h: 1,200 done, 1 refused, 0 failed; tokens now: 40 ending soon, 3 waiting for a refresh
 app         club: client secret refused; token calls paused until 12:00:05 (Meta refused the client secret); breaker closed
 calls       token 50 (Meta issued a token), transient 3 (temporary failure of Meta)
-instagram   breaker open; outage since 11:59:00, 7 probes; 1 call in flight (at most 128 for each app, grant and redirect URI)
-login       Instagram's login host: breaker closed; 0 calls in flight (at most 128 for each app, grant and redirect URI)
+instagram   breaker open; outage since 11:59:00, 7 probes; 1 call in flight; upstream.max_in_flight is 128
+login       Instagram's login host: breaker closed; 0 calls in flight; upstream.max_in_flight is 128
 redis       not used since 12:00:00, because it fails; mode single; faults in 15 min:
-            claim: 18 not sent (Redis had failed), 3 connection refused
+            ask for an answer or the lease (claim): 18 not sent (Redis had failed), 3 connection refused
 intercept   http://127.0.0.1:8081; in 15 min: 12 intercepted, 3 refused
             graph.instagram.com, api.instagram.com; other hosts: refused
             the authority expires on 2036-11-25
-limits      app shop, as of 12:00:00: call count 12% used; business use cases: not reported
+limits      rate limits of app shop, as of 12:00:00: call count 12% used; by business use case: not reported by Meta
 
 outages     Instagram, since 11:59:00; 7 probes; breakers (app and grant): shop exchange
             Redis, from 2026-11-24 11:00:00 until 2026-11-24 12:00:00
@@ -110,7 +110,7 @@ func TestStatusReadsTheAdminListener(t *testing.T) {
 	s.Version = "v1\x1b[2J\a"
 	environ := serveStatus(t, s)
 	code, stdout, stderr := command(t, environ, "status")
-	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "igproxy     web-1 v1[2J, ready") || strings.ContainsAny(stdout, "\x1b\a") {
+	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "igproxy     host web-1, version v1[2J, ready") || strings.ContainsAny(stdout, "\x1b\a") {
 		t.Errorf("exit code %d, want 0, and a status without control characters: %q %s", code, stdout, stderr)
 	}
 	code, stdout, _ = command(t, environ, "status", "--json")

@@ -33,9 +33,9 @@ func statusText(s admin.Status) string {
 	}
 	row("hit ratio", "%s", hitRatio)
 	row("hits", "%s", times(s.Latency.Hits, ""))
-	row("exchanges", "%s", times(s.Latency.Exchanges, " that Meta answered with a token or a refusal"))
+	row("misses", "%s", times(s.Latency.Exchanges, " that Meta answered with a token or a refusal"))
 	row("calls saved", "%d by the cache, %d by sharing", s.Saved.Cache, s.Saved.Coalescing)
-	row("flights", "%d in progress; callers with the same token share a flight", s.State.Flights)
+	row("flights", "%d in progress; a flight gets one answer for all callers with the same token", s.State.Flights)
 	row("memory", "%s", plural(s.State.Entries, "entry", "entries"))
 	b.WriteString("\n")
 	for _, a := range s.Apps {
@@ -50,7 +50,7 @@ func statusText(s admin.Status) string {
 		if u.Name == "login" {
 			host = admin.UpstreamName(u.Name) + ": "
 		}
-		row(u.Name, "%sbreaker %s; %s in flight (at most %d for each app, grant and redirect URI)", host, sinceOf(s, u), plural(u.InFlight, "call", "calls"), u.MaxInFlight)
+		row(u.Name, "%sbreaker %s; %s in flight; upstream.max_in_flight is %d", host, sinceOf(s, u), plural(u.InFlight, "call", "calls"), u.MaxInFlight)
 	}
 	row("redis", "%s", redisLine(s))
 	for _, faults := range s.FaultsInWords() {
@@ -62,7 +62,7 @@ func statusText(s admin.Status) string {
 		row("", "the authority expires on %s", i.Ends.UTC().Format(time.DateOnly))
 	}
 	for _, l := range s.Limits {
-		row("limits", "app %s, as of %s: %s used; business use cases: %s", l.App, s.Clock(l.At), percentages(l.Usage), percentages(l.Business))
+		row("limits", "rate limits of app %s, as of %s: %s used; by business use case: %s", l.App, s.Clock(l.At), percentages(l.Usage), percentages(l.Business))
 	}
 	b.WriteString("\n")
 	list(&b, "outages", s.Outages, func(o proxy.Outage) string { return outageLine(s, o) })
@@ -176,7 +176,7 @@ func percentages(of map[string]float64) string {
 	for i, name := range names {
 		names[i] = fmt.Sprintf("%s %.4g%%", strings.ReplaceAll(name, "_", " "), of[name])
 	}
-	return cmp.Or(strings.Join(names, ", "), "not reported")
+	return cmp.Or(strings.Join(names, ", "), "not reported by Meta")
 }
 
 func mebibytes(bytes uint64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }

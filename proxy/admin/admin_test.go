@@ -96,7 +96,7 @@ func TestTheHandlerServesItsPathsAndNothingElse(t *testing.T) {
 		{"DELETE", "/readyz", 405, ""},
 		{"PUT", "/metrics", 405, ""},
 		{"GET", "/status", 200, `"outcomes":["token"`},
-		{"GET", "/", 200, "<title>igproxy dev: ready</title>"},
+		{"GET", "/", 200, "<title>igproxy: ready</title>"},
 		{"POST", "/", 405, ""},
 		{"POST", "/status", 405, ""},
 		{"POST", "/reload", 404, ""}, // this Handler has no such operation

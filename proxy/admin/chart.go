@@ -112,7 +112,7 @@ func (s *Status) charts() []chart {
 		{Title: "Calls to Meta per second", Ticks: ticksCalls,
 			Series: []series{bars("calls", columns, nil, func(c column) float64 { return perSecond(c, c.Calls) / topCalls })}},
 		latencies("Time for a hit", columns, func(c column) Latency { return c.Hits }),
-		latencies("Time for an exchange", columns, func(c column) Latency { return c.Exchanges }),
+		latencies("Time for a miss", columns, func(c column) Latency { return c.Exchanges }),
 	}
 	for i := range list {
 		list[i].Times = s.timesOf(columns)
@@ -172,7 +172,7 @@ func (s *Status) moments() string {
 	lines := make([]string, buckets)
 	for _, c := range columnsOf(s.Buckets) {
 		sums := c.byGroup()
-		text := fmt.Sprintf("%s: %d served, %d refused, %d failed; %s to Meta", s.Clock(c.At), sums[0], sums[1], sums[2], plural(c.Calls, "call"))
+		text := fmt.Sprintf("%s: %d served, %d declined, %d failed; %s to Meta", s.Clock(c.At), sums[0], sums[1], sums[2], plural(c.Calls, "call"))
 		if c.HitRatio != nil {
 			text += fmt.Sprintf("; hit ratio %.0f%%", *c.HitRatio*100)
 		}

@@ -64,7 +64,7 @@ func TestChartsAreDrawnToScale(t *testing.T) {
 		}
 	}
 	want := []string{ // 8 requests a second, half of them served
-		"served M179.1 50.00h.8v50.00h-.8z", "refused M179.1 25.00h.8v25.00h-.8z", "failed M179.1 0.00h.8v25.00h-.8z",
+		"served M179.1 50.00h.8v50.00h-.8z", "declined M179.1 25.00h.8v25.00h-.8z", "failed M179.1 0.00h.8v25.00h-.8z",
 		"ratio M179.1 50.00h.8v50.00h-.8z", "calls M179.1 0.00h.8v100.00h-.8z",
 		"most M179.1 0.00h.8v100.00h-.8z", "half M179.1 74.07h.8v25.93h-.8z",
 		"most M179.1 0.00h.8v100.00h-.8z", "half M179.1 0.00h.8v100.00h-.8z"} // over 10 s
@@ -75,7 +75,7 @@ func TestChartsAreDrawnToScale(t *testing.T) {
 		t.Errorf("got the times %v, want 3 times from 12:00 (at 79.44) to 11:50", times)
 	}
 	lines := strings.Split(s.moments(), "\n")
-	const wantLast = "12:03:00: 20 served, 10 refused, 10 failed; 5 calls to Meta; hit ratio 50%; hits p50 below 1 ms, p99 below 10 s; exchanges p50 over 10 s, p99 over 10 s"
+	const wantLast = "12:03:00: 20 served, 10 declined, 10 failed; 5 calls to Meta; hit ratio 50%; hits p50 below 1 ms, p99 below 10 s; exchanges p50 over 10 s, p99 over 10 s"
 	if last := lines[buckets-1]; len(lines) != buckets || last != wantLast {
 		t.Errorf("got %d lines, want %d; the last is %q, want %q", len(lines), buckets, last, wantLast)
 	}
@@ -83,7 +83,7 @@ func TestChartsAreDrawnToScale(t *testing.T) {
 
 func TestFaultsOfRedisAreInWords(t *testing.T) {
 	s := Status{RedisFaults: map[string]uint64{"claim open": 18, "claim refused": 3, "publish strange": 1, "purge refused": 7}}
-	want := []string{"claim: 18 not sent (Redis had failed), 3 connection refused", "store an answer or a record (publish): 1 strange", "purge or check for purges: 7 connection refused"}
+	want := []string{"ask for an answer or the lease (claim): 18 not sent (Redis had failed), 3 connection refused", "store an answer or a record (publish): 1 strange", "purge or check for purges: 7 connection refused"}
 	if got := s.FaultsInWords(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

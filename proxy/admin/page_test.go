@@ -96,7 +96,7 @@ func TestThePageShowsTheCurrentStateWithoutItsScript(t *testing.T) {
 	fail(p)
 	got := words(t, h)
 	for _, want := range []string{
-		"igproxy web-1 v1.2.3: 2 problems | ", // the title
+		"igproxy on web-1: 2 problems | ", // the title
 		"igproxy web-1 | ready | v1.2.3, up",  // the head
 		"% of the requests of the last 5 minutes failed. Rejected requests, disconnected callers and signature checks are not counted. IgproxyRequestsFail | Instagram has been failing since ",
 		"default | instagram | accepted | not paused | open: exchange | ",
@@ -141,7 +141,7 @@ func TestTheChartsShowOnlyCompleteBuckets(t *testing.T) {
 		p := newProxy(t, optionsFor(t, nowhere))
 		h := handlerOf(t, p)
 		bars := func() int {
-			return strings.Count(regexp.MustCompile(`<path class="refused" d="([^"]*)"`).FindString(get(h, "/").Body.String()), "M")
+			return strings.Count(regexp.MustCompile(`<path class="declined" d="([^"]*)"`).FindString(get(h, "/").Body.String()), "M")
 		}
 		for want := range 3 {
 			_ = get(p, "/access_token")
@@ -151,7 +151,7 @@ func TestTheChartsShowOnlyCompleteBuckets(t *testing.T) {
 			}
 			time.Sleep(time.Second + time.Millisecond)
 		}
-		const want = ": 0 served, 1 refused, 0 failed; 0 calls to Meta\n"
+		const want = ": 0 served, 1 declined, 0 failed; 0 calls to Meta\n"
 		if text := get(h, "/").Body.String(); !strings.Contains(text, want) {
 			t.Errorf("the page does not have %q:\n%s", want, text)
 		}

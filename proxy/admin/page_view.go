@@ -145,7 +145,7 @@ func (s *Status) tiles() []tile {
 		{"Requests per second", fmt.Sprintf("%.1f", s.Requests.PerSecond), thousands(s.Requests.Window) + " in 15 min"},
 		{"Hit ratio", percent(s.HitRatio), "of token calls; " + thousands(s.State.Entries) + " entries in memory"},
 		{"Median of hits", hits.Median(), "99%: " + hits.Most()},
-		{"Median of exchanges", exchanges.Median(), "99%: " + exchanges.Most()},
+		{"Median of misses", exchanges.Median(), "99%: " + exchanges.Most()},
 		{"Calls to Meta saved", thousands(s.Saved.Cache + s.Saved.Coalescing), thousands(s.Saved.Cache) + " cache, " + thousands(s.Saved.Coalescing) + " shared"},
 		{"Calls to Meta in flight", fmt.Sprint(inFlight), "token calls"},
 	}
@@ -248,7 +248,7 @@ func (s *Status) outageRow(o proxy.Outage) outageRow {
 var results = []pair{{"token", "Meta issued a token"}, {"bad_token", "Meta refused the token"}, {"standing", "no access to the account"},
 	{"secret", "Meta refused the client secret"}, {"refused", "Meta refused the call"}, {"app_limit", "rate limit of the app"},
 	{"user_limit", "rate limit of the user or page"}, {"transient", "temporary failure of Meta"}, {"broken", "response not understood"},
-	{"unreached", "no connection"}, {"timeout", "no answer in time"}, {"silent", "no answer on a reused connection"}}
+	{"unreached", "connection failed"}, {"timeout", "no answer in time"}, {"silent", "no answer on a reused connection"}}
 
 func (s *Status) calls() (list []countRow) {
 	for _, r := range results {

@@ -180,11 +180,11 @@ type Group struct {
 
 var groups = []Group{
 	{"served", []string{"token", "passed", "verified"}},
-	{"refused", []string{"refused", "limited", "unverified", "rejected", "gone"}},
+	{"declined", []string{"refused", "limited", "unverified", "rejected", "gone"}},
 	{"failed", []string{"unavailable", "timeout", "failed"}},
 }
 
-// Groups returns the groups of outcomes: served, refused and failed.
+// Groups returns the groups of outcomes: served, declined and failed.
 func Groups() []Group { return slices.Clone(groups) }
 
 // sumGroups adds up the counts of the outcomes in each group. The sums are in the order of groups.

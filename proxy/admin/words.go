@@ -24,8 +24,8 @@ func (s *Status) Clock(t time.Time) string {
 	return t.Format(time.DateTime)
 }
 
-// Name returns the host and the version.
-func (s *Status) Name() string { return strings.TrimSpace(s.Host + " " + s.Version) }
+// Name returns the host and the version in words.
+func (s *Status) Name() string { return "host " + s.Host + ", version " + s.Version }
 
 // Readiness returns ready, draining or not ready.
 func (s *Status) Readiness() string {
@@ -104,7 +104,7 @@ func (s *Status) FaultsInWords() (list []string) {
 // operationWords explain the operations on Redis whose names do not explain themselves. The
 // operation "purge" includes the checks for purges by other sidecars, so a fault of this operation
 // does not mean that an operator purged anything.
-var operationWords = map[string]string{"load": "read a record (load)", "publish": "store an answer or a record (publish)",
+var operationWords = map[string]string{"claim": "ask for an answer or the lease (claim)", "load": "read a record (load)", "publish": "store an answer or a record (publish)",
 	"purge": "purge or check for purges", "renew": "renew a lease", "release": "release a lease", "revoke": "forget a refused token (revoke)"}
 
 // faultWords explain the kinds of Redis faults whose names do not explain themselves.

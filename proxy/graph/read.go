@@ -195,5 +195,5 @@ func statusMessage(status int, missing string) string {
 // StatusCause returns the cause to log for a response with this status and without a readable
 // error.
 func StatusCause(status int) string {
-	return fmt.Sprintf("status %d without a Graph error", status)
+	return fmt.Sprintf("Meta's status was %d, without a Graph error", status)
 }
