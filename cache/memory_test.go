@@ -107,7 +107,7 @@ func TestLateTimerServesNoExpiredEntry(t *testing.T) {
 			t.Fatal("the library, with a late timer: got a miss, want the expired entry, so that Recall has to check the expiry")
 		}
 		if e, ok := c.Recall(k); ok {
-			t.Errorf("after its expiry got %q, want a miss", e.Value)
+			t.Errorf("after its expiry: got %q, want a miss", e.Value)
 		}
 	})
 }

@@ -127,7 +127,7 @@ func TestEntryWithoutTTLStillExpires(t *testing.T) {
 	k := keyOf(t, "token")
 	server.Do("SET", "igproxy:{"+k.ID().String()+"}:v", string(sealed(t, k, Entry{Value: []byte("value"), Expires: time.Now()})))
 	if e, tier, ok := look(context.Background(), c, k); ok {
-		t.Errorf("after its expiry got %q from %q, want a miss", e.Value, tier)
+		t.Errorf("after its expiry: got %q from %q, want a miss", e.Value, tier)
 	}
 	if r.of("lookup redis miss") != 1 || c.Health().State != "ok" {
 		t.Errorf("counted %v, want one miss; health is %+v, want ok", r.all(), c.Health())

@@ -47,11 +47,11 @@ func TestManyLargeBodiesTakeLittleMemory(t *testing.T) {
 	for i := range 20 {
 		r, err := sendRequest(t.Context(), http.MethodPost, p.URL+exchangePath(fmt.Sprintf("IGAA-%d", i)), "")
 		if err != nil || r.status != 200 {
-			t.Fatalf("another client: status got %d, want 200; error got %v, want nil; body %s", r.status, err, r.body)
+			t.Fatalf("another client: status: got %d, want 200; error: got %v, want nil; body %s", r.status, err, r.body)
 		}
 		r, err = sendRequest(t.Context(), http.MethodPost, p.URL+"/oauth/access_token", fmt.Sprintf(`{"grant_type":"fb_exchange_token","fb_exchange_token":"EAA-%d"}`, i), "Content-Type", "application/json")
 		if err != nil || r.status >= 500 {
-			t.Fatalf("another client with a body: status got %d, want below 500; error got %v, want nil; body %s", r.status, err, r.body)
+			t.Fatalf("another client with a body: status: got %d, want below 500; error: got %v, want nil; body %s", r.status, err, r.body)
 		}
 	}
 	refused := 0
@@ -82,7 +82,7 @@ func TestABodyThatDoesNotArriveIsRefusedInTime(t *testing.T) {
 		}
 		body, _ := io.ReadAll(res.Body)
 		if took := time.Since(start); res.StatusCode != 400 || !res.Close || !strings.Contains(string(body), "990015") || took > heldTimeout {
-			t.Errorf("after %d bytes of the body: status got %d, want 400; connection closed got %t, want true; body got %s, want subcode 990015; time got %s, want at most %s", len(part), res.StatusCode, res.Close, body, took, heldTimeout)
+			t.Errorf("after %d bytes of the body: status: got %d, want 400; connection closed: got %t, want true; body: got %s, want subcode 990015; time: got %s, want at most %s", len(part), res.StatusCode, res.Close, body, took, heldTimeout)
 		}
 	}
 	if ig.Calls() != 0 {

@@ -145,7 +145,7 @@ func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 			close(next)
 			all.Wait()
 			if exchanges.all[200] != c.tokens*9/10 || codes.all[200] != c.tokens/10 {
-				t.Errorf("responses by status: exchanges got %v, want map[200:%d]; codes got %v, want map[200:%d]", exchanges.all, c.tokens*9/10, codes.all, c.tokens/10)
+				t.Errorf("responses by status: exchanges: got %v, want map[200:%d]; codes: got %v, want map[200:%d]", exchanges.all, c.tokens*9/10, codes.all, c.tokens/10)
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
 				t.Errorf("the breaker changed %v times, want 0", changes)

@@ -84,7 +84,7 @@ func TestAppsOfTwoServicesWithOneIDShareNothing(t *testing.T) {
 			r := p.fetch(t, c.path)
 			issued := hosts[c.host].Issued(c.subject)
 			if len(issued) != 1 || r.status != 200 || r.token() != issued[0] || !strings.HasPrefix(r.header.Get("Cache-Status"), want) {
-				t.Errorf("%s: status got %d, want 200; Cache-Status got %s, want the prefix %s; token got %q; issued tokens got %q, want only this token", name, r.status, r.header.Get("Cache-Status"), want, r.token(), issued)
+				t.Errorf("%s: status: got %d, want 200; Cache-Status: got %s, want the prefix %s; token: got %q; issued tokens: got %q, want only this token", name, r.status, r.header.Get("Cache-Status"), want, r.token(), issued)
 			}
 		}
 	}

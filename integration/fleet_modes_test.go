@@ -214,7 +214,7 @@ func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
 			return len(lines) == 1 && lines[0]["level"] == "ERROR" && lines[0]["kind"] == "permission"
 		})
 		if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code == 0 || !strings.Contains(stdout+stderr, "give the user "+missing) {
-			t.Errorf("check --online: exit code got %d, want not 0; want \"give the user %s\" in the output, got:\n%s%s", code, missing, stdout, stderr)
+			t.Errorf("check --online: exit code: got %d, want not 0; want \"give the user %s\" in the output, got:\n%s%s", code, missing, stdout, stderr)
 		}
 		if strings.Contains(p.settled(t).String(), redisPassword) {
 			t.Error("the log contains Redis's password")

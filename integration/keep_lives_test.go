@@ -70,7 +70,7 @@ func TestATokenThatIsUsedLivesOnAfterItsEnd(t *testing.T) {
 				t.Errorf("a refresh by the app: got %d %s; want 200 with the latest successor and its remaining life", r.status, r.body)
 			}
 			if status := r.header.Get("Cache-Status"); !strings.HasPrefix(status, "igproxy; hit") || meta.RefreshesFor(long) != calls {
-				t.Errorf("a refresh by the app: Cache-Status got %s, want a hit; refreshes at Meta got %d, want %d", status, meta.RefreshesFor(long), calls)
+				t.Errorf("a refresh by the app: Cache-Status: got %s, want a hit; refreshes at Meta: got %d, want %d", status, meta.RefreshesFor(long), calls)
 			}
 			if s := meta.Strange(); len(s) > 0 {
 				t.Errorf("Meta received requests that igproxy must not send: %v", s)

@@ -153,7 +153,7 @@ func TestThreadsLoginUsesItsOwnHost(t *testing.T) {
 	refreshed := p.fetch(t, "/refresh_access_token?grant_type=th_refresh_token&access_token="+long.token())
 	again := p.fetch(t, "/refresh_access_token?grant_type=th_refresh_token&access_token="+long.token())
 	if refreshed.status != 200 || again.token() != refreshed.token() || m.threads.CallsTo("threads_refresh") != 1 {
-		t.Errorf("two refreshes got %d and %d, want 200 with the same token; Meta was called %d times, want once", refreshed.status, again.status, m.threads.CallsTo("threads_refresh"))
+		t.Errorf("two refreshes: got %d and %d, want 200 with the same token; Meta was called %d times, want once", refreshed.status, again.status, m.threads.CallsTo("threads_refresh"))
 	}
 	if me := p.fetch(t, "/apps/threads/v1.0/me?fields=id&access_token="+refreshed.token()); me.status != 200 {
 		t.Errorf("/me got %d %s, want 200", me.status, me.body)

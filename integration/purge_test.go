@@ -58,7 +58,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	before := ig.CallsFor("IGAA-one")
 	hit, again := ours[1].hits(t, "IGAA-one"), ig.CallsFor("IGAA-one")-before
 	if two0, two1 := ours[0].hits(t, "IGAA-two"), ours[1].hits(t, "IGAA-two"); hit || again != 1 || !two0 || !two1 {
-		t.Errorf("after the purge of IGAA-one: its hit in sidecar 1 got %v, want false; its exchanges got %d, want 1; the hits of IGAA-two in sidecars 0 and 1 got %v and %v, want true", hit, again, two0, two1)
+		t.Errorf("after the purge of IGAA-one: its hit in sidecar 1: got %v, want false; its exchanges: got %d, want 1; the hits of IGAA-two in sidecars 0 and 1: got %v and %v, want true", hit, again, two0, two1)
 	}
 	fill()
 

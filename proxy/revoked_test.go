@@ -165,11 +165,11 @@ func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
 				t.Error("the exchange of other-short asked Meta again, want the remembered answer")
 			}
 			if n, lines := x.countedAs(cache.Dropped), strings.Count(x.log.String(), "revoked token forgotten"); n != 1 || lines != 1 {
-				t.Errorf("dropped answers got %v, want 1; lines \"revoked token forgotten\" got %d, want 1; log:\n%s", n, lines, &x.log)
+				t.Errorf("dropped answers: got %v, want 1; lines \"revoked token forgotten\": got %d, want 1; log:\n%s", n, lines, &x.log)
 			}
 			second, asked := x.exchange(c.grant + "short")
 			if !asked || second == long {
-				t.Errorf("after the refusal: Meta asked got %v, want true; token got %q, want another than %q", asked, second, long)
+				t.Errorf("after the refusal: Meta asked: got %v, want true; token: got %q, want another than %q", asked, second, long)
 			}
 			target, header = c.call(long) // as if another process of the app still used the old token
 			x.read(target, true, header...)
@@ -237,14 +237,14 @@ func TestNothingElseMakesATokenForgotten(t *testing.T) {
 			refuse(w)
 		}
 		if w := x.read(c.target, c.counted, c.header...); w.Code != c.status || w.Body.String() != c.body {
-			t.Errorf("%s: status got %d, want %d; body got %.200q, want %.200q", name, w.Code, c.status, w.Body, c.body)
+			t.Errorf("%s: status: got %d, want %d; body: got %.200q, want %.200q", name, w.Code, c.status, w.Body, c.body)
 		}
 		if _, asked := x.exchange(exchange); asked {
 			t.Fatalf("%s: the exchange asked Meta again, want the remembered token", name)
 		}
 	}
 	if x.countedAs(cache.NotFound) != 3 || x.countedAs(cache.Dropped) != 0 {
-		t.Errorf("tokens not found got %v, want 3; answers dropped got %v, want 0", x.countedAs(cache.NotFound), x.countedAs(cache.Dropped))
+		t.Errorf("tokens not found: got %v, want 3; answers dropped: got %v, want 0", x.countedAs(cache.NotFound), x.countedAs(cache.Dropped))
 	}
 }
 
@@ -275,7 +275,7 @@ func TestCodesAreNotInTheIndex(t *testing.T) {
 	w.graph.say(400, revokedBody)
 	w.get("/me?access_token=IGAAshort")
 	if r := w.post("/oauth/access_token", codeForm("CODE")); r.Code != 200 || len(w.login.asked()) != 1 {
-		t.Errorf("status got %d, want 200; calls with the code got %d, want 1, because a code works only once", r.Code, len(w.login.asked()))
+		t.Errorf("status: got %d, want 200; calls with the code: got %d, want 1, because a code works only once", r.Code, len(w.login.asked()))
 	}
 }
 

@@ -51,6 +51,6 @@ func TestNothingPrintsASecret(t *testing.T) {
 		t.Errorf("Reveal returned %q, want %q", s.Reveal(), text)
 	}
 	if zero, full := (Secret{}).IsZero(), NewSecret(text).IsZero(); !zero || full {
-		t.Errorf("IsZero of the zero Secret got %v, want true; IsZero of a Secret with a text got %v, want false", zero, full)
+		t.Errorf("IsZero of the zero Secret: got %v, want true; IsZero of a Secret with a text: got %v, want false", zero, full)
 	}
 }

@@ -184,7 +184,7 @@ func TestSpansContainNoSecretsOrSentValues(t *testing.T) {
 	send("POST", "/oauth/access_token", "grant_type=authorization_code&code=canary&redirect_uri=https://canary.example")
 	text := dumped(t, r)
 	if n, retried, passed := len(servers(r)), strings.Contains(text, "resend_count"), strings.Contains(text, "passthrough"); n != 26 || !retried || !passed {
-		t.Errorf("server spans got %d, want 26; a retry got %v, want true; a passed-through call got %v, want true", n, retried, passed)
+		t.Errorf("server spans: got %d, want 26; a retry: got %v, want true; a passed-through call: got %v, want true", n, retried, passed)
 	}
 	for _, hidden := range []string{"canary", testSecret, "IGAA", "Canary", "CANARY"} {
 		if i := strings.Index(text, hidden); i >= 0 {
@@ -244,7 +244,7 @@ func TestWithoutATracerTracingIsFree(t *testing.T) {
 		t.Fatalf("the step after guard got %T, want *askStep", guard.next)
 	}
 	if p.carried.tracer != nil || e.plain == nil {
-		t.Errorf("tracer got %v, want nil; lane on got %v, want true", p.carried.tracer, e.plain != nil)
+		t.Errorf("tracer: got %v, want nil; lane on: got %v, want true", p.carried.tracer, e.plain != nil)
 	}
 	x, r := requestState{status: 200}, get("/me")
 	if n := testing.AllocsPerRun(100, func() {

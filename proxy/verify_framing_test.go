@@ -63,7 +63,7 @@ func TestTheFramingOfAWebhook(t *testing.T) {
 			t.Errorf("%s: got %s, want the status %s", name, got, c.status)
 		}
 		if kept := strings.HasSuffix(got, "\r\n\r\nok\n"); kept != c.kept {
-			t.Errorf("%s: connection kept got %v, want %v; received: %s", name, kept, c.kept, got)
+			t.Errorf("%s: connection kept: got %v, want %v; received: %s", name, kept, c.kept, got)
 		}
 	}
 	cut := sent(t, addr, post(good, length, webhookBody[:20]), true)

@@ -96,7 +96,7 @@ func TestAWebhookIsVerifiedWithEachSecretOfItsApp(t *testing.T) {
 		w := ask(p, r)
 		h := w.Header()
 		if w.Code != 204 || w.Body.Len() > 0 || h.Get("X-Request-Id") == "" || h.Get("Cache-Control") != "no-store" || h["Content-Length"] != nil || h["Content-Type"] != nil || h["Cache-Status"] != nil {
-			t.Errorf("%s: status got %d, want 204; body got %q, want \"\"; header got %v, want X-Request-Id and Cache-Control: no-store, but no Content-Length, Content-Type or Cache-Status", name, w.Code, w.Body, h)
+			t.Errorf("%s: status: got %d, want 204; body: got %q, want \"\"; header: got %v, want X-Request-Id and Cache-Control: no-store, but no Content-Length, Content-Type or Cache-Status", name, w.Code, w.Body, h)
 		}
 	}
 	right := signatureOf(testSecret, webhookBody)
@@ -165,7 +165,7 @@ func TestASignedRequestIsAnsweredWithItsPayload(t *testing.T) {
 		w := ask(p, r)
 		if w.Code != 200 || w.Body.String() != signedPayload || w.Header().Get("Content-Type") != "application/json; charset=UTF-8" ||
 			w.Header().Get("Cache-Control") != "no-store" || w.Header()["Cache-Status"] != nil {
-			t.Errorf("%s: status got %d, want 200; body got %s, want %s; header got %v, want application/json; charset=UTF-8 and no-store, but no Cache-Status", name, w.Code, w.Body, signedPayload, w.Header())
+			t.Errorf("%s: status: got %d, want 200; body: got %s, want %s; header: got %v, want application/json; charset=UTF-8 and no-store, but no Cache-Status", name, w.Code, w.Body, signedPayload, w.Header())
 		}
 	}
 	var file bytes.Buffer
@@ -261,7 +261,7 @@ func TestSecretsOfSignaturesAreReloaded(t *testing.T) {
 			}
 		}
 		if accepted != c.accepted {
-			t.Errorf("with %+v: numbers of the accepted secrets got %q, want %q", c, accepted, c.accepted)
+			t.Errorf("with %+v: numbers of the accepted secrets: got %q, want %q", c, accepted, c.accepted)
 		}
 	}
 }

@@ -112,11 +112,11 @@ func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 		asked = 0
 		got := sent(t, addr, c.request, name == "cut short") // the end of the stream cuts the body short
 		if n := strings.Count(got, `"code":190`); n != c.answers || asked != c.answers {
-			t.Errorf("%s: answers got %d, exchanges got %d, want %d of each; received: %s", name, n, asked, c.answers, got)
+			t.Errorf("%s: answers: got %d, exchanges: got %d, want %d of each; received: %s", name, n, asked, c.answers, got)
 		}
 		first, _, _ := strings.Cut(got, "\r\n\r\n")
 		if kept := !strings.Contains(first, "\r\nConnection: close"); kept != c.kept {
-			t.Errorf("%s: connection kept got %v, want %v; received: %s", name, kept, c.kept, got)
+			t.Errorf("%s: connection kept: got %v, want %v; received: %s", name, kept, c.kept, got)
 		}
 		if c.answers == 0 && !strings.Contains(got, `"error_subcode":990006`) {
 			t.Errorf("%s: got %s, want the subcode 990006", name, got)

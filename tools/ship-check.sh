@@ -34,7 +34,7 @@ cmp "$work/igproxy" "$work/deb/usr/bin/igproxy"
 [ "$(dpkg-deb --field "$work/igproxy.deb" Package Architecture | tr '\n' ' ')" = "Package: igproxy Architecture: amd64 " ]
 dpkg-deb --control "$work/igproxy.deb" "$work/control"
 [ "$(cat "$work/control/conffiles")" = /etc/igproxy/igproxy.yaml ]
-for script in postinst prerm postrm; do cmp "deploy/deb/$script" "$work/control/$script" && sh -n "deploy/deb/$script"; done
+for script in postinst prerm postrm; do cmp "deploy/deb/$script" "$work/control/$script"; sh -n "deploy/deb/$script"; done
 [ -z "$(dpkg-deb --contents "$work/igproxy.deb" | grep -v ' root/root ' || true)" ]
 "$work/deb/usr/bin/igproxy" --version >/dev/null
 say deb "unpacked by dpkg; $(stat -c %s "$work/igproxy.deb") bytes"
@@ -46,7 +46,8 @@ mkdir -p "$image/etc/ssl/certs"
 cp "$work/igproxy" "$image/igproxy"
 cp /etc/ssl/certs/ca-certificates.crt "$image/etc/ssl/certs/"
 head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$image/secret"
-$sudo chown 65532:65532 "$image/secret" && $sudo chmod 0400 "$image/secret"
+$sudo chown 65532:65532 "$image/secret"
+$sudo chmod 0400 "$image/secret"
 port=$((20000 + RANDOM % 10000))
 inside=(env -i PATH="$PATH:/usr/sbin" IGPROXY_CLIENT_SECRET_FILE=/secret IGPROXY_LISTEN=127.0.0.1:0 IGPROXY_ADMIN_LISTEN="127.0.0.1:$port"
   chroot --userspec=65532:65532 --groups= "$image")

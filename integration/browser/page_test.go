@@ -132,7 +132,7 @@ func TestPageShowsTheCurrentStateWithoutScripts(t *testing.T) {
 	_, upstream := harness.Mock(t, "--secret", harness.AppSecret)
 	p := harness.Serve(t, "UPSTREAM_URL="+upstream)
 	if status, _, err := harness.Get(t.Context(), p.URL+harness.ExchangePath("expired-1")); err != nil || status != 400 {
-		t.Fatalf("an expired token: status got %d, want 400; error got %v, want nil", status, err)
+		t.Fatalf("an expired token: status: got %d, want 400; error: got %v, want nil", status, err)
 	}
 	c := openChromium(t)
 	c.width(1280)

@@ -54,7 +54,7 @@ func TestThirdPartyClients(t *testing.T) {
 		code := anySecret.Code(appID, callback)
 		_, stderr, err := instagramClients[i].start(t, "node", dir, clientEnv(t, s.URL, code))
 		if issued := anySecret.Issued(code); err == nil || len(issued) != 1 || !strings.Contains(stderr, "Error: Failed to obtain access token") {
-			t.Errorf("passport-instagram: error got %v, want one; exchanges of the code got %d, want 1; standard error must say \"Failed to obtain access token\", got\n%s", err, len(issued), stderr)
+			t.Errorf("passport-instagram: error: got %v, want one; exchanges of the code: got %d, want 1; standard error must say \"Failed to obtain access token\", got\n%s", err, len(issued), stderr)
 		}
 	})
 }
@@ -104,7 +104,7 @@ func (l login) test(t *testing.T, dir string) {
 	}
 	for _, p := range []*harness.Process{alone, several} {
 		if code, leaked := p.Stop(t), strings.Contains(p.Log.String(), harness.AppSecret); code != 0 || leaked {
-			t.Errorf("exit code got %d, want 0; secret in the log got %t, want false", code, leaked)
+			t.Errorf("exit code: got %d, want 0; secret in the log: got %t, want false", code, leaked)
 		}
 	}
 }
@@ -255,7 +255,7 @@ func (l login) secretWhereItBelongs(t *testing.T, ig *mock.Instagram, c client) 
 		}
 		if err != nil || !slices.Equal(values["client_secret"], want) || !slices.Equal(values["access_token"], wantToken) ||
 			r.Header.Get("Authorization") != "" && kind != "read" {
-			t.Errorf("endpoint %s: client_secret got %q, want %q; access_token got %q, want %q; Authorization got %q, want it only in reads; parse error got %v, want nil",
+			t.Errorf("endpoint %s: client_secret: got %q, want %q; access_token: got %q, want %q; Authorization: got %q, want it only in reads; parse error: got %v, want nil",
 				r.Endpoint, values["client_secret"], want, values["access_token"], wantToken, r.Header.Get("Authorization"), err)
 		}
 	}

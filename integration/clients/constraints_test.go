@@ -50,7 +50,7 @@ func TestOpenSSLAndNodeRefuseTheAuthoritysCertificatesForOtherNames(t *testing.T
 				out, _ := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
 				accepted := strings.Contains(string(out), "leaf.pem: OK") || strings.Contains(string(out), "Verify return code: 0 (ok)") || string(out) == "accepted\n"
 				if accepted != (want == "") || !strings.Contains(string(out), want) {
-					t.Errorf("%s: certificate accepted got %t, want %t; output must contain %q, got\n%s", program, accepted, want == "", want, out)
+					t.Errorf("%s: certificate accepted: got %t, want %t; output must contain %q, got\n%s", program, accepted, want == "", want, out)
 				}
 			}
 		})

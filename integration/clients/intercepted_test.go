@@ -84,7 +84,7 @@ func TestUnmodifiedClientsThroughHTTPSProxy(t *testing.T) {
 			refused := func(says string) func(t *testing.T, code, refresh, stdout, stderr string, err error) {
 				return func(t *testing.T, code, _, stdout, stderr string, err error) {
 					if err == nil || !regexp.MustCompile(says).MatchString(stdout+stderr) {
-						t.Errorf("the program: error got %v, want non-nil; output got\n%s%s\nwant a match for %s", err, stdout, stderr, says)
+						t.Errorf("the program: error: got %v, want non-nil; output got\n%s%s\nwant a match for %s", err, stdout, stderr, says)
 					}
 					if n := len(ig.Issued(code)); n > 0 {
 						t.Errorf("the code was exchanged %d times, want 0", n)
@@ -100,11 +100,11 @@ func TestUnmodifiedClientsThroughHTTPSProxy(t *testing.T) {
 	for _, p := range []*harness.Interceptor{open, closed} {
 		_, metrics, err := harness.Get(t.Context(), p.Admin+"/metrics")
 		if joined := regexp.MustCompile(`igproxy_requests_total\{[^}]*grant="exchange"[^}]*source="joined"[^}]*\} [1-9]`); err != nil || !joined.MatchString(metrics) {
-			t.Errorf("/metrics: error got %v, want nil; want at least one joined exchange, got\n%s", err, metrics)
+			t.Errorf("/metrics: error: got %v, want nil; want at least one joined exchange, got\n%s", err, metrics)
 		}
 		code, log := p.Stop(t), p.Log.String()
 		if secret, own := strings.Contains(log, harness.AppSecret), strings.Contains(log, token); code != 0 || secret || own {
-			t.Errorf("exit code got %d, want 0; client secret in the log got %t, want false; igproxy's own token in the log got %t, want false", code, secret, own)
+			t.Errorf("exit code: got %d, want 0; client secret in the log: got %t, want false; igproxy's own token in the log: got %t, want false", code, secret, own)
 		}
 	}
 	if strange := ig.Strange(); len(strange) > 0 {

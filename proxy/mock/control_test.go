@@ -42,7 +42,7 @@ func TestStatsIdentifyTokensByHash(t *testing.T) {
 	}
 	s.send(t, "POST", "/__reset", nil, nil)
 	if s.Calls() != 0 || len(s.Strange()) != 0 {
-		t.Errorf("after a reset: calls got %d, want 0; strange requests got %v, want none", s.Calls(), s.Strange())
+		t.Errorf("after a reset: calls: got %d, want 0; strange requests: got %v, want none", s.Calls(), s.Strange())
 	}
 }
 
@@ -95,7 +95,7 @@ func TestControlEndpointsTakeOneMethod(t *testing.T) {
 		"/__proof?mode=required": "POST", "/__revoke": "POST", "/__refresh?mode=same": "POST", "/__webhook": "POST", "/__signed_request": "POST"} {
 		a := s.send(t, other[allowed], target, nil, nil)
 		if a.status != 405 || a.header.Get("Allow") != allowed {
-			t.Errorf("%s: status got %d, want 405; Allow got %q, want %q", target, a.status, a.header.Get("Allow"), allowed)
+			t.Errorf("%s: status: got %d, want 405; Allow: got %q, want %q", target, a.status, a.header.Get("Allow"), allowed)
 		}
 	}
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 {

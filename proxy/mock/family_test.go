@@ -115,7 +115,7 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 			}
 			s.Reset()
 			if a := send(s); (a.status == 200) != (want == 1) || a.status == 200 && s.CallsTo(target) != 1 {
-				t.Errorf("%s at host %q: got %d %s, want success %t; calls got %d, want %d", target, name, a.status, a.body, want == 1, s.CallsTo(target), want)
+				t.Errorf("%s at host %q: got %d %s, want success %t; calls: got %d, want %d", target, name, a.status, a.body, want == 1, s.CallsTo(target), want)
 			}
 		}
 	}
@@ -156,7 +156,7 @@ func TestOneListenerForAllHostsTellsTheFamiliesApart(t *testing.T) {
 	} {
 		s.Reset()
 		if a := c.send(); a.status != 200 || s.CallsTo(c.endpoint) != 1 {
-			t.Errorf("%s: got %d %s, want 200; calls got %v, want one to %s", name, a.status, a.body, s.currentCounters().stats().Endpoints, c.endpoint)
+			t.Errorf("%s: got %d %s, want 200; calls: got %v, want one to %s", name, a.status, a.body, s.currentCounters().stats().Endpoints, c.endpoint)
 		}
 	}
 }

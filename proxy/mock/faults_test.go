@@ -107,7 +107,7 @@ func TestEachRefusalHasItsStatusAndEnvelope(t *testing.T) {
 			t.Errorf("%s, status %d: WWW-Authenticate got %q, want it only with status 400", name, want.status, got)
 		}
 		if len(s.Issued(name+"-1")) != 0 {
-			t.Errorf("%s: issued tokens got %v, want none", name, s.Issued(name+"-1"))
+			t.Errorf("%s: issued tokens: got %v, want none", name, s.Issued(name+"-1"))
 		}
 	}
 	if got := s.exchange(t, "limit429-1").header.Get("Retry-After"); got != "7" {

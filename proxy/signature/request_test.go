@@ -32,13 +32,13 @@ func TestASignedRequestReturnsItsPayloadUnchanged(t *testing.T) {
 	} {
 		got, err := signature.ReadRequest(text, []string{current, previous})
 		if err != nil || string(got) != payload {
-			t.Errorf("%s: payload got %q, want %q; error got %v, want nil", name, got, payload, err)
+			t.Errorf("%s: payload: got %q, want %q; error: got %v, want nil", name, got, payload, err)
 		}
 	}
 	for _, algorithm := range []string{"hmac-sha256", "Hmac-Sha256"} {
 		text := `{"algorithm":"` + algorithm + `"}`
 		if got, err := signature.ReadRequest(signed(current, text), []string{current}); err != nil || string(got) != text {
-			t.Errorf("%s: payload got %q, want %q; error got %v, want nil", algorithm, got, text, err)
+			t.Errorf("%s: payload: got %q, want %q; error: got %v, want nil", algorithm, got, text, err)
 		}
 	}
 }
@@ -116,7 +116,7 @@ func FuzzSignedRequest(f *testing.F) {
 		valid = valid && strings.EqualFold(algorithm, "HMAC-SHA256")
 		good := signed(current, text)
 		if got, err := signature.ReadRequest(good, secrets); (err == nil) != valid || valid && string(got) != text {
-			t.Fatalf("the signed payload %q: accepted got %v (error %v), want %v; payload got %q", text, err == nil, err, valid, got)
+			t.Fatalf("the signed payload %q: accepted: got %v (error %v), want %v; payload: got %q", text, err == nil, err, valid, got)
 		}
 		for _, changed := range []string{good + "A", good[1:], good[:len(good)-1], "B" + good[1:], strings.Replace(good, ".", ".A", 1), good + "=", good + "\n"} {
 			if got, err := signature.ReadRequest(changed, secrets); err == nil && changed != good && string(got) != text {

@@ -121,7 +121,7 @@ func TestABodyIsBoundedAndItsErrorsReturned(t *testing.T) {
 	w, _ := signature.ReadWebhook([]string{sha256Field(current, body)}, nil)
 	reader := &counting{r: io.MultiReader(strings.NewReader(body), strings.NewReader(body))}
 	if got, err := w.IsSigned(reader, []string{current}); got || err != signature.ErrTooLarge || reader.n > signature.MaxWebhook+64<<10 {
-		t.Errorf("signed got %v, want false; error got %v, want %v; bytes read got %d, want at most %d", got, err, signature.ErrTooLarge, reader.n, signature.MaxWebhook+64<<10)
+		t.Errorf("signed: got %v, want false; error: got %v, want %v; bytes read: got %d, want at most %d", got, err, signature.ErrTooLarge, reader.n, signature.MaxWebhook+64<<10)
 	}
 	broken := errors.New("broken")
 	if got, err := w.IsSigned(io.MultiReader(strings.NewReader("x"), iotest.ErrReader(broken)), []string{current}); got || err != broken {
@@ -190,7 +190,7 @@ func FuzzWebhookFields(f *testing.F) {
 		w, err := signature.ReadWebhook(fields(newer), fields(older))
 		readable := newForm.MatchString(newer) || newer == "" && oldForm.MatchString(older)
 		if (err == nil) != readable {
-			t.Fatalf("fields %q and %q: accepted got %v (error %v), want %v", newer, older, err == nil, err, readable)
+			t.Fatalf("fields %q and %q: accepted: got %v (error %v), want %v", newer, older, err == nil, err, readable)
 		}
 		if err != nil {
 			return

@@ -118,7 +118,7 @@ func TestAnHTTP2ConnectionIsBusyUntilAllItsStreamsEnd(t *testing.T) {
 		t.Errorf("both streams have ended: state got %d, want %d or more (idle)", c.state.Load(), quiet)
 	}
 	if _, err := c.Read(make([]byte, 8)); err != nil || !c.isIdle() {
-		t.Errorf("after a frame without a stream: state got %d, want %d or more (idle); error got %v, want none", c.state.Load(), quiet, err)
+		t.Errorf("after a frame without a stream: state: got %d, want %d or more (idle); error: got %v, want none", c.state.Load(), quiet, err)
 	}
 }
 
@@ -128,7 +128,7 @@ func TestARequestThatHasBegunIsNotListedAsIncomplete(t *testing.T) {
 	c.begin(false)
 	c.open.list(c)
 	if c.listed.Load() || c.open.incomplete.Len() != 0 {
-		t.Errorf("listed got %v, want false; incomplete connections got %d, want 0", c.listed.Load(), c.open.incomplete.Len())
+		t.Errorf("listed: got %v, want false; incomplete connections: got %d, want 0", c.listed.Load(), c.open.incomplete.Len())
 	}
 }
 
