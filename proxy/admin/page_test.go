@@ -96,8 +96,8 @@ func TestThePageShowsTheCurrentStateWithoutItsScript(t *testing.T) {
 	fail(p)
 	got := words(t, h)
 	for _, want := range []string{
-		"igproxy on web-1: 2 problems | ", // the title
-		"igproxy web-1 | ready | v1.2.3, up",  // the head
+		"igproxy on web-1: 2 problems | ",    // the title
+		"igproxy web-1 | ready | v1.2.3, up", // the head
 		"% of the requests of the last 5 minutes failed. Rejected requests, disconnected callers and signature checks are not counted. IgproxyRequestsFail | Instagram has been failing since ",
 		"default | instagram | accepted | not paused | open: exchange | ",
 		"failed 2 | 50.0%",
