@@ -19,7 +19,7 @@ func TestDemoOnce(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Errorf("exit code %d, want 0 with nothing on standard error\n%s\n%s", code, stdout, stderr)
 	}
-	for _, want := range []string{"50 of 50 callers", "calls to Meta for this token: 1", `"code":190`, "503", "Cache-Status: igproxy; hit",
+	for _, want := range []string{"50 of 50 callers", "calls to Meta for this token so far: 1", `"code":190`, "503", "Cache-Status: igproxy; hit",
 		"Facebook Login", "✓ Meta refuses the token", "✓ igproxy sent the call with the successor", "✓ Meta signed it", "< 403", "✓ it is forged"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("the demo does not show %q:\n%s", want, stdout)

@@ -197,7 +197,7 @@ func TestQuitEndsTheSidecarOfAJob(t *testing.T) {
 			t.Errorf("%s: exit code %d, want 0", name, code)
 		}
 		if lines := p.Log.Lines("draining"); len(lines) != 1 || lines[0]["operation"] != "quit" {
-			t.Errorf("%s: log lines \"draining\" got %v, want one, with the operation quit", name, lines)
+			t.Errorf("%s: \"draining\" in the log: got the lines %v, want one line with the operation quit", name, lines)
 		}
 	}
 	off := serve(t, "UPSTREAM_URL="+upstream.URL, "ADMIN_TOKEN_FILE="+file(t, "token", token))

@@ -146,7 +146,7 @@ func TestTheClientSecretIsTestedAtTheStartAndWhenItChanges(t *testing.T) {
 	}
 }
 
-func TestTheOperatorMayKeepASidecarWithARefusedSecretReady(t *testing.T) {
+func TestASidecarWithARefusedSecretStaysReadyIfTheOperatorWantsIt(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET=wrong-"+appSecret, "UPSTREAM_CHECK_AT_START=true", "ADMIN_READY_WHEN_REFUSED=true")

@@ -34,8 +34,8 @@ func FuzzHost(f *testing.F) {
 	})
 }
 
-// FuzzOwnToken checks that no header makes trust panic, and that trust accepts exactly the requests
-// with igproxy's own token in one of these places:
+// FuzzOwnToken checks that no header makes the type trust panic, and that it accepts exactly the
+// requests with igproxy's own token in one of these places:
 //   - in a single X-Igproxy-Token header;
 //   - without an X-Igproxy-Token header: in a single Authorization header, as the password of
 //     Basic;

@@ -72,7 +72,7 @@ func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
 		return
 	}
 	s.metrics.breakerChanged(of, upstream, c)
-	line := []any{"step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant,
+	line := []any{"upstream", upstream, "app", of.app, "grant", of.grant,
 		"from", c.From, "to", c.To, "since", c.Since, "probes", c.Probes}
 	if c.To == breaker.Open {
 		s.log.Warn("breaker changed", line...)

@@ -57,7 +57,7 @@ func TestAnOutageIsOneEntryWithStartEndAndProbes(t *testing.T) {
 		for range 3 {
 			end(1, breaker.Failure)
 		}
-		p.Metrics().RedisState(true) // as at the start of igproxy, before any outage
+		p.Metrics().RedisState(true) // no outage of Redis has begun, so this records nothing
 		p.Metrics().RedisState(false)
 		o.Apps = o.Apps[:1]
 		time.Sleep(time.Minute)

@@ -20,8 +20,9 @@ func caCommand(env environment) *cli.Command {
 		Name:  "init",
 		Usage: "make an authority",
 		Description: "Writes " + authority.CertFile + ", which clients must trust, and " + authority.KeyFile + ", which\n" +
-			"only igproxy may read. Name constraints in the certificate limit the authority\n" +
-			"to Meta's domains, so the key cannot be used to imitate other sites. The\ncommand never replaces a file.",
+			"only igproxy may read. Name constraints in the certificate limit the authority to\n" +
+			"Meta's domains: clients that check these constraints refuse certificates\n" +
+			"of this authority for other sites. The command never replaces a file.",
 		Flags: dir("write the files to `FOLDER`"),
 		Action: func(c *cli.Context) error {
 			if err := authority.Create(c.String("dir")); err != nil {
@@ -51,7 +52,7 @@ func caCommand(env environment) *cli.Command {
 		CustomHelpTemplate: caHelp, // with urfave/cli's own template, igproxy help ca does not list the subcommands
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
-				return usageError("unknown command ca %q; write igproxy ca init or igproxy ca show", name)
+				return usageError("unknown command %q of igproxy ca; write igproxy ca init or igproxy ca show", name)
 			}
 			return cli.ShowSubcommandHelp(c)
 		},

@@ -101,7 +101,7 @@ func TestCaSaysWhatIsWrong(t *testing.T) {
 		"ca init here":        {exitUsage, `ca init takes no argument, got "here"; see igproxy ca init --help`},
 		"ca show --nope":      {exitUsage, "flag provided but not defined: -nope; see igproxy ca show --help"},
 		"ca --nope":           {exitUsage, "flag provided but not defined: -nope; see igproxy ca --help"},
-		"ca make":             {exitUsage, `unknown command ca "make"; write igproxy ca init or igproxy ca show`},
+		"ca make":             {exitUsage, `unknown command "make" of igproxy ca; write igproxy ca init or igproxy ca show`},
 	} {
 		code, stdout, stderr := command(t, nil, strings.Fields(line)...)
 		if code != want.code || stdout != "" || !strings.HasPrefix(stderr, "igproxy: "+want.text) || strings.Count(stderr, "\n") != 1 {

@@ -137,7 +137,7 @@ func (d *story) keep() {
 	d.say("Day 30: the app uses the token")
 	d.instagram.Age(30 * day)
 	d.expect(profile, nil, http.StatusOK, "")
-	d.check(d.isRefreshed(), "igproxy has refreshed the token in the background, and remembers the successor (in Redis, it would be encrypted)")
+	d.check(d.isRefreshed(), "igproxy has refreshed the token in the background, and remembers the successor")
 	d.say("Day 61: the token has ended; without igproxy, the user would have to log in again")
 	d.instagram.Age(31 * day)
 	direct := receive(func() (*http.Response, error) { return http.Get(d.upstream + profile) })
@@ -268,7 +268,7 @@ func (d *story) expectOneCall(token string, status int, cacheStatus string) {
 }
 
 func (d *story) checkOneCall(token string) {
-	d.check(d.instagram.CallsFor(token) == 1, "calls to Meta for this token: %d", d.instagram.CallsFor(token))
+	d.check(d.instagram.CallsFor(token) == 1, "calls to Meta for this token so far: %d", d.instagram.CallsFor(token))
 }
 
 // check prints a statement. If ok is false, it marks the statement as not true, and the demo fails.

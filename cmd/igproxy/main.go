@@ -79,8 +79,8 @@ func newApp(env environment) *cli.App {
 			"igproxy adds the client secret, joins concurrent calls with the same token into one,\n" +
 			"remembers the answer, and keeps serving known tokens when Redis or Meta fails.\n\n" +
 			"To see it work:  igproxy demo\n" +
-			"Exit codes: 0 ok; 1 failed; 2 wrong command line, or an error in the configuration\n" +
-			"that the command reads (for a configuration error, healthcheck exits with 1).",
+			"Exit codes: 0 ok; 1 failed; 2 the command line or the configuration is wrong\n" +
+			"(if the configuration is wrong, healthcheck exits with 1).",
 		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env),
 			statusCommand(env), reloadCommand(env), purgeCommand(env), resumeCommand(env), caCommand(env)},
 		ExitErrHandler: func(*cli.Context, error) {}, // run returns the code

@@ -67,13 +67,13 @@ calls       token 50 (Meta issued a token), transient 3 (temporary failure of Me
 instagram   breaker open; outage since 11:59:00, 7 probes; 1 call in flight; upstream.max_in_flight is 128
 login       Instagram's login host: breaker closed; 0 calls in flight; upstream.max_in_flight is 128
 redis       not used since 12:00:00, because it fails; mode single; faults in 15 min:
-            ask for an answer or the lease (claim): 18 not sent (Redis had failed), 3 connection refused
+            claim (ask for an answer, or for the right to call Meta): 18 not sent (Redis had failed), 3 connection refused
 intercept   http://127.0.0.1:8081; in 15 min: 12 intercepted, 3 refused
             graph.instagram.com, api.instagram.com; other hosts: refused
             the authority expires on 2036-11-25
-limits      rate limits of app shop, as of 12:00:00: call count 12% used; by business use case: not reported by Meta
+limits      rate limits of app shop, as of 12:00:00: call count 12% used; limits for each business use case: not reported by Meta
 
-outages     Instagram, since 11:59:00; 7 probes; breakers (app and grant): shop exchange
+outages     Instagram, since 11:59:00; 7 probes; breakers: app shop, grant exchange
             Redis, from 2026-11-24 11:00:00 until 2026-11-24 12:00:00
 errors      12:00:00, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
             11:59:59, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)

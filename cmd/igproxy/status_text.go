@@ -62,7 +62,7 @@ func statusText(s admin.Status) string {
 		row("", "the authority expires on %s", i.Ends.UTC().Format(time.DateOnly))
 	}
 	for _, l := range s.Limits {
-		row("limits", "rate limits of app %s, as of %s: %s used; by business use case: %s", l.App, s.Clock(l.At), percentages(l.Usage), percentages(l.Business))
+		row("limits", "rate limits of app %s, as of %s: %s used; limits for each business use case: %s", l.App, s.Clock(l.At), percentages(l.Usage), percentages(l.Business))
 	}
 	b.WriteString("\n")
 	list(&b, "outages", s.Outages, func(o proxy.Outage) string { return outageLine(s, o) })
@@ -94,7 +94,11 @@ func outageLine(s admin.Status, o proxy.Outage) string {
 		text = fmt.Sprintf("%s, from %s until %s", admin.UpstreamName(o.Of), s.Clock(o.Start), s.Clock(o.End))
 	}
 	if len(o.Breakers) > 0 {
-		text += fmt.Sprintf("; %s; breakers (app and grant): %s", plural(o.Probes, "probe", "probes"), strings.Join(o.Breakers, ", "))
+		var breakers []string
+		for _, b := range o.Breakers {
+			breakers = append(breakers, "app "+strings.Replace(b, " ", ", grant ", 1))
+		}
+		text += fmt.Sprintf("; %s; breakers: %s", plural(o.Probes, "probe", "probes"), strings.Join(breakers, "; "))
 	}
 	return text
 }

@@ -139,7 +139,7 @@ func TestPageShowsTheCurrentStateWithoutScripts(t *testing.T) {
 	c.call("Emulation.setScriptExecutionDisabled", map[string]any{"value": true}, nil)
 	c.open(p.Admin + "/")
 	c.shows("the current state", `document.readyState === "complete" && /\d\d:\d\d:\d\d [A-Z]+/.test(`+text("clock")+`) && /refused, 400.*190 \/ 463.*[0-9a-f]{16}/s.test(`+text("failures")+`)`)
-	c.shows("that its content is not refreshed", text("link")+` === "not refreshed" && getComputedStyle(document.querySelector(".noscript")).display === "block"`)
+	c.shows("that its content is not refreshed", text("link")+` === "page not refreshed" && getComputedStyle(document.querySelector(".noscript")).display === "block"`)
 	c.shows("only elements that work without scripts", `[...document.querySelectorAll("input")].every(e => e.offsetParent === null)`)
 	c.quiet()
 }

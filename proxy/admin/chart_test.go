@@ -83,7 +83,7 @@ func TestChartsAreDrawnToScale(t *testing.T) {
 
 func TestFaultsOfRedisAreInWords(t *testing.T) {
 	s := Status{RedisFaults: map[string]uint64{"claim open": 18, "claim refused": 3, "publish strange": 1, "purge refused": 7}}
-	want := []string{"ask for an answer or the lease (claim): 18 not sent (Redis had failed), 3 connection refused", "store an answer or a record (publish): 1 strange", "purge or check for purges: 7 connection refused"}
+	want := []string{"claim (ask for an answer, or for the right to call Meta): 18 not sent (Redis had failed), 3 connection refused", "publish (store an answer or a record): 1 strange", "purge (or check for purges): 7 connection refused"}
 	if got := s.FaultsInWords(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

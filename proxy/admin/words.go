@@ -104,8 +104,8 @@ func (s *Status) FaultsInWords() (list []string) {
 // operationWords explain the operations on Redis whose names do not explain themselves. The
 // operation "purge" includes the checks for purges by other sidecars, so a fault of this operation
 // does not mean that an operator purged anything.
-var operationWords = map[string]string{"claim": "ask for an answer or the lease (claim)", "load": "read a record (load)", "publish": "store an answer or a record (publish)",
-	"purge": "purge or check for purges", "renew": "renew a lease", "release": "release a lease", "revoke": "forget a refused token (revoke)"}
+var operationWords = map[string]string{"claim": "claim (ask for an answer, or for the right to call Meta)", "load": "load (read a record)", "publish": "publish (store an answer or a record)",
+	"purge": "purge (or check for purges)", "renew": "renew (a lease)", "release": "release (a lease)", "revoke": "revoke (forget a refused token)"}
 
 // faultWords explain the kinds of Redis faults whose names do not explain themselves.
 var faultWords = map[string]string{

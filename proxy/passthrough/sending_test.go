@@ -22,8 +22,8 @@ const (
 // seen is what Meta saw of one call.
 type seen struct{ query, bearer, body, encoding string }
 
-// tokenServer plays Meta's part and records the calls. It responses 400 to a call that contains the
-// text "invalid", and accepts all other calls.
+// tokenServer plays Meta's part and records the calls. It responds with 400 to a call that contains
+// the text "invalid", and accepts all other calls.
 func tokenServer(t *testing.T, calls *[]seen) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -55,7 +55,7 @@ func isCode190(_ int, body []byte) bool { return string(body) == "code 190" }
 // A token is replaced in the query, in the Authorization header and in a form. All other bytes stay
 // as they are. Other bodies are not searched for a token, and a call with different tokens is not
 // changed.
-func TestTokenIsReplacedWhereverItIs(t *testing.T) {
+func TestTokenIsReplacedInQueryHeaderAndForm(t *testing.T) {
 	for name, c := range map[string]struct {
 		query, bearer, contentType, body string
 		want                             seen
@@ -104,7 +104,7 @@ func TestRefusedReplacementIsFollowedByTheOriginalToken(t *testing.T) {
 		encoding          string // the Accept-Encoding of the app
 		want              []string
 		wantStatus        int
-		wantRefused       string // the token of the refusal that the app gets
+		wantRefused       string // if the app gets a refusal: the token that Meta refused in it
 	}{
 		"original token is valid":   {own: "old", want: []string{"access_token=invalid-new&p=proof-of-invalid-new", "access_token=old&p=proof-of-old"}, wantStatus: 200},
 		"original token is invalid": {own: "invalid-old", want: []string{"access_token=invalid-new&p=proof-of-invalid-new", "access_token=invalid-old&p=proof-of-invalid-old"}, wantStatus: 400, wantRefused: "invalid-old"},
@@ -173,7 +173,7 @@ func (s *sidecar) post(t *testing.T, query, bearer, contentType, body string, he
 // A new token needs a new proof, so igproxy replaces the token and the proof together. If the app's
 // proof does not fit its token, igproxy replaces neither: the app may not have the client secret,
 // so its call must not get a valid proof.
-func TestProofFromTheAppIsReplacedWithTheToken(t *testing.T) {
+func TestProofFromTheAppIsReplacedTogetherWithTheToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		query, body string
 		want        []seen

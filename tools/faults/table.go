@@ -12,7 +12,7 @@ import (
 type row struct {
 	group             string
 	number            int
-	fault, sees, cost string // the cells fault, app and calls
+	fault, sees, cost string // the cells "fault", "what the app sees" and "calls to Meta"
 	tests             []citation
 }
 
@@ -20,7 +20,8 @@ type row struct {
 // proxy.
 type citation struct{ pkg, test string }
 
-// key returns the name that go test -json uses, where spaces in a subtest's name are underscores.
+// key returns the folder, a dot, and the test's name as go test -json writes it: with underscores
+// for the spaces in a subtest's name.
 func (c citation) key() string { return c.pkg + "." + strings.ReplaceAll(c.test, " ", "_") }
 
 func (c citation) top() string {

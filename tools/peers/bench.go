@@ -24,7 +24,7 @@ type bench struct {
 	ctx     context.Context
 	root    string
 	dir     string // for configurations, logs and nginx's cache
-	self    string // this program, which also serves as origin, bare handler and fasthttp
+	self    string // this program, which also runs the servers origin, bare and fasthttp (helpers.go)
 	igproxy string // the binary from make build
 	rounds  int
 	seconds int // of one round of wrk
