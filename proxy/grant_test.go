@@ -338,8 +338,9 @@ func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 }
 
 // A parameter that decides what a call does must be sent only once (RFC 6749, section 3.2, and RFC
-// 6750, section 2), except that the header Authorization may repeat its value. Names are
-// case-sensitive: ACCESS_TOKEN is an unknown parameter, and is dropped.
+// 6750, section 2). There is one exception: the header Authorization may also carry the token or
+// the client_id, if the value is the same. Names are case-sensitive: ACCESS_TOKEN is an unknown
+// parameter, and is dropped.
 //
 // For example, the case "token, client_id" is the case "token" with a second client_id.
 func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {

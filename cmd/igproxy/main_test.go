@@ -125,7 +125,7 @@ Errors to fix: 2.
 	want = `ok       configuration
          listen 127.0.0.1:8080, admin 127.0.0.1:9090
          open to every program on this machine
-         operations off (SIGHUP reloads)
+         operations off (a reload is possible with SIGHUP)
          apps default
          upstream https://graph.instagram.com
          egress direct

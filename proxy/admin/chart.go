@@ -172,16 +172,16 @@ func (s *Status) moments() string {
 	lines := make([]string, buckets)
 	for _, c := range columnsOf(s.Buckets) {
 		sums := c.byGroup()
-		text := fmt.Sprintf("%s: %d served, %d declined, %d failed; %s to Meta", s.Clock(c.At), sums[0], sums[1], sums[2], plural(c.Calls, "call"))
+		text := fmt.Sprintf("from %s: %d served, %d declined, %d failed; %s to Meta", s.Clock(c.At), sums[0], sums[1], sums[2], plural(c.Calls, "call"))
 		if c.HitRatio != nil {
 			text += fmt.Sprintf("; hit ratio %.0f%%", *c.HitRatio*100)
 		}
 		for _, l := range []struct {
 			name string
 			Latency
-		}{{"hits", c.Hits}, {"exchanges", c.Exchanges}} {
+		}{{"hits", c.Hits}, {"misses", c.Exchanges}} {
 			if l.Count > 0 {
-				text += fmt.Sprintf("; %s p50 %s, p99 %s", l.name, l.Median(), l.Most())
+				text += fmt.Sprintf("; %s: median %s, 99%% %s", l.name, l.Median(), l.Most())
 			}
 		}
 		lines[c.x] = text

@@ -98,7 +98,7 @@ func checkClientName(text string) *fault {
 	if hostName.MatchString(text) || err == nil && u.Scheme != "" && u.Host != "" && u.String() == text {
 		return nil
 	}
-	return &fault{quote(text) + " is not a name in a certificate", "write a DNS name or a URI, such as spiffe://example.org/shop"}
+	return &fault{quote(text) + " cannot be the name of a client", "write a DNS name without a wildcard, or a URI, such as spiffe://example.org/shop"}
 }
 
 func checkAddr(text string) *fault {

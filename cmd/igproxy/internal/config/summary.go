@@ -48,7 +48,7 @@ func (c Config) openTo(address string) string {
 	return who
 }
 
-// Operations says in words who may run operations.
+// Operations says in words who may run operations: reload, purge, resume and quit.
 func (c Config) Operations() string {
 	var ways []string
 	socket := c.Admin.Socket
@@ -70,7 +70,7 @@ func (c Config) Operations() string {
 		ways = append(ways, "every client with the token in admin.token_file")
 	}
 	if len(ways) == 0 {
-		return "off (SIGHUP reloads)"
+		return "off (a reload is possible with SIGHUP)"
 	}
 	return "by " + strings.Join(ways, ", and by ")
 }
@@ -89,7 +89,7 @@ func (c Config) CacheTiers() string {
 	return "memory, redis (" + c.Redis.Mode + ")"
 }
 
-// Kept says in words whether tokens are kept, and when they are refreshed.
+// Kept says in words whether igproxy keeps tokens alive, and when it refreshes them.
 func (c Config) Kept() string {
 	const day = 24 * time.Hour
 	before := c.Keep.RefreshBefore

@@ -87,7 +87,7 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 		{name: "names without auth.client_ca", yaml: "auth:\n  client_names: [shop.internal]\n",
 			want: []string{"igproxy.yaml:2: auth.client_names: set without auth.client_ca, so no client certificate is requested; set both"}},
 		{name: "a name with a wildcard", yaml: "auth:\n  client_names: ['*.internal']\n",
-			want: []string{`igproxy.yaml:2: auth.client_names: "*.internal" is not a name in a certificate; write a DNS name or a URI, such as spiffe://example.org/shop`}},
+			want: []string{`igproxy.yaml:2: auth.client_names: "*.internal" cannot be the name of a client; write a DNS name without a wildcard, or a URI, such as spiffe://example.org/shop`}},
 		{name: "a DNS name and a URI", yaml: "auth:\n  client_ca: ./ca.pem\n  client_names: [shop.internal, spiffe://example.org/shop]\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "another certificate's key", yaml: "tls:\n  cert_file: ./tls.crt\n  key_file: ./other.key\n",
 			want: []string{"igproxy.yaml:3: tls.key_file: ./other.key is not the key of ./tls.crt, or one of the two files is not PEM; name a certificate and the key that belongs to it"}},
@@ -128,7 +128,7 @@ func TestSettingsOfOperationsMustFitTogether(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "token", "0123456789abcdef")
 	for environ, want := range map[string]string{
-		"":                     "off (SIGHUP reloads)",
+		"":                     "off (a reload is possible with SIGHUP)",
 		"ADMIN_SOCKET=/s":      "by root and igproxy's own user, over /s",
 		"ADMIN_LISTEN=unix:/l": "by root and igproxy's own user, over /l",
 		"ADMIN_SOCKET=/s ADMIN_UIDS=7,8 ADMIN_TOKEN_FILE=./token": "by root, igproxy's own user and the UIDs 7, 8, over /s, and by every client with the token in admin.token_file",

@@ -225,6 +225,6 @@ func TestAClientThatDoesNotTrustTheAuthorityIsCounted(t *testing.T) {
 	}
 	n.lines.Close()
 	if log := n.log.String(); strings.Count(log, `msg="intercepted handshake failed" host=`+instagramHost) != 2 || !strings.Contains(log, "intercept.ca_file") {
-		t.Errorf("got the log\n%s\nwant two lines about a failed handshake, with intercept.ca_file in the next step", log)
+		t.Errorf("got the log\n%s\nwant two lines about a failed handshake, whose next_step mentions intercept.ca_file", log)
 	}
 }
