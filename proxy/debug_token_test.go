@@ -94,7 +94,7 @@ func TestDebugTokenWithAUsersBearerIsPassedThrough(t *testing.T) {
 
 // igproxy sends the secret in a call of /debug_token only if the operator has set
 // debug_token.enabled. No response to an app contains the secret.
-func TestDebugTokenKeepsTheSecret(t *testing.T) {
+func TestDebugTokenDoesNotLeakTheSecret(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, debugAnswer)
 	w.get("/debug_token?input_token=EAA&access_token=APP")
@@ -180,7 +180,7 @@ func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 // igproxy refuses its own token as the bearer token of /debug_token if the query has no
 // access_token. Without Options.Bearers, igproxy sends the bearer token of such a call to Meta, so
 // no app may make such calls.
-func TestOwnTokenAsBearerOfDebugTokenIsNeverSentToMeta(t *testing.T) {
+func TestIgproxysOwnTokenAsBearerOfDebugTokenIsNeverSentToMeta(t *testing.T) {
 	for target, want := range map[string]int{"/debug_token?input_token=EAA": 401, "/debug_token?input_token=EAA&access_token=APP": 200} {
 		for _, checked := range []bool{true, false} {
 			if want == 401 && !checked {

@@ -84,7 +84,7 @@ func TestTooManyLargeSignedFormsGet503(t *testing.T) {
 }
 
 // Apps of two services may have the same ID. Then the Host name decides.
-func TestTheHostDecidesBetweenAppsWithOneID(t *testing.T) {
+func TestTheHostDecidesBetweenAppsWithTheSameID(t *testing.T) {
 	twin := App{Label: "twin", ID: pagesID, Secret: NewSecret(testSecret), RedirectURIs: []string{callback}}
 	target := "/oauth/access_token?grant_type=authorization_code&code=C&client_id=" + pagesID + "&redirect_uri=" + url.QueryEscape(callback)
 	for host, want := range map[string]string{"graph.facebook.com": "facebook", "api.instagram.com": "login", "localhost": ""} {

@@ -135,7 +135,7 @@ func TestDecodeRefusesMalformedRequests(t *testing.T) {
 	}
 }
 
-func TestForeignHostsAndBrowsersAreRefused(t *testing.T) {
+func TestForeignHostsAndCallsFromWebPagesAreRefused(t *testing.T) {
 	const target = "/access_token?grant_type=ig_exchange_token&access_token=t"
 	at := func(host string) *http.Request {
 		r := get(target)

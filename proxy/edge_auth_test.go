@@ -25,7 +25,7 @@ func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-func TestSidecarTokenComesInOneOfThreeForms(t *testing.T) {
+func TestIgproxysOwnTokenIsAcceptedInThreeForms(t *testing.T) {
 	digest := sha256.Sum256([]byte(ownToken))
 	required, open := trusting(digest), trust{}
 	for name, c := range map[string]struct {
@@ -72,7 +72,7 @@ func TestSidecarTokenComesInOneOfThreeForms(t *testing.T) {
 }
 
 // See trust for the calls in which a bearer token counts as igproxy's own.
-func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
+func TestIgproxysOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 	const exchange = "access_token?grant_type=ig_exchange_token"
 	form := codeForm("CODE").Encode()
 	for name, c := range map[string]struct {
@@ -142,7 +142,7 @@ func trusting(digests ...[sha256.Size]byte) trust {
 
 // During a rotation both tokens are accepted, and the counter shows whether an app still sends the
 // previous one.
-func TestBothTokensAreAcceptedDuringARotation(t *testing.T) {
+func TestBothOfIgproxysOwnTokensAreAcceptedDuringARotation(t *testing.T) {
 	required := trusting(sha256.Sum256([]byte("the next one")), sha256.Sum256([]byte(ownToken)))
 	counted := map[bearerResult]int{}
 	required.count = func(r bearerResult) { counted[r]++ }
@@ -176,7 +176,7 @@ func trusted(t *testing.T, digest *atomic.Pointer[[sha256.Size]byte], exchange e
 	return s, &log, p.carried.metrics
 }
 
-func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
+func TestUnauthenticatedRequestsGet401InMetasErrorFormat(t *testing.T) {
 	digest := sha256.Sum256([]byte(ownToken))
 	var current atomic.Pointer[[sha256.Size]byte]
 	current.Store(&digest)
@@ -228,7 +228,7 @@ func TestUnauthenticatedRequestWithABodyClosesTheConnection(t *testing.T) {
 	}
 }
 
-func TestChangedSidecarTokenAppliesToTheNextRequest(t *testing.T) {
+func TestAChangeOfIgproxysOwnTokenAppliesToTheNextRequest(t *testing.T) {
 	old, next := sha256.Sum256([]byte(ownToken)), sha256.Sum256([]byte("the next one"))
 	var current atomic.Pointer[[sha256.Size]byte]
 	current.Store(&old)

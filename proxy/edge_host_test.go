@@ -9,7 +9,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-func TestHostsThatAreServed(t *testing.T) {
+func TestOnlyLoopbackAndAllowedHostsAreServed(t *testing.T) {
 	g := newGate([]string{"igproxy.internal", "IGProxy.Svc.", "[2001:db8::1]", "10.0.0.7"}, false)
 	for host, want := range map[string]bool{
 		"127.0.0.1": true, "127.0.0.1:8080": true, "127.0.0.2": true, "127.255.255.254:1": true, "[::1]": true, "[::1]:8080": true,
@@ -35,7 +35,7 @@ func TestHostsThatAreServed(t *testing.T) {
 // A hosts file that directs an app's calls to igproxy may also direct igproxy's own calls to
 // igproxy. igproxy must refuse its own calls. Otherwise a token call would wait for itself until it
 // times out.
-func TestIgproxysOwnCallToOneOfMetasNamesIsRefused(t *testing.T) {
+func TestIgproxyRefusesItsOwnCallsToMetasHostNames(t *testing.T) {
 	g := newGate(nil, false).alsoServing([]string{"graph.instagram.com"})
 	for _, c := range []struct {
 		host, agent string
@@ -97,7 +97,7 @@ func TestBrowsersAreDistinguishedFromNodeFetch(t *testing.T) {
 }
 
 // A request that the gate refuses does not reach Instagram.
-func TestHostAndBrowserChecksComeFirst(t *testing.T) {
+func TestHostAndBrowserChecksComeBeforeAnyCallToMeta(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	foreign := get(target("IGAAshort"))
@@ -121,7 +121,7 @@ func TestHostAndBrowserChecksComeFirst(t *testing.T) {
 // An app sends one of Meta's host names as its Host if that name resolves to igproxy. igproxy
 // serves these names only for services that have an app. It never serves them to a web page, to a
 // client that uses igproxy as a forward proxy, or on an admin listener.
-func TestMetasHostNamesAreServedOnlyToServersOfTheirService(t *testing.T) {
+func TestMetasHostNamesAreServedOnlyIfTheirServiceHasAnApp(t *testing.T) {
 	w, facebook := facebookWorld(t) // with a Facebook app only
 	facebook.say(200, facebookAnswer)
 	const exchange = "/v23.0/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA"

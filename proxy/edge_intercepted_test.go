@@ -20,7 +20,7 @@ func intercepted(method, host, target string) *http.Request {
 
 // On an intercepted connection, a client sends the requests that it would send to Meta. The host
 // selects the service, even if the client_id belongs to an app of another service.
-func TestTheHostOfAnInterceptedConnectionDecides(t *testing.T) {
+func TestTheHostOfAnInterceptedConnectionSelectsTheService(t *testing.T) {
 	redirect := url.QueryEscape(callback)
 	for name, c := range map[string]struct{ host, target, want, asks string }{
 		"exchange":              {"graph.instagram.com", "/access_token?grant_type=ig_exchange_token&access_token=IGAA", "instagram", "/access_token?"},

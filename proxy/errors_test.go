@@ -57,7 +57,7 @@ func subcodes(t *testing.T) map[int]bool {
 	return found
 }
 
-func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
+func TestEachErrorOfIgproxyHasARowInTheDocs(t *testing.T) {
 	row := regexp.MustCompile(`^\| (\d{3}|4xx) \| (\d+) / (\d+) \| ([^|]+) \| ([^|]+) \|$`)
 	errs, sent := ownErrors(), subcodes(t)
 	documented := map[int]bool{}
@@ -99,7 +99,7 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 	}
 }
 
-func TestOwnErrorsParseLikeInstagramsErrors(t *testing.T) {
+func TestIgproxysErrorsParseLikeInstagramsErrors(t *testing.T) {
 	for subcode, list := range ownErrors() {
 		for _, e := range list {
 			back, ok := graph.ReadError(e.Status, e.Encode(), func(s string) string { return s })

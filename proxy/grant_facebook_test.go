@@ -102,7 +102,7 @@ func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
 
 // An exchange of a long-lived token replaces it with a new token, so the answer is remembered no
 // longer than the answer to a refresh.
-func TestAnExtendedFacebookTokenIsRememberedAsARefresh(t *testing.T) {
+func TestAnExtendedFacebookTokenIsRememberedForAsLongAsARefresh(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, facebookAnswer)
 	for range 2 {
@@ -146,7 +146,7 @@ func TestATokenThatDoesNotExpireIsServedWithoutExpiresIn(t *testing.T) {
 // igproxy refuses a call that still fits several apps. For grants that send the app's ID to Meta,
 // igproxy also refuses a call whose client_id belongs to an app that cannot make the call. In both
 // cases, the error lists the paths of the apps that can make the call.
-func TestTheServiceOfASharedPathIsFound(t *testing.T) {
+func TestACallToASharedPathGoesToItsServiceOrIsRefused(t *testing.T) {
 	redirect := url.QueryEscape(callback)
 	for name, c := range map[string]struct {
 		target, host string
@@ -298,7 +298,7 @@ func TestTheOnlineCheckCoversAFacebookApp(t *testing.T) {
 }
 
 // A code is exchanged without a redirect_uri only if the app's RedirectURIs contain "".
-func TestACodeWithoutARedirectURIMustBeAllowed(t *testing.T) {
+func TestACodeWithoutARedirectURIIsExchangedOnlyIfAllowed(t *testing.T) {
 	w, facebook := facebookWorld(t, App{Label: "strict", Service: Facebook, ID: "1787", Secret: NewSecret("secret-of-strict-0123456789"), RedirectURIs: []string{callback}})
 	facebook.say(200, facebookAnswer)
 	for target, want := range map[string]int{
@@ -357,7 +357,7 @@ func TestJSONParametersAreReadStrictly(t *testing.T) {
 }
 
 // An exchange sent by GET and the same exchange sent as a form share one call to Facebook.
-func TestExchangesInDifferentFormsAreJoined(t *testing.T) {
+func TestExchangesOfOneTokenInDifferentFormsShareOneCall(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	release := make(chan struct{})
 	facebook.mu.Lock()
@@ -382,7 +382,7 @@ func TestExchangesInDifferentFormsAreJoined(t *testing.T) {
 // Meta's SDK for Node.js adds its own access_token to the URL of each call, even if the call is an
 // exchange whose parameters are in the body. igproxy ignores that access_token. But if the URL has
 // any other parameter that igproxy reads, igproxy refuses the call.
-func TestAnAccessTokenBesideAnExchangeInTheBodyIsIgnored(t *testing.T) {
+func TestAnAccessTokenInTheURLIsIgnoredIfTheBodyHasAnExchange(t *testing.T) {
 	w, facebook := facebookWorld(t)
 	facebook.say(200, facebookAnswer)
 	for target, code := range map[string]int{"?access_token=EAAother": 200, "?access_token=EAAother&client_id=" + pagesID: 400, "?access_token=a&access_token=b": 200} {

@@ -163,7 +163,7 @@ func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 // The response to a code exchange has each member of Meta's answer twice: at the top level and in
 // the array "data". Meta sends the members in only one of these places. Values stay the same, byte
 // for byte.
-func TestTheResponseToACodeExchangeHasBothShapes(t *testing.T) {
+func TestTheAnswerToACodeExchangeIsAtTheTopLevelAndInData(t *testing.T) {
 	for in, want := range map[string]string{
 		codeAnswer: `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"],"token_type":"bearer",` +
 			`"data":[{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"]}]}`,

@@ -102,7 +102,7 @@ func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 }
 
 // After an outage the first probe must not be a call with a token that always fails at Meta.
-func TestProbeIsNeverARecentlyFailedToken(t *testing.T) {
+func TestACallWithATokenThatKeepsFailingIsNotTheProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
 		g := newGuarded(t, 10, nil)
@@ -186,7 +186,7 @@ func TestCallsThatAlwaysFailHaveTheirOwnBreaker(t *testing.T) {
 
 // A host that hangs, or a batch job that refreshes thousands of tokens at once, uses up only its
 // own slots.
-func TestCircuitsDoNotShareSlots(t *testing.T) {
+func TestAppsAndGrantsDoNotShareSlotsForCalls(t *testing.T) {
 	for name, change := range map[string]func(*call){
 		"another host":  func(c *call) { c.grant.name, c.grant.upstream = "code", upstreamLogin },
 		"another grant": func(c *call) { c.grant.name = "refresh" },

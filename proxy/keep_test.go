@@ -127,7 +127,7 @@ func eventuallyRefreshed(t testing.TB, p *Proxy, path string) {
 
 // After a reload without Options.Keep, igproxy sends tokens unchanged. After a reload with
 // Options.Keep, it finds the record again and sends the successor.
-func TestKeepCanBeTurnedOffAndOn(t *testing.T) {
+func TestKeepingTokensAliveCanBeTurnedOffAndOn(t *testing.T) {
 	var options Options
 	p, i := keepingProxy(t, func(o *Options) { o.Cache = newCache(t); options = *o })
 	f := families["Instagram"]
@@ -212,9 +212,9 @@ func TestBearerTokenIsWrittenLikeMetas(t *testing.T) {
 	}
 }
 
-// BenchmarkPassed measures a call that is passed through, including the work of the stand-in, with
-// and without the lookup of the token's record.
-func BenchmarkPassed(b *testing.B) {
+// BenchmarkPassedThroughCall measures a call that is passed through, including the work of the
+// stand-in, with and without the lookup of the token's record.
+func BenchmarkPassedThroughCall(b *testing.B) {
 	for name, change := range map[string]func(*Options){"plain": func(o *Options) { o.Keep = nil }, "kept": func(o *Options) { o.Keep.CheckEvery = time.Hour }} {
 		b.Run(name, func(b *testing.B) {
 			p, _ := keepingProxy(b, change)

@@ -21,7 +21,7 @@ func responseBody(tok graph.Token, now time.Time) []byte {
 	return fmt.Appendf(nil, "%s%d%s", head, int64(tok.Expires.Sub(now)/time.Second), tail)
 }
 
-func TestTokenIsAnsweredInInstagramsOrderWithTheTimeLeft(t *testing.T) {
+func TestTokenResponseHasInstagramsOrderAndTheTimeLeft(t *testing.T) {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	tok, err := graph.ReadToken([]byte("  {\"expires_in\": 5183944 ,\"token_type\":\"bearer\",\n\"access_token\":\"IGAAlong\"}\n"), now)
 	if err != nil {
@@ -44,7 +44,7 @@ func TestUnknownMembersSurviveByteForByte(t *testing.T) {
 	}
 }
 
-func TestMalformedTokensAreRefused(t *testing.T) {
+func TestMalformedTokenResponsesAreRefused(t *testing.T) {
 	for body, want := range map[string]error{
 		``:                                      graph.ErrNotJSON,
 		`null`:                                  graph.ErrNotJSON,
@@ -127,7 +127,7 @@ func TestAMebibyteOfSmallMembersIsRefusedEarly(t *testing.T) {
 
 // An app whose JSON decoder ignores case must read access_token itself, and not a lookalike such as
 // ACCESS_TOKEN.
-func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
+func TestMembersThatDifferFromAKnownMemberOnlyByCaseAreDropped(t *testing.T) {
 	now := time.Now()
 	const good = `{"access_token":"t","token_type":"bearer","expires_in":60}`
 	for _, extra := range []string{`"ACCESS_TOKEN":"u"`, `"Access_Token":7`, `"acceſſ_token":"u"`, `"acce\u017f\u017f_to\u212aen":"u"`, `"acceſs_toKen":"u"`,

@@ -108,7 +108,7 @@ func TestTokenIsRefreshedOnlyShortlyBeforeItsEnd(t *testing.T) {
 
 // If igproxy does not know when a token ends, it tries a refresh. If Meta refuses, perhaps because
 // the token is too young, the next try comes a day (Settings.CheckEvery) later.
-func TestTokenOfUnknownEndIsTriedAndPostponed(t *testing.T) {
+func TestRefusedRefreshOfATokenOfUnknownEndIsTriedAgainADayLater(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		answer := c.answer
 		c.answer = func(string) keep.Result { return keep.Result{Refused: true, Cause: "bad_token"} }
@@ -249,7 +249,7 @@ func TestRefusedSuccessorIsDropped(t *testing.T) {
 
 // If an app refreshes its token itself and stores the new token, each of the two tokens has a
 // record.
-func TestAppMayRefreshByItself(t *testing.T) {
+func TestAnAppMayRefreshItsTokenItself(t *testing.T) {
 	with(t, func(t *testing.T, k *running, c *client) {
 		k.Issued(keyOf(t, "old"), time.Now().Add(60*day))
 		time.Sleep(30 * day)

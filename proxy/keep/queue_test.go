@@ -60,7 +60,7 @@ func TestManyTokensAreRefreshedAtTheConfiguredRate(t *testing.T) {
 }
 
 // A long queue must not delay the count of ended tokens.
-func TestEndedTokensAreCountedWhileOthersWait(t *testing.T) {
+func TestALongQueueDoesNotDelayTheCountOfEndedTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := settings
 		set.PerMinute = 1

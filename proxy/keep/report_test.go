@@ -75,7 +75,7 @@ func (r *reporting) expect(t *testing.T, want map[string]any) {
 func textOf(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // The status and the metric must count the same refreshes.
-func TestARefreshThatCannotBeReservedFailedInTheStatusToo(t *testing.T) {
+func TestARefreshThatCannotBeReservedCountsAsFailedInTheStatusToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startReporting(t, func(*reporting) keep.Result { return keep.Result{} })
 		r.Issued(r.token.Key, time.Now().Add(5*day))

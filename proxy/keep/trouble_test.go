@@ -110,7 +110,7 @@ func TestStopWaitsForARefresh(t *testing.T) {
 
 // The clock was a year ahead when a token was recorded, and was then corrected. The token must
 // still be refreshed when it is used.
-func TestRecordOfAClockThatWasAheadDoesNotEndTheRefreshes(t *testing.T) {
+func TestARecordFromAClockThatWasAheadDoesNotStopTheRefreshes(t *testing.T) {
 	s := newShelf()
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(365 * day)

@@ -221,7 +221,7 @@ func TestARequestThatArrivesByteByByteIsAnswered(t *testing.T) {
 	})
 }
 
-func TestTimeouts(t *testing.T) {
+func TestAnIdleOrIncompleteConnectionLeavesTheLaneAfterItsTimeout(t *testing.T) {
 	for name, c := range map[string]struct {
 		sent string
 		want time.Duration

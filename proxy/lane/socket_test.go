@@ -66,7 +66,7 @@ func TestRequestsOverSocketsAreAnsweredOrHandedOver(t *testing.T) {
 
 // A busy connection is not read to the end after each request, so the lane may notice the end of
 // the stream late.
-func TestAClientThatClosesItsSendingHalfGetsItsAnswerAndTheEnd(t *testing.T) {
+func TestAHalfClosedConnectionGetsItsAnswerAndThenEnds(t *testing.T) {
 	overSockets(t, echo{}, func(t *testing.T, _ *testLane, dial func() net.Conn) {
 		for _, before := range []int{0, 1, 20} {
 			c := dial()

@@ -19,7 +19,7 @@ func burst(l *loglimit.Limit, n int, now time.Time) (lines int, skipped int64) {
 	return lines, skipped
 }
 
-func TestEachKindHasItsOwnLines(t *testing.T) {
+func TestEachKindOfLogLineHasItsOwnLimit(t *testing.T) {
 	limits, now := loglimit.New[string](3), time.Unix(1000, 0)
 	for _, c := range []struct {
 		kind    string

@@ -46,7 +46,7 @@ func TestStatsIdentifyTokensByHash(t *testing.T) {
 	}
 }
 
-func TestFaultForAllTokensUntilCleared(t *testing.T) {
+func TestAFaultForAllTokensLastsUntilItIsCleared(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	for _, c := range []struct {

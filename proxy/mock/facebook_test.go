@@ -74,7 +74,7 @@ func (s *stand) sendAs(t *testing.T, form, target string) answer {
 
 var anyForm = []string{"GET", "POST with a query", "POST urlencoded", "POST multipart", "POST JSON"}
 
-func TestFacebookFromCodeToExtendedToken(t *testing.T) {
+func TestFacebookExchangesACodeAndThenExtendsTheToken(t *testing.T) {
 	for _, host := range []string{"", "graph.facebook.com"} {
 		of := allApps
 		of.Host = host
@@ -189,7 +189,7 @@ func TestFacebookRefusesLoginsInItsEnvelope(t *testing.T) {
 	}
 }
 
-func TestFacebookAnswersWithoutExpiresIn(t *testing.T) {
+func TestFacebookOmitsExpiresInUnderTheFaultNoexpires(t *testing.T) {
 	s := newStandOf(t, allApps, ServerOptions{})
 	want := regexp.MustCompile(`^\{"access_token":"EAA\w{177}","token_type":"bearer"\}$`)
 	for _, target := range []string{extendQuery("noexpires-1"), facebookCodeQuery("noexpires-2")} {

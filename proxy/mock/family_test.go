@@ -24,7 +24,7 @@ func threadsLogin(code string) url.Values {
 	return loginForm(code, "client_id", threadsApp, "client_secret", threadsSecret)
 }
 
-func TestThreadsFromCodeToRefreshOnOneListenerWithInstagram(t *testing.T) {
+func TestThreadsSharesOneListenerWithInstagramFromCodeToRefresh(t *testing.T) {
 	s := newStandOf(t, allApps, ServerOptions{})
 	a := s.login(t, threadsLogin("AQcode"))
 	if !regexp.MustCompile(`^\{"access_token":"THQV\w{176}","user_id":24000000000000001\}$`).MatchString(a.body) {
