@@ -10,7 +10,7 @@ import (
 
 // Browser tabs, repeated callbacks and retrying clients send the same token many times at once. For
 // 200 such callers igproxy makes one call to Instagram, and all of them get the same answer.
-func TestTwoHundredCallersOneCall(t *testing.T) {
+func TestTwoHundredCallersCauseOneCall(t *testing.T) {
 	t.Parallel()
 	const callers = 200
 	ig, upstream := instagram(t, mock.ServerOptions{})
@@ -40,7 +40,7 @@ func TestTwoHundredCallersOneCall(t *testing.T) {
 
 // 200 callers at once send 50 tokens, so four of them share each token. Each token costs one call,
 // and every caller gets the long-lived token that was issued for its own short-lived token.
-func TestConcurrentTokensEachGetTheirOwnAnswer(t *testing.T) {
+func TestConcurrentCallersGetTheAnswersForTheirOwnTokens(t *testing.T) {
 	t.Parallel()
 	const tokens, callers = 50, 4
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -94,7 +94,7 @@ func TestCheckOnlineTestsEachPart(t *testing.T) {
 	}
 }
 
-func TestHealthcheck(t *testing.T) {
+func TestHealthcheckOfAReadySidecarSucceeds(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
@@ -107,7 +107,7 @@ func TestHealthcheck(t *testing.T) {
 	}
 }
 
-func TestHelpVersionAndCompletion(t *testing.T) {
+func TestHelpVersionAndCompletionArePrinted(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"--help"}, {"help"}, {}, {"serve", "--help"}, {"mock", "--help"}, {"--version"}} {
 		if code, stdout, stderr := command(t, environ(), args...); code != 0 || len(stdout) < 20 || stderr != "" {

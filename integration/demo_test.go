@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-func TestDemoOnce(t *testing.T) {
+func TestDemoRunsToItsEndWithoutSettings(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := command(t, []string{"HOME=/nonexistent"}, "demo", "--once")
 	if code != 0 || stderr != "" {

@@ -256,7 +256,7 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 // The kubelet and Prometheus send the pod's address in the Host header. An admin listener that
 // other machines can reach accepts every Host except Meta's, so allowed_hosts need not contain the
 // addresses of pods. The test reads the probes from the manifest.
-func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
+func TestDeployKubernetesProbesNeedNoEntryInAllowedHosts(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	config := strings.NewReplacer("/run/secrets/igproxy/client-secret", file(t, "client-secret", appSecret),

@@ -14,7 +14,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestDropIn(t *testing.T) {
+func TestAppNeedsToChangeOnlyItsBaseURL(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{TLS: true})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_CA_FILE="+caFile(t, upstream))
@@ -36,7 +36,7 @@ func TestDropIn(t *testing.T) {
 		t.Error("X-App-Usage was not passed on")
 	}
 
-	t.Run("the same request in other forms", func(t *testing.T) {
+	t.Run("the same request in other forms is a hit", func(t *testing.T) {
 		for _, path := range []string{
 			"/access_token?grant_type=ig_exchange_token&client_secret=anything&access_token=IGAA-first",
 			"/access_token?access_token=IGAA-first&&client_secret=&grant_type=ig_exchange_token",

@@ -49,7 +49,7 @@ func countingListener(t *testing.T) (port string, lines func() []string) {
 
 // Go never uses a proxy for loopback addresses. The upstream is therefore 0.0.0.0, which reaches
 // this machine but is not a loopback address.
-func TestProxyToMetaIsVisibleAndCanBeForbidden(t *testing.T) {
+func TestProxyToMetaIsReportedAndCanBeTurnedOff(t *testing.T) {
 	t.Parallel()
 	const user, password = "canary-of-the-proxys-user", "canary-of-the-proxys-password"
 	for setting, want := range map[string]string{"environment": "through proxy 127.0.0.1:", "none": "direct"} {
@@ -101,7 +101,7 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 
 // An intercepted app has igproxy as its HTTPS_PROXY. If igproxy used the same variable, it would
 // call itself.
-func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
+func TestInterceptListenerIsRefusedAsProxyToMeta(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if code, stdout, stderr := command(t, environ(), "ca", "init", "--dir", dir); code != 0 {
@@ -121,7 +121,7 @@ func TestAProxyThatIsIgproxyItselfIsRefused(t *testing.T) {
 
 // If HTTPS_PROXY named a listener for apps or the admin listener, calls to Meta would reach igproxy
 // itself, which would refuse them.
-func TestAProxyThatIsAnotherListenerOfIgproxyIsRefused(t *testing.T) {
+func TestAppAndAdminListenersAreRefusedAsProxyToMeta(t *testing.T) {
 	t.Parallel()
 	env := environ("LISTEN=127.0.0.1:8081,127.0.0.1:8083", "ADMIN_LISTEN=127.0.0.1:9091")
 	for via, want := range map[string]string{"http://127.0.0.1:8081": "listen", "http://localhost:8083": "listen", "http://127.0.0.1:9091": "admin.listen", "http://127.0.0.1:8082": ""} {

@@ -165,7 +165,7 @@ func TestHangingProbeTimesOut(t *testing.T) {
 	})
 }
 
-func TestRefusalsNeverOpenTheBreaker(t *testing.T) {
+func TestRefusalsAndDisconnectsNeverOpenTheBreaker(t *testing.T) {
 	t.Parallel()
 	ig := newEdge(t, map[string]http.HandlerFunc{})
 	p := serve(t, "UPSTREAM_URL="+ig.URL, "BREAKER_FAILURES=1", "BREAKER_RATIO=0.01", "BREAKER_MIN_REQUESTS=1")

@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestInstagramUnreachableThenBack(t *testing.T) {
+func TestExchangesFailOnlyWhileInstagramIsUnreachable(t *testing.T) {
 	t.Parallel()
 	const timeout = 2 * time.Second
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -38,7 +38,7 @@ func TestInstagramUnreachableThenBack(t *testing.T) {
 
 // Names under .invalid never resolve (RFC 6761). A test from outside the process cannot make the
 // name resolve later. Package proxy has a test with its own name server for this case.
-func TestUnresolvableName(t *testing.T) {
+func TestUnresolvableHostOfMetaCausesATransientError(t *testing.T) {
 	t.Parallel()
 	const timeout = 2 * time.Second
 	p := serve(t, "UPSTREAM_URL=https://instagram.invalid", "UPSTREAM_TIMEOUT="+timeout.String(), "BREAKER_FAILURES=1")

@@ -149,7 +149,7 @@ func TestRetryable4xxIsAFailure(t *testing.T) {
 
 // Some JSON decoders ignore case. Go's encoding/json, for example, reads ACCESS_TOKEN as
 // access_token. If an object has both members, encoding/json uses the last of these.
-func TestMembersThatDifferOnlyByCaseAreDropped(t *testing.T) {
+func TestMembersOfAnAnswerInOtherLetterCaseAreDropped(t *testing.T) {
 	t.Parallel()
 	const good = `"access_token":"IGAAlong","token_type":"bearer"`
 	others := `"ACCESS_TOKEN":"IGAAother","acceſs_toKen":"IGAAother","Token_Type":"other","EXPIRES_IN":1,"User_ID":1`

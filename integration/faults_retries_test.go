@@ -16,7 +16,7 @@ import (
 func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 	t.Parallel()
 	const tokens, callers, initial, perSecond = 500, 8, 10, 1
-	t.Run("flaky500", func(t *testing.T) {
+	t.Run("every first call gets 500", func(t *testing.T) {
 		t.Parallel()
 		ig, upstream := instagram(t, mock.ServerOptions{})
 		p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1", "BREAKER_MIN_REQUESTS=1000000")[0]
@@ -58,7 +58,7 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 	})
 	// Instagram closes the reused connection during the first call for each token. igproxy repeats
 	// the call on a new connection, and does not count this as a retry.
-	t.Run("flaky", func(t *testing.T) {
+	t.Run("every first connection is closed", func(t *testing.T) {
 		t.Parallel()
 		ig, upstream := instagram(t, mock.ServerOptions{})
 		p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_RETRIES=0")[0]
@@ -73,7 +73,7 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 		}
 	})
 	// The first call for every twentieth token fails. igproxy retries every failed call.
-	t.Run("healthy", func(t *testing.T) {
+	t.Run("one first call in twenty gets 500", func(t *testing.T) {
 		t.Parallel()
 		ig, upstream := instagram(t, mock.ServerOptions{})
 		p := fast(t, 1, "UPSTREAM_URL="+upstream.URL)[0]

@@ -16,7 +16,7 @@ import (
 
 // Facebook gets one call for a token, and one for the app token. The callers ask two sidecars, by
 // GET, with a form and with JSON.
-func TestFleetExtendsAFacebookTokenOnce(t *testing.T) {
+func TestFleetCallsFacebookOnceForATokenAndOnceForTheAppToken(t *testing.T) {
 	t.Parallel()
 	facebook, s := harness.StandIn(t, mock.Options{Host: "graph.facebook.com", Facebook: mock.App{AppID: pagesID, Secret: pagesSecret}}, mock.ServerOptions{})
 	facebook.SetLatency(300 * time.Millisecond)
@@ -53,7 +53,7 @@ func TestFleetExtendsAFacebookTokenOnce(t *testing.T) {
 
 // Apps of different services never get each other's entries, even if they have the same ID, client
 // secret and cache key.
-func TestAppsOfTwoServicesWithOneIDShareNothing(t *testing.T) {
+func TestAppsOfDifferentServicesWithTheSameIDShareNothing(t *testing.T) {
 	t.Parallel()
 	settings := singleRedis(redistest.Start(t))
 	hosts := map[string]*mock.Instagram{}

@@ -14,7 +14,7 @@ import (
 // Apps get no error, whatever Redis does. igproxy_redis_errors_total has a separate kind for each
 // way in which Redis fails in production. The log has at most one line "redis degraded", not one
 // for each request.
-func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
+func TestRequestsSucceedDuringEveryRedisFaultAndFaultsAreCounted(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	for name, c := range map[string]struct {

@@ -27,7 +27,7 @@ func waiting(t *testing.T, all []*process, short string) <-chan response {
 	return answers
 }
 
-func TestLeaderKilledDuringAnExchange(t *testing.T) {
+func TestFollowersAreAnsweredAfterTheLeaderIsKilled(t *testing.T) {
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(time.Minute)
 	redis := redistest.Start(t)
@@ -76,7 +76,7 @@ func TestSlowExchangeKeepsItsLease(t *testing.T) {
 	}
 }
 
-func TestRedisFlushedDuringAnExchange(t *testing.T) {
+func TestCallersAreAnsweredIfRedisIsFlushedDuringAnExchange(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(time.Second)
@@ -96,7 +96,7 @@ func TestRedisFlushedDuringAnExchange(t *testing.T) {
 }
 
 // A follower waits for at most coalesce.wait. Then it exchanges the token itself.
-func TestFollowerExchangesAfterItsMaximumWait(t *testing.T) {
+func TestFollowerExchangesTheTokenItselfAfterItsMaximumWait(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(3 * time.Second)

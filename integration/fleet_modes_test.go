@@ -74,7 +74,7 @@ func wantShared(t *testing.T, all []*process, token string) {
 	})
 }
 
-func TestSentinelFailsOverUnderLoad(t *testing.T) {
+func TestNoRequestFailsWhileSentinelFailsOver(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.StartSentinels(t)
@@ -84,7 +84,7 @@ func TestSentinelFailsOverUnderLoad(t *testing.T) {
 	wantShared(t, all, "after")
 }
 
-func TestClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
+func TestNoRequestFailsWhileTheClusterMovesASlotOrLosesANode(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.StartCluster(t)
@@ -187,7 +187,7 @@ func textInFleetPage(t *testing.T, opening, closing string) string {
 
 // If the Redis user lacks a permission, every request is still answered. The log reports the
 // problem once, and check --online names the missing permission.
-func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
+func TestMissingRedisPermissionIsNamedAndFailsNoRequest(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)

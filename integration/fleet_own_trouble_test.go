@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
+func TestFailureOfOneSidecarIsNotSharedWithTheFleet(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]struct {
 		// url returns the upstream URL of the sidecar in trouble. status is the status of this
@@ -67,7 +67,7 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 // The leader, which is the sidecar that has the lease, is suspended (SIGSTOP) during its exchange.
 // Another sidecar then gets an answer from Meta. When the leader continues, it does not replace
 // that answer.
-func TestWokenLeaderDoesNotReplaceTheAnswer(t *testing.T) {
+func TestLeaderThatWasSuspendedDoesNotReplaceANewerAnswer(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	asked := make(chan struct{}, 10)

@@ -136,7 +136,7 @@ func TestEightSidecarsShareAThousandTokens(t *testing.T) {
 
 // If the leader's exchange fails, its followers answer with the same failure. They do not call
 // Instagram one after another.
-func TestFollowersGetTheLeadersFailure(t *testing.T) {
+func TestFollowersGetMetasErrorFromTheLeader(t *testing.T) {
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
 	redis := redistest.Start(t)
@@ -156,7 +156,7 @@ func TestFollowersGetTheLeadersFailure(t *testing.T) {
 }
 
 // A sidecar that cannot reach Meta must not cause failures for the callers of other sidecars.
-func TestUnreachableMetaIsNotSharedWithFollowers(t *testing.T) {
+func TestFollowersDoNotGetTheLeadersConnectionFailure(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	nowhere, err := net.Listen("tcp", "127.0.0.1:0")

@@ -16,7 +16,7 @@ import (
 // A thief of the authority's key can sign a certificate for another site or for an address. Go
 // refuses this certificate because of the authority's name constraints; the tests in
 // integration/clients show that OpenSSL and Node.js do too.
-func TestTheAuthorityIsUselessBeyondMetasNames(t *testing.T) {
+func TestGoRefusesTheAuthoritysCertificatesForOtherNames(t *testing.T) {
 	t.Parallel()
 	made := harness.MakeAuthority(t)
 	dial := func(name string) error {
@@ -55,7 +55,7 @@ func TestTheAuthorityIsUselessBeyondMetasNames(t *testing.T) {
 // pemPair returns a certificate and its key as bytes, which tls.X509KeyPair needs.
 func pemPair(cert, key string) ([]byte, []byte) { return []byte(cert), []byte(key) }
 
-func TestClientsMustTrustTheAuthorityAndSendTheToken(t *testing.T) {
+func TestInterceptedClientsMustTrustTheAuthorityAndSendIgproxysToken(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	const token = "the-token-of-the-sidecar-0123456789"

@@ -44,7 +44,7 @@ func TestFleetRefreshesATokenOnce(t *testing.T) {
 }
 
 // Records need the same permissions in Redis as other entries, and can be in any slot of a cluster.
-func TestTokensAreKeptWithEveryRedis(t *testing.T) {
+func TestTokensAreKeptInAClusterAndWithFewRedisPermissions(t *testing.T) {
 	t.Parallel()
 	limited := redistest.Start(t)
 	limited.Do("ACL", "SETUSER", "igproxy", "on", ">0123456789abcdef", "~igproxy:*", "+ping", "+get", "+set", "+del", "+eval", "+evalsha",

@@ -33,7 +33,7 @@ func (m *renewing) survives(t *testing.T, first, second *process, long string) {
 	second.uses(t, long)
 }
 
-func TestSidecarKilledWhileATokenWaitsForItsRefresh(t *testing.T) {
+func TestTokenLivesOnIfItsSidecarIsKilledBeforeTheRefresh(t *testing.T) {
 	t.Parallel()
 	meta, redis, all := keptBy(t, 1, often, "KEEP_MAX_PER_MINUTE=1")
 	other := fleet(t, 1, append(append(keeping(often), singleRedis(redis)...), "UPSTREAM_URL="+meta.url)...)[0]
@@ -47,7 +47,7 @@ func TestSidecarKilledWhileATokenWaitsForItsRefresh(t *testing.T) {
 	}
 }
 
-func TestSidecarKilledWhileARefreshHangs(t *testing.T) {
+func TestTokenLivesOnIfItsSidecarIsKilledWhileTheRefreshHangs(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 2, often)
 	long := meta.newLong(t, all[0], "IGAA-hangs")
@@ -64,7 +64,7 @@ func TestSidecarKilledWhileARefreshHangs(t *testing.T) {
 	meta.survives(t, all[0], all[1], long)
 }
 
-func TestSidecarKilledAfterMetaHasRefreshedTheToken(t *testing.T) {
+func TestTokenLivesOnIfItsSidecarIsKilledAfterMetaRefreshedTheToken(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 2, often)
 	long := meta.newLong(t, all[0], "IGAA-answered")
@@ -82,7 +82,7 @@ func TestSidecarKilledAfterMetaHasRefreshedTheToken(t *testing.T) {
 	}
 }
 
-func TestSidecarKilledAfterItsRefreshLosesNothing(t *testing.T) {
+func TestSidecarThatIsKilledAfterItsRefreshLosesNoSuccessor(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 2)
 	long := meta.newLong(t, all[0], "IGAA-stored")

@@ -107,7 +107,7 @@ func TestPurgeForgetsSuccessors(t *testing.T) {
 	}
 }
 
-func TestSuccessorsSurviveARotationOfTheClientSecret(t *testing.T) {
+func TestCacheKeyFileLetsSuccessorsSurviveARotationOfTheClientSecret(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name     string

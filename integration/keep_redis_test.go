@@ -99,7 +99,7 @@ func TestLyingRedisNeverGivesAnotherUsersSuccessor(t *testing.T) {
 
 // A sidecar that has the successor in memory sends it without Redis. Another sidecar sends the call
 // unchanged. It does not refresh the token, because it cannot reserve the refresh.
-func TestKeptTokensDuringAnOutageOfRedis(t *testing.T) {
+func TestCallsWithKeptTokensSucceedDuringAnOutageOfRedis(t *testing.T) {
 	t.Parallel()
 	meta, redis, all := keptBy(t, 2, often)
 	long := meta.newLong(t, all[0], "IGAA-outage")
@@ -154,7 +154,7 @@ func TestAFlushOfRedisLosesNoSuccessorThatASidecarKnows(t *testing.T) {
 
 // Meta issues a successor, but igproxy cannot store it in Redis. Calls still succeed: they are sent
 // with the token itself, or with a successor that is in this sidecar's memory.
-func TestRedisDiesDuringARefresh(t *testing.T) {
+func TestCallsSucceedAfterRedisDiesDuringARefresh(t *testing.T) {
 	t.Parallel()
 	meta, redis, all := keptBy(t, 1, often)
 	long := meta.newLong(t, all[0], "IGAA-unstored")
@@ -176,7 +176,7 @@ func TestRedisDiesDuringARefresh(t *testing.T) {
 
 // During the outage igproxy cannot delete the revoked successor from Redis. If a call with the
 // successor is refused, igproxy sends the call again with the token itself.
-func TestARevokedSuccessorDuringAnOutageOfRedis(t *testing.T) {
+func TestARevokedSuccessorIsReplacedEvenDuringAnOutageOfRedis(t *testing.T) {
 	t.Parallel()
 	meta, redis, all := keptBy(t, 1)
 	long := meta.newLong(t, all[0], "IGAA-both")

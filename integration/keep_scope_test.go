@@ -16,7 +16,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestOtherBodiesAreSentAsTheyCame(t *testing.T) {
+func TestJSONMultipartAndUnusualFormBodiesAreSentUnchanged(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 1)
 	long := meta.newLong(t, all[0], "IGAA-bodies")
@@ -59,7 +59,7 @@ func TestOtherBodiesAreSentAsTheyCame(t *testing.T) {
 	}
 }
 
-func TestAnAppThatRefreshesItsTokensItselfIsFollowed(t *testing.T) {
+func TestSuccessorFromTheAppsOwnRefreshIsSentAndRefreshed(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 2, often)
 	long := meta.newLong(t, all[0], "IGAA-itself")
@@ -90,7 +90,7 @@ func TestAnAppThatRefreshesItsTokensItselfIsFollowed(t *testing.T) {
 
 // While a sidecar refreshes a token, an app refreshes the token too: through this sidecar, and
 // through another one.
-func TestARefreshByTheAppJoinsTheOneInFlight(t *testing.T) {
+func TestARefreshByTheAppJoinsTheRefreshInFlight(t *testing.T) {
 	t.Parallel()
 	meta, _, all := keptBy(t, 2)
 	long := meta.newLong(t, all[0], "IGAA-joined")

@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestFirstCallerDisconnects(t *testing.T) {
+func TestOtherCallersAreAnsweredIfTheFirstCallerDisconnects(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(500 * time.Millisecond)

@@ -84,7 +84,7 @@ func (p *process) fetch(t *testing.T, path string) response {
 	return r
 }
 
-func TestLoginWithoutASecretInTheApp(t *testing.T) {
+func TestLoginWorksWithoutASecretInTheApp(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
@@ -199,7 +199,7 @@ func TestCodeWithALostAnswerIsNotSentAgain(t *testing.T) {
 }
 
 // Meta gets a passed-through call as the app sent it.
-func TestPassthroughArrivesUnchanged(t *testing.T) {
+func TestPassedThroughCallsArriveUnchanged(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
@@ -242,7 +242,7 @@ func TestPassthroughArrivesUnchanged(t *testing.T) {
 }
 
 // One sidecar serves several apps, each with the app's own secret.
-func TestSeveralAppsInOneSidecar(t *testing.T) {
+func TestOneSidecarServesEachAppWithItsOwnSecret(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	secret := file(t, "shop", appSecret)

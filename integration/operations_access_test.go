@@ -73,7 +73,7 @@ func (p *process) counted(t *testing.T, name, outcome string) float64 {
 	return p.metric(t, fmt.Sprintf(`igproxy_operations_total{operation=%q,outcome=%q}`, name, outcome))
 }
 
-func TestOperationsOverTCPAreOffWithoutAToken(t *testing.T) {
+func TestOperationsOverTCPAreOffWithoutAnAdminToken(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
@@ -165,7 +165,7 @@ func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 	}
 }
 
-func TestTheAdminListenersOwnSocketAcceptsOperations(t *testing.T) {
+func TestSocketInAdminListenAcceptsOperationsOfIgproxysUserOnly(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711))
@@ -181,7 +181,7 @@ func TestTheAdminListenersOwnSocketAcceptsOperations(t *testing.T) {
 	}
 }
 
-func TestOperationsOverTCPNeedTheToken(t *testing.T) {
+func TestOperationsOverTCPNeedTheAdminToken(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	path := file(t, "admin-token", ownToken+"\n")

@@ -50,7 +50,7 @@ func (p *process) descriptors(t *testing.T) int {
 	return len(list)
 }
 
-func TestOutOfFileDescriptorsThenRecovers(t *testing.T) {
+func TestIgproxyRecoversAfterFileDescriptorsRunOut(t *testing.T) {
 	const limit, crowd = 96, 500
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(100 * time.Millisecond)
@@ -93,7 +93,7 @@ func TestOutOfFileDescriptorsThenRecovers(t *testing.T) {
 	}
 }
 
-func TestSlowHeadersTimeOutAndOthersAreAnswered(t *testing.T) {
+func TestSlowHeadersTimeOutAndOtherRequestsAreAnswered(t *testing.T) {
 	const slow = 300
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "SERVER_READ_HEADER_TIMEOUT=1s")

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestMockActsOnlyAsAHostOfMeta(t *testing.T) {
+func TestMockRefusesAHostThatItCannotPlay(t *testing.T) {
 	code, stdout, stderr := command(t, nil, "mock", "--host", "www.facebook.com")
 	want := `igproxy: --host: "www.facebook.com" is not one of api.instagram.com, graph.facebook.com, graph.instagram.com, graph.threads.com, graph.threads.net` + "\n"
 	if code != exitUsage || stdout != "" || stderr != want {

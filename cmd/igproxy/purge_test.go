@@ -52,7 +52,7 @@ func TestPurgePrintsWhatItPurgedAndWhere(t *testing.T) {
 	}
 }
 
-func TestAPurgeOfAnAppWithoutANameSendsNothing(t *testing.T) {
+func TestAPurgeWhoseAppNameIsEmptySendsNothing(t *testing.T) {
 	var asked []string
 	at := serveAdmin(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

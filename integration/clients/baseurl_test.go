@@ -13,7 +13,7 @@ import (
 
 // A program whose URLs cannot be changed reaches igproxy if Meta's host names resolve to igproxy's
 // address. igproxy presents a certificate for these names, and the Host header selects the app.
-func TestClientWithoutABaseURL(t *testing.T) {
+func TestClientsReachIgproxyByMetasHostNames(t *testing.T) {
 	instagram, upstream := harness.StandIn(t, mock.Options{AppID: appID, Secret: harness.AppSecret}, mock.ServerOptions{})
 	facebook, graph := harness.StandIn(t, mock.Options{Host: "graph.facebook.com", Facebook: mock.App{AppID: "1786", Secret: "the-secret-of-another-app"}},
 		mock.ServerOptions{})

@@ -40,7 +40,7 @@ type got struct {
 	Note       string // see client.note
 }
 
-func TestThirdPartyClients(t *testing.T) {
+func TestThirdPartyClientsWorkWithIgproxy(t *testing.T) {
 	dir := installClients(t)
 	for _, l := range logins {
 		t.Run(l.heading, func(t *testing.T) {

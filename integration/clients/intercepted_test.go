@@ -56,7 +56,7 @@ func interceptedClients(t *testing.T) []interceptedClient {
 	}
 }
 
-func TestUnmodifiedClientsThroughHTTPSProxy(t *testing.T) {
+func TestUnmodifiedClientsWorkThroughHTTPSProxy(t *testing.T) {
 	dir := installClients(t)
 	ig, upstream := harness.StandIn(t, mock.Options{AppID: appID, Secret: harness.AppSecret}, mock.ServerOptions{})
 	ig.SetLatency(100 * time.Millisecond) // so that two concurrent exchanges become one call

@@ -21,7 +21,7 @@ func fenced(t *testing.T, language string) string {
 }
 
 // README's examples for the shell, Python and JavaScript work as written, except for the port.
-func TestReadmeExamples(t *testing.T) {
+func TestReadmeExamplesWorkAsWritten(t *testing.T) {
 	ig, upstream := harness.Instagram(t, mock.ServerOptions{})
 	p := harness.Serve(t, "UPSTREAM_URL="+upstream.URL)
 	here := func(code string) string { return strings.ReplaceAll(code, "http://127.0.0.1:8080", p.URL) }

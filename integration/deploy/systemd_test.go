@@ -12,7 +12,7 @@ import (
 )
 
 // systemd-analyze verifies the units and rates how exposed the service is.
-func TestDeploySystemdAcceptsUnitsWithLowExposure(t *testing.T) {
+func TestDeploySystemdUnitsAreValidAndHaveLowExposure(t *testing.T) {
 	service := strings.ReplaceAll(read(t, "../../deploy/systemd/igproxy.service"), "/usr/bin/igproxy", harness.Binary)
 	path := harness.File(t, "igproxy.service", service)
 	socket := filepath.Join(filepath.Dir(path), "igproxy.socket") // systemd-analyze looks for it beside the service

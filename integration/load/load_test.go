@@ -15,7 +15,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestLoadRecipes(t *testing.T) {
+func TestLoadRecipesGetATokenForEveryRequest(t *testing.T) {
 	fast := harness.Plain(t)
 	for _, recipe := range []struct{ script, mode, output string }{ // output is a regular expression
 		{"wrk.sh", "hit", `[1-9]\d* requests in`},
@@ -52,8 +52,8 @@ func TestLoadRecipes(t *testing.T) {
 	}
 }
 
-// make load prints the sidecar's own metrics, and leaves no process and no file behind.
-func TestMakeLoad(t *testing.T) {
+// make load prints the sidecar's own metrics, and leaves no file behind.
+func TestMakeLoadPrintsMetricsAndLeavesNoFile(t *testing.T) {
 	tmp := t.TempDir()
 	out := harness.Program(t, []string{"LOAD=1", "TMPDIR=" + tmp}, "", "make", "--no-print-directory", "-C", "../..", "load")
 	figures := regexp.MustCompile(`(?m)^exchange +token +memory +\d{2,} +[\d.]+ +[\d.]+
