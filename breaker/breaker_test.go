@@ -40,7 +40,7 @@ func wantState(t *testing.T, b *breaker.Breaker, want breaker.State) {
 	}
 }
 
-func TestConsecutiveFailuresOpenTheBreakerAndItsErrorHasRetryAfter(t *testing.T) {
+func TestConsecutiveFailuresOpenTheBreakerAndItsErrorSaysWhenToRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, options())
 		for range 3 {
@@ -67,7 +67,7 @@ func TestSuccessBetweenFailuresKeepsTheBreakerClosed(t *testing.T) {
 	wantState(t, b, breaker.Closed)
 }
 
-func TestRatioOpensOnlyAfterMinRequests(t *testing.T) {
+func TestFailureRatioOpensTheBreakerOnlyAfterMinRequests(t *testing.T) {
 	o := options()
 	o.Failures = 100
 	b := newBreaker(t, o)
@@ -113,7 +113,7 @@ func tripped(t *testing.T, o breaker.Options) *breaker.Breaker {
 	return b
 }
 
-func TestProbeDecidesAndOthersAreRefusedMeanwhile(t *testing.T) {
+func TestProbeDecidesTheNextStateAndOtherCallsAreRefusedMeanwhile(t *testing.T) {
 	for _, c := range []struct {
 		verdict breaker.Verdict
 		want    breaker.State
@@ -164,7 +164,7 @@ func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 	})
 }
 
-func TestPanicAndGoexitReleaseTheProbe(t *testing.T) {
+func TestProbeThatPanicsOrCallsGoexitCountsAsAFailure(t *testing.T) {
 	for name, die := range map[string]func(){"panic": func() { panic("boom") }, "goexit": runtime.Goexit} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestChangesAreReportedInOrderOutsideTheLock(t *testing.T) {
 	})
 }
 
-func TestAnOutageBeginsWhenTheBreakerOpens(t *testing.T) {
+func TestAnOutageLastsFromOpeningToClosingOfTheBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last breaker.Change
 		o := options()

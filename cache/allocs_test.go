@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestAllocationsOfAHit(t *testing.T) {
+func TestAllocationsOfHitsAndSealsAreBounded(t *testing.T) {
 	keys, token := keysOf(t, "secret", "app", "scope"), strings.Repeat("IGAA", 45)
 	k := keys.Derive(token)
 	e := Entry{Value: make([]byte, 256), Expires: noon.Add(time.Hour)}

@@ -85,7 +85,7 @@ func failAndShare(t *testing.T, o RedisOptions, k Key) {
 	wantOutcome(t, "a claim while the failure is fresh", next, Failed)
 }
 
-func TestFollowersGetTheLeadersAnswer(t *testing.T) {
+func TestFollowersGetTheLeadersAnswerOrFailure(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	sentinels := redistest.StartSentinels(t)
@@ -144,7 +144,7 @@ func TestScriptsAreLoadedAgainAfterAFlush(t *testing.T) {
 	}
 }
 
-func TestWarmHitIsOneCommand(t *testing.T) {
+func TestHitInRedisTakesOneCommand(t *testing.T) {
 	server := redistest.Start(t)
 	k := keyOf(t, "warm")
 	fleet(t, single(server), nil).Claim(t.Context(), k).Remember(Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour)}, nil)
@@ -297,7 +297,7 @@ func TestWithoutScriptsValuesAreShared(t *testing.T) {
 	renamed := redistest.Start(t, redistest.Options{Args: []string{"--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""}})
 	server := redistest.Start(t)
 	for name, o := range map[string]RedisOptions{
-		"renamed":        single(renamed),
+		"EVAL renamed":   single(renamed),
 		"no permission":  user(server, "noeval", strings.Replace(strings.Replace(documented, "+evalsha", "", 1), "+eval", "", 1)),
 		"EVALSHA denied": user(server, "noevalsha", strings.Replace(documented, "+evalsha", "", 1)),
 		"EVAL denied":    user(server, "nofulleval", strings.Replace(documented, "+eval ", "", 1)),
@@ -330,7 +330,7 @@ func TestWithoutScriptsValuesAreShared(t *testing.T) {
 }
 
 // Even without scripts, the first stored value wins, unless it cannot be decrypted.
-func TestPlainPublishReplacesOnlyUnreadableValues(t *testing.T) {
+func TestWithoutScriptsOnlyUnreadableValuesAreReplaced(t *testing.T) {
 	server := redistest.Start(t)
 	c := fleet(t, single(server), nil)
 	c.redis.denied("test")
@@ -429,7 +429,7 @@ func TestDesynchronizedConnectionIsDropped(t *testing.T) {
 }
 
 // Regression test: scripts that were denied once were never tried again.
-func TestScriptsAreTriedAgainAfterAWhile(t *testing.T) {
+func TestDeniedScriptsAreTriedAgainAfterAMinute(t *testing.T) {
 	server := redistest.Start(t)
 	o := user(server, "some", strings.Replace(strings.Replace(documented, "+evalsha", "", 1), "+eval", "", 1))
 	c := fleet(t, o, nil)

@@ -330,7 +330,7 @@ func TestEveryWaiterIsAnsweredAndNoLeaseHasTwoOwners(t *testing.T) {
 
 // While the shared tier works, each process that is meant to end without a token may start an
 // exchange. All other processes together start at most one.
-func TestOneExchangeWhileTheSharedTierWorks(t *testing.T) {
+func TestProcessesShareOneExchangeWhileTheSharedTierWorks(t *testing.T) {
 	check(t, false, func(s story, out *run) {
 		bad := 0
 		for _, p := range s.parts {

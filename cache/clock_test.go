@@ -21,7 +21,7 @@ func jumped(t time.Time, d time.Duration) time.Time {
 	return t
 }
 
-func TestJumpedMovesOnlyTheWallClock(t *testing.T) {
+func TestFunctionJumpedMovesOnlyTheWallClock(t *testing.T) {
 	now := time.Now()
 	later := jumped(now, time.Hour)
 	if got := later.Sub(now); got != 0 {
@@ -32,7 +32,7 @@ func TestJumpedMovesOnlyTheWallClock(t *testing.T) {
 	}
 }
 
-func TestClockJumpServesNoExpiredEntry(t *testing.T) {
+func TestNoExpiredEntryIsServedAfterAClockJump(t *testing.T) {
 	m, err := newMemory(1<<20, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

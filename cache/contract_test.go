@@ -22,7 +22,7 @@ type tier struct {
 	shared bool // shared by processes, so that the first store wins
 }
 
-func TestContractOfMemory(t *testing.T) {
+func TestMemoryFulfilsTheContractOfATier(t *testing.T) {
 	contract(t, func(t *testing.T) tier {
 		c := newCache(t, Options{})
 		return tier{store: func(k Key, e Entry) { remember(c, k, e) }, settle: func() {}, find: func(k Key) (Entry, bool) {
@@ -36,7 +36,7 @@ func TestContractOfMemory(t *testing.T) {
 	})
 }
 
-func TestContractOfRedis(t *testing.T) {
+func TestRedisFulfilsTheContractOfATier(t *testing.T) {
 	t.Parallel()
 	for _, v := range []struct {
 		name   string

@@ -31,7 +31,7 @@ func sealingKeyOf(t testing.TB, k Key) string {
 	return hex.EncodeToString([]byte(*k.secret))
 }
 
-func TestDerivationIsPure(t *testing.T) {
+func TestSameTokenAlwaysGivesTheSameKey(t *testing.T) {
 	a, b := keysOf(t, "secret", "app", "scope"), keysOf(t, "secret", "app", "scope")
 	first, again, other := a.Derive("token"), a.Derive("token"), b.Derive("token")
 	if first.ID() != again.ID() || first.ID() != other.ID() {
@@ -90,7 +90,7 @@ func TestKeysOfDifferentOptionsOrTokensNeverCollide(t *testing.T) {
 //	pepper = H(H(b"\0" * 32, secret), info + b"\x01")
 //	id = H(H(pepper, b"igproxy/v2/id\x01"), token)
 //	seal = H(H(pepper, b"igproxy/v2/seal\x01"), token)
-func TestDerivationIsStable(t *testing.T) {
+func TestDerivedKeysAreTheSameInEveryRelease(t *testing.T) {
 	keys, err := NewKeys(KeysOptions{Secret: []byte("known-answer-secret"), Service: "instagram", Upstream: "https://graph.instagram.com",
 		AppID: "1234567890", Scope: "ig_exchange_token"})
 	if err != nil {

@@ -17,7 +17,7 @@ const (
 
 	// entryOverhead is how many bytes an entry takes in memory in addition to its value: for its
 	// ID, the library's node and tables, and the rounding of the allocator.
-	// TestEntryWeighsWhatItTakes measures it.
+	// TestWeightOfAnEntryIsCloseToItsSizeInMemory measures it.
 	entryOverhead = 250
 )
 

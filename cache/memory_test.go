@@ -97,7 +97,7 @@ func TestReplacingAnEntryReplacesItsExpiry(t *testing.T) {
 }
 
 // The tier checks the expiry itself, because the library's timers can be late.
-func TestLateTimerServesNoExpiredEntry(t *testing.T) {
+func TestNoExpiredEntryIsServedWhenATimerIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, k := newCache(t, Options{}), keyOf(t, "token")
 		c.Keep(k, Entry{Value: []byte("value"), Expires: time.Now().Add(time.Second)})
@@ -172,7 +172,7 @@ func TestLargeValuesAreNotKeptInMemory(t *testing.T) {
 }
 
 // entryOverhead is close to what an entry really takes in addition to its value.
-func TestEntryWeighsWhatItTakes(t *testing.T) {
+func TestWeightOfAnEntryIsCloseToItsSizeInMemory(t *testing.T) {
 	const entries = 20_000
 	keys, index := keysOf(t, "secret", "app", "scope"), keysOf(t, "secret", "app", "index")
 	for i, size := range []int{100, 100, 350, 350, 1000, 1000, 4000, 4000} {

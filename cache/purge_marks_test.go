@@ -109,7 +109,7 @@ func TestPurgesConverge(t *testing.T) {
 }
 
 // Write access to Redis allows deleting entries there, but not purging the memory of sidecars.
-func TestForgedMarkIsIgnored(t *testing.T) {
+func TestForgedPurgeIsIgnored(t *testing.T) {
 	p, other := newTestPurges(t, "secret"), newTestPurges(t, "another secret")
 	other.add(1000, everything, ID{1})
 	forged := append(sealedMarks(t, other), "", "nonsense", string(everything[:]))
@@ -123,7 +123,7 @@ func TestForgedMarkIsIgnored(t *testing.T) {
 	}
 }
 
-func TestReplayedMarkChangesNothing(t *testing.T) {
+func TestReplayedPurgeChangesNothing(t *testing.T) {
 	p := newTestPurges(t, "secret")
 	p.add(1000, ID{1})
 	old := sealedMarks(t, p)
@@ -135,7 +135,7 @@ func TestReplayedMarkChangesNothing(t *testing.T) {
 	}
 }
 
-func TestTooManyMarksPurgeEverything(t *testing.T) {
+func TestTooManyPurgesOfTokensBecomeAPurgeOfEverything(t *testing.T) {
 	p := newTestPurges(t, "secret")
 	for i := range maxMarks + 1 {
 		p.add(1000, ID{1, byte(i), byte(i >> 8)})
@@ -147,7 +147,7 @@ func TestTooManyMarksPurgeEverything(t *testing.T) {
 
 // If there are too many marks, the purge of one token purges all entries of the app. An operator
 // must find this in the log.
-func TestTooManyMarksAreLogged(t *testing.T) {
+func TestTooManyPurgesOfTokensAreLogged(t *testing.T) {
 	r := &recorder{}
 	c := newCache(t, Options{Observer: r, Logger: r.logger()})
 	one := purgeableApp(t, c, "secret", "1")
@@ -176,7 +176,7 @@ func TestTooManyMarksAreLogged(t *testing.T) {
 	}
 }
 
-func TestMarkIsDroppedWhenNoEntryCanBeOlder(t *testing.T) {
+func TestPurgeIsForgottenWhenNoEntryCanBeOlder(t *testing.T) {
 	p := newTestPurges(t, "secret")
 	p.add(1000, ID{1})
 	members := sealedMarks(t, p)
@@ -186,7 +186,7 @@ func TestMarkIsDroppedWhenNoEntryCanBeOlder(t *testing.T) {
 	}
 }
 
-func TestPurgeRenamesOnlyItsToken(t *testing.T) {
+func TestPurgeOfATokenGivesOnlyThatTokenANewKey(t *testing.T) {
 	p := newTestPurges(t, "secret")
 	keys, err := NewKeys(KeysOptions{Secret: []byte("secret"), AppID: "1", Scope: "exchange", Purges: p})
 	if err != nil {
@@ -285,7 +285,7 @@ func TestRevocationsNeverPurgeEverything(t *testing.T) {
 
 // A mark that a process does not read would count as missing, and would be written again every
 // second.
-func TestOneReadReturnsAllMarks(t *testing.T) {
+func TestOneReadReturnsAllPurgesAndRevocations(t *testing.T) {
 	p := newTestPurges(t, "secret")
 	p.add(100, everything)
 	for i := range max(maxMarks, maxRevoked) + 10 {

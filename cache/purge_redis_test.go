@@ -70,7 +70,7 @@ func TestPurgeAllAffectsOnlyItsApp(t *testing.T) {
 	}
 }
 
-func TestUnusedPurgesAreDropped(t *testing.T) {
+func TestPurgesOfRemovedAppsAreDropped(t *testing.T) {
 	c := newCache(t, Options{})
 	one, other := purgeableApp(t, c, "secret", "1"), purgeableApp(t, c, "secret", "2")
 	c.Retain([]*Purges{one.purges})
@@ -334,7 +334,7 @@ func TestPurgeIsLoggedWithoutTokens(t *testing.T) {
 // Regression test: the breaker's probe reads the purges, and the breaker ignores errors about a
 // single key. While the key of the purges was not a sorted set, the probe got only such errors, so
 // the breaker never closed again.
-func TestAKeyThatIsNotASortedSetDoesNotKeepRedisOutOfUse(t *testing.T) {
+func TestBreakerClosesEvenIfTheKeyOfThePurgesIsNotASortedSet(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	c := fleet(t, single(server), nil)

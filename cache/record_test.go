@@ -75,7 +75,7 @@ func TestUpdateSeesWhatOtherProcessesStored(t *testing.T) {
 	wantRecord(t, "after 20 updates", caches[0], k, 0, strings.Repeat("x", 20))
 }
 
-func TestUpdateCanBeDeclined(t *testing.T) {
+func TestUpdateKeepsTheRecordIfTheChangeIsDeclined(t *testing.T) {
 	o := patiently(redistest.Start(t))
 	c, _ := over(t, o)
 	k := keyOf(t, "token")
@@ -107,7 +107,7 @@ func TestRecordSurvivesAFlushAndAnOutageOfRedis(t *testing.T) {
 
 // igproxy learns the end of a token only once, when Meta issues the token. If Redis cannot store
 // the record at that moment, the copy in memory is stored later.
-func TestLaterUpdateIsNotLostIfRedisFails(t *testing.T) {
+func TestNewRecordIsStoredLaterIfRedisRefusesWrites(t *testing.T) {
 	server := redistest.Start(t)
 	c, _ := over(t, patiently(server))
 	k, second := keyOf(t, "token"), keyOf(t, "second")
@@ -168,7 +168,7 @@ func TestRecordIsPurged(t *testing.T) {
 	}
 }
 
-func TestRecordWithoutRedisIsInMemory(t *testing.T) {
+func TestWithoutRedisARecordStaysInMemoryUntilItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, Options{})
 		k := keyOf(t, "token")

@@ -195,7 +195,7 @@ func TestRedisIsNotProbedWhileTheBreakerIsOpen(t *testing.T) {
 }
 
 // go-redis panics on some malformed replies.
-func TestPanicInTheLibraryIsAFault(t *testing.T) {
+func TestPanicInTheRedisLibraryIsAFault(t *testing.T) {
 	s := newTested(t)
 	err := s.do(context.Background(), "claim", time.Second, func(context.Context, *client) error { panic("a reply of another form") })
 	if err == nil || !strings.Contains(err.Error(), kindDesync) || s.of("fault claim desync") != 1 {

@@ -58,7 +58,7 @@ func TestCheckNamesAllMissingPermissionsAtOnce(t *testing.T) {
 
 // Without CLUSTER SLOTS the client knows no node, and every command fails as CLUSTER SLOTS does.
 // Giving the user the permissions that the commands seem to lack would change nothing.
-func TestCheckOfAClusterNamesThePermissionsOfTheClientItself(t *testing.T) {
+func TestCheckOfAClusterNamesThePermissionsThatTheLibraryNeeds(t *testing.T) {
 	t.Parallel()
 	node := redistest.StartClusterNode(t)
 	for name, c := range map[string]struct{ rules, want string }{

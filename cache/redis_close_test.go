@@ -72,7 +72,7 @@ func TestCloseRespectsItsDeadline(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-func TestStoreBeyondTheLimitIsDroppedAndCounted(t *testing.T) {
+func TestStoreBeyondTheLimitOfPendingStoresIsDroppedAndCounted(t *testing.T) {
 	server, c, r := hung(t)
 	rememberMany(t, c, maxPending+10)
 	if got := r.of("store redis dropped"); got != 10 || r.of("fault publish backlog") != 10 {

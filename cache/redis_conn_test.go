@@ -54,7 +54,7 @@ func TestClosedTLSConnectionsAreReplacedTogether(t *testing.T) {
 	}
 }
 
-func TestReplacingConnectionsLetsOperationsEnd(t *testing.T) {
+func TestOperationInFlightSucceedsWhenConnectionsAreReplaced(t *testing.T) {
 	asked, answer := make(chan struct{}, 1), make(chan struct{})
 	addr := fakeRedis(t, func(command []string) string {
 		if !strings.EqualFold(command[0], "GET") {

@@ -41,7 +41,7 @@ func TestDeadRedisIsAnImmediateMiss(t *testing.T) {
 	}
 }
 
-func TestHungRedisCostsThreeBudgetsThenNothing(t *testing.T) {
+func TestHungRedisCostsThreeTimeoutsThenNothing(t *testing.T) {
 	server := redistest.Start(t)
 	c, r := over(t, RedisOptions{URL: server.URL(), Timeout: 50 * time.Millisecond, StoreTimeout: patient})
 	misses(t, c, "warm", 1)
@@ -140,7 +140,7 @@ func TestAWrongPasswordIsAFaultOfEachPipeline(t *testing.T) {
 	})
 }
 
-func TestPasswordErrorIsAFaultWithoutItsText(t *testing.T) {
+func TestUnreadablePasswordIsAFaultAndItsErrorTextIsNotLogged(t *testing.T) {
 	server := redistest.Start(t)
 	c, r := over(t, RedisOptions{Addrs: []string{server.Addr()}, Timeout: patient, Password: func() (string, error) { return "", errors.New("canary") }})
 	misses(t, c, "unreadable", 5)
@@ -163,7 +163,7 @@ func TestMissingPermissionHasItsOwnKind(t *testing.T) {
 
 // A replica, a full Redis and a Redis that cannot save still answer reads, so igproxy still reads
 // from them.
-func TestReadOnlyRedisIsStillRead(t *testing.T) {
+func TestRedisThatRefusesWritesIsStillRead(t *testing.T) {
 	for kind, refuse := range map[string]func(*redistest.Server){
 		kindReadOnly: func(s *redistest.Server) { s.Do("REPLICAOF", "127.0.0.1", "1") },
 		kindOOM:      func(s *redistest.Server) { s.Do("CONFIG", "SET", "maxmemory", "1") },
@@ -224,7 +224,7 @@ func TestFullPoolDoesNotOpenTheBreaker(t *testing.T) {
 // of that token opened the breaker for all tokens.
 func TestErrorAboutOneKeyDoesNotOpenTheBreaker(t *testing.T) {
 	server := redistest.Start(t)
-	for name, o := range map[string]RedisOptions{"values only": {}, "coalescing": {Lease: time.Second, Wait: time.Second}} {
+	for name, o := range map[string]RedisOptions{"without scripts": {}, "with scripts": {Lease: time.Second, Wait: time.Second}} {
 		t.Run(name, func(t *testing.T) {
 			o.URL, o.Timeout, o.StoreTimeout = server.URL(), patient, patient
 			c, r := over(t, o)

@@ -17,8 +17,9 @@ func slots(ranges int) string {
 	return fmt.Sprintf("*%d\r\n", ranges) + strings.Repeat("*5\r\n:10000\r\n:10001\r\n"+node+node+node, ranges)
 }
 
-// Replies beyond the bounds are refused, and replies just within them are not.
-func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
+// Replies beyond the bounds or of an unexpected form are refused, and replies just within the
+// bounds are not.
+func TestReplyBoundRefusesOnlyOversizedOrUnexpectedReplies(t *testing.T) {
 	nested := func(depth int) string { return strings.Repeat("*1\r\n", depth) + "+a\r\n" }
 	for name, c := range map[string]struct {
 		replies string
@@ -119,7 +120,7 @@ func admitted(replies string, piece int) int {
 
 // Regression test: some of these replies ended the process. Each is tested twice: as the reply to
 // every command except HELLO, which is refused, and as the reply to every command.
-func TestReplyOfAnyAnnouncedLengthIsOnlyAFault(t *testing.T) {
+func TestOversizedReplyIsAFaultAndNotACrash(t *testing.T) {
 	for _, reply := range []string{"$9223372036854775806\r\n", "$2000000000\r\nabc\r\n", "*1000000000000\r\n", "%4611686018427387904\r\n", strings.Repeat("*16384\r\n", 100),
 		"+" + strings.Repeat("x", 2<<20) + "\r\n"} {
 		for _, replyTo := range []func([]string) string{always(reply), func([]string) string { return reply }} {

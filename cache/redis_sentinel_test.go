@@ -7,7 +7,7 @@ import (
 
 // Regression test: a sentinel that replied with too few members made the library panic in one
 // of its goroutines.
-func TestSentinelThatLiesIsOnlyAFault(t *testing.T) {
+func TestWrongReplyOfASentinelIsAFaultAndNotACrash(t *testing.T) {
 	for _, reply := range []string{"*0\r\n", "*1\r\n$1\r\na\r\n", "*2\r\n$-1\r\n$-1\r\n", "*3\r\n:1\r\n:2\r\n:3\r\n", "$-1\r\n", "+OK\r\n",
 		"$9000000000000000000\r\n", "*1000000000000\r\n", "%1000000000000\r\n", "*3\r\n+message\r\n+\\+switch-master\r\n+mymaster\r\n"} {
 		liar := fakeRedis(t, func([]string) string { return reply })

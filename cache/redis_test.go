@@ -40,7 +40,7 @@ func misses(t *testing.T, c *Cache, name string, n int) time.Duration {
 	return time.Since(began)
 }
 
-func TestRedisKeysAndValuesAreBoundedAndUnreadable(t *testing.T) {
+func TestRedisKeysAndValuesAreUnreadableAndExpire(t *testing.T) {
 	server := redistest.Start(t)
 	o := patiently(server)
 	o.Prefix = "house"
@@ -68,7 +68,7 @@ func TestRedisKeysAndValuesAreBoundedAndUnreadable(t *testing.T) {
 	}
 }
 
-func TestDefaultPrefixIsIgproxy(t *testing.T) {
+func TestDefaultPrefixOfRedisKeysIsIgproxy(t *testing.T) {
 	server := redistest.Start(t)
 	c, _ := over(t, patiently(server))
 	remember(c, keyOf(t, "token"), lasting("value"))
@@ -148,7 +148,7 @@ func TestClaimOutlivesItsCaller(t *testing.T) {
 	}
 }
 
-func TestWithoutRedisMemoryIsUsed(t *testing.T) {
+func TestMemoryIsUsedWithoutRedis(t *testing.T) {
 	c := newCache(t, Options{})
 	misses(t, c, "cold", 1)
 	k := keyOf(t, "token")

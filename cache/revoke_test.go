@@ -143,7 +143,7 @@ func TestRevokedEntryIsDeletedFromRedis(t *testing.T) {
 }
 
 // One round trip stores the entry and its value in the index.
-func TestIndexCostsNoRoundTrip(t *testing.T) {
+func TestStoringTheIndexCostsNoExtraRoundTrip(t *testing.T) {
 	t.Parallel()
 	p := issuingApp(t, fleet(t, single(redistest.Start(t)), nil))
 	p.exchange("first", "long") // loads the script and opens a connection
@@ -162,7 +162,7 @@ func TestIndexCostsNoRoundTrip(t *testing.T) {
 // Redis may return a value that belongs to another key, because replies on a connection were mixed
 // up, or because an attacker with write access stored it there. Such a value must not make igproxy
 // forget an entry.
-func TestAnIndexValueOfAnotherKeyForgetsNothing(t *testing.T) {
+func TestIndexValueOfAnotherKeyMakesIgproxyForgetNothing(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	p := issuingApp(t, fleet(t, single(redis), nil))
@@ -198,7 +198,7 @@ func TestAnIndexValueOfAnotherKeyForgetsNothing(t *testing.T) {
 }
 
 // Tokens that igproxy has never seen cost a bounded number of Redis commands per second.
-func TestUnknownTokensCostLittle(t *testing.T) {
+func TestRevocationsOfUnknownTokensCostFewRedisCommands(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	p := issuingApp(t, fleet(t, single(redis), nil))
@@ -247,7 +247,7 @@ func TestRevocationDuringARedisOutageIsSharedLater(t *testing.T) {
 
 // The tag of an entry (see index.go) is removed together with the entry, when the entry is evicted,
 // is replaced, or expires.
-func TestIndexInMemoryShrinksWithMemory(t *testing.T) {
+func TestIndexInMemoryKeepsNothingOfRemovedEntries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, Options{MaxBytes: 100 << 10})
 		p := issuingApp(t, c)
@@ -272,7 +272,7 @@ func TestIndexInMemoryShrinksWithMemory(t *testing.T) {
 	})
 }
 
-func TestAnEntryIsRevokedUnderEachOfItsNames(t *testing.T) {
+func TestNewEntryOfARevokedTokenCanBeRevokedToo(t *testing.T) {
 	p := issuingApp(t, newCache(t, Options{}))
 	for round := range 3 { // each revocation gives the next entry of the token another name
 		long := fmt.Sprint("long-", round)

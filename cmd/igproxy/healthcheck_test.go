@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-func TestListenerOnEveryAddressIsReachedLocally(t *testing.T) {
+func TestHealthcheckReachesAListenerOnAllAddresses(t *testing.T) {
 	l, err := net.Listen("tcp", ":0")
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func TestHealthcheckDoesNotResolveLocalhost(t *testing.T) {
 	}
 }
 
-func TestHealthcheckReportsTheReason(t *testing.T) {
+func TestHealthcheckReportsWhyIgproxyIsNotReady(t *testing.T) {
 	for body, c := range map[string]struct {
 		status int
 		code   int
@@ -113,7 +113,7 @@ func TestHealthcheckRespectsItsTimeout(t *testing.T) {
 	}
 }
 
-func TestHealthcheckNeedsOnlyTheAddress(t *testing.T) {
+func TestHealthcheckChecksOnlyTheAddressInTheConfiguration(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "igproxy.yaml", "admin:\n  listen: nonsense\nupstream:\n  timeout: 5\n")
 	code, _, stderr := command(t, nil, "healthcheck", "-c", "igproxy.yaml")
@@ -124,7 +124,7 @@ func TestHealthcheckNeedsOnlyTheAddress(t *testing.T) {
 
 // A running sidecar keeps its configuration when its file becomes invalid. If the health check
 // failed then, a typo in the file would restart containers that work.
-func TestUnreadableFileIsOnlyAWarningForClientCommands(t *testing.T) {
+func TestUnreadableConfigurationIsOnlyAWarningForClientCommands(t *testing.T) {
 	t.Chdir(t.TempDir())
 	at := serveAdmin(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(map[string]string{"/readyz": `{"ready":true,"client_secret":"accepted"}`, "/reload": `{"reloaded":true}`,

@@ -44,7 +44,7 @@ func TestSeveralAppsAreLoaded(t *testing.T) {
 	}
 }
 
-func TestOneAppOfAServiceNeedsNoList(t *testing.T) {
+func TestOneAppOfEachServiceNeedsNoListOfApps(t *testing.T) {
 	c, problems := configOf(t, "app_id: \"7\"\n", "IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_REDIRECT_URIS=https://a.example/x,https://b.example/y",
 		"IGPROXY_THREADS_APP_ID=8", "IGPROXY_THREADS_CLIENT_SECRET=threads-0123456789")
 	if len(problems) > 0 {
