@@ -191,7 +191,7 @@ func TestClosedLogOrFullDiskBlocksNoRequest(t *testing.T) {
 	}
 }
 
-func TestReadLogLosesNoLine(t *testing.T) {
+func TestNoLineIsLostWhileTheLogIsRead(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, everyLine)

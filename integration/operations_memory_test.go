@@ -34,7 +34,7 @@ type confined struct {
 	limit  int    // the value in bytes that Go's memory limit must have
 }
 
-func TestLittleMemoryIsEnough(t *testing.T) {
+func TestAFloodOfLargeAnswersFitsIntoLittleMemory(t *testing.T) {
 	t.Parallel()
 	path := harness.Plain(t)
 	for name, c := range map[string]confined{
@@ -130,7 +130,7 @@ func container(t *testing.T, limit int) confined {
 
 // The entries in memory take at most an eighth of Go's memory limit, even if all answers have
 // nearly the maximum size that is kept in memory.
-func TestKeptAnswersStayWithinAnEighthOfTheMemory(t *testing.T) {
+func TestEntriesInMemoryTakeAtMostAnEighthOfTheMemoryLimit(t *testing.T) {
 	t.Parallel()
 	const limit, tokens, callers = 128 << 20, 8000, 8
 	ig := newEdge(t, map[string]http.HandlerFunc{"large": func(w http.ResponseWriter, r *http.Request) {

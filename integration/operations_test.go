@@ -128,7 +128,7 @@ func TestFloodOfTokensDoesNotGrowMemory(t *testing.T) {
 	}
 }
 
-func TestNoStormAfterATotalOutage(t *testing.T) {
+func TestNoStormOfCallsFollowsAnOutageOfMetaAndRedis(t *testing.T) {
 	const callers, tokens, bound = 200, 100, 8
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-func TestPassedAnswersArriveByteForByteWithoutCORS(t *testing.T) {
+func TestResponseBodiesAreUnchangedAndCORSHeadersAreRemoved(t *testing.T) {
 	t.Parallel()
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)

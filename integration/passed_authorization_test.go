@@ -60,7 +60,7 @@ func (p *process) raw(t *testing.T, target string, lines ...string) string {
 	return string(answer)
 }
 
-func TestOnlyOneBearerIsPassedOn(t *testing.T) {
+func TestAuthorizationIsPassedOnOnlyIfItIsASingleBearerToken(t *testing.T) {
 	t.Parallel()
 	rec := newRecorder(t)
 	p := serve(t, "UPSTREAM_URL="+rec.URL)

@@ -90,7 +90,7 @@ func (p *process) drip(t *testing.T, length, part int) <-chan response {
 	return answered
 }
 
-func TestDrippingUploadsBlockOnlyTheirOwnAppAndEnd(t *testing.T) {
+func TestDrippingUploadsAreEndedAndBlockOnlyTheirOwnApp(t *testing.T) {
 	t.Parallel()
 	const slots = 3
 	_, settings := startMeta(t)
@@ -130,7 +130,7 @@ func TestDrippingUploadsBlockOnlyTheirOwnAppAndEnd(t *testing.T) {
 }
 
 // Nine calls share one slot. None of them fails, because a call may wait briefly for a slot.
-func TestPassedCallWaitsBrieflyForASlot(t *testing.T) {
+func TestPassedThroughCallWaitsBrieflyForASlot(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t), "PASSTHROUGH_MAX_IN_FLIGHT=1")
 	crowd(9, func(i int) {
@@ -142,7 +142,7 @@ func TestPassedCallWaitsBrieflyForASlot(t *testing.T) {
 
 // The upload has twice the minimum rate. It lasts longer than 10 s, after which igproxy would end a
 // slower upload.
-func TestSlowUploadAboveTheMinimumRateIsPassed(t *testing.T) {
+func TestSlowUploadAboveTheMinimumRateIsPassedThrough(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t))
 	const length = 28 << 10
@@ -151,7 +151,7 @@ func TestSlowUploadAboveTheMinimumRateIsPassed(t *testing.T) {
 	}
 }
 
-func TestPassedCallWithAnUnreadAnswerEnds(t *testing.T) {
+func TestPassedThroughCallEndsIfTheAppDoesNotReadTheResponse(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t), "PASSTHROUGH_MAX_IN_FLIGHT=1")
 	c := p.dialApp(t)
@@ -165,7 +165,7 @@ func TestPassedCallWithAnUnreadAnswerEnds(t *testing.T) {
 	}
 }
 
-func TestPassedCallWithADrippingAnswerEnds(t *testing.T) {
+func TestPassedThroughCallEndsIfTheResponseDrips(t *testing.T) {
 	t.Parallel()
 	for _, rewrites := range []string{"false", "true"} {
 		t.Run("rewrite_paging: "+rewrites, func(t *testing.T) {
@@ -182,7 +182,7 @@ func TestPassedCallWithADrippingAnswerEnds(t *testing.T) {
 }
 
 // Over HTTP/2, igproxy ends a slow call, but not the other calls on the connection.
-func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
+func TestSlowPassedThroughCallEndsButItsHTTP2ConnectionDoesNot(t *testing.T) {
 	t.Parallel()
 	a := harness.NewAuthority(t)
 	cert, key := a.Sign(t, "igproxy")

@@ -116,7 +116,7 @@ func TestPurgeDuringARedisOutageIsSharedLater(t *testing.T) {
 	eventually(t, "the other sidecar learns of the purge", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
 }
 
-func TestPurgeInACluster(t *testing.T) {
+func TestPurgeReachesEverySidecarThroughARedisCluster(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	cluster := redistest.StartCluster(t)

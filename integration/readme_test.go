@@ -17,7 +17,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestReadmeQuickStart(t *testing.T) {
+func TestTheReadmesCommandsForInstagramAndRedisWork(t *testing.T) {
 	t.Parallel()
 	_, block, found := strings.Cut(read(t, "../README.md"), "Against Instagram, with Redis:\n\n")
 	block, _, ended := strings.Cut(block, "\n\n")

@@ -36,7 +36,7 @@ func redisState(t *testing.T, p *process, want string) {
 	})
 }
 
-func TestRedisRefusedAtStartThenBack(t *testing.T) {
+func TestSidecarStartsWhileRedisIsDownAndUsesRedisLater(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	redis.Kill()
@@ -50,7 +50,7 @@ func TestRedisRefusedAtStartThenBack(t *testing.T) {
 	wantRecovered(t, p, redis)
 }
 
-func TestRedisHangsThenRecovers(t *testing.T) {
+func TestHungRedisFailsNoRequestAndIsUsedAgainLater(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	_, p := withRedis(t, redis)
@@ -65,7 +65,7 @@ func TestRedisHangsThenRecovers(t *testing.T) {
 	wantRecovered(t, p, redis)
 }
 
-func TestRedisDiesThenReturnsEmpty(t *testing.T) {
+func TestKilledRedisFailsNoRequestAndIsUsedAgainLater(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	ig, p := withRedis(t, redis)
@@ -97,7 +97,7 @@ func wantRecovered(t *testing.T, p *process, redis *redistest.Server) {
 
 // A value that has been moved to another key cannot be decrypted, just like a corrupt value. The
 // request is a miss: the exchange is repeated, and every caller gets its own token.
-func TestCorruptRedisValuesAreMisses(t *testing.T) {
+func TestValuesMovedBetweenRedisKeysAreMisses(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -83,7 +83,7 @@ func (b behindRelays) fill(t *testing.T, p *process, connections, nodes int) {
 	}
 }
 
-func TestDeadIdleRedisConnectionsAreNoOutage(t *testing.T) {
+func TestRedisIsSoonUsedAgainAfterItsIdleConnectionsDie(t *testing.T) {
 	for mode, c := range map[string]struct{ connections, nodes int }{
 		"single": {31, 1}, "sentinel": {31, 1}, "cluster": {16, 3},
 	} {

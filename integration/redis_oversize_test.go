@@ -37,7 +37,7 @@ var oversized = map[string]string{
 // honest has correct replies, for the commands that get no oversized reply.
 var honest = map[string]string{"HELLO": "-ERR unknown command 'HELLO'", "TIME": "*2\r\n$1\r\n1\r\n$1\r\n1", "ZRANGE": "*0", "GET": "$-1", "SET": "+OK", "PING": "+PONG"}
 
-func TestRedisThatLiesAboutSizesIsOnlyAFault(t *testing.T) {
+func TestOversizedRepliesToEveryRedisCommandFailNoRequest(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	for name, lie := range oversized {
@@ -54,12 +54,12 @@ func TestRedisThatLiesAboutSizesIsOnlyAFault(t *testing.T) {
 	}
 }
 
-func TestOneOversizedReplyPerCommandIsOnlyAFault(t *testing.T) {
+func TestOversizedRepliesToOneRedisCommandFailNoRequest(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	for _, command := range []string{"HELLO", "EVALSHA", "TIME", "ZRANGE", "GET", "SET"} {
 		for _, lie := range []string{"$9000000000000000000", "*1000000000000", "%1000000000000"} {
-			t.Run(command+lie[:1], func(t *testing.T) {
+			t.Run(command+" gets "+lie, func(t *testing.T) {
 				addr := fakeRedis(t, func(c net.Conn) {
 					redistest.AnswerEach(c, func(asked string) string {
 						if asked == command {
@@ -110,7 +110,7 @@ func wantSmall(t *testing.T, p *process, limit int) {
 }
 
 // Any client that can write to Redis can put 500 MB under a key that every sidecar reads.
-func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
+func TestHugeValuesInRedisDoNotFillTheMemory(t *testing.T) {
 	t.Parallel()
 	const size = "524288000"
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -163,7 +163,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 }
 
 // Many replies at the same time, each just within igproxy's limits, fit into little memory.
-func TestLargestRepliesOfALiarFitIntoLittleMemory(t *testing.T) {
+func TestManyOfTheLargestAllowedRedisRepliesFitIntoLittleMemory(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	members := "*1000" + strings.Repeat("\r\n*3\r\n*0\r\n*0\r\n*0", 1000)
 	for name, c := range map[string]struct{ mode, lie, slots string }{

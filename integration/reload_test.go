@@ -232,7 +232,7 @@ func keepChanging(t *testing.T, path string) (rest func()) {
 	return func() { close(stop); <-stopped }
 }
 
-func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
+func TestReloadCommandReportsWhatChangedAndWhatNeedsARestart(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	config := file(t, "igproxy.yaml", "upstream:\n  max_in_flight: 7\n")
@@ -281,7 +281,7 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 // A listener keeps the address with which it started. If other machines can reach the listener, a
 // reload that removes its authentication is refused, even if the new configuration has a loopback
 // address.
-func TestReloadNeverOpensAListener(t *testing.T) {
+func TestReloadCannotRemoveTheAuthenticationOfAReachableListener(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	token := file(t, "token", "0123456789abcdef0123")

@@ -42,7 +42,7 @@ func TestRestartKeepsTheCache(t *testing.T) {
 }
 
 // Two apps with one Redis never read each other's entries.
-func TestAnotherAppReadsNoEntries(t *testing.T) {
+func TestAnAppDoesNotReadAnotherAppsEntriesInRedis(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	_, upstream := instagram(t, mock.ServerOptions{})

@@ -10,7 +10,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestStatusInATerminal(t *testing.T) {
+func TestStatusCommandShowsTheRequestsAndNeedsNoClientSecret(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)

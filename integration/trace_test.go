@@ -147,7 +147,7 @@ func TestCollectorGetsEachStepInTheAppsTrace(t *testing.T) {
 	}
 }
 
-func TestSpansContainNothingThatWasSent(t *testing.T) {
+func TestSpansAndLogsContainNoSecretAndNothingThatAnAppSent(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	c := newCollector(t)
@@ -241,7 +241,7 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 	}
 }
 
-func TestDeadCollectorCostsNoAnswerAndDelaysStopLittle(t *testing.T) {
+func TestDeadCollectorCostsNoAnswerAndDelaysAStopOnlyBriefly(t *testing.T) {
 	t.Parallel()
 	gone, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -299,7 +299,7 @@ func TestUnsupportedTracingVariablesDoNotPreventStart(t *testing.T) {
 }
 
 // Here, a platform sets several unsupported variables at once.
-func TestAPlatformsTracingVariablesDoNotKeepTheSidecarFromStarting(t *testing.T) {
+func TestSeveralUnsupportedTracingVariablesDoNotPreventStart(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	env := append(environ("UPSTREAM_URL="+upstream.URL), "OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",

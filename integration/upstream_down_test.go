@@ -14,7 +14,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestInstagramDown(t *testing.T) {
+func TestWhileInstagramIsDownKnownTokensAreServedAndColdTokensFailFast(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "BREAKER_OPEN=1s")
@@ -89,7 +89,7 @@ func TestRateLimitPausesTheApp(t *testing.T) {
 
 // A refused client secret is a fault of the configuration, not of a token. igproxy logs one error,
 // is not ready, and remembers no token as refused.
-func TestARefusedClientSecret(t *testing.T) {
+func TestARefusedClientSecretCostsOneCallAndMakesTheSidecarUnready(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET=wrong-"+appSecret)

@@ -200,7 +200,7 @@ func TestWebhooksShareAConnection(t *testing.T) {
 	}
 }
 
-func TestSignaturesNeedTheSidecarsToken(t *testing.T) {
+func TestSignatureChecksNeedIgproxysOwnToken(t *testing.T) {
 	t.Parallel()
 	const token = "0123456789abcdef-sidecar"
 	p := serve(t, "UPSTREAM_URL=http://127.0.0.1:1", "AUTH_BEARER_FILE="+file(t, "bearer", token))

@@ -30,7 +30,7 @@ var (
 	answerBudget = budget{6, 6}   // the step "answer"
 )
 
-func TestAllocationsOfAHit(t *testing.T) {
+func TestAHitAllocatesWithinItsBudget(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Logger = slog.New(slog.NewJSONHandler(io.Discard, nil))

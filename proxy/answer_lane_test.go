@@ -316,7 +316,7 @@ func TestARequestDuringADrainIsTheLastOfItsConnection(t *testing.T) {
 
 // The lane answers nothing if requests must carry igproxy's own token, or if there are several
 // Instagram apps. In these cases only decode can tell what to do with a request.
-func TestLaneLeavesDecisionsToDecode(t *testing.T) {
+func TestTheLaneAnswersNothingWithTwoInstagramAppsOrARequiredToken(t *testing.T) {
 	two := optionsFor(t, "https://graph.instagram.com", nil)
 	two.Apps = []App{{Label: "a", ID: "1", Secret: NewSecret(testSecret)}, {Label: "b", ID: "2", Secret: NewSecret(testSecret)}}
 	bearer := optionsFor(t, "https://graph.instagram.com", nil)

@@ -11,7 +11,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestTheStatusOfAnAppNamesItsSecretHoldAndBreaker(t *testing.T) {
+func TestTheStatusOfAnAppHasItsPauseItsBreakerAndTheStateOfItsSecret(t *testing.T) {
 	_, upstream := newInstagram(t, mock.ServerOptions{})
 	o := optionsFor(t, upstream.URL, nil)
 	o.Retries, o.Breaker.Failures = 0, 2

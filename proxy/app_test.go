@@ -177,7 +177,7 @@ func TestUnknownHostIsNotServed(t *testing.T) {
 
 // Several apps may have the same key file, and answers from several upstreams may be in one Redis.
 // Even then, each combination of app, service and upstream has its own cache keys.
-func TestOneKeyNeverMixesAppsServicesAndUpstreams(t *testing.T) {
+func TestCacheKeysDifferByAppServiceAndUpstreamDespiteOneKeyFile(t *testing.T) {
 	seen := map[cache.ID]string{}
 	for name, c := range map[string]struct {
 		app      App

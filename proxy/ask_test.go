@@ -41,7 +41,7 @@ func recorded(t *testing.T) (base string, requests func() []*http.Request) {
 	}
 }
 
-func TestTheQueryIsBuiltFromScratch(t *testing.T) {
+func TestTheRequestToMetaIsBuiltFromScratch(t *testing.T) {
 	base, requests := recorded(t)
 	o := optionsFor(t, base+"/edge/", nil)
 	o.Version = "1.2.3"
@@ -70,7 +70,7 @@ func TestTheQueryIsBuiltFromScratch(t *testing.T) {
 	}
 }
 
-func TestRequestsOverTLSContainNothingStrange(t *testing.T) {
+func TestExtraParametersAndCookiesAreNotSentToMetaOverTLS(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	w := ask(p, with(get(target("IGAAshort")+"&client_secret=mine&x=1"), "Cookie", "a=b"))

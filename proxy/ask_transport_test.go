@@ -88,7 +88,7 @@ func TestANameIsResolvedAgainAfterAFailure(t *testing.T) {
 
 // A lost DNS query only delays the call, until the resolver repeats the query (after 5 s by
 // default, see resolv.conf(5)).
-func TestLostDNSPacketOnlyDelays(t *testing.T) {
+func TestLostDNSQueryOnlyDelaysTheCall(t *testing.T) {
 	t.Parallel() // because this test waits for the resolver
 	base, asked := saying(t, rawResponse(200, goodToken))
 	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")

@@ -114,7 +114,7 @@ func TestASecretIsTestedAtTheStartAndAfterAChange(t *testing.T) {
 }
 
 // During a rollout, a sidecar with a wrong secret must not be ready even for a moment.
-func TestTheSidecarIsNotReadyUntilItsSecretsAreTested(t *testing.T) {
+func TestTheSidecarIsNotReadyUntilTheTestsOfItsSecretsHaveEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := startChecking(t, silentSecret, func(o *Options) { o.CheckSecretsAtStart = true; o.Timeout = 10 * time.Second })
 		if m.Readiness().Ready {
@@ -153,7 +153,7 @@ func TestARefusedSecretStaysRefusedUntilACallIsAccepted(t *testing.T) {
 	})
 }
 
-func TestWithReadyWhenRefusedARefusedSecretLeavesTheSidecarReady(t *testing.T) {
+func TestARefusedSecretLeavesTheSidecarReadyIfReadyWhenRefusedIsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := startChecking(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecretsAtStart, o.ReadyWhenRefused = true, true })
 		if !m.Readiness().Ready {

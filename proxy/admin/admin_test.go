@@ -119,7 +119,7 @@ func TestTheHandlerServesItsPathsAndNothingElse(t *testing.T) {
 }
 
 // Without these checks, a web page that rebinds its name to loopback could read the status.
-func TestTheHostNameIsCheckedAndWebPagesAreRefused(t *testing.T) {
+func TestTheHostNameIsCheckedAndRequestsFromWebPagesAreRefused(t *testing.T) {
 	o := admin.Options{Proxy: newProxy(t, optionsFor(t, nowhere)), Hosts: []string{"ops.internal"}}
 	listed := newHandler(t, o)
 	o.Hosts, o.AnyHost = nil, true
@@ -145,7 +145,7 @@ func TestTheHostNameIsCheckedAndWebPagesAreRefused(t *testing.T) {
 	}
 }
 
-func TestAReloadChangesTheHostsAndTheDescription(t *testing.T) {
+func TestAReloadChangesTheAllowedHostsAndTheShownVersion(t *testing.T) {
 	o := admin.Options{Proxy: newProxy(t, optionsFor(t, nowhere)), About: admin.About{Version: "v1"}}
 	h := newHandler(t, o)
 	o.Hosts, o.About.Version = []string{"ops.internal"}, "v2"

@@ -51,7 +51,7 @@ func TestTheBannerHasTheConditionsOfTheAlerts(t *testing.T) {
 
 // Each condition is false at its limit and true above it. It ignores what was counted before its
 // window.
-func TestEachAlertHasItsCondition(t *testing.T) {
+func TestAnAlertIsShownOnlyAboveItsLimitAndInsideItsWindow(t *testing.T) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	slow := func(bounds []float64, counts ...uint64) histogram {
 		return histogram{bounds: bounds, counts: counts, all: 1000}
@@ -126,7 +126,7 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 	}
 }
 
-func TestAlertsThatPageComeFirst(t *testing.T) {
+func TestAlertsOfSeverityPageComeFirst(t *testing.T) {
 	s := Status{State: proxy.Readiness{Ready: true, Redis: "ok"}, ReloadRefused: true, Apps: []proxy.AppStatus{{Name: "shop", ClientSecret: "refused"}}}
 	got := alertsOf(&s, []sample{emptySample()})
 	if len(got) != 2 || got[0].Severity != "page" || got[1].Severity != "ticket" {

@@ -44,7 +44,7 @@ func TestTheInterceptionIsInTheStatusAndOnThePage(t *testing.T) {
 	}
 }
 
-func TestThePageHasNoInterceptionThatIsOff(t *testing.T) {
+func TestInterceptionThatIsOffIsNotInTheStatusOrOnThePage(t *testing.T) {
 	h := handlerOf(t, newProxy(t, optionsFor(t, nowhere)))
 	if got := status(t, h).Intercept; got != nil {
 		t.Errorf("the status has the interception %+v, want nil", got)

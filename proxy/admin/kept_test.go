@@ -79,7 +79,7 @@ func TestTheKeptTokensOfEachAppAreInTheStatusAndOnThePage(t *testing.T) {
 	}
 }
 
-func TestThePageHasNoKeptTokensIfNoneAreKept(t *testing.T) {
+func TestKeptTokensAreNotInTheStatusOrOnThePageIfKeepingIsOff(t *testing.T) {
 	h := handlerOf(t, newProxy(t, optionsFor(t, nowhere)))
 	if got := status(t, h).Apps[0].Keep; got != nil {
 		t.Errorf("the status has the kept tokens %+v, want nil", got)

@@ -17,7 +17,7 @@ import (
 
 // The page may use only its own style, its own script and its own origin. No attribute may contain
 // a style or a script.
-func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
+func TestThePageIsCompleteAndItsContentSecurityPolicyIsStrict(t *testing.T) {
 	p := newFailing(t)
 	fail(p)
 	w := get(newHandler(t, admin.Options{Proxy: p, About: admin.About{Host: "<b>&web", Version: "</title>v1",
@@ -120,7 +120,7 @@ func TestThePageShowsTheCurrentStateWithoutItsScript(t *testing.T) {
 	}
 }
 
-func TestTheColumnsAreTheSameInEachState(t *testing.T) {
+func TestThePagesColumnsAreTheSameForHealthyAndFailingSidecars(t *testing.T) {
 	healthy := newProxy(t, optionsFor(t, nowhere))
 	healthy.Metrics().Reloaded(true)
 	columns := func(h http.Handler) []string {

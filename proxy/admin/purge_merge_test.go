@@ -23,7 +23,7 @@ func newLogged(t *testing.T) (*admin.Handler, *bytes.Buffer) {
 
 func purged(log *bytes.Buffer) int { return strings.Count(log.String(), "msg=purged") }
 
-func TestPurgesOfEverythingAreMergedToOneInTenSeconds(t *testing.T) {
+func TestPurgesOfEverythingRunAtMostOnceInTenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, log := newLogged(t)
 		start := time.Now()

@@ -11,7 +11,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-func TestResumeIsAnOperation(t *testing.T) {
+func TestResumeEndsThePausesOfTheNamedAppOrOfAllApps(t *testing.T) {
 	_, base := newInstagram(t)
 	var log bytes.Buffer
 	p := newProxy(t, optionsFor(t, base))

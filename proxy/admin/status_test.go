@@ -93,7 +93,7 @@ func TestTheStatusHasEveryOutcomeThatIsDocumented(t *testing.T) {
 	}
 }
 
-func TestRefusedReloadIsInTheStatusUntilOneSucceeds(t *testing.T) {
+func TestARefusedReloadIsInTheStatusUntilAReloadSucceeds(t *testing.T) {
 	p := newProxy(t, optionsFor(t, nowhere))
 	h := handlerOf(t, p)
 	for _, ok := range []bool{true, false, false, true} {

@@ -116,8 +116,9 @@ func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 
 const ownToken = "the-sidecars-own-token"
 
-// A call carries at most one bearer token, and never igproxy's own. TestOnlyOneBearerIsPassedOn in
-// ../../integration covers all spellings.
+// A call carries at most one bearer token, and never igproxy's own.
+// TestAuthorizationIsPassedOnOnlyIfItIsASingleBearerToken in ../../integration covers all
+// spellings.
 func TestOnlyTheUsersBearerIsSentOn(t *testing.T) {
 	var authorization []string
 	s := newSidecar(t, passthrough.Options{}, func(_ http.ResponseWriter, r *http.Request) {
