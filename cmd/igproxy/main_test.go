@@ -75,7 +75,7 @@ func TestAWrongCommandLineIsReportedInOneLine(t *testing.T) {
 	}
 }
 
-func TestRuntimeFailuresExitWithOne(t *testing.T) {
+func TestRuntimeFailuresExitWithCode1(t *testing.T) {
 	busy := loopback(t).Addr().String()
 	for want, c := range map[string]struct{ environ, args []string }{
 		"listen: " + busy + " is in use":                  {append(withSecret[:1:1], "IGPROXY_LISTEN="+busy), []string{"serve"}},
@@ -196,7 +196,7 @@ func TestHelpFlagAndHelpCommandPrintTheSame(t *testing.T) {
 	}
 }
 
-func TestVersionNamesTheCommitAndGo(t *testing.T) {
+func TestVersionFlagPrintsTheVersionsOfIgproxyAndGo(t *testing.T) {
 	code, stdout, _ := command(t, nil, "--version")
 	if code != exitOK || !strings.HasPrefix(stdout, "igproxy version ") || !strings.HasSuffix(stdout, ", "+runtime.Version()+")\n") {
 		t.Errorf("exit code %d, want 0, the version of igproxy, and that of Go\n%s", code, stdout)

@@ -56,7 +56,7 @@ func TestAnEmptyVariableIsUnset(t *testing.T) {
 	}
 }
 
-func TestAListIsWrittenWithCommasInTheEnvironment(t *testing.T) {
+func TestCommasSeparateTheItemsOfAListInAVariable(t *testing.T) {
 	configFiles(t)
 	in := input{env: []string{"IGPROXY_ALLOWED_HOSTS=a.internal, b.internal"}}
 	if c, lines := in.load(t); !slices.Equal(c.AllowedHosts, []string{"a.internal", "b.internal"}) || lines != nil {
@@ -75,7 +75,7 @@ func TestVariablesThatKubernetesAndDockerInjectAreIgnored(t *testing.T) {
 	}}})
 }
 
-func TestTheLastOfTwoVariablesWins(t *testing.T) {
+func TestTheLastOfTwoValuesOfAVariableWins(t *testing.T) {
 	configFiles(t)
 	in := input{env: []string{"IGPROXY_LISTEN=127.0.0.1:1", "IGPROXY_LISTEN=127.0.0.1:2"}}
 	if c, _ := in.load(t); c.Listen[0] != "127.0.0.1:2" {

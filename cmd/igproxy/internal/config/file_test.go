@@ -59,13 +59,13 @@ func TestAProblemInTheFileIsReportedWithItsLine(t *testing.T) {
 			want: []string{"igproxy.yaml:1: not valid YAML; check the indentation (spaces, no tabs), quotation marks, spaces after colons, and that the file is UTF-8"}},
 		{name: "a missing space after the colon", yaml: "listen:127.0.0.1:1\nlog:\n  level: info\n",
 			want: []string{"igproxy.yaml:2: not valid YAML; check the indentation (spaces, no tabs), quotation marks, spaces after colons, and that the file is UTF-8"}},
-		{name: "a byte that is not text", yaml: "listen: 127.0.0.1:1\nlog: \x01\n",
+		{name: "a byte that is not text, whose line is unknown", yaml: "listen: 127.0.0.1:1\nlog: \x01\n",
 			want: []string{"igproxy.yaml: not valid YAML; check the indentation (spaces, no tabs), quotation marks, spaces after colons, and that the file is UTF-8"}},
 	})
 }
 
-// What an unreadable file contains is unknown, so a report of a missing secret would be a guess.
-func TestAnUnreadableFileCausesNoSecondProblem(t *testing.T) {
+// What such a file contains is unknown, so a report of a missing secret would be a guess.
+func TestAFileThatCannotBeParsedCausesNoSecondProblem(t *testing.T) {
 	bare := func(name, yaml, problem string) input {
 		return input{name: name, yaml: yaml, noSecret: true, env: []string{"IGPROXY_REDIS_URL=redis://127.0.0.1:1"}, want: []string{"igproxy.yaml:" + problem}}
 	}
@@ -74,7 +74,7 @@ func TestAnUnreadableFileCausesNoSecondProblem(t *testing.T) {
 			"2: not valid YAML; check the indentation (spaces, no tabs), quotation marks, spaces after colons, and that the file is UTF-8"),
 		bare("a second document", "listen: 127.0.0.1:1\n---\nclient_secret_file: ./secret\n", "2: a second YAML document; keep one, and remove the --- line"),
 		bare("a byte that is not text", "client_secret_file: ./secret\nlog: \x01\n", " not valid YAML; check the indentation (spaces, no tabs), quotation marks, spaces after colons, and that the file is UTF-8"),
-		{name: "a file with a wrong value is readable, so a missing secret is reported too", yaml: "listen: nonsense\n", noSecret: true, want: []string{
+		{name: "a file with a wrong value can be parsed, so a missing secret is reported too", yaml: "listen: nonsense\n", noSecret: true, want: []string{
 			"igproxy.yaml:1: listen: \"nonsense\" is not an address; write host:port, [::1]:port or unix:/path",
 			"client_secret: no client secret; set IGPROXY_CLIENT_SECRET_FILE (or client_secret_file) to the path of a file that holds it, or IGPROXY_CLIENT_SECRET to the secret itself"}},
 	})

@@ -44,7 +44,7 @@ func refusesPipe(t *testing.T, read func() error) {
 	}
 }
 
-func TestUnreadableSecretIsReportedWithoutItsContent(t *testing.T) {
+func TestAProblemWithASecretOrAFileIsReportedWithoutTheSecret(t *testing.T) {
 	expect(t, []input{
 		{name: "a secret in the configuration file", yaml: "client_secret: " + canary + "\n", noSecret: true,
 			want: []string{"warning: igproxy.yaml:1: client_secret: a secret in the configuration file; use client_secret_file or IGPROXY_CLIENT_SECRET instead"}},
@@ -117,7 +117,7 @@ func TestUnreadableSecretIsReportedWithoutItsContent(t *testing.T) {
 }
 
 // Kubernetes mounts a secret as a link to ..data/NAME, where ..data is a link to a folder.
-func TestALinkedSecretIsFollowed(t *testing.T) {
+func TestASecretIsReadThroughSymbolicLinks(t *testing.T) {
 	configFiles(t)
 	for link, target := range map[string]string{"..data": ".", "linked": "..data/secret"} {
 		if err := os.Symlink(target, link); err != nil {

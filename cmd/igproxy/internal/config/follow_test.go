@@ -97,7 +97,7 @@ func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
 
 // As in Kubernetes, f is a link to ..data/f, and ..data is a link to a folder. A rename replaces
 // the link ..data.
-func TestASwapBehindALinkIsFound(t *testing.T) {
+func TestAFileIsReadAgainAfterALinkToItIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		for _, dir := range []string{"one", "two"} {
@@ -121,7 +121,7 @@ func TestASwapBehindALinkIsFound(t *testing.T) {
 	})
 }
 
-func TestBrokenFileKeepsThePreviousContentAndIsReportedOnce(t *testing.T) {
+func TestABrokenFileIsReportedOnceAndThePreviousContentIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		put(t, "f", "one", time.Hour)
@@ -153,7 +153,7 @@ func TestBrokenFileKeepsThePreviousContentAndIsReportedOnce(t *testing.T) {
 	})
 }
 
-func TestAFileThatCannotBeReadAtFirstIsAnError(t *testing.T) {
+func TestFollowReturnsAnErrorIfItsFirstReadFails(t *testing.T) {
 	t.Chdir(t.TempDir())
 	get, err := config.Follow("k", slog.New(slog.DiscardHandler), func() ([]byte, error) { return os.ReadFile("nowhere") }, "nowhere")
 	if get != nil || !os.IsNotExist(err) {

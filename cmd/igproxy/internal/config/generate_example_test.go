@@ -159,7 +159,7 @@ func TestExamplesAreValidWhenUncommented(t *testing.T) {
 	}
 }
 
-func TestEveryFieldOfConfigHasARow(t *testing.T) {
+func TestEveryFieldOfConfigHasOneRowInTheTableOfSettings(t *testing.T) {
 	var keys []string
 	var c Config
 	fields := map[any]string{}

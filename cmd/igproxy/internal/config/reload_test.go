@@ -10,7 +10,7 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-func TestKeysThatNeedARestartExist(t *testing.T) {
+func TestTheListsOfRestartKeysAndLiveKeysNameOnlyRealKeys(t *testing.T) {
 	for _, k := range slices.Concat(restartKeys, liveKeys) {
 		if !slices.ContainsFunc(settings(), func(s setting) bool { return s.key == k || strings.HasSuffix(k, ".") && strings.HasPrefix(s.key, k) }) {
 			t.Errorf("%s is not a key", k)
@@ -55,7 +55,7 @@ func TestADifferenceInAnyKeyIsFound(t *testing.T) {
 	}
 }
 
-func TestNewTimeoutWaitsForTheSettingsItDependsOn(t *testing.T) {
+func TestTheUpstreamTimeoutWaitsForARestartWithTheKeysThatItNeeds(t *testing.T) {
 	running, next := Default(), Default()
 	next.Upstream.Timeout, next.Breaker.Interval, next.Passthrough.Timeout = 30*time.Second, 2*time.Minute, 90*time.Second
 	next.Server.WriteTimeout = time.Minute
@@ -74,7 +74,7 @@ func TestNewTimeoutWaitsForTheSettingsItDependsOn(t *testing.T) {
 
 // Only a restart turns TLS on, and a new client authority must wait for that restart. Otherwise it
 // would count as authentication before TLS makes clients present a certificate.
-func TestClientAuthoritiesWaitForTheTLSTheyNeed(t *testing.T) {
+func TestANewClientCAWaitsForTheRestartThatTurnsTLSOn(t *testing.T) {
 	running, next := Default(), Default()
 	next.TLS.CertFile, next.TLS.KeyFile, next.Auth.ClientCA = "/c", "/k", "/ca"
 	if kept := next.keep(running); len(kept) != 3 || next.RequiresAuth() {

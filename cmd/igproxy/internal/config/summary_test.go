@@ -8,7 +8,7 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
+func TestEffectiveReturnsEverySettingAndNoSecret(t *testing.T) {
 	c := Default()
 	c.Apps = make([]App, 2)
 	rows := append(settings(), slices.Concat(appSettings(0), appSettings(1))...)
@@ -97,7 +97,7 @@ func TestUpstreamsAreThoseOfTheServicesWithAnApp(t *testing.T) {
 	}
 }
 
-func TestTheSummarySaysWhetherTokensAreKept(t *testing.T) {
+func TestTheSummarySaysWhetherTokensAreKeptAlive(t *testing.T) {
 	for before, want := range map[string]string{"": "off", "240h": "on (refreshes tokens 10 days before they end)", "24h": "on (refreshes tokens 24h before they end)", "36h": "on (refreshes tokens 36h before they end)"} {
 		environ := []string{"IGPROXY_CLIENT_SECRET=" + canary}
 		if before != "" {

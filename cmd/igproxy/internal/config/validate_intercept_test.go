@@ -42,14 +42,14 @@ func expectWithAuthority(t *testing.T, inputs []input) {
 	expect(t, inputs)
 }
 
-func TestAnInterceptListenerBeyondLoopbackNeedsADecision(t *testing.T) {
+func TestAnInterceptListenerBeyondLoopbackNeedsAuthenticationOrAuthNone(t *testing.T) {
 	var all []input
 	for _, address := range []string{"0.0.0.0:1", ":1", "'[::]:1'", "10.0.0.1:1", "igproxy.internal:1"} {
-		all = append(all, input{name: "no decision at " + address, yaml: "intercept:\n  listen: " + address + "\n" + caFiles,
+		all = append(all, input{name: "neither at " + address, yaml: "intercept:\n  listen: " + address + "\n" + caFiles,
 			want: []string{"igproxy.yaml:2: intercept.listen: reachable by other machines without authentication" + interceptChoices}})
 	}
 	for _, address := range []string{"127.0.0.1:1", "localhost:1", "'[::1]:1'", "unix:/run/igproxy-intercept.sock"} {
-		all = append(all, input{name: "no decision is needed at " + address, yaml: "intercept:\n  listen: " + address + "\n" + caFiles})
+		all = append(all, input{name: "neither is needed at " + address, yaml: "intercept:\n  listen: " + address + "\n" + caFiles})
 	}
 	const open = "intercept:\n  listen: 0.0.0.0:1\n" + caFiles
 	const secure = open + "  tls: true\n"
@@ -86,7 +86,7 @@ func TestAnInterceptListenerOnLoopbackIsNotAWayAroundAuthentication(t *testing.T
 	})
 }
 
-func TestKeysOfInterceptionThatDoNotFitAreRefused(t *testing.T) {
+func TestInvalidInterceptSettingsAreRefused(t *testing.T) {
 	expectWithAuthority(t, []input{
 		{name: "files without a listener", yaml: "intercept:\n" + caFiles,
 			want: []string{"igproxy.yaml:2: intercept.ca_file: set without intercept.listen, so nothing would be intercepted; set intercept.listen, or remove this key",
@@ -180,7 +180,7 @@ func TestProblemsOfTheAuthorityAreReported(t *testing.T) {
 
 // The intercept listener, its TLS and its tunnels are built once, at the start. The table in
 // docs/configuration.md says which keys need a restart.
-func TestWhichKeysOfInterceptionNeedARestart(t *testing.T) {
+func TestAllInterceptKeysButTheAuthoritysFilesNeedARestart(t *testing.T) {
 	running := config.Default()
 	running.Intercept.Listen, running.Intercept.CAFile, running.Intercept.CAKeyFile = "127.0.0.1:1", "./a", "./k"
 	read := running

@@ -75,7 +75,7 @@ func TestAContradictionIsReportedWithItsReason(t *testing.T) {
 
 // Like a token in auth.bearer_file, a password for Redis causes a warning if it is sent to another
 // machine without TLS.
-func TestAPasswordThatTravelsWithoutTLSIsWarnedAbout(t *testing.T) {
+func TestARedisPasswordSentToAnotherMachineWithoutTLSCausesAWarning(t *testing.T) {
 	const single, file = "redis:\n  mode: single\n", "  password_file: ./secret\n"
 	const readable = ": on another machine, with a password and without TLS: the password can be read on the network; " +
 		"write rediss:// in redis.url, or redis.tls: true with redis.addrs, or use a network that encrypts traffic"

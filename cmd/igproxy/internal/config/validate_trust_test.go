@@ -9,15 +9,15 @@ import (
 
 const choices = "; set auth.bearer_file, or auth.client_ca with tls.cert_file and tls.key_file, or auth.none: true if the network keeps others out; or listen on 127.0.0.1 or unix:/path"
 
-func TestAListenerBeyondLoopbackNeedsADecision(t *testing.T) {
+func TestAListenerBeyondLoopbackNeedsAuthenticationOrAuthNone(t *testing.T) {
 	const open = "listen: 0.0.0.0:8080\n"
 	var all []input
 	for _, address := range []string{"0.0.0.0:1", ":1", "'[::]:1'", "10.0.0.1:1", "igproxy.internal:1"} {
-		all = append(all, input{name: "no decision at " + address, yaml: "listen: " + address + "\n",
+		all = append(all, input{name: "neither at " + address, yaml: "listen: " + address + "\n",
 			want: []string{"igproxy.yaml:1: listen: reachable by other machines without authentication" + choices}})
 	}
 	for _, address := range []string{"127.0.0.1:1", "localhost:1", "'[::1]:1'", "unix:/run/igproxy.sock"} {
-		all = append(all, input{name: "no decision is needed at " + address, yaml: "listen: " + address + "\n"})
+		all = append(all, input{name: "neither is needed at " + address, yaml: "listen: " + address + "\n"})
 	}
 	expect(t, append(all, []input{
 		{name: "auth.none", yaml: open + "auth:\n  none: true\n",
@@ -34,12 +34,12 @@ func TestAListenerBeyondLoopbackNeedsADecision(t *testing.T) {
 		{name: "client certificates", yaml: open + "auth:\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "a token and client certificates", yaml: open + "auth:\n  bearer_file: ./token\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "in the environment", yaml: open, env: []string{"IGPROXY_AUTH_BEARER_FILE=./token", "IGPROXY_TLS_CERT_FILE=./tls.crt", "IGPROXY_TLS_KEY_FILE=./tls.key"}},
-		{name: "the admin listener", yaml: "admin:\n  listen: 0.0.0.0:9090\n",
+		{name: "the admin listener only causes a warning", yaml: "admin:\n  listen: 0.0.0.0:9090\n",
 			want: []string{"warning: igproxy.yaml:2: admin.listen: reachable by other machines without authentication: it shows metrics, but no secret; listen on 127.0.0.1 or unix:/path, or let only your monitoring reach it"}},
 	}...))
 }
 
-func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
+func TestSettingsOfAccessControlAreChecked(t *testing.T) {
 	const socket = "listen: unix:/run/igproxy.sock\n"
 	expect(t, []input{
 		{name: "a token and client certificates on loopback", yaml: "auth:\n  bearer_file: ./token\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
@@ -47,7 +47,7 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 		{name: "auth.uids with a socket, and a token", yaml: socket + "auth:\n  uids: [1000]\n  bearer_file: ./token\n"},
 		{name: "auth.none and a token", yaml: "auth:\n  none: true\n  bearer_file: ./token\n",
 			want: []string{"igproxy.yaml:3: auth.bearer_file: set although auth.none is true; keep one of the two"}},
-		{name: "auth.none and other choices", yaml: socket + "auth:\n  none: true\n  uids: [1]\n", env: []string{"IGPROXY_AUTH_BEARER_FILE=./token"},
+		{name: "auth.none, UIDs and a token", yaml: socket + "auth:\n  none: true\n  uids: [1]\n", env: []string{"IGPROXY_AUTH_BEARER_FILE=./token"},
 			want: []string{"igproxy.yaml:4: auth.uids: set although auth.none is true; keep one of the two",
 				"environment: IGPROXY_AUTH_BEARER_FILE: set although auth.none is true; keep one of the two"}},
 		{name: "client certificates without TLS", yaml: "auth:\n  client_ca: ./ca.pem\n",
@@ -81,14 +81,14 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 			want: []string{"igproxy.yaml:2: auth.bearer_file: the file named here does not exist; write a path that begins with / or ./, not the secret itself"}},
 		{name: "a token that every user can read", yaml: "auth:\n  bearer_file: ./public\n",
 			want: []string{"warning: igproxy.yaml:2: auth.bearer_file: ./public can be read by every user of this machine; chmod o-r it (Kubernetes: defaultMode: 0440)"}},
-		{name: "a token and the previous one", yaml: "auth:\n  bearer_file: ./two\n"},
+		{name: "a token and the previous token", yaml: "auth:\n  bearer_file: ./two\n"},
 		{name: "three tokens", yaml: "auth:\n  bearer_file: ./three\n",
 			want: []string{"igproxy.yaml:2: auth.bearer_file: ./three has more than two lines; keep the current secret and, below it, at most the previous one"}},
-		{name: "names without auth.client_ca", yaml: "auth:\n  client_names: [shop.internal]\n",
+		{name: "client names without auth.client_ca", yaml: "auth:\n  client_names: [shop.internal]\n",
 			want: []string{"igproxy.yaml:2: auth.client_names: set without auth.client_ca, so no client certificate is requested; set both"}},
-		{name: "a name with a wildcard", yaml: "auth:\n  client_names: ['*.internal']\n",
+		{name: "a client name with a wildcard", yaml: "auth:\n  client_names: ['*.internal']\n",
 			want: []string{`igproxy.yaml:2: auth.client_names: "*.internal" cannot be the name of a client; write a DNS name without a wildcard, or a URI, such as spiffe://example.org/shop`}},
-		{name: "a DNS name and a URI", yaml: "auth:\n  client_ca: ./ca.pem\n  client_names: [shop.internal, spiffe://example.org/shop]\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
+		{name: "a DNS name and a URI as client names", yaml: "auth:\n  client_ca: ./ca.pem\n  client_names: [shop.internal, spiffe://example.org/shop]\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "another certificate's key", yaml: "tls:\n  cert_file: ./tls.crt\n  key_file: ./other.key\n",
 			want: []string{"igproxy.yaml:3: tls.key_file: ./other.key is not the key of ./tls.crt, or one of the two files is not PEM; name a certificate and the key that belongs to it"}},
 		{name: "a file without a certificate", yaml: "auth:\n  client_ca: ./secret\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n",
@@ -96,7 +96,7 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 	})
 }
 
-func TestSettingsOfOperationsMustFitTogether(t *testing.T) {
+func TestSettingsOfOperationsAreCheckedAndSummarized(t *testing.T) {
 	const socket = "admin:\n  socket: /run/igproxy/admin.sock\n"
 	expect(t, []input{
 		{name: "a socket", yaml: socket + "  uids: [1000]\n"},

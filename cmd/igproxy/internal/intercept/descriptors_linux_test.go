@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestNoDescriptorIsLeft(t *testing.T) {
+func TestEndedConnectionsLeaveNoDescriptorOpen(t *testing.T) {
 	open := func() int { list, _ := os.ReadDir("/proc/self/fd"); return len(list) }
 	if open() == 0 {
 		t.Fatal("/proc/self/fd lists no descriptor")

@@ -168,7 +168,7 @@ func TestAChangeOfTheHostsTakesEffectAtOnce(t *testing.T) {
 }
 
 // In this test, the client never sends the body that its request announces.
-func TestOtherMethodsAndBodiesAreRefusedAtOnce(t *testing.T) {
+func TestBodiesAndMethodsOtherThanCONNECTAreRefusedAtOnce(t *testing.T) {
 	p := serve(t, tunnelling(1))
 	for text, want := range map[string]int{
 		"GET http://graph.facebook.com/me?access_token=EAAcanary HTTP/1.1\r\nHost: graph.facebook.com\r\n\r\n":       405,
@@ -190,7 +190,7 @@ func TestOtherMethodsAndBodiesAreRefusedAtOnce(t *testing.T) {
 }
 
 // A target that is not a host's name may be a secret that was written in the wrong place.
-func TestTheLogNamesHostsAndNothingElse(t *testing.T) {
+func TestTheLogShowsOnlyTheHostOfATarget(t *testing.T) {
 	p := serve(t, nil)
 	for target, want := range map[string]string{"Example.com:443": "target=example.com ", "[2001:db8::1]:443": "target=2001:db8::1 ",
 		"igproxy:canary@example.com:443": "target=invalid ", "[::1%25canary]:443": "target=invalid ", "0123456789ABCDEF0123456789abcanary:443": "target=hidden ", "0123456789abcdef0123456789canary.example:443": "target=hidden "} {
@@ -201,7 +201,7 @@ func TestTheLogNamesHostsAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestFirstBytesSentTogetherWithConnectArrive(t *testing.T) {
+func TestBytesThatAClientSendsTogetherWithCONNECTArrive(t *testing.T) {
 	p := serve(t, nil)
 	first := strings.Repeat("0123456789abcdef", 512) // more than the buffer of net/http holds
 	for range 20 {
@@ -260,7 +260,7 @@ func TestAnInterceptedConnectionHasASocket(t *testing.T) {
 	}
 }
 
-func TestAConnectionThatIsNotAcceptedIsClosed(t *testing.T) {
+func TestClosingTheListenerClosesConnectionsNotYetAccepted(t *testing.T) {
 	p := serve(t, nil)
 	c := p.client()
 	if res, _ := c.connect(t, meta+":443", "", ""); res.StatusCode != 200 {

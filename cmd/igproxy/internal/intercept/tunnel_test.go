@@ -38,7 +38,7 @@ func (p *proxy) tunnel(t *testing.T, l net.Listener) (c *client, host net.Conn) 
 	return c, host
 }
 
-func TestOneDirectionContinuesAfterTheOtherEnds(t *testing.T) {
+func TestOneDirectionOfATunnelContinuesAfterTheOtherEnds(t *testing.T) {
 	p := serve(t, tunnelling(4))
 	l := loopback(t)
 	p.leadTo(l)

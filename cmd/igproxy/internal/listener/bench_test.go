@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// BenchmarkKeptRequest measures what this package adds to the cost of a request on a kept
-// connection, first for a request that the fast lane answers, then for a request that a handler
-// answers.
-func BenchmarkKeptRequest(b *testing.B) {
+// BenchmarkRequestOnAKeptConnection measures what this package adds to the cost of a request on
+// a kept connection, first for a request that the fast lane answers, then for a request that a
+// handler answers.
+func BenchmarkRequestOnAKeptConnection(b *testing.B) {
 	c := &conn{Conn: remote{}, open: newConnections(1, time.Second)}
 	c.open.add(c)
 	c.begin(false)

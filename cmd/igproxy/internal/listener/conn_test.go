@@ -40,8 +40,8 @@ func (c *conn) isIdle() bool { return c.state.Load() >= quiet && !c.listed.Load(
 
 func TestRequestsAfterAnEvictionAreNotServed(t *testing.T) {
 	for name, prepare := range map[string]func(c *conn){
-		"while it is idle":              func(c *conn) { c.begin(false); c.idleSince(time.Now()) },
-		"while its header is half read": func(c *conn) { c.state.Store(reading) },
+		"of an idle connection":                     func(c *conn) { c.begin(false); c.idleSince(time.Now()) },
+		"of a connection whose header is half read": func(c *conn) { c.state.Store(reading) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, client := tracked(t, 0)
@@ -132,7 +132,7 @@ func TestARequestThatHasBegunIsNotListedAsIncomplete(t *testing.T) {
 	}
 }
 
-func TestAnIncompleteHeaderEndsAfterItsTimeout(t *testing.T) {
+func TestAConnectionWithAnIncompleteHeaderIsClosedAfterItsTimeout(t *testing.T) {
 	for name, prepare := range map[string]func(c *conn, client net.Conn){
 		"on a fresh connection":                func(*conn, net.Conn) {},
 		"on a kept connection, after one byte": func(c *conn, _ net.Conn) { c.begin(false); c.end(); c.state.Store(reading); c.open.list(c) },
@@ -166,7 +166,7 @@ func TestARequestInProgressHasNoHeaderTimeout(t *testing.T) {
 
 // Over each protocol, a connection is busy while a handler works, and idle once its client has the
 // response.
-func TestConnectionStatesAreTrackedByARealServer(t *testing.T) {
+func TestAConnectionIsBusyDuringARequestAndIdleAfterIt(t *testing.T) {
 	for name, c := range map[string]struct{ secure, frames bool }{"HTTP/1.1": {}, "TLS": {secure: true}, "HTTP/2": {true, true}} {
 		t.Run(name, func(t *testing.T) {
 			s, client := serving(t, c.secure, c.frames, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -36,9 +36,9 @@ func dial(t *testing.T, l net.Listener) net.Conn {
 	return c
 }
 
-// Regression: the response to a header that was too large was lost in a reset, because the bound's
-// connections hid CloseWrite from net/http.
-func TestA431ArrivesInFullThroughTheBound(t *testing.T) {
+// Regression: the response to a header that was too large was lost in a reset, because the
+// connections of the bounded listener hid CloseWrite from net/http.
+func TestA431ArrivesInFullThroughABoundedListener(t *testing.T) {
 	l := loopback(t)
 	server := &http.Server{MaxHeaderBytes: 4 << 10, Handler: http.NotFoundHandler()}
 	served := make(chan struct{})
@@ -175,7 +175,7 @@ func TestFullListenerWaitsUntilAConnectionIsClosed(t *testing.T) {
 	noneIsAccepted(t, accepted)
 }
 
-func TestFullListenerWaitsUntilAConnectionIsQuiet(t *testing.T) {
+func TestFullListenerWaitsUntilAConnectionHasBeenIdleForAMoment(t *testing.T) {
 	b := newBound(loopback(t), newConnections(1, 0))
 	accepted := accepting(t, b)
 	first := nextBusy(t, b, accepted)
@@ -209,7 +209,7 @@ func TestLongestIdleConnectionIsClosedFirst(t *testing.T) {
 
 // The state of a connection changes without a lock. So the order in which connections would be
 // closed may be outdated.
-func TestAConnectionInUseIsNotTheLongestIdle(t *testing.T) {
+func TestARecentlyUsedConnectionIsNotClosedAsTheLongestIdle(t *testing.T) {
 	b := newBound(loopback(t), newConnections(2, 0))
 	accepted := accepting(t, b)
 	used, unused := nextIdle(t, b, accepted, time.Unix(1000, 0)), nextIdle(t, b, accepted, time.Unix(2000, 0))
@@ -244,7 +244,7 @@ func TestConnectionsWithIncompleteHeadersAreClosedBeforeIdleOnes(t *testing.T) {
 	noneIsAccepted(t, accepted)
 }
 
-func TestAFloodOfConnectionsDoesNotCloseIdleOnes(t *testing.T) {
+func TestAFloodOfConnectionsClosesFewIdleConnections(t *testing.T) {
 	const limit = 32
 	b := newBound(loopback(t), newConnections(limit, 0))
 	accepted := accepting(t, b)
@@ -342,7 +342,7 @@ func TestConnectionWithUnreadBytesIsNotClosedToMakeRoom(t *testing.T) {
 }
 
 // A connection that waits for room when a drain begins is served, even beyond the limit.
-func TestADrainServesAConnectionThatWaitsForTheLimit(t *testing.T) {
+func TestADrainServesAConnectionThatWaitsForRoom(t *testing.T) {
 	b := newBound(loopback(t), newConnections(1, 0))
 	accepted := accepting(t, b)
 	nextBusy(t, b, accepted)
@@ -372,7 +372,7 @@ func (l *short) Accept() (net.Conn, error) {
 
 // Regression: idle connections from igproxy to Instagram held the last file descriptors for 90 s.
 // No app could connect in that time.
-func TestWithoutFreeDescriptorsOtherConnectionsAreClosed(t *testing.T) {
+func TestAcceptFreesDescriptorsIfNoneAreLeft(t *testing.T) {
 	l := &short{Listener: loopback(t), out: true}
 	b := newBound(l, newConnections(4, 0))
 	if _, err := b.Accept(); !errors.Is(err, syscall.EMFILE) {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestHTTP2WithoutALPNIsToldToUseHTTP1(t *testing.T) {
+func TestAnHTTP2ClientWithoutALPNIsToldToUseHTTP1(t *testing.T) {
 	for name, secure := range map[string]bool{"plain": false, "TLS without ALPN": true} {
 		t.Run(name, func(t *testing.T) {
 			var requested atomic.Bool

@@ -11,7 +11,7 @@ import (
 
 // A handler that takes a connection over decides how long the connection stays open: the limit, a
 // drain and Close leave it alone.
-func TestAReleasedConnectionIsNoLongerTheServers(t *testing.T) {
+func TestTheServerLeavesAReleasedConnectionAlone(t *testing.T) {
 	for name, secure := range map[string]bool{"plain": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
 			taken := make(chan net.Conn, 1)

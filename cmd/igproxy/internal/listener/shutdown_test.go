@@ -137,7 +137,7 @@ func ask(t *testing.T, c net.Conn) *http.Response {
 	return res
 }
 
-func TestAStopAnswersAHeaderThatIsStillArriving(t *testing.T) {
+func TestAStopAnswersARequestWhoseHeaderIsStillArriving(t *testing.T) {
 	s, _ := serving(t, false, false, hello)
 	c := dial(t, s.bound)
 	_, _ = io.WriteString(c, "GE")

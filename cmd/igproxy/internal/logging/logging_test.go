@@ -22,7 +22,7 @@ func logged(level, format string, write func(*slog.Logger)) string {
 	return b.String()
 }
 
-func TestLogsAreJSONUnlessOnATerminalOrConfiguredAsText(t *testing.T) {
+func TestWithoutATerminalLogsAreJSONUnlessTheFormatIsText(t *testing.T) {
 	// A buffer is not a terminal.
 	for format, isJSON := range map[string]bool{"auto": true, "json": true, "text": false} {
 		text := logged("info", format, func(log *slog.Logger) { log.Info("hello", "key", "value") })

@@ -128,7 +128,7 @@ func TestFullDiskDropsWholeLines(t *testing.T) {
 	})
 }
 
-func TestAStuckLogDoesNotDelayAStop(t *testing.T) {
+func TestAStuckLogDelaysAStopOnlyUntilTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &stuck{open: make(chan struct{})}
 		l := newQueue(to)

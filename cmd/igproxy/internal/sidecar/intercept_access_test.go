@@ -81,7 +81,7 @@ func TestAnInterceptListenerMayRequireClientCertificates(t *testing.T) {
 // The check uses the address of the open listener, because a name in the configuration may resolve
 // to any address. A reload that removes the authentication is refused even if it also sets
 // intercept.listen to a safe address, because that address takes effect only after a restart.
-func TestAnOpenInterceptListenerBeyondLoopbackNeedsAuthentication(t *testing.T) {
+func TestInterceptAddressDecidesWhetherAuthenticationIsRequired(t *testing.T) {
 	l := loopback(t)
 	beyond := &addressed{l, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}}
 	c := config.Default()
@@ -121,7 +121,7 @@ func TestAnOpenInterceptListenerBeyondLoopbackNeedsAuthentication(t *testing.T) 
 	}
 }
 
-func TestIgproxyIsNotItsOwnProxy(t *testing.T) {
+func TestAProxyThatIsIgproxyItselfIsRecognized(t *testing.T) {
 	own, err := net.InterfaceAddrs()
 	if err != nil {
 		t.Fatal(err)

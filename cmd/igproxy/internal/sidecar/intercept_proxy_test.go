@@ -116,7 +116,7 @@ func TestTheListenerForInterceptionIsNoOpenProxy(t *testing.T) {
 	}
 }
 
-func TestInterceptionRequiresTheSidecarsToken(t *testing.T) {
+func TestAuthBearerFileAlsoProtectsInterception(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "bearer")
 	if err := os.WriteFile(path, []byte("own-token-of-igproxy\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func TestAReloadDecidesWhichHostsAreIntercepted(t *testing.T) {
 	}
 }
 
-func TestAReloadTurnsTheTokenOnAndOff(t *testing.T) {
+func TestAReloadTurnsTheTokenCheckOfInterceptionOnAndOff(t *testing.T) {
 	n := startIntercepting(t, nil)
 	token := filepath.Join(t.TempDir(), "token")
 	write(t, token, "the-token-of-igproxy\n")
@@ -106,7 +106,7 @@ func TestAReloadTakesAnotherAuthority(t *testing.T) {
 }
 
 // New contents of the authority's files are used without a reload of the configuration.
-func TestTheFilesOfTheAuthorityAreFollowed(t *testing.T) {
+func TestANewAuthorityInTheSameFilesIsUsedWithoutAReload(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, dir := range []string{"ca", "next"} {
 		if err := authority.Create(dir); err != nil {
@@ -143,7 +143,7 @@ func TestTheFilesOfTheAuthorityAreFollowed(t *testing.T) {
 }
 
 // Only a restart turns interception on or off. The response to a reload names intercept.listen.
-func TestAReloadWithoutInterceptionNeedsARestart(t *testing.T) {
+func TestTurningInterceptionOffNeedsARestart(t *testing.T) {
 	n := startIntercepting(t, nil)
 	section := n.conf.Intercept
 	n.conf.Intercept = config.Default().Intercept

@@ -143,7 +143,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func TestHostsOfMetaAreInterceptedHoweverTheyAreWritten(t *testing.T) {
+func TestOnlyInstagramsTokenHostsAreInterceptedInEverySpelling(t *testing.T) {
 	n := startIntercepting(t, nil)
 	for _, host := range []string{instagramHost, "Graph.Instagram.COM", instagramHost + ".", "GRAPH.instagram.com.", "api.instagram.com", instagramHost + ":443"} {
 		if got := n.get(t, "https://"+host+"/v23.0/me?access_token=IGAA", nil); got != "HTTP/2.0 200" {

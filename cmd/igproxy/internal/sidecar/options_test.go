@@ -8,7 +8,7 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-func TestKeepIsAnOptionOnlyIfItIsEnabled(t *testing.T) {
+func TestKeepOptionsAreSetOnlyIfKeepIsEnabled(t *testing.T) {
 	for enabled, want := range map[string]*proxy.KeepOptions{
 		"false": nil,
 		"true":  {RefreshBefore: 3 * time.Hour, CheckEvery: 2 * time.Minute, MaxPerMinute: 7},

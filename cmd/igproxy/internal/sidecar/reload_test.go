@@ -60,7 +60,7 @@ func (n *reloading) pass(looks int) {
 	}
 }
 
-func TestAChangedFileIsReadOnceItHasStoppedChanging(t *testing.T) {
+func TestAConfigurationFileIsReloadedWhenItHasStoppedChanging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		put(t, "c", "cache:\n  ttl: 10m\n", time.Hour)
@@ -95,7 +95,7 @@ func TestAChangedFileIsReadOnceItHasStoppedChanging(t *testing.T) {
 	})
 }
 
-func TestABrokenFileIsLoggedOnceAndRetriedUntilItIsRight(t *testing.T) {
+func TestAConfigurationThatCannotBeUsedIsLoggedOnceAndRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		put(t, "c", "", time.Hour)
@@ -139,7 +139,7 @@ func TestEachReloadNamesWhatNeedsARestart(t *testing.T) {
 	}
 }
 
-func TestAChangedAuthorityFileIsReloaded(t *testing.T) {
+func TestAChangedUpstreamCAFileIsReloaded(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "ca", newPair(t, "one").cert)
 	write(t, "c", "upstream:\n  ca_file: ./ca\n")

@@ -129,7 +129,7 @@ func TestCertificateIsReloadedUnlessBroken(t *testing.T) {
 	})
 }
 
-func TestTLSIsModernAndOffersHTTP2(t *testing.T) {
+func TestTLS11IsRefusedAndHTTP2IsOffered(t *testing.T) {
 	t.Chdir(t.TempDir())
 	pair := newPair(t, "igproxy")
 	write(t, "tls.crt", pair.cert)
@@ -181,7 +181,7 @@ func TestClientCertificatesAreVerifiedByTheCurrentAuthorities(t *testing.T) {
 	})
 }
 
-func TestATokenFileIsReadAgain(t *testing.T) {
+func TestAChangedTokenFileIsReadAgainUnlessBroken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		write(t, "token", "the-first-token-0123\n")

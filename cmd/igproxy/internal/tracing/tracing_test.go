@@ -129,7 +129,7 @@ func TestNoVariablePreventsTheStartAndNoValueIsLogged(t *testing.T) {
 	}
 }
 
-func TestMisfitsNameTheVariableThatIsWrong(t *testing.T) {
+func TestAWrongVariableIsReportedByName(t *testing.T) {
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
 		"OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
 		variables := map[string]string{"OTEL_TRACES_EXPORTER": "otlp", name: "CANARY"}
@@ -164,7 +164,7 @@ func TestExporterFollowsTheVariables(t *testing.T) {
 	}
 }
 
-func TestLostSpansAreLoggedOnceAMinute(t *testing.T) {
+func TestManyLostSpansCauseOneLogLine(t *testing.T) {
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "CANARY", http.StatusForbidden) }))
 	defer refusing.Close()
 	for _, endpoint := range []string{"http://127.0.0.1:1/CANARY", refusing.URL + "/CANARY"} {
@@ -177,7 +177,7 @@ func TestLostSpansAreLoggedOnceAMinute(t *testing.T) {
 	}
 }
 
-func TestAHungCollectorDoesNotDelayAStop(t *testing.T) {
+func TestAHungCollectorDelaysAStopOnlyUntilTheDeadline(t *testing.T) {
 	release := make(chan struct{})
 	hung := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	defer hung.Close()
