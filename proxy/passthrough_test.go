@@ -24,7 +24,8 @@ func overHTTP(t *testing.T, p *Proxy) *httptest.Server {
 	return s
 }
 
-func TestAnyOtherCallIsPassedThroughUnchanged(t *testing.T) {
+// Hop-by-hop headers, X-Forwarded-For and igproxy's own token are dropped. Other headers are kept.
+func TestPassedThroughCallsKeepTheirURLAndBody(t *testing.T) {
 	w := newWorld(t)
 	w.graph.says = func(*http.Request, url.Values) (int, string) { return 201, `{"id":"17841400000000001"}` }
 	s := overHTTP(t, w.p)
@@ -90,8 +91,8 @@ func TestTheSidecarsOwnTokenIsNotPassedOn(t *testing.T) {
 	}
 }
 
-// An answer that breaks off has a log line, like any other answer.
-func TestAnAnswerThatBreaksOffIsLoggedAndCutsTheConnection(t *testing.T) {
+// A response that breaks off has a log line, like any other response.
+func TestAResponseThatBreaksOffIsLoggedAndCutsTheConnection(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1000")
 		_, _ = io.WriteString(w, "half")
@@ -157,7 +158,7 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 }
 
-func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
+func TestAPassedThroughCallThatFailsGetsAnErrorInMetasForm(t *testing.T) {
 	o := optionsFor(t, deadURL(t), nil)
 	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{})
 	p := newProxy(t, o)
@@ -187,7 +188,7 @@ func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
 // When the timeout of a call ends, igproxy may still be waiting for the app's body. The read fails
 // a second later, and net/http then reports that the app has disconnected. The app must get an
 // answer even so.
-func TestAPassedCallWhoseBodyIsNotThereInTimeIsAnswered(t *testing.T) {
+func TestAPassedThroughCallGetsAResponseIfItsBodyIsLate(t *testing.T) {
 	w := newWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
 	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{Timeout: 50 * time.Millisecond})
@@ -225,7 +226,7 @@ func TestNothingAfterAnHTTP10RequestIsReadAsARequest(t *testing.T) {
 	}
 }
 
-func TestASwitchOfProtocolsIsABadAnswer(t *testing.T) {
+func TestAResponseThatSwitchesProtocolsBecomesA502(t *testing.T) {
 	base, _ := saying(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 	o := optionsFor(t, base, nil)
 	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{})

@@ -10,7 +10,7 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-func TestSinceIsWhenTheOutageBeganOrEnded(t *testing.T) {
+func TestUpstreamsReportWhenTheirOutageBeganOrEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		s := newGuarded(t, 1, nil).circuits

@@ -96,7 +96,7 @@ func TestARequestFinishesOnTheEngineItBeganWith(t *testing.T) {
 }
 
 // Two callers of a token share one exchange, even if a reload comes between them.
-func TestATokensSecondCallerJoinsTheFlightFromBeforeTheReload(t *testing.T) {
+func TestCallersJoinATokensFlightFromBeforeTheReload(t *testing.T) {
 	old, arrived, open := gated(t)
 	defer open()
 	o := optionsFor(t, old, nil)
@@ -274,7 +274,7 @@ func TestANewSecretDoesNotEndARateLimit(t *testing.T) {
 
 // A reload must not double the number of passed-through calls that an app may have in flight. But a
 // new limit takes effect.
-func TestSlotsOfPassedCallsSurviveAReload(t *testing.T) {
+func TestSlotsOfPassedThroughCallsSurviveAReload(t *testing.T) {
 	o := optionsFor(t, deadURL(t), nil)
 	o.Cache, o.Passthrough, o.MaxPassedInFlight = newCache(t), passing(PassthroughOptions{}), 1
 	p := newProxy(t, o)

@@ -32,7 +32,7 @@ func TestEncodedAnswersDecodeToWhatWasRemembered(t *testing.T) {
 }
 
 // Five texts of 2 KiB each would need as much memory as dozens of tokens.
-func TestLongRefusalsAreRememberedWithOneText(t *testing.T) {
+func TestALongRefusalKeepsNoTextButItsMessageInTheCache(t *testing.T) {
 	long := strings.Repeat("x", 2<<10)
 	e := &graph.Error{Status: 400, Message: long, Type: long, Code: 190, Subcode: 463, UserTitle: long, UserMsg: long, TraceID: long, Class: graph.ClassToken}
 	encoded := encodeAnswer(answer{refusal: e})

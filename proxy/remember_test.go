@@ -83,7 +83,7 @@ func TestRepeatedRefusalsCostFewCalls(t *testing.T) {
 
 // When Meta refuses a code, it usually does not say why. The reason may be a wrong client secret,
 // which an operator can correct. So such a refusal is not remembered.
-func TestRefusalOfACodeIsNotRemembered(t *testing.T) {
+func TestRefusalOfALoginCodeIsNotRemembered(t *testing.T) {
 	asked := 0
 	s := &claimStep{cache: newCache(t), negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {
 		asked++
@@ -101,7 +101,7 @@ func TestRefusalOfACodeIsNotRemembered(t *testing.T) {
 	}
 }
 
-func TestUncertainAnswersAreNeverRemembered(t *testing.T) {
+func TestAFailedCallIsNotRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newCache(t)
 		s := &claimStep{cache: store, negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {

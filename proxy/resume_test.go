@@ -102,7 +102,7 @@ func TestTheLogSaysUntilWhenAndWhyAnAppIsPaused(t *testing.T) {
 
 // After a reload, a label may name another app, or the app may have another upstream. Meta's rate
 // limit from before the reload does not apply then, so the pause ends.
-func TestAPauseEndsWithItsApp(t *testing.T) {
+func TestAPauseEndsIfAReloadReplacesTheAppOrItsUpstream(t *testing.T) {
 	other, err := url.Parse("http://127.0.0.1:1")
 	if err != nil {
 		t.Fatal(err)

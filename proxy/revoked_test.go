@@ -191,7 +191,7 @@ func gzipped(text string) string {
 	return b.String()
 }
 
-func TestNothingElseMakesATokenForgotten(t *testing.T) {
+func TestATokenIsForgottenOnlyIfMetaRefusesItWith190(t *testing.T) {
 	digest := sha256.Sum256([]byte(ownBearer))
 	x := newRevoking(t, func(o *Options) { o.Bearers = func() [][sha256.Size]byte { return [][sha256.Size]byte{digest} } })
 	const exchange = "/access_token?grant_type=ig_exchange_token&access_token=short"
@@ -248,7 +248,7 @@ func TestNothingElseMakesATokenForgotten(t *testing.T) {
 	}
 }
 
-func TestBothAnswersWithARevokedTokenAreForgotten(t *testing.T) {
+func TestAllAnswersThatContainARevokedTokenAreForgotten(t *testing.T) {
 	x := newRevoking(t, nil)
 	long, _ := x.exchange("/access_token?grant_type=ig_exchange_token&access_token=short")
 	x.mu.Lock()
@@ -266,7 +266,7 @@ func TestBothAnswersWithARevokedTokenAreForgotten(t *testing.T) {
 	}
 }
 
-func TestCodesAreNotInTheIndex(t *testing.T) {
+func TestTheAnswerForALoginCodeSurvivesTheRefusalOfItsToken(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)
 	if r := w.post("/oauth/access_token", codeForm("CODE")); r.Code != 200 {

@@ -70,7 +70,7 @@ func TestEachStepHasASpanInsideThatOfThePreviousStep(t *testing.T) {
 		"GET http.request.method=GET http.response.status_code=200 igproxy.app=default igproxy.grant=passthrough igproxy.outcome=passed igproxy.source=upstream url.scheme=http")
 }
 
-func TestAFailureIsNamedByItsClass(t *testing.T) {
+func TestASpanNamesTheClassOfAFailure(t *testing.T) {
 	p, r := tracedProxy(t)
 	refused := func(status int, outcome, source, class string) string {
 		return "GET /access_token error.type=" + class + " " + fmt.Sprintf(inServer, status, outcome, source)
@@ -94,7 +94,7 @@ func TestAFailureIsNamedByItsClass(t *testing.T) {
 }
 
 // The value of a panic may contain a secret, so it must not be in a span.
-func TestAPanicEndsItsSpansWithoutItsValue(t *testing.T) {
+func TestSpansOfAPanicEndAndDoNotContainItsValue(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	r := recording(&o)
 	p := newProxy(t, o)

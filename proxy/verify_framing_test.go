@@ -25,7 +25,7 @@ func verifyServer(t *testing.T, read time.Duration) string {
 // After an HTTP/1.1 call, the connection stays open if the whole body has arrived and was not
 // chunked, whatever the response is. Otherwise igproxy closes the connection. Bytes after a body
 // are read as the next request, not as a part of the body.
-func TestTheFramingOfAWebhook(t *testing.T) {
+func TestAWebhooksConnectionStaysOpenOnlyAfterAWholeUnchunkedBody(t *testing.T) {
 	addr := verifyServer(t, 0)
 	const host = " HTTP/1.1\r\nHost: localhost\r\n"
 	const second = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -92,8 +92,7 @@ func TestARefusalReachesAClientThatStillSends(t *testing.T) {
 	}
 }
 
-// A body that does not arrive within the server's ReadTimeout gets 408.
-func TestASlowBodyEndsWithTheReadTimeout(t *testing.T) {
+func TestASlowBodyGets408AfterTheReadTimeout(t *testing.T) {
 	addr := verifyServer(t, 200*time.Millisecond)
 	for name, request := range map[string]string{
 		"webhook":        "POST /_igproxy/webhook HTTP/1.1\r\nHost: localhost\r\nX-Hub-Signature-256: " + signatureOf(testSecret, "x") + "\r\nContent-Length: 100\r\n\r\nx",
@@ -108,7 +107,7 @@ func TestASlowBodyEndsWithTheReadTimeout(t *testing.T) {
 	}
 }
 
-func TestSpansOfSignaturesHaveFixedNames(t *testing.T) {
+func TestSpansOfSignatureChecksHaveFixedNames(t *testing.T) {
 	p, r := tracedProxy(t)
 	const attributes = "http.request.method=POST http.response.status_code=%d%s igproxy.app=%s igproxy.grant=%s igproxy.outcome=%s igproxy.source=none url.scheme=http"
 	wantTrace(t, "a webhook", traceOf(t, r, p, webhook("/apps/default/_igproxy/webhook/", webhookBody, signatureOf(testSecret, webhookBody))),
@@ -119,7 +118,7 @@ func TestSpansOfSignaturesHaveFixedNames(t *testing.T) {
 
 // Over HTTP/2 the ReadTimeout applies to each request. The connection survives a request that
 // exceeds this timeout.
-func TestSignaturesOverHTTP2(t *testing.T) {
+func TestSignaturesAreCheckedOverHTTP2(t *testing.T) {
 	s := httptest.NewUnstartedServer(newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil)))
 	s.Config.ReadTimeout, s.Config.ErrorLog, s.EnableHTTP2 = 300*time.Millisecond, discardLog(), true
 	s.StartTLS()

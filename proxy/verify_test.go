@@ -120,7 +120,7 @@ func TestAWebhookIsVerifiedWithEachSecretOfItsApp(t *testing.T) {
 		"PUT":                            {httptest.NewRequest(http.MethodPut, "/_igproxy/webhook", nil), 400, 990001},
 		"too large":                      {webhook("/_igproxy/webhook", strings.Repeat("x", 3<<20+1), right), 413, 990018},
 		"too large, in chunks":           {unknown, 413, 990018},
-		"broken":                         {broken, 400, 990030},
+		"a body that breaks off":         {broken, 400, 990030},
 		"no such app":                    {webhook("/apps/canary/_igproxy/webhook", webhookBody, right), 404, 990002},
 		"another path":                   {webhook("/_igproxy/canary", webhookBody, right), 404, 990002},
 		"no path":                        {webhook("/_igproxy", webhookBody, right), 404, 990002},
@@ -181,7 +181,7 @@ func TestASignedRequestIsAnsweredWithItsPayload(t *testing.T) {
 		"another secret":    {form(signedRequest("another-secret", signedPayload)), 403, 990032},
 		"malformed":         {form("canary"), 403, 990032},
 		"no algorithm":      {form(signedRequest(testSecret, `{"user_id":"canary"}`)), 403, 990032},
-		"no object":         {form(signedRequest(testSecret, `"canary"`)), 403, 990032},
+		"not an object":     {form(signedRequest(testSecret, `"canary"`)), 403, 990032},
 		"no field":          {postForm(path, urlencoded, "canary=1"), 400, 990015},
 		"an empty field":    {form(""), 400, 990015},
 		"twice":             {postForm(path, urlencoded, "signed_request="+good+"&signed_request="+good), 400, 990015},
@@ -190,8 +190,8 @@ func TestASignedRequestIsAnsweredWithItsPayload(t *testing.T) {
 		"in the query":      {httptest.NewRequest(http.MethodPost, path+"?signed_request="+good, nil), 400, 990015},
 		"query and form":    {postForm(path+"?signed_request="+good, urlencoded, "signed_request="+good), 400, 990015},
 		"JSON":              {postForm(path, "application/json", `{"signed_request":"`+good+`"}`), 400, 990015},
-		"no type":           {httptest.NewRequest(http.MethodPost, path, strings.NewReader("signed_request="+good)), 400, 990015},
-		"two types":         {twoTypes, 400, 990015},
+		"no Content-Type":   {httptest.NewRequest(http.MethodPost, path, strings.NewReader("signed_request="+good)), 400, 990015},
+		"two Content-Types": {twoTypes, 400, 990015},
 		"a broken escape":   {postForm(path, urlencoded, "signed_request=%zcanary"), 400, 990015},
 		"a broken boundary": {postForm(path, "multipart/form-data; boundary=canary", "x"), 400, 990015},
 		"no body":           {postForm(path, urlencoded, ""), 400, 990015},
@@ -268,7 +268,7 @@ func TestSecretsOfSignaturesAreReloaded(t *testing.T) {
 
 // A path below /_igproxy is never passed through. This is also true of any spelling that a server
 // could take for such a path.
-func TestThePrefixIsNotPassedThrough(t *testing.T) {
+func TestPathsBelowIgproxysPrefixAreNeverPassedThrough(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"/_igproxy/x", "/_igproxy", "/_IGPROXY/webhook", "/%5figproxy/webhook", "/%255figproxy/webhook", "/_igproxy%2fwebhook", "//_igproxy/webhook", "/./_igproxy/webhook",
 		"/x/../_igproxy/webhook", "/_igproxy;x=1/webhook", "/_igproxy./webhook", "/_igproxy%20/webhook", "/_igproxy%09", "/_igproxy%00/webhook", "/x%5c_igproxy", "/v23.0/_igproxy/webhook", "/me/_igproxy",
@@ -288,7 +288,7 @@ func TestThePrefixIsNotPassedThrough(t *testing.T) {
 
 // Each call is logged and counted with its outcome. The log and the metrics do not repeat what was
 // sent. Wrong signatures cause at most LogLines log lines a second.
-func TestSignaturesAreLoggedAndCountedWithoutWhatWasSent(t *testing.T) {
+func TestSignatureChecksAreLoggedAndCountedWithoutWhatWasSent(t *testing.T) {
 	var log bytes.Buffer
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	o.Logger, o.Metrics, o.LogLines = slog.New(slog.NewJSONHandler(&log, nil)), NewMetrics(), 3
@@ -346,7 +346,7 @@ func TestSignaturesAreLoggedAndCountedWithoutWhatWasSent(t *testing.T) {
 
 // Calls below /_igproxy carry no token of Meta's, so a bearer token in such a call is igproxy's own
 // token.
-func TestOwnTokenAsBearerIsAcceptedBelowThePrefix(t *testing.T) {
+func TestOwnTokenAsBearerIsAcceptedBelowIgproxysPrefix(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	o.Bearers = trusting(sha256.Sum256([]byte(ownToken))).digests
 	p := newProxy(t, o)

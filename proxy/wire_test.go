@@ -57,7 +57,7 @@ const wireOK = "/access_token?grant_type=ig_exchange_token&access_token=t"
 
 // In each case, the bytes that net/http would read as the second request may belong to the body or
 // the tunnel of the first request. So igproxy closes the connection after the first response.
-func TestBytesAfterABodyAreNotReadAsARequest(t *testing.T) {
+func TestBytesThatMayBelongToABodyAreNotReadAsARequest(t *testing.T) {
 	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
 	const host, second = " HTTP/1.1\r\nHost: localhost\r\n", "GET " + wireOK + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	for name, request := range map[string]string{
@@ -126,7 +126,7 @@ func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 
 // igproxy refuses these requests although the announced body never arrives. In the second case, a
 // token call by GET, igproxy first waits dropTime for the body.
-func TestARefusalArrivesWithoutTheAnnouncedBody(t *testing.T) {
+func TestARefusalArrivesEvenIfTheAnnouncedBodyIsMissing(t *testing.T) {
 	app := wireServer(t, nil)
 	for _, c := range []struct{ addr, head, status string }{
 		{app, "GET /x HTTP/1.1\r\nHost: localhost", "404"},
@@ -154,7 +154,7 @@ func TestARefusalArrivesWithoutTheAnnouncedBody(t *testing.T) {
 // Many clients send Connection: close. net/http then closes the connection without reading the rest
 // of the body. The kernel resets such a connection, so a client that is still sending would lose
 // the response. igproxy prevents that.
-func TestARefusalReachesAClientThatClosesItsConnection(t *testing.T) {
+func TestARefusalReachesAClientThatSendsConnectionClose(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	o.Bearers = trusting(sha256.Sum256([]byte(ownToken))).digests
 	s := httptest.NewServer(newProxy(t, o))

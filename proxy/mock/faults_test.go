@@ -178,7 +178,7 @@ func TestHTMLPagesAndRedirectsAreSent(t *testing.T) {
 	}
 }
 
-func TestInviteIsRefusedWithoutEnvelope(t *testing.T) {
+func TestInviteFaultSendsAnErrorWithoutEnvelope(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	const want = `{"error_message":"Invalid Request: The user has not accepted the invite to test the app","error_code":1349245}`
 	for _, a := range []answer{s.exchange(t, "invite-1"), s.login(t, loginForm("invite-1"))} {
@@ -219,7 +219,7 @@ func TestOversizedResponsesHaveTheirSizes(t *testing.T) {
 	}
 }
 
-func TestEndlessEndsWithItsClient(t *testing.T) {
+func TestEndlessResponseEndsWhenItsClientDisconnects(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	r, err := http.NewRequest("GET", s.server.URL+"/access_token?"+query("endless-1"), nil)
 	if err != nil {

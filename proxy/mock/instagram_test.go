@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-func TestSuccessEqualsInstagramsByteForByte(t *testing.T) {
+func TestExchangeResponseHasInstagramsExactBodyAndHeaders(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for n, want := range []string{"5183944", "5183961", "5183978"} {
 		a := s.exchange(t, "IGAA-anna")
@@ -76,7 +76,7 @@ func TestIssuedTokensLookRealAndAreUnique(t *testing.T) {
 	}
 }
 
-func TestExpiresInCyclesThroughAllValuesSeenAtInstagram(t *testing.T) {
+func TestTokenLifetimesCycleThrough57ValuesInInstagramsRange(t *testing.T) {
 	seen := map[int]bool{}
 	for n := range 57 {
 		seen[expiresIn(n)] = true
@@ -230,7 +230,7 @@ func TestSetFaultPanicsOnUnknownName(t *testing.T) {
 }
 
 // A simulated clock does not work with real connections, so the test calls the handler directly.
-func TestLatencyAndSlowFaultsTakeExactlyTheirTime(t *testing.T) {
+func TestLatencyAndSlowFaultsTakeTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := New(Options{Latency: time.Second})
 		took := func(token string) time.Duration {

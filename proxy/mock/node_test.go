@@ -89,7 +89,7 @@ func TestPagingURLsUsePagingBaseAndTheBearerToken(t *testing.T) {
 	}
 }
 
-func TestReadsAndWritesNeedAToken(t *testing.T) {
+func TestReadsAndWritesNeedAValidTokenPathAndMethod(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	wantCode(t, "no token", s.get(t, "/me"), 400, 2500, 0)
 	wantCode(t, "no bearer token", s.send(t, "GET", "/me", nil, http.Header{"Authorization": {"Basic IGAA1"}}), 400, 2500, 0)

@@ -80,7 +80,7 @@ func TestTokenOfTheWrongKindIsRefused(t *testing.T) {
 	wantCode(t, "a long-lived token, exchanged after a reset", s.exchange(t, long), 400, 452, 4279019)
 }
 
-func TestRefreshHasAllRefusals(t *testing.T) {
+func TestFaultsApplyToRefreshes(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for name, want := range wantRefusals {
 		if a := s.refresh(t, name+"-1"); a.status != want.status || !strings.HasPrefix(a.body, `{"error":{`+want.inside+`,`) {

@@ -41,7 +41,7 @@ func TestRequestsAreKeptExactlyAsTheyArrived(t *testing.T) {
 	}
 }
 
-func TestRequestRecordsHashSizeAndStartOfABody(t *testing.T) {
+func TestKeptRequestHasTheSizeHashAndStartOfItsBody(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	upload, err := io.ReadAll(Stream(3 << 20))
 	if err != nil {
@@ -84,7 +84,7 @@ func TestUploadIsVisibleWhileItArrives(t *testing.T) {
 }
 
 // A handler stops waiting for a body when its client disconnects and when the stand-in is closed.
-func TestUploadEndsWithItsClientOrTheStandIn(t *testing.T) {
+func TestUploadEndsWhenItsClientDisconnectsOrTheStandInCloses(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	begin := func(addr string) net.Conn {
 		conn, err := net.Dial("tcp", addr)

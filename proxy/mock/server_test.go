@@ -18,7 +18,7 @@ func clientTLS(s *Server) *tls.Config {
 	return &tls.Config{RootCAs: s.CA(), MinVersion: tls.VersionTLS12}
 }
 
-func TestCertificateCoversInstagramsAndLocalNames(t *testing.T) {
+func TestCertificateCoversHostsOfMetaAndLocalNames(t *testing.T) {
 	s := newStand(t, ServerOptions{TLS: true})
 	for _, name := range []string{"127.0.0.1", "::1", "localhost", "graph.instagram.com", "graph.threads.com", "graph.facebook.com"} {
 		c := clientTLS(s.server)

@@ -37,7 +37,7 @@ func TestStreamSendsTheSameBytesEveryTime(t *testing.T) {
 
 // The download is larger than all buffers on the way, so its first bytes arrive before the last are
 // sent. It ends when the client disconnects.
-func TestStreamFlowsAndEndsWithItsClient(t *testing.T) {
+func TestStreamFlowsUntilItsClientDisconnects(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	const size = 10 << 30
 	r, err := http.NewRequest("GET", s.server.URL+"/v23.0/__stream?bytes="+strconv.Itoa(size), nil)

@@ -121,7 +121,7 @@ func TestATokenIssuedElsewhereHasAnEndAfterItsRefresh(t *testing.T) {
 	wantCode(t, "a read", s.get(t, "/me?access_token=IGAAelsewhere"), 400, 190, 463)
 }
 
-func TestARevokedTokenIsNotRefreshedInSameMode(t *testing.T) {
+func TestARevokedTokenIsNotRefreshedInTheModeSame(t *testing.T) {
 	s := newStandOf(t, allApps, ServerOptions{})
 	long := tokenOf(t, s.exchange(t, "IGAA-anna"))
 	s.SetRefresh("same")
@@ -132,7 +132,7 @@ func TestARevokedTokenIsNotRefreshedInSameMode(t *testing.T) {
 
 // If the minimum age were always a day, a token that lives for less than a day could never be
 // refreshed.
-func TestTheMinimumAgeForARefreshIsA60thOfALife(t *testing.T) {
+func TestTheMinimumAgeForARefreshIsA60thOfALifeAtMostADay(t *testing.T) {
 	for life, least := range map[time.Duration]time.Duration{90 * time.Second: 1500 * time.Millisecond, time.Hour: time.Minute,
 		60 * 24 * time.Hour: refreshAge, 120 * 24 * time.Hour: refreshAge} {
 		s := newStandOf(t, Options{TokenLife: life}, ServerOptions{})
@@ -168,7 +168,7 @@ func TestTokenLifeIsWholeSeconds(t *testing.T) {
 	}
 }
 
-func TestARefreshHasTwoModes(t *testing.T) {
+func TestUnknownRefreshModesAreRefused(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for _, target := range []string{"/__refresh", "/__refresh?mode=", "/__refresh?mode=other"} {
 		if a := s.post(t, target, "", ""); a.status != 400 || a.body != `{"error":"mode must be new or same"}`+"\n" {

@@ -51,7 +51,7 @@ func TestConnectionFaultsBreakTheConnection(t *testing.T) {
 
 func first(s string, _ error) string { return s }
 
-func TestFlakyFailsOnceForEachToken(t *testing.T) {
+func TestFlakyFaultsFailOnceForEachToken(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for _, token := range []string{"flaky-1", "flaky-2"} {
 		if got, err := s.raw(t, token); got != "" || err != nil {
@@ -76,7 +76,7 @@ func TestFlakyFailsOnceForEachToken(t *testing.T) {
 
 // These faults send their first bytes at once, if they send any. They end when the client
 // disconnects.
-func TestHangingFaultsEndWithTheirClient(t *testing.T) {
+func TestHangingFaultsEndWhenTheirClientDisconnects(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for token, want := range map[string]string{"hang-1": "", "hangbody-1": "HTTP/1.1 200 OK", "drip-1": "HTTP/1.1 200 OK"} {
 		conn, err := net.Dial("tcp", s.server.Addr)

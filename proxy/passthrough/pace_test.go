@@ -12,11 +12,11 @@ func TestPaceCutsOffOnlySendersBelowTheLeastRate(t *testing.T) {
 		bytes    int           // the size of a lump
 		from, to time.Duration // when the sender is cut off; zero: never
 	}{
-		"the least rate":       {time.Second, leastRate, 0, 0},
-		"the same in lumps":    {8 * time.Second, 8 * leastRate, 0, 0},
-		"half the least rate":  {time.Second, leastRate / 2, 19 * time.Second, 21 * time.Second},
-		"a byte a second":      {time.Second, 1, 10 * time.Second, 11 * time.Second},
-		"a lump after an hour": {time.Hour, 1 << 20, time.Hour, time.Hour},
+		"the least rate":          {time.Second, leastRate, 0, 0},
+		"the least rate in lumps": {8 * time.Second, 8 * leastRate, 0, 0},
+		"half the least rate":     {time.Second, leastRate / 2, 19 * time.Second, 21 * time.Second},
+		"a byte a second":         {time.Second, 1, 10 * time.Second, 11 * time.Second},
+		"a lump after an hour":    {time.Hour, 1 << 20, time.Hour, time.Hour},
 	} {
 		p, ended := newPace(), time.Duration(0)
 		for at := c.every; at <= time.Hour && ended == 0; at += c.every {

@@ -146,7 +146,7 @@ func TestARedirectIsPassedOnAndNotFollowed(t *testing.T) {
 	}
 }
 
-func TestAnswersAreStreamed(t *testing.T) {
+func TestResponsesAreStreamed(t *testing.T) {
 	next := make(chan struct{})
 	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, _ *http.Request) {
 		for range 2 {
@@ -205,7 +205,7 @@ func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 }
 
 // The response to a HEAD request has no body, whatever length it announces.
-func TestTheLengthInAnAnswerToHEADIsNotLimited(t *testing.T) {
+func TestTheLengthInAResponseToHEADIsNotLimited(t *testing.T) {
 	o := passthrough.Options{MaxBodyBytes: 1000, RewritePaging: true, MaxJSONBytes: 1000}
 	s := newSidecar(t, o, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -221,7 +221,7 @@ func TestTheLengthInAnAnswerToHEADIsNotLimited(t *testing.T) {
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
 
-func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
+func TestAResponseThatBreaksOffEndsInAnErrorForTheClient(t *testing.T) {
 	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1000")
 		_, _ = io.WriteString(w, "half")
@@ -260,7 +260,7 @@ func TestProtocolUpgradesAreRefused(t *testing.T) {
 
 // The app gets a response after a timeout, because the deadlines of its connection are later than
 // the deadline of the call to Meta.
-func TestTheAppGetsAnAnswerAfterATimeout(t *testing.T) {
+func TestTheAppGetsAResponseAfterATimeout(t *testing.T) {
 	hangs := make(chan struct{})
 	o := passthrough.Options{Timeout: 50 * time.Millisecond}
 	s := newSidecar(t, o, func(http.ResponseWriter, *http.Request) { <-hangs })
@@ -322,8 +322,7 @@ func TestPagingURLsPointAtTheSidecar(t *testing.T) {
 	}
 }
 
-// Without RewritePaging, even a compressed response is passed on byte for byte.
-func TestAnAnswerIsPassedOnByteForByte(t *testing.T) {
+func TestACompressedResponseStaysUnchangedWithoutRewritePaging(t *testing.T) {
 	const page = `{"paging":{"next":"https://graph.instagram.com/1"}}`
 	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -97,7 +97,7 @@ func TestTokenIsReplacedInQueryHeaderAndForm(t *testing.T) {
 // If Meta refuses the new token, the call is sent again with its original token and the proof of
 // that token. The app gets the second response. A call whose body was streamed cannot be sent
 // again.
-func TestRefusedReplacementIsFollowedByTheOriginalToken(t *testing.T) {
+func TestTheOriginalTokenIsSentAfterTheNewTokenIsRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		own               string // the token that the app sends
 		contentType, body string

@@ -80,7 +80,7 @@ func TestASignedRequestIsReadStrictly(t *testing.T) {
 		"no algorithm":               {signed(current, `{"user_id":"1"}`), signature.ErrAlgorithm},
 		"the algorithm none":         {signed(current, `{"algorithm":"none"}`), signature.ErrAlgorithm},
 		"SHA-1":                      {signed(current, `{"algorithm":"HMAC-SHA1"}`), signature.ErrAlgorithm},
-		"a number":                   {signed(current, `{"algorithm":256}`), signature.ErrAlgorithm},
+		"a number as algorithm":      {signed(current, `{"algorithm":256}`), signature.ErrAlgorithm},
 		"null as algorithm":          {signed(current, `{"algorithm":null}`), signature.ErrAlgorithm},
 		"the member Algorithm":       {signed(current, `{"Algorithm":"HMAC-SHA256"}`), signature.ErrAlgorithm},
 	} {

@@ -36,7 +36,7 @@ func sha1Field(secret, body string) string {
 	return "sha1=" + hex.EncodeToString(mac(sha1.New, secret, body))
 }
 
-func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
+func TestAWebhookMustBeSignedWithOneOfTheSecrets(t *testing.T) {
 	const escaped = `{"text":"\u00e4\u0040\/<"}`
 	for name, body := range map[string]string{"json": `{"object":"instagram"}`, "escaped unicode": escaped, "empty": "", "binary": "\x00\xff\r\n", "large": strings.Repeat("x", signature.MaxWebhook)} {
 		for _, c := range []struct {
@@ -116,7 +116,7 @@ func TestASignatureThatCannotBeReadIsRefused(t *testing.T) {
 	}
 }
 
-func TestABodyIsBoundedAndItsErrorsReturned(t *testing.T) {
+func TestABodyIsBoundedAndItsReadErrorsAreReturned(t *testing.T) {
 	body := strings.Repeat("x", signature.MaxWebhook+1)
 	w, _ := signature.ReadWebhook([]string{sha256Field(current, body)}, nil)
 	reader := &counting{r: io.MultiReader(strings.NewReader(body), strings.NewReader(body))}

@@ -7,7 +7,7 @@ import (
 )
 
 // receive must end if the server closes the connection inside a body.
-func TestReceiveEndsWithTheConnection(t *testing.T) {
+func TestReceiveEndsWhenTheConnectionCloses(t *testing.T) {
 	for response, want := range map[string]int{
 		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}": 2,
 		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}": 0,
