@@ -8,8 +8,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// indexing is a pipeline that stores an entry together with its value in the index. In a Redis
-// cluster, the library sends each command of a pipeline to the node that owns the command's key.
+// indexing is a pipeline that stores an entry, and in the index the value that leads to the entry.
+// In a Redis cluster, the library sends each command of a pipeline to the node that owns the
+// command's key.
 type indexing struct {
 	redis.Pipeliner
 	tier  *redisTier
@@ -71,7 +72,7 @@ func (t *redisTier) indexedBy(ctx context.Context, index []Key) (found []indexed
 	return found, err
 }
 
-// removeIndexed deletes entries and their values in the index.
+// removeIndexed deletes entries, and in the index the values that lead to them.
 func (t *redisTier) removeIndexed(ctx context.Context, entries []indexed) error {
 	return t.do(ctx, "revoke", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		pipe := c.Pipeline()

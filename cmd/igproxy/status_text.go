@@ -34,7 +34,7 @@ func statusText(s admin.Status) string {
 	row("hit ratio", "%s", hitRatio)
 	row("hits", "%s", times(s.Latency.Hits, ""))
 	row("misses", "%s", times(s.Latency.Exchanges, " that Meta answered with a token or a refusal"))
-	row("calls saved", "%d by the cache, %d by sharing", s.Saved.Cache, s.Saved.Coalescing)
+	row("calls saved", "%d by the cache, %d by joining calls", s.Saved.Cache, s.Saved.Coalescing)
 	row("flights", "%d in progress; a flight gets one answer for all callers with the same token", s.State.Flights)
 	row("memory", "%s", plural(s.State.Entries, "entry", "entries"))
 	b.WriteString("\n")

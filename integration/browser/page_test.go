@@ -94,7 +94,7 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	redis.Kill()
 	c.shows("that Redis failed", text("concerns")+`.includes("Redis has not been used since") && `+text("redis")+`.includes("not used") && `+text("redis-faults")+`.includes("connection refused")`)
 	setFault(t, upstream, "down")
-	c.shows("the open breaker", text("concerns")+`.includes("Instagram has been failing since") && /open: exchange/.test(`+text("apps")+`)`)
+	c.shows("the open breaker", text("concerns")+`.includes("A breaker for Instagram opened at") && /open: exchange/.test(`+text("apps")+`)`)
 	c.shows("a failure with its cause, code and request id", `[...document.querySelectorAll("#failures tbody tr")].some(r => /unavailable, 503.*2 \/ 990020.*breaker open.*[0-9a-f]{16}/s.test(r.innerText))`)
 	c.shows("several failed trial calls (probes) as one outage", `[...document.querySelectorAll("#outages tbody tr")].filter(r => /^Instagram/.test(r.innerText)).length === 1 && +document.querySelector("#outages tbody tr td:nth-child(5)").innerText > 2`)
 	c.shows("a link to the runbook", `document.querySelector("[data-alert=IgproxyBreakerOpen] a").href.endsWith("/docs/operations.md#igproxybreakeropen")`)

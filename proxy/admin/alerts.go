@@ -140,14 +140,14 @@ func breakersOpen(_ condition, s *Status, _ sample) (list []string) {
 		if u.Breaker == "closed" {
 			continue
 		}
-		failing := "is failing"
+		state := "is " + string(u.Breaker)
 		for _, o := range s.Outages {
 			if o.Of == u.Name && o.End.IsZero() {
-				failing = fmt.Sprintf("has been failing since %s (%s so far)", s.Clock(o.Start), plural(o.Probes, "probe"))
+				state = fmt.Sprintf("opened at %s (now %s, %s so far)", s.Clock(o.Start), u.Breaker, plural(o.Probes, "probe"))
 			}
 		}
-		list = append(list, fmt.Sprintf("%s %s. A breaker is %s, so the only token calls that it allows are probes, which test whether Meta works again. Known tokens are served.",
-			UpstreamName(u.Name), failing, u.Breaker))
+		list = append(list, fmt.Sprintf("A breaker for %s %s, because calls failed. The only token calls that it allows are probes, which test whether Meta works again. Known tokens are served.",
+			UpstreamName(u.Name), state))
 	}
 	return list
 }

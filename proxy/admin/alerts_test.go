@@ -70,7 +70,7 @@ func TestAnAlertIsShownOnlyAboveItsLimitAndInsideItsWindow(t *testing.T) {
 			func(s *Status, _ *sample) {
 				s.Upstreams = []proxy.Upstream{{Name: "threads", Breaker: breaker.HalfOpen, Since: s.Now.Add(-2 * time.Hour)}}
 				s.Outages = []proxy.Outage{{Of: "threads", Start: s.Now.Add(-2 * time.Hour), Probes: 7}}
-			}, "Threads has been failing since 10:00:00 (7 probes so far). A breaker is half-open,"},
+			}, "A breaker for Threads opened at 10:00:00 (now half-open, 7 probes so far), because calls failed."},
 		"IgproxyInstagramSlow": {func(_ *Status, n *sample) { n.calls = slow([]float64{3, 5, 10}, 100, 990, 1000) },
 			func(_ *Status, n *sample) { n.calls = slow([]float64{3, 5, 10}, 100, 989, 1000) }, "more than 5 s"},
 		"IgproxyHitsSlow": {func(_ *Status, n *sample) { n.memory = slow([]float64{.025, .05, .1}, 100, 990, 1000) },

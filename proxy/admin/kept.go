@@ -17,8 +17,8 @@ func KeptInWords(a proxy.AppStatus) string {
 		thousands(k.Refreshed), thousands(k.Refused), thousands(k.Failed), thousands(k.Ending), thousands(k.Waiting))
 }
 
-// kept returns the rows of the page about kept tokens, one for each app. It returns nil if igproxy
-// keeps no tokens.
+// kept returns the status page's rows about kept tokens, one for each app. It returns nil if
+// igproxy keeps no tokens.
 func (s *Status) kept() (rows []pair) {
 	for _, a := range s.Apps {
 		if text := KeptInWords(a); text != "" {

@@ -98,7 +98,7 @@ func TestThePageShowsTheCurrentStateWithoutItsScript(t *testing.T) {
 	for _, want := range []string{
 		"igproxy on web-1: 2 problems | ",    // the title
 		"igproxy web-1 | ready | v1.2.3, up", // the head
-		"% of the requests of the last 5 minutes failed. Rejected requests, disconnected callers and signature checks are not counted. IgproxyRequestsFail | Instagram has been failing since ",
+		"% of the requests of the last 5 minutes failed. Rejected requests, disconnected callers and signature checks are not counted. IgproxyRequestsFail | A breaker for Instagram opened at ",
 		"default | instagram | accepted | not paused | open: exchange | ",
 		"failed 2 | 50.0%",
 		"default exchange | unavailable, 503 | 2 / 990020 | breaker open | 1 | " + p.Failures()[0].RequestID,

@@ -146,7 +146,7 @@ func (s *Status) tiles() []tile {
 		{"Hit ratio", percent(s.HitRatio), "of token calls; " + thousands(s.State.Entries) + " entries in memory"},
 		{"Median of hits", hits.Median(), "99%: " + hits.Most()},
 		{"Median of misses", exchanges.Median(), "99%: " + exchanges.Most()},
-		{"Calls to Meta saved", thousands(s.Saved.Cache + s.Saved.Coalescing), thousands(s.Saved.Cache) + " cache, " + thousands(s.Saved.Coalescing) + " shared"},
+		{"Calls to Meta saved", thousands(s.Saved.Cache + s.Saved.Coalescing), thousands(s.Saved.Cache) + " by the cache, " + thousands(s.Saved.Coalescing) + " by joining calls"},
 		{"Calls to Meta in flight", fmt.Sprint(inFlight), "token calls"},
 	}
 }

@@ -61,8 +61,8 @@ func TestBytesQuotedByNetHTTPAreNotLogged(t *testing.T) {
 }
 
 // A flood of one message suppresses only lines with that message. The message "request" has no
-// bound here, because package proxy bounds it. Messages of net/http that are the same up to the
-// address of the client count as one message.
+// bound here, because package proxy bounds it. Messages of net/http that differ only in the
+// client's address count as one message.
 func TestRepeatedMessagesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
