@@ -64,7 +64,8 @@ type RedisOptions struct {
 	// Timeout bounds each request of a claim to Redis, each reading of a record, and the time that
 	// Remember waits for Redis. Zero: 50 ms.
 	Timeout time.Duration
-	// StoreTimeout bounds every other operation, except the reading of the purges. Zero: 1 s.
+	// StoreTimeout bounds every other operation, except the check for purges by other
+	// processes. Zero: 1 s.
 	StoreTimeout time.Duration
 	// PoolSize bounds the connections to each node. Zero: 32.
 	PoolSize int

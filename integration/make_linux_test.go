@@ -13,8 +13,9 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// On Ctrl-C, a terminal sends SIGINT to its foreground process group. make run puts igproxy into a
-// group without make, so Ctrl-C does not interrupt make.
+// On Ctrl-C, a terminal sends SIGINT to its foreground process group. At a terminal, make run gives
+// igproxy a process group of its own, which becomes the foreground group. So Ctrl-C interrupts
+// igproxy, but not make.
 func TestCtrlCEndsMakeRunWithoutAnError(t *testing.T) {
 	t.Parallel()
 	harness.Plain(t) // so that make finds compiled packages

@@ -43,7 +43,7 @@ func caCommand(env environment) *cli.Command {
 	}
 	return &cli.Command{
 		Name:  "ca",
-		Usage: "make and show the certificate authority for clients that cannot change their base URL",
+		Usage: "make and show the certificate authority for intercepting calls to Meta's hosts",
 		Description: "Clients that cannot change their base URL use intercept.listen as their\n" +
 			"HTTPS_PROXY, and must trust this authority. docs/intercept.md explains how.",
 		Subcommands:        []*cli.Command{initialise, show},

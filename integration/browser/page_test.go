@@ -187,7 +187,7 @@ func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 		"one main element and one h1":  `document.querySelectorAll("main").length === 1 && document.querySelectorAll("h1").length === 1`,
 		"a name for each section":      `[...document.querySelectorAll("section")].every(s => document.getElementById(s.getAttribute("aria-labelledby")).textContent)`,
 		"the charts as a table":        `document.querySelectorAll("#minutes tbody tr").length > 0 && document.querySelectorAll("#minutes th[scope=col]").length === 5`,
-		"the selected moment in words": `/from \d\d:\d\d:\d\d: \d+ served/.test(document.getElementById("moment").getAttribute("aria-valuetext"))`,
+		"the selected moment in words": `/\d\d:\d\d:\d\d to \d\d:\d\d:\d\d: \d+ served/.test(document.getElementById("moment").getAttribute("aria-valuetext"))`,
 		"changes in live regions":      `document.getElementById("concerns").getAttribute("aria-live") === "polite" && document.getElementById("link").getAttribute("aria-live") === "polite"`,
 	} {
 		c.shows(what, expression)

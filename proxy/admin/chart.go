@@ -172,7 +172,7 @@ func (s *Status) moments() string {
 	lines := make([]string, buckets)
 	for _, c := range columnsOf(s.Buckets) {
 		sums := c.byGroup()
-		text := fmt.Sprintf("from %s: %d served, %d declined, %d failed; %s to Meta", s.Clock(c.At), sums[0], sums[1], sums[2], plural(c.Calls, "call"))
+		text := fmt.Sprintf("%s to %s: %d served, %d declined, %d failed; %s to Meta", s.Clock(c.At), s.Clock(c.At.Add(bucketTime)), sums[0], sums[1], sums[2], plural(c.Calls, "call"))
 		if c.HitRatio != nil {
 			text += fmt.Sprintf("; hit ratio %.0f%%", *c.HitRatio*100)
 		}

@@ -75,7 +75,7 @@ func TestChartsAreDrawnToScale(t *testing.T) {
 		t.Errorf("got the times %v, want 3 times from 12:00 (at 79.44) to 11:50", times)
 	}
 	lines := strings.Split(s.moments(), "\n")
-	const wantLast = "from 12:03:00: 20 served, 10 declined, 10 failed; 5 calls to Meta; hit ratio 50%; hits: median below 1 ms, 99% below 10 s; misses: median over 10 s, 99% over 10 s"
+	const wantLast = "12:03:00 to 12:03:05: 20 served, 10 declined, 10 failed; 5 calls to Meta; hit ratio 50%; hits: median below 1 ms, 99% below 10 s; misses: median over 10 s, 99% over 10 s"
 	if last := lines[buckets-1]; len(lines) != buckets || last != wantLast {
 		t.Errorf("got %d lines, want %d; the last is %q, want %q", len(lines), buckets, last, wantLast)
 	}

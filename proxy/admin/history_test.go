@@ -42,7 +42,7 @@ func TestAQuantileIsABoundAndNotAGuess(t *testing.T) {
 	h := histogram{bounds: []float64{1, 2, 4}, counts: []uint64{10, 10, 30}, all: 40}
 	for q, want := range map[float64]int{.1: 0, .25: 0, .26: 2, .5: 2, .75: 2, .76: 3, .99: 3} {
 		if got, ok := h.quantile(q); !ok || got != want {
-			t.Errorf("quantile %v: got bound %d, ok %v; want bound %d, ok true", q, got, ok, want)
+			t.Errorf("quantile %v: got the bound with index %d, ok %v; want index %d, ok true", q, got, ok, want)
 		}
 	}
 	if _, ok := (histogram{}).quantile(.5); ok {
