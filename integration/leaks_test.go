@@ -43,7 +43,7 @@ type leaks struct {
 	t *testing.T // of one part of the run
 	*evidence
 
-	ig       *mock.Instagram // the upstream of sidecars that do not use hosts
+	ig       *mock.Instagram // the upstream of sidecars without the settings in the field hosts
 	upstream *mock.Server    // serves ig
 	redis    *redistest.Server
 

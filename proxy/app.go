@@ -73,15 +73,15 @@ type app struct {
 }
 
 // appState is what Meta's answers have shown about an app: its rate limit, and which client secret
-// Meta accepts. A reload keeps it, unless the label now names another app (see isSame).
+// Meta accepts. A reload keeps it if the label still names the same app (see isSame).
 type appState struct {
 	limit   pause
 	secrets clientSecrets
 }
 
-// newApps returns the apps of o, ready for requests. The parameter before lists the apps of the
-// previous configuration. An app that is also in this list keeps its state.
-func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) {
+// newApps returns the apps of o, ready for requests. old has the apps of the previous configuration.
+// An app that is in old with the same label keeps its state (see isSame).
+func newApps(o Options, table []*grant, old []*app) (apps []*app, err error) {
 	for _, one := range o.Apps {
 		a, err := newApp(one, table, o.Cache)
 		if err != nil {
@@ -99,7 +99,7 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 					other.Label, a.Label)
 			}
 		}
-		old := appNamed(before, a.Label)
+		old := appNamed(old, a.Label)
 		if a.upstream = baseOf(baseURLs(o)[a.Service]); old != nil && old.isSame(a) {
 			a.state = old.state
 		}

@@ -22,7 +22,7 @@ func (c call) repeatsSecret(text string) bool {
 	return slices.ContainsFunc(c.secretsToHide(), func(s Secret) bool { return graph.Contains(text, s.Reveal()) })
 }
 
-// scrubber returns a function that replaces the client secrets and the token in Meta's texts with
+// scrubber returns a function that removes the client secrets and the token from Meta's texts; see
 // graph.Replace. The function replaces the secrets first, because a token can end with the first
 // characters of a secret. Replacing the token first could leave the rest of the secret readable.
 func (c call) scrubber() func(string) string {

@@ -86,12 +86,13 @@ var classCauses = map[graph.Class]string{
 }
 
 // causeOf returns the cause of an error in words. If igproxy rejected the request and the error has
-// no Cause, the cause is the first sentence of igproxy's message. Meta's messages are never used.
+// no Cause, the cause has the first sentence of igproxy's message. Meta's messages are never used.
 func causeOf(e *graph.Error) string {
 	cause := e.Cause
 	switch {
 	case e.Class == graph.ClassRequest && cause == "":
-		cause, _, _ = strings.Cut(e.Message, ". ")
+		message, _, _ := strings.Cut(e.Message, ". ")
+		cause = "igproxy rejected the request: " + message
 	case e.Class == graph.ClassUnreached:
 		cause = "the connection to Meta failed (" + cause + ")"
 	case cause == "":

@@ -28,7 +28,7 @@ func TestFailuresHaveCauseCodeAndRequestIDAndNoToken(t *testing.T) {
 	got := p.Failures()
 	want := []Failure{
 		{App: "none", Grant: "none", Outcome: "rejected", Status: 400, Code: 100, Subcode: 990008,
-			Cause: "The parameter grant_type is missing, repeated, or not supported by this call", RequestID: ids[2]},
+			Cause: "igproxy rejected the request: The parameter grant_type is missing, repeated, or not supported by this call", RequestID: ids[2]},
 		{App: "default", Grant: "exchange", Outcome: "unavailable", Status: 502, Code: 2, Cause: "Meta answered with an error", RequestID: ids[1]},
 		{App: "default", Grant: "exchange", Outcome: "refused", Status: 400, Code: 190, Subcode: 463, Cause: "Meta refused the user's token", RequestID: ids[0]},
 	}

@@ -113,7 +113,8 @@ func TestHealthcheckRespectsItsTimeout(t *testing.T) {
 	}
 }
 
-func TestHealthcheckChecksOnlyTheAddressInTheConfiguration(t *testing.T) {
+func TestHealthcheckValidatesOnlyTheAdminAddress(t *testing.T) {
+	// upstream.timeout is invalid too: it has no unit.
 	t.Chdir(t.TempDir())
 	write(t, "igproxy.yaml", "admin:\n  listen: nonsense\nupstream:\n  timeout: 5\n")
 	code, _, stderr := command(t, nil, "healthcheck", "-c", "igproxy.yaml")

@@ -53,7 +53,7 @@ requests    503 in 15 min; now 16.9 per second
   served    476: token 470 (the app got a token), passed 6 (passed through to Meta)
   declined  12: refused 12 (Meta refused the call)
   failed    15: unavailable 15 (Meta failed, or was not called)
-hit ratio   84.5%
+hit ratio   84.5% of token calls
 hits        426; median below 0.25 ms, 99% below 5 ms
 misses      none
 calls saved 426 by the cache, 3 by joining calls

@@ -29,7 +29,7 @@ func statusText(s admin.Status) string {
 	}
 	hitRatio := "-"
 	if s.HitRatio != nil {
-		hitRatio = fmt.Sprintf("%.1f%%", *s.HitRatio*100)
+		hitRatio = fmt.Sprintf("%.1f%% of token calls", *s.HitRatio*100)
 	}
 	row("hit ratio", "%s", hitRatio)
 	row("hits", "%s", times(s.Latency.Hits, ""))

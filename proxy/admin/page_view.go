@@ -142,7 +142,7 @@ func (s *Status) tiles() []tile {
 	}
 	hits, exchanges := s.Latency.Hits, s.Latency.Exchanges
 	return []tile{
-		{"Requests per second", fmt.Sprintf("%.1f", s.Requests.PerSecond), thousands(s.Requests.Window) + " in 15 min"},
+		{"Requests per second, now", fmt.Sprintf("%.1f", s.Requests.PerSecond), thousands(s.Requests.Window) + " in 15 min"},
 		{"Hit ratio", percent(s.HitRatio), "of token calls; " + thousands(s.State.Entries) + " entries in memory"},
 		{"Median of hits", hits.Median(), "99%: " + hits.Most()},
 		{"Median of misses", exchanges.Median(), "99%: " + exchanges.Most()},

@@ -95,9 +95,9 @@ func (l *Lane) Serve(listener net.Listener) error {
 }
 
 // Shutdown waits until no connection is left in the lane, and then closes Fallback. If ctx ends
-// first, it returns the error of ctx. Serve must already have returned. Shutdown does not end
-// connections: a connection ends after an answer that the Handler reports as the last, or when the
-// owner of the connection closes it.
+// first, it returns the error of ctx. Serve must already have returned. Shutdown itself ends no
+// connection. A connection leaves the lane after an answer that the Handler reports as the last, at
+// a timeout, when net/http gets it, or when the client or the listener closes it.
 func (l *Lane) Shutdown(ctx context.Context) error {
 	empty := make(chan struct{})
 	go func() { // ends with the last connection
