@@ -18,7 +18,7 @@ var steps = map[string]string{
 	kindTLS:         "the TLS handshake fails; check redis.ca_file, the host name (redis.tls_server_name), and whether Redis requires a client certificate (tls-auth-clients)",
 	kindAuth:        "Redis refuses the user or the password; check redis.username and the password",
 	kindPermission:  "the user lacks a permission; run igproxy check --online to see which",
-	kindNoScript:    "give the user +eval +evalsha, so that sidecars wait for each other again",
+	kindNoScript:    "the user may not run scripts, so several sidecars may ask Meta about the same token; give the user +eval +evalsha",
 	kindLoading:     "Redis is loading its data; try again",
 	kindReadOnly:    "this Redis is a replica, which refuses igproxy's commands; point ADDRESS at the master, or set redis.mode to sentinel",
 	kindOOM:         "the memory of Redis is full; raise maxmemory, or set a maxmemory-policy that evicts keys",

@@ -212,7 +212,7 @@ func TestEveryErrorKindNamesANextStep(t *testing.T) {
 	for _, kind := range kinds {
 		step := (&RedisOptions{}).advice(kind, nil)
 		named := false
-		for _, verb := range []string{"check ", "see ", "try ", "raise ", "point ", "set ", "wait "} {
+		for _, verb := range []string{"check ", "see ", "try ", "raise ", "point ", "set ", "wait ", "give "} {
 			named = named || strings.Contains(step, verb)
 		}
 		if !named {

@@ -79,8 +79,8 @@ type appState struct {
 	secrets clientSecrets
 }
 
-// newApps returns the apps of o, ready for requests. old has the apps of the previous configuration.
-// An app that is in old with the same label keeps its state (see isSame).
+// newApps returns the apps of o, ready for requests. old has the apps of the previous
+// configuration. An app that is in old with the same label keeps its state (see isSame).
 func newApps(o Options, table []*grant, old []*app) (apps []*app, err error) {
 	for _, one := range o.Apps {
 		a, err := newApp(one, table, o.Cache)

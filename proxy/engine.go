@@ -33,7 +33,7 @@ type engine struct {
 	gate   gate
 	trust  trust
 	large  chan struct{} // see readParams
-	first  exchanger     // the step keep if tokens are kept alive, otherwise recall; it calls the other steps
+	first  exchanger     // the first step: keepStep if tokens are kept alive, otherwise recallStep; each step calls the next
 	guard  exchanger     // the step guard, where calls that test client secrets begin
 	out    *outbound     // used by ask
 	bypass *bypass       // nil: no calls are passed through
@@ -45,15 +45,14 @@ type engine struct {
 	plain *plainCall // nil: the lane hands every connection over to net/http
 }
 
-// newEngine builds an engine. The parameter before lists the apps of the previous engine; see
-// newApps.
-func newEngine(o Options, c carried, before []*app) (*engine, error) {
+// newEngine builds an engine. oldApps has the apps of the previous engine; see newApps.
+func newEngine(o Options, c carried, oldApps []*app) (*engine, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
 	o.Cache = c.cache
 	table := grants(o)
-	apps, err := newApps(o, table, before)
+	apps, err := newApps(o, table, oldApps)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +123,7 @@ func newAsk(o Options, c carried, out *outbound) *askStep {
 }
 
 // closeIdle closes the connections to Meta that no call is using. A connection in use is closed
-// when its call ends, unless another call needs a connection before that.
+// when its call ends. But if a new call needs a connection before that, the transport may keep it.
 func (e *engine) closeIdle() {
 	e.out.CloseIdleConnections()
 	if e.bypass != nil {

@@ -174,7 +174,7 @@ func (d *story) outage() {
 	d.say("> GET %s", path)
 	d.show(last)
 	d.check(last.status == http.StatusServiceUnavailable && last.retryAfter != "",
-		"the breaker opened after %d failed calls to Meta, retries included; until it closes, unknown tokens get a quick 503 with Retry-After", d.instagram.Calls()-before)
+		"the breaker opened after %d failed calls to Meta, retries included; while it is open, unknown tokens get a quick 503 with Retry-After", d.instagram.Calls()-before)
 	d.expect(exchange("IGAA-anna"), nil, http.StatusOK, "igproxy; hit")
 }
 

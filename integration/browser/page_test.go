@@ -80,7 +80,7 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	c.shows("requests as they arrive", `document.querySelector("path.served").getAttribute("d") !== ""`)
 	c.shows("rate, hit ratio and times", `[...document.querySelectorAll("#tiles b")].slice(0, 4).every(b => /\d/.test(b.textContent))`)
 	c.shows("that there are no problems", text("concerns")+`.trim() === "No problems." && `+text("redis")+`.includes("in use") && `+text("ready")+` === "ready"`)
-	c.shows("which sidecar it belongs to", `document.title.startsWith("igproxy " + `+text("host")+` + " " + `+text("version")+`) && `+text("host")+` !== ""`)
+	c.shows("which sidecar it belongs to", `document.title.startsWith("igproxy on " + `+text("host")+` + ": ") && `+text("host")+` !== ""`)
 	c.shows("the settings without the secret", `document.getElementById("configuration").textContent.includes("cache.ttl") && !document.documentElement.outerHTML.includes(`+fmt.Sprintf("%q", harness.AppSecret)+`)`)
 	if *updatePictures {
 		takePictures(t, c, upstream, redis)

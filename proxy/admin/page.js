@@ -36,7 +36,7 @@
     } catch { /* treated like a response with an error status */ }
     setTimeout(refresh, period);
     if (!page || !page.getElementById("main")) {
-      document.title = "(no connection) igproxy " + at("host").textContent;
+      document.title = "(no connection) igproxy on " + at("host").textContent;
       return link("lost", "connection lost");
     }
     document.title = page.title;

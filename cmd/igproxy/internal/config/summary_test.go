@@ -109,3 +109,20 @@ func TestTheSummarySaysWhetherTokensAreKeptAlive(t *testing.T) {
 		}
 	}
 }
+
+// A size that is shown, as by igproxy check --show, can be written in the file as it is.
+func TestASizeIsShownAsItCanBeWritten(t *testing.T) {
+	for _, s := range settings() {
+		for _, n := range []int64{1500, 1 << 10, 3 << 20} {
+			if s.kind != kindSize {
+				continue
+			}
+			var c Config
+			s.field(&c).SetInt(n)
+			shown := s.text(&c)
+			if got, err := s.number(shown); err != nil || int64(got) != n {
+				t.Errorf("%s: %d is shown as %q, which is read as %v (error: %v), want %d", s.key, n, shown, got, err, n)
+			}
+		}
+	}
+}

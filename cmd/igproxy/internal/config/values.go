@@ -153,7 +153,7 @@ func (s setting) rangeText() string {
 	case kindDuration:
 		return "a duration from " + durationText(time.Duration(s.low)) + " to " + durationText(time.Duration(s.high))
 	case kindSize:
-		return "bytes, KiB or MiB, from " + sizeText(int64(s.low)) + " to " + sizeText(int64(s.high))
+		return "a number of bytes, or a number with KiB or MiB, from " + sizeText(int64(s.low)) + " to " + sizeText(int64(s.high))
 	case kindRatio:
 		return "a fraction above 0 and up to 1, such as 0.5"
 	case kindCount:
@@ -202,10 +202,14 @@ func (s setting) text(c *Config) string {
 		return durationText(v)
 	}
 	if s.kind == kindSize {
-		if n := s.field(c).Int(); n > 0 {
+		switch n := s.field(c).Int(); {
+		case n == 0:
+			return ""
+		case n%(1<<10) != 0:
+			return strconv.FormatInt(n, 10)
+		default:
 			return sizeText(n)
 		}
-		return ""
 	}
 	return fmt.Sprint(s.field(c).Interface())
 }
