@@ -33,7 +33,7 @@ type model struct {
 
 	mu     sync.Mutex // protects the fields below, and random
 	value  []byte
-	holder string    // the owner of the lease; empty: nobody has it
+	holder string    // the owner of the lease; empty: the lease is free
 	until  time.Time // when the lease expires
 	marker []byte    // the sealed failure of the last holder
 	gone   time.Time // when the failure marker expires

@@ -180,7 +180,7 @@ func (p *Purges) merge(now int64, members []string) (learned, missing []mark, st
 
 func (m *marks) clone() *marks { return &marks{m.all, maps.Clone(m.tokens), maps.Clone(m.until)} }
 
-// mark returns the mark of a token (or of everything). If there is none, its number is zero.
+// mark returns the mark of a token (or of everything). If it has no mark, the number is zero.
 func (m *marks) mark(token ID) mark {
 	if token == everything {
 		return mark{token: token, number: m.all}

@@ -50,7 +50,7 @@ type tokenCount struct {
 	failedOnce bool     // a fault that affects only the first call has been played
 }
 
-// unchanged, in place of a prefix, means that the stand-in returns the token that it received.
+// unchanged, instead of a prefix, means that the stand-in returns the token that it received.
 const unchanged = ""
 
 func newCounters() *counters {
