@@ -33,7 +33,7 @@ type engine struct {
 	gate   gate
 	trust  trust
 	large  chan struct{} // see readParams
-	first  exchanger     // the first step: keepStep if tokens are kept alive, otherwise recallStep; each step calls the next
+	first  exchanger     // the first step: keepStep if tokens are kept alive, otherwise recallStep
 	guard  exchanger     // the step guard, where calls that test client secrets begin
 	out    *outbound     // used by ask
 	bypass *bypass       // nil: no calls are passed through
