@@ -100,7 +100,7 @@ func viewOf(s Status) view {
 	p := s.Process
 	v.About = []pair{{"Host", cmp.Or(s.Host, "unknown")}, {"Version", s.Version}, {"Commit", cmp.Or(s.Commit[:min(12, len(s.Commit))], "unknown")},
 		{"Go", strings.TrimPrefix(cmp.Or(s.Go, runtime.Version()), "go")}, {"Started", s.Clock(s.Started)},
-		{"Goroutines", thousands(p.Goroutines)}, {"Heap", mebibytes(p.HeapBytes)}, {"Memory of the Go runtime", mebibytes(p.MemoryBytes)},
+		{"Cached entries in memory", thousands(s.State.Entries)}, {"Goroutines", thousands(p.Goroutines)}, {"Heap", mebibytes(p.HeapBytes)}, {"Memory of the Go runtime", mebibytes(p.MemoryBytes)},
 		{"Processors", fmt.Sprint(p.Processors)}}
 	return v
 }
@@ -142,11 +142,11 @@ func (s *Status) tiles() []tile {
 	}
 	hits, exchanges := s.Latency.Hits, s.Latency.Exchanges
 	return []tile{
-		{"Requests per second, now", fmt.Sprintf("%.1f", s.Requests.PerSecond), thousands(s.Requests.Window) + " in 15 min"},
-		{"Hit ratio", percent(s.HitRatio), "of token calls; " + thousands(s.State.Entries) + " entries in memory"},
+		{"Requests/s now", fmt.Sprintf("%.1f", s.Requests.PerSecond), thousands(s.Requests.Window) + " in 15 min"},
+		{"Hit ratio", percent(s.HitRatio), "of token calls"},
 		{"Median of hits", hits.Median(), "99%: " + hits.Most()},
 		{"Median of misses", exchanges.Median(), "99%: " + exchanges.Most()},
-		{"Calls to Meta saved", thousands(s.Saved.Cache + s.Saved.Coalescing), thousands(s.Saved.Cache) + " by the cache, " + thousands(s.Saved.Coalescing) + " by joining calls"},
+		{"Calls to Meta saved", thousands(s.Saved.Cache + s.Saved.Coalescing), thousands(s.Saved.Cache) + " cached, " + thousands(s.Saved.Coalescing) + " joined"},
 		{"Calls to Meta in flight", fmt.Sprint(inFlight), "token calls"},
 	}
 }
