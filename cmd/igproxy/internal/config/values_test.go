@@ -86,7 +86,7 @@ func TestEveryBadItemOfAListIsReported(t *testing.T) {
 			want: []string{`igproxy.yaml:1: allowed_hosts: "a:80" is not a host name; ` + host, `igproxy.yaml:1: allowed_hosts: "http://b" is not a host name; ` + host}},
 		{name: "the problems hide values with parameters", yaml: "app_id: \"1\"\nredirect_uris:\n  - https://a.example/?x#_\n  - https://a.example/\n  - callback?x#_\n",
 			want: []string{"igproxy.yaml:2: redirect_uris: item 1 is not a redirect URI; " + redirect, "igproxy.yaml:2: redirect_uris: item 3 is not a redirect URI; " + redirect}},
-		{name: "the problems of this key never show a value", yaml: "listen: unix:/s\nauth:\n  uids: [www-data, 1000, nobody]\n",
+		{name: "the problems of this key never show a value", yaml: "listen: unix:/s\nauth:\n  uids: [www-data, 1000, daemon]\n",
 			want: []string{"igproxy.yaml:3: auth.uids: item 1: not a UID; write a number, as id -u prints it", "igproxy.yaml:3: auth.uids: item 3: not a UID; write a number, as id -u prints it"}},
 		{name: "in the environment", env: []string{"IGPROXY_ALLOWED_HOSTS=a:80,,good,http://b"},
 			want: []string{`environment: IGPROXY_ALLOWED_HOSTS: "a:80" is not a host name; ` + host,

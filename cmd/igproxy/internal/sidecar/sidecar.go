@@ -34,7 +34,7 @@ type Options struct {
 	Path string
 	// Load reads the configuration again; nil: the configuration is never reloaded.
 	Load func() (config.Config, []config.Problem)
-	// Reloads delivers the signals that request a reload; nil: there are none.
+	// Reloads delivers the signals that request a reload. Nil: no signal requests one.
 	Reloads <-chan os.Signal
 	// Log receives every log line. New sets its limit of lines; a reload also sets its level.
 	Log *logging.Log
